@@ -1,0 +1,59 @@
+"""The seam for what must happen with every mutation: the journal, and change triggers.
+
+Every mutation of a mutable or vector table passes :meth:`ChangeListener.on_change` exactly once,
+inside the transaction that makes it: what a listener writes through the writer is committed with
+the mutation or not at all, and a listener that raises stops the mutation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from affidavit.catalog.identity import Identity
+    from affidavit.catalog.store.protocol import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One mutation.
+
+    Attributes:
+        identity: Who made it, for which tenant.
+        table_id: The table's identity, which survives renaming.
+        schema: The SQL schema that the table is in.
+        table: The table's name.
+        kind: ``"mutable"``, ``"vector"``, ``"view"`` or ``"external"``.
+        action: ``create``, ``insert``, ``update``, ``delete``, ``truncate``, ``drop``, ``alter``,
+            ``index``, ``optimize``, ``tag`` or ``restore``.
+        rows: How many rows it touched.
+        before: The rows as they were, for ``update``, ``delete`` and ``truncate``.
+        after: The rows as they are, for ``insert`` and ``update``, in the order of ``before``.
+            A bulk load of a vector table has no images in memory: read its versions.
+        version_before: The table's version before: Lance's for a vector table.
+        version_after: The table's version after.
+        detail: What else there is to say, such as the columns that an ``alter`` added.
+    """
+
+    identity: Identity
+    table_id: str
+    schema: str
+    table: str
+    kind: str
+    action: str
+    rows: int = 0
+    before: pa.Table | None = None
+    after: pa.Table | None = None
+    version_before: int | None = None
+    version_after: int | None = None
+    detail: str = ""
+
+
+class ChangeListener(Protocol):
+    """What is told of every change while the change can still be stopped."""
+
+    def on_change(self, change: Change, writer: Writer) -> None:
+        """Note ``change``; write only through ``writer``, and raise to refuse."""

@@ -1,0 +1,204 @@
+"""Lance datasets: opened at one version, written aside, then committed in one step.
+
+Nothing here is visible to a reader before :meth:`Staged.commit`, so that the decision to commit can
+be taken inside the store's transaction, after every listener agreed.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.fragment import write_fragments
+
+from affidavit.errors import (
+    ColumnNotFoundError,
+    ConstraintError,
+    ExecutionError,
+    InvalidQueryError,
+    StoreError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.lake import Lake
+
+TABLE_ID: Final = "affidavit.table_id"
+"""The Lance transaction property that says which table a dataset was made for."""
+
+KEYS_IN_FILTER_MAX: Final = 1000
+"""More keys than this are looked for by scanning the key column."""
+
+
+@contextmanager
+def lance_errors(what: str) -> Iterator[None]:
+    """Turn what Lance raises into this tree, with Lance's own source positions left out."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        text = str(error).split(", /")[0].removeprefix("Invalid user input: ")
+        msg = f"{what}: {text}"
+        if "No field named" in text or "not in the dataset" in text:
+            raise InvalidQueryError(msg) from error
+        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+            raise StoreError(msg) from error
+        if isinstance(error, ValueError):
+            raise InvalidQueryError(msg) from error
+        raise ExecutionError(msg) from error
+
+
+class Datasets:
+    """Handles on the datasets of one lake, each pinned to a version and shared by readers."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._latest: dict[str, lance.LanceDataset] = {}
+        self._lock = threading.Lock()
+
+    def path(self, info: TableInfo) -> Path:
+        """Return where ``info`` lies."""
+        return self._lake.vector_path(info.tenant, info.name)
+
+    def latest(self, info: TableInfo) -> lance.LanceDataset:
+        """Return ``info`` at its newest version; costs a directory listing when nothing changed."""
+        with lance_errors(f"opening vector table {info.name!r}"):
+            held = self._latest.get(info.table_id)
+            if held is not None and held.uri == str(self.path(info)):
+                newest = held.latest_version
+                if newest == held.version:
+                    return held
+                held = held.checkout_version(newest)
+            elif not self.path(info).is_dir():
+                raise TableNotFoundError(info.name)
+            else:
+                held = lance.dataset(str(self.path(info)))
+        with self._lock:
+            self._latest[info.table_id] = held
+        return held
+
+    def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
+        """Return ``info`` at a version number or tag, or at its newest version for ``None``."""
+        dataset = self.latest(info)
+        if version is None or version == dataset.version:
+            return dataset
+        try:
+            return dataset.checkout_version(version)
+        except (OSError, ValueError, RuntimeError) as error:
+            msg = f"table {info.name!r} has no version {version!r}; its newest is {dataset.version}"
+            raise InvalidQueryError(msg) from error
+
+    def forget(self, info: TableInfo) -> None:
+        """Drop the handle on ``info``."""
+        with self._lock:
+            self._latest.pop(info.table_id, None)
+
+
+class Staged:
+    """A change of a dataset that is written and not visible yet."""
+
+    def __init__(
+        self, dataset: lance.LanceDataset, transaction: lance.Transaction, stats: dict[str, Any]
+    ) -> None:
+        self.dataset = dataset
+        self.stats = stats
+        self._transaction = transaction
+
+    @property
+    def version_after(self) -> int:
+        """The version that a commit will make; the table's lock keeps others from taking it."""
+        return int(self.dataset.version) + 1
+
+    def commit(self, properties: dict[str, str]) -> lance.LanceDataset:
+        """Make the change visible.
+
+        Raises:
+            StoreError: The disk failed, or a writer that holds no lock committed in between.
+        """
+        self._transaction.transaction_properties = properties
+        with lance_errors("committing a vector table"):
+            return lance.LanceDataset.commit(self.dataset, self._transaction, max_retries=0)
+
+    def discard(self) -> None:
+        """Remove the files that were written."""
+        operation = self._transaction.operation
+        fragments = getattr(operation, "fragments", None) or getattr(operation, "new_fragments", [])
+        for fragment in fragments:
+            for file in fragment.files:
+                (Path(self.dataset.uri) / "data" / file.path).unlink(missing_ok=True)
+
+
+def stage_append(dataset: lance.LanceDataset, rows: pa.RecordBatchReader) -> Staged:
+    """Write ``rows`` as new fragments, streaming."""
+    transaction = write_fragments(rows, dataset, mode="append", return_transaction=True)
+    return Staged(dataset, transaction, {})
+
+
+def stage_upsert(dataset: lance.LanceDataset, key: str, rows: pa.Table, *, insert: bool) -> Staged:
+    """Write rows that replace those of equal ``key``; new ones are inserted or left out."""
+    builder = dataset.merge_insert(key).when_matched_update_all()
+    if insert:
+        builder = builder.when_not_matched_insert_all()
+    transaction, stats = builder.execute_uncommitted(rows)
+    return Staged(dataset, transaction, stats)
+
+
+def stage_delete(dataset: lance.LanceDataset, key: str, keys: pa.Table) -> Staged:
+    """Mark the rows with these keys deleted."""
+    builder = dataset.merge_insert(key).when_matched_delete()
+    transaction, stats = builder.execute_uncommitted(keys)
+    return Staged(dataset, transaction, stats)
+
+
+def rows_with_keys(
+    dataset: lance.LanceDataset, key: str, keys: pa.Array, columns: list[str] | None = None
+) -> pa.Table:
+    """Return the rows whose ``key`` is among ``keys``."""
+    names = columns or dataset.schema.names
+    if len(keys) <= KEYS_IN_FILTER_MAX:
+        literals = ", ".join(map(_literal, keys.to_pylist()))
+        return dataset.scanner(columns=names, filter=f"`{key}` IN ({literals})").to_table()
+    parts = []
+    for batch in dataset.scanner(columns=[*{*names, key}]).to_batches():
+        mask = pc.is_in(batch[key], keys)
+        parts.append(batch.filter(mask).select(names))
+    wanted = pa.schema([dataset.schema.field(name) for name in names])
+    return pa.Table.from_batches(parts, wanted)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value)
+
+
+def check_unique(keys: pa.ChunkedArray, *, key: str, table: str) -> pa.Array:
+    """Return ``keys`` as one array.
+
+    Raises:
+        ConstraintError: One of them is NULL or stands twice; it is named.
+    """
+    array = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    if array.null_count:
+        msg = f"key column {key!r} of table {table!r} has NULL in row {array.is_null().index(True)}"
+        raise ConstraintError(msg)
+    if pc.count_distinct(array).as_py() != len(array):
+        counts = array.value_counts()
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        msg = f"two rows for table {table!r} have {key} = {twice.field('values')[0].as_py()!r}"
+        raise ConstraintError(msg)
+    return array
+
+
+def check_columns(dataset: lance.LanceDataset, columns: list[str], *, table: str) -> None:
+    """Raise ColumnNotFoundError if one of ``columns`` is not there."""
+    for column in columns:
+        if column not in dataset.schema.names:
+            raise ColumnNotFoundError(column, table=table, known=dataset.schema.names)

@@ -1,0 +1,218 @@
+"""Whatever callers hold, as record batches of one schema, lazily and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.errors import SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS_MAX: Final = 65_536
+"""How many rows of a table are handed on as one batch."""
+
+
+def to_reader(data: object, schema: pa.Schema | None = None) -> pa.RecordBatchReader:
+    """Return ``data`` as a stream of record batches, never reading more than it must.
+
+    Accepts Arrow tables, batches and readers, pandas and polars frames, anything with
+    ``__arrow_c_stream__`` (another query's result, a DuckDB relation), a list of dicts, a dict of
+    columns, and an iterable of record batches. ``schema`` guides dicts and is otherwise ignored.
+
+    Raises:
+        SchemaMismatchError: ``data`` is none of these, or its dicts do not fit ``schema``.
+    """
+    if isinstance(data, pa.RecordBatchReader):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.RecordBatchReader.from_batches(data.schema, [data])
+    if isinstance(data, pa.Table):
+        return data.to_reader(max_chunksize=ROWS_MAX)
+    if type(data).__module__.split(".")[0] == "pandas":
+        return pa.Table.from_pandas(data, preserve_index=False).to_reader(max_chunksize=ROWS_MAX)
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data)
+    if hasattr(data, "collect") and hasattr(data, "collect_schema"):  # a polars LazyFrame
+        return pa.RecordBatchReader.from_stream(data.collect())
+    if isinstance(data, Mapping):
+        return _from_columns(data, schema).to_reader(max_chunksize=ROWS_MAX)
+    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        if data and isinstance(data[0], pa.RecordBatch):
+            return pa.RecordBatchReader.from_batches(data[0].schema, data)
+        batch = rows_to_batch(data, schema)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    if isinstance(data, Iterable):
+        return _from_iterator(iter(data), schema)
+    msg = (
+        "expected an Arrow, pandas or polars table, a record batch reader, or a list of dicts; "
+        f"got {type(data).__name__}"
+    )
+    raise SchemaMismatchError(msg)
+
+
+def _from_columns(data: Mapping[str, Any], schema: pa.Schema | None) -> pa.Table:
+    if not all(
+        isinstance(v, Sequence | pa.Array) or hasattr(v, "__array__") for v in data.values()
+    ) or any(isinstance(v, str | bytes) for v in data.values()):
+        return pa.Table.from_batches([rows_to_batch([data], schema)])
+    try:
+        known = {f.name: f.type for f in schema} if schema is not None else {}
+        return pa.table({name: pa.array(v, known.get(name)) for name, v in data.items()})
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        msg = f"the columns do not form a table: {error}"
+        raise SchemaMismatchError(msg) from error
+
+
+def _from_iterator(items: Iterator[Any], schema: pa.Schema | None) -> pa.RecordBatchReader:
+    first = next(items, None)
+    if isinstance(first, pa.RecordBatch):
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield first
+            yield from items
+
+        return pa.RecordBatchReader.from_batches(first.schema, batches())
+    rows = [] if first is None else [first, *items]
+    batch = rows_to_batch(rows, schema)
+    return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+
+def rows_to_batch(rows: Sequence[Any], schema: pa.Schema | None = None) -> pa.RecordBatch:
+    """Return a list of dicts as one batch with the columns of every dict, missing ones NULL."""
+    names: dict[str, None] = {}
+    for row in rows:
+        if not isinstance(row, Mapping):
+            msg = f"expected rows as dicts, got {type(row).__name__}"
+            raise SchemaMismatchError(msg)
+        names.update(dict.fromkeys(row))
+    if not rows and schema is not None:
+        names = dict.fromkeys(schema.names)
+    known = dict(zip(schema.names, schema.types, strict=True)) if schema is not None else {}
+    columns = []
+    for name in names:
+        try:
+            columns.append(pa.array([row.get(name) for row in rows], known.get(name)))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            wanted = f" of type {known[name]}" if name in known else ""
+            msg = f"column {name!r}{wanted} cannot take these values: {error}"
+            raise SchemaMismatchError(msg) from error
+    return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in names])
+
+
+def conform(
+    batch: pa.RecordBatch,
+    schema: pa.Schema,
+    *,
+    table: str,
+    optional: Iterable[str] = (),
+) -> pa.RecordBatch:
+    """Return ``batch`` with exactly the columns and types of ``schema``.
+
+    Missing columns become NULL where they may be; ``optional`` ones stay missing. Values are
+    converted only within a family of types, and only without loss.
+
+    Raises:
+        SchemaMismatchError: A column is unknown, missing, or does not fit; it is named.
+    """
+    if batch.schema.equals(schema):
+        return batch
+    unknown = [name for name in batch.schema.names if name not in schema.names]
+    if unknown:
+        msg = f"table {table!r} has no column {unknown[0]!r}; it has {schema.names}"
+        raise SchemaMismatchError(msg)
+    if len(set(batch.schema.names)) != len(batch.schema.names):
+        msg = f"a column stands twice in the data for table {table!r}: {batch.schema.names}"
+        raise SchemaMismatchError(msg)
+    left_out = set(optional)
+    fields, arrays = [], []
+    for field in schema:
+        at = batch.schema.get_field_index(field.name)
+        if at < 0 and field.name in left_out:
+            continue
+        if at < 0 and not field.nullable:
+            msg = f"table {table!r} needs column {field.name!r} ({field.type}), which is missing"
+            raise SchemaMismatchError(msg)
+        array = pa.nulls(batch.num_rows, field.type) if at < 0 else batch.column(at)
+        fields.append(field)
+        arrays.append(fit(array, field.type, column=field.name, table=table))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def fit(array: pa.Array, to: pa.DataType, *, column: str, table: str) -> pa.Array:
+    """Return ``array`` as type ``to``, without loss.
+
+    Raises:
+        SchemaMismatchError: The types are of different families, or a value does not fit.
+    """
+    if array.type == to:
+        return array
+    msg = f"column {column!r} of table {table!r} is {to}, and the data has {array.type}"
+    if not _one_family(array.type, to):
+        raise SchemaMismatchError(msg)
+    try:
+        return array.cast(to)
+    except (pa.ArrowException, TypeError) as error:
+        msg = f"{msg}: {error}"
+        raise SchemaMismatchError(msg) from error
+
+
+def _family(arrow_type: pa.DataType) -> str:
+    if pt.is_dictionary(arrow_type):
+        return _family(arrow_type.value_type)
+    if pt.is_null(arrow_type):
+        return "null"
+    if pt.is_boolean(arrow_type):
+        return "boolean"
+    if pt.is_integer(arrow_type) or pt.is_floating(arrow_type) or pt.is_decimal(arrow_type):
+        return "number"
+    if pt.is_string(arrow_type) or pt.is_large_string(arrow_type) or pt.is_string_view(arrow_type):
+        return "text"
+    if (
+        pt.is_binary(arrow_type)
+        or pt.is_large_binary(arrow_type)
+        or pt.is_binary_view(arrow_type)
+        or pt.is_fixed_size_binary(arrow_type)
+    ):
+        return "bytes"
+    if pt.is_date(arrow_type) or pt.is_timestamp(arrow_type):
+        return "instant"
+    if pt.is_list(arrow_type) or pt.is_large_list(arrow_type) or pt.is_fixed_size_list(arrow_type):
+        return "list"
+    return str(arrow_type.id)
+
+
+def _one_family(source: pa.DataType, target: pa.DataType) -> bool:
+    if pt.is_null(source):
+        return True
+    if _family(source) != _family(target):
+        return False
+    if _family(source) == "list":
+        return _one_family(source.value_type, target.value_type)
+    if pt.is_timestamp(source) and pt.is_timestamp(target):
+        return (source.tz is None) == (target.tz is None)
+    return True
+
+
+class Watched:
+    """An iterator that remembers what it raised, for a library that would turn it into text."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Watched:
+        return self
+
+    def __next__(self) -> Any:  # noqa: ANN401 - whatever the items are
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise

@@ -1,0 +1,181 @@
+"""Where a lake lives on disk, and opening it.
+
+    <lake>/catalog.db                        definitions and mutable tables
+    <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
+    <lake>/locks/                            lock files
+
+Rules:
+    - Opening is idempotent: an open that was killed half-way is finished by the next.
+    - A vector table is written under ``.staging`` and renamed into place by the transaction that
+      defines it. What a crash left there is removed once its owner's lock is free.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from affidavit.catalog.cache import BUDGET_BYTES, TableCache
+from affidavit.catalog.dataset import Datasets
+from affidavit.catalog.names import SHARED
+from affidavit.catalog.store.sqlite import SqliteStore
+from affidavit.errors import LakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.change import ChangeListener
+    from affidavit.catalog.store.protocol import Store
+
+CATALOG_FILE: Final = "catalog.db"
+SHARED_FOLDER: Final = "_shared"
+
+
+class Lake:
+    """An open lake: its store, its folders, its cache, and who listens to changes.
+
+    Args:
+        path: The lake's folder; created unless ``read_only``.
+        durability: ``"full"`` or ``"normal"``; see
+            :class:`~affidavit.catalog.store.sqlite.SqliteStore`.
+        busy_timeout_s: How long a writer waits for other writers.
+        cache_bytes: The memory budget for copies of unchanged tables.
+        read_only: Refuse to write, and never create.
+
+    Raises:
+        LakeError: The path is a file, cannot be written, or is no lake.
+        LakeVersionError: A newer affidavit wrote it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "full",
+        busy_timeout_s: float = 30.0,
+        cache_bytes: int = BUDGET_BYTES,
+        read_only: bool = False,
+    ) -> None:
+        self.path = _checked_path(path)
+        self.read_only = read_only
+        self.cache = TableCache(cache_bytes)
+        self.listeners: list[ChangeListener] = []
+        self.datasets = Datasets(self)
+        self._users = 1
+        self._guard = threading.Lock()
+        try:
+            if read_only and not (self.path / CATALOG_FILE).is_file():
+                msg = f"there is no lake at {str(self.path)!r}, and it was opened read-only"
+                raise LakeError(msg)
+            if not read_only:
+                for folder in (self.path, self.path / "vectors", self._locks):
+                    folder.mkdir(parents=True, exist_ok=True)
+                _check_writable(self.path)
+        except OSError as error:
+            msg = f"cannot create a lake at {str(self.path)!r}: {error}"
+            raise LakeError(msg) from error
+        self.store: Store = SqliteStore(
+            self.path / CATALOG_FILE,
+            locks=self._locks,
+            durability=durability,
+            busy_timeout_s=busy_timeout_s,
+            read_only=read_only,
+        )
+        if not read_only:
+            self._remove_abandoned()
+
+    @property
+    def _locks(self) -> Path:
+        return self.path / "locks"
+
+    @property
+    def _staging(self) -> Path:
+        return self.path / "vectors" / ".staging"
+
+    def vector_path(self, tenant: str, table: str) -> Path:
+        """Return where a tenant's vector table lies."""
+        folder = SHARED_FOLDER if tenant == SHARED else tenant
+        return self.path / "vectors" / folder / f"{table}.lance"
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield a folder to write a new dataset in; what is still there afterwards is removed."""
+        name = uuid4().hex
+        folder = self._staging / f"{name}.lance"
+        lock = FileLock(self._staging / f"{name}.lock")
+        try:
+            self._staging.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            msg = f"cannot write in {str(self.path)!r}: {error}"
+            raise LakeError(msg) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def discard(self, folder: Path) -> None:
+        """Remove a dataset that no definition names any more; a crash half-way is finished later.
+
+        The folder leaves its place in one step, so that nobody opens half a table.
+        """
+        doomed = self._staging / f"{uuid4().hex}.lance"
+        self._staging.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        if not self._staging.is_dir():
+            return
+        for folder in self._staging.glob("*.lance"):
+            lock = FileLock(folder.with_suffix(".lock"), timeout=0)
+            try:
+                with lock:
+                    shutil.rmtree(folder, ignore_errors=True)
+            except (Timeout, OSError):
+                continue  # its writer is alive
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    def share(self) -> Lake:
+        """Count one more user; the last :meth:`close` closes."""
+        with self._guard:
+            self._users += 1
+        return self
+
+    def close(self) -> None:
+        """Release the store when the last user closes."""
+        with self._guard:
+            self._users -= 1
+            if self._users:
+                return
+        self.store.close()
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\x00" in text:
+        msg = f"{text!r} cannot be a lake's folder: expected a non-empty path without NUL"
+        raise LakeError(msg)
+    folder = Path(text).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        msg = f"{text!r} is a file: a lake is a folder"
+        raise LakeError(msg)
+    return folder
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / f".writable-{uuid4().hex}"
+    probe.touch()
+    probe.unlink()

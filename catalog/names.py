@@ -1,0 +1,109 @@
+"""Which names a table, column, schema or tenant may have.
+
+Rules:
+    - A table, schema or tenant name is 1 to 128 characters in Unicode normal form KC, with no
+      quote, dot, slash, control character or outer white space, so that it is the same name in
+      SQL, in a folder and in a log.
+    - Its letters come from one script, so that no name looks like another.
+    - ``journal`` and the system schemas are read by everybody and created by nobody.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from affidavit.errors import InvalidNameError, NoTenantError, ReservedNameError
+
+NAME_LENGTH_MAX: Final = 128
+MAIN_SCHEMA: Final = "main"
+SHARED: Final = ""
+"""How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""
+
+RESERVED_TABLES: Final = frozenset({"journal"})
+RESERVED_SCHEMAS: Final = frozenset({"audit", "system", "topics", "information_schema", "_dml"})
+RESERVED_COLUMNS: Final = frozenset({"_rowid", "_rowaddr"})
+SEARCH_COLUMNS: Final = frozenset({"_distance", "_score"})
+
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\"'`./\\]")
+_SCRIPTS: Final = ("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC")
+
+
+def _scripts(name: str) -> set[str]:
+    found = {unicodedata.name(char, "").split(" ")[0] for char in name if char.isalpha()}
+    return found & set(_SCRIPTS)
+
+
+def check_name(kind: str, name: object) -> str:
+    """Return ``name`` if it can name a ``kind``.
+
+    Raises:
+        InvalidNameError: It is not text, or breaks one of this module's rules.
+    """
+    if not isinstance(name, str):
+        raise InvalidNameError(kind, name, f"expected text, got {type(name).__name__}")
+    if not 1 <= len(name) <= NAME_LENGTH_MAX:
+        raise InvalidNameError(
+            kind, name[:NAME_LENGTH_MAX], f"expected 1 to {NAME_LENGTH_MAX} characters"
+        )
+    if _FORBIDDEN.search(name):
+        reason = "quotes, dots, slashes and control characters are not allowed"
+        raise InvalidNameError(kind, name, reason)
+    if name != name.strip() or any(unicodedata.category(char) == "Cf" for char in name):
+        raise InvalidNameError(kind, name, "outer white space and invisible characters are refused")
+    if unicodedata.normalize("NFKC", name) != name:
+        normal = unicodedata.normalize("NFKC", name)
+        raise InvalidNameError(kind, name, f"it looks like {normal!r} and is not the same text")
+    if len(_scripts(name)) > 1:
+        scripts = ", ".join(sorted(_scripts(name))).lower()
+        raise InvalidNameError(kind, name, f"it mixes scripts that look alike: {scripts}")
+    return name
+
+
+def check_table_name(name: object, *, schema: str = MAIN_SCHEMA) -> str:
+    """Return ``name`` if a user may create a table of that name in ``schema``."""
+    checked = check_name("table", name)
+    if schema.casefold() in RESERVED_SCHEMAS:
+        raise ReservedNameError(f"{schema}.{checked}")
+    if checked.casefold() in RESERVED_TABLES:
+        raise ReservedNameError(checked)
+    return checked
+
+
+def check_schema_name(name: object) -> str:
+    """Return ``name`` if a user may create a schema of that name."""
+    checked = check_name("schema", name)
+    if checked.casefold() in RESERVED_SCHEMAS or checked == MAIN_SCHEMA:
+        raise ReservedNameError(checked, kind="schema")
+    return checked
+
+
+def check_column_name(name: object, *, search: bool = False) -> str:
+    """Return ``name`` if a column may have it; ``search`` also keeps the search result columns."""
+    if not isinstance(name, str) or not name or "\x00" in name:
+        raise InvalidNameError("column", name, "expected non-empty text without NUL")
+    if name in RESERVED_COLUMNS or (search and name in SEARCH_COLUMNS):
+        raise ReservedNameError(name, kind="column")
+    return name
+
+
+def check_tenant(tenant: object) -> str:
+    """Return how the store writes ``tenant``: its name, or :data:`SHARED` for ``None``.
+
+    Raises:
+        NoTenantError: The name is empty, or cannot be a folder of its own.
+    """
+    if tenant is None:
+        return SHARED
+    if tenant == "":
+        msg = "tenant is empty: pass a name, or None for the shared scope"
+        raise NoTenantError(msg)
+    try:
+        checked = check_name("tenant", tenant)
+    except InvalidNameError as error:
+        raise NoTenantError(str(error)) from error
+    if checked.startswith("_"):
+        msg = f"{checked!r} cannot name a tenant: a leading underscore is affidavit's own"
+        raise NoTenantError(msg)
+    return checked

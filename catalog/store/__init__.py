@@ -1,0 +1,1 @@
+"""The relational store: one protocol, and a module for each database that implements it."""

@@ -1,0 +1,158 @@
+"""What affidavit asks of a relational store, in words that every database has.
+
+Rules:
+    - A table's rows carry the tenant that wrote them and an identity, ``_rowid``, that grows with
+      insertion. A reader sees its tenant's rows and the shared ones; a writer changes its own only.
+    - A reader is one consistent snapshot; a writer is one transaction, serializable, and sees its
+      own writes.
+    - Values are 64-bit integers, text and bytes; comparisons are by number, code point and byte.
+    - Nothing here or above speaks a dialect of SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    import pyarrow as pa
+
+    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.types import Kind, StoreValue
+
+ROWID: Final = "_rowid"
+TENANT: Final = "_tenant"
+BATCH_ROWS: Final = 16_384
+"""How many rows a scan hands over at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreColumn:
+    """One column of a store table."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIndex:
+    """An index of a store table; a unique one takes any number of NULLs."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTable:
+    """A table of the store. ``_rowid`` and ``_tenant`` are there without being listed."""
+
+    name: str
+    columns: tuple[StoreColumn, ...]
+    indexes: tuple[StoreIndex, ...] = ()
+
+
+class Reader(Protocol):
+    """One consistent snapshot of what a tenant may see. Safe to share between threads."""
+
+    def select(
+        self,
+        table: StoreTable,
+        columns: Sequence[str],
+        where: Predicate | None = None,
+        *,
+        order_by: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> list[tuple[StoreValue, ...]]:
+        """Return the matching rows; ``where`` holds store values."""
+
+    def scan(
+        self,
+        table: StoreTable,
+        columns: Sequence[str],
+        where: Predicate | None = None,
+        *,
+        order_by: Sequence[str] = (ROWID,),
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows lazily, as int64, string and binary columns."""
+
+    def count(self, table: StoreTable, where: Predicate | None = None) -> int:
+        """Return how many rows match."""
+
+
+class Writer(Reader, Protocol):
+    """One transaction: all of it happens at commit, or nothing."""
+
+    def create_table(self, table: StoreTable) -> None:
+        """Create ``table`` with its indexes."""
+
+    def drop_table(self, table: StoreTable) -> None:
+        """Drop ``table`` and its rows."""
+
+    def add_column(self, table: StoreTable, column: StoreColumn) -> None:
+        """Add ``column``, NULL in every row."""
+
+    def drop_column(self, table: StoreTable, column: str) -> None:
+        """Drop ``column``, which no index uses."""
+
+    def create_index(self, table: StoreTable, index: StoreIndex) -> None:
+        """Create ``index``; ConstraintError if it is unique and the rows are not."""
+
+    def drop_index(self, index: StoreIndex) -> None:
+        """Drop ``index``."""
+
+    def insert(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        """Insert ``rows``; ``columns`` may include ``_rowid``.
+
+        Raises:
+            ConstraintError: A unique index has the values already.
+        """
+
+    def update(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        """Set ``columns`` from each row, whose last value is the ``_rowid`` to change."""
+
+    def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
+        """Delete the rows with these identities."""
+
+    def update_where(
+        self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None
+    ) -> int:
+        """Set ``values`` in every matching row and return how many there were."""
+
+    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
+        """Add to integer columns of every matching row."""
+
+    def delete_where(self, table: StoreTable, where: Predicate | None) -> int:
+        """Delete every matching row and return how many there were."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo what the block wrote, and only that, if it raises."""
+
+
+class Store(Protocol):
+    """A relational store that several processes may use at once."""
+
+    def read(self, tenant: str) -> AbstractContextManager[Reader]:
+        """Open a snapshot for ``tenant``. Readers never wait."""
+
+    def write(self, tenant: str) -> AbstractContextManager[Writer]:
+        """Open a transaction for ``tenant``: commit on leaving, roll back if the block raises.
+
+        Raises:
+            StoreBusyError: Other writers held the store for the whole timeout.
+            ReadOnlyError: The store was opened to be read.
+        """
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock ``name`` against every thread and process; a crash releases it."""
+
+    def close(self) -> None:
+        """Release every connection."""

@@ -1,0 +1,396 @@
+"""Arrow values to store values and back, without loss (P10).
+
+A store keeps three kinds of value: 64-bit signed integers, text and bytes. SQLite writes NaN as
+NULL and -0.0 as 0, so floats are kept as integers whose order is the IEEE 754 totalOrder, which is
+also how DataFusion compares them. Each codec says whether it keeps order, so that comparisons may
+run in the store on the encoded values and mean the same there.
+
+=====================================  =======  =========================================
+Arrow                                  kept as  how
+=====================================  =======  =========================================
+bool, int8..int64, uint8..uint32       INTEGER  the value
+uint64                                 INTEGER  value - 2**63
+float16, float32, float64              INTEGER  the bits, negative values mirrored
+date, time, timestamp, duration        INTEGER  the count since the epoch, in the type's unit
+string, large_string, string_view      TEXT     UTF-8
+binary, fixed_size_binary, ..._view    BLOB     the bytes
+decimal32..decimal256                  BLOB     big-endian two's complement, sign bit flipped
+list, struct, map, interval            TEXT     JSON by position; not ordered
+dictionary                             as its values
+=====================================  =======  =========================================
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.errors import UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+StoreValue = int | str | bytes | None
+
+
+class Kind(StrEnum):
+    """What a store column holds."""
+
+    INTEGER = "INTEGER"
+    TEXT = "TEXT"
+    BLOB = "BLOB"
+
+
+STORAGE_TYPES: Final = {Kind.INTEGER: pa.int64(), Kind.TEXT: pa.string(), Kind.BLOB: pa.binary()}
+
+
+class Codec(Protocol):
+    """How one Arrow type is kept in the store."""
+
+    @property
+    def kind(self) -> Kind:
+        """The store column's kind."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether comparing encoded values means comparing the values."""
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        """Return ``array`` as the kind's Arrow type: int64, string or binary."""
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        """Return the inverse of :meth:`encode`, bit for bit."""
+
+
+class _Cast:
+    """Types whose Arrow cast to the storage type and back is exact."""
+
+    ordered = True
+
+    def __init__(self, arrow_type: pa.DataType, kind: Kind) -> None:
+        self.kind = kind
+        self._type = arrow_type
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        storage = STORAGE_TYPES[self.kind]
+        return array if array.type == storage else array.cast(storage)
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        return array if array.type == self._type else array.cast(self._type)
+
+
+class _Temporal:
+    """Counts since an epoch: reinterpreted, never converted, so that no unit overflows."""
+
+    kind = Kind.INTEGER
+    ordered = True
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self._type = arrow_type
+        self._count = pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        return array.view(self._count).cast(pa.int64())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        return array.cast(self._count).view(self._type)
+
+
+class _Bits:
+    """Floats and uint64: fixed-width values whose bits are mapped to ordered signed integers."""
+
+    kind = Kind.INTEGER
+    ordered = True
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self._type = arrow_type
+        self._unsigned = pt.is_uint64(arrow_type)
+        self._signed = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[arrow_type.bit_width]
+
+    def _mirror(self, bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if self._unsigned:
+            return bits ^ np.int64(-(2**63))
+        low = np.iinfo(bits.dtype).max
+        return bits ^ ((bits >> (bits.dtype.itemsize * 8 - 1)) & low)
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        return self._swap(array, self._signed).cast(pa.int64())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        return self._swap(array.cast(self._signed), self._type)
+
+    def _swap(self, array: pa.Array, to: pa.DataType) -> pa.Array:
+        bits = np.frombuffer(
+            array.buffers()[1] or b"", dtype=self._signed.to_pandas_dtype(), count=-1
+        )[array.offset : array.offset + len(array)]
+        valid = array.is_valid() if array.null_count else None
+        mirrored = pa.py_buffer(np.ascontiguousarray(self._mirror(bits)))
+        mask = valid.buffers()[1] if valid is not None else None
+        return pa.Array.from_buffers(to, len(array), [mask, mirrored])
+
+
+class _Decimal:
+    """Decimals as bytes whose order is the values' order."""
+
+    kind = Kind.BLOB
+    ordered = True
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self._type = arrow_type
+        self._width = arrow_type.bit_width // 8
+
+    def _flip(self, raw: np.ndarray[Any, Any], *, before: bool) -> np.ndarray[Any, Any]:
+        flipped = raw.copy()
+        if before:
+            flipped[:, 0] ^= 0x80
+        flipped = np.ascontiguousarray(flipped[:, ::-1])
+        if not before:
+            flipped[:, 0] ^= 0x80
+        return flipped
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        start = array.offset * self._width
+        raw = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+        raw = raw[start : start + len(array) * self._width].reshape(-1, self._width)
+        flipped = pa.py_buffer(self._flip(raw, before=False))
+        mask = array.is_valid().buffers()[1] if array.null_count else None
+        fixed = pa.Array.from_buffers(pa.binary(self._width), len(array), [mask, flipped])
+        return fixed.cast(pa.binary())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        fixed = array.cast(pa.binary(self._width))
+        raw = np.frombuffer(fixed.buffers()[1] or b"", dtype=np.uint8)
+        start = fixed.offset * self._width
+        raw = raw[start : start + len(fixed) * self._width].reshape(-1, self._width)
+        swapped = pa.py_buffer(self._flip(raw, before=True))
+        mask = fixed.is_valid().buffers()[1] if fixed.null_count else None
+        return pa.Array.from_buffers(self._type, len(fixed), [mask, swapped])
+
+
+class _Dictionary:
+    """Dictionary-encoded columns: the store keeps the values."""
+
+    def __init__(self, arrow_type: pa.DictionaryType, values: Codec) -> None:
+        self.kind = values.kind
+        self.ordered = values.ordered
+        self._type = arrow_type
+        self._values = values
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        if pt.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        return self._values.encode(array.cast(self._type.value_type))
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        encoded = self._values.decode(array).dictionary_encode()
+        indices = encoded.indices.cast(self._type.index_type)
+        return pa.DictionaryArray.from_arrays(
+            indices, encoded.dictionary, ordered=self._type.ordered
+        )
+
+
+class _Null:
+    """The type whose only value is NULL."""
+
+    kind = Kind.INTEGER
+    ordered = True
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        return pa.nulls(len(array), pa.int64())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        return pa.nulls(len(array), pa.null())
+
+
+class _Json:
+    """Nested values and intervals as JSON text, structs by position."""
+
+    kind = Kind.TEXT
+    ordered = False
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self._type = arrow_type
+        self._plain = _plain_type(arrow_type)
+        self._dump = _dumper(self._plain)
+        self._load = _loader(self._plain)
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        plain = array if array.type == self._plain else array.cast(self._plain)
+        texts = [
+            None if value is None else json.dumps(self._dump(value), separators=(",", ":"))
+            for value in plain.to_pylist(maps_as_pydicts=None)
+        ]
+        return pa.array(texts, pa.string())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        values = [
+            None if text is None else self._load(json.loads(text)) for text in array.to_pylist()
+        ]
+        plain = pa.array(values, self._plain)
+        return plain if self._plain == self._type else plain.cast(self._type)
+
+
+def _plain_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Return ``arrow_type`` with its leaves replaced by types that Python holds exactly."""
+    if pt.is_temporal(arrow_type) and not pt.is_interval(arrow_type):
+        return pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004
+    if pt.is_decimal(arrow_type):
+        return pa.string()
+    if pt.is_float16(arrow_type):
+        return pa.float32()
+    if pt.is_string_view(arrow_type) or pt.is_large_string(arrow_type):
+        return pa.string()
+    if pt.is_binary_view(arrow_type) or pt.is_large_binary(arrow_type):
+        return pa.binary()
+    if pt.is_dictionary(arrow_type):
+        return _plain_type(arrow_type.value_type)
+    if pt.is_fixed_size_list(arrow_type):
+        return pa.list_(_plain_field(arrow_type.value_field), arrow_type.list_size)
+    if pt.is_list(arrow_type) or pt.is_large_list(arrow_type):
+        return pa.list_(_plain_field(arrow_type.value_field))
+    if pt.is_struct(arrow_type):
+        return pa.struct([_plain_field(field) for field in arrow_type])
+    if pt.is_map(arrow_type):
+        return pa.map_(_plain_type(arrow_type.key_type), _plain_type(arrow_type.item_type))
+    return arrow_type
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(_plain_type(field.type))
+
+
+def _identity(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
+    return value
+
+
+def _dumper(plain: pa.DataType) -> Callable[[Any], Any]:
+    """Return a function from ``as_py()`` values of ``plain`` to what :func:`json.dumps` takes."""
+    if pt.is_binary(plain) or pt.is_fixed_size_binary(plain):
+        return _optional(lambda value: base64.b64encode(value).decode())
+    if pt.is_interval(plain):
+        return _optional(list)
+    if pt.is_struct(plain):
+        fields = [(field.name, _dumper(field.type)) for field in plain]
+        return _optional(lambda value: [dump(value[name]) for name, dump in fields])
+    if pt.is_map(plain):
+        key, item = _dumper(plain.key_type), _dumper(plain.item_type)
+        return _optional(lambda value: [[key(k), item(v)] for k, v in value])
+    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
+        inner = _dumper(plain.value_type)
+        if inner is _identity:
+            return _identity
+        return _optional(lambda value: [inner(each) for each in value])
+    return _identity
+
+
+def _loader(plain: pa.DataType) -> Callable[[Any], Any]:
+    """Return the inverse of :func:`_dumper`."""
+    if pt.is_binary(plain) or pt.is_fixed_size_binary(plain):
+        return _optional(base64.b64decode)
+    if pt.is_interval(plain):
+        return _optional(pa.MonthDayNano)
+    if pt.is_struct(plain):
+        fields = [(field.name, _loader(field.type)) for field in plain]
+        return _optional(
+            lambda value: {
+                name: load(each) for (name, load), each in zip(fields, value, strict=True)
+            }
+        )
+    if pt.is_map(plain):
+        key, item = _loader(plain.key_type), _loader(plain.item_type)
+        return _optional(lambda value: [(key(k), item(v)) for k, v in value])
+    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
+        inner = _loader(plain.value_type)
+        if inner is _identity:
+            return _identity
+        return _optional(lambda value: [inner(each) for each in value])
+    return _identity
+
+
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
+def _is_supported(arrow_type: pa.DataType) -> bool:
+    if pt.is_struct(arrow_type):
+        names = [field.name for field in arrow_type]
+        return len(set(names)) == len(names) and all(_is_supported(f.type) for f in arrow_type)
+    if pt.is_map(arrow_type):
+        return _is_supported(arrow_type.key_type) and _is_supported(arrow_type.item_type)
+    if pt.is_list(arrow_type) or pt.is_large_list(arrow_type) or pt.is_fixed_size_list(arrow_type):
+        return _is_supported(arrow_type.value_type)
+    if pt.is_dictionary(arrow_type):
+        values = arrow_type.value_type
+        return _is_supported(values) and not (pt.is_nested(values) or pt.is_dictionary(values))
+    if pt.is_nested(arrow_type) or isinstance(arrow_type, pa.BaseExtensionType):
+        return False
+    return not pt.is_run_end_encoded(arrow_type)
+
+
+def _codec(arrow_type: pa.DataType) -> Codec:
+    if pt.is_dictionary(arrow_type):
+        return _Dictionary(arrow_type, _codec(arrow_type.value_type))
+    if pt.is_null(arrow_type):
+        return _Null()
+    if pt.is_nested(arrow_type) or pt.is_interval(arrow_type):
+        return _Json(arrow_type)
+    if pt.is_floating(arrow_type) or pt.is_uint64(arrow_type):
+        return _Bits(arrow_type)
+    if pt.is_boolean(arrow_type) or pt.is_integer(arrow_type):
+        return _Cast(arrow_type, Kind.INTEGER)
+    if pt.is_temporal(arrow_type):
+        return _Temporal(arrow_type)
+    if pt.is_decimal(arrow_type):
+        return _Decimal(arrow_type)
+    if pt.is_string(arrow_type) or pt.is_large_string(arrow_type) or pt.is_string_view(arrow_type):
+        return _Cast(arrow_type, Kind.TEXT)
+    return _Cast(arrow_type, Kind.BLOB)
+
+
+@lru_cache(maxsize=1024)
+def codec_for(arrow_type: pa.DataType, *, column: str = "") -> Codec:
+    """Return the codec of ``arrow_type``.
+
+    Raises:
+        UnsupportedTypeError: Values of this type could not be given back exactly.
+    """
+    if not _is_supported(arrow_type):
+        raise UnsupportedTypeError(column, arrow_type)
+    return _codec(arrow_type)
+
+
+def encode_scalar(arrow_type: pa.DataType, scalar: pa.Scalar) -> StoreValue:
+    """Return ``scalar`` as the store keeps a value of ``arrow_type``; NULL is ``None``."""
+    if not scalar.is_valid:
+        return None
+    wanted = arrow_type.value_type if pt.is_dictionary(arrow_type) else arrow_type
+    array = pa.array([scalar.as_py()], wanted) if scalar.type == pa.null() else pa.repeat(scalar, 1)
+    if array.type != wanted:
+        array = array.cast(wanted)
+    value: StoreValue = codec_for(wanted).encode(array)[0].as_py()
+    return value
+
+
+def take(batch: pa.RecordBatch, indices: pa.Array) -> pa.RecordBatch:
+    """Return the rows of ``batch`` at ``indices``, whatever the columns' types.
+
+    pyarrow has no ``take`` or ``filter`` kernel for view types: those go through their codec.
+    """
+    return pa.RecordBatch.from_arrays(
+        [_take(column, indices) for column in batch.columns], schema=batch.schema
+    )
+
+
+def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
+    try:
+        return array.take(indices)
+    except pa.ArrowNotImplementedError:
+        codec = codec_for(array.type)
+        return codec.decode(codec.encode(array).take(indices))

@@ -1,0 +1,1 @@
+"""What runs: sessions, SQL statements, searches, hooks and results."""

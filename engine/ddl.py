@@ -1,0 +1,396 @@
+"""CREATE, DROP and ALTER: DataFusion would run them at once, so they are taken apart here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.alter import (
+    add_column,
+    add_index,
+    drop_column,
+    drop_index,
+    rename_column,
+    rename_table,
+)
+from affidavit.catalog.catalog import new_table_id
+from affidavit.catalog.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.mutable import create_mutable, define_mutable, drop_mutable
+from affidavit.catalog.names import check_table_name
+from affidavit.catalog.providers import Snapshot
+from affidavit.catalog.rows import insert_rows
+from affidavit.catalog.vector import VectorTable, drop_vector
+from affidavit.engine.assignments import Name, parse_name, refuse_reserved
+from affidavit.engine.planner import collect
+from affidavit.errors import (
+    InvalidQueryError,
+    SqlError,
+    TableExistsError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.expression import Statements
+    from affidavit.engine.lexer import Cursor
+    from affidavit.engine.paths import AllowedPaths
+    from affidavit.engine.planner import Planner
+
+_CONSTRAINTS: Final = ("PRIMARY", "UNIQUE", "CONSTRAINT", "FOREIGN", "CHECK")
+_AFTER_DEFAULT: Final = (
+    "NOT NULL",
+    "NULL",
+    "PRIMARY",
+    "UNIQUE",
+    "CONSTRAINT",
+    "CHECK",
+    "REFERENCES",
+    "COMMENT",
+    ",",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What a CREATE TABLE says besides names and types."""
+
+    primary_key: tuple[str, ...]
+    unique: tuple[tuple[str, ...], ...]
+    defaults: Mapping[str, str]
+
+
+def parse_constraints(cursor: Cursor) -> Constraints:
+    """Read the column list at ``cursor``, if there is one."""
+    primary_key: tuple[str, ...] = ()
+    unique: list[tuple[str, ...]] = []
+    defaults: dict[str, str] = {}
+    if not cursor.accept("("):
+        return Constraints((), (), {})
+    while cursor.peek() != ")" and not cursor.done:
+        if cursor.peek() in _CONSTRAINTS:
+            if cursor.accept("CONSTRAINT"):
+                cursor.name("a constraint's name")
+            if cursor.accept("PRIMARY", "KEY"):
+                primary_key = cursor.names("a column")
+            elif cursor.accept("UNIQUE"):
+                unique.append(cursor.names("a column"))
+        else:
+            column = cursor.name("a column")
+            cursor.until("PRIMARY KEY", "UNIQUE", "DEFAULT", ",", depth=1)
+            while cursor.peek() not in {",", ")", ""}:
+                if cursor.accept("PRIMARY", "KEY"):
+                    primary_key = (*primary_key, column)
+                elif cursor.accept("UNIQUE"):
+                    unique.append((column,))
+                elif cursor.accept("DEFAULT"):
+                    defaults[column] = cursor.until(*_AFTER_DEFAULT, depth=1)
+                cursor.until("PRIMARY KEY", "UNIQUE", "DEFAULT", ",", depth=1)
+        cursor.until(",", depth=1)
+        cursor.accept(",")
+    return Constraints(primary_key, tuple(unique), defaults)
+
+
+class Ddl:
+    """Runs one statement that defines something."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        catalog: Catalog,
+        statements: Statements,
+        paths: AllowedPaths,
+        params: Mapping[str, Any],
+    ) -> None:
+        self._planner = planner
+        self._catalog = catalog
+        self._statements = statements
+        self._paths = paths
+        self._params = params
+
+    # --- CREATE --------------------------------------------------------------------------------
+
+    def create(self, cursor: Cursor) -> int:
+        """Run CREATE ..., and return how many rows a CREATE TABLE AS put in."""
+        cursor.expect("CREATE")
+        replace_ = cursor.accept("OR", "REPLACE")
+        if cursor.accept("TABLE"):
+            return self._create_table(cursor, or_replace=replace_)
+        if cursor.accept("VIEW"):
+            return self._create_view(cursor, or_replace=replace_)
+        unique = cursor.accept("UNIQUE")
+        if cursor.accept("INDEX"):
+            return self._create_index(cursor, unique=unique)
+        unbounded = cursor.accept("UNBOUNDED")
+        if cursor.accept("EXTERNAL", "TABLE"):
+            return self._create_external(cursor, or_replace=replace_, unbounded=unbounded)
+        if cursor.accept("SCHEMA"):
+            exists = cursor.accept("IF", "NOT", "EXISTS")
+            self._catalog.create_schema(parse_name(cursor, "a schema").table, if_not_exists=exists)
+            return 0
+        raise SqlError(
+            f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX or SCHEMA"
+        )
+
+    def _create_table(self, cursor: Cursor, *, or_replace: bool) -> int:
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        name = parse_name(cursor)
+        check_table_name(name.table, schema=name.schema)
+        constraints = parse_constraints(cursor)
+        with self._catalog.write() as writer:
+            snapshot = Snapshot(self._catalog, writer, committed=False)
+            existing = self._own(snapshot, name)
+            if existing is not None and if_not_exists:
+                return 0
+            rows = self._planner.plan_create(cursor.text, snapshot, self._params)
+            data = collect(rows, snapshot)
+            if existing is not None:
+                if not or_replace:
+                    raise TableExistsError(name.table)
+                self._drop(existing)
+            definition = self._definition(name.table, rows.schema(), constraints)
+            info = create_mutable(self._catalog, writer, name.table, definition, schema=name.schema)
+            batches = data.combine_chunks().to_batches()
+            return insert_rows(self._catalog, writer, info, batches)
+
+    def _own(self, snapshot: Snapshot, name: Name) -> TableInfo | None:
+        found = self._catalog.find(snapshot.reader, name.table, name.schema)
+        return found if found is not None and found.tenant == self._catalog.tenant else None
+
+    @staticmethod
+    def _definition(table: str, schema: pa.Schema, constraints: Constraints) -> MutableDefinition:
+        indexes = [
+            Index(f"{table}_{'_'.join(columns)}_key", columns, unique=True)
+            for columns in constraints.unique
+        ]
+        return define_mutable(
+            table, schema, primary_key=constraints.primary_key, indexes=indexes,
+            defaults=constraints.defaults,
+        )  # fmt: skip
+
+    def _create_view(self, cursor: Cursor, *, or_replace: bool) -> int:
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        name = parse_name(cursor, "a view")
+        columns = cursor.names("a column") if cursor.peek() == "(" else ()
+        cursor.expect("AS")
+        query = cursor.rest()
+        if columns:
+            listed = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
+            query = f"SELECT * FROM ({query}) AS view_ ({listed})"
+        return self._define_sql(
+            name, "view", query, (), or_replace=or_replace, if_not_exists=if_not_exists
+        )
+
+    def _define_sql(
+        self,
+        name: Name,
+        kind: str,
+        sql: str,
+        paths: tuple[str, ...],
+        *,
+        or_replace: bool,
+        if_not_exists: bool,
+    ) -> int:
+        check_table_name(name.table, schema=name.schema)
+        with self._catalog.write() as writer:
+            snapshot = Snapshot(self._catalog, writer, committed=False)
+            existing = self._own(snapshot, name)
+            if existing is not None and if_not_exists:
+                return 0
+            if existing is not None and not or_replace:
+                raise TableExistsError(name.table, kind=kind)
+            if kind == "view":
+                self._planner.plan(sql, snapshot)
+            else:
+                self._planner.check_external(sql, snapshot)
+            if existing is not None:
+                self._drop(existing)
+            definition = SqlDefinition(new_table_id(), sql, paths)
+            info = self._catalog.define(writer, name.table, kind, definition, schema=name.schema)
+            self._catalog.announce(writer, self._catalog.change(info, "create", detail=sql))
+        return 0
+
+    def _create_external(self, cursor: Cursor, *, or_replace: bool, unbounded: bool) -> int:
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        name = parse_name(cursor)
+        body = cursor.at
+        cursor.until("LOCATION", depth=0)
+        cursor.expect("LOCATION")
+        token = cursor.token
+        if token is None or token.kind != "string":
+            raise SqlError(f"expected LOCATION 'path', found {cursor.found()}")
+        location = self._paths.checked(token.text[1:-1].replace("''", "'"))
+        before, after = cursor.between(body, cursor.at), cursor.text[token.end :]
+        kind = "UNBOUNDED EXTERNAL" if unbounded else "EXTERNAL"
+        quoted = location.replace("'", "''")
+        sql = f"CREATE {kind} TABLE external_ {before} '{quoted}'{after}"
+        return self._define_sql(
+            name, "external", sql, (location,), or_replace=or_replace, if_not_exists=if_not_exists
+        )
+
+    def _create_index(self, cursor: Cursor, *, unique: bool) -> int:
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        index = "" if cursor.peek() == "ON" else cursor.name("an index")
+        cursor.expect("ON")
+        name = parse_name(cursor)
+        kind = cursor.name("an index type").upper() if cursor.accept("USING") else ""
+        columns = cursor.names("a column")
+        options = _parse_options(cursor)
+        info = self._table(name)
+        if info.kind == "vector":
+            handle = VectorTable(self._catalog, self._statements, name.table, name.schema)
+            if len(columns) != 1:
+                raise InvalidQueryError(f"an index of a vector table has one column, got {columns}")
+            chosen = kind or _default_kind(handle.schema, columns[0])
+            handle.create_index(
+                columns[0], chosen, name=index or None, replace=if_not_exists, **options
+            )
+            return 0
+        made = Index(index or f"{name.table}_{'_'.join(columns)}_idx", columns, unique)
+        add_index(self._catalog, info, made, if_not_exists=if_not_exists)
+        return 0
+
+    # --- DROP ----------------------------------------------------------------------------------
+
+    def drop(self, cursor: Cursor) -> None:
+        """Run DROP TABLE, VIEW, INDEX or SCHEMA."""
+        cursor.expect("DROP")
+        kind = cursor.peek()
+        if kind not in {"TABLE", "VIEW", "INDEX", "SCHEMA"}:
+            raise SqlError(
+                f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX or SCHEMA"
+            )
+        cursor.accept(kind)
+        if_exists = cursor.accept("IF", "EXISTS")
+        name = parse_name(cursor)
+        if kind == "SCHEMA":
+            self._catalog.drop_schema(name.table, if_exists=if_exists)
+        elif kind == "INDEX":
+            on = parse_name(cursor) if cursor.accept("ON") else None
+            drop_index(
+                self._catalog,
+                name.table,
+                None if on is None else self._table(on),
+                if_exists=if_exists,
+            )
+        else:
+            self.drop_named(name, want_view=kind == "VIEW", if_exists=if_exists)
+
+    def drop_named(self, name: Name, *, want_view: bool = False, if_exists: bool = False) -> None:
+        """Drop a table or view.
+
+        Raises:
+            TableNotFoundError: There is none of that name and kind.
+            ReadOnlyError: It is shared.
+        """
+        refuse_reserved(name.schema, name.table)
+        with self._catalog.read() as reader:
+            info = self._catalog.find(reader, name.table, name.schema)
+            known = [each.name for each in self._catalog.tables(reader)]
+        if info is None or (info.kind == "view") != want_view:
+            if if_exists:
+                return
+            raise TableNotFoundError(name.table, known=known)
+        self._drop(info)
+
+    def _drop(self, info: TableInfo) -> None:
+        if info.kind == "vector":
+            drop_vector(self._catalog, info)
+            return
+        with self._catalog.write() as writer:
+            if info.kind == "mutable":
+                drop_mutable(self._catalog, writer, info)
+                return
+            self._catalog.forget(writer, info)
+            self._catalog.announce(writer, self._catalog.change(info, "drop"))
+
+    def _table(self, name: Name) -> TableInfo:
+        refuse_reserved(name.schema, name.table)
+        with self._catalog.read() as reader:
+            return self._catalog.get(reader, name.table, name.schema)
+
+    # --- ALTER ---------------------------------------------------------------------------------
+
+    def alter(self, cursor: Cursor) -> None:
+        """Run ALTER TABLE ... ADD, DROP or RENAME."""
+        cursor.expect("ALTER")
+        cursor.expect("TABLE")
+        if_exists = cursor.accept("IF", "EXISTS")
+        name = parse_name(cursor)
+        try:
+            info = self._table(name)
+        except TableNotFoundError:
+            if if_exists:
+                return
+            raise
+        self._catalog.refuse_shared(info)
+        if cursor.accept("ADD"):
+            self._add_column(cursor, info)
+        elif cursor.accept("DROP"):
+            cursor.accept("COLUMN")
+            missing_ok = cursor.accept("IF", "EXISTS")
+            drop_column(self._catalog, info, cursor.name("a column"), if_exists=missing_ok)
+        elif cursor.accept("RENAME", "TO"):
+            rename_table(self._catalog, info, cursor.name("a table"))
+        elif cursor.accept("RENAME"):
+            cursor.accept("COLUMN")
+            old = cursor.name("a column")
+            cursor.expect("TO")
+            rename_column(self._catalog, info, old, cursor.name("a column"))
+        else:
+            raise SqlError(f"ALTER TABLE cannot {cursor.found()}: expected ADD, DROP or RENAME")
+        if not cursor.done:
+            raise SqlError(f"expected the end of ALTER TABLE, found {cursor.found()}")
+
+    def _add_column(self, cursor: Cursor, info: TableInfo) -> None:
+        cursor.accept("COLUMN")
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        column = cursor.name("a column")
+        kind = cursor.until("DEFAULT", "NOT NULL", "NULL", depth=0)
+        not_null = default = None
+        while not cursor.done:
+            if cursor.accept("NOT", "NULL"):
+                not_null = True
+            elif cursor.accept("DEFAULT"):
+                default = cursor.until("NOT NULL", "NULL", depth=0)
+            elif not cursor.accept("NULL"):
+                raise SqlError(f"ALTER TABLE ADD COLUMN cannot read {cursor.found()}")
+        field = self._planner.column_type(self._catalog, column, kind).with_nullable(
+            nullable=not not_null
+        )
+        value = None
+        if default is not None:
+            value = self._statements.defaults(pa.schema([field]), {column: default})[column]
+        add_column(
+            self._catalog, info, field, default=default, value=value, if_not_exists=if_not_exists
+        )
+
+
+def _parse_options(cursor: Cursor) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if cursor.accept("WITH"):
+        cursor.expect("(")
+        while not cursor.accept(")"):
+            option = cursor.name("an option")
+            cursor.expect("=")
+            token = cursor.token
+            if token is None:
+                msg = f"expected a value for option {option!r}"
+                raise SqlError(msg)
+            cursor.at += 1
+            options[option] = int(token.text) if token.text.isdigit() else token.text.strip("'")
+            cursor.accept(",")
+    if not cursor.done:
+        raise SqlError(f"CREATE INDEX cannot read {cursor.found()}")
+    return options
+
+
+def _default_kind(schema: pa.Schema, column: str) -> str:
+    if column in schema.names and pt.is_fixed_size_list(schema.field(column).type):
+        return "IVF_PQ"
+    return "BTREE"

@@ -1,0 +1,363 @@
+"""INSERT, UPDATE, DELETE, MERGE and TRUNCATE.
+
+A statement's rows come from one DataFusion plan, old values and new ones side by side, planned over
+the target with its ``_rowid``; they are written through the catalog. DataFusion never writes.
+
+    UPDATE t SET a = x WHERE c    SELECT t.*, (x) AS "__0" FROM <target> AS t WHERE c
+    DELETE FROM t WHERE c         SELECT t.* FROM <target> AS t WHERE c
+
+Rules:
+    - A statement happens as a whole or not at all.
+    - A row that an UPDATE's FROM matches several times is updated once, by the first match.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from datafusion import col
+
+from affidavit.catalog.expression import quoted
+from affidavit.catalog.providers import DML_SCHEMA, memory_table
+from affidavit.catalog.rows import take_rows
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.engine.assignments import Target, parse_assignments, parse_target
+from affidavit.engine.merge import parse_merge
+from affidavit.engine.planner import collect
+from affidavit.engine.target import TARGET, OpenTarget, open_target
+from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionError, SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from affidavit.catalog.catalog import Catalog
+    from affidavit.engine.lexer import Cursor
+    from affidavit.engine.merge import Merge
+    from affidavit.engine.planner import Planner
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a statement did."""
+
+    rows_affected: int
+    returned: pa.Table | None = None
+
+
+class Dml:
+    """Runs one statement that changes rows."""
+
+    def __init__(self, planner: Planner, catalog: Catalog, params: Mapping[str, Any]) -> None:
+        self._planner = planner
+        self._catalog = catalog
+        self._params = params
+
+    def _rows(self, text: str, opened: OpenTarget) -> pa.Table:
+        frame = self._planner.plan(text, opened.snapshot, self._params)
+        return collect(frame, opened.snapshot)
+
+    def _returning(
+        self, clause: str, rows: pa.Table, opened: OpenTarget, alias: str
+    ) -> pa.Table | None:
+        if not clause:
+            return None
+        opened.snapshot.virtual["returning"] = memory_table(rows)
+        text = f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}'
+        return self._rows(text, opened)
+
+    # --- UPDATE --------------------------------------------------------------------------------
+
+    def update(self, cursor: Cursor) -> Outcome:
+        """Run UPDATE ... SET ... [FROM ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
+        prefix = _common_tables(cursor, "UPDATE")
+        cursor.expect("UPDATE")
+        target = parse_target(cursor, "SET")
+        cursor.expect("SET")
+        sets_text = cursor.until("FROM", "WHERE", "ORDER BY", "LIMIT", "RETURNING", depth=0)
+        source = _clause(cursor, "FROM", "WHERE", "ORDER BY", "LIMIT", "RETURNING")
+        where = cursor.until("RETURNING", depth=0)
+        returning = _clause(cursor, "RETURNING")
+        with open_target(self._catalog, target) as opened:
+            sets = parse_assignments(sets_text, opened.columns, target.name)
+            sets = {column: opened.default(column, value) for column, value in sets.items()}
+            new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
+            also = f", {source}" if source else ""
+            text = (
+                f"{prefix} SELECT {opened.star(target.alias)}, {new} "
+                f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(target.alias)}{also} {where}'
+            )
+            rows = self._update_rows(text, opened, list(sets))
+            rows = _first_matches(rows) if source else rows
+            before, after = opened.images(rows, _numbered(sets))
+            count = opened.update(rows[ROWID].to_pylist(), before, after)
+            return Outcome(count, self._returning(returning, after, opened, target.alias))
+
+    def _update_rows(self, text: str, opened: OpenTarget, columns: Sequence[str]) -> pa.Table:
+        """Run ``text``, whose columns ``__0``, ``__1``... become the types of ``columns``."""
+        casts = {f"__{at}": column for at, column in enumerate(columns)}
+        return self._cast_rows(text, opened, casts)
+
+    def _cast_rows(
+        self, text: str, opened: OpenTarget, casts: Mapping[str, str], also: Sequence[str] = ()
+    ) -> pa.Table:
+        """Run ``text``: the target's columns, and each of ``casts`` as the type of its column."""
+        frame = self._planner.plan(text, opened.snapshot, self._params)
+        kept = [col(quoted(name)) for name in [ROWID, *opened.columns, *also]]
+        cast = [
+            col(quoted(name)).cast(opened.schema.field(column).type).alias(name)
+            for name, column in casts.items()
+        ]
+        return collect(frame.select(*kept, *cast), opened.snapshot)
+
+    # --- DELETE --------------------------------------------------------------------------------
+
+    def delete(self, cursor: Cursor) -> Outcome:
+        """Run DELETE FROM ... [USING ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
+        prefix = _common_tables(cursor, "DELETE")
+        cursor.expect("DELETE")
+        cursor.expect("FROM")
+        target = parse_target(cursor, "USING", "WHERE", "ORDER", "LIMIT", "RETURNING")
+        source = _clause(cursor, "USING", "WHERE", "ORDER BY", "LIMIT", "RETURNING")
+        where = cursor.until("RETURNING", depth=0)
+        returning = _clause(cursor, "RETURNING")
+        with open_target(self._catalog, target) as opened:
+            also = f", {source}" if source else ""
+            text = (
+                f"{prefix} SELECT {opened.star(target.alias)} "
+                f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(target.alias)}{also} {where}'
+            )
+            rows = self._rows(text, opened)
+            rows = _first_matches(rows) if source else rows
+            before = opened.fitted(rows)
+            count = opened.delete(rows[ROWID].to_pylist(), before)
+            return Outcome(count, self._returning(returning, before, opened, target.alias))
+
+    def truncate(self, cursor: Cursor) -> Outcome:
+        """Run TRUNCATE [TABLE] name."""
+        cursor.expect("TRUNCATE")
+        cursor.accept("TABLE")
+        target = parse_target(cursor)
+        if not cursor.done:
+            raise SqlError(f"expected the end of TRUNCATE, found {cursor.found()}")
+        with open_target(self._catalog, target) as opened:
+            return Outcome(opened.truncate())
+
+    # --- INSERT --------------------------------------------------------------------------------
+
+    def insert(self, cursor: Cursor) -> Outcome:
+        """Run INSERT INTO ... [ON CONFLICT ...] [RETURNING ...]."""
+        prefix = _common_tables(cursor, "INSERT", "REPLACE")
+        statement = _parse_insert(cursor)
+        target = statement.target
+        with open_target(self._catalog, target) as opened:
+            rows = self._new_rows(prefix, statement, opened)
+            if statement.conflict is None:
+                count = opened.insert(rows)
+                return Outcome(
+                    count, self._returning(statement.returning, rows, opened, target.alias)
+                )
+            written = self._resolve(statement, statement.conflict, rows, opened)
+            returned = self._returning(statement.returning, written, opened, target.alias)
+            return Outcome(written.num_rows, returned)
+
+    def _new_rows(self, prefix: str, statement: Insert, opened: OpenTarget) -> pa.Table:
+        """Return the rows to insert, in the table's columns and types, defaults filled in."""
+        given = statement.columns or tuple(opened.columns)
+        for column in given:
+            if column not in opened.columns:
+                raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
+        columns = f" ({', '.join(map(quoted, given))})" if statement.columns else ""
+        opened.snapshot.virtual["into"] = opened.empty()
+        text = f'{prefix} INSERT INTO "{DML_SCHEMA}"."into"{columns} {statement.source}'
+        frame = self._planner.plan_insert(text, opened.snapshot, self._params)
+        missing = [c for c in opened.columns if c not in given and c in opened.defaults]
+        if missing:
+            defaults = {
+                c: frame.parse_sql_expr(opened.defaults[c])
+                .cast(opened.schema.field(c).type)
+                .alias(c)
+                for c in missing
+            }
+            frame = frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
+        return opened.fitted(collect(frame, opened.snapshot))
+
+    def _resolve(
+        self, statement: Insert, conflict: Conflict, rows: pa.Table, opened: OpenTarget
+    ) -> pa.Table:
+        """Insert what conflicts with nothing, do what ON CONFLICT says with the rest."""
+        key = conflict.columns or opened.key
+        if not key or tuple(sorted(key)) not in {tuple(sorted(k)) for k in opened.unique_keys}:
+            msg = (
+                f"ON CONFLICT ({', '.join(key)}) names no unique key of {opened.info.name!r}; it "
+                f"has {[list(k) for k in opened.unique_keys]}"
+            )
+            raise SqlError(msg)
+        names = ", ".join(quoted(column) for column in key)
+        opened.snapshot.virtual["excluded"] = memory_table(
+            rows.append_column("__at", pa.array(range(rows.num_rows), pa.int64()))
+        )
+        first = f'SELECT min("__at") AS "__at" FROM "{DML_SCHEMA}".excluded GROUP BY {names}'
+        firsts = set(self._rows(first, opened)["__at"].to_pylist())
+        repeated = [at for at in range(rows.num_rows) if at not in firsts]
+        if repeated and conflict.sets is not None:
+            msg = (
+                f"ON CONFLICT DO UPDATE would change one row twice: two rows of the statement have "
+                f"the same {names}"
+            )
+            raise ConstraintError(msg)
+        alias = statement.target.alias
+        on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
+        joined = (
+            f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(alias)} '
+            f'JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
+        )
+        hits = self._rows(f'SELECT excluded."__at" {joined}', opened)["__at"].to_pylist()
+        fresh = take_rows(rows, sorted(firsts - set(hits)))
+        if conflict.sets is None:
+            opened.insert(fresh)
+            return fresh
+        sets = parse_assignments(conflict.sets, opened.columns, opened.info.name)
+        new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
+        text = f"SELECT {opened.star(alias)}, {new} {joined} {conflict.where}"
+        matched = self._update_rows(text, opened, list(sets))
+        before, after = opened.images(matched, _numbered(sets))
+        return opened.upsert(matched[ROWID].to_pylist(), before, after, fresh)
+
+    # --- MERGE ---------------------------------------------------------------------------------
+
+    def merge(self, cursor: Cursor) -> Outcome:
+        """Run MERGE INTO ... USING ... ON ... WHEN ...."""
+        prefix = _common_tables(cursor, "MERGE")
+        merge = parse_merge(cursor)
+        with open_target(self._catalog, merge.target) as opened:
+            values = [when.values(opened.columns, opened.info.name) for when in merge.whens]
+            text = merge.query(prefix, opened.star(merge.target.alias), values)
+            casts = {
+                f"__{at}_{position}": column
+                for at, given in enumerate(values)
+                for position, column in enumerate(given)
+            }
+            rows = self._cast_rows(text, opened, casts, also=["__clause"])
+            return Outcome(self._apply(merge, values, rows, opened))
+
+    def _apply(
+        self, merge: Merge, values: Sequence[dict[str, str]], rows: pa.Table, opened: OpenTarget
+    ) -> int:
+        """Delete, then update, then insert what each WHEN says; return how many rows that were."""
+        numbers = np.array(rows["__clause"].to_pylist(), dtype=np.int64)
+        _refuse_twice(merge, numbers, rows, opened.info.name)
+        count = 0
+        for action in ("delete", "update", "insert"):
+            for at, when in enumerate(merge.whens):
+                part = take_rows(rows, np.flatnonzero(numbers == at))
+                if when.action != action or not part.num_rows:
+                    continue
+                names = {column: f"__{at}_{i}" for i, column in enumerate(values[at])}
+                if action == "insert":
+                    count += opened.insert(opened.new_rows(part, names))
+                    continue
+                before, after = opened.images(part, names)
+                rowids = part[ROWID].to_pylist()
+                count += (
+                    opened.delete(rowids, before)
+                    if action == "delete"
+                    else opened.update(rowids, before, after)
+                )
+        return count
+
+
+def _refuse_twice(merge: Merge, numbers: np.ndarray[Any, Any], rows: pa.Table, table: str) -> None:
+    changes = [merge.whens[number].action in {"update", "delete"} for number in numbers]
+    rowids = [rowid for rowid, does in zip(rows[ROWID].to_pylist(), changes, strict=True) if does]
+    if len(set(rowids)) != len(rowids):
+        msg = f"MERGE matched a row of {table!r} more than once"
+        raise ExecutionError(msg)
+
+
+# --- cutting statements into clauses -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """ON CONFLICT (columns) DO NOTHING, or DO UPDATE SET sets where."""
+
+    columns: tuple[str, ...]
+    sets: str | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """The clauses of an INSERT."""
+
+    target: Target
+    columns: tuple[str, ...]
+    source: str
+    conflict: Conflict | None
+    returning: str
+
+
+def _common_tables(cursor: Cursor, *verbs: str) -> str:
+    """Move past WITH ... and return it."""
+    if cursor.peek() != "WITH":
+        return ""
+    return cursor.until(*verbs, depth=0)
+
+
+def _clause(cursor: Cursor, word: str, *stops: str) -> str:
+    """Move past ``word`` and what follows it, if it stands here; return what follows."""
+    return cursor.until(*stops, depth=0) if cursor.accept(word) else ""
+
+
+def _parse_insert(cursor: Cursor) -> Insert:
+    replace = cursor.accept("REPLACE")
+    if not replace:
+        cursor.expect("INSERT")
+        if cursor.accept("OVERWRITE"):
+            msg = "INSERT OVERWRITE is not supported: TRUNCATE and INSERT in one transaction"
+            raise SqlError(msg)
+        replace = cursor.accept("OR", "REPLACE")
+    ignore = cursor.accept("OR", "IGNORE")
+    cursor.expect("INTO")
+    cursor.accept("TABLE")
+    target = parse_target(cursor, "VALUES", "SELECT", "WITH", "FROM", "TABLE", "DEFAULT")
+    columns: tuple[str, ...] = ()
+    if cursor.peek() == "(" and cursor.peek(1) not in {"SELECT", "WITH", "VALUES", "("}:
+        columns = cursor.names("a column")
+    source = cursor.until("ON CONFLICT", "RETURNING", depth=0)
+    conflict = _parse_conflict(cursor)
+    if replace:
+        msg = "REPLACE is not supported: use INSERT ... ON CONFLICT (key) DO UPDATE SET ..."
+        raise SqlError(msg)
+    if ignore and conflict is None:
+        conflict = Conflict((), None, "")
+    returning = _clause(cursor, "RETURNING")
+    if not source:
+        raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
+    return Insert(target, columns, source, conflict, returning)
+
+
+def _parse_conflict(cursor: Cursor) -> Conflict | None:
+    if not cursor.accept("ON", "CONFLICT"):
+        return None
+    columns = cursor.names("a column") if cursor.peek() == "(" else ()
+    cursor.expect("DO")
+    if cursor.accept("NOTHING"):
+        return Conflict(columns, None, "")
+    cursor.expect("UPDATE", "SET")
+    sets = cursor.until("WHERE", "RETURNING", depth=0)
+    return Conflict(columns, sets, cursor.until("RETURNING", depth=0))
+
+
+def _numbered(columns: Iterable[str]) -> dict[str, str]:
+    """Return each column's name in a query that computes its new value."""
+    return {column: f"__{at}" for at, column in enumerate(columns)}
+
+
+def _first_matches(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` with each row identity once."""
+    _, first = np.unique(rows[ROWID].to_numpy(zero_copy_only=False), return_index=True)
+    return take_rows(rows, np.sort(first))

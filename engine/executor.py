@@ -1,0 +1,259 @@
+"""One SQL text, brought to whoever runs statements of its kind."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from affidavit.engine.ddl import Ddl
+from affidavit.engine.dml import Dml
+from affidavit.engine.planner import collect
+from affidavit.engine.result import Result
+from affidavit.engine.statement import Kind, Statement, parse_statement
+from affidavit.errors import ReadOnlyError, SqlError, TransactionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affidavit.catalog.catalog import Catalog
+    from affidavit.engine.paths import AllowedPaths
+    from affidavit.engine.planner import Planner
+
+DML_KINDS = {Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE}
+COUNT_SCHEMA = pa.schema([pa.field("count", pa.uint64(), nullable=False)])
+
+
+class Executor:
+    """Runs statements for one identity."""
+
+    def __init__(self, planner: Planner, catalog: Catalog, paths: AllowedPaths) -> None:
+        self._planner = planner
+        self._catalog = catalog
+        self._paths = paths
+
+    def execute(self, text: str, params: Mapping[str, Any]) -> Result:
+        """Run one statement."""
+        statement = parse_statement(text)
+        if statement.kind is Kind.QUERY:
+            return self._query(statement.text, params)
+        if statement.kind in DML_KINDS:
+            return self._dml(statement, params)
+        if statement.kind is Kind.EXPLAIN:
+            return self._explain(statement, params)
+        if statement.kind in {Kind.CREATE, Kind.DROP, Kind.ALTER}:
+            return self._ddl(statement, params)
+        if statement.kind in {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK}:
+            return self._transaction(statement)
+        if statement.kind is Kind.COPY:
+            return self._copy(statement, params)
+        if statement.kind is Kind.EXECUTE:
+            return self._execute_prepared(statement)
+        if statement.kind is Kind.PREPARE:
+            self._prepare(statement)
+        elif statement.kind is Kind.DEALLOCATE:
+            self._deallocate(statement)
+        else:
+            self._now(statement.text, {})
+        return _nothing()
+
+    # --- what table handles need -----------------------------------------------------------------
+
+    def run(self, text: str, params: Mapping[str, object]) -> int:
+        """Run one DML statement and return how many rows it touched."""
+        affected = self.execute(text, params).rows_affected
+        assert affected is not None
+        return affected
+
+    def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
+        """Return the value of each column's default expression, as the column's type."""
+        listed = ", ".join(f"({sql}) AS c{at}" for at, sql in enumerate(expressions.values()))
+        row = self._query(f"SELECT {listed}", {}).to_arrow()
+        return {
+            name: row.column(at)[0].cast(schema.field(name).type)
+            for at, name in enumerate(expressions)
+        }
+
+    def ddl(self, params: Mapping[str, Any]) -> Ddl:
+        """Return what runs definitions."""
+        return Ddl(self._planner, self._catalog, self, self._paths, params)
+
+    # --- queries ---------------------------------------------------------------------------------
+
+    def _query(self, text: str, params: Mapping[str, Any]) -> Result:
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(self._planner.snapshot(self._catalog))
+            frame = self._planner.plan(text, snapshot, params, read_only=True)
+            if not snapshot.committed:
+                # the transaction may have ended by the time a lazy result is read
+                return Result.of(collect(frame, snapshot))
+            if not snapshot.lazy:
+                stack.close()
+            return self._planner.result(frame, snapshot, stack.pop_all())
+
+    def _now(self, text: str, params: Mapping[str, Any]) -> pa.Table:
+        """Run what DataFusion runs by itself."""
+        with self._planner.snapshot(self._catalog) as snapshot:
+            return collect(self._planner.plan(text, snapshot, params), snapshot)
+
+    def _explain(self, statement: Statement, params: Mapping[str, Any]) -> Result:
+        cursor = statement.cursor()
+        cursor.expect("EXPLAIN")
+        analyze = False
+        while cursor.peek() in {"ANALYZE", "VERBOSE"} or cursor.peek() == "FORMAT":
+            analyze = analyze or cursor.peek() == "ANALYZE"
+            cursor.at += 2 if cursor.peek() == "FORMAT" else 1
+        if cursor.done:
+            msg = "EXPLAIN needs a statement to explain"
+            raise SqlError(msg)
+        inner = parse_statement(cursor.rest())
+        if inner.kind is Kind.QUERY or inner.kind is Kind.EXPLAIN:
+            return self._query(statement.text, params)
+        if analyze:
+            msg = f"EXPLAIN ANALYZE would run a {inner.kind.value}: EXPLAIN it without ANALYZE"
+            raise SqlError(msg)
+        return self._explain_change(inner, statement, params)
+
+    def _explain_change(
+        self, inner: Statement, statement: Statement, params: Mapping[str, Any]
+    ) -> Result:
+        """Return the plan of a statement that changes something, without planning it physically.
+
+        DataFusion's in-memory tables delete rows when a DELETE is planned physically.
+        """
+        text = inner.text if inner.kind in DML_KINDS else statement.text
+        with self._planner.snapshot(self._catalog) as snapshot:
+            plan = self._planner.plan(text, snapshot, params).logical_plan()
+        if inner.kind not in DML_KINDS:
+            plan = plan.inputs()[0]
+        plans = {"plan_type": ["logical_plan"], "plan": [plan.display_indent()]}
+        return Result.of(pa.table(plans))
+
+    # --- changes ---------------------------------------------------------------------------------
+
+    def _refuse_read_only(self) -> None:
+        if self._catalog.lake.read_only:
+            msg = "this session is read-only: connect with read_only=False to write"
+            raise ReadOnlyError(msg)
+
+    def _dml(self, statement: Statement, params: Mapping[str, Any]) -> Result:
+        self._refuse_read_only()
+        dml = Dml(self._planner, self._catalog, params)
+        run = getattr(dml, statement.kind.value)
+        outcome = run(statement.cursor())
+        if outcome.returned is not None:
+            return Result.of(outcome.returned, rows_affected=outcome.rows_affected)
+        return _count(outcome.rows_affected)
+
+    def _ddl(self, statement: Statement, params: Mapping[str, Any]) -> Result:
+        if statement.cursor().peek(1) == "FUNCTION" or statement.cursor().peek(3) == "FUNCTION":
+            self._now(statement.text, params)
+            return _nothing()
+        self._refuse_read_only()
+        ddl = self.ddl(params)
+        run = getattr(ddl, statement.kind.value)
+        created = run(statement.cursor())
+        return _nothing(rows_affected=created or 0)
+
+    def _transaction(self, statement: Statement) -> Result:
+        cursor = statement.cursor()
+        words = {token.keyword for token in cursor.tokens[1:]}
+        if not words <= {
+            "TRANSACTION",
+            "WORK",
+            "READ",
+            "WRITE",
+            "IMMEDIATE",
+            "DEFERRED",
+            "EXCLUSIVE",
+        }:
+            msg = f"{cursor.text!r} is not supported: use BEGIN, COMMIT and ROLLBACK"
+            raise TransactionError(msg)
+        transactions = self._catalog.transactions
+        if statement.kind is Kind.BEGIN:
+            self._refuse_read_only()
+            transactions.begin(self._catalog.tenant)
+        elif statement.kind is Kind.COMMIT:
+            transactions.commit()
+        else:
+            transactions.rollback()
+        return _nothing()
+
+    def _copy(self, statement: Statement, params: Mapping[str, Any]) -> Result:
+        cursor = statement.cursor()
+        cursor.until("TO", depth=0)
+        cursor.expect("TO")
+        token = cursor.token
+        if token is None or token.kind != "string":
+            raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
+        location = self._paths.checked(token.text[1:-1].replace("''", "'"))
+        quoted = "'" + location.replace("'", "''") + "'"
+        text = statement.text[: token.start] + quoted + statement.text[token.end :]
+        table = self._now(text, params)
+        return Result.of(table, rows_affected=int(table["count"][0].as_py()))
+
+    # --- prepared statements ---------------------------------------------------------------------
+
+    def _prepare(self, statement: Statement) -> None:
+        cursor = statement.cursor()
+        cursor.expect("PREPARE")
+        name = cursor.name("a name")
+        types = []
+        if cursor.accept("("):
+            types.append(cursor.until(",", depth=1))
+            while cursor.accept(","):
+                types.append(cursor.until(",", depth=1))
+            cursor.expect(")")
+        cursor.expect("AS")
+        inner = cursor.rest()
+        # DataFusion checks the statement and its types; running it is done anew each time, since
+        # its plan would go on reading the tables as they are now
+        self._now(statement.text, {})
+        self._planner.prepared[name] = (inner, tuple(types))
+
+    def _execute_prepared(self, statement: Statement) -> Result:
+        cursor = statement.cursor()
+        cursor.expect("EXECUTE")
+        name = cursor.name("a prepared statement")
+        if name not in self._planner.prepared:
+            msg = f"no prepared statement {name!r}; there are {sorted(self._planner.prepared)}"
+            raise SqlError(msg)
+        inner, types = self._planner.prepared[name]
+        values: list[str] = []
+        if cursor.accept("("):
+            values.append(cursor.until(",", depth=1))
+            while cursor.accept(","):
+                values.append(cursor.until(",", depth=1))
+            cursor.expect(")")
+        if types and len(types) != len(values):
+            msg = f"{name!r} takes {len(types)} parameters, got {len(values)}"
+            raise SqlError(msg)
+        return self.execute(inner, self._evaluated(values, types))
+
+    def _evaluated(self, values: list[str], types: tuple[str, ...]) -> dict[str, pa.Scalar]:
+        if not values:
+            return {}
+        casts = [
+            f"CAST({value} AS {types[at]}) AS c{at}" if types else f"({value}) AS c{at}"
+            for at, value in enumerate(values)
+        ]
+        row = self._query(f"SELECT {', '.join(casts)}", {}).to_arrow()
+        return {str(at + 1): row.column(at)[0] for at in range(len(values))}
+
+    def _deallocate(self, statement: Statement) -> None:
+        cursor = statement.cursor()
+        cursor.expect("DEALLOCATE")
+        cursor.accept("PREPARE")
+        self._planner.prepared.pop(cursor.name("a prepared statement"), None)
+        self._now(statement.text, {})
+
+
+def _count(rows: int) -> Result:
+    return Result.of(
+        pa.table([pa.array([rows], pa.uint64())], schema=COUNT_SCHEMA), rows_affected=rows
+    )
+
+
+def _nothing(rows_affected: int | None = None) -> Result:
+    return Result.of(pa.table({}), rows_affected=rows_affected)

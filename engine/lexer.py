@@ -1,0 +1,216 @@
+"""SQL text as tokens: enough to tell statements apart and to cut them into clauses.
+
+DataFusion parses every expression and query; this reads only what its planner refuses, such as the
+clauses of MERGE and RETURNING, and hands the pieces on as the caller wrote them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT_LENGTH_MAX: Final = 1_000_000
+"""A longer statement is refused: parameters are the place for data."""
+
+_TOKEN: Final = re.compile(
+    r"""
+      (?P<space>\s+|--[^\n]*)
+    | (?P<comment>/\*)
+    | (?P<string>(?:[eEbBnNxX]|[uU]&)?'(?:[^']|'')*')
+    | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
+    | (?P<dollar>\$(?P<tag>[A-Za-z_]*)\$)
+    | (?P<placeholder>\$[A-Za-z0-9_]+|\?)
+    | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
+    | (?P<word>[^\W\d]\w*(?:\$\w*)?|[@\#]\w+)
+    | (?P<symbol><>|!=|>=|<=|\|\||::|=>|->>|->|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token.
+
+    Attributes:
+        kind: ``word``, ``quoted``, ``string``, ``number``, ``placeholder`` or ``symbol``.
+        text: As it stands in the statement.
+        start: Where it begins in the statement.
+        depth: How many brackets it stands in; a bracket itself counts as outside.
+    """
+
+    kind: str
+    text: str
+    start: int
+    depth: int
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the statement."""
+        return self.start + len(self.text)
+
+    @property
+    def keyword(self) -> str:
+        """The word in upper case; empty for anything else."""
+        return self.text.upper() if self.kind == "word" else ""
+
+    @property
+    def name(self) -> str | None:
+        """The identifier that it is, as DataFusion normalizes it; ``None`` if it is none."""
+        if self.kind == "word":
+            return self.text.lower()
+        if self.kind == "quoted":
+            return self.text[1:-1].replace('""', '"')
+        return None
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of ``text`` without comments and white space.
+
+    Raises:
+        SqlError: A string, name or comment does not end, or brackets do not pair up.
+    """
+    return list(_tokens(text))
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    at, depth = 0, 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        assert match is not None  # the last alternative takes any character
+        kind = str(match.lastgroup)
+        if kind == "tag" or match.group("dollar") is not None:
+            end = text.find(match.group("dollar"), match.end())
+            if end < 0:
+                raise _unfinished("a dollar-quoted string", text, at)
+            end += len(match.group("dollar"))
+            yield Token("string", text[at:end], at, depth)
+            at = end
+            continue
+        if kind == "comment":
+            at = _skip_comment(text, at)
+            continue
+        if kind == "symbol":
+            if match.group() in "'\"`":
+                raise _unfinished("a quoted text", text, at)
+            depth -= match.group() in ")]}"
+            yield Token(kind, match.group(), at, depth)
+            depth += match.group() in "([{"
+        elif kind != "space":
+            yield Token(kind, match.group(), at, depth)
+        at = match.end()
+
+
+def _skip_comment(text: str, start: int) -> int:
+    depth, at = 1, start + 2
+    while depth:
+        opening, closing = text.find("/*", at), text.find("*/", at)
+        if closing < 0:
+            raise _unfinished("a comment", text, start)
+        if 0 <= opening < closing:
+            depth, at = depth + 1, opening + 2
+        else:
+            depth, at = depth - 1, closing + 2
+    return at
+
+
+def _unfinished(what: str, text: str, start: int) -> SqlError:
+    line = text.count("\n", 0, start) + 1
+    return SqlError(f"{what} that begins in line {line} does not end: {text[start : start + 40]!r}")
+
+
+class Cursor:
+    """A place among the tokens of one statement."""
+
+    def __init__(self, text: str, tokens: list[Token], at: int = 0) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.at = at
+
+    @property
+    def done(self) -> bool:
+        """Whether no token is left."""
+        return self.at >= len(self.tokens)
+
+    @property
+    def token(self) -> Token | None:
+        """The token here."""
+        return None if self.done else self.tokens[self.at]
+
+    def peek(self, ahead: int = 0) -> str:
+        """Return the keyword here, or ``ahead`` of here; the symbol if it is one."""
+        if self.at + ahead >= len(self.tokens):
+            return ""
+        token = self.tokens[self.at + ahead]
+        return token.keyword or (token.text if token.kind == "symbol" else "")
+
+    def accept(self, *words: str) -> bool:
+        """Move past ``words`` if all of them stand here."""
+        if all(self.peek(ahead) == word for ahead, word in enumerate(words)):
+            self.at += len(words)
+            return True
+        return False
+
+    def expect(self, *words: str) -> None:
+        """Move past ``words``; SqlError if something else stands here."""
+        if not self.accept(*words):
+            raise SqlError(f"expected {' '.join(words)}, found {self.found()}")
+
+    def found(self) -> str:
+        """Return what stands here, for a message."""
+        token = self.token
+        return "the end of the statement" if token is None else repr(token.text)
+
+    def name(self, what: str) -> str:
+        """Move past one identifier and return it."""
+        token = self.token
+        found = None if token is None else token.name
+        if found is None:
+            raise SqlError(f"expected {what}, found {self.found()}")
+        self.at += 1
+        return found
+
+    def names(self, what: str) -> tuple[str, ...]:
+        """Move past a bracketed list of identifiers and return them."""
+        self.expect("(")
+        found = [self.name(what)]
+        while self.accept(","):
+            found.append(self.name(what))
+        self.expect(")")
+        return tuple(found)
+
+    def until(self, *stops: str, depth: int | None = None) -> str:
+        """Move to the next of ``stops`` outside brackets, or the end; return the text before it.
+
+        A stop is a keyword, a symbol, or several words with a space between.
+        """
+        start = self.at
+        level = (self.token.depth if self.token else 0) if depth is None else depth
+        while not self.done:
+            token = self.tokens[self.at]
+            if token.depth == level and any(self._stands(stop) for stop in stops):
+                break
+            if token.depth < level:
+                break
+            self.at += 1
+        return self.between(start, self.at)
+
+    def _stands(self, stop: str) -> bool:
+        return all(self.peek(ahead) == word for ahead, word in enumerate(stop.split(" ")))
+
+    def between(self, start: int, end: int) -> str:
+        """Return the text of the tokens from ``start`` up to ``end``."""
+        if start >= end:
+            return ""
+        return self.text[self.tokens[start].start : self.tokens[end - 1].end]
+
+    def rest(self) -> str:
+        """Move to the end and return the text up to it."""
+        start, self.at = self.at, len(self.tokens)
+        return self.between(start, self.at)

@@ -1,0 +1,44 @@
+"""Which local paths SQL may touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from affidavit.errors import PathNotAllowedError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+
+class AllowedPaths:
+    """Folders that statements may read from and write to; ``None`` allows every path and URL."""
+
+    def __init__(self, folders: Iterable[str | os.PathLike[str]] | None) -> None:
+        self._folders = (
+            None if folders is None else [Path(f).expanduser().resolve() for f in folders]
+        )
+
+    def checked(self, location: str) -> str:
+        """Return ``location`` as an absolute path, or as the URL it is.
+
+        Raises:
+            PathNotAllowedError: It lies outside the allowed folders, links followed.
+        """
+        url = urlsplit(location)
+        if url.scheme == "file":
+            location = unquote(url.path)
+        elif "://" in location:
+            if self._folders is not None:
+                raise PathNotAllowedError(location, allowed=map(str, self._folders))
+            return location
+        path = Path(location).expanduser().absolute()
+        if self._folders is not None:
+            real = path.resolve()
+            if not any(real.is_relative_to(folder) for folder in self._folders):
+                raise PathNotAllowedError(location, allowed=map(str, self._folders))
+            path = real
+        # a folder is told from a file by its last slash
+        return str(path) + ("/" if location.endswith("/") else "")

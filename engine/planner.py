@@ -1,0 +1,344 @@
+"""DataFusion, as one tenant uses it: planning at a snapshot, and running plans as results."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions, udtf
+from datafusion.catalog import Table
+
+from affidavit.catalog.definition import SqlDefinition
+from affidavit.catalog.names import MAIN_SCHEMA
+from affidavit.catalog.providers import LakeCatalog, Snapshot
+from affidavit.engine.request import build_request, parse_options
+from affidavit.engine.result import Result
+from affidavit.engine.search import SearchDataset
+from affidavit.engine.statement import parse_statement
+from affidavit.errors import (
+    AffidavitError,
+    ExecutionError,
+    InvalidQueryError,
+    SqlError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from datafusion import DataFrame
+
+    from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.definition import TableInfo
+    from affidavit.engine.models import Models
+    from affidavit.engine.search import Searcher
+
+CATALOG: Final = "lake"
+VIEW_DEPTH_MAX: Final = 32
+TABLE_FUNCTIONS: Final = {
+    "vector_search": ("vector", ("table", "query", "k")),
+    "text_search": ("text", ("table", "text", "k")),
+    "hybrid_search": ("hybrid", ("table", "query", "text", "k")),
+}
+QUERIES_ONLY: Final = (
+    SQLOptions()
+    .with_allow_ddl(allow=False)
+    .with_allow_dml(allow=False)
+    .with_allow_statements(allow=False)
+)
+_MISSING: Final = re.compile(r"table '([^']*)' not found")
+_PREFIXES: Final = re.compile(
+    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
+)
+
+
+def _config() -> SessionConfig:
+    settings = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
+    return (
+        SessionConfig(settings)
+        .with_default_catalog_and_schema(CATALOG, MAIN_SCHEMA)
+        .with_information_schema(enabled=True)
+    )
+
+
+class Planner:
+    """The DataFusion context of one tenant in one session."""
+
+    def __init__(self, catalog: Catalog, searcher: Searcher, models: Models) -> None:
+        self._searcher = searcher
+        self._models = models
+        self._lock = threading.RLock()
+        self.context = SessionContext(_config())
+        self.provider = LakeCatalog(catalog)
+        self.context.register_catalog_provider(CATALOG, self.provider)
+        self.sources: dict[tuple[str, str], Any] = {}
+        self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for name, (mode, arguments) in TABLE_FUNCTIONS.items():
+            self.context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
+
+    # --- planning ------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
+        """Open the snapshot that one statement reads."""
+        committed = catalog.transactions.current() is None
+        with catalog.read() as reader:
+            yield Snapshot(catalog, reader, committed=committed)
+
+    def plan(
+        self,
+        text: str,
+        snapshot: Snapshot,
+        params: Mapping[str, Any] | None = None,
+        *,
+        read_only: bool = False,
+    ) -> DataFrame:
+        """Plan one query, or any statement that DataFusion runs by itself.
+
+        ``read_only`` refuses whatever is no query, should it look like one.
+
+        Raises:
+            SqlError: It does not parse or plan.
+            TableNotFoundError: It names a table that the tenant does not see.
+        """
+        values = arrow_params(params or {})
+        snapshot.parameters = values
+        with self._lock, self._planning(snapshot):
+            self._prepare_names(text, snapshot)
+            return self._sql(text, values, options=QUERIES_ONLY if read_only else None)
+
+    def plan_insert(
+        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+    ) -> DataFrame:
+        """Plan an INSERT and return the query for its rows, in the table's columns and types."""
+        frame = self.plan(text, snapshot, params)
+        rows = frame.logical_plan().inputs()[0]
+        return self.context.create_dataframe_from_logical_plan(rows)
+
+    def plan_create(
+        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+    ) -> DataFrame:
+        """Plan a CREATE TABLE and return the query for its rows, without creating anything.
+
+        DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
+        """
+        frame = self.plan(f"EXPLAIN {text}", snapshot, params)
+        create = frame.logical_plan().inputs()[0].to_variant()
+        return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
+
+    def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
+        """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
+        with self.snapshot(catalog) as snapshot:
+            frame = self.plan_create(f"CREATE TABLE t (c {sql_type})", snapshot)
+            return pa.field(column, frame.schema().field(0).type)
+
+    def check_external(self, create: str, snapshot: Snapshot) -> None:
+        """Raise unless the files of a CREATE EXTERNAL TABLE can be read."""
+        with self._lock, self._planning(snapshot):
+            self.capture(create)
+
+    def _sql(
+        self, text: str, values: Mapping[str, Any], options: SQLOptions | None = None
+    ) -> DataFrame:
+        return self.context.sql(text, options, param_values=dict(values) or None)
+
+    @contextmanager
+    def _planning(self, snapshot: Snapshot) -> Iterator[None]:
+        outer, self.provider.snapshot = self.provider.snapshot, snapshot
+        try:
+            with engine_errors(snapshot, SqlError):
+                yield
+        finally:
+            self.provider.snapshot = outer
+
+    def _prepare_names(self, text: str, snapshot: Snapshot, depth: int = 0) -> None:
+        """Plan the views that ``text`` names: a provider cannot plan while DataFusion plans."""
+        if depth > VIEW_DEPTH_MAX:
+            msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
+            raise SqlError(msg)
+        names = parse_statement(text).names()
+        for key, table in self.sources.items():
+            if key[1] in names:
+                snapshot.prepared.setdefault(key, table)
+        for info in snapshot.prepare(names):
+            key = (info.schema, info.name)
+            if key not in snapshot.prepared:
+                snapshot.prepared[key] = None  # a view that names itself finds nothing
+                snapshot.prepared[key] = self._prepare(info, snapshot, depth)
+
+    def _prepare(self, info: TableInfo, snapshot: Snapshot, depth: int) -> Any:  # noqa: ANN401 - DataFusion's
+        definition = info.definition
+        assert isinstance(definition, SqlDefinition)
+        if info.kind == "view":
+            self._prepare_names(definition.sql, snapshot, depth + 1)
+            return self._sql(definition.sql, {}).into_view()
+        return self.capture(definition.sql)
+
+    def capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
+        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
+        made: list[Any] = []
+        self.provider.on_register = lambda _name, table: made.append(table)
+        try:
+            self.context.sql(create)
+        finally:
+            self.provider.on_register = None
+        if not made:
+            msg = f"the statement made no table: {create}"
+            raise SqlError(msg)
+        return made[0]
+
+    # --- running -------------------------------------------------------------------------------
+
+    def result(self, frame: DataFrame, snapshot: Snapshot, stack: ExitStack) -> Result:
+        """Return the rows of ``frame``; ``stack`` holds the snapshot until they are read."""
+        return Result(_schema_of(frame), run(frame, snapshot), close=stack.close)
+
+    # --- table functions -----------------------------------------------------------------------
+
+    def _table_function(
+        self, name: str, mode: str, arguments: tuple[str, ...]
+    ) -> Callable[..., Table]:
+        def make(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
+            snapshot = self.provider.snapshot
+            assert snapshot is not None
+            try:
+                return self._search_table(snapshot, name, mode, arguments, given)
+            except Exception as error:
+                snapshot.fail(error)
+                raise
+
+        return make
+
+    def _search_table(
+        self,
+        snapshot: Snapshot,
+        name: str,
+        mode: str,
+        arguments: tuple[str, ...],
+        given: tuple[Any, ...],
+    ) -> Table:
+        if len(given) not in {len(arguments), len(arguments) + 1}:
+            msg = f"{name} takes ({', '.join(arguments)} [, options]), got {len(given)} arguments"
+            raise InvalidQueryError(msg)
+        labels = [*arguments, "options"]
+        values = {
+            label: _argument(name, label, expression, snapshot.parameters)
+            for label, expression in zip(labels, given, strict=False)
+        }
+        table = values.pop("table")
+        if not isinstance(table, str):
+            msg = f"{name}: table must be a name in quotes, got {table!r}"
+            raise InvalidQueryError(msg)
+        schema, _, plain = table.rpartition(".")
+        info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
+        require_vector(info)
+        options = parse_options(values.pop("options")) if "options" in values else {}
+        dataset = snapshot.catalog.lake.datasets.at(info, options.pop("version", None))
+        snapshot.reads.append((info, dataset.version))
+        text = values.pop("text", None)
+        query = text if mode == "text" else values.pop("query")
+        request = build_request(
+            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"),
+            mode=mode, text=text, encode=False, **options,
+        )  # fmt: skip
+        return Table(SearchDataset(request, self._searcher, snapshot.fail))
+
+
+def require_vector(info: TableInfo) -> None:
+    """Raise InvalidQueryError unless ``info`` can be searched."""
+    if info.kind != "vector":
+        msg = f"table {info.name!r} is a {info.kind} table: only vector tables can be searched"
+        raise InvalidQueryError(msg)
+
+
+def _argument(function: str, label: str, expression: Any, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any value
+    kind = expression.variant_name()
+    if kind == "Placeholder":
+        name = str(expression).removeprefix("Expr($").removesuffix(")")
+        if name not in params:
+            msg = f"{function}: no value was given for ${name}"
+            raise InvalidQueryError(msg)
+        return params[name].as_py()
+    try:
+        return expression.python_value().as_py()
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"{function}: {label} must be a literal or a $parameter, got {str(expression)!r}; a "
+            "name needs quotes, and columns of other tables cannot be passed"
+        )
+        raise InvalidQueryError(msg) from error
+
+
+def _schema_of(frame: DataFrame) -> pa.Schema:
+    return frame.schema()
+
+
+def run(frame: DataFrame, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of ``frame``, whose plan runs with the first one.
+
+    Raises:
+        ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
+    """
+    with engine_errors(snapshot, ExecutionError):
+        for batch in frame.execute_stream():
+            yield batch.to_pyarrow()
+
+
+def collect(frame: DataFrame, snapshot: Snapshot) -> pa.Table:
+    """Return every row of ``frame``."""
+    batches = list(run(frame, snapshot))
+    return pa.Table.from_batches(batches, batches[0].schema if batches else frame.schema())
+
+
+@contextmanager
+def engine_errors(snapshot: Snapshot, kind: type[AffidavitError]) -> Iterator[None]:
+    """Turn what DataFusion raises into this tree.
+
+    DataFusion passes a provider's error on as text; the snapshot kept the error itself.
+    """
+    try:
+        yield
+    except AffidavitError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        failure = snapshot.failure
+        if isinstance(failure, AffidavitError):
+            raise failure from None
+        text = _PREFIXES.sub("", str(error))
+        missing = _MISSING.search(text)
+        if missing is not None and snapshot.missing:
+            known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
+            raise TableNotFoundError(snapshot.missing[-1], known=known) from error
+        raise kind(text.strip() or type(error).__name__) from (failure or error)
+
+
+def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
+    """Return parameters as Arrow scalars: vectors as lists, big numbers as what holds them.
+
+    Raises:
+        InvalidQueryError: A value has no Arrow type.
+    """
+    return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
+
+
+def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever callers pass
+    if isinstance(value, pa.Scalar):
+        return value
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        value = value.to_pylist()
+    if hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1:
+        value = list(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**63:
+        value = pa.scalar(value, pa.uint64()) if value < 2**64 else value
+        if isinstance(value, pa.Scalar):
+            return value
+    try:
+        return pa.scalar(value)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
+        raise InvalidQueryError(msg) from error

@@ -1,0 +1,207 @@
+"""What a statement gives back: Arrow batches, streamed until somebody asks for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from affidavit.engine.display import ROWS_SHOWN_MAX, as_html, as_text
+from affidavit.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+    import polars as pl
+
+    from affidavit.engine.request import SearchRequest
+
+
+class Result:
+    """The rows of one statement.
+
+    A query runs when its rows are first asked for. ``batches()`` and iteration hold one batch at a
+    time and can be had once; ``to_*()``, ``len()`` and ``num_rows`` read everything and keep it.
+
+    Attributes:
+        rows_affected: How many rows a DML statement touched; ``None`` for a query.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        batches: Iterator[pa.RecordBatch],
+        *,
+        close: Callable[[], None] | None = None,
+        rows_affected: int | None = None,
+    ) -> None:
+        self._schema = schema
+        self._source = batches
+        self._close = close
+        self._head: list[pa.RecordBatch] = []
+        self._table: pa.Table | None = None
+        self._streamed = False
+        self.rows_affected = rows_affected
+
+    @classmethod
+    def of(cls, table: pa.Table, *, rows_affected: int | None = None) -> Result:
+        """Return a result that has its rows already."""
+        result = cls(table.schema, iter(()), rows_affected=rows_affected)
+        result._table = table
+        return result
+
+    # --- streaming -----------------------------------------------------------------------------
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema; known before the query runs."""
+        return self._schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, one batch in memory at a time.
+
+        Raises:
+            ClosedError: They were streamed before.
+        """
+        if self._table is not None:
+            yield from self._table.to_batches()
+            return
+        self._refuse_streamed()
+        self._streamed = True
+        try:
+            while self._head:
+                yield self._head.pop(0)
+            for batch in self._source:
+                if batch.num_rows:
+                    yield batch
+        finally:
+            self.close()
+
+    def _refuse_streamed(self) -> None:
+        if self._streamed:
+            msg = (
+                "the rows were streamed already: run the statement again, or begin with to_arrow()"
+            )
+            raise ClosedError(msg)
+
+    def _peek(self) -> tuple[pa.Table, bool]:
+        """Return the first rows and whether there are more, without losing any."""
+        if self._table is None:
+            self._refuse_streamed()
+            while sum(batch.num_rows for batch in self._head) <= ROWS_SHOWN_MAX:
+                batch = next(self._source, None)
+                if batch is None:
+                    self.to_arrow()
+                    break
+                self._head.append(batch)
+        if self._table is not None:
+            return self._table, self._table.num_rows > ROWS_SHOWN_MAX
+        return _table_of(self._head, self._schema), True
+
+    # --- everything ----------------------------------------------------------------------------
+
+    def to_arrow(self) -> pa.Table:
+        """Return every row."""
+        if self._table is None:
+            self._table = _table_of(list(self.batches()), self._schema)
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return every row as a pandas frame; pandas must be installed."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return every row as a polars frame; polars must be installed."""
+        import polars as pl  # noqa: PLC0415 - an optional library, imported where it is asked for
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return every row as a dict."""
+        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
+        return rows
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are; runs the query."""
+        return self.to_arrow().num_rows
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dict."""
+        for batch in self.batches():
+            yield from batch.to_pylist()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the rows as an Arrow C stream, lazily."""
+        if self._table is not None:
+            reader = self._table.to_reader()
+        else:
+            reader = pa.RecordBatchReader.from_batches(self._schema, self.batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release what the rows are read from. Rows that were read stay."""
+        close, self._close = self._close, None
+        source, self._source = self._source, iter(())
+        if hasattr(source, "close"):
+            source.close()
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        close = getattr(self, "_close", None)
+        if close is not None:
+            close()
+
+    # --- showing -------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if self._streamed and self._table is None:
+            return f"{type(self).__name__}({', '.join(self._schema.names)}; streamed)"
+        head, more = self._peek()
+        return as_text(head, more=more)
+
+    def _repr_html_(self) -> str:
+        head, more = self._peek()
+        return as_html(head, more=more)
+
+
+class SearchResult(Result):
+    """The rows of one search, nearest or best first.
+
+    Attributes:
+        request: What was asked, resolved: model, version, metric.
+        k_requested: How many rows were asked for.
+        k_returned: How many there are: fewer only if fewer match.
+    """
+
+    def __init__(self, table: pa.Table, request: SearchRequest) -> None:
+        super().__init__(table.schema, iter(()))
+        self._table = table
+        self.request = request
+        self.k_requested = request.k
+        self.k_returned = table.num_rows
+
+
+def _table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    if not batches:
+        return schema.empty_table()
+    found = batches[0].schema
+    if not found.equals(schema):
+        # DataFusion's plan and its batches may differ in nullability: the batches are what came
+        schema = found
+    return pa.Table.from_batches(batches, schema)

@@ -1,0 +1,606 @@
+"""The session: the front door. It owns the catalog, the DataFusion contexts and the hooks."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.definition import Index
+from affidavit.catalog.identity import UNSET, Identity
+from affidavit.catalog.ingest import conform, to_reader
+from affidavit.catalog.lake import Lake
+from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutable
+from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
+from affidavit.catalog.providers import memory_table
+from affidavit.catalog.rows import insert_rows
+from affidavit.catalog.transaction import Transactions
+from affidavit.catalog.vector import VectorTable, create_vector
+from affidavit.engine.assignments import Name
+from affidavit.engine.executor import Executor
+from affidavit.engine.hooks import Hooks
+from affidavit.engine.models import Models
+from affidavit.engine.paths import AllowedPaths
+from affidavit.engine.planner import Planner, require_vector
+from affidavit.engine.request import build_request
+from affidavit.engine.result import Result, SearchResult
+from affidavit.engine.search import Searcher, released
+from affidavit.errors import (
+    InvalidQueryError,
+    LakeError,
+    SourceError,
+    TableExistsError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from affidavit.catalog.change import ChangeListener
+    from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.identity import _Unset
+    from affidavit.engine.request import SearchRequest
+
+_scopes: ContextVar[Mapping[int, Identity]] = ContextVar(
+    "affidavit_scopes", default=MappingProxyType({})
+)
+_FORMATS: Final = {
+    "parquet": "PARQUET", "csv": "CSV", "tsv": "CSV", "json": "JSON", "ndjson": "JSON",
+    "jsonl": "JSON", "arrow": "ARROW", "feather": "ARROW", "ipc": "ARROW", "avro": "AVRO",
+}  # fmt: skip
+
+
+class _Shared:
+    """What a session and the sessions scoped from it have in common."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.transactions = Transactions(lake.store)
+        self.hooks = Hooks()
+        self.models = Models()
+        self.searcher = Searcher(self.hooks, self.models)
+        self.planners: dict[str, Planner] = {}
+        self.closed = False
+
+    def planner(self, identity: Identity) -> Planner:
+        """Return the DataFusion context of the identity's tenant."""
+        planner = self.planners.get(identity.tenant)
+        if planner is None:
+            own = Catalog(self.lake, identity, self.transactions)
+            planner = self.planners.setdefault(
+                identity.tenant, Planner(own, self.searcher, self.models)
+            )
+        return planner
+
+
+def connect(
+    path: str | os.PathLike[str] = "./lake",
+    *,
+    tenant: str | None = "default",
+    actor: str = "",
+    source: str = "api",
+    workspace: str = "",
+    store: str | None = None,
+    key_store: object = None,
+    broker: object = None,
+    read_only: bool = False,
+    durability: str = "full",
+    busy_timeout_s: float = 30.0,
+    cache_bytes: int = 128 * 1024 * 1024,
+    allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+) -> Session:
+    """Open a lake, creating it if it is not there, and return a session on it.
+
+    Args:
+        path: The lake's folder.
+        tenant: Whose tables are seen and written; ``None`` for the shared scope.
+        actor: Who acts, as changes and searches write it down.
+        source: Through what, likewise.
+        workspace: Where, likewise.
+        store: ``None`` for SQLite in the lake's folder, the one store there is yet.
+        key_store: Taken by audit, which is not part of this version.
+        broker: Taken by topics, which are not part of this version.
+        read_only: Refuse every write, and never create.
+        durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
+        busy_timeout_s: How long a writer waits for other writers.
+        cache_bytes: The memory budget for copies of unchanged tables.
+        allowed_paths: Folders that SQL may read files from and write files to; by default all.
+
+    Raises:
+        LakeError: The path is a file, cannot be written, or is no lake.
+        LakeVersionError: A newer affidavit wrote the lake.
+        NoTenantError: ``tenant`` cannot name a tenant.
+    """
+    given = {"store": store, "key_store": key_store, "broker": broker}
+    for name, value in given.items():
+        if value is not None:
+            msg = f"{name}= is not supported by this version of affidavit: leave it out"
+            raise LakeError(msg)
+    identity = Identity(check_tenant(tenant)).narrowed(
+        actor=actor, source=source, workspace=workspace
+    )
+    lake = Lake(
+        path,
+        durability=durability,
+        busy_timeout_s=busy_timeout_s,
+        cache_bytes=cache_bytes,
+        read_only=read_only,
+    )
+    return Session(_Shared(lake), identity, AllowedPaths(allowed_paths))
+
+
+class Session:
+    """What :func:`connect` returns; a context manager.
+
+    Attributes:
+        hooks: What sees every search; see :class:`~affidavit.engine.hooks.SearchHook`.
+        models: The embedding models that encode queries given as text.
+    """
+
+    def __init__(
+        self, shared: _Shared, identity: Identity, paths: AllowedPaths, *, scoped: bool = False
+    ) -> None:
+        self._shared = shared
+        self._identity = identity
+        self._allowed = paths
+        self._scoped = scoped
+        self.hooks = shared.hooks
+        self.models = shared.models
+
+    # --- who -----------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks: this session's own identity, or the one of the scope that is open here."""
+        if self._scoped:
+            return self._identity
+        return _scopes.get().get(id(self._shared), self._identity)
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose tables are seen and written; ``None`` for the shared scope."""
+        return self.identity.shown_tenant
+
+    @property
+    def actor(self) -> str:
+        """Who acts."""
+        return self.identity.actor
+
+    @contextmanager
+    def scope(
+        self,
+        *,
+        tenant: str | _Unset | None = UNSET,
+        actor: str | None = None,
+        source: str | None = None,
+        workspace: str | None = None,
+        reason: str | None = None,
+        allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+    ) -> Iterator[Session]:
+        """Act as somebody else inside the block, and yield a session that always does.
+
+        The yielded session keeps its identity wherever it is used, in other threads too. The
+        session itself takes on the identity for this thread or async task, and gets its own back
+        when the block ends, however it ends. A scope with a ``tenant`` may touch no local path
+        unless ``allowed_paths`` names some.
+        """
+        identity = self.identity.narrowed(
+            tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason
+        )
+        paths = self._paths
+        if not isinstance(tenant, type(UNSET)) or allowed_paths is not None:
+            paths = AllowedPaths(allowed_paths or ())
+        key = id(self._shared)
+        token = _scopes.set({**_scopes.get(), key: identity})
+        try:
+            yield Session(self._shared, identity, paths, scoped=True)
+        finally:
+            _scopes.reset(token)
+
+    @property
+    def _paths(self) -> AllowedPaths:
+        narrowed = not self._scoped and self.identity.scoped
+        return AllowedPaths(()) if narrowed else self._allowed
+
+    def _catalog(self) -> Catalog:
+        return Catalog(self._shared.lake, self.identity, self._shared.transactions)
+
+    def _executor(self) -> Executor:
+        catalog = self._catalog()
+        return Executor(self._shared.planner(catalog.identity), catalog, self._paths)
+
+    # --- SQL -----------------------------------------------------------------------------------
+
+    def sql(self, text: str, params: Any = None, **named: Any) -> Result:  # noqa: ANN401 - any value
+        """Run one SQL statement.
+
+        Args:
+            text: The statement, with ``$name`` or ``$1`` for parameters.
+            params: A dict for ``$name``, a list for ``$1``, ``$2``...; vectors are lists or arrays.
+            named: Parameters by name.
+
+        A query runs when its rows are first asked for; anything else runs now, as a whole or not at
+        all, and ``rows_affected`` says how many rows it touched.
+
+        Raises:
+            SqlError: It does not parse or plan, is empty, or holds several statements.
+            AffidavitError: It failed.
+        """
+        return self._executor().execute(text, _parameters(params, named))
+
+    def explain(
+        self,
+        text: str,
+        params: Any = None,  # noqa: ANN401 - any value
+        *,
+        analyze: bool = False,
+    ) -> str:
+        """Return a statement's plan; ``analyze`` runs the query and its searches."""
+        word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
+        plans = self._executor().execute(f"{word} {text}", _parameters(params, {})).to_arrow()
+        return "\n\n".join(
+            f"{kind}:\n{plan.rstrip()}"
+            for kind, plan in zip(*plans.to_pydict().values(), strict=True)
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Commit what the block does to mutable tables, or roll all of it back if it raises.
+
+        Vector tables commit on their own and refuse to be changed inside.
+        """
+        with self._shared.transactions.transaction(self.identity.tenant):
+            yield self
+
+    # --- search --------------------------------------------------------------------------------
+
+    def search(
+        self,
+        table: str,
+        query: Any = None,  # noqa: ANN401 - a vector in any form, or text
+        k: int = 10,
+        *,
+        where: str | None = None,
+        select: Sequence[str] | None = None,
+        column: str | None = None,
+        metric: str | None = None,
+        mode: str = "vector",
+        exact: bool = False,
+        nprobes: int | None = None,
+        refine_factor: int | None = None,
+        version: int | str | None = None,
+        lineage: object = None,
+        model: str | None = None,
+        text: str | None = None,
+    ) -> SearchResult:
+        """Return the ``k`` rows of a vector table that fit a query best.
+
+        Args:
+            table: The vector table.
+            query: A vector, or text that the table's model encodes; for ``mode="text"`` the words.
+            k: How many rows; fewer come back only if fewer match.
+            where: An SQL predicate over the table's columns, applied before the search.
+            select: The columns to return; all of them by default.
+            column: The vector column; for ``mode="text"`` the one text column to look in.
+            metric: ``cosine``, ``l2`` or ``dot``; the table's own by default.
+            mode: ``vector``; ``text`` (BM25); ``hybrid`` (both, by reciprocal rank fusion).
+            exact: Compare every vector instead of asking the index.
+            nprobes: How many index partitions to search.
+            refine_factor: How many times ``k`` candidates to compare exactly.
+            version: A past version's number or tag.
+            lineage: Where the query comes from, in the caller's words.
+            model: The embedding model, if not the table's own.
+            text: The words, for ``mode="hybrid"``.
+
+        Returns:
+            Rows with ``_distance``, ascending, or ``_score``, descending.
+
+        Raises:
+            InvalidQueryError: k, the vector, the filter or an option cannot be used; it is named.
+            TableNotFoundError: There is no such table.
+            ModelNotFoundError: The query is text and its model is not registered.
+            HookError: A hook refused; no rows are released.
+        """
+        options = {
+            "where": where, "select": select, "column": column, "metric": metric, "mode": mode,
+            "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
+            "lineage": lineage, "model": model, "text": text,
+        }  # fmt: skip
+        request = self._requests(table, [query], k, version, options)[0]
+        search = self._shared.searcher.run(request)
+        return SearchResult(released(search), search.request)
+
+    def search_batch(
+        self,
+        table: str,
+        queries: Iterable[Any],
+        k: int = 10,
+        *,
+        version: int | str | None = None,
+        **options: Any,  # noqa: ANN401 - those of search()
+    ) -> list[SearchResult]:
+        """Run many searches of one table at once, at one version; hooks see them together.
+
+        Takes the options of :meth:`search`, for all queries. All results are released, or none.
+        """
+        requests = self._requests(table, list(queries), k, version, options)
+        if not requests:
+            return []
+        searches = self._shared.searcher.run_batch(requests)
+        return [SearchResult(released(search), search.request) for search in searches]
+
+    def _requests(
+        self,
+        table: str,
+        queries: list[Any],
+        k: int,
+        version: int | str | None,
+        options: dict[str, Any],
+    ) -> list[SearchRequest]:
+        catalog = self._catalog()
+        with catalog.read() as reader:
+            info = catalog.get(reader, table)
+        require_vector(info)
+        dataset = catalog.lake.datasets.at(info, version)
+        try:
+            return [
+                build_request(
+                    catalog.identity, info, dataset, self.models, query, k, encode=False, **options
+                )
+                for query in queries
+            ]
+        except TypeError as error:
+            msg = f"searching {table!r}: {error}"
+            raise InvalidQueryError(msg) from error
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def create_vector_table(
+        self,
+        name: str,
+        data: object = None,
+        *,
+        schema: pa.Schema | None = None,
+        key: str = "id",
+        vector: str = "vector",
+        metric: str = "cosine",
+        model: str | None = None,
+    ) -> VectorTable:
+        """Create a vector table, from data or empty from a schema.
+
+        Args:
+            name: The table's name.
+            data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result. A
+                record batch reader is streamed, never held whole in memory.
+            schema: The columns, where there is no data to tell them.
+            key: The column of unique integers or texts that identifies a row.
+            vector: The column of vectors, all of one dimension.
+            metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
+            model: The embedding model that encodes queries given as text.
+
+        Raises:
+            TableExistsError: The name is taken.
+            SchemaMismatchError: There is no usable key or vector column.
+            ConstraintError: A key is NULL or duplicate, or a vector cannot be searched.
+        """
+        catalog = self._catalog()
+        dimension = None if model is None else self.models.dimension(model)
+        create_vector(
+            catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
+            dimension=dimension,
+        )  # fmt: skip
+        return VectorTable(catalog, self._executor(), name)
+
+    def create_table(
+        self,
+        name: str,
+        data: object = None,
+        *,
+        schema: pa.Schema | None = None,
+        primary_key: str | Sequence[str] = (),
+        indexes: Sequence[str | Sequence[str]] = (),
+        order_column: str | None = None,
+    ) -> MutableTable:
+        """Create a mutable table, from data or empty from a schema.
+
+        Args:
+            name: The table's name.
+            data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result.
+            schema: The columns, where there is no data to tell them, or to convert it to.
+            primary_key: The column or columns that no two rows share; never NULL.
+            indexes: Columns, or lists of columns, that look-ups should be quick by.
+            order_column: The column that ``scan_after`` goes along.
+
+        Raises:
+            TableExistsError: The name is taken.
+            UnsupportedTypeError: A column's values could not be kept exactly.
+            ConstraintError: The data breaks the key.
+        """
+        check_table_name(name)
+        if data is None and schema is None:
+            msg = f"table {name!r} needs data or schema="
+            raise InvalidQueryError(msg)
+        catalog = self._catalog()
+        source = None if data is None else to_reader(data, schema)
+        columns = schema if schema is not None else source.schema  # type: ignore[union-attr]
+        definition = define_mutable(
+            name, columns, primary_key=_columns(primary_key), indexes=_indexes(name, indexes),
+            order_column=order_column,
+        )  # fmt: skip
+        with catalog.write() as writer:
+            info = create_mutable(catalog, writer, name, definition)
+            if source is not None:
+                fitted = (conform(batch, definition.schema, table=name) for batch in source)
+                insert_rows(catalog, writer, info, fitted)
+        return MutableTable(catalog, self._executor(), name)
+
+    def table(self, name: str) -> VectorTable | MutableTable:
+        """Return a handle on a table.
+
+        Raises:
+            TableNotFoundError: There is no table of that name.
+        """
+        catalog = self._catalog()
+        schema, plain = _split(name)
+        with catalog.read() as reader:
+            info = catalog.get(reader, plain, schema)
+            known = [each.name for each in catalog.tables(reader)]
+        if info.kind not in {"vector", "mutable"}:
+            raise TableNotFoundError(name, known=known)
+        handle = VectorTable if info.kind == "vector" else MutableTable
+        return handle(catalog, self._executor(), plain, schema)
+
+    def drop_table(self, name: str, *, if_exists: bool = False) -> None:
+        """Drop a table.
+
+        Raises:
+            TableNotFoundError: There is none, and not ``if_exists``.
+        """
+        schema, plain = _split(name)
+        self._executor().ddl({}).drop_named(Name(schema, plain), if_exists=if_exists)
+
+    def tables(self) -> Result:
+        """Return every table that the tenant sees."""
+        return self.sql("SELECT * FROM system.tables ORDER BY schema_name, name")
+
+    # --- other sources -------------------------------------------------------------------------
+
+    def attach(self, name: str, source: object, **options: str) -> None:
+        """Make files, or a frame in memory, a table to be read.
+
+        Args:
+            name: The table's name.
+            source: A path or glob of Parquet, CSV, JSON, Arrow or Avro files, remembered by the
+                lake; or an Arrow, pandas or polars table, for this session only.
+            options: DataFusion's reader options, such as ``has_header="false"``; ``format`` says
+                what a file is whose name does not.
+
+        Raises:
+            SourceError: The files cannot be read.
+            PathNotAllowedError: The path lies outside the allowed folders.
+            TableExistsError: The name is taken.
+        """
+        check_table_name(name)
+        planner = self._shared.planner(self.identity)
+        if (MAIN_SCHEMA, name) in planner.sources or self._find(name) is not None:
+            raise TableExistsError(name)
+        if not isinstance(source, str) and not hasattr(source, "__fspath__"):
+            planner.sources[MAIN_SCHEMA, name] = memory_table(to_reader(source).read_all())
+            return
+        self.sql(_external_table(name, str(source), options))
+
+    def detach(self, name: str) -> None:
+        """Forget what :meth:`attach` attached.
+
+        Raises:
+            TableNotFoundError: Nothing of that name is attached.
+        """
+        planner = self._shared.planner(self.identity)
+        if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
+            return
+        info = self._find(name)
+        if info is None or info.kind != "external":
+            raise TableNotFoundError(name, known=[key[1] for key in planner.sources])
+        self.drop_table(name)
+
+    def _find(self, name: str) -> TableInfo | None:
+        catalog = self._catalog()
+        with catalog.read() as reader:
+            found = catalog.find(reader, name)
+        return found if found is not None and found.tenant == catalog.tenant else None
+
+    # --- the seam for changes ------------------------------------------------------------------
+
+    def add_change_listener(self, listener: ChangeListener) -> None:
+        """Tell ``listener`` of every mutation, inside the transaction that makes it."""
+        self._shared.lake.listeners.append(listener)
+
+    def remove_change_listener(self, listener: ChangeListener) -> None:
+        """Stop telling ``listener``."""
+        self._shared.lake.listeners.remove(listener)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Roll back what is open and release the lake. Scoped sessions close with the first one."""
+        if self._scoped or self._shared.closed:
+            return
+        self._shared.closed = True
+        self._shared.transactions.rollback_all()
+        self._shared.lake.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        shared = getattr(self, "_shared", None)
+        if shared is not None and not self._scoped and not shared.closed:
+            warnings.warn(
+                f"unclosed session on {shared.lake.path}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            self.close()
+
+    def __repr__(self) -> str:
+        who = f", actor={self.actor!r}" if self.actor else ""
+        return f"Session({str(self._shared.lake.path)!r}, tenant={self.tenant!r}{who})"
+
+
+def _parameters(params: Any, named: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - any value
+    if params is None:
+        return dict(named)
+    if isinstance(params, dict):
+        return {**{str(name): value for name, value in params.items()}, **named}
+    if isinstance(params, list | tuple):
+        return {**{str(at): value for at, value in enumerate(params, 1)}, **named}
+    msg = f"params must be a dict or a list, got {type(params).__name__}"
+    raise InvalidQueryError(msg)
+
+
+def _columns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _indexes(table: str, given: Sequence[str | Sequence[str]]) -> list[Index]:
+    listed = [_columns(columns) for columns in ([given] if isinstance(given, str) else given)]
+    return [Index(f"{table}_{'_'.join(columns)}_idx", columns) for columns in listed]
+
+
+def _split(name: object) -> tuple[str, str]:
+    if not isinstance(name, str):
+        raise TableNotFoundError(str(name))
+    schema, _, plain = name.rpartition(".")
+    return schema or MAIN_SCHEMA, plain
+
+
+def _external_table(name: str, location: str, options: Mapping[str, str]) -> str:
+    given = dict(options)
+    ending = location.rstrip("/").rpartition(".")[2].lower()
+    kind = str(given.pop("format", _FORMATS.get(ending, ""))).upper()
+    if kind not in _FORMATS.values():
+        known = sorted(set(_FORMATS.values()))
+        msg = f"cannot tell the format of {location!r}: pass format=, one of {known}"
+        raise SourceError(msg)
+    if ending == "tsv":
+        given.setdefault("delimiter", "\t")
+    text = ", ".join(f"'format.{_literal(k)}' '{_literal(v)}'" for k, v in given.items())
+    clause = f" OPTIONS ({text})" if text else ""
+    quoted = '"' + name.replace('"', '""') + '"'
+    return (
+        f"CREATE EXTERNAL TABLE {quoted} STORED AS {kind} LOCATION '{_literal(location)}'{clause}"
+    )
+
+
+def _literal(value: object) -> str:
+    return str(value).replace("'", "''")

@@ -1,0 +1,38 @@
+"""An embeddable SQL federation engine for data that must be answered for.
+
+>>> import affidavit
+>>> session = affidavit.connect("./lake")  # doctest: +SKIP
+"""
+
+from affidavit import errors
+from affidavit.catalog.change import Change, ChangeListener
+from affidavit.catalog.expression import Expression as expr  # noqa: N813 - a word for statements
+from affidavit.catalog.mutable import MutableTable
+from affidavit.catalog.vector import VectorTable
+from affidavit.engine.hooks import SearchHook
+from affidavit.engine.magic import load_ipython_extension
+from affidavit.engine.request import CompletedSearch, SearchRequest
+from affidavit.engine.result import Result, SearchResult
+from affidavit.engine.session import Session, connect
+from affidavit.errors import AffidavitError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AffidavitError",
+    "Change",
+    "ChangeListener",
+    "CompletedSearch",
+    "MutableTable",
+    "Result",
+    "SearchHook",
+    "SearchRequest",
+    "SearchResult",
+    "Session",
+    "VectorTable",
+    "__version__",
+    "connect",
+    "errors",
+    "expr",
+    "load_ipython_extension",
+]

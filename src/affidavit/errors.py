@@ -1,0 +1,186 @@
+"""Every error that affidavit raises, in one tree under :class:`AffidavitError`.
+
+Classes are split by what the caller can do about them. The message says what was expected and
+what came; the object carries the fields. Whatever DataFusion, Lance, SQLite or Arrow raised is
+chained as the cause and never escapes by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KNOWN_NAMES_MAX = 20
+"""How many known names an error message lists before it stops."""
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    shown = ", ".join(repr(name) for name in ordered[:KNOWN_NAMES_MAX])
+    rest = len(ordered) - KNOWN_NAMES_MAX
+    return (shown or "none") + (f" and {rest} more" if rest > 0 else "")
+
+
+class AffidavitError(Exception):
+    """The root of every error that affidavit raises."""
+
+
+# --- the lake and its store ------------------------------------------------------------------
+
+
+class LakeError(AffidavitError):
+    """The lake cannot be opened or used as it is: correct the path, or its permissions."""
+
+
+class LakeVersionError(LakeError):
+    """A newer affidavit wrote this lake: upgrade affidavit to open it."""
+
+    def __init__(self, path: str, *, found: int, supported: int) -> None:
+        super().__init__(
+            f"the lake at {path!r} has format {found}, and this affidavit reads formats up to "
+            f"{supported}: upgrade affidavit to open it"
+        )
+        self.found = found
+        self.supported = supported
+
+
+class StoreError(AffidavitError):
+    """The store failed (disk full, I/O error, damaged file): mend the disk, then reopen."""
+
+
+class StoreBusyError(StoreError):
+    """Other writers held the store for the whole timeout: try again, or wait longer."""
+
+    def __init__(self, what: str, *, timeout_s: float) -> None:
+        super().__init__(
+            f"{what} was held by another writer for {timeout_s:g} s: try again, or raise "
+            "busy_timeout_s="
+        )
+        self.timeout_s = timeout_s
+
+
+class ReadOnlyError(AffidavitError):
+    """This session, or this table for this session, may only be read."""
+
+
+class ClosedError(AffidavitError):
+    """The session or result was closed or already consumed: open it again."""
+
+
+class TransactionError(AffidavitError):
+    """BEGIN, COMMIT and ROLLBACK do not pair up, or a statement cannot join a transaction."""
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+class NoTenantError(AffidavitError):
+    """The operation needs a valid tenant and the session has none."""
+
+
+class InvalidNameError(AffidavitError):
+    """A name that cannot name a table, column, schema or tenant: choose another."""
+
+    def __init__(self, kind: str, name: object, reason: str) -> None:
+        super().__init__(f"{name!r} cannot name a {kind}: {reason}")
+        self.name = name
+
+
+class ReservedNameError(InvalidNameError):
+    """A name that affidavit keeps for itself: it may be read, never created or changed."""
+
+    def __init__(self, name: str, *, kind: str = "table", reason: str | None = None) -> None:
+        super().__init__(kind, name, reason or "affidavit keeps this name for itself")
+
+
+class TableNotFoundError(AffidavitError):
+    """No table has this name: correct the name, or create the table."""
+
+    def __init__(self, name: str, *, known: Iterable[str] = ()) -> None:
+        super().__init__(f"no table {name!r}; this session sees {_listed(known)}")
+        self.name = name
+
+
+class TableExistsError(AffidavitError):
+    """The name is taken: choose another, or drop what has it."""
+
+    def __init__(self, name: str, *, kind: str = "table") -> None:
+        super().__init__(f"a {kind} {name!r} exists already: choose another name, or drop it first")
+        self.name = name
+
+
+class ColumnNotFoundError(AffidavitError):
+    """The table has no such column: correct the name."""
+
+    def __init__(self, column: str, *, table: str, known: Iterable[str]) -> None:
+        super().__init__(f"table {table!r} has no column {column!r}; it has {_listed(known)}")
+        self.column = column
+        self.table = table
+
+
+class ModelNotFoundError(AffidavitError):
+    """No embedding model has this name in the session: register it."""
+
+    def __init__(self, name: str, *, known: Iterable[str]) -> None:
+        super().__init__(
+            f"no embedding model {name!r} is registered; this session has {_listed(known)}: "
+            "call session.models.register(name, encode, version=..., dim=...)"
+        )
+        self.name = name
+
+
+class PathNotAllowedError(AffidavitError):
+    """The session may not read or write this path: widen allowed_paths, or use another."""
+
+    def __init__(self, path: str, *, allowed: Iterable[str]) -> None:
+        super().__init__(f"path {path!r} lies outside the allowed folders: {_listed(allowed)}")
+        self.path = path
+
+
+# --- data --------------------------------------------------------------------------------------
+
+
+class UnsupportedTypeError(AffidavitError):
+    """A column type that cannot be kept without loss: cast it to another."""
+
+    def __init__(self, column: str, arrow_type: object, *, table: str | None = None) -> None:
+        where = f" of table {table!r}" if table else ""
+        super().__init__(f"column {column!r}{where} has type {arrow_type}, which is not supported")
+        self.column = column
+
+
+class SchemaMismatchError(AffidavitError):
+    """The data does not fit the table's schema: correct the data's columns or types."""
+
+
+class ConstraintError(AffidavitError):
+    """A key is duplicate or missing, or a NOT NULL column got NULL: correct the rows."""
+
+
+# --- questions ---------------------------------------------------------------------------------
+
+
+class InvalidQueryError(AffidavitError):
+    """A search that cannot be asked: bad k, dimension, vector, filter or option."""
+
+
+class HookError(AffidavitError):
+    """A hook refused or failed, so no rows were released."""
+
+
+class SqlError(AffidavitError):
+    """The SQL text does not parse or cannot be planned: correct the statement."""
+
+
+class UnsupportedPredicateError(SqlError):
+    """A predicate that cannot be evaluated where it was given."""
+
+
+class ExecutionError(AffidavitError):
+    """A statement that planned failed while it ran."""
+
+
+class SourceError(AffidavitError):
+    """A file or external source cannot be read: correct its path, format or access."""
