@@ -141,19 +141,29 @@ def stage_append(dataset: lance.LanceDataset, rows: pa.RecordBatchReader) -> Sta
     return Staged(dataset, transaction, {})
 
 
-def stage_upsert(dataset: lance.LanceDataset, key: str, rows: pa.Table, *, insert: bool) -> Staged:
-    """Write rows that replace those of equal ``key``; new ones are inserted or left out."""
+def stage_merge(
+    dataset: lance.LanceDataset,
+    key: str,
+    rows: pa.Table,
+    *,
+    insert: bool,
+    delete: pa.ChunkedArray,
+) -> Staged:
+    """Write ``rows`` over those of equal ``key``, insert or leave out new ones, delete others.
+
+    ``delete`` holds keys; those that ``rows`` has too are replaced.
+    """
+    if not rows.num_rows:
+        builder = dataset.merge_insert(key).when_matched_delete()
+        transaction, stats = builder.execute_uncommitted(pa.table({key: delete}))
+        return Staged(dataset, transaction, stats)
     builder = dataset.merge_insert(key).when_matched_update_all()
     if insert:
         builder = builder.when_not_matched_insert_all()
+    if len(delete):
+        literals = ", ".join(map(_literal, delete.to_pylist()))
+        builder = builder.when_not_matched_by_source_delete(f"`{key}` IN ({literals})")
     transaction, stats = builder.execute_uncommitted(rows)
-    return Staged(dataset, transaction, stats)
-
-
-def stage_delete(dataset: lance.LanceDataset, key: str, keys: pa.Table) -> Staged:
-    """Mark the rows with these keys deleted."""
-    builder = dataset.merge_insert(key).when_matched_delete()
-    transaction, stats = builder.execute_uncommitted(keys)
     return Staged(dataset, transaction, stats)
 
 
@@ -162,6 +172,8 @@ def rows_with_keys(
 ) -> pa.Table:
     """Return the rows whose ``key`` is among ``keys``."""
     names = columns or dataset.schema.names
+    if not len(keys):
+        return pa.schema([dataset.schema.field(name) for name in names]).empty_table()
     if len(keys) <= KEYS_IN_FILTER_MAX:
         literals = ", ".join(map(_literal, keys.to_pylist()))
         return dataset.scanner(columns=names, filter=f"`{key}` IN ({literals})").to_table()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import base64
 import json
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -222,6 +223,8 @@ class _Json:
         self._load = _loader(self._plain)
 
     def encode(self, array: pa.Array) -> pa.Array:
+        if array.offset:  # pyarrow's casts misread the offsets of some sliced nested arrays
+            array = pa.concat_arrays([array])
         plain = array if array.type == self._plain else array.cast(self._plain)
         texts = [
             None if value is None else json.dumps(self._dump(value), separators=(",", ":"))
@@ -241,8 +244,6 @@ def _plain_type(arrow_type: pa.DataType) -> pa.DataType:
     """Return ``arrow_type`` with its leaves replaced by types that Python holds exactly."""
     if pt.is_temporal(arrow_type) and not pt.is_interval(arrow_type):
         return pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004
-    if pt.is_decimal(arrow_type):
-        return pa.string()
     if pt.is_float16(arrow_type):
         return pa.float32()
     if pt.is_string_view(arrow_type) or pt.is_large_string(arrow_type):
@@ -276,6 +277,8 @@ def _dumper(plain: pa.DataType) -> Callable[[Any], Any]:
         return _optional(lambda value: base64.b64encode(value).decode())
     if pt.is_interval(plain):
         return _optional(list)
+    if pt.is_decimal(plain):
+        return _optional(str)
     if pt.is_struct(plain):
         fields = [(field.name, _dumper(field.type)) for field in plain]
         return _optional(lambda value: [dump(value[name]) for name, dump in fields])
@@ -296,6 +299,8 @@ def _loader(plain: pa.DataType) -> Callable[[Any], Any]:
         return _optional(base64.b64decode)
     if pt.is_interval(plain):
         return _optional(pa.MonthDayNano)
+    if pt.is_decimal(plain):
+        return _optional(Decimal)
     if pt.is_struct(plain):
         fields = [(field.name, _loader(field.type)) for field in plain]
         return _optional(

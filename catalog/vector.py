@@ -9,11 +9,13 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from affidavit.catalog.catalog import new_table_id
@@ -25,8 +27,7 @@ from affidavit.catalog.dataset import (
     lance_errors,
     rows_with_keys,
     stage_append,
-    stage_delete,
-    stage_upsert,
+    stage_merge,
 )
 from affidavit.catalog.definition import VectorDefinition
 from affidavit.catalog.expression import delete_text, update_text
@@ -53,11 +54,12 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
 
     from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.change import Change
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.expression import Statements
     from affidavit.catalog.store.protocol import Reader
@@ -283,24 +285,17 @@ def locked(catalog: Catalog, info: TableInfo, what: str) -> Iterator[lance.Lance
 
 
 def _commit(
-    catalog: Catalog,
-    info: TableInfo,
-    staged: Staged,
-    action: str,
-    *,
-    rows: int,
-    added: int = 0,
-    before: pa.Table | None = None,
-    after: pa.Table | None = None,
+    catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
 ) -> None:
     """Announce, commit in Lance, then in the store; on an error before that, discard."""
     try:
         with catalog.write() as writer:
-            change = catalog.change(
-                info, action, rows=rows, before=before, after=after,
-                version_before=staged.dataset.version, version_after=staged.version_after,
-            )  # fmt: skip
-            catalog.announce(writer, change)
+            for change in changes:
+                versions = {
+                    "version_before": int(staged.dataset.version),
+                    "version_after": staged.version_after,
+                }
+                catalog.announce(writer, replace(change, **versions))
             catalog.touch(writer, info, rows=added)
             staged.commit({TABLE_ID: info.table_id})
     except BaseException:
@@ -329,7 +324,8 @@ def insert_vectors(
     except BaseException:
         staged.discard()
         raise
-    _commit(catalog, info, staged, "insert", rows=len(keys), added=len(keys))
+    change = catalog.change(info, "insert", rows=len(keys))
+    _commit(catalog, info, staged, [change], added=len(keys))
     return len(keys)
 
 
@@ -351,22 +347,95 @@ def upsert_vectors(
     insert: bool = True,
 ) -> int:
     """Replace rows of equal key, under the table's lock; insert the others unless told not to."""
+    return merge_vectors(catalog, info, dataset, data, insert=insert)
+
+
+def merge_vectors(
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    data: object,
+    *,
+    insert: bool = True,
+    fresh: pa.Table | None = None,
+    deleted: pa.Table | None = None,
+) -> int:
+    """Replace, insert and delete rows in one version, under the table's lock.
+
+    Args:
+        catalog: Who does it.
+        info: The table.
+        dataset: Its newest version.
+        data: Rows that replace those of equal key.
+        insert: Whether rows of ``data`` with a new key are inserted, or left out.
+        fresh: Rows whose keys must be new.
+        deleted: The images of rows to delete.
+
+    Returns:
+        How many rows were replaced, inserted and deleted.
+
+    Raises:
+        ConstraintError: Two rows have one key, or a row of ``fresh`` is there already.
+    """
     definition = vector_definition(info)
+    key = definition.key
     source = to_reader(data, dataset.schema)
-    incoming = Incoming(iter(source), dataset.schema, info.name, definition)
+    more = fresh.to_batches() if fresh is not None else []
+    incoming = Incoming(iter(chain(source, more)), dataset.schema, info.name, definition)
     with incoming.errors(f"reading the rows for vector table {info.name!r}"):
         after = incoming.reader.read_all()
     keys = incoming.unique_keys()
-    if not len(keys):
+    gone = deleted if deleted is not None else dataset.schema.empty_table()
+    if not len(keys) and not gone.num_rows:
         return 0
     with lance_errors(f"writing vector table {info.name!r}"):
-        before = rows_with_keys(dataset, definition.key, keys)
-        staged = stage_upsert(dataset, definition.key, after, insert=insert)
-    added = len(keys) - before.num_rows if insert else 0
-    _commit(
-        catalog, info, staged, "update", rows=len(keys), added=added, before=before, after=after
-    )
-    return len(keys)
+        before = rows_with_keys(dataset, key, keys)
+        if fresh is not None:
+            _refuse_fresh(info, key, fresh, before, gone)
+        staged = stage_merge(dataset, key, after, insert=insert, delete=gone[key])
+    changes, added = _merge_changes(catalog, info, before, after, gone, insert=insert)
+    _commit(catalog, info, staged, changes, added=added)
+    return sum(change.rows for change in changes)
+
+
+def _refuse_fresh(
+    info: TableInfo, key: str, fresh: pa.Table, before: pa.Table, gone: pa.Table
+) -> None:
+    present = pc.is_in(fresh[key], pa.array(before[key].to_pylist(), fresh[key].type))
+    leaving = pc.is_in(fresh[key], pa.array(gone[key].to_pylist(), fresh[key].type))
+    clash = fresh.filter(pc.and_not(present, leaving))
+    if clash.num_rows:
+        value = clash[key][0].as_py()
+        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
+        raise ConstraintError(msg)
+
+
+def _merge_changes(
+    catalog: Catalog,
+    info: TableInfo,
+    before: pa.Table,
+    after: pa.Table,
+    gone: pa.Table,
+    *,
+    insert: bool,
+) -> tuple[list[Change], int]:
+    """Return what a merge does as changes, images aligned, and by how many rows the table grows."""
+    key = vector_definition(info).key
+    at = pc.index_in(after[key], before[key].combine_chunks())
+    replaced = after.filter(at.is_valid())
+    new = after.filter(at.is_null())
+    changes, added = [], -gone.num_rows
+    if gone.num_rows:
+        changes.append(catalog.change(info, "delete", rows=gone.num_rows, before=gone))
+    if replaced.num_rows:
+        old = before.take(at.drop_null())
+        changes.append(
+            catalog.change(info, "update", rows=len(replaced), before=old, after=replaced)
+        )
+    if new.num_rows and insert:
+        changes.append(catalog.change(info, "insert", rows=new.num_rows, after=new))
+        added += new.num_rows
+    return changes, added
 
 
 def delete_vectors(
@@ -375,12 +444,7 @@ def delete_vectors(
     """Delete the rows whose images are ``before``, under the table's lock."""
     if not before.num_rows:
         return 0
-    key = vector_definition(info).key
-    with lance_errors(f"deleting from vector table {info.name!r}"):
-        staged = stage_delete(dataset, key, before.select([key]))
-    gone = int(staged.stats["num_deleted_rows"])
-    _commit(catalog, info, staged, "delete", rows=gone, added=-gone, before=before)
-    return gone
+    return merge_vectors(catalog, info, dataset, dataset.schema.empty_table(), deleted=before)
 
 
 class VectorTable:

@@ -27,7 +27,7 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.engine.assignments import Target, parse_assignments, parse_target
 from affidavit.engine.merge import parse_merge
 from affidavit.engine.planner import collect
-from affidavit.engine.target import TARGET, OpenTarget, open_target
+from affidavit.engine.target import TARGET, Images, OpenTarget, open_target
 from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
@@ -249,24 +249,41 @@ class Dml:
         """Delete, then update, then insert what each WHEN says; return how many rows that were."""
         numbers = np.array(rows["__clause"].to_pylist(), dtype=np.int64)
         _refuse_twice(merge, numbers, rows, opened.info.name)
-        count = 0
-        for action in ("delete", "update", "insert"):
-            for at, when in enumerate(merge.whens):
-                part = take_rows(rows, np.flatnonzero(numbers == at))
-                if when.action != action or not part.num_rows:
-                    continue
-                names = {column: f"__{at}_{i}" for i, column in enumerate(values[at])}
-                if action == "insert":
-                    count += opened.insert(opened.new_rows(part, names))
-                    continue
+        old, gone = _Rows(opened), _Rows(opened)
+        new, fresh = _Rows(opened), _Rows(opened)
+        for at, when in enumerate(merge.whens):
+            part = take_rows(rows, np.flatnonzero(numbers == at))
+            names = {column: f"__{at}_{i}" for i, column in enumerate(values[at])}
+            if when.action == "insert":
+                fresh.add(opened.new_rows(part, names))
+            elif when.action == "delete":
+                gone.add(opened.fitted(part), part)
+            elif when.action == "update":
                 before, after = opened.images(part, names)
-                rowids = part[ROWID].to_pylist()
-                count += (
-                    opened.delete(rowids, before)
-                    if action == "delete"
-                    else opened.update(rowids, before, after)
-                )
-        return count
+                old.add(before, part)
+                new.add(after)
+        return opened.merge(gone.images, old.images, new.table, fresh.table)
+
+
+class _Rows:
+    """Rows of the target gathered from several WHENs, with their identities where they have any."""
+
+    def __init__(self, opened: OpenTarget) -> None:
+        self._parts = [opened.nothing]
+        self._rowids: list[int] = []
+
+    def add(self, rows: pa.Table, identified: pa.Table | None = None) -> None:
+        self._parts.append(rows)
+        if identified is not None:
+            self._rowids += identified[ROWID].to_pylist()
+
+    @property
+    def table(self) -> pa.Table:
+        return pa.concat_tables(self._parts)
+
+    @property
+    def images(self) -> Images:
+        return Images(self._rowids, self.table)
 
 
 def _refuse_twice(merge: Merge, numbers: np.ndarray[Any, Any], rows: pa.Table, table: str) -> None:

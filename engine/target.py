@@ -18,6 +18,7 @@ from affidavit.catalog.vector import (
     delete_vectors,
     insert_vectors,
     locked,
+    merge_vectors,
     upsert_vectors,
     vector_definition,
 )
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 
 TARGET: Final = "target"
 """The name of a statement's target, with its row identities, in the DML schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Rows of a target as they are, with their identities."""
+
+    rowids: Sequence[int]
+    rows: pa.Table
 
 
 @contextmanager
@@ -105,13 +114,17 @@ class OpenTarget:
         names = [ROWID, *self.columns]
         return ", ".join(f"{quoted(alias)}.{quoted(n)} AS {quoted(n)}" for n in names)
 
+    @property
+    def nothing(self) -> pa.Table:
+        """No rows of the target's columns."""
+        return _nullable(self.schema).empty_table()
+
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
 
         Its columns may be NULL, so that NOT NULL is checked on writing, where the column is named.
         """
-        nothing = _nullable(self.schema).empty_table()
-        return Table(ArrowDataset(nothing, self.snapshot.fail))
+        return Table(ArrowDataset(self.nothing, self.snapshot.fail))
 
     def default(self, column: str, value: str) -> str:
         """Return ``value``, or the column's default where it is the word DEFAULT."""
@@ -153,13 +166,7 @@ class OpenTarget:
         """Replace rows."""
         if self.writer is not None:
             return update_rows(self.catalog, self.writer, self.info, rowids, before, after)
-        key = self.key[0]
-        if before[key] != after[key]:
-            msg = (
-                f"{key!r} is the key of vector table {self.info.name!r} and cannot be updated: "
-                "delete the row and insert it again"
-            )
-            raise ConstraintError(msg)
+        self._refuse_new_keys(before, after)
         upsert_vectors(self.catalog, self.info, self.dataset, after, insert=False)
         return after.num_rows
 
@@ -181,6 +188,25 @@ class OpenTarget:
             return truncate(self.catalog, self.writer, self.info)
         assert self.dataset is not None
         return self.delete([], self.dataset.to_table())
+
+    def merge(self, gone: Images, old: Images, new: pa.Table, fresh: pa.Table) -> int:
+        """Delete ``gone``, turn ``old`` into ``new`` and insert ``fresh``, all at once."""
+        if self.writer is not None:
+            deleted = self.delete(gone.rowids, gone.rows)
+            return deleted + self.update(old.rowids, old.rows, new) + self.insert(fresh)
+        self._refuse_new_keys(old.rows, new)
+        return merge_vectors(
+            self.catalog, self.info, self.dataset, new, fresh=fresh, deleted=gone.rows
+        )
+
+    def _refuse_new_keys(self, before: pa.Table, after: pa.Table) -> None:
+        key = self.key[0]
+        if before[key] != after[key]:
+            msg = (
+                f"{key!r} is the key of vector table {self.info.name!r} and cannot be updated: "
+                "delete the row and insert it again"
+            )
+            raise ConstraintError(msg)
 
     def delete(self, rowids: Sequence[int], before: pa.Table) -> int:
         """Delete rows."""

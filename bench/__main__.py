@@ -1,0 +1,108 @@
+"""Run benchmarks, print one table and write one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import Plan
+from bench.memory import stream
+from bench.search import recall, search
+from bench.tables import batch, change, insert, scan, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.harness import Figure
+
+    Benchmark = Callable[[Plan], Iterator[Figure]]
+
+BENCHMARKS: Final[dict[str, Benchmark]] = {
+    "search": search,
+    "recall": recall,
+    "select": select,
+    "change": change,
+    "insert": insert,
+    "batch": batch,
+    "scan": scan,
+    "stream": stream,
+}
+OUT: Final = Path(__file__).parent / "out" / "bench.json"
+LIBRARIES: Final = ("affidavit", "datafusion", "lancedb", "numpy", "pyarrow", "pylance")
+
+
+def run(names: Sequence[str], *, quick: bool, console: Console) -> list[Figure]:
+    """Run benchmarks, each in an empty folder of its own, and return their figures."""
+    figures: list[Figure] = []
+    for name in names:
+        started = perf_counter()
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+            figures += BENCHMARKS[name](Plan(Path(folder), quick=quick))
+        console.print(f"{name}: {perf_counter() - started:.0f} s", style="dim")
+    return figures
+
+
+def as_json(figures: Sequence[Figure], *, quick: bool) -> str:
+    """Return the figures, and what they were made with, as JSON."""
+    report = {
+        "quick": quick,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "figures": [
+            {**asdict(f), "ratio": f.ratio, "target": f.target, "met": f.met} for f in figures
+        ],
+    }
+    return json.dumps(report, indent=2) + "\n"
+
+
+def as_table(figures: Sequence[Figure]) -> Table:
+    """Return the figures as a table."""
+    table = Table("figure")
+    for heading in ("measured", "baseline", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("against", "target", "met"):
+        table.add_column(heading)
+    words = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}
+    for figure in figures:
+        table.add_row(
+            figure.name, _shown(figure.measured, figure.unit), _shown(figure.baseline, figure.unit),
+            f"{figure.ratio:.2f}x", figure.against, figure.target, words[figure.met],
+        )  # fmt: skip
+    return table
+
+
+def _shown(value: float, unit: str) -> str:
+    digits = 0 if value >= 1000 else 1 if value >= 100 else 3
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="a smoke run, a tenth of the size")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {list(BENCHMARKS)}")
+    names = list(dict.fromkeys(arguments.names)) or list(BENCHMARKS)
+    figures = run(names, quick=arguments.quick, console=Console(stderr=True))
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(as_json(figures, quick=arguments.quick))
+    console = Console()
+    console.print(as_table(figures))
+    console.print(f"written to {OUT}")
+
+
+if __name__ == "__main__":
+    main()

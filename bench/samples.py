@@ -1,0 +1,163 @@
+"""What the benchmarks store: vectors of clusters and of sentences, and rows of every common type."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sysconfig
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+SEED: Final = 20_240_229
+CLUSTERS: Final = 256
+SPREAD: Final = 0.5
+"""The standard deviation within a cluster, where that of the clusters' centres is 1."""
+
+SENTENCE_WORDS_MIN: Final = 3
+_SENTENCE_ENDS: Final = re.compile(r"\n\s*\n|(?<=[.!?])\s+")
+_EPOCH: Final = datetime(2024, 2, 29, tzinfo=UTC)
+
+
+# --- vectors -------------------------------------------------------------------------------------
+
+
+def clustered(rows: int, dimension: int, queries: int) -> tuple[Vectors, Vectors]:
+    """Return vectors to store and vectors to look for, both drawn from the same clusters."""
+    random = np.random.default_rng(SEED)
+    centres = random.standard_normal((CLUSTERS, dimension), dtype=np.float32)
+    drawn = random.standard_normal((rows + queries, dimension), dtype=np.float32)
+    drawn *= SPREAD
+    drawn += centres[random.integers(0, CLUSTERS, rows + queries)]
+    return drawn[:rows], drawn[rows:]
+
+
+def sentences() -> list[str]:
+    """Return every sentence of the standard library's docstrings, each once, in a fixed order."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    found: dict[str, None] = {}
+    for path in sorted(library.rglob("*.py")):
+        if "site-packages" not in path.parts:
+            for text in _docstrings(path):
+                parts = (" ".join(part.split()) for part in _SENTENCE_ENDS.split(text))
+                found.update(
+                    (part, None) for part in parts if part.count(" ") + 1 >= SENTENCE_WORDS_MIN
+                )
+    return list(found)
+
+
+def _docstrings(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # some of the library's own tests are files that do not parse
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def embedded(texts: list[str], dimension: int) -> tuple[list[str], Vectors]:
+    """Return the texts that have a word in common with others, and their TF-IDF + SVD vectors."""
+    weights = TfidfVectorizer(min_df=2, sublinear_tf=True).fit_transform(texts)
+    vectors = TruncatedSVD(dimension, random_state=SEED % 2**32).fit_transform(weights)
+    usable = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 1e-6)
+    return [texts[at] for at in usable], vectors[usable].astype(np.float32)
+
+
+def vector_rows(texts: list[str], vectors: Vectors) -> pa.Table:
+    """Return a table of ``id``, ``text`` and ``vector``."""
+    flat = pa.array(vectors.reshape(-1))
+    return pa.table(
+        {
+            "id": pa.array(range(len(texts)), pa.int64()),
+            "text": pa.array(texts),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        }
+    )
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+EIGHT_COLUMNS: Final = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("quantity", pa.int32()),
+        ("price", pa.float64()),
+        ("weight", pa.float64()),
+        ("name", pa.string()),
+        ("city", pa.string()),
+        ("sold_at", pa.timestamp("us")),
+        ("paid", pa.bool_()),
+    ]
+)
+
+
+def eight_columns(rows: int) -> pa.Table:
+    """Return rows of integers, floats, texts, timestamps and booleans, ``id`` from 0 on."""
+    random = np.random.default_rng(SEED)
+    start = np.datetime64(_EPOCH.replace(tzinfo=None), "us")
+    columns = [
+        np.arange(rows),
+        random.integers(0, 1000, rows),
+        random.random(rows) * 100,
+        random.random(rows),
+        [f"article number {at}" for at in range(rows)],
+        [f"city {number}" for number in random.integers(0, 500, rows)],
+        start + np.arange(rows).astype("timedelta64[s]"),
+        random.random(rows) < 0.5,
+    ]
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, EIGHT_COLUMNS, strict=True)]
+    return pa.table(arrays, schema=EIGHT_COLUMNS)
+
+
+def one_row(at: int) -> dict[str, object]:
+    """Return one row of :data:`EIGHT_COLUMNS` as a dict."""
+    return {
+        "id": at,
+        "quantity": at % 1000,
+        "price": at * 0.25,
+        "weight": 0.5,
+        "name": f"article number {at}",
+        "city": f"city {at % 500}",
+        "sold_at": (_EPOCH + timedelta(seconds=at)).replace(tzinfo=None),
+        "paid": at % 2 == 0,
+    }
+
+
+def measurements(rows: int) -> pa.Table:
+    """Return ``id``, one of 100 ``station``s, ``level`` and ``reading``, to be grouped."""
+    random = np.random.default_rng(SEED)
+    return pa.table(
+        {
+            "id": np.arange(rows),
+            "station": pa.array([f"station {number}" for number in range(100)]).take(
+                pa.array(random.integers(0, 100, rows))
+            ),
+            "level": random.integers(0, 1_000_000, rows),
+            "reading": random.random(rows),
+        }
+    )
+
+
+def events(rows: int) -> pa.RecordBatchReader:
+    """Return a stream of ``id``, ``value`` and ``label``."""
+    schema = pa.schema([("id", pa.int64()), ("value", pa.float64()), ("label", pa.string())])
+    size = 50_000
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, rows, size):
+            ids = np.arange(first, min(first + size, rows))
+            labels = [f"event {number:09d}" for number in ids]
+            yield pa.record_batch([pa.array(ids), pa.array(ids / 7), pa.array(labels)], schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

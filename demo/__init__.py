@@ -1,0 +1,1 @@
+"""A tour of affidavit over the standard library's docstrings: ``python -m demo``."""
