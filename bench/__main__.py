@@ -38,6 +38,9 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "stream": stream,
 }
 OUT: Final = Path(__file__).parent / "out" / "bench.json"
+PLAIN_WIDTH: Final = 170
+"""How many characters a line may have where there is no terminal to ask."""
+
 LIBRARIES: Final = ("affidavit", "datafusion", "lancedb", "numpy", "pyarrow", "pylance")
 
 
@@ -100,6 +103,7 @@ def main() -> None:
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(as_json(figures, quick=arguments.quick))
     console = Console()
+    console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     console.print(as_table(figures))
     console.print(f"written to {OUT}")
 

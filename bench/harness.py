@@ -91,14 +91,20 @@ class Figure:
 
 
 def take_turns(
-    *runs: Callable[[int], object], rounds: int, warmup: int = 0
+    *runs: Callable[[int], object],
+    rounds: int,
+    warmup: int = 0,
+    before: Callable[[int], object] | None = None,
 ) -> tuple[list[float], ...]:
     """Run ``runs`` in turn, ``warmup + rounds`` times, and return each one's seconds by round.
 
     A run is given the number of the round, from 0 on, warm-ups included; their times are left out.
+    ``before`` opens each round, untimed.
     """
     times: tuple[list[float], ...] = tuple([] for _ in runs)
     for at in range(warmup + rounds):
+        if before is not None:
+            before(at)
         for taken, run in zip(times, runs, strict=True):
             started = perf_counter()
             run(at)

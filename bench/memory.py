@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import psutil
 
@@ -51,7 +51,7 @@ class PeakMemory:
         while not self._done.wait(SAMPLE_INTERVAL_S):
             self._sample()
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Self:
         self._first = self._sample()
         self._thread.start()
         return self

@@ -7,12 +7,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
     Value = int | float | str | None
+    Values = Sequence[Value] | Mapping[str, Value]
 
 CREATE = (
     "CREATE TABLE {name} (id INTEGER{key}, quantity INTEGER, price REAL, weight REAL, "
@@ -34,7 +35,7 @@ def create(connection: sqlite3.Connection, name: str, *, key: bool = True) -> No
     connection.execute(CREATE.format(name=name, key=" PRIMARY KEY" if key else ""))
 
 
-def commit(connection: sqlite3.Connection, sql: str, values: Sequence[Value]) -> None:
+def commit(connection: sqlite3.Connection, sql: str, values: Values) -> None:
     """Run one statement in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(sql, values)

@@ -1,18 +1,12 @@
-"""What the benchmarks store: vectors of clusters and of sentences, and rows of every common type."""
+"""What the benchmarks store: vectors of clusters, and rows of common types."""
 
 from __future__ import annotations
 
-import ast
-import re
-import sysconfig
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +18,6 @@ CLUSTERS: Final = 256
 SPREAD: Final = 0.5
 """The standard deviation within a cluster, where that of the clusters' centres is 1."""
 
-SENTENCE_WORDS_MIN: Final = 3
-_SENTENCE_ENDS: Final = re.compile(r"\n\s*\n|(?<=[.!?])\s+")
 _EPOCH: Final = datetime(2024, 2, 29, tzinfo=UTC)
 
 
@@ -40,38 +32,6 @@ def clustered(rows: int, dimension: int, queries: int) -> tuple[Vectors, Vectors
     drawn *= SPREAD
     drawn += centres[random.integers(0, CLUSTERS, rows + queries)]
     return drawn[:rows], drawn[rows:]
-
-
-def sentences() -> list[str]:
-    """Return every sentence of the standard library's docstrings, each once, in a fixed order."""
-    library = Path(sysconfig.get_paths()["stdlib"])
-    found: dict[str, None] = {}
-    for path in sorted(library.rglob("*.py")):
-        if "site-packages" not in path.parts:
-            for text in _docstrings(path):
-                parts = (" ".join(part.split()) for part in _SENTENCE_ENDS.split(text))
-                found.update(
-                    (part, None) for part in parts if part.count(" ") + 1 >= SENTENCE_WORDS_MIN
-                )
-    return list(found)
-
-
-def _docstrings(path: Path) -> Iterator[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return  # some of the library's own tests are files that do not parse
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield ast.get_docstring(node) or ""
-
-
-def embedded(texts: list[str], dimension: int) -> tuple[list[str], Vectors]:
-    """Return the texts that have a word in common with others, and their TF-IDF + SVD vectors."""
-    weights = TfidfVectorizer(min_df=2, sublinear_tf=True).fit_transform(texts)
-    vectors = TruncatedSVD(dimension, random_state=SEED % 2**32).fit_transform(weights)
-    usable = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 1e-6)
-    return [texts[at] for at in usable], vectors[usable].astype(np.float32)
 
 
 def vector_rows(texts: list[str], vectors: Vectors) -> pa.Table:

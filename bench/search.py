@@ -9,7 +9,8 @@ import numpy as np
 
 import affidavit
 from bench.harness import Bound, Figure, milliseconds, take_turns
-from bench.samples import clustered, embedded, sentences, vector_rows
+from bench.samples import clustered, vector_rows
+from bench.sentences import embedded, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def search(plan: Plan) -> Iterator[Figure]:
         def theirs(at: int) -> None:
             query = other.search(queries[at]).distance_type("cosine").limit(K)
             query = query.nprobes(NPROBES).refine_factor(REFINE_FACTOR)
-            expected.append(query.select(["id", "text"]).to_arrow())
+            expected.append(query.select(["id", "text", "_distance"]).to_arrow())
 
         own, others = take_turns(ours, theirs, rounds=rounds, warmup=warmup)
         same = [a["id"] == b["id"] for a, b in zip(found, expected, strict=True)]

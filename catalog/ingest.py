@@ -96,12 +96,18 @@ def rows_to_batch(rows: Sequence[Any], schema: pa.Schema | None = None) -> pa.Re
     columns = []
     for name in names:
         try:
-            columns.append(pa.array([row.get(name) for row in rows], known.get(name)))
+            columns.append(_column([row.get(name) for row in rows], known.get(name)))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             wanted = f" of type {known[name]}" if name in known else ""
             msg = f"column {name!r}{wanted} cannot take these values: {error}"
             raise SchemaMismatchError(msg) from error
     return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in names])
+
+
+def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    if kind is not None and pt.is_integer(kind) and float in map(type, values):
+        return pa.array(values).cast(kind)  # pyarrow would cut the fractions off without a word
+    return pa.array(values, kind)
 
 
 def conform(

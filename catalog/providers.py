@@ -19,7 +19,7 @@ from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from affidavit.catalog.names import MAIN_SCHEMA
-from affidavit.catalog.predicate import Compare, In, conjuncts, keep, read_expression
+from affidavit.catalog.predicate import And, Compare, In, Or, keep, read_expression
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.store.protocol import ROWID
 
@@ -351,18 +351,24 @@ def _project(
 
 
 def _uses_index(definition: MutableDefinition, predicate: Predicate | None) -> bool:
-    """Return whether some conjunct bounds the first column of an index."""
-    if predicate is None:
-        return False
+    """Return whether ``predicate`` can only hold where the first column of an index is bounded."""
     first = {key[0] for key in definition.unique_keys}
     first |= {index.columns[0] for index in definition.indexes}
     first |= {definition.order_column} if definition.order_column is not None else set()
-    return any(
-        isinstance(part, Compare | In)
-        and part.column in first
-        and not (isinstance(part, Compare) and part.op == "!=")
-        for part in conjuncts(predicate)
-    )
+    return predicate is not None and _bounds(predicate, first)
+
+
+def _bounds(predicate: Predicate, columns: set[str]) -> bool:
+    match predicate:
+        case And(operands):
+            return any(_bounds(each, columns) for each in operands)
+        case Or(operands):
+            return all(_bounds(each, columns) for each in operands)
+        case Compare(op, column, _):
+            return op != "!=" and column in columns
+        case In(column):
+            return column in columns
+    return False
 
 
 # --- tables in memory ----------------------------------------------------------------------------

@@ -197,6 +197,11 @@ class Incoming:
 
     def _noting(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
+            for field in batch.schema:
+                if not field.nullable and batch[field.name].null_count:
+                    at = self.rows + batch[field.name].is_null().index(value=True).as_py()
+                    msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
+                    raise ConstraintError(msg)
             self._keys.append(batch[self._definition.key])
             yield batch
 

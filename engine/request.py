@@ -279,7 +279,8 @@ def checked_vector(query: object, request: SearchRequest) -> np.ndarray[Any, np.
     if isinstance(query, pa.Scalar):
         query = query.as_py()
     try:
-        vector = np.asarray(query, dtype=np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinity, refused below
+            vector = np.asarray(query, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"{where} must be a list of numbers, got {type(query).__name__}: {error}"
         raise InvalidQueryError(msg) from error

@@ -202,7 +202,7 @@ def _hybrid(request: SearchRequest) -> tuple[pa.Table, dict[str, Any] | None, bo
     order, scores = fuse(near[key].to_pylist(), worded[key].to_pylist())
     rows = pa.concat_tables([near.drop_columns(["_distance"]), worded.drop_columns(["_score"])])
     first_at = {value: at for at, value in reversed(list(enumerate(rows[key].to_pylist())))}
-    best = rows.take([first_at[value] for value in order[: request.k]])
+    best = rows.take(pa.array([first_at[value] for value in order[: request.k]], pa.int64()))
     column = pa.array(scores[: request.k], pa.float32())
     return best.append_column(pa.field("_score", pa.float32()), column), index, exact
 
