@@ -111,8 +111,8 @@ class Catalog:
         """Open a transaction, or a savepoint in this context's open one."""
         active = self.transactions.current()
         if active is None:
-            with self.lake.store.write(self.tenant) as writer:
-                yield writer
+            with self.transactions.transaction(self.tenant) as transaction:
+                yield transaction.writer
             return
         if active.tenant != self.tenant:
             msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"

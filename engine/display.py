@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pyarrow as pa
 
 ROWS_SHOWN_MAX: Final = 20
 CELL_LENGTH_MAX: Final = 60
@@ -34,7 +34,7 @@ def _cells(head: pa.Table) -> list[list[str]]:
         try:
             columns.append([cell(value) for value in column.to_pylist()])
         except (ValueError, OverflowError):  # an instant that Python's datetime cannot hold
-            columns.append([str(value) for value in column])
+            columns.append([cell(value) for value in column.cast(pa.int64()).to_pylist()])
     return [list(row) for row in zip(*columns, strict=True)]
 
 

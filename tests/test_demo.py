@@ -1,0 +1,106 @@
+"""``python -m demo`` runs, prints what it promises, and leaves only what it was asked to leave."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import affidavit
+
+REPOSITORY = Path(__file__).parents[1]
+TIMEOUT_S = 300
+
+
+def run_demo(*arguments, temporary):
+    """Run the demo with ``temporary`` as the folder of temporary folders."""
+    return subprocess.run(
+        [sys.executable, "-m", "demo", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def demo(temporary):
+    """Return one finished quick run, which the tests look at."""
+    return run_demo("--quick", temporary=temporary)
+
+
+def test_it_succeeds_and_complains_of_nothing(demo):
+    assert demo.returncode == 0, demo.stderr
+    assert demo.stderr == ""
+
+
+def test_its_temporary_lake_is_removed(demo, temporary):
+    assert list(temporary.glob("affidavit-demo-*")) == []
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        r"public modules, classes and functions say what they do",
+        r"VectorTable\('docs', \d+ rows, version 3, vector: 128 dimensions, cosine\)",
+        r"MutableTable\('notes', \d+ rows",
+        r"modules +external",
+        r"vector +text +hybrid",
+        r"id +distance +stars +author +lines",
+        r"\d+ rows affected",
+        r"99 +gzip +new +3",
+        r"ConstraintError: table 'notes' needs a unique key; two rows have id = 200",
+        r"tenant 'other-team' sees 0 tables\s+TableNotFoundError: no table 'docs'",
+        r"version 3 became 4",
+        r"search\(version=3\)",
+        r"HookError: hook KLimit refused",
+        r"the last 8 of \d+ searches",
+        r"docs +vector +insert +\d+ +1\b",
+        r"docs +vector +delete +\d+ +4\b",
+        r"\d+ texts, \d+ searches, \d+ changes, \d+\.\d s",
+    ],
+)
+def test_it_prints(demo, expected):
+    assert re.search(expected, demo.stdout), demo.stdout
+
+
+def test_a_rollback_brings_every_note_back(demo):
+    before, inside, after = re.search(
+        r"inside: (\d+) notes became (\d+).*after: (\d+) notes", demo.stdout, re.DOTALL
+    ).groups()
+    assert before == after != inside
+
+
+def test_the_past_version_has_the_answer_that_was_deleted(demo):
+    gone = re.search(r"\d+ texts of (\S+): version 3 became 4", demo.stdout)[1]
+    _, _, rest = demo.stdout.partition("version 4, now")
+    now, _, then = rest.partition("search(version=3)")
+    assert f"{gone}." not in now
+    assert f"{gone}." in then
+
+
+def test_it_refuses_a_folder_that_has_something_in_it(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    run = run_demo("--lake", str(tmp_path), temporary=tmp_path)
+    assert run.returncode == 2
+    assert "is not empty: name a new folder" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_a_lake_that_was_named_is_kept(tmp_path):
+    lake = tmp_path / "lake"
+    run = run_demo("--quick", "--lake", str(lake), temporary=tmp_path)
+    assert run.returncode == 0, run.stderr
+    with affidavit.connect(lake, read_only=True) as session:
+        assert [row["name"] for row in session.tables()] == ["docs", "modules", "notes"]
+        assert session.search("docs", "compress a file", 1, mode="text").k_returned == 1

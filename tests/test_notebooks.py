@@ -1,0 +1,94 @@
+"""Every notebook runs from top to bottom, and is committed without what it printed."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from ipykernel.kernelspec import write_kernel_spec
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+TIMEOUT_S = 300
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that executes a notebook with this Python, and raises what a cell raises.
+
+    The kernel is described in a folder of the test's own, so nothing need be installed, and it
+    keeps its history and run-time files there too.
+    """
+    write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+    def execute(notebook, folder=FOLDER):
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(
+            notebook, timeout=TIMEOUT_S, kernel_name="python3", resources=resources
+        ).execute()
+
+    return execute
+
+
+def notebook_of(*cells):
+    """Return a notebook of code cells."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+
+
+def shown(cell):
+    """Return the texts that a cell shows."""
+    return [output.data["text/plain"] for output in cell.outputs if "data" in output]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_without_an_error(path, run):
+    run(nbformat.read(path, as_version=4))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert set(notebook.metadata) == {"kernelspec"}
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_a_transaction_spans_cells(run, tmp_path):
+    """Each cell may run in a context of its own, and the transaction must outlive the cell."""
+    notebook = notebook_of(
+        f"import affidavit\nsession = affidavit.connect({str(tmp_path / 'lake')!r})",
+        "%load_ext affidavit",
+        "%%sql\nCREATE TABLE notes (id INT PRIMARY KEY)",
+        "%%sql\nBEGIN",
+        "%%sql\nINSERT INTO notes VALUES (1), (2)",
+        "session.table('notes').count()",
+        "%%sql\nROLLBACK",
+        "session.table('notes').count()",
+        "session.close()",
+    )
+    run(notebook, tmp_path)
+    assert [shown(notebook.cells[at]) for at in (5, 7)] == [["2"], ["0"]]
+
+
+def test_a_magic_takes_variables_and_keeps_results(run, tmp_path):
+    notebook = notebook_of(
+        f"import affidavit\nsession = affidavit.connect({str(tmp_path / 'lake')!r})",
+        "%load_ext affidavit",
+        "least = 3",
+        "%%sql kept <<\nSELECT * FROM (VALUES (2), (3), (4)) AS t (n) WHERE n >= $least",
+        "kept.to_arrow().to_pydict()",
+        "session.close()",
+    )
+    run(notebook, tmp_path)
+    assert shown(notebook.cells[3]) == []
+    assert shown(notebook.cells[4]) == ["{'n': [3, 4]}"]

@@ -1,0 +1,241 @@
+"""The contract of the relational store, run against every implementation."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from affidavit import errors
+from affidavit.catalog.predicate import And, Compare, CompareColumns, Constant, In, IsNull, Not, Or
+from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreIndex, StoreTable
+from affidavit.catalog.store.sqlite import SqliteStore
+from affidavit.catalog.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = StoreTable(
+    "t",
+    (StoreColumn("i", Kind.INTEGER), StoreColumn("s", Kind.TEXT), StoreColumn("b", Kind.BLOB)),
+    (StoreIndex("t_i", ("i",), unique=True),),
+)
+ROWS = [
+    (1, "a", b"x"),
+    (2, None, b""),
+    (-(2**63), "", None),
+    (2**63 - 1, "a\x00b", b"\x00\xff"),
+    (None, "ß", b"y"),
+]
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request, tmp_path) -> Iterator[SqliteStore]:
+    (tmp_path / "locks").mkdir()
+    opened = SqliteStore(tmp_path / "s.db", locks=tmp_path / "locks", durability="normal", busy_timeout_s=0.3)
+    with opened.write("acme") as writer:
+        writer.create_table(T)
+        writer.insert(T, ("i", "s", "b"), ROWS)
+    yield opened
+    opened.close()
+
+
+def rows(store, where=None, tenant="acme"):
+    with store.read(tenant) as reader:
+        return reader.select(T, ("i", "s", "b"), where, order_by=(ROWID,))
+
+
+def test_values_come_back_as_they_were(store) -> None:
+    assert rows(store) == ROWS
+    with store.read("acme") as reader:
+        batches = list(reader.scan(T, ("s", "i", "b", ROWID), batch_rows=2))
+        assert [b.num_rows for b in batches] == [2, 2, 1]
+        assert [str(t) for t in batches[0].schema.types] == ["string", "int64", "binary", "int64"]
+        assert [r["i"] for b in batches for r in b.to_pylist()] == [r[0] for r in ROWS]
+        assert [b.num_rows for b in reader.scan(T, ())] == [5]
+        assert reader.count(T) == 5
+        assert reader.select(T, ("i",), order_by=("i",), limit=2)[1] == (-(2**63),)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (Compare("=", "i", 1), [0]),
+        (Compare("!=", "i", 1), [1, 2, 3]),
+        (Compare(">", "s", "a"), [3, 4]),
+        (Compare("<=", "b", b"x"), [0, 1, 3][:2] + [3]),
+        (Compare("=", "i", None), []),
+        (In("i", (1, 2, 99)), [0, 1]),
+        (In("i", (1,), has_null=True), [0]),
+        (Not(In("i", (1,), has_null=True)), []),
+        (Not(In("i", (1,))), [1, 2, 3]),
+        (IsNull("s"), [1]),
+        (Not(IsNull("s")), [0, 2, 3, 4]),
+        (And((Compare(">", "i", 0), Compare("<", "i", 3))), [0, 1]),
+        (Or((IsNull("i"), Compare("=", "s", ""))), [2, 4]),
+        (Not(Or((IsNull("i"), Compare("=", "s", "")))), [0, 3]),
+        (CompareColumns("=", "s", "s"), [0, 2, 3, 4]),
+        (Constant(value=True), [0, 1, 2, 3, 4]),
+        (Constant(value=None), []),
+    ],
+)
+def test_predicates_have_sqls_three_values(store, where, found) -> None:
+    expected = {ROWS[at] for at in found}
+    if where == Compare("<=", "b", b"x"):
+        expected = {r for r in ROWS if r[2] is not None and r[2] <= b"x"}
+    assert set(rows(store, where)) == expected
+
+
+def test_a_write_is_whole_or_nothing(store) -> None:
+    with pytest.raises(ZeroDivisionError), store.write("acme") as writer:
+        writer.delete_where(T, None)
+        assert writer.count(T) == 0
+        raise ZeroDivisionError
+    assert rows(store) == ROWS
+    with store.write("acme") as writer:
+        with pytest.raises(errors.ConstraintError), writer.savepoint():
+            writer.insert(T, ("i",), [(50,), (50,)])
+        writer.insert(T, ("i",), [(60,)])
+    assert [r[0] for r in rows(store)][5:] == [60]
+
+
+def test_rows_are_changed_by_identity_and_by_condition(store) -> None:
+    with store.write("acme") as writer:
+        ids = {i: rowid for rowid, i in writer.select(T, (ROWID, "i"))}
+        writer.update(T, ("s", "b"), [("one", b"1", ids[1])])
+        writer.delete(T, [ids[2]])
+        assert writer.update_where(T, {"s": "null"}, IsNull("i")) == 1
+        writer.increment(T, {"i": 10}, Compare("=", "i", 1))
+        assert writer.delete_where(T, Compare("=", "i", 2**63 - 1)) == 1
+        writer.insert(T, (ROWID, "i"), [(ids[2], 77)])
+    assert {r[:2] for r in rows(store)} == {(11, "one"), (-(2**63), ""), (None, "null"), (77, None)}
+
+
+def test_tables_change_shape(store) -> None:
+    with store.write("acme") as writer:
+        writer.add_column(T, StoreColumn("n", Kind.INTEGER))
+        writer.drop_index(T.indexes[0])
+        writer.insert(T, ("i",), [(1,)])
+        writer.drop_column(T, "s")
+        wider = StoreTable("t", (*T.columns, StoreColumn("n", Kind.INTEGER)))
+        assert writer.select(wider, ("i", "n"), Compare("=", "i", 1)) == [(1, None), (1, None)]
+        with pytest.raises(errors.ConstraintError):
+            writer.create_index(T, T.indexes[0])
+        writer.drop_table(T)
+
+
+def test_a_reader_keeps_its_snapshot_and_never_waits(store) -> None:
+    with store.read("acme") as before:
+        assert before.count(T) == 5
+        with store.write("acme") as writer:
+            writer.delete_where(T, None)
+            with store.read("acme") as meanwhile:
+                assert meanwhile.count(T) == 5
+        with store.read("acme") as after:
+            assert after.count(T) == 0
+        assert before.count(T) == 5
+
+
+def test_a_tenants_rows_are_its_own(store) -> None:
+    with store.write("other") as writer:
+        assert writer.count(T) == 0
+        assert writer.delete_where(T, None) == writer.update_where(T, {"s": "x"}, None) == 0
+        writer.delete(T, [1, 2, 3])
+        writer.update(T, ("s",), [("x", 1)])
+        writer.insert(T, ("i",), [(500,)])
+    with store.write("") as writer:
+        writer.insert(T, ("i",), [(600,)])
+    assert [r[0] for r in rows(store)] == [*(r[0] for r in ROWS), 600]
+    assert [r[0] for r in rows(store, tenant="other")] == [500, 600]
+    assert [r[0] for r in rows(store, tenant="")] == [600]
+
+
+def test_writers_wait_for_each_other_and_give_up_clearly(store, tmp_path) -> None:
+    second = SqliteStore(tmp_path / "s.db", locks=tmp_path / "locks", busy_timeout_s=0.3)
+    with store.write("acme"):
+        for contender in (store, second):
+            start = time.monotonic()
+            with pytest.raises(errors.StoreBusyError, match=r"0\.3 s"), contender.write("acme"):
+                pass
+            assert time.monotonic() - start >= 0.25
+    with second.write("acme") as writer:
+        writer.delete_where(T, None)
+    second.close()
+
+
+def test_locks_exclude_threads_and_are_released(store) -> None:
+    order = []
+    held = threading.Event()
+
+    def hold() -> None:
+        with store.lock("x"):
+            held.set()
+            order.append("thread")
+
+    with store.lock("x"):
+        with pytest.raises(errors.StoreBusyError, match="lock"), store.lock("x"):
+            pass
+        thread = threading.Thread(target=hold)
+        thread.start()
+        order.append("main")
+        assert not held.is_set()
+    thread.join()
+    with store.lock("x"), store.lock("y"):
+        order.append("both")
+    assert order == ["main", "thread", "both"]
+
+
+def test_a_closed_snapshot_says_so(store) -> None:
+    with store.read("acme") as reader:
+        scan = reader.scan(T, ("i",), batch_rows=2)
+        next(scan)
+    with pytest.raises(errors.ClosedError, match="closed"):
+        next(scan)
+    with pytest.raises(errors.ClosedError):
+        reader.count(T)
+
+
+def test_durability_is_what_was_asked_for(tmp_path) -> None:
+    for durability, level in (("full", 2), ("normal", 1)):
+        store = SqliteStore(tmp_path / f"{durability}.db", locks=tmp_path, durability=durability)
+        with store.read("x") as reader:
+            assert reader._connection.execute("PRAGMA synchronous").fetchone() == (level,)
+            assert reader._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        store.close()
+    with pytest.raises(ValueError, match="durability"):
+        SqliteStore(tmp_path / "x.db", locks=tmp_path, durability="maybe")
+
+
+def test_a_full_disk_is_an_error_and_loses_nothing(store) -> None:
+    """SQLite's page limit stands in for the end of the disk."""
+    with store.write("acme") as writer:
+        pages = writer._connection.execute("PRAGMA page_count").fetchone()[0]
+        writer._connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+    with pytest.raises(errors.StoreError, match="full"), store.write("acme") as writer:
+        writer.insert(T, ("s",), (("x" * 1000,) for _ in range(1000)))
+    assert rows(store) == ROWS
+    with store.write("acme") as writer:
+        writer.insert(T, ("i",), [(70,)])
+
+
+def test_migrations_only_ever_go_forward(tmp_path) -> None:
+    from affidavit.catalog.store import migrations
+
+    connection = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+    migrations.migrate(connection, "m", read_only=False)
+    assert connection.execute("PRAGMA user_version").fetchone() == (migrations.FORMAT,)
+    first = connection.execute("SELECT sql FROM sqlite_schema").fetchall()
+    extra = (("CREATE TABLE extra (a)",),)
+    try:
+        migrations.MIGRATIONS += extra
+        migrations.FORMAT += 1
+        migrations.migrate(connection, "m", read_only=False)
+    finally:
+        migrations.MIGRATIONS = migrations.MIGRATIONS[:-1]
+        migrations.FORMAT -= 1
+    assert len(connection.execute("SELECT sql FROM sqlite_schema").fetchall()) == len(first) + 1
+    with pytest.raises(errors.LakeVersionError):
+        migrations.migrate(connection, "m", read_only=False)
+    connection.close()
