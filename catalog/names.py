@@ -17,6 +17,7 @@ from typing import Final
 from affidavit.errors import InvalidNameError, NoTenantError, ReservedNameError
 
 NAME_LENGTH_MAX: Final = 128
+CATALOG: Final = "lake"
 MAIN_SCHEMA: Final = "main"
 SHARED: Final = ""
 """How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""

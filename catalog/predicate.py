@@ -9,11 +9,13 @@ schema whose metadata is the expression in prefix order.
 from __future__ import annotations
 
 import ctypes
+import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from affidavit.catalog.types import codec_for, encode_scalar, take
 from affidavit.errors import UnsupportedPredicateError
@@ -107,6 +109,7 @@ _COMPARE: Final = {
     "greater_equal": ">=",
 }
 _FLIPPED: Final = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_PYTHON: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _KERNELS: Final = {op: getattr(pc, name) for name, op in _COMPARE.items()}
 
 
@@ -194,12 +197,14 @@ class _Reader:
         return pair
 
 
-def read_expression(expression: pc.Expression) -> Predicate:
-    """Return ``expression`` as a :data:`Predicate`.
+def read_expression(expression: pc.Expression | pa.Scalar) -> Predicate:
+    """Return ``expression`` as a :data:`Predicate`; a constant filter arrives as a scalar.
 
     Raises:
         UnsupportedPredicateError: It has a part that DataFusion does not push down.
     """
+    if isinstance(expression, pa.Scalar):
+        return Constant(expression.as_py())
     return _predicate(_Reader(expression).read())
 
 
@@ -338,13 +343,55 @@ def evaluate(predicate: Predicate, batch: pa.RecordBatch | pa.Table) -> pa.Array
         case IsTrue(column):
             return batch[column]
         case Compare(op, column, value):
-            stored = _encoded(batch[column])
-            bound = encode_scalar(batch[column].type, value)
-            return _KERNELS[op](stored, pa.scalar(bound, stored.type))
+            return _compare(op, batch[column], value)
         case CompareColumns(op, left, right):
-            return _KERNELS[op](_encoded(batch[left]), _encoded(batch[right]))
+            return _compare(op, batch[left], batch[right])
         case In(column, values, has_null):
             return _evaluate_in(batch[column], values, has_null=has_null)
+
+
+def _compare(op: str, left: pa.Array, right: Any) -> pa.Array:  # noqa: ANN401 - array or scalar
+    """Return ``left op right``; ``right`` is an array like ``left``, or a scalar."""
+    if not codec_for(left.type).ordered and op not in {"=", "!="}:
+        return _compare_nested(op, left, right)
+    stored = _encoded(left)
+    if isinstance(right, pa.Scalar):
+        return _KERNELS[op](stored, pa.scalar(encode_scalar(left.type, right), stored.type))
+    return _KERNELS[op](stored, _encoded(right))
+
+
+def _compare_nested(op: str, left: pa.Array, right: Any) -> pa.Array:  # noqa: ANN401 - as above
+    """Compare element by element, NULL elements first, as DataFusion does."""
+    other = pa.repeat(right, len(left)) if isinstance(right, pa.Scalar) else right
+    answers = [
+        None if a is None or b is None else _PYTHON[op](a, b)
+        for a, b in zip(_sort_keys(left), _sort_keys(other), strict=True)
+    ]
+    return pa.array(answers, pa.bool_())
+
+
+def _sort_keys(column: pa.Array | pa.ChunkedArray) -> list[tuple[Any, ...] | None]:
+    """Return for each value something that compares as the value does; ``None`` for NULL."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pt.is_map(array.type):
+        msg = f"values of type {array.type} have no order"
+        raise UnsupportedPredicateError(msg)
+    if pt.is_struct(array.type):
+        fields = [_sort_keys(array.field(at)) for at in range(array.type.num_fields)]
+        rows = zip(*fields, strict=True) if fields else [()] * len(array)
+        found = [tuple(() if key is None else (key,) for key in row) for row in rows]
+    elif pt.is_nested(array.type):
+        found = [
+            tuple(() if key is None else (key,) for key in _sort_keys(value.values))
+            if value.is_valid
+            else ()
+            for value in array
+        ]
+    else:
+        found = [(value,) for value in codec_for(array.type).encode(array).to_pylist()]
+        return [None if key == (None,) else key for key in found]
+    valid = array.is_valid().to_pylist()
+    return [key if there else None for key, there in zip(found, valid, strict=True)]
 
 
 def _encoded(column: pa.Array | pa.ChunkedArray) -> pa.Array:

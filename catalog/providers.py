@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 EAGER_ROWS_MAX: Final = 1024
 """A table of up to so many rows is read whole when it is planned: that is cheaper than asking."""
 
+DML_TARGET: Final = "target"
 DML_SCHEMA: Final = "_dml"
 """Where a statement finds the tables that exist for it alone."""
 
@@ -53,7 +54,7 @@ class Snapshot:
         parameters: The statement's parameters, for table functions.
         reads: Every table that planning looked up, with the version it will read.
         missing: Names that planning looked up in vain.
-        lazy: Whether running the plan will read ``reader``.
+        scans: The tables that running the plan will read from ``reader``.
         failure: What a provider raised, before DataFusion turned it into text.
     """
 
@@ -62,11 +63,11 @@ class Snapshot:
         self.reader = reader
         self.committed = committed
         self.virtual: dict[str, Any] = {}
+        self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
         self.parameters: dict[str, Any] = {}
         self.reads: list[tuple[TableInfo, int]] = []
         self.missing: list[str] = []
-        self.lazy = False
         self.failure: BaseException | None = None
         self._known: dict[tuple[str, str], TableInfo] = {}
 
@@ -76,10 +77,10 @@ class Snapshot:
 
     def provider(self, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
         """Return what DataFusion reads ``schema.name`` through, or ``None``."""
-        if schema == DML_SCHEMA:
-            return self.virtual.get(name)
         if (schema, name) in self.prepared:
             return self.prepared[schema, name]
+        if schema == DML_SCHEMA:
+            return self.virtual.get(name)
         if schema == SYSTEM_SCHEMA:
             return _system_table(self, name)
         info = self._known.get((schema, name)) or self.catalog.find(self.reader, name, schema)
@@ -94,7 +95,10 @@ class Snapshot:
             )
         if info.kind == "mutable":
             self.reads.append((info, info.version))
-            return self._mutable(info)
+            cached = self._in_cache(info)
+            if cached is None:
+                return self._scan((schema, name), MutableDataset(self, info))
+            return cached.provider or Table(ArrowDataset(cached.data, self.fail))
         self.missing.append(name)
         return None
 
@@ -124,17 +128,20 @@ class Snapshot:
             cached = cache.put(info.table_id, info.version, read_table(self.reader, info))
         return cached
 
-    def _mutable(self, info: TableInfo) -> Table:
-        cached = self._in_cache(info)
-        if cached is None:
-            self.lazy = True
-            return Table(MutableDataset(self, info))
-        return cached.provider or Table(ArrowDataset(cached.data, self.fail))
+    def _scan(self, key: tuple[str, str], dataset: ScanDataset) -> Table:
+        self.scans[key] = dataset
+        return Table(dataset)
 
-    def with_rowid(self, info: TableInfo) -> Table:
-        """Return a mutable table with its ``_rowid`` column, for DML."""
-        self.lazy = True
-        return Table(MutableDataset(self, info, rowid=True))
+    def set_target(self, info: TableInfo) -> None:
+        """Offer a mutable table with its ``_rowid`` column as DML's target."""
+        dataset = MutableDataset(self, info, rowid=True)
+        self.prepared[DML_SCHEMA, DML_TARGET] = self._scan((DML_SCHEMA, DML_TARGET), dataset)
+
+    def read_whole(self) -> None:
+        """Read every table that a plan would scan into memory, where DataFusion filters it."""
+        for key, dataset in self.scans.items():
+            batches = dataset.scan(dataset.schema.names, None)
+            self.prepared[key] = memory_table(pa.Table.from_batches(batches, dataset.schema))
 
 
 # --- the catalog ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.definition import MutableDefinition
+from affidavit.catalog.ingest import fit
 from affidavit.catalog.predicate import And, Compare, In, Or, keep, split
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID
 from affidavit.catalog.types import codec_for, take
@@ -157,7 +158,10 @@ def _values(
     array = rows[column]
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    encoded = codec_for(definition.types[column]).encode(array)
+    kind = definition.schema.field(column).type
+    if array.type != kind:
+        array = fit(array, kind, column=column, table=definition.table_id)
+    encoded = codec_for(kind).encode(array)
     if encoded.type == pa.int64() and not encoded.null_count:
         return encoded.to_numpy().tolist()
     return encoded.to_pylist()

@@ -15,7 +15,8 @@ date, time, timestamp, duration        INTEGER  the count since the epoch, in th
 string, large_string, string_view      TEXT     UTF-8
 binary, fixed_size_binary, ..._view    BLOB     the bytes
 decimal32..decimal256                  BLOB     big-endian two's complement, sign bit flipped
-list, struct, map, interval            TEXT     JSON by position; not ordered
+interval                               BLOB     months, days, nanoseconds, sign bits flipped
+list, struct, map                      TEXT     JSON by position; not ordered
 dictionary                             as its values
 =====================================  =======  =========================================
 """
@@ -175,6 +176,41 @@ class _Decimal:
         return pa.Array.from_buffers(self._type, len(fixed), [mask, swapped])
 
 
+class _Interval:
+    """Month-day-nano intervals as bytes: months, then days, then nanoseconds, as they compare."""
+
+    kind = Kind.BLOB
+    ordered = True
+
+    def __init__(self) -> None:
+        self._type = pa.month_day_nano_interval()
+        self._native = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanos", "<i8")])
+        self._kept = np.dtype([("months", ">u4"), ("days", ">u4"), ("nanos", ">u8")])
+        self._signs = {"months": 2**31, "days": 2**31, "nanos": 2**63}
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        raw = np.frombuffer(array.buffers()[1] or b"", dtype=self._native)
+        raw = raw[array.offset : array.offset + len(array)]
+        kept = np.empty(len(raw), dtype=self._kept)
+        for name, sign in self._signs.items():
+            unsigned = raw[name].view(f"u{raw[name].dtype.itemsize}")
+            kept[name] = unsigned ^ unsigned.dtype.type(sign)
+        mask = array.is_valid().buffers()[1] if array.null_count else None
+        fixed = pa.Array.from_buffers(pa.binary(16), len(array), [mask, pa.py_buffer(kept)])
+        return fixed.cast(pa.binary())
+
+    def decode(self, array: pa.Array) -> pa.Array:
+        fixed = array.cast(pa.binary(16))
+        kept = np.frombuffer(fixed.buffers()[1] or b"", dtype=self._kept)
+        kept = kept[fixed.offset : fixed.offset + len(fixed)]
+        raw = np.empty(len(kept), dtype=self._native)
+        for name, sign in self._signs.items():
+            unsigned = kept[name].astype(f"u{kept[name].dtype.itemsize}")
+            raw[name] = (unsigned ^ unsigned.dtype.type(sign)).view(raw[name].dtype)
+        mask = fixed.is_valid().buffers()[1] if fixed.null_count else None
+        return pa.Array.from_buffers(self._type, len(fixed), [mask, pa.py_buffer(raw)])
+
+
 class _Dictionary:
     """Dictionary-encoded columns: the store keeps the values."""
 
@@ -211,7 +247,7 @@ class _Null:
 
 
 class _Json:
-    """Nested values and intervals as JSON text, structs by position."""
+    """Nested values as JSON text, structs by position."""
 
     kind = Kind.TEXT
     ordered = False
@@ -236,8 +272,51 @@ class _Json:
         values = [
             None if text is None else self._load(json.loads(text)) for text in array.to_pylist()
         ]
-        plain = pa.array(values, self._plain)
+        plain = _built(values, self._plain)
         return plain if self._plain == self._type else plain.cast(self._type)
+
+
+def _built(values: list[Any], plain: pa.DataType) -> pa.Array:
+    """Return ``values`` as an array in which a NULL struct's fields are NULL too.
+
+    pyarrow fills them with zeros, which DataFusion reads without looking at the struct's own NULL.
+    """
+    if pt.is_struct(plain):
+        children = [
+            _built([None if value is None else value[field.name] for value in values], field.type)
+            for field in plain
+        ]
+        mask = pa.array([value is None for value in values], pa.bool_())
+        return pa.StructArray.from_arrays(children, fields=list(plain), mask=mask)
+    if not _has_struct(plain):
+        return pa.array(values, plain)
+    mask = pa.array([value is None for value in values], pa.bool_())
+    if pt.is_fixed_size_list(plain):
+        empty = [None] * plain.list_size
+        flat = [each for value in values for each in (empty if value is None else value)]
+        items = _built(flat, plain.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, type=plain, mask=mask)
+    lengths = np.cumsum([0, *(0 if value is None else len(value) for value in values)])
+    offsets = pa.array(lengths, pa.int32())
+    flat = [each for value in values if value is not None for each in value]
+    if pt.is_map(plain):
+        keys = _built([key for key, _ in flat], plain.key_type)
+        items = _built([item for _, item in flat], plain.item_type)
+        entries = pa.StructArray.from_arrays(
+            [keys, items], fields=[plain.key_field, plain.item_field]
+        )
+        valid = pa.array([value is not None for value in values], pa.bool_())
+        buffers = [valid.buffers()[1], offsets.buffers()[1]]
+        return pa.Array.from_buffers(plain, len(values), buffers, children=[entries])
+    return pa.ListArray.from_arrays(offsets, _built(flat, plain.value_type), type=plain, mask=mask)
+
+
+def _has_struct(plain: pa.DataType) -> bool:
+    if pt.is_map(plain):
+        return _has_struct(plain.item_type)
+    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
+        return _has_struct(plain.value_type)
+    return pt.is_struct(plain)
 
 
 def _plain_type(arrow_type: pa.DataType) -> pa.DataType:
@@ -344,7 +423,9 @@ def _codec(arrow_type: pa.DataType) -> Codec:
         return _Dictionary(arrow_type, _codec(arrow_type.value_type))
     if pt.is_null(arrow_type):
         return _Null()
-    if pt.is_nested(arrow_type) or pt.is_interval(arrow_type):
+    if pt.is_interval(arrow_type):
+        return _Interval()
+    if pt.is_nested(arrow_type):
         return _Json(arrow_type)
     if pt.is_floating(arrow_type) or pt.is_uint64(arrow_type):
         return _Bits(arrow_type)

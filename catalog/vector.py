@@ -296,11 +296,12 @@ def _commit(
     try:
         with catalog.write() as writer:
             for change in changes:
-                versions = {
-                    "version_before": int(staged.dataset.version),
-                    "version_after": staged.version_after,
-                }
-                catalog.announce(writer, replace(change, **versions))
+                numbered = replace(
+                    change,
+                    version_before=int(staged.dataset.version),
+                    version_after=staged.version_after,
+                )
+                catalog.announce(writer, numbered)
             catalog.touch(writer, info, rows=added)
             staged.commit({TABLE_ID: info.table_id})
     except BaseException:

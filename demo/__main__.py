@@ -29,8 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--lake", type=Path, help="a new folder for the lake, kept at the end")
     parser.add_argument("--quick", action="store_true", help="take a tenth of the texts")
     arguments = parser.parse_args()
-    if arguments.lake is not None and arguments.lake.exists() and any(arguments.lake.iterdir()):
-        parser.error(f"{arguments.lake} is not empty: name a new folder")
+    lake = arguments.lake
+    if lake is not None and lake.exists() and not (lake.is_dir() and not any(lake.iterdir())):
+        parser.error(f"{lake} is not an empty folder: name a new one")
     return arguments
 
 
@@ -58,7 +59,7 @@ def take_tour(lake: Path, *, quick: bool) -> None:
     tour.show_changes(changes, show)
     show.section(
         f"{len(corpus.docs):,} texts, {len(searches.searches)} searches, "
-        f"{len(changes.changes)} changes, {perf_counter() - started:.1f} s"
+        f"{len(changes.changes)} changes, {perf_counter() - started:.1f} s after the imports"
     )
 
 

@@ -51,7 +51,7 @@ def read_corpus(show: Show, *, quick: bool) -> Corpus:
     with show.progress() as progress:
         tracked = progress.track(sources, description="modules parsed")
         corpus = collect(tracked, every=QUICK if quick else 1)
-    show.say(f"{len(corpus.docs):,} public modules, classes and functions say what they do.")
+    show.say(f"{len(corpus.docs):,} texts of public modules, classes and functions")
     return corpus
 
 

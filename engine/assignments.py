@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.names import MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
+from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
 from affidavit.engine.lexer import Cursor, tokenize
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
@@ -38,6 +38,8 @@ def parse_name(cursor: Cursor, what: str = "a table") -> Name:
     if len(parts) > 3:  # noqa: PLR2004 - catalog, schema, table
         name = ".".join(parts)
         raise SqlError(f"{name!r} is no table name: expected at most catalog.schema.table")
+    if len(parts) == 3 and parts[0] != CATALOG:  # noqa: PLR2004 - as above
+        raise SqlError(f"{'.'.join(parts)!r}: tables of catalog {parts[0]!r} cannot be changed")
     return Name(parts[-2] if len(parts) > 1 else MAIN_SCHEMA, parts[-1])
 
 
@@ -59,7 +61,9 @@ def refuse_reserved(schema: str, name: str) -> None:
         raise ReservedNameError(name, reason="it may be read, never written")
 
 
-def parse_assignments(text: str, known: Sequence[str], table: str) -> dict[str, str]:
+def parse_assignments(
+    text: str, known: Sequence[str], table: str, alias: str | None = None
+) -> dict[str, str]:
     """Return column to expression text of a SET clause.
 
     Raises:
@@ -82,7 +86,9 @@ def parse_assignments(text: str, known: Sequence[str], table: str) -> dict[str, 
             pairs = list(zip(columns, values, strict=True))
         else:
             column = cursor.name("a column")
-            while cursor.accept("."):
+            if cursor.accept("."):
+                if column not in {table, alias}:
+                    raise SqlError(f"{column!r} is not the table that is updated, {table!r}")
                 column = cursor.name("a column")
             cursor.expect("=")
             pairs = [(column, cursor.until(",", depth=0))]

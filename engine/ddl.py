@@ -19,12 +19,11 @@ from affidavit.catalog.alter import (
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.definition import Index, MutableDefinition, SqlDefinition
 from affidavit.catalog.mutable import create_mutable, define_mutable, drop_mutable
-from affidavit.catalog.names import check_table_name
+from affidavit.catalog.names import CATALOG, check_table_name
 from affidavit.catalog.providers import Snapshot
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.vector import VectorTable, drop_vector
 from affidavit.engine.assignments import Name, parse_name, refuse_reserved
-from affidavit.engine.planner import collect
 from affidavit.errors import (
     InvalidQueryError,
     SqlError,
@@ -131,7 +130,9 @@ class Ddl:
             return self._create_external(cursor, or_replace=replace_, unbounded=unbounded)
         if cursor.accept("SCHEMA"):
             exists = cursor.accept("IF", "NOT", "EXISTS")
-            self._catalog.create_schema(parse_name(cursor, "a schema").table, if_not_exists=exists)
+            name = _parse_schema(cursor)
+            _expect_end(cursor, "CREATE SCHEMA")
+            self._catalog.create_schema(name, if_not_exists=exists)
             return 0
         raise SqlError(
             f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX or SCHEMA"
@@ -139,6 +140,9 @@ class Ddl:
 
     def _create_table(self, cursor: Cursor, *, or_replace: bool) -> int:
         if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        if if_not_exists and or_replace:
+            msg = "OR REPLACE and IF NOT EXISTS contradict each other"
+            raise SqlError(msg)
         name = parse_name(cursor)
         check_table_name(name.table, schema=name.schema)
         constraints = parse_constraints(cursor)
@@ -148,15 +152,21 @@ class Ddl:
             if existing is not None and if_not_exists:
                 return 0
             rows = self._planner.plan_create(cursor.text, snapshot, self._params)
-            data = collect(rows, snapshot)
+            data = self._planner.collect(rows, snapshot)
             if existing is not None:
                 if not or_replace:
                     raise TableExistsError(name.table)
                 self._drop(existing)
-            definition = self._definition(name.table, rows.schema(), constraints)
+            definition = self._definition(name.table, data.schema, constraints)
             info = create_mutable(self._catalog, writer, name.table, definition, schema=name.schema)
             batches = data.combine_chunks().to_batches()
             return insert_rows(self._catalog, writer, info, batches)
+
+    def select_into(self, cursor: Cursor) -> int:
+        """Run SELECT ... INTO name FROM ..., and return how many rows that were."""
+        cursor.until("INTO", depth=0)
+        cursor.expect("INTO")
+        return self._create_table(cursor, or_replace=False)
 
     def _own(self, snapshot: Snapshot, name: Name) -> TableInfo | None:
         found = self._catalog.find(snapshot.reader, name.table, name.schema)
@@ -205,7 +215,9 @@ class Ddl:
             if existing is not None and not or_replace:
                 raise TableExistsError(name.table, kind=kind)
             if kind == "view":
-                self._planner.plan(sql, snapshot)
+                columns = self._planner.plan(sql, {}, snapshot, read_only=True).schema().names
+                if len(set(columns)) != len(columns):
+                    raise SqlError(f"view {name.table!r} has two columns of one name: {columns}")
             else:
                 self._planner.check_external(sql, snapshot)
             if existing is not None:
@@ -222,7 +234,7 @@ class Ddl:
         cursor.until("LOCATION", depth=0)
         cursor.expect("LOCATION")
         token = cursor.token
-        if token is None or token.kind != "string":
+        if token is None or token.kind not in {"string", "quoted"}:
             raise SqlError(f"expected LOCATION 'path', found {cursor.found()}")
         location = self._paths.checked(token.text[1:-1].replace("''", "'"))
         before, after = cursor.between(body, cursor.at), cursor.text[token.end :]
@@ -267,11 +279,17 @@ class Ddl:
             )
         cursor.accept(kind)
         if_exists = cursor.accept("IF", "EXISTS")
-        name = parse_name(cursor)
         if kind == "SCHEMA":
-            self._catalog.drop_schema(name.table, if_exists=if_exists)
-        elif kind == "INDEX":
-            on = parse_name(cursor) if cursor.accept("ON") else None
+            schema = _parse_schema(cursor)
+            cascade = cursor.accept("CASCADE")
+            cursor.accept("RESTRICT")
+            _expect_end(cursor, "DROP SCHEMA")
+            self._drop_schema(schema, if_exists=if_exists, cascade=cascade)
+            return
+        name = parse_name(cursor)
+        on = parse_name(cursor) if kind == "INDEX" and cursor.accept("ON") else None
+        _expect_end(cursor, f"DROP {kind}")
+        if kind == "INDEX":
             drop_index(
                 self._catalog,
                 name.table,
@@ -280,6 +298,13 @@ class Ddl:
             )
         else:
             self.drop_named(name, want_view=kind == "VIEW", if_exists=if_exists)
+
+    def _drop_schema(self, schema: str, *, if_exists: bool, cascade: bool) -> None:
+        with self._catalog.write() as writer:
+            for info in self._catalog.tables(writer) if cascade else ():
+                if info.schema == schema and info.tenant == self._catalog.tenant:
+                    self._drop(info)
+            self._catalog.drop_schema(schema, if_exists=if_exists)
 
     def drop_named(self, name: Name, *, want_view: bool = False, if_exists: bool = False) -> None:
         """Drop a table or view.
@@ -369,6 +394,20 @@ class Ddl:
         add_column(
             self._catalog, info, field, default=default, value=value, if_not_exists=if_not_exists
         )
+
+
+def _parse_schema(cursor: Cursor) -> str:
+    name = cursor.name("a schema")
+    if cursor.accept("."):
+        if name != CATALOG:
+            raise SqlError(f"there is no catalog {name!r} to have a schema in")
+        name = cursor.name("a schema")
+    return name
+
+
+def _expect_end(cursor: Cursor, what: str) -> None:
+    if not cursor.done:
+        raise SqlError(f"expected the end of {what}, found {cursor.found()}")
 
 
 def _parse_options(cursor: Cursor) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _cells(head: pa.Table) -> list[list[str]]:
         try:
             columns.append([cell(value) for value in column.to_pylist()])
         except (ValueError, OverflowError):  # an instant that Python's datetime cannot hold
-            columns.append([cell(value) for value in column.cast(pa.int64()).to_pylist()])
+            columns.append([cell(value) for value in column.cast(pa.string()).to_pylist()])
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -14,29 +14,38 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from datafusion import col
 
+from affidavit.catalog.definition import SqlDefinition
 from affidavit.catalog.expression import quoted
-from affidavit.catalog.providers import DML_SCHEMA, memory_table
+from affidavit.catalog.providers import DML_SCHEMA, DML_TARGET, memory_table
 from affidavit.catalog.rows import take_rows
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.engine.assignments import Target, parse_assignments, parse_target
 from affidavit.engine.merge import parse_merge
-from affidavit.engine.planner import collect
-from affidavit.engine.target import TARGET, Images, OpenTarget, open_target
+from affidavit.engine.planner import numbered
+from affidavit.engine.target import Images, OpenTarget, open_target
 from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.definition import TableInfo
     from affidavit.engine.lexer import Cursor
     from affidavit.engine.merge import Merge
+    from affidavit.engine.paths import AllowedPaths
     from affidavit.engine.planner import Planner
+
+
+_TAIL: Final = ("WHERE", "ORDER BY", "LIMIT", "RETURNING")
+_QUERY_WORDS: Final = frozenset(
+    ["SELECT", "UNION", "EXCEPT", "INTERSECT", "GROUP", "HAVING", "OFFSET", "FETCH", "WINDOW", "QUALIFY", "INTO"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +59,21 @@ class Outcome:
 class Dml:
     """Runs one statement that changes rows."""
 
-    def __init__(self, planner: Planner, catalog: Catalog, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        catalog: Catalog,
+        paths: AllowedPaths,
+        params: Mapping[str, Any],
+    ) -> None:
         self._planner = planner
         self._catalog = catalog
+        self._paths = paths
         self._params = params
 
     def _rows(self, text: str, opened: OpenTarget) -> pa.Table:
-        frame = self._planner.plan(text, opened.snapshot, self._params)
-        return collect(frame, opened.snapshot)
+        frame = self._planner.plan(text, self._params, opened.snapshot)
+        return self._planner.collect(frame, opened.snapshot)
 
     def _returning(
         self, clause: str, rows: pa.Table, opened: OpenTarget, alias: str
@@ -76,18 +92,17 @@ class Dml:
         cursor.expect("UPDATE")
         target = parse_target(cursor, "SET")
         cursor.expect("SET")
-        sets_text = cursor.until("FROM", "WHERE", "ORDER BY", "LIMIT", "RETURNING", depth=0)
-        source = _clause(cursor, "FROM", "WHERE", "ORDER BY", "LIMIT", "RETURNING")
-        where = cursor.until("RETURNING", depth=0)
-        returning = _clause(cursor, "RETURNING")
+        sets_text = cursor.until("FROM", *_TAIL, depth=0)
+        source = _clause(cursor, "FROM", *_TAIL)
+        where, returning = _tail(cursor)
         with open_target(self._catalog, target) as opened:
-            sets = parse_assignments(sets_text, opened.columns, target.name)
+            sets = parse_assignments(sets_text, opened.columns, target.name, target.alias)
             sets = {column: opened.default(column, value) for column, value in sets.items()}
             new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
             also = f", {source}" if source else ""
             text = (
                 f"{prefix} SELECT {opened.star(target.alias)}, {new} "
-                f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(target.alias)}{also} {where}'
+                f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {where}'
             )
             rows = self._update_rows(text, opened, list(sets))
             rows = _first_matches(rows) if source else rows
@@ -104,13 +119,13 @@ class Dml:
         self, text: str, opened: OpenTarget, casts: Mapping[str, str], also: Sequence[str] = ()
     ) -> pa.Table:
         """Run ``text``: the target's columns, and each of ``casts`` as the type of its column."""
-        frame = self._planner.plan(text, opened.snapshot, self._params)
+        frame = self._planner.plan(text, self._params, opened.snapshot)
         kept = [col(quoted(name)) for name in [ROWID, *opened.columns, *also]]
         cast = [
             col(quoted(name)).cast(opened.schema.field(column).type).alias(name)
             for name, column in casts.items()
         ]
-        return collect(frame.select(*kept, *cast), opened.snapshot)
+        return self._planner.collect(frame.select(*kept, *cast), opened.snapshot)
 
     # --- DELETE --------------------------------------------------------------------------------
 
@@ -120,14 +135,13 @@ class Dml:
         cursor.expect("DELETE")
         cursor.expect("FROM")
         target = parse_target(cursor, "USING", "WHERE", "ORDER", "LIMIT", "RETURNING")
-        source = _clause(cursor, "USING", "WHERE", "ORDER BY", "LIMIT", "RETURNING")
-        where = cursor.until("RETURNING", depth=0)
-        returning = _clause(cursor, "RETURNING")
+        source = _clause(cursor, "USING", *_TAIL)
+        where, returning = _tail(cursor)
         with open_target(self._catalog, target) as opened:
             also = f", {source}" if source else ""
             text = (
                 f"{prefix} SELECT {opened.star(target.alias)} "
-                f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(target.alias)}{also} {where}'
+                f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {where}'
             )
             rows = self._rows(text, opened)
             rows = _first_matches(rows) if source else rows
@@ -152,6 +166,9 @@ class Dml:
         prefix = _common_tables(cursor, "INSERT", "REPLACE")
         statement = _parse_insert(cursor)
         target = statement.target
+        external = self._external(target)
+        if external is not None:
+            return self._insert_external(cursor.text, external)
         with open_target(self._catalog, target) as opened:
             rows = self._new_rows(prefix, statement, opened)
             if statement.conflict is None:
@@ -162,6 +179,21 @@ class Dml:
             written = self._resolve(statement, statement.conflict, rows, opened)
             returned = self._returning(statement.returning, written, opened, target.alias)
             return Outcome(written.num_rows, returned)
+
+    def _external(self, target: Target) -> TableInfo | None:
+        with self._catalog.read() as reader:
+            info = self._catalog.get(reader, target.name, target.schema)
+        return info if info.kind == "external" else None
+
+    def _insert_external(self, text: str, info: TableInfo) -> Outcome:
+        """Let DataFusion append to the files of an external table."""
+        self._catalog.refuse_shared(info)
+        assert isinstance(info.definition, SqlDefinition)
+        for path in info.definition.paths:
+            self._paths.checked(path)
+        with self._planner.snapshot(self._catalog) as snapshot:
+            frame = self._planner.plan(*numbered(text, self._params), snapshot=snapshot)
+            return Outcome(int(self._planner.collect(frame, snapshot)["count"][0].as_py()))
 
     def _new_rows(self, prefix: str, statement: Insert, opened: OpenTarget) -> pa.Table:
         """Return the rows to insert, in the table's columns and types, defaults filled in."""
@@ -182,7 +214,7 @@ class Dml:
                 for c in missing
             }
             frame = frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
-        return opened.fitted(collect(frame, opened.snapshot))
+        return opened.fitted(self._planner.collect(frame, opened.snapshot))
 
     def _resolve(
         self, statement: Insert, conflict: Conflict, rows: pa.Table, opened: OpenTarget
@@ -211,7 +243,7 @@ class Dml:
         alias = statement.target.alias
         on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
         joined = (
-            f'FROM "{DML_SCHEMA}".{TARGET} AS {quoted(alias)} '
+            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(alias)} '
             f'JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
         )
         hits = self._rows(f'SELECT excluded."__at" {joined}', opened)["__at"].to_pylist()
@@ -219,7 +251,7 @@ class Dml:
         if conflict.sets is None:
             opened.insert(fresh)
             return fresh
-        sets = parse_assignments(conflict.sets, opened.columns, opened.info.name)
+        sets = parse_assignments(conflict.sets, opened.columns, opened.info.name, alias)
         new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
         text = f"SELECT {opened.star(alias)}, {new} {joined} {conflict.where}"
         matched = self._update_rows(text, opened, list(sets))
@@ -233,7 +265,8 @@ class Dml:
         prefix = _common_tables(cursor, "MERGE")
         merge = parse_merge(cursor)
         with open_target(self._catalog, merge.target) as opened:
-            values = [when.values(opened.columns, opened.info.name) for when in merge.whens]
+            alias = merge.target.alias
+            values = [when.values(opened.columns, opened.info.name, alias) for when in merge.whens]
             text = merge.query(prefix, opened.star(merge.target.alias), values)
             casts = {
                 f"__{at}_{position}": column
@@ -326,7 +359,48 @@ def _common_tables(cursor: Cursor, *verbs: str) -> str:
 
 def _clause(cursor: Cursor, word: str, *stops: str) -> str:
     """Move past ``word`` and what follows it, if it stands here; return what follows."""
-    return cursor.until(*stops, depth=0) if cursor.accept(word) else ""
+    if not cursor.accept(word):
+        return ""
+    start = cursor.at
+    text = cursor.until(*stops, depth=0)
+    _refuse_query(cursor, start)
+    if not text:
+        raise SqlError(f"expected something after {word}, found {cursor.found()}")
+    return text
+
+
+def _tail(cursor: Cursor) -> tuple[str, str]:
+    """Move past [WHERE] [ORDER BY] [LIMIT] [RETURNING] and return the text up to RETURNING, and it.
+
+    The condition is bracketed, so that nothing in it can end it.
+    """
+    condition = _clause(cursor, "WHERE", "ORDER BY", "LIMIT", "RETURNING")
+    text = f"WHERE ({condition})" if condition else ""
+    if cursor.accept("ORDER", "BY"):
+        text += f" ORDER BY {_listed(cursor, 'LIMIT', 'RETURNING')}"
+    if cursor.accept("LIMIT"):
+        text += f" LIMIT {_listed(cursor, 'RETURNING')}"
+    returning = _listed(cursor) if cursor.accept("RETURNING") else ""
+    if not cursor.done:
+        raise SqlError(f"expected WHERE, ORDER BY, LIMIT or RETURNING, found {cursor.found()}")
+    return text, returning
+
+
+def _listed(cursor: Cursor, *stops: str) -> str:
+    """Move past a list of expressions, which has no query's clauses in it."""
+    start = cursor.at
+    text = cursor.until(*stops, depth=0)
+    _refuse_query(cursor, start)
+    if not text:
+        raise SqlError(f"expected an expression, found {cursor.found()}")
+    return text
+
+
+def _refuse_query(cursor: Cursor, start: int) -> None:
+    level = cursor.tokens[start].depth if start < len(cursor.tokens) else 0
+    for token in cursor.tokens[start : cursor.at]:
+        if token.depth == level and token.keyword in _QUERY_WORDS:
+            raise SqlError(f"a statement that changes rows takes no {token.keyword}")
 
 
 def _parse_insert(cursor: Cursor) -> Insert:
@@ -338,35 +412,36 @@ def _parse_insert(cursor: Cursor) -> Insert:
             raise SqlError(msg)
         replace = cursor.accept("OR", "REPLACE")
     ignore = cursor.accept("OR", "IGNORE")
-    cursor.expect("INTO")
+    cursor.accept("INTO")
     cursor.accept("TABLE")
     target = parse_target(cursor, "VALUES", "SELECT", "WITH", "FROM", "TABLE", "DEFAULT")
     columns: tuple[str, ...] = ()
     if cursor.peek() == "(" and cursor.peek(1) not in {"SELECT", "WITH", "VALUES", "("}:
         columns = cursor.names("a column")
     source = cursor.until("ON CONFLICT", "RETURNING", depth=0)
-    conflict = _parse_conflict(cursor)
+    conflict, returning = _parse_conflict(cursor)
     if replace:
         msg = "REPLACE is not supported: use INSERT ... ON CONFLICT (key) DO UPDATE SET ..."
         raise SqlError(msg)
     if ignore and conflict is None:
         conflict = Conflict((), None, "")
-    returning = _clause(cursor, "RETURNING")
     if not source:
         raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
     return Insert(target, columns, source, conflict, returning)
 
 
-def _parse_conflict(cursor: Cursor) -> Conflict | None:
+def _parse_conflict(cursor: Cursor) -> tuple[Conflict | None, str]:
+    """Move past [ON CONFLICT ...] [RETURNING ...]."""
     if not cursor.accept("ON", "CONFLICT"):
-        return None
+        return None, _tail(cursor)[1]
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("DO")
     if cursor.accept("NOTHING"):
-        return Conflict(columns, None, "")
+        return Conflict(columns, None, ""), _tail(cursor)[1]
     cursor.expect("UPDATE", "SET")
     sets = cursor.until("WHERE", "RETURNING", depth=0)
-    return Conflict(columns, sets, cursor.until("RETURNING", depth=0))
+    where, returning = _tail(cursor)
+    return Conflict(columns, sets, where), returning
 
 
 def _numbered(columns: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from affidavit.engine.ddl import Ddl
 from affidavit.engine.dml import Dml
-from affidavit.engine.planner import collect
+from affidavit.engine.lexer import tokenize
 from affidavit.engine.result import Result
 from affidavit.engine.statement import Kind, Statement, parse_statement
 from affidavit.errors import ReadOnlyError, SqlError, TransactionError
@@ -42,7 +42,7 @@ class Executor:
             return self._dml(statement, params)
         if statement.kind is Kind.EXPLAIN:
             return self._explain(statement, params)
-        if statement.kind in {Kind.CREATE, Kind.DROP, Kind.ALTER}:
+        if statement.kind in {Kind.CREATE, Kind.DROP, Kind.ALTER, Kind.SELECT_INTO}:
             return self._ddl(statement, params)
         if statement.kind in {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK}:
             return self._transaction(statement)
@@ -84,18 +84,18 @@ class Executor:
     def _query(self, text: str, params: Mapping[str, Any]) -> Result:
         with ExitStack() as stack:
             snapshot = stack.enter_context(self._planner.snapshot(self._catalog))
-            frame = self._planner.plan(text, snapshot, params, read_only=True)
+            frame = self._planner.plan(text, params, snapshot, read_only=True)
             if not snapshot.committed:
                 # the transaction may have ended by the time a lazy result is read
-                return Result.of(collect(frame, snapshot))
-            if not snapshot.lazy:
+                return Result.of(self._planner.collect(frame, snapshot))
+            if not snapshot.scans:
                 stack.close()
             return self._planner.result(frame, snapshot, stack.pop_all())
 
     def _now(self, text: str, params: Mapping[str, Any]) -> pa.Table:
         """Run what DataFusion runs by itself."""
         with self._planner.snapshot(self._catalog) as snapshot:
-            return collect(self._planner.plan(text, snapshot, params), snapshot)
+            return self._planner.collect(self._planner.plan(text, params, snapshot), snapshot)
 
     def _explain(self, statement: Statement, params: Mapping[str, Any]) -> Result:
         cursor = statement.cursor()
@@ -124,7 +124,7 @@ class Executor:
         """
         text = inner.text if inner.kind in DML_KINDS else statement.text
         with self._planner.snapshot(self._catalog) as snapshot:
-            plan = self._planner.plan(text, snapshot, params).logical_plan()
+            plan = self._planner.plan(text, params, snapshot).logical_plan()
         if inner.kind not in DML_KINDS:
             plan = plan.inputs()[0]
         plans = {"plan_type": ["logical_plan"], "plan": [plan.display_indent()]}
@@ -139,7 +139,7 @@ class Executor:
 
     def _dml(self, statement: Statement, params: Mapping[str, Any]) -> Result:
         self._refuse_read_only()
-        dml = Dml(self._planner, self._catalog, params)
+        dml = Dml(self._planner, self._catalog, self._paths, params)
         run = getattr(dml, statement.kind.value)
         outcome = run(statement.cursor())
         if outcome.returned is not None:
@@ -221,13 +221,16 @@ class Executor:
             raise SqlError(msg)
         inner, types = self._planner.prepared[name]
         values: list[str] = []
-        if cursor.accept("("):
+        if cursor.accept("(") and cursor.peek() != ")":
             values.append(cursor.until(",", depth=1))
             while cursor.accept(","):
                 values.append(cursor.until(",", depth=1))
-            cursor.expect(")")
-        if types and len(types) != len(values):
-            msg = f"{name!r} takes {len(types)} parameters, got {len(values)}"
+        cursor.accept(")")
+        if not cursor.done:
+            raise SqlError(f"EXECUTE takes (values), found {cursor.found()}")
+        taken = {token.text for token in tokenize(inner) if token.kind == "placeholder"}
+        if len(values) != (len(types) or len(taken)):
+            msg = f"{name!r} takes {len(types) or len(taken)} parameters, got {len(values)}"
             raise SqlError(msg)
         return self.execute(inner, self._evaluated(values, types))
 

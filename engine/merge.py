@@ -48,10 +48,10 @@ class When:
     columns: tuple[str, ...] = ()
     expressions: tuple[str, ...] = ()
 
-    def values(self, known: Sequence[str], table: str) -> dict[str, str]:
+    def values(self, known: Sequence[str], table: str, alias: str) -> dict[str, str]:
         """Return column to expression, checked against the target's columns."""
         if self.action == "update":
-            return parse_assignments(self.sets, known, table)
+            return parse_assignments(self.sets, known, table, alias)
         if self.action != "insert":
             return {}
         columns = self.columns or tuple(known)
@@ -88,7 +88,7 @@ class Merge:
         return (
             f'{prefix} SELECT * FROM (SELECT {columns} FROM "{DML_SCHEMA}".target AS {target} '
             f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '
-            f"ON {self.condition}) WHERE __clause IS NOT NULL"
+            f"ON ({self.condition})) WHERE __clause IS NOT NULL"
         )
 
     def _test(self, when: When) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions, u
 from datafusion.catalog import Table
 
 from affidavit.catalog.definition import SqlDefinition
-from affidavit.catalog.names import MAIN_SCHEMA
+from affidavit.catalog.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.providers import LakeCatalog, Snapshot
+from affidavit.engine.lexer import tokenize
 from affidavit.engine.request import build_request, parse_options
-from affidavit.engine.result import Result
+from affidavit.engine.result import Result, table_of
 from affidavit.engine.search import SearchDataset
 from affidavit.engine.statement import parse_statement
 from affidavit.errors import (
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from affidavit.engine.models import Models
     from affidavit.engine.search import Searcher
 
-CATALOG: Final = "lake"
 VIEW_DEPTH_MAX: Final = 32
 TABLE_FUNCTIONS: Final = {
     "vector_search": ("vector", ("table", "query", "k")),
@@ -91,8 +92,8 @@ class Planner:
     def plan(
         self,
         text: str,
+        params: Mapping[str, Any],
         snapshot: Snapshot,
-        params: Mapping[str, Any] | None = None,
         *,
         read_only: bool = False,
     ) -> DataFrame:
@@ -104,17 +105,33 @@ class Planner:
             SqlError: It does not parse or plan.
             TableNotFoundError: It names a table that the tenant does not see.
         """
-        values = arrow_params(params or {})
+        values = arrow_params(params)
         snapshot.parameters = values
         with self._lock, self._planning(snapshot):
             self._prepare_names(text, snapshot)
-            return self._sql(text, values, options=QUERIES_ONLY if read_only else None)
+            options = QUERIES_ONLY if read_only else None
+            frame = self._sql(text, values, options)
+            if snapshot.scans and not self._pushes_down(frame):
+                snapshot.read_whole()
+                frame = self._sql(text, values, options)
+            return frame
+
+    def _pushes_down(self, frame: DataFrame) -> bool:
+        """Return whether the filters that DataFusion hands to our tables can be handed over.
+
+        datafusion-python joins them with Python's ``&``, which fails where one is a constant.
+        """
+        try:
+            frame.execution_plan()
+        except Exception as error:  # noqa: BLE001 - DataFusion raises bare Exception
+            return "unsupported operand type" not in str(error)
+        return True
 
     def plan_insert(
         self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
     ) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(text, snapshot, params)
+        frame = self.plan(*numbered(text, params or {}), snapshot=snapshot)
         rows = frame.logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
@@ -125,7 +142,7 @@ class Planner:
 
         DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
         """
-        frame = self.plan(f"EXPLAIN {text}", snapshot, params)
+        frame = self.plan(f"EXPLAIN {text}", params or {}, snapshot)
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
@@ -194,7 +211,22 @@ class Planner:
 
     def result(self, frame: DataFrame, snapshot: Snapshot, stack: ExitStack) -> Result:
         """Return the rows of ``frame``; ``stack`` holds the snapshot until they are read."""
-        return Result(_schema_of(frame), run(frame, snapshot), close=stack.close)
+        return Result(lambda: self.schema_of(frame), run(frame, snapshot), close=stack.close)
+
+    def schema_of(self, frame: DataFrame) -> pa.Schema:
+        """Return the columns as they will come: DataFusion's own answer is from before coercion."""
+        optimized = frame.optimized_logical_plan()
+        return self.context.create_dataframe_from_logical_plan(optimized).schema()
+
+    def collect(self, frame: DataFrame, snapshot: Snapshot) -> pa.Table:
+        """Return every row of ``frame``, while the catalog shows ``snapshot``."""
+        with self._lock, self._planning(snapshot):
+            schema = self.schema_of(frame)
+        outer, self.provider.snapshot = self.provider.snapshot, snapshot
+        try:
+            return table_of(list(run(frame, snapshot)), schema)
+        finally:
+            self.provider.snapshot = outer
 
     # --- table functions -----------------------------------------------------------------------
 
@@ -272,10 +304,6 @@ def _argument(function: str, label: str, expression: Any, params: Mapping[str, A
         raise InvalidQueryError(msg) from error
 
 
-def _schema_of(frame: DataFrame) -> pa.Schema:
-    return frame.schema()
-
-
 def run(frame: DataFrame, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
     """Yield the batches of ``frame``, whose plan runs with the first one.
 
@@ -285,12 +313,6 @@ def run(frame: DataFrame, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
     with engine_errors(snapshot, ExecutionError):
         for batch in frame.execute_stream():
             yield batch.to_pyarrow()
-
-
-def collect(frame: DataFrame, snapshot: Snapshot) -> pa.Table:
-    """Return every row of ``frame``."""
-    batches = list(run(frame, snapshot))
-    return pa.Table.from_batches(batches, batches[0].schema if batches else frame.schema())
 
 
 @contextmanager
@@ -324,6 +346,24 @@ def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
         InvalidQueryError: A value has no Arrow type.
     """
     return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
+
+
+def numbered(text: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return ``text`` with ``$1``, ``$2``... for its named parameters, and the parameters so.
+
+    DataFusion reads no other placeholder among an INSERT's VALUES.
+    """
+    names = list(dict.fromkeys(t.text[1:] for t in tokenize(text) if t.kind == "placeholder"))
+    taken = {int(name) for name in names if name.isdigit()}
+    free = (number for number in count(1) if number not in taken)
+    renamed = {name: name if name.isdigit() else str(next(free)) for name in names}
+    pieces, at = [], 0
+    for token in tokenize(text):
+        if token.kind == "placeholder":
+            pieces += [text[at : token.start], f"${renamed[token.text[1:]]}"]
+            at = token.end
+    given = {name.removeprefix("$"): value for name, value in params.items()}
+    return "".join([*pieces, text[at:]]), {renamed.get(n, n): v for n, v in given.items()}
 
 
 def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever callers pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ class Result:
 
     def __init__(
         self,
-        schema: pa.Schema,
+        schema: pa.Schema | Callable[[], pa.Schema],
         batches: Iterator[pa.RecordBatch],
         *,
         close: Callable[[], None] | None = None,
@@ -56,6 +57,10 @@ class Result:
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema; known before the query runs."""
+        if self._table is not None:
+            return self._table.schema
+        if callable(self._schema):
+            self._schema = self._schema()
         return self._schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -97,14 +102,15 @@ class Result:
                 self._head.append(batch)
         if self._table is not None:
             return self._table, self._table.num_rows > ROWS_SHOWN_MAX
-        return _table_of(self._head, self._schema), True
+        return table_of(self._head, self.schema), True
 
     # --- everything ----------------------------------------------------------------------------
 
     def to_arrow(self) -> pa.Table:
         """Return every row."""
         if self._table is None:
-            self._table = _table_of(list(self.batches()), self._schema)
+            schema = self.schema
+            self._table = table_of(list(self.batches()), schema)
         return self._table
 
     def to_pandas(self) -> pd.DataFrame:
@@ -142,7 +148,9 @@ class Result:
         if self._table is not None:
             reader = self._table.to_reader()
         else:
-            reader = pa.RecordBatchReader.from_batches(self._schema, self.batches())
+            reader = pa.RecordBatchReader.from_batches(
+                self.schema, map(partial(_as, self.schema), self.batches())
+            )
         return reader.__arrow_c_stream__(requested_schema)
 
     # --- the end -------------------------------------------------------------------------------
@@ -171,7 +179,7 @@ class Result:
 
     def __repr__(self) -> str:
         if self._streamed and self._table is None:
-            return f"{type(self).__name__}({', '.join(self._schema.names)}; streamed)"
+            return f"{type(self).__name__}({', '.join(self.schema.names)}; streamed)"
         head, more = self._peek()
         return as_text(head, more=more)
 
@@ -197,11 +205,29 @@ class SearchResult(Result):
         self.k_returned = table.num_rows
 
 
-def _table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    if not batches:
-        return schema.empty_table()
-    found = batches[0].schema
-    if not found.equals(schema):
-        # DataFusion's plan and its batches may differ in nullability: the batches are what came
-        schema = found
-    return pa.Table.from_batches(batches, schema)
+def table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return ``batches`` as one table with the plan's column names.
+
+    A plan and its batches may differ in what may be NULL, and the parts of a UNION among
+    themselves: a column may be NULL if any of them says so.
+    """
+    found = [schema, *(batch.schema for batch in batches)]
+    fields = [
+        pa.field(
+            field.name,
+            batches[0].schema.field(at).type if batches else field.type,
+            nullable=any(each.field(at).nullable for each in found),
+            metadata=field.metadata,
+        )
+        for at, field in enumerate(schema)
+    ]
+    whole = pa.schema(fields, metadata=schema.metadata)
+    return pa.Table.from_batches([_as(whole, batch) for batch in batches], whole)
+
+
+def _as(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch
+    if not batch.num_columns:
+        return batch
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)

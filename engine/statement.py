@@ -32,6 +32,7 @@ class Kind(Enum):
     EXECUTE = "execute"
     DEALLOCATE = "deallocate"
     SETTING = "setting"
+    SELECT_INTO = "select_into"
 
 
 _FIRST_WORDS: Final = {
@@ -114,9 +115,10 @@ def _kind(tokens: list[Token]) -> Kind:
     first = tokens[0].keyword
     if first == "START" and len(tokens) > 1 and tokens[1].keyword == "TRANSACTION":
         return Kind.BEGIN
-    if first == "WITH":
-        return _after_with(tokens)
-    return _FIRST_WORDS.get(first, Kind.QUERY)
+    kind = _after_with(tokens) if first == "WITH" else _FIRST_WORDS.get(first, Kind.QUERY)
+    if kind is Kind.QUERY and any(t.keyword == "INTO" and t.depth == 0 for t in tokens):
+        return Kind.SELECT_INTO
+    return kind
 
 
 def _after_with(tokens: list[Token]) -> Kind:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.expression import quoted
-from affidavit.catalog.providers import ArrowDataset, Snapshot
+from affidavit.catalog.providers import DML_TARGET, ArrowDataset, Snapshot
 from affidavit.catalog.rows import definition_of, delete_rows, insert_rows, truncate, update_rows
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.vector import (
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.store.protocol import Writer
     from affidavit.engine.assignments import Target
-
-TARGET: Final = "target"
-"""The name of a statement's target, with its row identities, in the DML schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +56,13 @@ def open_target(catalog: Catalog, target: Target) -> Iterator[OpenTarget]:
         with locked(catalog, info, "writing a vector table") as dataset, catalog.read() as reader:
             snapshot = Snapshot(catalog, reader, committed=True)
             provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
-            snapshot.virtual[TARGET] = Table(provider)
+            snapshot.virtual[DML_TARGET] = Table(provider)
             yield OpenTarget(catalog, info, snapshot, None, dataset)
     elif info.kind == "mutable":
         with catalog.write() as writer:
             info = catalog.get(writer, target.name, target.schema)
             snapshot = Snapshot(catalog, writer, committed=False)
-            snapshot.virtual[TARGET] = snapshot.with_rowid(info)
+            snapshot.set_target(info)
             yield OpenTarget(catalog, info, snapshot, writer, None)
     else:
         msg = f"{target.name!r} is a {info.kind}: write to the tables that it reads"

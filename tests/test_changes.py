@@ -12,7 +12,9 @@ from tests.conftest import Recorder, vectors
 
 def images(change: affidavit.Change) -> tuple[object, object]:
     def shown(table: pa.Table | None) -> object:
-        return None if table is None else sorted(map(tuple, (r.values() for r in table.to_pylist())))
+        return (
+            None if table is None else sorted(map(tuple, (r.values() for r in table.to_pylist())))
+        )
 
     return shown(change.before), shown(change.after)
 
@@ -38,7 +40,10 @@ MUTATIONS = [
     ("ALTER TABLE t RENAME TO u", [("alter", None, None)]),
     ("CREATE INDEX i ON t (v)", [("index", None, None)]),
     ("DROP TABLE t", [("drop", None, None)]),
-    ("CREATE TABLE n AS SELECT * FROM t", [("create", None, None), ("insert", None, [(1, "a"), (2, "b")])]),
+    (
+        "CREATE TABLE n AS SELECT * FROM t",
+        [("create", None, None), ("insert", None, [(1, "a"), (2, "b")])],
+    ),
     ("CREATE VIEW n AS SELECT 1 AS one", [("create", None, None)]),
     ("INSERT INTO t SELECT * FROM t WHERE false", []),
     ("DELETE FROM t WHERE false", []),
@@ -59,7 +64,11 @@ def test_every_mutation_of_a_mutable_table_is_seen_once(
 ) -> None:
     session.sql(text)
     assert [(c.action, *images(c)) for c in recorder.changes] == expected
-    assert all(c.rows == max(len(b or ()), len(a or ())) for c, (_, b, a) in zip(recorder.changes, expected, strict=True) if b or a)
+    assert all(
+        c.rows == max(len(b or ()), len(a or ()))
+        for c, (_, b, a) in zip(recorder.changes, expected, strict=True)
+        if b or a
+    )
 
 
 @pytest.mark.parametrize(("text", "expected"), [m for m in MUTATIONS if m[1]])
@@ -136,8 +145,12 @@ def test_every_mutation_of_a_vector_table_is_seen_once(session, recorder: Record
                 assert change.version_after == change.version_before + 1
 
 
-@pytest.mark.parametrize("action", ["insert", "update", "delete", "alter", "drop", "tag", "restore"])
-def test_a_vector_table_is_unchanged_when_a_listener_refuses(session, docs, recorder, lake, action) -> None:
+@pytest.mark.parametrize(
+    "action", ["insert", "update", "delete", "alter", "drop", "tag", "restore"]
+)
+def test_a_vector_table_is_unchanged_when_a_listener_refuses(
+    session, docs, recorder, lake, action
+) -> None:
     before, files = docs.to_arrow(), sorted(lake.rglob("*.lance"))
     recorder.refuse = action
     steps = {

@@ -39,7 +39,9 @@ def test_p12_a_bad_table_name_is_refused_everywhere(session, docs, lake, name) -
     assert [p.name for p in (lake / "vectors" / "default").iterdir()] == ["docs.lance"]
 
 
-@pytest.mark.parametrize("name", ["notes", "My Notes", "straße", "笔记", "données_2024", "a-b", "0start"])
+@pytest.mark.parametrize(
+    "name", ["notes", "My Notes", "straße", "笔记", "données_2024", "a-b", "0start"]
+)
 def test_names_in_any_one_script_are_fine(session, name) -> None:
     session.create_table(name, [{"a": 1}])
     assert session.sql(f'SELECT a FROM "{name}"').to_pylist() == [{"a": 1}]
@@ -55,7 +57,9 @@ def test_p12_reserved_names_are_never_created(session, name) -> None:
         lambda: session.create_vector_table(name, [{"id": 1, "vector": [1.0]}]),
         lambda: session.sql(f'CREATE TABLE "{name}" (a INT)'),
         lambda: session.sql(f'CREATE OR REPLACE VIEW "{name}" AS SELECT 1'),
-        lambda: session.sql(f"CREATE EXTERNAL TABLE \"{name}\" STORED AS CSV LOCATION '/tmp/x.csv'"),
+        lambda: session.sql(
+            f"CREATE EXTERNAL TABLE \"{name}\" STORED AS CSV LOCATION '/tmp/x.csv'"
+        ),
     ):
         with pytest.raises(errors.ReservedNameError, match="(?i)journal"):
             call()
@@ -89,11 +93,13 @@ def test_p12_bad_column_names(session, column) -> None:
 
 
 def test_column_names_may_be_anything_that_sql_can_quote(session) -> None:
-    session.sql("CREATE TABLE t AS SELECT 1 AS \"a b\", 2 AS \"x.y\", 3 AS \"q\"\"q\", count(*) FROM range(3)")
+    session.sql(
+        'CREATE TABLE t AS SELECT 1 AS "a b", 2 AS "x.y", 3 AS "q""q", count(*) FROM range(3)'
+    )
     row = {"a b": 1, "x.y": 2, 'q"q': 3, "count(*)": 3}
     assert session.sql("SELECT * FROM t").to_pylist() == [row]
-    session.sql("UPDATE t SET \"a b\" = 7, \"q\"\"q\" = 8 WHERE \"x.y\" = 2")
-    assert session.sql("SELECT \"a b\", \"q\"\"q\" FROM t").to_pylist() == [{"a b": 7, 'q"q': 8}]
+    session.sql('UPDATE t SET "a b" = 7, "q""q" = 8 WHERE "x.y" = 2')
+    assert session.sql('SELECT "a b", "q""q" FROM t').to_pylist() == [{"a b": 7, 'q"q': 8}]
 
 
 BAD_SQL = [
@@ -246,7 +252,11 @@ def test_a_closed_session_says_so(lake) -> None:
     session.create_table("t", [{"a": 1}])
     session.close()
     session.close()
-    for call in (lambda: session.sql("SELECT 1"), lambda: session.table("t"), lambda: session.sql("BEGIN")):
+    for call in (
+        lambda: session.sql("SELECT 1"),
+        lambda: session.table("t"),
+        lambda: session.sql("BEGIN"),
+    ):
         with pytest.raises(errors.ClosedError, match="closed"):
             call()
 

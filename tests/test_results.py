@@ -15,7 +15,9 @@ from affidavit import errors
 
 @pytest.fixture
 def numbers(session: affidavit.Session) -> affidavit.Session:
-    session.create_table("n", pa.table({"id": range(100_000), "x": [i / 7 for i in range(100_000)]}))
+    session.create_table(
+        "n", pa.table({"id": range(100_000), "x": [i / 7 for i in range(100_000)]})
+    )
     return session
 
 
@@ -39,7 +41,9 @@ def test_a_result_goes_wherever_arrow_goes(numbers) -> None:
 
 def test_a_result_is_read_again_after_to_and_once_as_batches(numbers) -> None:
     kept = numbers.sql("SELECT id FROM n")
-    assert kept.num_rows == sum(batch.num_rows for batch in kept.batches()) == kept.to_arrow().num_rows
+    assert (
+        kept.num_rows == sum(batch.num_rows for batch in kept.batches()) == kept.to_arrow().num_rows
+    )
     streamed = numbers.sql("SELECT id FROM n")
     assert sum(batch.num_rows for batch in streamed.batches()) == 100_000
     with pytest.raises(errors.ClosedError, match="streamed already"):

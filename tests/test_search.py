@@ -101,7 +101,9 @@ def test_text_search_ranks_by_bm25_and_obeys_filters(session, indexed) -> None:
     odd = session.search("docs", "odd row", k=20, mode="text", where="bucket = 3").to_pylist()
     assert len(odd) == 20
     assert {row["bucket"] for row in odd} == {3}
-    by_sql = session.sql("SELECT id FROM text_search('docs', $words, 3)", words="word17").to_pylist()
+    by_sql = session.sql(
+        "SELECT id FROM text_search('docs', $words, 3)", words="word17"
+    ).to_pylist()
     assert by_sql[0]["id"] == 17
 
 
@@ -174,7 +176,9 @@ def test_a_model_of_lancedbs_registry_is_accepted(session: affidavit.Session) ->
         def ndims(self) -> int:
             return 2
 
-        def compute_query_embeddings(self, query: str, *_: object, **__: object) -> list[list[float]]:
+        def compute_query_embeddings(
+            self, query: str, *_: object, **__: object
+        ) -> list[list[float]]:
             return [[float(len(query)), 1.0]]
 
         def compute_source_embeddings(self, texts: Sequence[str], *_: object, **__: object) -> list:

@@ -34,7 +34,9 @@ ROWS = [
 @pytest.fixture(params=["sqlite"])
 def store(request, tmp_path) -> Iterator[SqliteStore]:
     (tmp_path / "locks").mkdir()
-    opened = SqliteStore(tmp_path / "s.db", locks=tmp_path / "locks", durability="normal", busy_timeout_s=0.3)
+    opened = SqliteStore(
+        tmp_path / "s.db", locks=tmp_path / "locks", durability="normal", busy_timeout_s=0.3
+    )
     with opened.write("acme") as writer:
         writer.create_table(T)
         writer.insert(T, ("i", "s", "b"), ROWS)

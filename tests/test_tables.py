@@ -48,7 +48,11 @@ def test_a_vector_table_is_created_from_whatever_holds_rows(session, form: str) 
         data = (
             FORMS[form]()
             if form != "columns"
-            else {"id": [r["id"] for r in rows], "vector": [r["vector"] for r in rows], "n": [0, 1, 2, 3]}
+            else {
+                "id": [r["id"] for r in rows],
+                "vector": [r["vector"] for r in rows],
+                "n": [0, 1, 2, 3],
+            }
         )
         table = session.create_vector_table("v", data)
     finally:
@@ -60,7 +64,9 @@ def test_a_vector_table_is_created_from_whatever_holds_rows(session, form: str) 
 def test_tables_are_created_from_queries(session, docs) -> None:
     copied = session.create_vector_table("copy", session.sql("SELECT * FROM docs WHERE id < 50"))
     assert copied.count() == 50
-    plain = session.create_table("plain", session.sql("SELECT id, text FROM docs"), primary_key="id")
+    plain = session.create_table(
+        "plain", session.sql("SELECT id, text FROM docs"), primary_key="id"
+    )
     assert plain.count() == 300
 
 
@@ -94,7 +100,10 @@ def test_handles_insert_upsert_update_and_delete(session, kind: str) -> None:
     else:
         table = session.create_vector_table("t", schema=schema)
     assert table.insert([{"id": i, "name": f"n{i}", "vector": [i, 1.0]} for i in range(1, 5)]) == 4
-    assert table.upsert([{"id": 4, "name": "four", "vector": [4.0, 1]}, {"id": 5, "vector": [5, 1]}]) == 2
+    assert (
+        table.upsert([{"id": 4, "name": "four", "vector": [4.0, 1]}, {"id": 5, "vector": [5, 1]}])
+        == 2
+    )
     assert table.update({"name": expr("upper(name)")}, where="id = 1") == 1
     assert table.update({"name": "it's $1"}, where="id = 2") == 1
     assert table.delete("id = 3") == 1
@@ -173,7 +182,9 @@ def test_p12_a_bad_index_says_what_is_wrong(session, docs, column, kind, error, 
 
 
 def test_scan_after_goes_along_the_order_column(session) -> None:
-    rows = [{"at": dt.datetime(2024, 1, day), "n": day} for day in (5, 3, 9, 1)] + [{"at": None, "n": 0}]
+    rows = [{"at": dt.datetime(2024, 1, day), "n": day} for day in (5, 3, 9, 1)] + [
+        {"at": None, "n": 0}
+    ]
     table = session.create_table("events", rows, order_column="at")
     assert [r["n"] for r in table.scan_after(None).to_pylist()] == [1, 3, 5, 9]
     assert [r["n"] for r in table.scan_after(dt.datetime(2024, 1, 3)).to_pylist()] == [5, 9]
@@ -200,7 +211,9 @@ def test_look_ups_use_the_stores_indexes(session) -> None:
     providers.read_rows = counting
     try:
         assert session.sql("SELECT id FROM t WHERE id = 77").to_pylist() == [{"id": 77}]
-        assert session.sql("SELECT count(*) AS n FROM t WHERE g IN (1, 2)").to_pylist() == [{"n": 200}]
+        assert session.sql("SELECT count(*) AS n FROM t WHERE g IN (1, 2)").to_pylist() == [
+            {"n": 200}
+        ]
         assert sum(reads) == 201
         assert session.sql("SELECT sum(id) AS s FROM t").to_pylist() == [{"s": 12497500}]
         before = len(reads)
@@ -220,9 +233,21 @@ def test_a_lakes_vector_tables_open_with_plain_lancedb(session, docs, lake) -> N
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
-        ([{"id": 1, "vector": [1.0, 2.0]}, {"id": 1, "vector": [1.0, 2.0]}], errors.ConstraintError, "id = 1"),
-        ([{"id": 1, "vector": [1.0, 2.0]}, {"id": None, "vector": [1.0, 2.0]}], errors.ConstraintError, "'id'.*NULL"),
-        ([{"id": 1, "vector": [1.0, 2.0]}, {"id": 2, "vector": [1.0]}], errors.SchemaMismatchError, "dimension 2"),
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": 1, "vector": [1.0, 2.0]}],
+            errors.ConstraintError,
+            "id = 1",
+        ),
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": None, "vector": [1.0, 2.0]}],
+            errors.ConstraintError,
+            "'id'.*NULL",
+        ),
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": 2, "vector": [1.0]}],
+            errors.SchemaMismatchError,
+            "dimension 2",
+        ),
         ([{"id": 1, "vector": [float("nan"), 2.0]}], errors.ConstraintError, "NaN"),
         ([{"id": 1, "vector": [0.0, 0.0]}], errors.ConstraintError, "zero"),
         ([{"id": 1}], errors.ColumnNotFoundError, "'vector'"),
@@ -245,14 +270,22 @@ def test_p12_a_bad_vector_table_leaves_nothing(session, lake, data, error, words
     assert session.tables().num_rows == 0
     folder = lake / "vectors" / "default"
     assert not folder.exists() or list(folder.iterdir()) == []
-    assert list((lake / "vectors" / ".staging").glob("*")) == [] if (lake / "vectors" / ".staging").exists() else True
+    assert (
+        list((lake / "vectors" / ".staging").glob("*")) == []
+        if (lake / "vectors" / ".staging").exists()
+        else True
+    )
 
 
 @pytest.mark.parametrize(
     ("rows", "error", "words"),
     [
         ([{"id": 5, "vector": [1.0] * 8}], errors.ConstraintError, "id = 5"),
-        ([{"id": 900, "vector": [1.0] * 8}, {"id": 900, "vector": [1.0] * 8}], errors.ConstraintError, "id = 900"),
+        (
+            [{"id": 900, "vector": [1.0] * 8}, {"id": 900, "vector": [1.0] * 8}],
+            errors.ConstraintError,
+            "id = 900",
+        ),
         ([{"id": None, "vector": [1.0] * 8}], errors.ConstraintError, "'id'"),
         ([{"vector": [1.0] * 8}], errors.SchemaMismatchError, "'id'"),
         ([{"id": 900, "vector": [1.0] * 7}], errors.SchemaMismatchError, "dimension|fixed"),
@@ -263,7 +296,9 @@ def test_p12_a_bad_vector_table_leaves_nothing(session, lake, data, error, words
         ([{"id": 900, "vector": [1.0] * 8, "text": 5}], errors.SchemaMismatchError, "'text'"),
     ],
 )
-def test_p12_bad_rows_leave_a_vector_table_as_it_was(session, docs, lake, rows, error, words) -> None:
+def test_p12_bad_rows_leave_a_vector_table_as_it_was(
+    session, docs, lake, rows, error, words
+) -> None:
     files = sorted(lake.rglob("*.lance"))
     with pytest.raises(error, match=words):
         docs.insert(rows)

@@ -19,7 +19,9 @@ def tenants(session: affidavit.Session) -> affidavit.Session:
     """Tenants ``red`` and ``blue`` with tables of the same names, and shared tables."""
     for tenant, rows in (("red", 3), ("blue", 5)):
         with session.scope(tenant=tenant) as scoped:
-            scoped.create_table("notes", [{"id": i, "owner": tenant} for i in range(rows)], primary_key="id")
+            scoped.create_table(
+                "notes", [{"id": i, "owner": tenant} for i in range(rows)], primary_key="id"
+            )
             scoped.create_vector_table("docs", vectors(rows * 10, 4))
             scoped.create_table(f"only_{tenant}", [{"secret": f"{tenant}-secret"}])
     with session.scope(tenant=None) as shared:
@@ -88,7 +90,11 @@ def test_p9_listings_show_own_and_shared_tables_only(tenants) -> None:
         assert {row["table_name"] for row in red.sql(query)} == names
         columns = red.sql("SELECT column_name FROM information_schema.columns").to_pylist()
         assert "secret" in {row["column_name"] for row in columns}
-        for text in ("SHOW TABLES", "SELECT * FROM system.tables", "SELECT * FROM information_schema.tables"):
+        for text in (
+            "SHOW TABLES",
+            "SELECT * FROM system.tables",
+            "SELECT * FROM information_schema.tables",
+        ):
             assert "blue" not in str(red.sql(text).to_pylist())
         with pytest.raises(errors.TableNotFoundError) as error:
             red.table("only_blue")
@@ -203,7 +209,9 @@ def test_scopes_of_threads_and_tasks_do_not_meet(session) -> None:
     assert session.tenant == "default"
 
 
-@pytest.mark.parametrize("tenant", ["", "a/b", "..", "a\x00", "_shared", " x", "a'b", 'a"b', 3, "ｒed", "rеd"])
+@pytest.mark.parametrize(
+    "tenant", ["", "a/b", "..", "a\x00", "_shared", " x", "a'b", 'a"b', 3, "ｒed", "rеd"]
+)
 def test_p12_a_bad_tenant_is_refused(lake, tenant) -> None:
     with pytest.raises(errors.NoTenantError), affidavit.connect(lake, tenant=tenant):
         pass
@@ -243,7 +251,9 @@ def test_a_transaction_belongs_to_its_tenant(session) -> None:
 
 
 def test_changes_carry_who_made_them(session, recorder: Recorder) -> None:
-    with session.scope(tenant="red", actor="ann", source="import", workspace="w", reason="why") as red:
+    with session.scope(
+        tenant="red", actor="ann", source="import", workspace="w", reason="why"
+    ) as red:
         red.create_table("t", [{"a": 1}])
     made = recorder.changes[-1].identity
     assert (made.shown_tenant, made.actor, made.source, made.workspace, made.reason) == (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -192,7 +192,8 @@ class SqliteReader:
                 else:
                     yield _rows_without_columns(len(rows))
         finally:
-            cursor.close()
+            with suppress(sqlite3.ProgrammingError):  # the store was closed before the result
+                cursor.close()
 
     def _fetch(self, cursor: sqlite3.Cursor, rows: int) -> list[tuple[StoreValue, ...]]:
         with self._lock, _translated("reading the store", self._timeout_s):
