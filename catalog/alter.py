@@ -123,10 +123,10 @@ def add_column(
         defaults=defaults,
     )
     with catalog.write() as writer:
-        writer.add_column(definition.store_table(), StoreColumn(stored, kind))
+        writer.add_column(definition.store_table, StoreColumn(stored, kind))
         if value is not None:
             held = encode_scalar(field.type, value)
-            writer.update_where(changed.store_table(), {stored: held}, None)
+            writer.update_where(changed.store_table, {stored: held}, None)
         _redefine(catalog, writer, info, changed, detail)
 
 
@@ -191,7 +191,7 @@ def drop_column(catalog: Catalog, info: TableInfo, column: str, *, if_exists: bo
         defaults={name: sql for name, sql in definition.defaults.items() if name != column},
     )
     with catalog.write() as writer:
-        writer.drop_column(definition.store_table(), definition.stored[column])
+        writer.drop_column(definition.store_table, definition.stored[column])
         _redefine(catalog, writer, info, changed, detail)
 
 
@@ -294,7 +294,7 @@ def add_index(
             raise TableExistsError(index.name, kind="index")
         changed = replace(definition, indexes=(*definition.indexes, index))
         try:
-            writer.create_index(definition.store_table(), definition.store_index(index))
+            writer.create_index(definition.store_table, definition.store_index(index))
         except ConstraintError as error:
             msg = f"{list(index.columns)} cannot be unique: rows of {info.name!r} share values"
             raise ConstraintError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from affidavit.catalog.types import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from affidavit.catalog.types import Codec
 
 ORDER_COLUMN_INDEX: Final = "order column"
 
@@ -28,7 +30,7 @@ class Index:
     unique: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is derived is kept
 class MutableDefinition:
     """A mutable table: its columns, and where the store keeps each.
 
@@ -43,17 +45,22 @@ class MutableDefinition:
     order_column: str | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def types(self) -> dict[str, pa.DataType]:
         """The Arrow type of each column."""
         return dict(zip(self.schema.names, self.schema.types, strict=True))
 
-    @property
+    @cached_property
+    def codecs(self) -> dict[str, Codec]:
+        """How the values of each column are kept."""
+        return {name: codec_for(kind) for name, kind in self.types.items()}
+
+    @cached_property
     def not_null(self) -> tuple[str, ...]:
         """The columns that refuse NULL."""
         return tuple(f.name for f in self.schema if not f.nullable or f.name in self.primary_key)
 
-    @property
+    @cached_property
     def unique_keys(self) -> tuple[tuple[str, ...], ...]:
         """The column sets that no two rows share."""
         keys = (self.primary_key,) if self.primary_key else ()
@@ -65,8 +72,9 @@ class MutableDefinition:
         digest = base64.b16encode(index.name.encode()).decode()
         return StoreIndex(f"i_{self.table_id}_{digest}", columns, index.unique)
 
+    @cached_property
     def store_table(self) -> StoreTable:
-        """Return how the store keeps the table."""
+        """How the store keeps the table."""
         columns = tuple(
             StoreColumn(self.stored[f.name], codec_for(f.type, column=f.name).kind)
             for f in self.schema

@@ -55,10 +55,20 @@ def to_reader(data: object, schema: pa.Schema | None = None) -> pa.RecordBatchRe
     raise SchemaMismatchError(msg)
 
 
+def is_rows(data: object) -> bool:
+    """Return whether ``data`` is a dict of one row, or a list of such dicts."""
+    if isinstance(data, Mapping):
+        return any(not _is_column(value) for value in data.values())
+    return isinstance(data, list | tuple) and bool(data) and isinstance(data[0], Mapping)
+
+
+def _is_column(value: object) -> bool:
+    many = isinstance(value, Sequence | pa.Array | pa.ChunkedArray) or hasattr(value, "__array__")
+    return many and not isinstance(value, str | bytes)
+
+
 def _from_columns(data: Mapping[str, Any], schema: pa.Schema | None) -> pa.Table:
-    if not all(
-        isinstance(v, Sequence | pa.Array) or hasattr(v, "__array__") for v in data.values()
-    ) or any(isinstance(v, str | bytes) for v in data.values()):
+    if is_rows(data):
         return pa.Table.from_batches([rows_to_batch([data], schema)])
     try:
         known = {f.name: f.type for f in schema} if schema is not None else {}
@@ -102,6 +112,33 @@ def rows_to_batch(rows: Sequence[Any], schema: pa.Schema | None = None) -> pa.Re
             msg = f"column {name!r}{wanted} cannot take these values: {error}"
             raise SchemaMismatchError(msg) from error
     return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in names])
+
+
+def schema_rows(
+    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, *, table: str, optional: Iterable[str]
+) -> pa.RecordBatch:
+    """Return a list of dicts as one batch of ``schema``; see :func:`conform`."""
+    left_out = set(optional)
+    names = set(schema.names)
+    fields, arrays = [], []
+    for row in rows:
+        if not (isinstance(row, Mapping) and row.keys() <= names):
+            return conform(rows_to_batch(rows, schema), schema, table=table, optional=optional)
+    for field in schema:
+        given = sum(field.name in row for row in rows)
+        if not given and field.name in left_out:
+            continue
+        if given < len(rows) and not field.nullable:
+            msg = f"table {table!r} needs column {field.name!r} ({field.type}), which is missing"
+            raise SchemaMismatchError(msg)
+        try:
+            arrays.append(_column([row.get(field.name) for row in rows], field.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            msg = f"column {field.name!r} of type {field.type} cannot take these values: {error}"
+            raise SchemaMismatchError(msg) from error
+        fields.append(field)
+    whole = schema if len(fields) == len(schema) else pa.schema(fields)
+    return pa.RecordBatch.from_arrays(arrays, schema=whole)
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:

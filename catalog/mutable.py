@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.definition import Index, MutableDefinition
 from affidavit.catalog.expression import delete_text, update_text
-from affidavit.catalog.ingest import conform, to_reader
+from affidavit.catalog.ingest import conform, is_rows, schema_rows, to_reader
 from affidavit.catalog.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.predicate import Compare, IsNull, Not
 from affidavit.catalog.rows import (
@@ -30,7 +31,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
@@ -92,7 +93,7 @@ def create_mutable(
 ) -> TableInfo:
     """Create an empty mutable table."""
     info = catalog.define(writer, name, "mutable", definition, schema=schema)
-    writer.create_table(definition.store_table())
+    writer.create_table(definition.store_table)
     catalog.announce(writer, catalog.change(info, "create"))
     return info
 
@@ -100,7 +101,7 @@ def create_mutable(
 def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     """Drop a mutable table and its rows."""
     catalog.forget(writer, info)
-    writer.drop_table(definition_of(info).store_table())
+    writer.drop_table(definition_of(info).store_table)
     catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
 
 
@@ -171,12 +172,13 @@ class MutableTable:
 
     def _batches(self, info: TableInfo, data: object) -> Iterator[pa.RecordBatch]:
         definition = definition_of(info)
-        reader = to_reader(data, definition.schema)
-        for batch in reader:
-            fitted = conform(
-                batch, definition.schema, table=self.name, optional=definition.defaults
-            )
-            yield self._with_defaults(definition, fitted)
+        how: dict[str, Any] = {"table": self.name, "optional": definition.defaults}
+        if is_rows(data):
+            rows: Sequence[Any] = data if isinstance(data, Sequence) else [data]
+            yield self._with_defaults(definition, schema_rows(rows, definition.schema, **how))
+            return
+        for batch in to_reader(data, definition.schema):
+            yield self._with_defaults(definition, conform(batch, definition.schema, **how))
 
     def _with_defaults(
         self, definition: MutableDefinition, batch: pa.RecordBatch

@@ -388,8 +388,8 @@ def _sort_keys(column: pa.Array | pa.ChunkedArray) -> list[tuple[Any, ...] | Non
             for value in array
         ]
     else:
-        found = [(value,) for value in codec_for(array.type).encode(array).to_pylist()]
-        return [None if key == (None,) else key for key in found]
+        values = codec_for(array.type).values(array)
+        return [None if value is None else (value,) for value in values]
     valid = array.is_valid().to_pylist()
     return [key if there else None for key, there in zip(found, valid, strict=True)]
 

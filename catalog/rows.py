@@ -65,7 +65,7 @@ def read_rows(
     )
     where = None if pushed is None else rename_columns(pushed, stored)
     source = reader.scan(
-        definition.store_table(),
+        definition.store_table,
         [stored[name] for name in needed],
         where,
         order_by=[stored[name] for name in order_by],
@@ -137,7 +137,7 @@ def find_rows(
                     for values in part
                 )
             )
-        for rowid, *values in reader.select(definition.store_table(), [ROWID, *stored], where):
+        for rowid, *values in reader.select(definition.store_table, [ROWID, *stored], where):
             found[tuple(values)] = int(rowid)  # type: ignore[arg-type]
     return found
 
@@ -158,13 +158,10 @@ def _values(
     array = rows[column]
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    kind = definition.schema.field(column).type
+    kind = definition.types[column]
     if array.type != kind:
         array = fit(array, kind, column=column, table=definition.table_id)
-    encoded = codec_for(kind).encode(array)
-    if encoded.type == pa.int64() and not encoded.null_count:
-        return encoded.to_numpy().tolist()
-    return encoded.to_pylist()
+    return definition.codecs[column].values(array)
 
 
 def check_not_null(info: TableInfo, rows: pa.Table | pa.RecordBatch) -> None:
@@ -230,7 +227,7 @@ def _insert(
     if rowids is not None:
         names.insert(0, ROWID)
         columns.insert(0, rowids)
-    table = definition.store_table()
+    table = definition.store_table
     values = zip(*columns, strict=True)
     if rows.num_rows == 1 or not definition.unique_keys:
         try:
@@ -282,10 +279,13 @@ def update_rows(
     rowids: Sequence[int],
     before: pa.Table,
     after: pa.Table,
+    *,
+    columns: Iterable[str] | None = None,
 ) -> int:
     """Turn ``before`` into ``after``, row by row, and return how many rows there were.
 
-    Both have the table's schema. Columns that are equal in both are not written.
+    Both have the table's schema. Columns that are equal in both are not written; ``columns`` are
+    those that may differ, all of them by default.
 
     Raises:
         ConstraintError: The rows would break a key or NOT NULL.
@@ -295,21 +295,20 @@ def update_rows(
         return 0
     definition = definition_of(info)
     check_not_null(info, after)
-    changed = [
-        column
-        for column in definition.schema.names
-        if _values(definition, column, before) != _values(definition, column, after)
-    ]
+    new = {
+        column: _values(definition, column, after)
+        for column in (definition.schema.names if columns is None else columns)
+    }
+    changed = [c for c, values in new.items() if _values(definition, c, before) != values]
     moved = any(set(changed) & set(key) for key in definition.unique_keys)
-    table = definition.store_table()
+    table = definition.store_table
     if moved:
         # one row's new key may be another's old one: take all away before any comes back
         writer.delete(table, rowids)
         _insert(writer, info, after, rowids)
     elif changed:
         names = [definition.stored[column] for column in changed]
-        columns = [_values(definition, column, after) for column in changed]
-        writer.update(table, names, zip(*columns, rowids, strict=True))
+        writer.update(table, names, zip(*(new[c] for c in changed), rowids, strict=True))
     if changed:
         catalog.touch(writer, info)
     change = catalog.change(info, "update", rows=len(rowids), before=before, after=after)
@@ -330,7 +329,7 @@ def delete_rows(
     catalog.refuse_shared(info)
     if not rowids:
         return 0
-    writer.delete(definition_of(info).store_table(), rowids)
+    writer.delete(definition_of(info).store_table, rowids)
     catalog.touch(writer, info, rows=-len(rowids))
     catalog.announce(writer, catalog.change(info, action, rows=len(rowids), before=before))
     return len(rowids)
@@ -394,7 +393,7 @@ def truncate(catalog: Catalog, writer: Writer, info: TableInfo) -> int:
     """Delete every row and return how many there were."""
     catalog.refuse_shared(info)
     before = read_table(writer, info) if catalog.lake.listeners else None
-    deleted = writer.delete_where(definition_of(info).store_table(), None)
+    deleted = writer.delete_where(definition_of(info).store_table, None)
     catalog.touch(writer, info, rows=-deleted)
     catalog.announce(writer, catalog.change(info, "truncate", rows=deleted, before=before))
     return deleted

@@ -28,6 +28,7 @@ import json
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -50,6 +51,9 @@ class Kind(StrEnum):
     BLOB = "BLOB"
 
 
+FEW_ROWS_MAX: Final = 16
+"""Up to so many values are converted one by one: Arrow's and numpy's own calls cost more."""
+
 STORAGE_TYPES: Final = {Kind.INTEGER: pa.int64(), Kind.TEXT: pa.string(), Kind.BLOB: pa.binary()}
 
 
@@ -70,8 +74,27 @@ class Codec(Protocol):
     def decode(self, array: pa.Array) -> pa.Array:
         """Return the inverse of :meth:`encode`, bit for bit."""
 
+    def values(self, array: pa.Array) -> list[StoreValue]:
+        """Return what :meth:`encode` does as Python values, quickly for few rows and for many."""
 
-class _Cast:
+
+class _Encoded:
+    """What codecs share."""
+
+    def encode(self, array: pa.Array) -> pa.Array:
+        raise NotImplementedError
+
+    def values(self, array: pa.Array) -> list[StoreValue]:
+        return _as_list(self.encode(array))
+
+
+def _as_list(array: pa.Array) -> list[StoreValue]:
+    if array.null_count or not pt.is_integer(array.type):
+        return array.to_pylist()
+    return array.to_numpy().tolist()
+
+
+class _Cast(_Encoded):
     """Types whose Arrow cast to the storage type and back is exact."""
 
     ordered = True
@@ -87,8 +110,13 @@ class _Cast:
     def decode(self, array: pa.Array) -> pa.Array:
         return array if array.type == self._type else array.cast(self._type)
 
+    def values(self, array: pa.Array) -> list[StoreValue]:
+        if pt.is_boolean(array.type):
+            return [None if value is None else int(value) for value in array.to_pylist()]
+        return _as_list(array)
 
-class _Temporal:
+
+class _Temporal(_Encoded):
     """Counts since an epoch: reinterpreted, never converted, so that no unit overflows."""
 
     kind = Kind.INTEGER
@@ -101,11 +129,14 @@ class _Temporal:
     def encode(self, array: pa.Array) -> pa.Array:
         return array.view(self._count).cast(pa.int64())
 
+    def values(self, array: pa.Array) -> list[StoreValue]:
+        return _as_list(array.view(self._count))
+
     def decode(self, array: pa.Array) -> pa.Array:
         return array.cast(self._count).view(self._type)
 
 
-class _Bits:
+class _Bits(_Encoded):
     """Floats and uint64: fixed-width values whose bits are mapped to ordered signed integers."""
 
     kind = Kind.INTEGER
@@ -114,7 +145,11 @@ class _Bits:
     def __init__(self, arrow_type: pa.DataType) -> None:
         self._type = arrow_type
         self._unsigned = pt.is_uint64(arrow_type)
-        self._signed = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[arrow_type.bit_width]
+        bits = arrow_type.bit_width
+        self._signed = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[bits]
+        self._low = 2 ** (bits - 1) - 1
+        self._struct = Struct({16: "<e", 32: "<f", 64: "<d"}[bits])
+        self._signed_struct = Struct({16: "<h", 32: "<i", 64: "<q"}[bits])
 
     def _mirror(self, bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if self._unsigned:
@@ -128,6 +163,17 @@ class _Bits:
     def decode(self, array: pa.Array) -> pa.Array:
         return self._swap(array.cast(self._signed), self._type)
 
+    def values(self, array: pa.Array) -> list[StoreValue]:
+        if len(array) > FEW_ROWS_MAX:
+            return super().values(array)
+        return [None if value is None else self._value(value) for value in array.to_pylist()]
+
+    def _value(self, value: float) -> int:
+        if self._unsigned:
+            return int(value) - 2**63
+        bits: int = self._signed_struct.unpack(self._struct.pack(value))[0]
+        return bits ^ ((bits >> 63) & self._low)
+
     def _swap(self, array: pa.Array, to: pa.DataType) -> pa.Array:
         bits = np.frombuffer(
             array.buffers()[1] or b"", dtype=self._signed.to_pandas_dtype(), count=-1
@@ -138,7 +184,7 @@ class _Bits:
         return pa.Array.from_buffers(to, len(array), [mask, mirrored])
 
 
-class _Decimal:
+class _Decimal(_Encoded):
     """Decimals as bytes whose order is the values' order."""
 
     kind = Kind.BLOB
@@ -176,7 +222,7 @@ class _Decimal:
         return pa.Array.from_buffers(self._type, len(fixed), [mask, swapped])
 
 
-class _Interval:
+class _Interval(_Encoded):
     """Month-day-nano intervals as bytes: months, then days, then nanoseconds, as they compare."""
 
     kind = Kind.BLOB
@@ -211,7 +257,7 @@ class _Interval:
         return pa.Array.from_buffers(self._type, len(fixed), [mask, pa.py_buffer(raw)])
 
 
-class _Dictionary:
+class _Dictionary(_Encoded):
     """Dictionary-encoded columns: the store keeps the values."""
 
     def __init__(self, arrow_type: pa.DictionaryType, values: Codec) -> None:
@@ -233,7 +279,7 @@ class _Dictionary:
         )
 
 
-class _Null:
+class _Null(_Encoded):
     """The type whose only value is NULL."""
 
     kind = Kind.INTEGER
@@ -246,7 +292,7 @@ class _Null:
         return pa.nulls(len(array), pa.null())
 
 
-class _Json:
+class _Json(_Encoded):
     """Nested values as JSON text, structs by position."""
 
     kind = Kind.TEXT
@@ -293,15 +339,15 @@ def _built(values: list[Any], plain: pa.DataType) -> pa.Array:
     mask = pa.array([value is None for value in values], pa.bool_())
     if pt.is_fixed_size_list(plain):
         empty = [None] * plain.list_size
-        flat = [each for value in values for each in (empty if value is None else value)]
-        items = _built(flat, plain.value_type)
+        padded = [each for value in values for each in (empty if value is None else value)]
+        items = _built(padded, plain.value_type)
         return pa.FixedSizeListArray.from_arrays(items, type=plain, mask=mask)
     lengths = np.cumsum([0, *(0 if value is None else len(value) for value in values)])
     offsets = pa.array(lengths, pa.int32())
-    flat = [each for value in values if value is not None for each in value]
+    flat: list[Any] = [each for value in values if value is not None for each in value]
     if pt.is_map(plain):
-        keys = _built([key for key, _ in flat], plain.key_type)
-        items = _built([item for _, item in flat], plain.item_type)
+        keys = _built([pair[0] for pair in flat], plain.key_type)
+        items = _built([pair[1] for pair in flat], plain.item_type)
         entries = pa.StructArray.from_arrays(
             [keys, items], fields=[plain.key_field, plain.item_field]
         )

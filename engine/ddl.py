@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -151,8 +152,8 @@ class Ddl:
             existing = self._own(snapshot, name)
             if existing is not None and if_not_exists:
                 return 0
-            rows = self._planner.plan_create(cursor.text, snapshot, self._params)
-            data = self._planner.collect(rows, snapshot)
+            plan = partial(self._planner.plan_create, cursor.text, snapshot, self._params)
+            data = self._planner.collect(plan, snapshot)
             if existing is not None:
                 if not or_replace:
                     raise TableExistsError(name.table)

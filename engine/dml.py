@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -34,17 +35,32 @@ from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionErro
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from datafusion import DataFrame
+
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
     from affidavit.engine.lexer import Cursor
     from affidavit.engine.merge import Merge
     from affidavit.engine.paths import AllowedPaths
     from affidavit.engine.planner import Planner
+    from affidavit.engine.statement import Statement
 
 
 _TAIL: Final = ("WHERE", "ORDER BY", "LIMIT", "RETURNING")
 _QUERY_WORDS: Final = frozenset(
-    ["SELECT", "UNION", "EXCEPT", "INTERSECT", "GROUP", "HAVING", "OFFSET", "FETCH", "WINDOW", "QUALIFY", "INTO"]
+    [
+        "SELECT",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "GROUP",
+        "HAVING",
+        "OFFSET",
+        "FETCH",
+        "WINDOW",
+        "QUALIFY",
+        "INTO",
+    ]
 )
 
 
@@ -64,16 +80,19 @@ class Dml:
         planner: Planner,
         catalog: Catalog,
         paths: AllowedPaths,
+        statement: Statement,
         params: Mapping[str, Any],
     ) -> None:
         self._planner = planner
+        self._names = statement.names()
+        self._narrow = statement.reads_one_table
         self._catalog = catalog
         self._paths = paths
         self._params = params
 
     def _rows(self, text: str, opened: OpenTarget) -> pa.Table:
-        frame = self._planner.plan(text, self._params, opened.snapshot)
-        return self._planner.collect(frame, opened.snapshot)
+        plan = partial(self._planner.plan, text, self._params, opened.snapshot, names=self._names)
+        return self._planner.collect(plan, opened.snapshot)
 
     def _returning(
         self, clause: str, rows: pa.Table, opened: OpenTarget, alias: str
@@ -101,13 +120,13 @@ class Dml:
             new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
             also = f", {source}" if source else ""
             text = (
-                f"{prefix} SELECT {opened.star(target.alias)}, {new} "
+                f"{prefix} SELECT {quoted(target.alias)}.*, {new} "
                 f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {where}'
             )
             rows = self._update_rows(text, opened, list(sets))
             rows = _first_matches(rows) if source else rows
             before, after = opened.images(rows, _numbered(sets))
-            count = opened.update(rows[ROWID].to_pylist(), before, after)
+            count = opened.update(rows[ROWID].to_pylist(), before, after, sets)
             return Outcome(count, self._returning(returning, after, opened, target.alias))
 
     def _update_rows(self, text: str, opened: OpenTarget, columns: Sequence[str]) -> pa.Table:
@@ -115,17 +134,27 @@ class Dml:
         casts = {f"__{at}": column for at, column in enumerate(columns)}
         return self._cast_rows(text, opened, casts)
 
-    def _cast_rows(
-        self, text: str, opened: OpenTarget, casts: Mapping[str, str], also: Sequence[str] = ()
-    ) -> pa.Table:
-        """Run ``text``: the target's columns, and each of ``casts`` as the type of its column."""
-        frame = self._planner.plan(text, self._params, opened.snapshot)
-        kept = [col(quoted(name)) for name in [ROWID, *opened.columns, *also]]
-        cast = [
-            col(quoted(name)).cast(opened.schema.field(column).type).alias(name)
-            for name, column in casts.items()
-        ]
-        return self._planner.collect(frame.select(*kept, *cast), opened.snapshot)
+    def _cast_rows(self, text: str, opened: OpenTarget, casts: Mapping[str, str]) -> pa.Table:
+        """Run ``text``: the target's columns, and ``casts``, each as the type of its column."""
+        kinds = {name: opened.schema.field(column).type for name, column in casts.items()}
+
+        def plan() -> DataFrame:
+            frame = self._planner.plan(
+                text, self._params, opened.snapshot, names=self._names, narrow=self._narrow
+            )
+            found = frame.schema()
+            if all(found.field(name).type == kind for name, kind in kinds.items()):
+                return frame
+            return frame.select(
+                *[
+                    col(quoted(name)).cast(kinds[name]).alias(name)
+                    if name in kinds
+                    else col(quoted(name))
+                    for name in found.names
+                ]
+            )
+
+        return self._planner.collect(plan, opened.snapshot)
 
     # --- DELETE --------------------------------------------------------------------------------
 
@@ -140,7 +169,7 @@ class Dml:
         with open_target(self._catalog, target) as opened:
             also = f", {source}" if source else ""
             text = (
-                f"{prefix} SELECT {opened.star(target.alias)} "
+                f"{prefix} SELECT {quoted(target.alias)}.* "
                 f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {where}'
             )
             rows = self._rows(text, opened)
@@ -192,8 +221,8 @@ class Dml:
         for path in info.definition.paths:
             self._paths.checked(path)
         with self._planner.snapshot(self._catalog) as snapshot:
-            frame = self._planner.plan(*numbered(text, self._params), snapshot=snapshot)
-            return Outcome(int(self._planner.collect(frame, snapshot)["count"][0].as_py()))
+            plan = partial(self._planner.plan, *numbered(text, self._params), snapshot=snapshot)
+            return Outcome(int(self._planner.collect(plan, snapshot)["count"][0].as_py()))
 
     def _new_rows(self, prefix: str, statement: Insert, opened: OpenTarget) -> pa.Table:
         """Return the rows to insert, in the table's columns and types, defaults filled in."""
@@ -204,17 +233,21 @@ class Dml:
         columns = f" ({', '.join(map(quoted, given))})" if statement.columns else ""
         opened.snapshot.virtual["into"] = opened.empty()
         text = f'{prefix} INSERT INTO "{DML_SCHEMA}"."into"{columns} {statement.source}'
-        frame = self._planner.plan_insert(text, opened.snapshot, self._params)
         missing = [c for c in opened.columns if c not in given and c in opened.defaults]
-        if missing:
+
+        def plan() -> DataFrame:
+            frame = self._planner.plan_insert(text, opened.snapshot, self._params)
+            if not missing:
+                return frame
             defaults = {
-                c: frame.parse_sql_expr(opened.defaults[c])
-                .cast(opened.schema.field(c).type)
-                .alias(c)
-                for c in missing
+                column: frame.parse_sql_expr(opened.defaults[column])
+                .cast(opened.schema.field(column).type)
+                .alias(column)
+                for column in missing
             }
-            frame = frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
-        return opened.fitted(self._planner.collect(frame, opened.snapshot))
+            return frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
+
+        return opened.fitted(self._planner.collect(plan, opened.snapshot))
 
     def _resolve(
         self, statement: Insert, conflict: Conflict, rows: pa.Table, opened: OpenTarget
@@ -253,7 +286,7 @@ class Dml:
             return fresh
         sets = parse_assignments(conflict.sets, opened.columns, opened.info.name, alias)
         new = ", ".join(f"({value}) AS __{at}" for at, value in enumerate(sets.values()))
-        text = f"SELECT {opened.star(alias)}, {new} {joined} {conflict.where}"
+        text = f"SELECT {quoted(alias)}.*, {new} {joined} {conflict.where}"
         matched = self._update_rows(text, opened, list(sets))
         before, after = opened.images(matched, _numbered(sets))
         return opened.upsert(matched[ROWID].to_pylist(), before, after, fresh)
@@ -267,13 +300,13 @@ class Dml:
         with open_target(self._catalog, merge.target) as opened:
             alias = merge.target.alias
             values = [when.values(opened.columns, opened.info.name, alias) for when in merge.whens]
-            text = merge.query(prefix, opened.star(merge.target.alias), values)
+            text = merge.query(prefix, values)
             casts = {
                 f"__{at}_{position}": column
                 for at, given in enumerate(values)
                 for position, column in enumerate(given)
             }
-            rows = self._cast_rows(text, opened, casts, also=["__clause"])
+            rows = self._cast_rows(text, opened, casts)
             return Outcome(self._apply(merge, values, rows, opened))
 
     def _apply(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -55,7 +56,7 @@ class Executor:
         elif statement.kind is Kind.DEALLOCATE:
             self._deallocate(statement)
         else:
-            self._now(statement.text, {})
+            self._planner.set(statement.text)
         return _nothing()
 
     # --- what table handles need -----------------------------------------------------------------
@@ -82,20 +83,25 @@ class Executor:
     # --- queries ---------------------------------------------------------------------------------
 
     def _query(self, text: str, params: Mapping[str, Any]) -> Result:
-        with ExitStack() as stack:
+        stack = ExitStack()
+        try:
             snapshot = stack.enter_context(self._planner.snapshot(self._catalog))
-            frame = self._planner.plan(text, params, snapshot, read_only=True)
-            if not snapshot.committed:
-                # the transaction may have ended by the time a lazy result is read
-                return Result.of(self._planner.collect(frame, snapshot))
-            if not snapshot.scans:
-                stack.close()
-            return self._planner.result(frame, snapshot, stack.pop_all())
+            plan = partial(self._planner.plan, text, params, snapshot, read_only=True)
+            if snapshot.committed:
+                return self._planner.result(plan, snapshot, stack)
+            # the transaction may have ended by the time a lazy result is read
+            rows = Result.of(self._planner.collect(plan, snapshot))
+        except BaseException:
+            stack.close()
+            raise
+        stack.close()
+        return rows
 
     def _now(self, text: str, params: Mapping[str, Any]) -> pa.Table:
         """Run what DataFusion runs by itself."""
         with self._planner.snapshot(self._catalog) as snapshot:
-            return self._planner.collect(self._planner.plan(text, params, snapshot), snapshot)
+            plan = partial(self._planner.plan, text, params, snapshot)
+            return self._planner.collect(plan, snapshot)
 
     def _explain(self, statement: Statement, params: Mapping[str, Any]) -> Result:
         cursor = statement.cursor()
@@ -139,7 +145,7 @@ class Executor:
 
     def _dml(self, statement: Statement, params: Mapping[str, Any]) -> Result:
         self._refuse_read_only()
-        dml = Dml(self._planner, self._catalog, self._paths, params)
+        dml = Dml(self._planner, self._catalog, self._paths, statement, params)
         run = getattr(dml, statement.kind.value)
         outcome = run(statement.cursor())
         if outcome.returned is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TEXT_LENGTH_MAX: Final = 1_000_000
 """A longer statement is refused: parameters are the place for data."""
@@ -43,31 +43,21 @@ class Token:
         text: As it stands in the statement.
         start: Where it begins in the statement.
         depth: How many brackets it stands in; a bracket itself counts as outside.
+        keyword: A word in upper case; empty for anything else.
+        name: The identifier that it is, as DataFusion normalizes it; ``None`` if it is none.
     """
 
     kind: str
     text: str
     start: int
     depth: int
+    keyword: str = ""
+    name: str | None = None
 
     @property
     def end(self) -> int:
         """Where it ends in the statement."""
         return self.start + len(self.text)
-
-    @property
-    def keyword(self) -> str:
-        """The word in upper case; empty for anything else."""
-        return self.text.upper() if self.kind == "word" else ""
-
-    @property
-    def name(self) -> str | None:
-        """The identifier that it is, as DataFusion normalizes it; ``None`` if it is none."""
-        if self.kind == "word":
-            return self.text.lower()
-        if self.kind == "quoted":
-            return self.text[1:-1].replace('""', '"')
-        return None
 
 
 def tokenize(text: str) -> list[Token]:
@@ -102,6 +92,12 @@ def _tokens(text: str) -> Iterator[Token]:
             depth -= match.group() in ")]}"
             yield Token(kind, match.group(), at, depth)
             depth += match.group() in "([{"
+        elif kind == "word":
+            word = match.group()
+            yield Token(kind, word, at, depth, word.upper(), word.lower())
+        elif kind == "quoted":
+            name = match.group()[1:-1].replace('""', '"')
+            yield Token(kind, match.group(), at, depth, name=name)
         elif kind != "space":
             yield Token(kind, match.group(), at, depth)
         at = match.end()
@@ -128,7 +124,7 @@ def _unfinished(what: str, text: str, start: int) -> SqlError:
 class Cursor:
     """A place among the tokens of one statement."""
 
-    def __init__(self, text: str, tokens: list[Token], at: int = 0) -> None:
+    def __init__(self, text: str, tokens: Sequence[Token], at: int = 0) -> None:
         self.text = text
         self.tokens = tokens
         self.at = at
@@ -192,17 +188,16 @@ class Cursor:
         """
         start = self.at
         level = (self.token.depth if self.token else 0) if depth is None else depth
+        words = {stop.split(" ")[0]: stop.split(" ") for stop in stops}
         while not self.done:
             token = self.tokens[self.at]
-            if token.depth == level and any(self._stands(stop) for stop in stops):
-                break
             if token.depth < level:
+                break
+            stop = words.get(self.peek()) if token.depth == level else None
+            if stop is not None and all(self.peek(at) == word for at, word in enumerate(stop)):
                 break
             self.at += 1
         return self.between(start, self.at)
-
-    def _stands(self, stop: str) -> bool:
-        return all(self.peek(ahead) == word for ahead, word in enumerate(stop.split(" ")))
 
     def between(self, start: int, end: int) -> str:
         """Return the text of the tokens from ``start`` up to ``end``."""

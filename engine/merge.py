@@ -74,7 +74,7 @@ class Merge:
     condition: str
     whens: tuple[When, ...] = field(default=())
 
-    def query(self, prefix: str, star: str, values: Sequence[dict[str, str]]) -> str:
+    def query(self, prefix: str, values: Sequence[dict[str, str]]) -> str:
         """Return the one query; ``values`` are each WHEN's, whose columns are ``__<when>_<at>``."""
         target, source = quoted(self.target.alias), quoted(self.source_alias)
         tests = [self._test(when) for when in self.whens]
@@ -84,7 +84,7 @@ class Merge:
             for at, given in enumerate(values)
             for position, value in enumerate(given.values())
         ]
-        columns = ", ".join([star, f"CASE {number} END AS __clause", *computed])
+        columns = ", ".join([f"{target}.*", f"CASE {number} END AS __clause", *computed])
         return (
             f'{prefix} SELECT * FROM (SELECT {columns} FROM "{DML_SCHEMA}".target AS {target} '
             f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '

@@ -29,7 +29,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from datafusion import DataFrame
 
@@ -50,16 +50,23 @@ QUERIES_ONLY: Final = (
     .with_allow_dml(allow=False)
     .with_allow_statements(allow=False)
 )
+_CONSTANT_FILTER: Final = "unsupported operand type"
 _MISSING: Final = re.compile(r"table '([^']*)' not found")
 _PREFIXES: Final = re.compile(
     r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
 )
 
 
-def _config() -> SessionConfig:
-    settings = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
+_SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
+_ONE_PARTITION: Final = {
+    "datafusion.execution.target_partitions": "1",
+    "datafusion.optimizer.enable_round_robin_repartition": "false",
+}
+
+
+def _config(settings: Mapping[str, str]) -> SessionConfig:
     return (
-        SessionConfig(settings)
+        SessionConfig({**_SETTINGS, **settings})
         .with_default_catalog_and_schema(CATALOG, MAIN_SCHEMA)
         .with_information_schema(enabled=True)
     )
@@ -72,13 +79,20 @@ class Planner:
         self._searcher = searcher
         self._models = models
         self._lock = threading.RLock()
-        self.context = SessionContext(_config())
         self.provider = LakeCatalog(catalog)
-        self.context.register_catalog_provider(CATALOG, self.provider)
+        self.context = self._context({})
+        # a statement over the rows of one table is planned in two thirds of the time without
+        # anything to spread over partitions
+        self._narrow = self._context(_ONE_PARTITION)
         self.sources: dict[tuple[str, str], Any] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def _context(self, settings: Mapping[str, str]) -> SessionContext:
+        context = SessionContext(_config(settings))
+        context.register_catalog_provider(CATALOG, self.provider)
         for name, (mode, arguments) in TABLE_FUNCTIONS.items():
-            self.context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
+            context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
+        return context
 
     # --- planning ------------------------------------------------------------------------------
 
@@ -96,10 +110,13 @@ class Planner:
         snapshot: Snapshot,
         *,
         read_only: bool = False,
+        names: Collection[str] | None = None,
+        narrow: bool = False,
     ) -> DataFrame:
         """Plan one query, or any statement that DataFusion runs by itself.
 
-        ``read_only`` refuses whatever is no query, should it look like one.
+        ``read_only`` refuses whatever is no query, should it look like one. ``names`` are the
+        identifiers in the text, if they are known already. ``narrow`` plans for one partition.
 
         Raises:
             SqlError: It does not parse or plan.
@@ -108,24 +125,15 @@ class Planner:
         values = arrow_params(params)
         snapshot.parameters = values
         with self._lock, self._planning(snapshot):
-            self._prepare_names(text, snapshot)
+            self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            frame = self._sql(text, values, options)
-            if snapshot.scans and not self._pushes_down(frame):
-                snapshot.read_whole()
-                frame = self._sql(text, values, options)
-            return frame
+            return self._sql(text, values, options, self._narrow if narrow else self.context)
 
-    def _pushes_down(self, frame: DataFrame) -> bool:
-        """Return whether the filters that DataFusion hands to our tables can be handed over.
-
-        datafusion-python joins them with Python's ``&``, which fails where one is a constant.
-        """
-        try:
-            frame.execution_plan()
-        except Exception as error:  # noqa: BLE001 - DataFusion raises bare Exception
-            return "unsupported operand type" not in str(error)
-        return True
+    def set(self, text: str) -> None:
+        """Run a SET or RESET."""
+        with self._lock, engine_errors(None, SqlError):
+            for context in (self._narrow, self.context):
+                context.sql(text)
 
     def plan_insert(
         self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
@@ -158,9 +166,14 @@ class Planner:
             self.capture(create)
 
     def _sql(
-        self, text: str, values: Mapping[str, Any], options: SQLOptions | None = None
+        self,
+        text: str,
+        values: Mapping[str, Any],
+        options: SQLOptions | None = None,
+        context: SessionContext | None = None,
     ) -> DataFrame:
-        return self.context.sql(text, options, param_values=dict(values) or None)
+        chosen = context or self.context
+        return chosen.sql(text, options, param_values=dict(values) or None)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -171,12 +184,11 @@ class Planner:
         finally:
             self.provider.snapshot = outer
 
-    def _prepare_names(self, text: str, snapshot: Snapshot, depth: int = 0) -> None:
-        """Plan the views that ``text`` names: a provider cannot plan while DataFusion plans."""
+    def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
+        """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        names = parse_statement(text).names()
         for key, table in self.sources.items():
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
@@ -190,7 +202,7 @@ class Planner:
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
         if info.kind == "view":
-            self._prepare_names(definition.sql, snapshot, depth + 1)
+            self._prepare_names(parse_statement(definition.sql).names(), snapshot, depth + 1)
             return self._sql(definition.sql, {}).into_view()
         return self.capture(definition.sql)
 
@@ -209,24 +221,51 @@ class Planner:
 
     # --- running -------------------------------------------------------------------------------
 
-    def result(self, frame: DataFrame, snapshot: Snapshot, stack: ExitStack) -> Result:
-        """Return the rows of ``frame``; ``stack`` holds the snapshot until they are read."""
-        return Result(lambda: self.schema_of(frame), run(frame, snapshot), close=stack.close)
+    def result(self, plan: Callable[[], DataFrame], snapshot: Snapshot, stack: ExitStack) -> Result:
+        """Return the rows of a plan; ``stack`` holds the snapshot until they are read."""
+        frame = plan()
+        if not snapshot.scans:
+            stack.close()
+        batches = self._run(frame, plan, snapshot)
+        return Result(lambda: self._schema_of(frame), batches, close=stack.close)
 
-    def schema_of(self, frame: DataFrame) -> pa.Schema:
+    def collect(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan, while the catalog shows ``snapshot``."""
+        frame = plan()
+        outer, self.provider.snapshot = self.provider.snapshot, snapshot
+        try:
+            batches = list(self._run(frame, plan, snapshot))
+        finally:
+            self.provider.snapshot = outer
+        schema = batches[0].schema if len(batches) == 1 else self._schema_of(frame)
+        return table_of(batches, schema)
+
+    def _schema_of(self, frame: DataFrame) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
         optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()
 
-    def collect(self, frame: DataFrame, snapshot: Snapshot) -> pa.Table:
-        """Return every row of ``frame``, while the catalog shows ``snapshot``."""
-        with self._lock, self._planning(snapshot):
-            schema = self.schema_of(frame)
-        outer, self.provider.snapshot = self.provider.snapshot, snapshot
-        try:
-            return table_of(list(run(frame, snapshot)), schema)
-        finally:
-            self.provider.snapshot = outer
+    def _run(
+        self, frame: DataFrame, plan: Callable[[], DataFrame], snapshot: Snapshot
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of ``frame``, whose plan runs with the first one.
+
+        datafusion-python joins the filters that it hands to a table with Python's ``&``, which
+        fails where one of them is a constant: then the tables are read whole, and planned again.
+
+        Raises:
+            ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
+        """
+        with engine_errors(snapshot, ExecutionError):
+            try:
+                stream = frame.execute_stream()
+            except Exception as error:
+                if _CONSTANT_FILTER not in str(error) or not snapshot.scans:
+                    raise
+                snapshot.read_whole()
+                stream = plan().execute_stream()
+            for batch in stream:
+                yield batch.to_pyarrow()
 
     # --- table functions -----------------------------------------------------------------------
 
@@ -304,19 +343,8 @@ def _argument(function: str, label: str, expression: Any, params: Mapping[str, A
         raise InvalidQueryError(msg) from error
 
 
-def run(frame: DataFrame, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of ``frame``, whose plan runs with the first one.
-
-    Raises:
-        ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
-    """
-    with engine_errors(snapshot, ExecutionError):
-        for batch in frame.execute_stream():
-            yield batch.to_pyarrow()
-
-
 @contextmanager
-def engine_errors(snapshot: Snapshot, kind: type[AffidavitError]) -> Iterator[None]:
+def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iterator[None]:
     """Turn what DataFusion raises into this tree.
 
     DataFusion passes a provider's error on as text; the snapshot kept the error itself.
@@ -328,12 +356,12 @@ def engine_errors(snapshot: Snapshot, kind: type[AffidavitError]) -> Iterator[No
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        failure = snapshot.failure
+        failure = None if snapshot is None else snapshot.failure
         if isinstance(failure, AffidavitError):
             raise failure from None
         text = _PREFIXES.sub("", str(error))
         missing = _MISSING.search(text)
-        if missing is not None and snapshot.missing:
+        if missing is not None and snapshot is not None and snapshot.missing:
             known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
             raise TableNotFoundError(snapshot.missing[-1], known=known) from error
         raise kind(text.strip() or type(error).__name__) from (failure or error)

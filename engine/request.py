@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 K_MAX: Final = 1_000_000
 MODES: Final = ("vector", "text", "hybrid")
 NPROBES_DEFAULT: Final = 20
-REFINE_FACTOR_DEFAULT: Final = 10
+REFINE_FACTOR_DEFAULT: Final = 30
 OPTIONS: Final = frozenset(
     {
         "where", "select", "column", "metric", "exact", "nprobes", "refine_factor", "version",

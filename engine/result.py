@@ -109,8 +109,9 @@ class Result:
     def to_arrow(self) -> pa.Table:
         """Return every row."""
         if self._table is None:
-            schema = self.schema
-            self._table = table_of(list(self.batches()), schema)
+            batches = list(self.batches())
+            schema = batches[0].schema if len(batches) == 1 else self.schema
+            self._table = table_of(batches, schema)
         return self._table
 
     def to_pandas(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -66,20 +67,27 @@ class Statement:
     """One statement, without a trailing semicolon."""
 
     text: str
-    tokens: list[Token]
+    tokens: tuple[Token, ...]
     kind: Kind
 
     def cursor(self) -> Cursor:
         """Return a cursor at the first token."""
         return Cursor(self.text, self.tokens)
 
-    def names(self) -> set[str]:
+    @property
+    def reads_one_table(self) -> bool:
+        """Whether an UPDATE or DELETE reads no table but the one that it changes."""
+        others = {"SELECT", "USING", "WITH"} | ({"FROM"} if self.kind is Kind.UPDATE else set())
+        alone = self.kind in {Kind.UPDATE, Kind.DELETE}
+        return alone and not any(token.keyword in others for token in self.tokens)
+
+    def names(self) -> frozenset[str]:
         """Return every identifier in the text: a superset of the tables that it reads."""
-        return {token.name for token in self.tokens if token.name is not None}
+        return frozenset(token.name for token in self.tokens if token.name is not None)
 
 
 def parse_statement(text: object) -> Statement:
-    """Return the one statement that ``text`` holds.
+    """Return the one statement that ``text`` holds; repeated texts are parsed once.
 
     Raises:
         SqlError: There is none, or more than one, or it is too long or has no end.
@@ -93,6 +101,11 @@ def parse_statement(text: object) -> Statement:
             "pass data as parameters, or insert it from Arrow"
         )
         raise SqlError(msg)
+    return _parsed(text)
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
     tokens = tokenize(text)
@@ -108,7 +121,7 @@ def parse_statement(text: object) -> Statement:
                 f"if they belong together; the second begins {text[token.end :].strip()[:40]!r}"
             )
             raise SqlError(msg)
-    return Statement(text[: tokens[-1].end], tokens, _kind(tokens))
+    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens))
 
 
 def _kind(tokens: list[Token]) -> Kind:

@@ -10,10 +10,8 @@ import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
-from affidavit.catalog.expression import quoted
 from affidavit.catalog.providers import DML_TARGET, ArrowDataset, Snapshot
 from affidavit.catalog.rows import definition_of, delete_rows, insert_rows, truncate, update_rows
-from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.vector import (
     delete_vectors,
     insert_vectors,
@@ -25,7 +23,7 @@ from affidavit.catalog.vector import (
 from affidavit.errors import ConstraintError, ExecutionError, ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
@@ -106,11 +104,6 @@ class OpenTarget:
         """Every unique key."""
         return (self.key,) if self.dataset is not None else definition_of(self.info).unique_keys
 
-    def star(self, alias: str) -> str:
-        """Return the target's columns and row identity as a select list."""
-        names = [ROWID, *self.columns]
-        return ", ".join(f"{quoted(alias)}.{quoted(n)} AS {quoted(n)}" for n in names)
-
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
@@ -159,10 +152,18 @@ class OpenTarget:
             )
         return insert_vectors(self.catalog, self.info, self.dataset, rows)
 
-    def update(self, rowids: Sequence[int], before: pa.Table, after: pa.Table) -> int:
-        """Replace rows."""
+    def update(
+        self,
+        rowids: Sequence[int],
+        before: pa.Table,
+        after: pa.Table,
+        columns: Iterable[str] | None = None,
+    ) -> int:
+        """Replace rows, of which only ``columns`` may differ."""
         if self.writer is not None:
-            return update_rows(self.catalog, self.writer, self.info, rowids, before, after)
+            return update_rows(
+                self.catalog, self.writer, self.info, rowids, before, after, columns=columns
+            )
         self._refuse_new_keys(before, after)
         upsert_vectors(self.catalog, self.info, self.dataset, after, insert=False)
         return after.num_rows

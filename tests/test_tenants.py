@@ -163,7 +163,7 @@ def test_p9_every_row_in_the_store_carries_its_tenant(tenants, lake) -> None:
     with tenants.scope(tenant="red") as red, red._catalog().read() as reader:
         assert read_table(reader, info).num_rows == 0
         with red._catalog().write() as writer:
-            store = info.definition.store_table()
+            store = info.definition.store_table
             assert writer.delete_where(store, None) == 0
             writer.delete(store, [1, 2, 3])
     with tenants.scope(tenant="blue") as blue:

@@ -20,6 +20,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             f"CREATE TABLE tables ({_SYSTEM_COLUMNS}, table_id, schema_name, name, kind,"
             " definition, version, row_count, created_at)"
         ),
+        "CREATE UNIQUE INDEX tables_id ON tables (table_id)",
         "CREATE UNIQUE INDEX tables_name ON tables (_tenant, schema_name, name)",
         f"CREATE TABLE schemas ({_SYSTEM_COLUMNS}, name, created_at)",
         "CREATE UNIQUE INDEX schemas_name ON schemas (_tenant, name)",
