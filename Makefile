@@ -25,7 +25,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
-	$(BIN)/python bench/demo.py
+	$(BIN)/python -m demo
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.store.protocol import Store, Writer
 
-_current: ContextVar[Mapping[int, Transaction]] = ContextVar(
+_blocks: ContextVar[Mapping[int, Transaction]] = ContextVar(
     "affidavit_transactions", default=MappingProxyType({})
 )
 
@@ -26,6 +27,7 @@ class Transaction:
         self.writer = writer
         self.tenant = tenant
         self._stack = stack
+        self.thread = threading.get_ident()
         self.open = True
 
     def end(self, error: BaseException | None = None) -> None:
@@ -42,63 +44,81 @@ class _RolledBackError(Exception):
 
 
 class Transactions:
-    """The transactions of one store, each visible only to the context that began it."""
+    """The transactions of one session, each seen only by the thread that began it.
+
+    A ``with`` block's transaction belongs to its thread and async task. One that SQL's BEGIN opened
+    belongs to its thread, since nothing says where it ends but a later statement.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._begun: dict[int, Transaction] = {}
 
     def current(self) -> Transaction | None:
-        """Return this thread's or task's open transaction."""
-        found = _current.get().get(id(self))
-        return found if found is not None and found.open else None
+        """Return the transaction that a statement here is part of."""
+        here = threading.get_ident()
+        for found in (_blocks.get().get(id(self)), self._begun.get(here)):
+            # a thread may inherit another's context, and must not write through its connection
+            if found is not None and found.open and found.thread == here:
+                return found
+        return None
 
-    def begin(self, tenant: str) -> Transaction:
-        """Open a transaction, waiting for other writers.
-
-        Raises:
-            TransactionError: This context is in one already.
-        """
+    def _open(self, tenant: str) -> Transaction:
         if self.current() is not None:
             msg = "a transaction is open already: COMMIT or ROLLBACK it first"
             raise TransactionError(msg)
         stack = ExitStack()
         writer = stack.enter_context(self._store.write(tenant))
-        transaction = Transaction(writer, tenant, stack)
-        _current.set({**_current.get(), id(self): transaction})
-        return transaction
+        return Transaction(writer, tenant, stack)
 
-    def _take(self, verb: str) -> Transaction:
+    def begin(self, tenant: str) -> None:
+        """Open a transaction until :meth:`commit` or :meth:`rollback`, waiting for other writers.
+
+        Raises:
+            TransactionError: There is one already.
+        """
+        self._begun[threading.get_ident()] = self._open(tenant)
+
+    def _taken(self, verb: str) -> Transaction:
         transaction = self.current()
         if transaction is None:
             msg = f"{verb} without a transaction: BEGIN one first"
             raise TransactionError(msg)
-        _current.set({k: v for k, v in _current.get().items() if k != id(self)})
+        self._begun.pop(threading.get_ident(), None)
         return transaction
 
     def commit(self) -> None:
-        """Commit this context's transaction."""
-        self._take("COMMIT").end()
+        """Commit the transaction that is open here."""
+        self._taken("COMMIT").end()
 
     def rollback(self) -> None:
-        """Roll this context's transaction back."""
-        transaction = self._take("ROLLBACK")
-        with suppress(_RolledBackError):
-            transaction.end(_RolledBackError())
+        """Roll the transaction that is open here back."""
+        _roll_back(self._taken("ROLLBACK"))
 
     @contextmanager
     def transaction(self, tenant: str) -> Iterator[Transaction]:
         """Commit what the block did, or roll all of it back if it raises."""
-        transaction = self.begin(tenant)
+        transaction = self._open(tenant)
+        token = _blocks.set({**_blocks.get(), id(self): transaction})
         try:
             yield transaction
         except BaseException:
             if transaction.open:
-                self.rollback()
+                _roll_back(transaction)
             raise
+        finally:
+            _blocks.reset(token)
         if transaction.open:
-            self.commit()
+            transaction.end()
 
     def rollback_all(self) -> None:
-        """Roll back what this context left open."""
-        if self.current() is not None:
-            self.rollback()
+        """Roll back whatever BEGIN opened and nobody ended."""
+        while self._begun:
+            _, transaction = self._begun.popitem()
+            if transaction.open:
+                _roll_back(transaction)
+
+
+def _roll_back(transaction: Transaction) -> None:
+    with suppress(_RolledBackError):
+        transaction.end(_RolledBackError())

@@ -32,17 +32,23 @@ def load_ipython_extension(ipython: Any) -> None:  # noqa: ANN401 - IPython's sh
         ipython.user_ns[target] = result
         return None
 
+    # IPython would paste the values of $name and {name} into a line's text before we see it
+    setattr(sql, "_ipython_magic_no_var_expand", True)  # noqa: B010 - its name for it
     ipython.register_magic_function(sql, magic_kind="line_cell", magic_name="sql")
 
 
-def _session(variables: dict[str, Any], name: str | None) -> Session:
-    if name is not None:
-        found = variables.get(name)
+def _session(variables: dict[str, Any], named: str | None) -> Session:
+    if named is not None:
+        found = variables.get(named)
         if isinstance(found, Session):
             return found
-        msg = f"{name!r} is no session in this notebook"
+        msg = f"{named!r} is no session in this notebook"
         raise SqlError(msg)
-    sessions = {id(v): v for n, v in variables.items() if isinstance(v, Session) and n[:1] != "_"}
+    sessions = {
+        id(value): value
+        for name, value in variables.items()
+        if isinstance(value, Session) and not value.is_scoped and not name.startswith("_")
+    }
     if len(sessions) != 1:
         msg = (
             f"the notebook has {len(sessions)} sessions: open one with affidavit.connect(), or "

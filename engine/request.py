@@ -216,7 +216,11 @@ def with_vector(request: SearchRequest, models: Models) -> SearchRequest:
     assert request.text is not None
     assert request.model is not None
     encoded = models.encode(request.model, [request.text])[0]
-    return _with(request, vector=checked_vector(encoded, request))
+    try:
+        return _with(request, vector=checked_vector(encoded, request))
+    except InvalidQueryError as error:
+        msg = f"embedding model {request.model!r} cannot encode {request.text!r}: {error}"
+        raise InvalidQueryError(msg) from error
 
 
 def _with(request: SearchRequest, **changes: object) -> SearchRequest:

@@ -182,11 +182,11 @@ class Result:
         if self._streamed and self._table is None:
             return f"{type(self).__name__}({', '.join(self.schema.names)}; streamed)"
         head, more = self._peek()
-        return as_text(head, more=more)
+        return as_text(head, more=more) if head.num_columns else "OK"
 
     def _repr_html_(self) -> str:
         head, more = self._peek()
-        return as_html(head, more=more)
+        return as_html(head, more=more) if head.num_columns else "OK"
 
 
 class SearchResult(Result):

@@ -168,6 +168,11 @@ class Session:
         return self.identity.shown_tenant
 
     @property
+    def is_scoped(self) -> bool:
+        """Whether :meth:`scope` made this session."""
+        return self._scoped
+
+    @property
     def actor(self) -> str:
         """Who acts."""
         return self.identity.actor

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-import affidavit
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
+
+import affidavit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,9 @@ import venv
 import zipfile
 from pathlib import Path
 
-import affidavit
 import pytest
+
+import affidavit
 
 ROOT = Path(__file__).parents[1]
 WINGS = ("engine", "triggers", "catalog")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import affidavit
 import pyarrow as pa
 import pytest
-from affidavit import errors
 
+import affidavit
+from affidavit import errors
 from tests.conftest import Recorder, vectors
 
 

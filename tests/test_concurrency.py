@@ -8,9 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-import affidavit
 import pytest
 
+import affidavit
 from tests.conftest import vectors
 
 WORKER = """

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import affidavit
 import pytest
+
+import affidavit
 
 WORKER = """
 import sys
@@ -146,6 +147,7 @@ session.create_vector_table("v", [{{"id": 1, "vector": [1.0]}}])
 
 def test_a_strangers_dataset_is_never_removed(lake: Path) -> None:
     import lancedb
+
     from affidavit import errors
 
     with affidavit.connect(lake) as session:

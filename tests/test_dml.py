@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import affidavit
 import pyarrow as pa
 import pytest
+
+import affidavit
 from affidavit import errors
 
 
@@ -266,3 +267,48 @@ def test_prepared_statements_read_the_tables_as_they_are(session: affidavit.Sess
     session.sql("DEALLOCATE q")
     with pytest.raises(errors.SqlError, match="no prepared statement 'q'"):
         session.sql("EXECUTE q(1)")
+
+
+def test_begin_outlives_the_async_task_that_said_it(session: affidavit.Session) -> None:
+    """A transaction that BEGIN opened used to be lost with its task, its lock held for good."""
+    import asyncio
+
+    session.sql("CREATE TABLE t (a INT)")
+
+    async def begin() -> None:
+        session.sql("BEGIN")
+
+    async def work() -> None:
+        await asyncio.create_task(begin())
+        session.sql("INSERT INTO t VALUES (1)")
+        with pytest.raises(errors.TransactionError, match="open already"):
+            session.sql("BEGIN")
+        session.sql("ROLLBACK")
+
+    asyncio.run(work())
+    assert session.table("t").count() == 0
+
+
+def test_another_thread_is_not_part_of_a_transaction(session: affidavit.Session) -> None:
+    """Even one that inherits the context, as ``asyncio.to_thread`` makes them."""
+    import asyncio
+
+    session.sql("CREATE TABLE t (a INT)")
+
+    async def work() -> int:
+        with session.transaction():
+            session.sql("INSERT INTO t VALUES (1)")
+            return await asyncio.to_thread(lambda: session.table("t").count())
+
+    assert asyncio.run(work()) == 0
+    assert session.table("t").count() == 1
+
+
+def test_closing_rolls_back_what_nobody_ended(lake) -> None:
+    session = affidavit.connect(lake)
+    session.sql("CREATE TABLE t (a INT)")
+    session.sql("BEGIN")
+    session.sql("INSERT INTO t VALUES (1)")
+    session.close()
+    with affidavit.connect(lake) as again:
+        assert again.table("t").count() == 0

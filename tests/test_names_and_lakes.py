@@ -6,8 +6,9 @@ import os
 import sqlite3
 import stat
 
-import affidavit
 import pytest
+
+import affidavit
 from affidavit import errors
 
 BAD_NAMES = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-import affidavit
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+
+import affidavit
 from affidavit import errors
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import affidavit
 import numpy as np
 import pyarrow as pa
 import pytest
+
+import affidavit
 from affidavit import errors
 from affidavit.engine.search import fuse
-
 from tests.conftest import vectors
 
 

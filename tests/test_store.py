@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from affidavit import errors
 from affidavit.catalog.predicate import And, Compare, CompareColumns, Constant, In, IsNull, Not, Or
 from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreIndex, StoreTable
@@ -67,7 +68,7 @@ def test_values_come_back_as_they_were(store) -> None:
         (Compare("=", "i", 1), [0]),
         (Compare("!=", "i", 1), [1, 2, 3]),
         (Compare(">", "s", "a"), [3, 4]),
-        (Compare("<=", "b", b"x"), [0, 1, 3][:2] + [3]),
+        (Compare("<=", "b", b"x"), [0, 1, 3]),
         (Compare("=", "i", None), []),
         (In("i", (1, 2, 99)), [0, 1]),
         (In("i", (1,), has_null=True), [0]),

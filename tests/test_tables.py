@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
-import affidavit
 import lancedb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from affidavit import errors, expr
 
+from affidavit import errors, expr
 from tests.conftest import vectors
 
 ROWS = [{"id": 1, "name": "a", "x": 1.5}, {"id": 2, "name": None, "x": 2.5}]
@@ -123,7 +122,7 @@ def test_vector_tables_keep_versions_and_tags(session, docs) -> None:
     docs.tag("start")
     docs.delete("id < 100")
     assert docs.version > first
-    assert [v["version"] for v in docs.versions()][0] == first
+    assert docs.versions()[0]["version"] == first
     assert docs.tags() == {"start": first}
     docs.restore("start")
     assert docs.count() == 300

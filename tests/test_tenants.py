@@ -6,11 +6,11 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import affidavit
 import pyarrow as pa
 import pytest
-from affidavit import errors
 
+import affidavit
+from affidavit import errors
 from tests.conftest import Recorder, vectors
 
 

@@ -6,15 +6,15 @@ import math
 import operator
 from typing import TYPE_CHECKING
 
-import affidavit
 import pyarrow as pa
 import pytest
-from affidavit import errors
-from affidavit.catalog.types import STORAGE_TYPES, codec_for
 from datafusion import SessionContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import affidavit
+from affidavit import errors
+from affidavit.catalog.types import STORAGE_TYPES, codec_for
 from tests.arrow_values import LEAVES, arrays, bits, make_array
 
 if TYPE_CHECKING:
