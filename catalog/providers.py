@@ -22,6 +22,7 @@ from affidavit.catalog.names import MAIN_SCHEMA
 from affidavit.catalog.predicate import And, Compare, In, Or, keep, read_expression
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -158,11 +159,14 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
 
     def look(self, read: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401 - what ``read`` returns
         """Return ``read`` of the statement being planned, or of a snapshot of its own."""
-        if self.snapshot is not None:
+        snapshot = self.snapshot
+        if snapshot is not None:
             try:
-                return read(self.snapshot)
+                return read(snapshot)
+            except ClosedError:
+                pass  # a plan that runs asked while another was being planned, and was done
             except Exception as error:
-                self.snapshot.fail(error)
+                snapshot.fail(error)
                 raise
         with self._catalog.lake.store.read(self._catalog.tenant) as reader:
             return read(Snapshot(self._catalog, reader, committed=True))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from affidavit.engine.planner import Planner
 
 DML_KINDS = {Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE}
+_LISTING_WORDS = {"information_schema", "show", "describe", "desc"}
 COUNT_SCHEMA = pa.schema([pa.field("count", pa.uint64(), nullable=False)])
 
 
@@ -86,11 +87,14 @@ class Executor:
         stack = ExitStack()
         try:
             snapshot = stack.enter_context(self._planner.snapshot(self._catalog))
-            plan = partial(self._planner.plan, text, params, snapshot, read_only=True)
+            names = parse_statement(text).names()
+            plan = partial(self._planner.plan, text, params, snapshot, read_only=True, names=names)
             if snapshot.committed:
                 return self._planner.result(plan, snapshot, stack)
             # the transaction may have ended by the time a lazy result is read
-            rows = Result.of(self._planner.collect(plan, snapshot))
+            lists = names & _LISTING_WORDS
+            collect = self._planner.collect_listing if lists else self._planner.collect
+            rows = Result.of(collect(plan, snapshot))
         except BaseException:
             stack.close()
             raise

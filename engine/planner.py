@@ -230,15 +230,19 @@ class Planner:
         return Result(lambda: self._schema_of(frame), batches, close=stack.close)
 
     def collect(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
-        """Return every row of a plan, while the catalog shows ``snapshot``."""
+        """Return every row of a plan."""
         frame = plan()
-        outer, self.provider.snapshot = self.provider.snapshot, snapshot
-        try:
-            batches = list(self._run(frame, plan, snapshot))
-        finally:
-            self.provider.snapshot = outer
+        batches = list(self._run(frame, plan, snapshot))
         schema = batches[0].schema if len(batches) == 1 else self._schema_of(frame)
         return table_of(batches, schema)
+
+    def collect_listing(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan that reads ``information_schema``.
+
+        DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
+        """
+        with self._lock, self._planning(snapshot):
+            return self.collect(plan, snapshot)
 
     def _schema_of(self, frame: DataFrame) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""

@@ -199,3 +199,14 @@ def test_the_notebook_magic_takes_parameters_from_the_notebook(session) -> None:
     del shell.user_ns["session"]
     with pytest.raises(errors.SqlError, match="0 sessions"):
         sql("SELECT 1")
+
+
+def test_a_transaction_lists_what_it_made(session) -> None:
+    """The catalog is listed when the plan runs, by when it used to show committed tables only."""
+    session.sql("BEGIN")
+    session.sql("CREATE TABLE made (a INT)")
+    assert session.sql("SHOW COLUMNS FROM made").num_rows == 1
+    listed = session.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'")
+    assert listed.to_pylist() == [{"table_name": "made"}]
+    session.sql("ROLLBACK")
+    assert session.tables().num_rows == 0
