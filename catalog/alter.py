@@ -13,7 +13,7 @@ from affidavit.catalog.definition import Index, MutableDefinition, VectorDefinit
 from affidavit.catalog.names import check_column_name, check_name, check_table_name
 from affidavit.catalog.store.protocol import StoreColumn
 from affidavit.catalog.types import codec_for, encode_scalar
-from affidavit.catalog.vector import locked
+from affidavit.catalog.vector_rows import locked
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.definition import Index, MutableDefinition
-from affidavit.catalog.expression import delete_text, update_text
+from affidavit.catalog.handle import TableHandle
 from affidavit.catalog.ingest import conform, is_rows, schema_rows, to_reader
 from affidavit.catalog.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.predicate import Compare, IsNull, Not
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
-    from affidavit.catalog.expression import Statements
     from affidavit.catalog.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Writer
 
@@ -105,26 +104,15 @@ def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
 
 
-class MutableTable:
+class MutableTable(TableHandle):
     """A handle on a mutable table; it always reads and writes the table as it is now."""
 
     kind = "mutable"
-
-    def __init__(
-        self, catalog: Catalog, statements: Statements, name: str, schema: str = MAIN_SCHEMA
-    ) -> None:
-        self._catalog = catalog
-        self._statements = statements
-        self._schema = schema
-        self.name = name
 
     def __repr__(self) -> str:
         info = self._info()
         columns = ", ".join(f"{f.name}: {f.type}" for f in definition_of(info).schema)
         return f"MutableTable({self.name!r}, {info.row_count} rows, {columns})"
-
-    def __len__(self) -> int:
-        return self.count()
 
     def _find(self, reader: Reader) -> TableInfo:
         info = self._catalog.get(reader, self.name, self._schema)
@@ -208,23 +196,6 @@ class MutableTable:
             rows = pa.Table.from_batches(self._batches(info, data), schema)
             return upsert_rows(self._catalog, writer, info, rows)
 
-    def update(self, set: Mapping[str, object], where: str) -> int:  # noqa: A002 - SQL's word
-        """Set columns of the matching rows, and return how many there were.
-
-        Args:
-            set: Column to value; ``affidavit.expr("n + 1")`` for an SQL expression.
-            where: An SQL predicate; ``"true"`` for every row.
-        """
-        if not set:
-            msg = "update needs at least one column to set"
-            raise InvalidQueryError(msg)
-        text, params = update_text(self._schema, self.name, set, checked_where(where))
-        return self._statements.run(text, params)
-
-    def delete(self, where: str) -> int:
-        """Delete the rows that match an SQL predicate, and return how many there were."""
-        return self._statements.run(delete_text(self._schema, self.name, checked_where(where)), {})
-
     def truncate(self) -> int:
         """Delete every row, and return how many there were."""
         with self._catalog.write() as writer:
@@ -258,11 +229,3 @@ def _order_value(value: object, to: pa.DataType, *, column: str) -> pa.Scalar:
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"{value!r} cannot be compared with column {column!r} of type {to}"
         raise InvalidQueryError(msg) from error
-
-
-def checked_where(where: object) -> str:
-    """Return ``where`` if it can be an SQL predicate."""
-    if not isinstance(where, str) or not where.strip():
-        msg = f"where must be an SQL predicate such as 'id = 3', or 'true' for all; got {where!r}"
-        raise InvalidQueryError(msg)
-    return where

@@ -1,36 +1,26 @@
 """Vector tables: Lance datasets with a unique key, versions and indexes.
 
 Rules:
-    - A writer holds the table's lock. Rows are written aside, every listener is told inside a store
-      transaction, then Lance commits, then the store: an error before that leaves nothing visible.
     - A dataset reaches its place by a rename inside the transaction that defines it.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import lance
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.dataset import (
     TABLE_ID,
-    Staged,
     check_columns,
-    check_unique,
     lance_errors,
-    rows_with_keys,
-    stage_append,
-    stage_merge,
 )
 from affidavit.catalog.definition import VectorDefinition
-from affidavit.catalog.expression import delete_text, update_text
+from affidavit.catalog.handle import TableHandle
 from affidavit.catalog.indexing import (
     TEXT_INDEXES,
     VECTOR_INDEXES,
@@ -38,14 +28,18 @@ from affidavit.catalog.indexing import (
     build_index,
     checked_kind,
 )
-from affidavit.catalog.ingest import Watched, to_reader
-from affidavit.catalog.mutable import checked_where
-from affidavit.catalog.names import MAIN_SCHEMA, check_column_name, check_table_name
-from affidavit.catalog.vectors import METRICS, fitted, vector_type
+from affidavit.catalog.ingest import to_reader
+from affidavit.catalog.names import check_column_name, check_table_name
+from affidavit.catalog.vector_rows import (
+    Incoming,
+    insert_vectors,
+    locked,
+    upsert_vectors,
+    vector_definition,
+)
+from affidavit.catalog.vectors import METRICS, vector_type
 from affidavit.errors import (
-    AffidavitError,
     ColumnNotFoundError,
-    ConstraintError,
     InvalidQueryError,
     SchemaMismatchError,
     TableExistsError,
@@ -54,21 +48,13 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from datetime import timedelta
     from pathlib import Path
 
     from affidavit.catalog.catalog import Catalog
-    from affidavit.catalog.change import Change
     from affidavit.catalog.definition import TableInfo
-    from affidavit.catalog.expression import Statements
     from affidavit.catalog.store.protocol import Reader
-
-
-def vector_definition(info: TableInfo) -> VectorDefinition:
-    """Return the definition of a table that is known to be a vector table."""
-    assert isinstance(info.definition, VectorDefinition)
-    return info.definition
 
 
 # --- creating and dropping -----------------------------------------------------------------------
@@ -175,58 +161,6 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
     return pa.binary() if pt.is_binary_view(kind) else kind
 
 
-class Incoming:
-    """Rows on their way into a dataset: fitted and checked as they stream, their keys noted."""
-
-    def __init__(
-        self,
-        batches: Iterator[pa.RecordBatch],
-        schema: pa.Schema,
-        table: str,
-        definition: VectorDefinition,
-    ) -> None:
-        self._definition = definition
-        self._table = table
-        self._keys: list[pa.Array] = []
-        self._key_type = schema.field(definition.key).type
-        checked = fitted(
-            batches, schema, table=table, vector=definition.vector, metric=definition.metric
-        )
-        self._watched = Watched(self._noting(checked))
-        self.reader = pa.RecordBatchReader.from_batches(schema, self._watched)
-
-    def _noting(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for field in batch.schema:
-                if not field.nullable and batch[field.name].null_count:
-                    at = self.rows + batch[field.name].is_null().index(value=True).as_py()
-                    msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
-                    raise ConstraintError(msg)
-            self._keys.append(batch[self._definition.key])
-            yield batch
-
-    @property
-    def rows(self) -> int:
-        """How many rows came so far."""
-        return sum(map(len, self._keys))
-
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Raise what the rows raised, where Lance would say it in its own words."""
-        try:
-            with lance_errors(what):
-                yield
-        except AffidavitError:
-            if isinstance(self._watched.error, AffidavitError):
-                raise self._watched.error from None
-            raise
-
-    def unique_keys(self) -> pa.Array:
-        """Return the keys of every row; ConstraintError if one is NULL or stands twice."""
-        keys = pa.chunked_array(self._keys, self._key_type)
-        return check_unique(keys, key=self._definition.key, table=self._table)
-
-
 def _install(
     catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int
 ) -> TableInfo:
@@ -277,194 +211,10 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
         catalog.lake.discard(catalog.lake.datasets.path(info))
 
 
-# --- changing rows -------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(catalog: Catalog, info: TableInfo, what: str) -> Iterator[lance.LanceDataset]:
-    """Hold the table's lock against every other writer, and yield its newest version."""
-    catalog.refuse_transaction(what)
-    catalog.refuse_shared(info)
-    with catalog.lake.store.lock(info.table_id):
-        yield catalog.lake.datasets.latest(info)
-
-
-def _commit(
-    catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
-) -> None:
-    """Announce, commit in Lance, then in the store; on an error before that, discard."""
-    try:
-        with catalog.write() as writer:
-            for change in changes:
-                numbered = replace(
-                    change,
-                    version_before=int(staged.dataset.version),
-                    version_after=staged.version_after,
-                )
-                catalog.announce(writer, numbered)
-            catalog.touch(writer, info, rows=added)
-            staged.commit({TABLE_ID: info.table_id})
-    except BaseException:
-        staged.discard()
-        raise
-
-
-def insert_vectors(
-    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, data: object
-) -> int:
-    """Append rows, streamed, under the table's lock; return how many there were.
-
-    Raises:
-        ConstraintError: A key is there already, or twice in the data; nothing is kept.
-    """
-    definition = vector_definition(info)
-    source = to_reader(data, dataset.schema)
-    incoming = Incoming(iter(source), dataset.schema, info.name, definition)
-    with incoming.errors(f"writing vector table {info.name!r}"):
-        staged = stage_append(dataset, incoming.reader)
-    if not incoming.rows:
-        return 0
-    try:
-        keys = incoming.unique_keys()
-        _refuse_present(dataset, info, keys)
-    except BaseException:
-        staged.discard()
-        raise
-    change = catalog.change(info, "insert", rows=len(keys))
-    _commit(catalog, info, staged, [change], added=len(keys))
-    return len(keys)
-
-
-def _refuse_present(dataset: lance.LanceDataset, info: TableInfo, keys: pa.Array) -> None:
-    key = vector_definition(info).key
-    present = rows_with_keys(dataset, key, keys, [key])
-    if present.num_rows:
-        value = present[key][0].as_py()
-        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
-        raise ConstraintError(msg)
-
-
-def upsert_vectors(
-    catalog: Catalog,
-    info: TableInfo,
-    dataset: lance.LanceDataset,
-    data: object,
-    *,
-    insert: bool = True,
-) -> int:
-    """Replace rows of equal key, under the table's lock; insert the others unless told not to."""
-    return merge_vectors(catalog, info, dataset, data, insert=insert)
-
-
-def merge_vectors(
-    catalog: Catalog,
-    info: TableInfo,
-    dataset: lance.LanceDataset,
-    data: object,
-    *,
-    insert: bool = True,
-    fresh: pa.Table | None = None,
-    deleted: pa.Table | None = None,
-) -> int:
-    """Replace, insert and delete rows in one version, under the table's lock.
-
-    Args:
-        catalog: Who does it.
-        info: The table.
-        dataset: Its newest version.
-        data: Rows that replace those of equal key.
-        insert: Whether rows of ``data`` with a new key are inserted, or left out.
-        fresh: Rows whose keys must be new.
-        deleted: The images of rows to delete.
-
-    Returns:
-        How many rows were replaced, inserted and deleted.
-
-    Raises:
-        ConstraintError: Two rows have one key, or a row of ``fresh`` is there already.
-    """
-    definition = vector_definition(info)
-    key = definition.key
-    source = to_reader(data, dataset.schema)
-    more = fresh.to_batches() if fresh is not None else []
-    incoming = Incoming(iter(chain(source, more)), dataset.schema, info.name, definition)
-    with incoming.errors(f"reading the rows for vector table {info.name!r}"):
-        after = incoming.reader.read_all()
-    keys = incoming.unique_keys()
-    gone = deleted if deleted is not None else dataset.schema.empty_table()
-    if not len(keys) and not gone.num_rows:
-        return 0
-    with lance_errors(f"writing vector table {info.name!r}"):
-        before = rows_with_keys(dataset, key, keys)
-        if fresh is not None:
-            _refuse_fresh(info, key, fresh, before, gone)
-        staged = stage_merge(dataset, key, after, insert=insert, delete=gone[key])
-    changes, added = _merge_changes(catalog, info, before, after, gone, insert=insert)
-    _commit(catalog, info, staged, changes, added=added)
-    return sum(change.rows for change in changes)
-
-
-def _refuse_fresh(
-    info: TableInfo, key: str, fresh: pa.Table, before: pa.Table, gone: pa.Table
-) -> None:
-    present = pc.is_in(fresh[key], pa.array(before[key].to_pylist(), fresh[key].type))
-    leaving = pc.is_in(fresh[key], pa.array(gone[key].to_pylist(), fresh[key].type))
-    clash = fresh.filter(pc.and_not(present, leaving))
-    if clash.num_rows:
-        value = clash[key][0].as_py()
-        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
-        raise ConstraintError(msg)
-
-
-def _merge_changes(
-    catalog: Catalog,
-    info: TableInfo,
-    before: pa.Table,
-    after: pa.Table,
-    gone: pa.Table,
-    *,
-    insert: bool,
-) -> tuple[list[Change], int]:
-    """Return what a merge does as changes, images aligned, and by how many rows the table grows."""
-    key = vector_definition(info).key
-    at = pc.index_in(after[key], before[key].combine_chunks())
-    replaced = after.filter(at.is_valid())
-    new = after.filter(at.is_null())
-    changes, added = [], -gone.num_rows
-    if gone.num_rows:
-        changes.append(catalog.change(info, "delete", rows=gone.num_rows, before=gone))
-    if replaced.num_rows:
-        old = before.take(at.drop_null())
-        changes.append(
-            catalog.change(info, "update", rows=len(replaced), before=old, after=replaced)
-        )
-    if new.num_rows and insert:
-        changes.append(catalog.change(info, "insert", rows=new.num_rows, after=new))
-        added += new.num_rows
-    return changes, added
-
-
-def delete_vectors(
-    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, before: pa.Table
-) -> int:
-    """Delete the rows whose images are ``before``, under the table's lock."""
-    if not before.num_rows:
-        return 0
-    return merge_vectors(catalog, info, dataset, dataset.schema.empty_table(), deleted=before)
-
-
-class VectorTable:
+class VectorTable(TableHandle):
     """A handle on a vector table; it always reads and writes the newest version."""
 
     kind = "vector"
-
-    def __init__(
-        self, catalog: Catalog, statements: Statements, name: str, schema: str = MAIN_SCHEMA
-    ) -> None:
-        self._catalog = catalog
-        self._statements = statements
-        self._schema = schema
-        self.name = name
 
     def __repr__(self) -> str:
         info = self._info()
@@ -473,9 +223,6 @@ class VectorTable:
             f"VectorTable({self.name!r}, {self.count()} rows, version {self.version}, "
             f"{definition.vector}: {definition.dimension} dimensions, {definition.metric})"
         )
-
-    def __len__(self) -> int:
-        return self.count()
 
     def _info(self) -> TableInfo:
         with self._catalog.read() as reader:
@@ -547,23 +294,6 @@ class VectorTable:
         info = self._info()
         with locked(self._catalog, info, "writing a vector table") as dataset:
             return upsert_vectors(self._catalog, info, dataset, data)
-
-    def update(self, set: Mapping[str, object], where: str) -> int:  # noqa: A002 - SQL's word
-        """Set columns of the matching rows, and return how many there were.
-
-        Args:
-            set: Column to value; ``affidavit.expr("n + 1")`` for an SQL expression.
-            where: An SQL predicate; ``"true"`` for every row.
-        """
-        if not set:
-            msg = "update needs at least one column to set"
-            raise InvalidQueryError(msg)
-        text, params = update_text(self._schema, self.name, set, checked_where(where))
-        return self._statements.run(text, params)
-
-    def delete(self, where: str) -> int:
-        """Delete the rows that match an SQL predicate, and return how many there were."""
-        return self._statements.run(delete_text(self._schema, self.name, checked_where(where)), {})
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.vector import vector_definition
+from affidavit.catalog.vector_rows import vector_definition
 from affidavit.catalog.vectors import METRICS
 from affidavit.errors import ColumnNotFoundError, InvalidQueryError
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from affidavit.catalog.dataset import lance_errors
 from affidavit.catalog.predicate import columns_of, keep
 from affidavit.catalog.providers import ScanDataset
-from affidavit.catalog.vector import vector_definition
+from affidavit.catalog.vector_rows import vector_definition
 from affidavit.engine.request import CompletedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 

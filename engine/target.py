@@ -12,7 +12,7 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.providers import DML_TARGET, ArrowDataset, Snapshot
 from affidavit.catalog.rows import definition_of, delete_rows, insert_rows, truncate, update_rows
-from affidavit.catalog.vector import (
+from affidavit.catalog.vector_rows import (
     delete_vectors,
     insert_vectors,
     locked,

@@ -206,7 +206,9 @@ def test_a_transaction_lists_what_it_made(session) -> None:
     session.sql("BEGIN")
     session.sql("CREATE TABLE made (a INT)")
     assert session.sql("SHOW COLUMNS FROM made").num_rows == 1
-    listed = session.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'")
+    listed = session.sql(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
+    )
     assert listed.to_pylist() == [{"table_name": "made"}]
     session.sql("ROLLBACK")
     assert session.tables().num_rows == 0
