@@ -20,11 +20,13 @@ from affidavit.errors import (
     InvalidNameError,
     ReadOnlyError,
     TableExistsError,
+    TableNotFoundError,
     UnsupportedTypeError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import lance
 
@@ -54,6 +56,19 @@ def _redefine(
     catalog.announce(writer, catalog.change(info, action, detail=detail))
 
 
+def _now(catalog: Catalog, writer: Writer, info: TableInfo) -> TableInfo:
+    """Return ``info`` as this transaction sees it.
+
+    Raises:
+        TableNotFoundError: It was dropped meanwhile.
+    """
+    catalog.refuse_shared(info)
+    now = catalog.by_id(writer, info.table_id)
+    if now is None:
+        raise TableNotFoundError(info.name)
+    return now
+
+
 def _known(catalog: Catalog, info: TableInfo) -> list[str]:
     if isinstance(info.definition, VectorDefinition):
         return list(catalog.lake.datasets.latest(info).schema.names)
@@ -67,10 +82,13 @@ def _alter_dataset(
     detail: str,
     change: Callable[[lance.LanceDataset], None],
 ) -> None:
-    with locked(catalog, info, "altering a vector table") as shared:
+    with locked(catalog, info, "altering a vector table") as (now, shared):
+        if now.definition != info.definition:
+            msg = f"vector table {info.name!r} was altered meanwhile: look again, then try again"
+            raise ConstraintError(msg)
         dataset = shared.checkout_version(shared.version)
         with catalog.write() as writer:
-            _redefine(catalog, writer, info, definition, detail)
+            _redefine(catalog, writer, now, definition, detail)
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
 
@@ -96,11 +114,29 @@ def add_column(
     """
     is_vector = isinstance(info.definition, VectorDefinition)
     check_column_name(field.name, search=is_vector)
+    if is_vector:
+        _add_column(catalog, info, None, field, default, value, if_not_exists=if_not_exists)
+        return
+    with catalog.write() as writer:
+        now = _now(catalog, writer, info)
+        _add_column(catalog, now, writer, field, default, value, if_not_exists=if_not_exists)
+
+
+def _add_column(
+    catalog: Catalog,
+    info: TableInfo,
+    writer: Writer | None,
+    field: pa.Field,
+    default: str | None,
+    value: pa.Scalar | None,
+    *,
+    if_not_exists: bool,
+) -> None:
     if field.name in _known(catalog, info):
         if if_not_exists:
             return
         raise TableExistsError(field.name, kind="column")
-    if not field.nullable and (value is None or not value.is_valid) and info.row_count:
+    if not field.nullable and (value is None or not value.is_valid) and _rows(catalog, info):
         msg = (
             f"column {field.name!r} is NOT NULL: table {info.name!r} has rows, so give it a DEFAULT"
         )
@@ -122,12 +158,18 @@ def add_column(
         stored={**definition.stored, field.name: stored},
         defaults=defaults,
     )
-    with catalog.write() as writer:
-        writer.add_column(definition.store_table, StoreColumn(stored, kind))
-        if value is not None:
-            held = encode_scalar(field.type, value)
-            writer.update_where(changed.store_table, {stored: held}, None)
-        _redefine(catalog, writer, info, changed, detail)
+    assert writer is not None
+    writer.add_column(definition.store_table, StoreColumn(stored, kind))
+    if value is not None:
+        held = encode_scalar(field.type, value)
+        writer.update_where(changed.store_table, {stored: held}, None)
+    _redefine(catalog, writer, info, changed, detail)
+
+
+def _rows(catalog: Catalog, info: TableInfo) -> int:
+    if isinstance(info.definition, VectorDefinition):
+        return int(catalog.lake.datasets.latest(info).count_rows())
+    return info.row_count
 
 
 def _add_to_dataset(
@@ -160,6 +202,17 @@ def drop_column(catalog: Catalog, info: TableInfo, column: str, *, if_exists: bo
         ColumnNotFoundError: There is none.
         ConstraintError: A key, an index or a search needs it.
     """
+    if isinstance(info.definition, VectorDefinition):
+        _drop_column(catalog, info, None, column, if_exists=if_exists)
+        return
+    with catalog.write() as writer:
+        now = _now(catalog, writer, info)
+        _drop_column(catalog, now, writer, column, if_exists=if_exists)
+
+
+def _drop_column(
+    catalog: Catalog, info: TableInfo, writer: Writer | None, column: str, *, if_exists: bool
+) -> None:
     known = _known(catalog, info)
     if column not in known:
         if if_exists:
@@ -190,9 +243,9 @@ def drop_column(catalog: Catalog, info: TableInfo, column: str, *, if_exists: bo
         stored={name: kept for name, kept in definition.stored.items() if name != column},
         defaults={name: sql for name, sql in definition.defaults.items() if name != column},
     )
-    with catalog.write() as writer:
-        writer.drop_column(definition.store_table, definition.stored[column])
-        _redefine(catalog, writer, info, changed, detail)
+    assert writer is not None
+    writer.drop_column(definition.store_table, definition.stored[column])
+    _redefine(catalog, writer, info, changed, detail)
 
 
 def rename_column(catalog: Catalog, info: TableInfo, old: str, new: str) -> None:
@@ -202,6 +255,16 @@ def rename_column(catalog: Catalog, info: TableInfo, old: str, new: str) -> None
         ColumnNotFoundError: There is no column ``old``.
         TableExistsError: There is a column ``new``.
     """
+    if isinstance(info.definition, VectorDefinition):
+        _rename_column(catalog, info, None, old, new)
+        return
+    with catalog.write() as writer:
+        _rename_column(catalog, _now(catalog, writer, info), writer, old, new)
+
+
+def _rename_column(
+    catalog: Catalog, info: TableInfo, writer: Writer | None, old: str, new: str
+) -> None:
     known = _known(catalog, info)
     if old not in known:
         raise ColumnNotFoundError(old, table=info.name, known=known)
@@ -237,8 +300,8 @@ def rename_column(catalog: Catalog, info: TableInfo, old: str, new: str) -> None
         ),
         order_column=None if order is None else renamed(order),
     )
-    with catalog.write() as writer:
-        _redefine(catalog, writer, info, changed, detail)
+    assert writer is not None
+    _redefine(catalog, writer, info, changed, detail)
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -255,17 +318,30 @@ def rename_table(catalog: Catalog, info: TableInfo, new: str) -> None:
     detail = f"rename to {new}"
     if info.kind != "vector":
         with catalog.write() as writer:
-            _redefine(catalog, writer, info, info.definition, detail, name=new)
+            now = _now(catalog, writer, info)
+            _redefine(catalog, writer, now, now.definition, detail, name=new)
         return
-    with locked(catalog, info, "renaming a vector table"):
-        old_home = catalog.lake.datasets.path(info)
-        new_home = catalog.lake.vector_path(info.tenant, new)
-        with catalog.write() as writer:
-            _redefine(catalog, writer, info, info.definition, detail, name=new)
-            if new_home.exists():
-                raise TableExistsError(new)
-            old_home.rename(new_home)
-        catalog.lake.datasets.forget(info)
+    with locked(catalog, info, "renaming a vector table") as (now, _):
+        old_home = catalog.lake.datasets.path(now)
+        new_home = catalog.lake.vector_path(now.tenant, new)
+        moved = False
+        try:
+            with catalog.write() as writer:
+                _redefine(catalog, writer, now, now.definition, detail, name=new)
+                _refuse_folder(new_home)
+                old_home.rename(new_home)
+                moved = True
+        except BaseException:
+            if moved:
+                new_home.rename(old_home)
+            raise
+        finally:
+            catalog.lake.datasets.forget(now)
+
+
+def _refuse_folder(home: Path) -> None:
+    if home.exists():
+        raise TableExistsError(home.stem, kind="folder named")
 
 
 # --- indexes -------------------------------------------------------------------------------------
@@ -284,7 +360,7 @@ def add_index(
     catalog.refuse_shared(info)
     check_name("index", index.name)
     with catalog.write() as writer:
-        definition = _mutable(catalog.get(writer, info.name, info.schema))
+        definition = _mutable(_now(catalog, writer, info))
         for column in index.columns:
             if column not in definition.schema.names:
                 raise ColumnNotFoundError(column, table=info.name, known=definition.schema.names)
@@ -338,7 +414,7 @@ def drop_index(
 
 def _drop_mutable_index(catalog: Catalog, info: TableInfo, name: str) -> None:
     with catalog.write() as writer:
-        definition = _mutable(catalog.get(writer, info.name, info.schema))
+        definition = _mutable(_now(catalog, writer, info))
         [index] = [each for each in definition.indexes if each.name == name]
         kept = tuple(each for each in definition.indexes if each.name != name)
         writer.drop_index(definition.store_index(index))

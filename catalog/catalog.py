@@ -139,6 +139,11 @@ class Catalog:
         own = [row for row in found if row[0] == self.tenant] or found
         return _info(own[0]) if own else None
 
+    def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
+        """Return the table of that identity as it is now; ``None`` if it was dropped."""
+        found = reader.select(TABLES, _COLUMNS, Compare("=", "table_id", table_id))
+        return _info(found[0]) if found else None
+
     def get(self, reader: Reader, name: str, schema: str = MAIN_SCHEMA) -> TableInfo:
         """Return the table of that name.
 
@@ -169,7 +174,9 @@ class Catalog:
 
     def schemas(self, reader: Reader) -> set[str]:
         """Return the schemas that this tenant sees."""
-        return {MAIN_SCHEMA, *(str(row[0]) for row in reader.select(SCHEMAS, ("name",)))}
+        made = reader.select(SCHEMAS, ("name",))
+        used = reader.select(TABLES, ("schema_name",), Compare("!=", "schema_name", MAIN_SCHEMA))
+        return {MAIN_SCHEMA, *(str(row[0]) for row in (*made, *used))}
 
     def refuse_shared(self, info: TableInfo) -> None:
         """Raise ReadOnlyError unless this identity's tenant owns ``info``."""
@@ -260,8 +267,9 @@ class Catalog:
 
     def announce(self, writer: Writer, change: Change) -> None:
         """Tell every listener of ``change``, inside its transaction."""
-        for listener in self.lake.listeners:
-            listener.on_change(change, writer)
+        for listener, tenant in self.lake.listeners:
+            if tenant is None or tenant == change.identity.tenant:
+                listener.on_change(change, writer)
 
     def change(self, info: TableInfo, action: str, **details: object) -> Change:
         """Return a change of ``info`` made by this catalog's identity."""

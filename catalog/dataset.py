@@ -76,13 +76,24 @@ class Datasets:
                 if newest == held.version:
                     return held
                 held = held.checkout_version(newest)
-            elif not self.path(info).is_dir():
-                raise TableNotFoundError(info.name)
             else:
-                held = lance.dataset(str(self.path(info)))
+                held = lance.dataset(str(self._home(info)))
         with self._lock:
             self._latest[info.table_id] = held
         return held
+
+    def _home(self, info: TableInfo) -> Path:
+        """Return where ``info`` lies, put back if a crash left it under another name."""
+        home = self.path(info)
+        if home.is_dir():
+            return home
+        for folder in home.parent.glob("*.lance"):
+            if made_for(folder) == info.table_id:
+                if self._lake.read_only:
+                    return folder
+                folder.rename(home)
+                return home
+        raise TableNotFoundError(info.name)
 
     def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
         """Return ``info`` at a version number or tag, or at its newest version for ``None``."""
@@ -99,6 +110,15 @@ class Datasets:
         """Drop the handle on ``info``."""
         with self._lock:
             self._latest.pop(info.table_id, None)
+
+
+def made_for(folder: Path) -> str | None:
+    """Return the identity of the table that a dataset was made for; ``None`` if not by us."""
+    try:
+        properties = lance.dataset(str(folder)).read_transaction(1).transaction_properties
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return properties.get(TABLE_ID)
 
 
 class Staged:
@@ -125,6 +145,17 @@ class Staged:
         self._transaction.transaction_properties = properties
         with lance_errors("committing a vector table"):
             return lance.LanceDataset.commit(self.dataset, self._transaction, max_retries=0)
+
+    def is_committed(self) -> bool:
+        """Return whether the change is visible, as the dataset itself says.
+
+        An interrupt may hit after Lance committed and before it could say so.
+        """
+        try:
+            newest = lance.dataset(self.dataset.uri)
+        except (OSError, ValueError, RuntimeError):
+            return True  # nothing is removed that might be somebody's
+        return newest.version >= self.version_after
 
     def discard(self) -> None:
         """Remove the files that were written."""

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from affidavit.catalog.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.dataset import Datasets
 from affidavit.catalog.names import SHARED
-from affidavit.catalog.store.sqlite import SqliteStore
+from affidavit.catalog.store.sqlite import SqliteStore, check_durability
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ class Lake:
         cache_bytes: int = BUDGET_BYTES,
         read_only: bool = False,
     ) -> None:
+        check_durability(durability)
         self.path = _checked_path(path)
         self.read_only = read_only
         self.cache = TableCache(cache_bytes)
-        self.listeners: list[ChangeListener] = []
+        self.listeners: list[tuple[ChangeListener, str | None]] = []
         self.datasets = Datasets(self)
         self._users = 1
         self._guard = threading.Lock()

@@ -18,6 +18,9 @@ from affidavit.errors import InvalidNameError, NoTenantError, ReservedNameError
 
 NAME_LENGTH_MAX: Final = 128
 CATALOG: Final = "lake"
+NAME_BYTES_MAX: Final = 200
+"""A folder's name has at most 255 bytes, and a dataset's ending needs some."""
+
 MAIN_SCHEMA: Final = "main"
 SHARED: Final = ""
 """How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""
@@ -48,6 +51,9 @@ def check_name(kind: str, name: object) -> str:
         raise InvalidNameError(
             kind, name[:NAME_LENGTH_MAX], f"expected 1 to {NAME_LENGTH_MAX} characters"
         )
+    if len(name.encode(errors="replace")) > NAME_BYTES_MAX:
+        reason = f"expected at most {NAME_BYTES_MAX} bytes in UTF-8"
+        raise InvalidNameError(kind, name, reason)
     if _FORBIDDEN.search(name):
         reason = "quotes, dots, slashes and control characters are not allowed"
         raise InvalidNameError(kind, name, reason)

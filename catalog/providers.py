@@ -442,17 +442,22 @@ def _system_table(snapshot: Snapshot, name: str) -> Table | None:
 
 def tables_table(snapshot: Snapshot) -> pa.Table:
     """Return ``system.tables``: every table that the tenant sees."""
-    rows = [
-        {
-            "schema_name": info.schema,
-            "name": info.name,
-            "kind": info.kind,
-            "rows": info.row_count if info.kind in {"mutable", "vector"} else None,
-            "version": info.version,
-            "tenant": info.tenant or None,
-        }
-        for info in snapshot.catalog.tables(snapshot.reader)
-    ]
+    rows = []
+    for info in snapshot.catalog.tables(snapshot.reader):
+        count, version = info.row_count if info.kind == "mutable" else None, info.version
+        if info.kind == "vector":  # what Lance says, which a crash cannot make untrue
+            dataset = snapshot.catalog.lake.datasets.latest(info)
+            count, version = dataset.count_rows(), dataset.version
+        rows.append(
+            {
+                "schema_name": info.schema,
+                "name": info.name,
+                "kind": info.kind,
+                "rows": count,
+                "version": version,
+                "tenant": info.tenant or None,
+            }
+        )
     return pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA)
 
 

@@ -27,7 +27,7 @@ class Transaction:
         self.writer = writer
         self.tenant = tenant
         self._stack = stack
-        self.thread = threading.get_ident()
+        self.thread = threading.current_thread()
         self.open = True
 
     def end(self, error: BaseException | None = None) -> None:
@@ -56,10 +56,10 @@ class Transactions:
 
     def current(self) -> Transaction | None:
         """Return the transaction that a statement here is part of."""
-        here = threading.get_ident()
-        for found in (_blocks.get().get(id(self)), self._begun.get(here)):
-            # a thread may inherit another's context, and must not write through its connection
-            if found is not None and found.open and found.thread == here:
+        here = threading.current_thread()
+        for found in (_blocks.get().get(id(self)), self._begun.get(threading.get_ident())):
+            # a thread may inherit another's context, or a dead one's number
+            if found is not None and found.open and found.thread is here:
                 return found
         return None
 
@@ -67,6 +67,7 @@ class Transactions:
         if self.current() is not None:
             msg = "a transaction is open already: COMMIT or ROLLBACK it first"
             raise TransactionError(msg)
+        self._end_orphans()
         stack = ExitStack()
         writer = stack.enter_context(self._store.write(tenant))
         return Transaction(writer, tenant, stack)
@@ -79,21 +80,31 @@ class Transactions:
         """
         self._begun[threading.get_ident()] = self._open(tenant)
 
-    def _taken(self, verb: str) -> Transaction:
+    def _end_orphans(self) -> None:
+        """Roll back what threads that are gone left open."""
+        for number, transaction in list(self._begun.items()):
+            if not transaction.thread.is_alive() and transaction.open:
+                del self._begun[number]
+                _roll_back(transaction)
+
+    def _taken(self, verb: str, tenant: str) -> Transaction:
         transaction = self.current()
         if transaction is None:
             msg = f"{verb} without a transaction: BEGIN one first"
             raise TransactionError(msg)
+        if transaction.tenant != tenant:
+            msg = f"{verb} of a transaction that belongs to another tenant"
+            raise TransactionError(msg)
         self._begun.pop(threading.get_ident(), None)
         return transaction
 
-    def commit(self) -> None:
-        """Commit the transaction that is open here."""
-        self._taken("COMMIT").end()
+    def commit(self, tenant: str) -> None:
+        """Commit the tenant's transaction that is open here."""
+        self._taken("COMMIT", tenant).end()
 
-    def rollback(self) -> None:
-        """Roll the transaction that is open here back."""
-        _roll_back(self._taken("ROLLBACK"))
+    def rollback(self, tenant: str) -> None:
+        """Roll the tenant's transaction that is open here back."""
+        _roll_back(self._taken("ROLLBACK", tenant))
 
     @contextmanager
     def transaction(self, tenant: str) -> Iterator[Transaction]:
@@ -112,7 +123,15 @@ class Transactions:
             transaction.end()
 
     def rollback_all(self) -> None:
-        """Roll back whatever BEGIN opened and nobody ended."""
+        """Roll back whatever BEGIN opened and nobody ended.
+
+        Raises:
+            TransactionError: This is inside a ``with`` block's transaction.
+        """
+        block = _blocks.get().get(id(self))
+        if block is not None and block.open and block.thread is threading.current_thread():
+            msg = "the session cannot be closed inside its own transaction: leave the block first"
+            raise TransactionError(msg)
         while self._begun:
             _, transaction = self._begun.popitem()
             if transaction.open:

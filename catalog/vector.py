@@ -18,6 +18,7 @@ from affidavit.catalog.dataset import (
     TABLE_ID,
     check_columns,
     lance_errors,
+    made_for,
 )
 from affidavit.catalog.definition import VectorDefinition
 from affidavit.catalog.handle import TableHandle
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
-    from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.store.protocol import Reader, Writer
 
 
 # --- creating and dropping -----------------------------------------------------------------------
@@ -174,7 +175,7 @@ def _install(
                 if rows:
                     loaded = catalog.change(info, "insert", rows=rows, version_after=1)
                     catalog.announce(writer, loaded)
-                _clear_orphan(catalog, home)
+                _clear_orphan(catalog, writer, home)
                 home.parent.mkdir(parents=True, exist_ok=True)
                 staged.rename(home)
                 moved = True
@@ -185,18 +186,18 @@ def _install(
     return info
 
 
-def _clear_orphan(catalog: Catalog, home: Path) -> None:
-    """Remove a dataset that a crash left where no definition names it; refuse a stranger's."""
+def _clear_orphan(catalog: Catalog, writer: Writer, home: Path) -> None:
+    """Clear the place of a new table of what a crash left there; refuse a stranger's dataset."""
     if not home.exists():
         return
-    try:
-        oldest = lance.dataset(str(home))
-        properties = oldest.read_transaction(1).transaction_properties
-    except (OSError, ValueError, RuntimeError):
-        properties = {}
-    if TABLE_ID not in properties:
+    owner = made_for(home)
+    if owner is None:
         raise TableExistsError(home.stem, kind="folder that affidavit did not write named")
-    catalog.lake.discard(home)
+    renamed = catalog.by_id(writer, owner)
+    if renamed is None:
+        catalog.lake.discard(home)
+    else:  # its renaming was cut off before the catalog knew of it
+        home.rename(catalog.lake.datasets.path(renamed))
 
 
 def drop_vector(catalog: Catalog, info: TableInfo) -> None:
@@ -205,6 +206,10 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
     catalog.refuse_shared(info)
     with catalog.lake.store.lock(info.table_id):
         with catalog.write() as writer:
+            now = catalog.by_id(writer, info.table_id)
+            if now is None:
+                raise TableNotFoundError(info.name)
+            info = now
             catalog.forget(writer, info)
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
         catalog.lake.datasets.forget(info)
@@ -285,21 +290,21 @@ class VectorTable(TableHandle):
                 NaN or infinity, or is zero where the metric is cosine.
             SchemaMismatchError: A column does not fit, or a vector has another dimension.
         """
-        info = self._info()
-        with locked(self._catalog, info, "inserting into a vector table") as dataset:
+        with locked(self._catalog, self._info(), "inserting into a vector table") as (
+            info,
+            dataset,
+        ):
             return insert_vectors(self._catalog, info, dataset, data)
 
     def upsert(self, data: object) -> int:
         """Insert rows, replacing those with the same key; return how many there were."""
-        info = self._info()
-        with locked(self._catalog, info, "writing a vector table") as dataset:
+        with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
             return upsert_vectors(self._catalog, info, dataset, data)
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""
-        info = self._info()
         with (
-            locked(self._catalog, info, "tagging a vector table") as dataset,
+            locked(self._catalog, self._info(), "tagging a vector table") as (info, dataset),
             self._catalog.write() as writer,
         ):
             at = dataset.version if version is None else version
@@ -314,8 +319,7 @@ class VectorTable(TableHandle):
 
     def restore(self, version: int | str) -> None:
         """Make the rows of a past version the newest version."""
-        info = self._info()
-        with locked(self._catalog, info, "restoring a vector table") as dataset:
+        with locked(self._catalog, self._info(), "restoring a vector table") as (info, dataset):
             old = self._catalog.lake.datasets.at(info, version)
             with self._catalog.write() as writer:
                 change = self._catalog.change(
@@ -335,8 +339,7 @@ class VectorTable(TableHandle):
             cleanup_older_than: Also delete versions older than this. Tagged versions stay; a
                 search that read a deleted version cannot be replayed.
         """
-        info = self._info()
-        with locked(self._catalog, info, "optimizing a vector table") as shared:
+        with locked(self._catalog, self._info(), "optimizing a vector table") as (info, shared):
             with lance_errors(f"optimizing {self.name!r}"):
                 dataset = shared.checkout_version(shared.version)
                 dataset.optimize.compact_files()
@@ -346,7 +349,7 @@ class VectorTable(TableHandle):
                     dataset.cleanup_old_versions(
                         cleanup_older_than, error_if_tagged_old_versions=False
                     )
-            self._note(info, "optimize", shared.version, dataset.version)
+            self._note(info, "optimize", shared, dataset.version)
 
     def create_index(
         self,
@@ -378,14 +381,13 @@ class VectorTable(TableHandle):
             ColumnNotFoundError: There is no such column.
             InvalidQueryError: The kind does not suit the column, or an option is wrong.
         """
-        info = self._info()
         kind = checked_kind(index_type)
         shown = (
             progress
             if callable(progress)
             else Progress(f"index on {self.name}.{column}", show=progress)
         )
-        with locked(self._catalog, info, "indexing a vector table") as shared:
+        with locked(self._catalog, self._info(), "indexing a vector table") as (info, shared):
             check_columns(shared, [column], table=self.name)
             _check_suits(kind, column, shared.schema.field(column).type, self.name)
             dataset = shared.checkout_version(shared.version)
@@ -404,7 +406,7 @@ class VectorTable(TableHandle):
                 if isinstance(shown, Progress):
                     shown.close()
             after = self._catalog.lake.datasets.latest(info).version
-            self._note(info, "index", shared.version, after, f"{kind} on {column}")
+            self._note(info, "index", shared, after, f"{kind} on {column}")
 
     def indexes(self) -> list[dict[str, Any]]:
         """Return the indexes of the newest version: ``name``, ``type``, ``fields``, ``uuid``."""
@@ -413,14 +415,19 @@ class VectorTable(TableHandle):
             return [{k: index[k] for k in kept} for index in self._dataset().list_indices()]
 
     def _note(
-        self, info: TableInfo, action: str, before: int, after: int, detail: str = ""
+        self, info: TableInfo, action: str, was: lance.LanceDataset, after: int, detail: str = ""
     ) -> None:
-        with self._catalog.write() as writer:
-            change = self._catalog.change(
-                info, action, version_before=before, version_after=after, detail=detail
-            )
-            self._catalog.announce(writer, change)
-            self._catalog.touch(writer, info)
+        """Announce what Lance did by itself; take it back if a listener refuses."""
+        try:
+            with self._catalog.write() as writer:
+                change = self._catalog.change(
+                    info, action, version_before=was.version, version_after=after, detail=detail
+                )
+                self._catalog.announce(writer, change)
+                self._catalog.touch(writer, info)
+        except BaseException:
+            was.checkout_version(was.version).restore()
+            raise
 
 
 def _check_suits(kind: str, column: str, found: pa.DataType, table: str) -> None:

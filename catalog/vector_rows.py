@@ -27,10 +27,7 @@ from affidavit.catalog.dataset import (
 from affidavit.catalog.definition import VectorDefinition
 from affidavit.catalog.ingest import Watched, to_reader
 from affidavit.catalog.vectors import fitted
-from affidavit.errors import (
-    AffidavitError,
-    ConstraintError,
-)
+from affidavit.errors import AffidavitError, ConstraintError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,18 +98,28 @@ class Incoming:
 
 
 @contextmanager
-def locked(catalog: Catalog, info: TableInfo, what: str) -> Iterator[lance.LanceDataset]:
-    """Hold the table's lock against every other writer, and yield its newest version."""
+def locked(
+    catalog: Catalog, info: TableInfo, what: str
+) -> Iterator[tuple[TableInfo, lance.LanceDataset]]:
+    """Hold the table's lock against every other writer; yield it as it is now, and its dataset.
+
+    Raises:
+        TableNotFoundError: It was dropped since ``info`` was read.
+    """
     catalog.refuse_transaction(what)
     catalog.refuse_shared(info)
     with catalog.lake.store.lock(info.table_id):
-        yield catalog.lake.datasets.latest(info)
+        with catalog.read() as reader:
+            now = catalog.by_id(reader, info.table_id)
+        if now is None:
+            raise TableNotFoundError(info.name)
+        yield now, catalog.lake.datasets.latest(now)
 
 
 def _commit(
     catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
 ) -> None:
-    """Announce, commit in Lance, then in the store; on an error before that, discard."""
+    """Announce, commit in Lance, then in the store; discard what Lance did not commit."""
     try:
         with catalog.write() as writer:
             for change in changes:
@@ -125,7 +132,8 @@ def _commit(
             catalog.touch(writer, info, rows=added)
             staged.commit({TABLE_ID: info.table_id})
     except BaseException:
-        staged.discard()
+        if not staged.is_committed():
+            staged.discard()
         raise
 
 
@@ -146,7 +154,8 @@ def insert_vectors(
         return 0
     try:
         keys = incoming.unique_keys()
-        _refuse_present(dataset, info, keys)
+        with lance_errors(f"writing vector table {info.name!r}"):
+            _refuse_present(dataset, info, keys)
     except BaseException:
         staged.discard()
         raise

@@ -145,7 +145,7 @@ class Ddl:
             msg = "OR REPLACE and IF NOT EXISTS contradict each other"
             raise SqlError(msg)
         name = parse_name(cursor)
-        check_table_name(name.table, schema=name.schema)
+        self._check_new(name)
         constraints = parse_constraints(cursor)
         with self._catalog.write() as writer:
             snapshot = Snapshot(self._catalog, writer, committed=False)
@@ -168,6 +168,11 @@ class Ddl:
         cursor.until("INTO", depth=0)
         cursor.expect("INTO")
         return self._create_table(cursor, or_replace=False)
+
+    def _check_new(self, name: Name) -> None:
+        check_table_name(name.table, schema=name.schema)
+        if (name.schema, name.table) in self._planner.sources:
+            raise TableExistsError(name.table, kind="frame attached as")
 
     def _own(self, snapshot: Snapshot, name: Name) -> TableInfo | None:
         found = self._catalog.find(snapshot.reader, name.table, name.schema)
@@ -207,7 +212,7 @@ class Ddl:
         or_replace: bool,
         if_not_exists: bool,
     ) -> int:
-        check_table_name(name.table, schema=name.schema)
+        self._check_new(name)
         with self._catalog.write() as writer:
             snapshot = Snapshot(self._catalog, writer, committed=False)
             existing = self._own(snapshot, name)
@@ -220,7 +225,7 @@ class Ddl:
                 if len(set(columns)) != len(columns):
                     raise SqlError(f"view {name.table!r} has two columns of one name: {columns}")
             else:
-                self._planner.check_external(sql, snapshot)
+                self._planner.check_external(sql, paths[0], snapshot)
             if existing is not None:
                 self._drop(existing)
             definition = SqlDefinition(new_table_id(), sql, paths)
@@ -238,10 +243,10 @@ class Ddl:
         if token is None or token.kind not in {"string", "quoted"}:
             raise SqlError(f"expected LOCATION 'path', found {cursor.found()}")
         location = self._paths.checked(token.text[1:-1].replace("''", "'"))
-        before, after = cursor.between(body, cursor.at), cursor.text[token.end :]
+        before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
         kind = "UNBOUNDED EXTERNAL" if unbounded else "EXTERNAL"
         quoted = location.replace("'", "''")
-        sql = f"CREATE {kind} TABLE external_ {before} '{quoted}'{after}"
+        sql = f"CREATE {kind} TABLE external_ {before} '{quoted}' {after}"
         return self._define_sql(
             name, "external", sql, (location,), or_replace=or_replace, if_not_exists=if_not_exists
         )
@@ -322,13 +327,19 @@ class Ddl:
             if if_exists:
                 return
             raise TableNotFoundError(name.table, known=known)
-        self._drop(info)
+        try:
+            self._drop(info)
+        except TableNotFoundError:
+            if not if_exists:
+                raise
 
     def _drop(self, info: TableInfo) -> None:
         if info.kind == "vector":
             drop_vector(self._catalog, info)
             return
         with self._catalog.write() as writer:
+            if self._catalog.by_id(writer, info.table_id) is None:
+                raise TableNotFoundError(info.name)
             if info.kind == "mutable":
                 drop_mutable(self._catalog, writer, info)
                 return

@@ -57,6 +57,9 @@ class Executor:
         elif statement.kind is Kind.DEALLOCATE:
             self._deallocate(statement)
         else:
+            if self._paths.limited and "runtime" in statement.names():
+                msg = "DataFusion's runtime settings name folders: this session may not change them"
+                raise ReadOnlyError(msg)
             self._planner.set(statement.text)
         return _nothing()
 
@@ -185,9 +188,9 @@ class Executor:
             self._refuse_read_only()
             transactions.begin(self._catalog.tenant)
         elif statement.kind is Kind.COMMIT:
-            transactions.commit()
+            transactions.commit(self._catalog.tenant)
         else:
-            transactions.rollback()
+            transactions.rollback(self._catalog.tenant)
         return _nothing()
 
     def _copy(self, statement: Statement, params: Mapping[str, Any]) -> Result:
@@ -199,8 +202,15 @@ class Executor:
             raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
         location = self._paths.checked(token.text[1:-1].replace("''", "'"))
         quoted = "'" + location.replace("'", "''") + "'"
-        text = statement.text[: token.start] + quoted + statement.text[token.end :]
-        table = self._now(text, params)
+        # without comments, and checked against DataFusion's own reading: where the two readings of
+        # a text differ, a path that was never checked could be written
+        text = f"{cursor.spaced(0, cursor.at)} {quoted} {cursor.spaced(cursor.at + 1)}"
+        with self._planner.snapshot(self._catalog) as snapshot:
+            plan = partial(self._planner.plan, text, params, snapshot)
+            written = str(plan().logical_plan().to_variant().output_url())
+            if written != location:
+                raise SqlError(f"COPY names {location!r} and would write {written!r}")
+            table = self._planner.collect(plan, snapshot)
         return Result.of(table, rows_affected=int(table["count"][0].as_py()))
 
     # --- prepared statements ---------------------------------------------------------------------

@@ -22,7 +22,8 @@ _TOKEN: Final = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*)
     | (?P<comment>/\*)
-    | (?P<string>(?:[eEbBnNxX]|[uU]&)?'(?:[^']|'')*')
+    | (?P<escaped>[eE]'(?:[^'\\]|''|\\.)*')
+    | (?P<string>(?:[bBnNxX]|[uU]&)?'(?:[^']|'')*')
     | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
     | (?P<dollar>\$(?P<tag>[A-Za-z_]*)\$)
     | (?P<placeholder>\$[A-Za-z0-9_]+|\?)
@@ -92,6 +93,8 @@ def _tokens(text: str) -> Iterator[Token]:
             depth -= match.group() in ")]}"
             yield Token(kind, match.group(), at, depth)
             depth += match.group() in "([{"
+        elif kind == "escaped":
+            yield Token("string", match.group(), at, depth)
         elif kind == "word":
             word = match.group()
             yield Token(kind, word, at, depth, word.upper(), word.lower())
@@ -204,6 +207,10 @@ class Cursor:
         if start >= end:
             return ""
         return self.text[self.tokens[start].start : self.tokens[end - 1].end]
+
+    def spaced(self, start: int, end: int | None = None) -> str:
+        """Return the tokens from ``start`` up to ``end`` with single spaces and no comments."""
+        return " ".join(token.text for token in self.tokens[start:end])
 
     def rest(self) -> str:
         """Move to the end and return the text up to it."""

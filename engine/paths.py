@@ -21,6 +21,22 @@ class AllowedPaths:
             None if folders is None else [Path(f).expanduser().resolve() for f in folders]
         )
 
+    @property
+    def limited(self) -> bool:
+        """Whether some path is refused."""
+        return self._folders is not None
+
+    def within(self, folders: Iterable[str | os.PathLike[str]]) -> AllowedPaths:
+        """Return what is allowed both here and below ``folders``.
+
+        Raises:
+            PathNotAllowedError: One of ``folders`` lies outside what is allowed here.
+        """
+        given = list(folders)
+        for folder in given if self.limited else ():
+            self.checked(str(folder))
+        return AllowedPaths(given)
+
     def checked(self, location: str) -> str:
         """Return ``location`` as an absolute path, or as the URL it is.
 

@@ -160,8 +160,12 @@ class Planner:
             frame = self.plan_create(f"CREATE TABLE t (c {sql_type})", snapshot)
             return pa.field(column, frame.schema().field(0).type)
 
-    def check_external(self, create: str, snapshot: Snapshot) -> None:
-        """Raise unless the files of a CREATE EXTERNAL TABLE can be read."""
+    def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
+        """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
+        planned = self.plan(f"EXPLAIN {create}", {}, snapshot).logical_plan().inputs()[0]
+        found = str(planned.to_variant().location())
+        if found != location:
+            raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._lock, self._planning(snapshot):
             self.capture(create)
 

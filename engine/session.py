@@ -31,6 +31,7 @@ from affidavit.engine.search import Searcher, released
 from affidavit.errors import (
     InvalidQueryError,
     LakeError,
+    NoTenantError,
     SourceError,
     TableExistsError,
     TableNotFoundError,
@@ -150,7 +151,7 @@ class Session:
         self._identity = identity
         self._allowed = paths
         self._scoped = scoped
-        self.hooks = shared.hooks
+        self.hooks = shared.hooks.of(identity.tenant) if scoped else shared.hooks
         self.models = shared.models
 
     # --- who -----------------------------------------------------------------------------------
@@ -192,15 +193,21 @@ class Session:
 
         The yielded session keeps its identity wherever it is used, in other threads too. The
         session itself takes on the identity for this thread or async task, and gets its own back
-        when the block ends, however it ends. A scope with a ``tenant`` may touch no local path
-        unless ``allowed_paths`` names some.
+        when the block ends, however it ends. Statements in a scope with a ``tenant`` may name no
+        local path unless ``allowed_paths`` has it; tables that were attached before are read as
+        ever. A yielded session can be scoped further, and never to another tenant.
         """
         identity = self.identity.narrowed(
             tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason
         )
+        if self._scoped and self._identity.scoped and identity.tenant != self._identity.tenant:
+            msg = f"a session scoped to tenant {self.tenant!r} cannot act for another"
+            raise NoTenantError(msg)
         paths = self._paths
         if not isinstance(tenant, type(UNSET)) or allowed_paths is not None:
-            paths = AllowedPaths(allowed_paths or ())
+            # the session itself hands out paths; what it hands a session to can only narrow them
+            base = self._allowed if not self._scoped else paths
+            paths = base.within(allowed_paths or ())
         key = id(self._shared)
         token = _scopes.set({**_scopes.get(), key: identity})
         try:
@@ -394,6 +401,7 @@ class Session:
             SchemaMismatchError: There is no usable key or vector column.
             ConstraintError: A key is NULL or duplicate, or a vector cannot be searched.
         """
+        self._check_new(name)
         catalog = self._catalog()
         dimension = None if model is None else self.models.dimension(model)
         create_vector(
@@ -401,6 +409,11 @@ class Session:
             dimension=dimension,
         )  # fmt: skip
         return VectorTable(catalog, self._executor(), name)
+
+    def _check_new(self, name: str) -> None:
+        check_table_name(name)
+        if (MAIN_SCHEMA, name) in self._shared.planner(self.identity).sources:
+            raise TableExistsError(name, kind="frame attached as")
 
     def create_table(
         self,
@@ -427,7 +440,7 @@ class Session:
             UnsupportedTypeError: A column's values could not be kept exactly.
             ConstraintError: The data breaks the key.
         """
-        check_table_name(name)
+        self._check_new(name)
         if data is None and schema is None:
             msg = f"table {name!r} needs data or schema="
             raise InvalidQueryError(msg)
@@ -523,12 +536,17 @@ class Session:
     # --- the seam for changes ------------------------------------------------------------------
 
     def add_change_listener(self, listener: ChangeListener) -> None:
-        """Tell ``listener`` of every mutation, inside the transaction that makes it."""
-        self._shared.lake.listeners.append(listener)
+        """Tell ``listener`` of every mutation, inside the transaction that makes it.
+
+        On a session that :meth:`scope` yielded: of every mutation of its tenant.
+        """
+        tenant = self._identity.tenant if self._scoped else None
+        self._shared.lake.listeners.append((listener, tenant))
 
     def remove_change_listener(self, listener: ChangeListener) -> None:
         """Stop telling ``listener``."""
-        self._shared.lake.listeners.remove(listener)
+        listeners = self._shared.lake.listeners
+        listeners[:] = [pair for pair in listeners if pair[0] is not listener]
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -536,8 +554,8 @@ class Session:
         """Roll back what is open and release the lake. Scoped sessions close with the first one."""
         if self._scoped or self._shared.closed:
             return
-        self._shared.closed = True
         self._shared.transactions.rollback_all()
+        self._shared.closed = True
         self._shared.lake.close()
 
     def __enter__(self) -> Self:

@@ -51,7 +51,10 @@ def open_target(catalog: Catalog, target: Target) -> Iterator[OpenTarget]:
         info = catalog.get(reader, target.name, target.schema)
     catalog.refuse_shared(info)
     if info.kind == "vector":
-        with locked(catalog, info, "writing a vector table") as dataset, catalog.read() as reader:
+        with (
+            locked(catalog, info, "writing a vector table") as (info, dataset),
+            catalog.read() as reader,
+        ):
             snapshot = Snapshot(catalog, reader, committed=True)
             provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
             snapshot.virtual[DML_TARGET] = Table(provider)

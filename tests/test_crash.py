@@ -192,3 +192,30 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
         assert session.table("t").to_arrow().to_pylist() == [{"a": 1, "s": "x"}]
         session.table("t").insert([{"a": 2, "s": "fine"}])
         assert not (lake / "vectors" / "default" / "more.lance").exists()
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_p12_a_half_written_lake_is_finished_by_the_next_open(lake: Path, at: int) -> None:
+    """The process dies at each of the statements that make a lake in turn."""
+    script = f"""
+import os, sqlite3, affidavit
+from affidavit.catalog.store import migrations
+original, calls = migrations.migrate, 0
+class Dying:
+    def __init__(self, connection): self.connection = connection
+    def execute(self, text):
+        global calls
+        calls += 1
+        if calls == {at}:
+            os._exit(9)
+        return self.connection.execute(text)
+    def rollback(self): self.connection.rollback()
+from affidavit.catalog.store import sqlite
+sqlite.migrate = lambda connection, path, read_only: original(Dying(connection), path, read_only=read_only)
+affidavit.connect({str(lake)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == 9
+    with affidavit.connect(lake) as session:
+        session.create_table("t", [{"a": 1}])
+        assert session.table("t").count() == 1

@@ -207,7 +207,7 @@ def test_durability_is_what_was_asked_for(tmp_path) -> None:
             assert reader._connection.execute("PRAGMA synchronous").fetchone() == (level,)
             assert reader._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         store.close()
-    with pytest.raises(ValueError, match="durability"):
+    with pytest.raises(errors.LakeError, match="durability"):
         SqliteStore(tmp_path / "x.db", locks=tmp_path, durability="maybe")
 
 

@@ -177,8 +177,14 @@ def test_scopes_nest_and_end_with_their_block(session) -> None:
             assert (inner.tenant, inner.actor) == ("red", "bob")
             raise ZeroDivisionError
         assert session.actor == red.actor == "ann"
-        with red.scope(tenant=None) as shared:
+        with session.scope(tenant=None) as shared:
             assert shared.tenant is None
+        for other in ("blue", None):
+            with (
+                pytest.raises(errors.NoTenantError, match="cannot act for another"),
+                red.scope(tenant=other),
+            ):
+                pass
     assert (session.tenant, session.actor) == ("default", "tester")
     assert red.tenant == "red", "a scoped session stays who it is, wherever it is carried"
 

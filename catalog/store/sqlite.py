@@ -48,6 +48,13 @@ _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CODE_MASK: Final = 0xFF
 
 
+def check_durability(durability: object) -> None:
+    """Raise LakeError unless ``durability`` is ``"full"`` or ``"normal"``."""
+    if durability not in SYNCHRONOUS:
+        msg = f"durability must be 'full' or 'normal', got {durability!r}"
+        raise LakeError(msg)
+
+
 def quoted(name: str) -> str:
     """Return ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -330,9 +337,7 @@ class SqliteStore:
         busy_timeout_s: float = 30.0,
         read_only: bool = False,
     ) -> None:
-        if durability not in SYNCHRONOUS:
-            msg = f"durability must be 'full' or 'normal', got {durability!r}"
-            raise ValueError(msg)
+        check_durability(durability)
         self._path = path
         self._locks = locks
         self._synchronous = SYNCHRONOUS[durability]
@@ -449,7 +454,11 @@ class SqliteStore:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-        with self._writing:
+        if not self._writing.acquire(timeout=self._timeout_s):
+            raise StoreBusyError("the store", timeout_s=self._timeout_s)
+        try:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+        finally:
+            self._writing.release()
