@@ -17,7 +17,6 @@ from affidavit.catalog.change import Change
 from affidavit.catalog.definition import TableInfo, parse_definition
 from affidavit.catalog.names import (
     MAIN_SCHEMA,
-    SHARED,
     check_schema_name,
     check_table_name,
 )
@@ -282,8 +281,3 @@ class Catalog:
             action=action,
             **details,  # type: ignore[arg-type]  # Change names and checks them
         )
-
-
-def is_shared(info: TableInfo) -> bool:
-    """Return whether every tenant sees ``info``."""
-    return info.tenant == SHARED

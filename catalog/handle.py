@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.expression import delete_text, update_text
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.expression import Statements
 
 
-class TableHandle:
+class TableHandle(ABC):
     """A table by name; it always reads and writes the table as it is now."""
 
     def __init__(
@@ -29,9 +30,9 @@ class TableHandle:
     def __len__(self) -> int:
         return self.count()
 
+    @abstractmethod
     def count(self) -> int:
         """Return how many rows there are."""
-        raise NotImplementedError
 
     def update(self, set: Mapping[str, object], where: str) -> int:  # noqa: A002 - SQL's word
         """Set columns of the matching rows, and return how many there were.

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -78,11 +79,11 @@ class Codec(Protocol):
         """Return what :meth:`encode` does as Python values, quickly for few rows and for many."""
 
 
-class _Encoded:
+class _Encoded(ABC):
     """What codecs share."""
 
-    def encode(self, array: pa.Array) -> pa.Array:
-        raise NotImplementedError
+    @abstractmethod
+    def encode(self, array: pa.Array) -> pa.Array: ...
 
     def values(self, array: pa.Array) -> list[StoreValue]:
         return _as_list(self.encode(array))
