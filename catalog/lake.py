@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -69,8 +68,6 @@ class Lake:
         self.cache = TableCache(cache_bytes)
         self.listeners: list[tuple[ChangeListener, str | None]] = []
         self.datasets = Datasets(self)
-        self._users = 1
-        self._guard = threading.Lock()
         try:
             if read_only and not (self.path / CATALOG_FILE).is_file():
                 msg = f"there is no lake at {str(self.path)!r}, and it was opened read-only"
@@ -149,18 +146,8 @@ class Lake:
                 continue  # its writer is alive
             folder.with_suffix(".lock").unlink(missing_ok=True)
 
-    def share(self) -> Lake:
-        """Count one more user; the last :meth:`close` closes."""
-        with self._guard:
-            self._users += 1
-        return self
-
     def close(self) -> None:
-        """Release the store when the last user closes."""
-        with self._guard:
-            self._users -= 1
-            if self._users:
-                return
+        """Release the store."""
         self.store.close()
 
 

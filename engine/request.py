@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -114,7 +114,6 @@ class CompletedSearch:
     exact: bool
     started_at_us: int
     duration_us: int
-    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[Any]:

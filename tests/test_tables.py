@@ -269,11 +269,7 @@ def test_p12_a_bad_vector_table_leaves_nothing(session, lake, data, error, words
     assert session.tables().num_rows == 0
     folder = lake / "vectors" / "default"
     assert not folder.exists() or list(folder.iterdir()) == []
-    assert (
-        list((lake / "vectors" / ".staging").glob("*")) == []
-        if (lake / "vectors" / ".staging").exists()
-        else True
-    )
+    assert list((lake / "vectors" / ".staging").glob("*")) == []
 
 
 @pytest.mark.parametrize(
