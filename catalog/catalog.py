@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.definition import Definition
     from affidavit.catalog.identity import Identity
     from affidavit.catalog.lake import Lake
+    from affidavit.catalog.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.transaction import Transactions
 
@@ -80,18 +82,38 @@ def _info(row: Sequence[Any]) -> TableInfo:
     return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The tables that one statement read and wrote, as ``schema.name@version``, in order."""
+
+    read: dict[str, None] = field(default_factory=dict)
+    written: dict[str, None] = field(default_factory=dict)
+
+
 class Catalog:
     """What one identity sees of a lake, and the only way to change it."""
 
-    def __init__(self, lake: Lake, identity: Identity, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        identity: Identity,
+        transactions: Transactions,
+        trace: Trace | None = None,
+    ) -> None:
         self.lake = lake
         self.identity = identity
         self.transactions = transactions
+        self.trace = trace
 
     @property
     def tenant(self) -> str:
         """The tenant, as the store writes it."""
         return self.identity.tenant
+
+    @property
+    def ledger(self) -> Ledger:
+        """The tenant's ledger."""
+        return self.lake.ledgers.of(self.tenant)
 
     # --- snapshots and transactions ------------------------------------------------------------
 
@@ -266,6 +288,9 @@ class Catalog:
 
     def announce(self, writer: Writer, change: Change) -> None:
         """Tell every listener of ``change``, inside its transaction."""
+        if self.trace is not None:
+            version = "" if change.version_after is None else f"@{change.version_after}"
+            self.trace.written[f"{change.schema}.{change.table}{version}"] = None
         for listener, tenant in self.lake.listeners:
             if tenant is None or tenant == change.identity.tenant:
                 listener.on_change(change, writer)

@@ -6,6 +6,7 @@ be taken inside the store's transaction, after every listener agreed.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.lake import Lake
@@ -61,6 +62,7 @@ class Datasets:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._latest: dict[str, lance.LanceDataset] = {}
+        self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
 
     def path(self, info: TableInfo) -> Path:
@@ -106,10 +108,51 @@ class Datasets:
             msg = f"table {info.name!r} has no version {version!r}; its newest is {dataset.version}"
             raise InvalidQueryError(msg) from error
 
+    def keep(self, dataset: lance.LanceDataset, table_id: str, owner: str) -> None:
+        """Tag the version of ``dataset`` for ``owner``, so that a clean-up spares it.
+
+        A version that is gone already stays so.
+        """
+        version = int(dataset.version)
+        if (table_id, owner, version) in self._kept:
+            return
+        tag = f"{kept_prefix(owner)}{version}"
+        try:
+            dataset.tags.create(tag, version)
+        except (OSError, ValueError, RuntimeError) as error:
+            if tag not in dataset.tags.list() and version in _versions(dataset):
+                msg = f"cannot tag version {version} of a vector table: {error}"
+                raise StoreError(msg) from error
+        self._kept.add((table_id, owner, version))
+
+    def kept(self, info: TableInfo, owner: str) -> dict[str, int]:
+        """Return the tags that :meth:`keep` made for ``owner``, and their versions."""
+        with lance_errors(f"reading the tags of {info.name!r}"):
+            tags = self.latest(info).tags.list()
+        prefix = kept_prefix(owner)
+        return {name: int(t["version"]) for name, t in tags.items() if name.startswith(prefix)}
+
+    def release(self, info: TableInfo, tags: Iterable[str]) -> None:
+        """Remove tags that :meth:`keep` made."""
+        self._kept.clear()
+        with lance_errors(f"removing tags of {info.name!r}"):
+            dataset = self.latest(info)
+            for tag in tags:
+                dataset.tags.delete(tag)
+
     def forget(self, info: TableInfo) -> None:
         """Drop the handle on ``info``."""
         with self._lock:
             self._latest.pop(info.table_id, None)
+
+
+def kept_prefix(owner: str) -> str:
+    """Return how the tags begin that keep versions for ``owner``."""
+    return f"affidavit-{hashlib.sha256(owner.encode()).hexdigest()[:12]}-"
+
+
+def _versions(dataset: lance.LanceDataset) -> set[int]:
+    return {int(each["version"]) for each in dataset.versions()}
 
 
 def made_for(folder: Path) -> str | None:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from affidavit.catalog.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.dataset import Datasets
+from affidavit.catalog.ledger import Ledgers, lake_id
 from affidavit.catalog.names import SHARED
 from affidavit.catalog.store.sqlite import SqliteStore, check_durability
 from affidavit.errors import LakeError
@@ -86,6 +87,13 @@ class Lake:
             busy_timeout_s=busy_timeout_s,
             read_only=read_only,
         )
+        try:
+            with self.store.read(SHARED) as reader:
+                self.lake_id = lake_id(reader)
+        except BaseException:
+            self.store.close()
+            raise
+        self.ledgers = Ledgers(self.lake_id, None)
         if not read_only:
             self._remove_abandoned()
 

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import lance
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.types as pt
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from affidavit.catalog.names import MAIN_SCHEMA
-from affidavit.catalog.predicate import And, Compare, In, Or, keep, read_expression
+from affidavit.catalog.predicate import And, Compare, In, Or
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
+from affidavit.catalog.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.system import SYSTEM_TABLES
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-
-    import pyarrow.compute as pc
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.cache import CachedTable
     from affidavit.catalog.catalog import Catalog
@@ -42,8 +42,6 @@ DML_TARGET: Final = "target"
 DML_SCHEMA: Final = "_dml"
 """Where a statement finds the tables that exist for it alone."""
 
-SYSTEM_SCHEMA: Final = "system"
-
 
 class Snapshot:
     """What one statement reads, and what its planning found out.
@@ -53,7 +51,6 @@ class Snapshot:
         virtual: Tables that exist for this statement alone, under :data:`DML_SCHEMA`.
         prepared: Views and external tables that the statement names, planned beforehand.
         parameters: The statement's parameters, for table functions.
-        reads: Every table that planning looked up, with the version it will read.
         missing: Names that planning looked up in vain.
         scans: The tables that running the plan will read from ``reader``.
         failure: What a provider raised, before DataFusion turned it into text.
@@ -63,14 +60,23 @@ class Snapshot:
         self.catalog = catalog
         self.reader = reader
         self.committed = committed
+        self._transaction = None if committed else catalog.transactions.current()
         self.virtual: dict[str, Any] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
         self.parameters: dict[str, Any] = {}
-        self.reads: list[tuple[TableInfo, int]] = []
         self.missing: list[str] = []
         self.failure: BaseException | None = None
         self._known: dict[tuple[str, str], TableInfo] = {}
+
+    def note_read(self, info: TableInfo, version: int) -> None:
+        """Note that planning looked a table up, and the version that it will read."""
+        if self.catalog.trace is not None:
+            self.catalog.trace.read[f"{info.schema}.{info.name}@{version}"] = None
+
+    def joined(self) -> AbstractContextManager[None]:
+        """Act within the statement's transaction, whichever thread this is."""
+        return self.catalog.transactions.joined(self._transaction)
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error that a provider raised."""
@@ -82,26 +88,33 @@ class Snapshot:
             return self.prepared[schema, name]
         if schema == DML_SCHEMA:
             return self.virtual.get(name)
-        if schema == SYSTEM_SCHEMA:
-            return _system_table(self, name)
+        if schema in SYSTEM_TABLES:
+            return self._system_table(schema, name)
         info = self._known.get((schema, name)) or self.catalog.find(self.reader, name, schema)
         if info is None:
             self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")
             return None
         if info.kind == "vector":
             dataset = self.catalog.lake.datasets.latest(info)
-            self.reads.append((info, dataset.version))
+            self.note_read(info, dataset.version)
             return Table(
                 lance.FFILanceTableProvider(dataset, with_row_id=False, with_row_addr=False)
             )
         if info.kind == "mutable":
-            self.reads.append((info, info.version))
+            self.note_read(info, info.version)
             cached = self._in_cache(info)
             if cached is None:
                 return self._scan((schema, name), MutableDataset(self, info))
             return cached.provider or Table(ArrowDataset(cached.data, self.fail))
         self.missing.append(name)
         return None
+
+    def _system_table(self, schema: str, name: str) -> Table | None:
+        make = SYSTEM_TABLES[schema].get(name)
+        if make is None:
+            self.missing.append(f"{schema}.{name}")
+            return None
+        return self._scan((schema, name), make(self))
 
     def prepare(self, names: Collection[str]) -> list[TableInfo]:
         """Look up the tables that a statement may name, and return those that are SQL texts.
@@ -174,7 +187,7 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
     def schema_names(self) -> set[str]:
         """Return the schemas' names; the one for DML is not shown."""
         found = self.look(lambda snapshot: snapshot.catalog.schemas(snapshot.reader))
-        return {*found, SYSTEM_SCHEMA}
+        return {*found, *SYSTEM_TABLES}
 
     def schema(self, name: str) -> LakeSchema | None:
         """Return a schema, if the tenant has it."""
@@ -195,8 +208,8 @@ class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
     @property
     def table_names(self) -> list[str]:
         """The tables' names; DataFusion reads this as an attribute, and takes a sequence only."""
-        if self._name == SYSTEM_SCHEMA:
-            return sorted(SYSTEM_TABLES)
+        if self._name in SYSTEM_TABLES:
+            return sorted(SYSTEM_TABLES[self._name])
         names: list[str] = self._catalog.look(
             lambda snapshot: [
                 info.name
@@ -227,83 +240,6 @@ class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
 # --- tables --------------------------------------------------------------------------------------
 
 
-class _Scanner:
-    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
-        self.projected_schema = schema
-        self.to_batches = batches
-
-
-class _Fragment:
-    def __init__(self, dataset: ScanDataset) -> None:
-        self._dataset = dataset
-
-    def scanner(
-        self,
-        schema: pa.Schema | None = None,  # noqa: ARG002 - DataFusion passes the whole schema
-        columns: Sequence[str] | None = None,
-        filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
-        batch_size: int | None = None,  # noqa: ARG002 - batches come as the store hands them over
-    ) -> _Scanner:
-        return self._dataset.scanner(columns, filter)
-
-
-class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are untyped
-    """A table that DataFusion scans by calling :meth:`scan` once an execution.
-
-    DataFusion's planning asks for the projected schema only; its execution iterates the one
-    fragment. A filter that it hands over is trusted to have been applied.
-    """
-
-    def __init__(self, schema: pa.Schema, fail: Callable[[BaseException], None]) -> None:
-        self._schema_ = schema
-        self._fail = fail
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._schema_
-
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows with exactly ``columns``."""
-        raise NotImplementedError
-
-    def scanner(
-        self,
-        columns: Sequence[str] | None = None,
-        filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
-        **_: object,
-    ) -> _Scanner:
-        """Return what reads ``columns`` of the rows that match ``filter``."""
-        names = self._schema_.names if columns is None else list(columns)
-        schema = pa.schema([self._schema_.field(name) for name in names])
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            try:
-                predicate = None if filter is None else read_expression(filter)
-                yield from self.scan(names, predicate)
-            except Exception as error:
-                self._fail(error)
-                raise
-
-        return _Scanner(schema, batches)
-
-    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[_Fragment]:  # noqa: A002, ARG002 - pyarrow's signature
-        """Yield the one fragment."""
-        yield _Fragment(self)
-
-
-class ArrowDataset(ScanDataset):
-    """A table in memory."""
-
-    def __init__(self, data: pa.Table, fail: Callable[[BaseException], None]) -> None:
-        super().__init__(data.schema, fail)
-        self._data = data
-
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows."""
-        return _project(iter(self._data.to_batches()), columns, predicate)
-
-
 class MutableDataset(ScanDataset):
     """A mutable table: from the cache, by an index of the store, or read whole and then cached."""
 
@@ -318,13 +254,13 @@ class MutableDataset(ScanDataset):
         """Yield the matching rows, oldest first."""
         info, snapshot = self._info, self._snapshot
         if not columns and predicate is None:
-            return _without_columns(info.row_count)
+            return rows_without_columns(info.row_count)
         if not snapshot.committed or ROWID in columns or _uses_index(self._definition, predicate):
             return read_rows(snapshot.reader, info, columns, predicate)
         cache = snapshot.catalog.lake.cache
         cached = cache.get(info.table_id, info.version)
         if cached is not None:
-            return _project(iter(cached.data.to_batches()), columns, predicate)
+            return project(iter(cached.data.to_batches()), columns, predicate)
         if cache.may_fit(info.table_id, info.version):
             return self._read_and_keep(columns, predicate)
         return read_rows(snapshot.reader, info, columns, predicate)
@@ -346,19 +282,8 @@ class MutableDataset(ScanDataset):
                 source.close()  # type: ignore[attr-defined]  # it is a generator
                 yield from read_rows(snapshot.reader, info, columns, predicate)
                 return
-            yield from _project(iter([batch]), columns, predicate)
+            yield from project(iter([batch]), columns, predicate)
         cache.put(info.table_id, info.version, pa.Table.from_batches(batches, schema))
-
-
-def _without_columns(rows: int) -> Iterator[pa.RecordBatch]:
-    yield pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["_"]).select([])
-
-
-def _project(
-    batches: Iterator[pa.RecordBatch], columns: list[str], predicate: Predicate | None
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield keep(predicate, batch).select(columns)
 
 
 def _uses_index(definition: MutableDefinition, predicate: Predicate | None) -> bool:
@@ -430,46 +355,3 @@ def _sql_type(kind: pa.DataType) -> str | None:
     if pt.is_decimal128(kind):
         return f"DECIMAL({kind.precision}, {kind.scale})"
     return _SQL_TYPES.get(kind)
-
-
-# --- the system schema ---------------------------------------------------------------------------
-
-
-def _system_table(snapshot: Snapshot, name: str) -> Table | None:
-    make = SYSTEM_TABLES.get(name)
-    return None if make is None else Table(ArrowDataset(make(snapshot), snapshot.fail))
-
-
-def tables_table(snapshot: Snapshot) -> pa.Table:
-    """Return ``system.tables``: every table that the tenant sees."""
-    rows = []
-    for info in snapshot.catalog.tables(snapshot.reader):
-        count, version = info.row_count if info.kind == "mutable" else None, info.version
-        if info.kind == "vector":  # what Lance says, which a crash cannot make untrue
-            dataset = snapshot.catalog.lake.datasets.latest(info)
-            count, version = dataset.count_rows(), dataset.version
-        rows.append(
-            {
-                "schema_name": info.schema,
-                "name": info.name,
-                "kind": info.kind,
-                "rows": count,
-                "version": version,
-                "tenant": info.tenant or None,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA)
-
-
-_TABLES_SCHEMA: Final = pa.schema(
-    [
-        pa.field("schema_name", pa.string(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("rows", pa.int64()),
-        pa.field("version", pa.int64(), nullable=False),
-        pa.field("tenant", pa.string()),
-    ]
-)
-
-SYSTEM_TABLES: Final[dict[str, Callable[[Snapshot], pa.Table]]] = {"tables": tables_table}

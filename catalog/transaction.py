@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from affidavit.errors import TransactionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from affidavit.catalog.store.protocol import Store, Writer
 
@@ -21,22 +21,41 @@ _blocks: ContextVar[Mapping[int, Transaction]] = ContextVar(
 
 
 class Transaction:
-    """An open transaction of one tenant. What a statement in it reads sees what it wrote."""
+    """An open transaction of one tenant. What a statement in it reads sees what it wrote.
 
-    def __init__(self, writer: Writer, tenant: str, stack: ExitStack) -> None:
+    Attributes:
+        writer: The store's transaction.
+        tenant: Whose it is.
+        releases: Whether rows reach the caller before it is committed: it is the caller's own, and
+            not one statement's.
+    """
+
+    def __init__(self, writer: Writer, tenant: str, stack: ExitStack, *, releases: bool) -> None:
         self.writer = writer
         self.tenant = tenant
+        self.releases = releases
         self._stack = stack
+        self._on_end: list[Callable[[bool], None]] = []
         self.thread = threading.current_thread()
         self.open = True
 
     def end(self, error: BaseException | None = None) -> None:
         """Commit, or roll back if there was an ``error``."""
         self.open = False
-        if error is None:
-            self._stack.close()
-        else:
-            self._stack.__exit__(type(error), error, error.__traceback__)
+        committed = False
+        try:
+            if error is None:
+                self._stack.close()
+                committed = True
+            else:
+                self._stack.__exit__(type(error), error, error.__traceback__)
+        finally:
+            for call in self._on_end:
+                call(committed)
+
+    def on_end(self, call: Callable[[bool], None]) -> None:
+        """Call ``call`` once this is over, with whether it was committed."""
+        self._on_end.append(call)
 
 
 class _RolledBackError(Exception):
@@ -53,6 +72,20 @@ class Transactions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._begun: dict[int, Transaction] = {}
+        self._joined: dict[int, Transaction] = {}
+
+    @contextmanager
+    def joined(self, transaction: Transaction | None) -> Iterator[None]:
+        """Make this thread part of another's ``transaction``, which waits for it meanwhile."""
+        if transaction is None or self.current() is transaction:
+            yield
+            return
+        here = threading.get_ident()
+        self._joined[here] = transaction
+        try:
+            yield
+        finally:
+            del self._joined[here]
 
     def current(self) -> Transaction | None:
         """Return the transaction that a statement here is part of."""
@@ -61,16 +94,17 @@ class Transactions:
             # a thread may inherit another's context, or a dead one's number
             if found is not None and found.open and found.thread is here:
                 return found
-        return None
+        joined = self._joined.get(threading.get_ident())
+        return joined if joined is not None and joined.open else None
 
-    def _open(self, tenant: str) -> Transaction:
+    def _open(self, tenant: str, *, releases: bool) -> Transaction:
         if self.current() is not None:
             msg = "a transaction is open already: COMMIT or ROLLBACK it first"
             raise TransactionError(msg)
         self._end_orphans()
         stack = ExitStack()
         writer = stack.enter_context(self._store.write(tenant))
-        return Transaction(writer, tenant, stack)
+        return Transaction(writer, tenant, stack, releases=releases)
 
     def begin(self, tenant: str) -> None:
         """Open a transaction until :meth:`commit` or :meth:`rollback`, waiting for other writers.
@@ -78,7 +112,7 @@ class Transactions:
         Raises:
             TransactionError: There is one already.
         """
-        self._begun[threading.get_ident()] = self._open(tenant)
+        self._begun[threading.get_ident()] = self._open(tenant, releases=True)
 
     def _end_orphans(self) -> None:
         """Roll back what threads that are gone left open."""
@@ -107,9 +141,9 @@ class Transactions:
         _roll_back(self._taken("ROLLBACK", tenant))
 
     @contextmanager
-    def transaction(self, tenant: str) -> Iterator[Transaction]:
+    def transaction(self, tenant: str, *, releases: bool = False) -> Iterator[Transaction]:
         """Commit what the block did, or roll all of it back if it raises."""
-        transaction = self._open(tenant)
+        transaction = self._open(tenant, releases=releases)
         token = _blocks.set({**_blocks.get(), id(self): transaction})
         try:
             yield transaction

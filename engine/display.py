@@ -10,6 +10,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from affidavit.catalog.record import SearchRecord
+
 ROWS_SHOWN_MAX: Final = 20
 CELL_LENGTH_MAX: Final = 60
 LIST_ITEMS_SHOWN_MAX: Final = 4
@@ -75,3 +77,12 @@ def as_html(head: pa.Table, *, more: bool) -> str:
     footer = html.escape(_footer(head, more=more))
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
     return f"{table}<small>{footer}</small>"
+
+
+def record_html(record: SearchRecord) -> str:
+    """Return one line on a search's record, every value escaped."""
+    parts = [f"record {record.seq}, {record.query_id}", f"signed with {record.key_id}"]
+    parts.append(f"{record.table_name} version {record.table_version}")
+    if record.recall is not None:
+        parts.append(f"measured recall {record.recall:.0%}")
+    return f"<br><small>{html.escape(' · '.join(parts))}</small>"

@@ -316,14 +316,15 @@ class Planner:
         require_vector(info)
         options = parse_options(values.pop("options")) if "options" in values else {}
         dataset = snapshot.catalog.lake.datasets.at(info, options.pop("version", None))
-        snapshot.reads.append((info, dataset.version))
+        snapshot.note_read(info, dataset.version)
         text = values.pop("text", None)
         query = text if mode == "text" else values.pop("query")
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"),
-            mode=mode, text=text, encode=False, **options,
+            mode=mode, text=text, encode=False,
+            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader), **options,
         )  # fmt: skip
-        return Table(SearchDataset(request, self._searcher, snapshot.fail))
+        return Table(SearchDataset(request, self._searcher, snapshot))
 
 
 def require_vector(info: TableInfo) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.identity import Identity
+    from affidavit.catalog.record import SearchRecord
     from affidavit.engine.models import Models
 
 K_MAX: Final = 1_000_000
@@ -58,6 +59,7 @@ class SearchRequest:
         lineage: The caller's own words about where the query comes from.
         model: The embedding model's name.
         model_version: The embedding model's version.
+        journal_seq: The last entry of the tenant's ledger as the search began.
     """
 
     identity: Identity
@@ -77,6 +79,7 @@ class SearchRequest:
     lineage: object = None
     model: str | None = None
     model_version: str | None = None
+    journal_seq: int | None = None
 
     @property
     def version(self) -> int:
@@ -106,6 +109,7 @@ class CompletedSearch:
         exact: Whether the rows are the true nearest.
         started_at_us: When it began, in microseconds since the epoch.
         duration_us: How long it took.
+        record: What the ledger says of it; ``None`` before it is on record, and where audit is off.
     """
 
     request: SearchRequest
@@ -114,6 +118,7 @@ class CompletedSearch:
     exact: bool
     started_at_us: int
     duration_us: int
+    record: SearchRecord | None = None
 
     @property
     def ids(self) -> list[Any]:
@@ -145,6 +150,7 @@ def build_request(
     refine_factor: object = None,
     lineage: object = None,
     model: str | None = None,
+    journal_seq: int | None = None,
     encode: bool = True,
 ) -> SearchRequest:
     """Return a checked request. ``encode=False`` leaves a query text for :func:`with_vector`.
@@ -193,6 +199,7 @@ def build_request(
         lineage=lineage,
         model=named,
         model_version=models.version(named),
+        journal_seq=journal_seq,
     )
     if mode == "text":
         return request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from affidavit.engine.display import ROWS_SHOWN_MAX, as_html, as_text
+from affidavit.engine.display import ROWS_SHOWN_MAX, as_html, as_text, record_html
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from affidavit.catalog.record import SearchRecord
     from affidavit.engine.request import SearchRequest
 
 
@@ -196,14 +197,56 @@ class SearchResult(Result):
         request: What was asked, resolved: model, version, metric.
         k_requested: How many rows were asked for.
         k_returned: How many there are: fewer only if fewer match.
+        audit: The signed record of the search; ``None`` where audit is off.
     """
 
-    def __init__(self, table: pa.Table, request: SearchRequest) -> None:
+    def __init__(self, table: pa.Table, request: SearchRequest, audit: SearchRecord | None) -> None:
         super().__init__(table.schema, iter(()))
         self._table = table
         self.request = request
         self.k_requested = request.k
         self.k_returned = table.num_rows
+        self.audit = audit
+
+    @property
+    def query_id(self) -> str | None:
+        """What the record is called; ``None`` where audit is off."""
+        return None if self.audit is None else self.audit.query_id
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + ("" if self.audit is None else record_html(self.audit))
+
+
+def watch(result: Result, done: Callable[[int | None, BaseException | None], None]) -> None:
+    """Call ``done`` with the number of rows, or the error, once the rows of ``result`` were read.
+
+    Rows that are never asked for belong to a query that never ran: then it is not called.
+    """
+    table, affected = result._table, result.rows_affected  # noqa: SLF001 - this module's own
+    if table is not None:
+        done(table.num_rows if affected is None else affected, None)
+    else:
+        result._source = _watched(result._source, done)  # noqa: SLF001 - as above
+
+
+def _watched(
+    source: Iterator[pa.RecordBatch], done: Callable[[int | None, BaseException | None], None]
+) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    failure: BaseException | None = None
+    try:
+        for batch in source:
+            rows += batch.num_rows
+            yield batch
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        if hasattr(source, "close"):
+            source.close()
+        done(None if failure is not None else rows, failure)
 
 
 def table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

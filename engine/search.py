@@ -1,7 +1,7 @@
 """Searches: by vector, by text, and by both, over Lance.
 
-Every search, however it was written, goes through :class:`Searcher`: hooks before, Lance, hooks
-after, and only then the rows.
+Every search, however it was written, goes through :class:`Searcher`: hooks before, Lance, the
+record, hooks after, and only then the rows.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.dataset import lance_errors
 from affidavit.catalog.predicate import columns_of, keep
-from affidavit.catalog.providers import ScanDataset
+from affidavit.catalog.scan import ScanDataset
 from affidavit.catalog.vector_rows import vector_definition
 from affidavit.engine.request import CompletedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.providers import Snapshot
+    from affidavit.catalog.record import SearchRecord
     from affidavit.engine.hooks import Hooks
     from affidavit.engine.models import Models
     from affidavit.engine.request import SearchRequest
@@ -39,12 +41,23 @@ FUSED_CANDIDATES_MIN: Final = 50
 BATCH_THREADS_MAX: Final = 8
 
 
-class Searcher:
-    """Runs searches under a session's hooks."""
+class Audit(Protocol):
+    """What puts searches on record."""
 
-    def __init__(self, hooks: Hooks, models: Models) -> None:
+    def before(self, request: SearchRequest) -> None:
+        """Raise if ``request`` could not be put on record."""
+
+    def record(self, searches: Sequence[CompletedSearch]) -> Sequence[SearchRecord | None]:
+        """Put ``searches``, which are one tenant's, on record; raise to keep their rows back."""
+
+
+class Searcher:
+    """Runs searches under a session's hooks, and puts them on record."""
+
+    def __init__(self, hooks: Hooks, models: Models, audit: Audit) -> None:
         self._hooks = hooks
         self._models = models
+        self._audit = audit
 
     def run(self, request: SearchRequest) -> CompletedSearch:
         """Run one search; what it returns may be released to the caller.
@@ -60,8 +73,14 @@ class Searcher:
         try:
             ready = [with_vector(request, self._models) for request in requests]
             for request in ready:
+                self._audit.before(request)
                 self._hooks.before(request)
             completed = self._complete(ready)
+            records = self._audit.record(completed)
+            completed = [
+                replace(search, record=record)
+                for search, record in zip(completed, records, strict=True)
+            ]
             self._hooks.after(completed)
         except BaseException as error:
             for request in ready:
@@ -226,18 +245,18 @@ def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any
 class SearchDataset(ScanDataset):
     """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
 
-    def __init__(
-        self, request: SearchRequest, searcher: Searcher, fail: Callable[[BaseException], None]
-    ) -> None:
-        super().__init__(request.schema, fail)
+    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
+        super().__init__(request.schema, snapshot.fail)
         self._request = request
         self._searcher = searcher
+        self._snapshot = snapshot
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield what the search found, then filtered and projected."""
         score = self._request.score_column
         needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
         select = tuple(name for name in self._request.select if name in needed)
-        found = released(self._searcher.run(replace(self._request, select=select)))
+        with self._snapshot.joined():
+            found = released(self._searcher.run(replace(self._request, select=select)))
         for batch in found.select([*select, score]).to_batches():
             yield keep(predicate, batch).select(columns)

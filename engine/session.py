@@ -1,4 +1,4 @@
-"""The session: the front door. It owns the catalog, the DataFusion contexts and the hooks."""
+"""The session: the front door. It owns the catalog, the DataFusion contexts, hooks and audit."""
 
 from __future__ import annotations
 
@@ -8,26 +8,40 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.catalog import Catalog, Trace
 from affidavit.catalog.definition import Index
 from affidavit.catalog.identity import UNSET, Identity
 from affidavit.catalog.ingest import conform, to_reader
 from affidavit.catalog.lake import Lake
+from affidavit.catalog.ledger import (
+    CHECKPOINT_ENTRIES,
+    CHECKPOINT_INTERVAL_S,
+    Ledgers,
+    check_limits,
+)
 from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutable
 from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.providers import memory_table
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.transaction import Transactions
 from affidavit.catalog.vector import VectorTable, create_vector
+from affidavit.catalog.witness import as_witness
 from affidavit.engine.assignments import Name
+from affidavit.engine.audit import Audit
 from affidavit.engine.executor import Executor
+from affidavit.engine.guard import Guard
 from affidavit.engine.hooks import Hooks
+from affidavit.engine.housekeeping import Housekeeper
+from affidavit.engine.keys import key_store_of, open_keys
+from affidavit.engine.ledger_handle import LedgerHandle
 from affidavit.engine.models import Models
 from affidavit.engine.paths import AllowedPaths
 from affidavit.engine.planner import Planner, require_vector
+from affidavit.engine.recorder import AuditSettings, Recorder
 from affidavit.engine.request import build_request
 from affidavit.engine.result import Result, SearchResult
 from affidavit.engine.search import Searcher, released
+from affidavit.engine.statements import StatementLog
 from affidavit.errors import (
     InvalidQueryError,
     LakeError,
@@ -39,7 +53,7 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -60,14 +74,39 @@ _FORMATS: Final = {
 class _Shared:
     """What a session and the sessions scoped from it have in common."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(
+        self, lake: Lake, settings: AuditSettings, witness: Callable[[str], None] | None
+    ) -> None:
         self.lake = lake
         self.transactions = Transactions(lake.store)
         self.hooks = Hooks()
         self.models = Models()
-        self.searcher = Searcher(self.hooks, self.models)
+        self.witness = witness
+        self.guard = Guard(lake, witness)
+        self.housekeeper = Housekeeper([self.guard.keep_checkpoints])
+        self.statements: StatementLog | None = None
+        if settings.mode == "statements" and not lake.read_only:
+            self.statements = StatementLog(lake.store, self.housekeeper.poke)
+            self.housekeeper.tasks.insert(0, self.statements.flush)
+        self.recorder = Recorder(
+            lake, self.transactions, settings, self.guard, self.housekeeper.poke
+        )
+        self.searcher = Searcher(self.hooks, self.models, self.recorder)
         self.planners: dict[str, Planner] = {}
         self.closed = False
+
+    def close(self) -> None:
+        """Roll back what is open, write what waits, keep a checkpoint, and release the lake."""
+        self.transactions.rollback_all()
+        self.closed = True
+        try:
+            self.housekeeper.stop()
+            if not self.lake.read_only:
+                if self.statements is not None:
+                    self.statements.flush()
+                self.guard.keep_checkpoints(now=True)
+        finally:
+            self.lake.close()
 
     def planner(self, identity: Identity) -> Planner:
         """Return the DataFusion context of the identity's tenant."""
@@ -95,6 +134,12 @@ def connect(
     busy_timeout_s: float = 30.0,
     cache_bytes: int = 128 * 1024 * 1024,
     allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+    audit: str = "statements",
+    store_queries: bool = False,
+    audit_recall: float = 0.0,
+    witness: str | os.PathLike[str] | Callable[[str], None] | None = None,
+    checkpoint_entries: int = CHECKPOINT_ENTRIES,
+    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
 ) -> Session:
     """Open a lake, creating it if it is not there, and return a session on it.
 
@@ -105,20 +150,32 @@ def connect(
         source: Through what, likewise.
         workspace: Where, likewise.
         store: ``None`` for SQLite in the lake's folder, the one store there is yet.
-        key_store: Taken by audit, which is not part of this version.
+        key_store: Where the master key is; see :class:`~affidavit.engine.keys.KeyStore`. By
+            default the environment's ``AFFIDAVIT_MASTER_KEY``, if it is set, else a file that the
+            lake makes for itself.
         broker: Taken by topics, which are not part of this version.
         read_only: Refuse every write, and never create.
         durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
+        audit: What is put on record: ``"statements"`` and searches, ``"searches"``, or ``"off"``,
+            which the ledger notes.
+        store_queries: Whether records hold the query itself, and not only its SHA-256.
+        audit_recall: Which share of the searches is run once more, exactly, to measure recall.
+        witness: A second place for checkpoints: a file, or a function that is given each signed
+            note. A lake older than its witness is not opened.
+        checkpoint_entries: Keep a checkpoint of the ledger at least every so many entries.
+        checkpoint_interval_s: And at least every so many seconds.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake.
+        MasterKeyError: The master key is missing, malformed, or another lake's.
+        LedgerCorruptError: The ledger is older than its witness.
         LakeVersionError: A newer affidavit wrote the lake.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
-    given = {"store": store, "key_store": key_store, "broker": broker}
+    given = {"store": store, "broker": broker}
     for name, value in given.items():
         if value is not None:
             msg = f"{name}= is not supported by this version of affidavit: leave it out"
@@ -126,6 +183,10 @@ def connect(
     identity = Identity(check_tenant(tenant)).narrowed(
         actor=actor, source=source, workspace=workspace
     )
+    settings = AuditSettings(audit, store_queries, audit_recall)
+    keys = key_store_of(key_store, path)
+    check_limits(checkpoint_entries, checkpoint_interval_s)
+    seen = as_witness(witness)
     lake = Lake(
         path,
         durability=durability,
@@ -133,7 +194,21 @@ def connect(
         cache_bytes=cache_bytes,
         read_only=read_only,
     )
-    return Session(_Shared(lake), identity, AllowedPaths(allowed_paths))
+    try:
+        signers = open_keys(keys, lake)
+        lake.ledgers = Ledgers(
+            lake.lake_id, signers, checkpoint_entries=checkpoint_entries,
+            checkpoint_interval_s=checkpoint_interval_s,
+        )  # fmt: skip
+        shared = _Shared(lake, settings, seen)
+        shared.guard.open(identity.tenant)
+        if not read_only:
+            shared.recorder.recover()
+        shared.recorder.note_if_off(identity)
+    except BaseException:
+        lake.close()
+        raise
+    return Session(shared, identity, AllowedPaths(allowed_paths))
 
 
 class Session:
@@ -220,11 +295,11 @@ class Session:
         narrowed = not self._scoped and self.identity.scoped
         return AllowedPaths(()) if narrowed else self._allowed
 
-    def _catalog(self) -> Catalog:
-        return Catalog(self._shared.lake, self.identity, self._shared.transactions)
+    def _catalog(self, trace: Trace | None = None) -> Catalog:
+        return Catalog(self._shared.lake, self.identity, self._shared.transactions, trace)
 
-    def _executor(self) -> Executor:
-        catalog = self._catalog()
+    def _executor(self, trace: Trace | None = None) -> Executor:
+        catalog = self._catalog(trace)
         return Executor(self._shared.planner(catalog.identity), catalog, self._paths)
 
     # --- SQL -----------------------------------------------------------------------------------
@@ -244,7 +319,18 @@ class Session:
             SqlError: It does not parse or plan, is empty, or holds several statements.
             AffidavitError: It failed.
         """
-        return self._executor().execute(text, _parameters(params, named))
+        return self._run(text, _parameters(params, named))
+
+    def _run(self, text: str, params: Mapping[str, Any]) -> Result:
+        log = self._shared.statements
+        if log is None:
+            return self._executor().execute(text, params)
+        if "statements" in str(text) and self._shared.transactions.current() is None:
+            log.flush()  # so that the log's reader finds what ran before
+        trace = Trace()
+        return log.run(
+            self.identity, text, trace, lambda: self._executor(trace).execute(text, params)
+        )
 
     def explain(
         self,
@@ -255,7 +341,7 @@ class Session:
     ) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
         word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
-        plans = self._executor().execute(f"{word} {text}", _parameters(params, {})).to_arrow()
+        plans = self._run(f"{word} {text}", _parameters(params, {})).to_arrow()
         return "\n\n".join(
             f"{kind}:\n{plan.rstrip()}"
             for kind, plan in zip(*plans.to_pydict().values(), strict=True)
@@ -267,7 +353,7 @@ class Session:
 
         Vector tables commit on their own and refuse to be changed inside.
         """
-        with self._shared.transactions.transaction(self.identity.tenant):
+        with self._shared.transactions.transaction(self.identity.tenant, releases=True):
             yield self
 
     # --- search --------------------------------------------------------------------------------
@@ -326,7 +412,7 @@ class Session:
         }  # fmt: skip
         request = self._requests(table, [query], k, version, options)[0]
         search = self._shared.searcher.run(request)
-        return SearchResult(released(search), search.request)
+        return SearchResult(released(search), search.request, search.record)
 
     def search_batch(
         self,
@@ -345,7 +431,9 @@ class Session:
         if not requests:
             return []
         searches = self._shared.searcher.run_batch(requests)
-        return [SearchResult(released(search), search.request) for search in searches]
+        return [
+            SearchResult(released(search), search.request, search.record) for search in searches
+        ]
 
     def _requests(
         self,
@@ -358,18 +446,39 @@ class Session:
         catalog = self._catalog()
         with catalog.read() as reader:
             info = catalog.get(reader, table)
+            seen = catalog.ledger.last_seq(reader)
         require_vector(info)
         dataset = catalog.lake.datasets.at(info, version)
         try:
             return [
                 build_request(
-                    catalog.identity, info, dataset, self.models, query, k, encode=False, **options
+                    catalog.identity,
+                    info,
+                    dataset,
+                    self.models,
+                    query,
+                    k,
+                    encode=False,
+                    journal_seq=seen,
+                    **options,
                 )
                 for query in queries
             ]
         except TypeError as error:
             msg = f"searching {table!r}: {error}"
             raise InvalidQueryError(msg) from error
+
+    # --- audit and ledger ----------------------------------------------------------------------
+
+    @property
+    def audit(self) -> Audit:
+        """The records of searches: read, checked, replayed, logged."""
+        return Audit(self._catalog(), self._shared.recorder, self.models)
+
+    @property
+    def ledger(self) -> LedgerHandle:
+        """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
+        return LedgerHandle(self._catalog(), self._shared.guard, self._shared.witness)
 
     # --- tables --------------------------------------------------------------------------------
 
@@ -554,9 +663,7 @@ class Session:
         """Roll back what is open and release the lake. Scoped sessions close with the first one."""
         if self._scoped or self._shared.closed:
             return
-        self._shared.transactions.rollback_all()
-        self._shared.closed = True
-        self._shared.lake.close()
+        self._shared.close()
 
     def __enter__(self) -> Self:
         return self

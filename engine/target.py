@@ -10,8 +10,9 @@ import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
-from affidavit.catalog.providers import DML_TARGET, ArrowDataset, Snapshot
+from affidavit.catalog.providers import DML_TARGET, Snapshot
 from affidavit.catalog.rows import definition_of, delete_rows, insert_rows, truncate, update_rows
+from affidavit.catalog.scan import ArrowDataset
 from affidavit.catalog.vector_rows import (
     delete_vectors,
     insert_vectors,

@@ -228,6 +228,7 @@ def test_p11_dml_does_what_sqlite_does(statements: list[str]) -> None:
     """The same statements, the same rows and counts, the same refusals for a taken key."""
     folder = Path(tempfile.mkdtemp())
     other = sqlite3.connect(":memory:", isolation_level=None)
+    other.execute("PRAGMA case_sensitive_like = ON")  # as DataFusion's LIKE is
     create = "CREATE TABLE t (a BIGINT PRIMARY KEY, b BIGINT, s VARCHAR)"
     fill = (
         "INSERT INTO t VALUES (1, 2, 'x'), (2, NULL, 'xy'), (3, -1, NULL), (4, 4, 'Y'), (5, 1, '')"

@@ -25,6 +25,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         f"CREATE TABLE schemas ({_SYSTEM_COLUMNS}, name, created_at)",
         "CREATE UNIQUE INDEX schemas_name ON schemas (_tenant, name)",
     ),
+    (
+        f"CREATE TABLE lake ({_SYSTEM_COLUMNS}, lake_id)",
+        "INSERT INTO lake (_tenant, lake_id) VALUES ('', lower(hex(randomblob(16))))",
+        (
+            f"CREATE TABLE ledger ({_SYSTEM_COLUMNS}, seq, kind, entry_id, created_at, leaf_hash,"
+            " body, signature)"
+        ),
+        "CREATE UNIQUE INDEX ledger_seq ON ledger (_tenant, seq)",
+        "CREATE UNIQUE INDEX ledger_entry ON ledger (_tenant, entry_id)",
+        "CREATE INDEX ledger_kind ON ledger (_tenant, kind, seq)",
+        f"CREATE TABLE ledger_nodes ({_SYSTEM_COLUMNS}, level, position, hash)",
+        "CREATE UNIQUE INDEX ledger_nodes_place ON ledger_nodes (_tenant, level, position)",
+        (
+            f"CREATE TABLE ledger_heads ({_SYSTEM_COLUMNS}, size, peaks, note, key_id, generation,"
+            " checkpoint_size, checkpoint_at)"
+        ),
+        "CREATE UNIQUE INDEX ledger_heads_one ON ledger_heads (_tenant)",
+        f"CREATE TABLE checkpoints ({_SYSTEM_COLUMNS}, size, root, key_id, note, created_at)",
+        "CREATE UNIQUE INDEX checkpoints_size ON checkpoints (_tenant, size)",
+        f"CREATE TABLE search_results ({_SYSTEM_COLUMNS}, row_id, seq)",
+        "CREATE INDEX search_results_row ON search_results (_tenant, row_id, seq)",
+        (
+            f"CREATE TABLE statements ({_SYSTEM_COLUMNS}, statement_id, executed_at, actor, source,"
+            " workspace, kind, text, tables_read, tables_written, rows, duration_us, status, error)"
+        ),
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``. Steps are only ever added."""
 

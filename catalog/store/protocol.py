@@ -65,9 +65,13 @@ class Reader(Protocol):
         where: Predicate | None = None,
         *,
         order_by: Sequence[str] = (),
+        descending: bool = False,
         limit: int | None = None,
     ) -> list[tuple[StoreValue, ...]]:
-        """Return the matching rows; ``where`` holds store values."""
+        """Return the matching rows; ``where`` holds store values.
+
+        ``descending`` turns the whole of ``order_by`` around.
+        """
 
     def scan(
         self,
@@ -79,6 +83,17 @@ class Reader(Protocol):
         batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows lazily, as int64, string and binary columns."""
+
+    def rows(
+        self,
+        table: StoreTable,
+        columns: Sequence[str],
+        where: Predicate | None = None,
+        *,
+        order_by: Sequence[str] = (ROWID,),
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[list[tuple[StoreValue, ...]]]:
+        """Yield the matching rows lazily, a list of them at a time, as they stand in the store."""
 
     def count(self, table: StoreTable, where: Predicate | None = None) -> int:
         """Return how many rows match."""
@@ -143,16 +158,24 @@ class Store(Protocol):
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
         """Open a snapshot for ``tenant``. Readers never wait."""
 
-    def write(self, tenant: str) -> AbstractContextManager[Writer]:
+    def write(self, tenant: str, *, record: bool = False) -> AbstractContextManager[Writer]:
         """Open a transaction for ``tenant``: commit on leaving, roll back if the block raises.
+
+        Args:
+            tenant: Whose rows are written.
+            record: It puts on record what was read, which a store that was opened to be read does
+                too.
 
         Raises:
             StoreBusyError: Other writers held the store for the whole timeout.
-            ReadOnlyError: The store was opened to be read.
+            ReadOnlyError: The store was opened to be read, or its file cannot be written.
         """
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold the lock ``name`` against every thread and process; a crash releases it."""
+
+    def tenants(self, table: StoreTable) -> list[str]:
+        """Return every tenant that has rows in ``table``: for who keeps the whole store."""
 
     def close(self) -> None:
         """Release every connection."""

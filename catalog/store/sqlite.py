@@ -153,10 +153,14 @@ class SqliteReader:
         where: Predicate | None = None,
         *,
         order_by: Sequence[str] = (),
+        descending: bool = False,
         limit: int | None = None,
     ) -> list[tuple[StoreValue, ...]]:
         with self._lock:
-            return self._query(table, columns, where, order_by, limit).fetchall()
+            cursor = self._query(
+                table, columns, where, order_by, limit=limit, descending=descending
+            )
+            return cursor.fetchall()
 
     def _query(
         self,
@@ -164,13 +168,16 @@ class SqliteReader:
         columns: Sequence[str],
         where: Predicate | None,
         order_by: Sequence[str],
-        limit: int | None,
+        *,
+        limit: int | None = None,
+        descending: bool = False,
     ) -> sqlite3.Cursor:
         clause, values = _where(self._sees, where)
         names = ", ".join(map(quoted, columns)) or "1"
         sql = f"SELECT {names} FROM {quoted(table.name)}{clause}"
         if order_by:
-            sql += " ORDER BY " + ", ".join(map(quoted, order_by))
+            way = " DESC" if descending else ""
+            sql += " ORDER BY " + ", ".join(quoted(name) + way for name in order_by)
         if limit is not None:
             sql += f" LIMIT {limit:d}"
         return self._execute(sql, values)
@@ -187,17 +194,29 @@ class SqliteReader:
         kinds = {column.name: column.kind for column in table.columns}
         types = [STORAGE_TYPES[kinds.get(name, Kind.INTEGER)] for name in columns]
         schema = pa.schema(list(zip(columns, types, strict=True)))
-        cursor = self._query(table, columns, where, order_by, None)
+        for rows in self.rows(table, columns, where, order_by=order_by, batch_rows=batch_rows):
+            arrays = [
+                pa.array(list(values), column_type)
+                for values, column_type in zip(zip(*rows, strict=True), types, strict=False)
+            ]
+            if columns:
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            else:
+                yield _rows_without_columns(len(rows))
+
+    def rows(
+        self,
+        table: StoreTable,
+        columns: Sequence[str],
+        where: Predicate | None = None,
+        *,
+        order_by: Sequence[str] = (ROWID,),
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[list[tuple[StoreValue, ...]]]:
+        cursor = self._query(table, columns, where, order_by)
         try:
             while rows := self._fetch(cursor, batch_rows):
-                arrays = [
-                    pa.array(list(values), column_type)
-                    for values, column_type in zip(zip(*rows, strict=True), types, strict=False)
-                ]
-                if columns:
-                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-                else:
-                    yield _rows_without_columns(len(rows))
+                yield rows
         finally:
             with suppress(sqlite3.ProgrammingError):  # the store was closed before the result
                 cursor.close()
@@ -357,8 +376,8 @@ class SqliteStore:
                 raise
             self._idle.append(connection)
 
-    def _connect(self) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
+    def _connect(self, mode: str | None = None) -> sqlite3.Connection:
+        mode = mode or ("ro" if self._read_only else "rwc")
         connection = sqlite3.connect(
             f"{self._path.resolve().as_uri()}?mode={mode}",
             uri=True,
@@ -401,8 +420,8 @@ class SqliteStore:
         connection.close()
 
     @contextmanager
-    def write(self, tenant: str) -> Iterator[SqliteWriter]:
-        if self._read_only:
+    def write(self, tenant: str, *, record: bool = False) -> Iterator[SqliteWriter]:
+        if self._read_only and not record:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
         if not self._writing.acquire(timeout=self._timeout_s):
@@ -410,7 +429,7 @@ class SqliteStore:
         try:
             self._refuse_closed()
             with _translated("opening a transaction", self._timeout_s):
-                self._writer = self._writer or self._connect()
+                self._writer = self._writer or self._connect("rw" if record else None)
                 self._writer.execute("BEGIN IMMEDIATE")
             yield from self._transaction(self._writer, tenant)
         finally:
@@ -447,6 +466,11 @@ class SqliteStore:
             yield
         finally:
             lock.release()
+
+    def tenants(self, table: StoreTable) -> list[str]:
+        with self.read("") as reader:
+            sql = f"SELECT DISTINCT {TENANT} FROM {quoted(table.name)} ORDER BY 1"
+            return [str(row[0]) for row in reader._execute(sql)]  # noqa: SLF001 - its own reader
 
     def close(self) -> None:
         with self._pool:

@@ -8,9 +8,14 @@ from affidavit import errors
 from affidavit.catalog.change import Change, ChangeListener
 from affidavit.catalog.expression import Expression as expr  # noqa: N813 - a word for statements
 from affidavit.catalog.mutable import MutableTable
+from affidavit.catalog.record import SearchRecord
 from affidavit.catalog.vector import VectorTable
+from affidavit.catalog.verification import Verification
 from affidavit.engine.hooks import SearchHook
+from affidavit.engine.keys import EnvKeyStore, FileKeyStore, KeyStore
 from affidavit.engine.magic import load_ipython_extension
+from affidavit.engine.recorder import RecordListener
+from affidavit.engine.replay import Outcome, Verdict
 from affidavit.engine.request import CompletedSearch, SearchRequest
 from affidavit.engine.result import Result, SearchResult
 from affidavit.engine.session import Session, connect
@@ -23,13 +28,21 @@ __all__ = [
     "Change",
     "ChangeListener",
     "CompletedSearch",
+    "EnvKeyStore",
+    "FileKeyStore",
+    "KeyStore",
     "MutableTable",
+    "Outcome",
+    "RecordListener",
     "Result",
     "SearchHook",
+    "SearchRecord",
     "SearchRequest",
     "SearchResult",
     "Session",
     "VectorTable",
+    "Verdict",
+    "Verification",
     "__version__",
     "connect",
     "errors",

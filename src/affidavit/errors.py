@@ -139,6 +139,59 @@ class PathNotAllowedError(AffidavitError):
         self.path = path
 
 
+# --- audit and ledger --------------------------------------------------------------------------
+
+
+class MasterKeyError(AffidavitError):
+    """The master key is missing, malformed or another lake's: bring the right one."""
+
+
+class SignatureMismatchError(AffidavitError):
+    """A record is not what was signed: it was changed, or is another ledger's."""
+
+
+class LedgerCorruptError(AffidavitError):
+    """The ledger is not what its signed heads say: find out who changed it; restore a backup.
+
+    Attributes:
+        seq: The first entry that is wrong, if that can be said.
+    """
+
+    def __init__(self, problem: str, *, seq: int | None = None) -> None:
+        super().__init__(problem if seq is None else f"entry {seq}: {problem}")
+        self.problem = problem
+        self.seq = seq
+
+
+class WitnessError(AffidavitError):
+    """The second place for checkpoints cannot be read or written: mend it, then try again."""
+
+
+class RecordNotFoundError(AffidavitError):
+    """The ledger has no such record: correct its id or number."""
+
+
+class LineageTooLargeError(AffidavitError):
+    """A search's lineage is larger than allowed: shorten it, or raise the limit."""
+
+    def __init__(self, size: int, *, limit: int) -> None:
+        super().__init__(
+            f"query_lineage has {size:,} bytes as JSON, and {limit:,} are allowed: shorten it, or "
+            "raise AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class LengthMismatchError(AffidavitError):
+    """Two lists that belong together have different lengths: correct the record."""
+
+    def __init__(self, **lengths: int) -> None:
+        shown = " and ".join(f"{name} has {size:,}" for name, size in lengths.items())
+        super().__init__(f"{shown}: expected one score for each id")
+        self.lengths = lengths
+
+
 # --- data --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,108 @@
+"""Canonical JSON (RFC 8785): the bytes that are signed.
+
+An object is put together from members that were written beforehand, so that what costs time is
+done outside the transaction that gives an entry its number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import rfc8785
+
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SAFE_INTEGER_MAX: Final = 2**53 - 1
+"""Canonical JSON has no larger integers (RFC 8785 section 3.1)."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SPECIAL: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+_quote: Final = json.encoder.encode_basestring
+
+
+def canonical(value: object, what: str = "a value") -> bytes:
+    """Return ``value`` as canonical JSON.
+
+    Raises:
+        InvalidQueryError: ``what`` is not JSON: NaN, an integer above 2**53, a lone surrogate.
+    """
+    try:
+        return _write(value).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        msg = f"{what} cannot be written as JSON: {error}"
+        raise InvalidQueryError(msg) from error
+
+
+def _write(value: object) -> str:
+    """Return what ``rfc8785`` returns, in a third of its time for what records are made of."""
+    kind = type(value)
+    if kind is str:
+        return _quote(value)  # type: ignore[arg-type]  # it is one
+    if kind is float:
+        return _write_float(value)  # type: ignore[arg-type]  # it is one
+    if kind is int and -SAFE_INTEGER_MAX <= value <= SAFE_INTEGER_MAX:  # type: ignore[operator]  # as above
+        return str(value)
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is list:
+        return f"[{','.join(map(_write, value))}]"  # type: ignore[call-overload]  # as above
+    return rfc8785.dumps(value).decode()  # type: ignore[arg-type]  # it says what it cannot write
+
+
+def _write_float(value: float) -> str:
+    text = repr(value)
+    if "e" in text or "n" in text or value == 0:  # an exponent, nan or inf, and -0.0
+        return rfc8785.dumps(value).decode()
+    return text.removesuffix(".0")
+
+
+def canonical_object(members: Mapping[str, bytes]) -> bytes:
+    """Return the canonical object of ``members``: ASCII names, each with its canonical value."""
+    return b"{%s}" % b",".join(
+        b'"%s":%s' % (name.encode(), members[name]) for name in sorted(members)
+    )
+
+
+def from_float(value: float) -> float | str:
+    """Return ``value`` as what JSON can hold: a number, or one of four texts.
+
+    JSON has no NaN and no infinity, and canonical JSON no negative zero.
+    """
+    if value != value:  # noqa: PLR0124 - only NaN differs from itself
+        return "NaN"
+    if value in _SPECIAL:
+        return _SPECIAL[value]
+    return "-0" if value == 0 and math.copysign(1, value) < 0 else value
+
+
+def to_float(value: float | str) -> float:
+    """Return the inverse of :func:`from_float`."""
+    return float(value)
+
+
+def from_us(at_us: int) -> str:
+    """Return microseconds since the epoch as RFC 3339, in UTC, with all six digits."""
+    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def to_us(text: str) -> int:
+    """Return the inverse of :func:`from_us`."""
+    return us_of(datetime.fromisoformat(text))
+
+
+def us_of(moment: datetime) -> int:
+    """Return ``moment``, which has a time zone, as microseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def datetime_of(at_us: int) -> datetime:
+    """Return microseconds since the epoch as a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)

@@ -1,0 +1,337 @@
+"""The tables that affidavit keeps for itself, as SQL reads them: ``system`` and ``audit``.
+
+Rules:
+    - A tenant reads its own ledger's entries and no others, not the shared scope's either: every
+      ledger is one tenant's.
+    - A filter on a column that the store has by itself narrows what is read; all of a filter is
+      then applied to the rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from affidavit.catalog.ledger import CHECKPOINTS, RESULTS
+from affidavit.catalog.predicate import Compare, In, conjuncts, keep
+from affidavit.catalog.predicate import columns_of as columns_in
+from affidavit.catalog.record import KIND, SEARCHES_SCHEMA, records_batch
+from affidavit.catalog.scan import ArrowDataset, ScanDataset
+from affidavit.catalog.store.protocol import StoreColumn, StoreTable
+from affidavit.catalog.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from affidavit.catalog.ledger import StoredEntry
+    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.providers import Snapshot
+
+PAGE_ENTRIES: Final = 4096
+_TIME: Final = pa.timestamp("us", "UTC")
+_TEXT, _INT = Kind.TEXT, Kind.INTEGER
+
+STATEMENTS: Final = StoreTable(
+    "statements",
+    tuple(
+        StoreColumn(name, _INT if name in {"executed_at", "rows", "duration_us"} else _TEXT)
+        for name in (
+            "statement_id", "executed_at", "actor", "source", "workspace", "kind", "text",
+            "tables_read", "tables_written", "rows", "duration_us", "status", "error",
+        )
+    ),
+)  # fmt: skip
+
+
+def pushed(predicate: Predicate | None, columns: Mapping[str, str]) -> tuple[Predicate, ...]:
+    """Return the parts of ``predicate`` that the store can apply.
+
+    ``columns`` maps a column to the store's column of the same values.
+    """
+    found: list[Predicate] = []
+    for part in conjuncts(predicate) if predicate is not None else ():
+        match part:
+            case Compare(op, column, value) if column in columns:
+                plain = _plain(value)
+                if plain is not None:
+                    found.append(Compare(op, columns[column], plain))
+            case In(column, values, _) if column in columns:
+                plains = tuple(_plain(value) for value in values)
+                if None not in plains:
+                    found.append(In(columns[column], plains))
+    return tuple(found)
+
+
+def _plain(value: object) -> int | str | None:
+    """Return an Arrow scalar as the store has it; ``None`` where it has nothing like it."""
+    assert isinstance(value, pa.Scalar)
+    if pa.types.is_timestamp(value.type):
+        try:
+            return int(value.cast(_TIME).value)
+        except (pa.ArrowException, TypeError):
+            return None
+    plain = value.as_py()
+    return plain if isinstance(plain, int | str) and not isinstance(plain, bool) else None
+
+
+class _EntriesDataset(ScanDataset):
+    """A table whose rows come from the ledger's entries."""
+
+    stored: Mapping[str, str] = {"seq": "seq"}
+    kind: str | None = None
+
+    def __init__(self, snapshot: Snapshot, schema: pa.Schema) -> None:
+        super().__init__(schema, snapshot.fail)
+        self._reader = snapshot.reader
+        self._ledger = snapshot.catalog.ledger
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return ``columns`` of ``entries``."""
+        raise NotImplementedError
+
+    def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
+        """Yield the entries that may match, in pages."""
+        where = pushed(predicate, self.stored)
+        if self.kind is not None:
+            where = (Compare("=", "kind", self.kind), *where)
+        after = -1
+        while True:
+            page = self._ledger.entries(
+                self._reader, Compare(">", "seq", after), *where, limit=PAGE_ENTRIES
+            )
+            if page:
+                yield page
+            if len(page) < PAGE_ENTRIES:
+                return
+            after = page[-1].seq
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows, oldest first."""
+        needed = [*columns]
+        if predicate is not None:
+            needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
+        for page in self.entries(predicate):
+            yield keep(predicate, self.batch(page, needed)).select(columns)
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+class SearchesDataset(_EntriesDataset):
+    """``audit.searches``: one row a search."""
+
+    stored: Mapping[str, str] = {
+        "seq": "seq", "query_id": "entry_id", "executed_at": "created_at",
+    }  # fmt: skip
+    kind = KIND
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return the records."""
+        return records_batch(entries, columns)
+
+
+RESULTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("row_id", pa.string()),
+        pa.field("rank", pa.int64()),
+        pa.field("score", pa.float64()),
+        *(
+            SEARCHES_SCHEMA.field(name)
+            for name in ("table_name", "table_id", "seq", "query_id", "actor", "executed_at")
+        ),
+    ]
+)
+
+
+class ResultsDataset(_EntriesDataset):
+    """``audit.results``: one row a returned row, found by ``row_id`` through an index."""
+
+    stored = SearchesDataset.stored
+    kind = KIND
+
+    def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
+        """Yield the entries that may match: those that returned the wanted rows."""
+        wanted = pushed(predicate, {"row_id": "row_id", "seq": "seq"})
+        if not any(getattr(part, "column", None) == "row_id" for part in wanted):
+            yield from super().entries(predicate)
+            return
+        found = self._reader.select(RESULTS, ("seq",), self._ledger.own(*wanted))
+        seqs = sorted({int(row[0] or 0) for row in found})
+        for at in range(0, len(seqs), PAGE_ENTRIES):
+            page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
+            yield self._ledger.entries(self._reader, page)
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return every row that the records say came back."""
+        names = ["table_name", "table_id", "seq", "query_id", "actor", "executed_at"]
+        records = records_batch(entries, [*names, "top_k_result_ids", "retrieval_scores"])
+        ids = records.column("top_k_result_ids")
+        lengths = ids.value_lengths().to_numpy(zero_copy_only=False)
+        parents = [at for at, length in enumerate(lengths) for _ in range(int(length))]
+        ranks = [rank for length in lengths for rank in range(1, int(length) + 1)]
+        rows = records.select(names).take(pa.array(parents, pa.int64()))
+        arrays = {
+            "row_id": ids.flatten(),
+            "rank": pa.array(ranks, pa.int64()),
+            "score": records.column("retrieval_scores").flatten(),
+            **dict(zip(names, rows.columns, strict=True)),
+        }
+        schema = pa.schema([RESULTS_SCHEMA.field(name) for name in columns])
+        if not columns:
+            return pa.RecordBatch.from_arrays([pa.nulls(len(ranks))], names=["_"]).select([])
+        return pa.RecordBatch.from_arrays([arrays[name] for name in columns], schema=schema)
+
+
+_READS: Final = pa.list_(pa.string())
+STATEMENTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("statement_id", pa.string()),
+        pa.field("executed_at", _TIME),
+        pa.field("tenant", pa.string()),
+        *(pa.field(name, pa.string()) for name in ("actor", "source", "workspace", "kind", "text")),
+        pa.field("tables_read", _READS),
+        pa.field("tables_written", _READS),
+        pa.field("rows", pa.int64()),
+        pa.field("duration_us", pa.int64()),
+        pa.field("status", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+class StatementsDataset(ScanDataset):
+    """``audit.statements``: one row an SQL statement; a table is ``schema.name@version``."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(STATEMENTS_SCHEMA, snapshot.fail)
+        self._reader = snapshot.reader
+        self._own = snapshot.catalog.ledger.own
+        self._tenant = snapshot.catalog.identity.shown_tenant
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows, oldest first."""
+        same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
+        where = self._own(*pushed(predicate, {name: name for name in same}))
+        names = [column.name for column in STATEMENTS.columns]
+        for batch in self._reader.scan(STATEMENTS, names, where):
+            arrays = {name: batch.column(name) for name in names}
+            arrays["tenant"] = pa.array([self._tenant] * batch.num_rows, pa.string())
+            arrays["executed_at"] = arrays["executed_at"].cast(_TIME)
+            for name in ("tables_read", "tables_written"):
+                lists = [text.split("\n") if text else [] for text in arrays[name].to_pylist()]
+                arrays[name] = pa.array(lists, _READS)
+            listed = [arrays[name] for name in STATEMENTS_SCHEMA.names]
+            rows = pa.RecordBatch.from_arrays(listed, schema=STATEMENTS_SCHEMA)
+            yield keep(predicate, rows).select(columns)
+
+
+CHECKPOINTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("size", pa.int64()),
+        pa.field("root_hash", pa.binary()),
+        pa.field("key_id", pa.string()),
+        pa.field("note", pa.string()),
+        pa.field("created_at", _TIME),
+    ]
+)
+
+
+def checkpoints_table(snapshot: Snapshot) -> ScanDataset:
+    """Return ``audit.checkpoints``: the signed tree heads that were kept."""
+    names = [column.name for column in CHECKPOINTS.columns]
+    own = snapshot.catalog.ledger.own()
+    rows = snapshot.reader.select(CHECKPOINTS, names, own, order_by=("size",))
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    arrays = [
+        pa.array(list(values), field.type)
+        for values, field in zip(columns, CHECKPOINTS_SCHEMA, strict=True)
+    ]
+    data = pa.Table.from_arrays(arrays, schema=CHECKPOINTS_SCHEMA)
+    return ArrowDataset(data, snapshot.fail)
+
+
+# --- system ---------------------------------------------------------------------------------------
+
+LEDGER_SCHEMA: Final = pa.schema(
+    [
+        pa.field("seq", pa.int64()),
+        pa.field("kind", pa.string()),
+        pa.field("entry_id", pa.string()),
+        pa.field("leaf_hash", pa.binary()),
+        pa.field("created_at", _TIME),
+        pa.field("body", pa.string()),
+        pa.field("signature", pa.binary()),
+    ]
+)
+
+
+class LedgerDataset(_EntriesDataset):
+    """``system.ledger``: every entry of the tenant's ledger."""
+
+    stored: Mapping[str, str] = {
+        column: column for column in ("seq", "kind", "entry_id", "created_at")
+    }
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return the entries."""
+        schema = pa.schema([LEDGER_SCHEMA.field(name) for name in columns])
+        if not columns:
+            return pa.RecordBatch.from_arrays([pa.nulls(len(entries))], names=["_"]).select([])
+        arrays = [
+            pa.array([_entry_value(entry, name) for entry in entries], schema.field(name).type)
+            for name in columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _entry_value(entry: StoredEntry, name: str) -> Any:  # noqa: ANN401 - any column's
+    return entry.body.decode() if name == "body" else getattr(entry, name)
+
+
+_TABLES_SCHEMA: Final = pa.schema(
+    [
+        pa.field("schema_name", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("rows", pa.int64()),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("tenant", pa.string()),
+    ]
+)
+
+
+def tables_table(snapshot: Snapshot) -> ScanDataset:
+    """Return ``system.tables``: every table that the tenant sees."""
+    rows = []
+    for info in snapshot.catalog.tables(snapshot.reader):
+        count, version = info.row_count if info.kind == "mutable" else None, info.version
+        if info.kind == "vector":  # what Lance says, which a crash cannot make untrue
+            dataset = snapshot.catalog.lake.datasets.latest(info)
+            count, version = dataset.count_rows(), dataset.version
+        rows.append(
+            {
+                "schema_name": info.schema,
+                "name": info.name,
+                "kind": info.kind,
+                "rows": count,
+                "version": version,
+                "tenant": info.tenant or None,
+            }
+        )
+    return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)
+
+
+SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]]]] = {
+    "system": {
+        "tables": tables_table,
+        "ledger": lambda snapshot: LedgerDataset(snapshot, LEDGER_SCHEMA),
+    },
+    "audit": {
+        "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),
+        "results": lambda snapshot: ResultsDataset(snapshot, RESULTS_SCHEMA),
+        "statements": StatementsDataset,
+        "checkpoints": checkpoints_table,
+    },
+}
+"""Schema and name, and what makes the table."""

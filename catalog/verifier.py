@@ -1,0 +1,556 @@
+"""What a stranger needs to check a ledger: hashes, proofs, signatures, and bundles of entries.
+
+This file is copied into every exported bundle and runs there by itself, on python3 with nothing
+but ``cryptography``:
+
+    python verify.py BUNDLE [--public-key KEY]
+
+Everything that affidavit itself checks, it checks with these functions.
+
+Rules:
+    - Nothing here needs a secret, a database or the network, or imports the rest of affidavit.
+    - An entry's body is one JSON object in canonical form (RFC 8785). An entry whose body names a
+      ``key_id`` is signed by that key (Ed25519, RFC 8032) over the bytes of its body.
+    - An entry's leaf is ``SHA-256(0x00 || body || signature)`` and a node is
+      ``SHA-256(0x01 || left || right)`` (RFC 9162 section 2.1.1).
+    - A checkpoint is a signed note (C2SP signed-note and tlog-checkpoint).
+    - Entry 0 names the first key and is signed by it; a later ``key`` entry names the next one and
+      is signed by the one before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+BUNDLE_FORMAT = "affidavit-bundle/1"
+ED25519 = b"\x01"
+EMPTY_ROOT = hashlib.sha256().digest()
+HASH_BYTES = 32
+KEY_HASH_BYTES = 4
+ORIGIN_PREFIX = "affidavit"
+SHARED_ORIGIN = "_shared"
+TIME_FIELDS = {"search": "executed_at"}
+"""Which member of a body is its time, by kind; ``created_at`` for every other."""
+
+ID_FIELDS = {"search": "query_id"}
+"""Which member of a body is its name, by kind; ``entry_id`` for every other."""
+
+
+class LedgerProblem(Exception):  # noqa: N818 - a finding, not a failure of the program
+    """What is wrong with a ledger, and at which entry if that can be said."""
+
+    def __init__(self, problem: str, *, seq: int | None = None) -> None:
+        super().__init__(problem if seq is None else f"entry {seq}: {problem}")
+        self.problem = problem
+        self.seq = seq
+
+
+# --- the tree (RFC 9162 section 2.1) --------------------------------------------------------------
+
+
+def leaf_hash(body: bytes, signature: bytes | None = None) -> bytes:
+    """Return the hash of an entry's leaf."""
+    return hashlib.sha256(b"\x00" + body + (signature or b"")).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of the node above ``left`` and ``right``."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def split_point(size: int) -> int:
+    """Return the largest power of two below ``size``, which is at least 2."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def verify_inclusion(
+    index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes
+) -> bool:
+    """Return whether ``leaf`` is leaf ``index`` of the tree (RFC 9162 section 2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    at, last, found = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            found = node_hash(sibling, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node_hash(found, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and found == root
+
+
+def verify_consistency(
+    old_size: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes
+) -> bool:
+    """Return whether the tree of ``size`` extends that of ``old_size`` (section 2.1.4.2)."""
+    if not 0 <= old_size <= size:
+        return False
+    if old_size in {0, size}:
+        return not proof and (old_size == 0 or old_root == root)
+    path = list(proof)
+    if old_size & (old_size - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        return False
+    at, last = old_size - 1, size - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old_found = found = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            old_found, found = node_hash(sibling, old_found), node_hash(sibling, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node_hash(found, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and old_found == old_root and found == root
+
+
+def outside_ranges(first: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the subtrees of a tree of ``size`` that hold no leaf of ``[first, end)``, in order.
+
+    With the leaves of ``[first, end)`` their hashes give the root: a proof that these leaves, and
+    no others, stand there.
+    """
+
+    def walk(low: int, high: int) -> Iterator[tuple[int, int]]:
+        if high <= first or end <= low:
+            yield low, high
+        elif high - low > 1:
+            middle = low + split_point(high - low)
+            yield from walk(low, middle)
+            yield from walk(middle, high)
+
+    if size:
+        yield from walk(0, size)
+
+
+def root_from_range(
+    first: int, leaves: Sequence[bytes], size: int, outside: Sequence[bytes]
+) -> bytes:
+    """Return the root of a tree of ``size`` whose leaves from ``first`` on are ``leaves``.
+
+    ``outside`` holds the hashes of :func:`outside_ranges`.
+
+    Raises:
+        LedgerProblem: There are more or fewer of them than the tree needs.
+    """
+    end = first + len(leaves)
+    given = iter(outside)
+
+    def walk(low: int, high: int) -> bytes:
+        if high <= first or end <= low:
+            return next(given)
+        if high - low == 1:
+            return leaves[low - first]
+        middle = low + split_point(high - low)
+        left = walk(low, middle)
+        return node_hash(left, walk(middle, high))
+
+    if not 0 <= first < end <= size:
+        raise LedgerProblem(f"entries {first} to {end - 1} do not lie in a tree of {size}")
+    try:
+        root = walk(0, size)
+    except StopIteration:
+        raise LedgerProblem("the proof is too short") from None
+    if next(given, None) is not None:
+        raise LedgerProblem("the proof is too long")
+    return root
+
+
+# --- keys and signed notes (C2SP signed-note, tlog-checkpoint) ------------------------------------
+
+
+def unbase64(text: str, what: str) -> bytes:
+    """Return the bytes that ``text`` writes down; LedgerProblem if it is no base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise LedgerProblem(f"{what} is not base64") from None
+
+
+def to_base64(data: bytes) -> str:
+    """Return ``data`` as base64 text."""
+    return base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A named Ed25519 public key."""
+
+    name: str
+    raw: bytes
+
+    @cached_property
+    def key_id(self) -> str:
+        """How records name the key: the first 16 hexadecimal digits of its SHA-256."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
+
+    @cached_property
+    def key_hash(self) -> bytes:
+        """How signed notes name the key."""
+        named = self.name.encode() + b"\n" + ED25519 + self.raw
+        return hashlib.sha256(named).digest()[:KEY_HASH_BYTES]
+
+    def __str__(self) -> str:
+        """Return the key as a verifier key of C2SP signed-note, ``name+hash+key``."""
+        return f"{self.name}+{self.key_hash.hex()}+{to_base64(ED25519 + self.raw)}"
+
+    @classmethod
+    def parse(cls, text: str) -> PublicKey:
+        """Return the inverse of ``str(key)``; LedgerProblem if ``text`` is no such key."""
+        name, _, rest = text.strip().partition("+")
+        stated, _, encoded = rest.partition("+")
+        raw = unbase64(encoded, "the public key")
+        if not name or raw[:1] != ED25519 or len(raw) != 1 + HASH_BYTES:
+            raise LedgerProblem("the public key is not of the form name+hash+Ed25519 key")
+        key = cls(name, raw[1:])
+        if key.key_hash.hex() != stated:
+            raise LedgerProblem("the public key and its own hash differ")
+        return key
+
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Return whether ``signature`` is this key's, of ``message``."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def sign_note(text: str, key: PublicKey, sign: Callable[[bytes], bytes]) -> str:
+    """Return the signed note of ``text``, which ends with a newline."""
+    signature = to_base64(key.key_hash + sign(text.encode()))
+    return f"{text}\n— {key.name} {signature}\n"
+
+
+def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
+    """Return a note's text and which of ``keys`` signed it.
+
+    Raises:
+        LedgerProblem: None of them did.
+    """
+    text, separator, lines = note.rpartition("\n\n")
+    known = {(key.name, key.key_hash): key for key in keys}
+    for line in lines.splitlines() if separator else ():
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.rpartition(" ")
+        if dash != "—":
+            break
+        signature = unbase64(encoded, "a note's signature")
+        key = known.get((name, signature[:KEY_HASH_BYTES]))
+        if key is not None:
+            if not key.verifies(signature[KEY_HASH_BYTES:], (text + "\n").encode()):
+                raise LedgerProblem("its signature is wrong: the note was changed or forged")
+            return text + "\n", key
+    raise LedgerProblem("it is signed by no key of this ledger")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A ledger's size and root, as a checkpoint states them."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def text(self) -> str:
+        """What is signed."""
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Return the checkpoint that a note's text states; LedgerProblem if it is none."""
+        origin, size, root, *_ = [*text.split("\n"), "", "", ""]
+        if not origin or not size.isdecimal() or str(int(size)) != size:
+            raise LedgerProblem("it does not state an origin and a size")
+        found = cls(origin, int(size), unbase64(root, "the root"))
+        if found.text != text or len(found.root) != HASH_BYTES:
+            raise LedgerProblem("it is no checkpoint: origin, size and root, a line each")
+        return found
+
+
+def open_checkpoint(note: str, keys: Iterable[PublicKey]) -> tuple[Checkpoint, PublicKey]:
+    """Return what a signed checkpoint states, and who signed it; LedgerProblem if nobody did."""
+    text, key = open_note(note, keys)
+    return Checkpoint.parse(text), key
+
+
+def origin_of(lake_id: str, tenant: str | None) -> str:
+    """Return what a tenant's ledger is called in its checkpoints and keys."""
+    return f"{ORIGIN_PREFIX}/{lake_id}/{_origin_name(tenant)}"
+
+
+@lru_cache(maxsize=1024)
+def _origin_name(tenant: str | None) -> str:
+    return SHARED_ORIGIN if tenant is None else quote(tenant, safe="")
+
+
+# --- entries --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: its place, its body and its signature, if its kind is signed."""
+
+    seq: int
+    body: bytes
+    signature: bytes | None
+
+    @property
+    def leaf(self) -> bytes:
+        """The hash of the entry's leaf."""
+        return leaf_hash(self.body, self.signature)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what the body says; LedgerProblem if it is no JSON object."""
+        try:
+            fields = json.loads(self.body.decode())
+        except (ValueError, RecursionError):
+            raise LedgerProblem("its body is no JSON", seq=self.seq) from None
+        if not isinstance(fields, dict):
+            raise LedgerProblem("its body is no JSON object", seq=self.seq)
+        return fields
+
+
+class Keys:
+    """A ledger's keys, as its ``key`` entries bring them in, oldest first."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.known: dict[str, PublicKey] = {}
+        self.newest: PublicKey | None = None
+
+    def add(self, fields: dict[str, Any], entry: Entry) -> None:
+        """Take the key that a ``key`` entry names, which the one before it signed.
+
+        Raises:
+            LedgerProblem: The entry is not signed so, or names no key of this ledger.
+        """
+        try:
+            key = PublicKey.parse(str(fields.get("public_key")))
+        except LedgerProblem as problem:
+            raise LedgerProblem(problem.problem, seq=entry.seq) from None
+        signer = self.newest or key
+        if (entry.seq == 0) != (self.newest is None):
+            raise LedgerProblem("the first key stands in entry 0", seq=entry.seq)
+        if key.name != self.origin:
+            raise LedgerProblem(
+                f"its key is named {key.name!r}, not {self.origin!r}", seq=entry.seq
+            )
+        if not signer.verifies(entry.signature or b"", entry.body):
+            raise LedgerProblem("its signature is wrong: no known key signed it", seq=entry.seq)
+        self.known[key.key_id] = key
+        self.newest = key
+
+    def signer(self, fields: dict[str, Any], entry: Entry) -> PublicKey | None:
+        """Return whose signature an entry must carry; ``None`` for one that is not signed.
+
+        Raises:
+            LedgerProblem: The entry is signed and should not be, or by a key that was not in use.
+        """
+        named = fields.get("key_id")
+        if named is None:
+            if entry.signature is not None:
+                raise LedgerProblem("it has a signature and names no key", seq=entry.seq)
+            return None
+        if self.newest is None or named != self.newest.key_id:
+            raise LedgerProblem(f"key {named!r} was not this ledger's key there", seq=entry.seq)
+        return self.newest
+
+
+def check_place(fields: dict[str, Any], entry: Entry, *, origin: str) -> None:
+    """Raise LedgerProblem unless an entry's body says that it stands where it does."""
+    if fields.get("seq") != entry.seq:
+        raise LedgerProblem(f"its body says that it is entry {fields.get('seq')}", seq=entry.seq)
+    tenant = fields.get("tenant", "")
+    if not isinstance(tenant, str | None) or not origin.endswith(f"/{_origin_name(tenant)}"):
+        raise LedgerProblem(f"it is an entry of tenant {tenant!r}", seq=entry.seq)
+
+
+def check_signature(entry: Entry, key: PublicKey | None) -> None:
+    """Raise LedgerProblem unless ``key`` signed ``entry``; nothing is to check for ``None``."""
+    if key is not None and not key.verifies(entry.signature or b"", entry.body):
+        raise LedgerProblem(
+            "its signature is wrong: the record was changed or forged", seq=entry.seq
+        )
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What checking a bundle found; true if nothing is wrong."""
+
+    entries: int
+    checkpoint: Checkpoint | None
+    key: PublicKey | None
+    pinned: bool
+    problem: LedgerProblem | None
+
+    def __bool__(self) -> bool:
+        return self.problem is None
+
+    def __str__(self) -> str:
+        if self.problem is not None:
+            return f"NOT VERIFIED: {self.problem}"
+        assert self.checkpoint is not None
+        trust = "the public key given" if self.pinned else "the public key in the bundle"
+        return (
+            f"VERIFIED: {self.entries} entries stand unchanged in the ledger "
+            f"{self.checkpoint.origin} of {self.checkpoint.size} entries, by {trust}:\n{self.key}"
+        )
+
+
+def _read(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_bytes().decode()
+    except FileNotFoundError:
+        raise LedgerProblem(f"the bundle has no {name}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerProblem(f"{name} cannot be read: {error}") from None
+
+
+def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise LedgerProblem(f"{what} is no JSON") from None
+
+
+def _entry(line: str, seq: int, what: str) -> tuple[Entry, dict[str, Any]]:
+    raw = _json(line, what)
+    if not isinstance(raw, dict) or not isinstance(raw.get("body"), str):
+        raise LedgerProblem(f"{what} has no body", seq=seq)
+    signature = raw.get("signature")
+    signed = None if signature is None else unbase64(str(signature), f"the signature of {what}")
+    return Entry(seq, raw["body"].encode(), signed), raw
+
+
+def _hashes(raw: object, what: str) -> list[bytes]:
+    if not isinstance(raw, list):
+        raise LedgerProblem(f"{what} is no list of hashes")
+    return [unbase64(str(each), what) for each in raw]
+
+
+def _bundle_keys(
+    lines: list[str], origin: str, pinned: PublicKey | None
+) -> list[tuple[int, Keys, Entry, list[bytes]]]:
+    """Return each key entry with the keys known from it on, and its inclusion proof."""
+    found = []
+    keys, trusted = Keys(origin), pinned is None
+    for line in lines:
+        seq = _json(line, "a key").get("seq", 0)
+        entry, raw = _entry(line, int(seq), f"key entry {seq}")
+        keys.add(entry.fields(), entry)
+        trusted = trusted or keys.newest == pinned
+        stage = Keys(origin)
+        stage.known, stage.newest = dict(keys.known), keys.newest
+        found.append((entry.seq, stage, entry, _hashes(raw.get("proof"), "a key's proof")))
+    if not found:
+        raise LedgerProblem("the bundle names no key")
+    if not trusted:
+        raise LedgerProblem("no key of this bundle is the public key given: it is another ledger's")
+    return found
+
+
+def check_bundle(folder: Path, public_key: str | None = None) -> Verdict:
+    """Return the verdict on the bundle in ``folder``.
+
+    Args:
+        folder: What an export wrote.
+        public_key: The ledger's key as the one who checks knows it; without it the bundle's own
+            key is taken, which shows that the bundle is whole, not whose it is.
+    """
+    pinned: PublicKey | None = None
+    try:
+        pinned = None if public_key is None else PublicKey.parse(public_key)
+        entries, checkpoint, key = _check(folder, pinned)
+    except LedgerProblem as problem:
+        return Verdict(0, None, None, pinned is not None, problem)
+    return Verdict(entries, checkpoint, key, pinned is not None, None)
+
+
+def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, PublicKey]:
+    manifest = _json(_read(folder, "manifest.json"), "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != BUNDLE_FORMAT:
+        raise LedgerProblem(f"manifest.json is not of format {BUNDLE_FORMAT}")
+    origin, first = str(manifest.get("origin")), manifest.get("from_seq")
+    if not isinstance(first, int):
+        raise LedgerProblem("manifest.json names no first entry")
+    stages = _bundle_keys(_read(folder, "keys.jsonl").splitlines(), origin, pinned)
+    note = _read(folder, "checkpoint.note")
+    checkpoint, key = open_checkpoint(note, stages[-1][1].known.values())
+    if checkpoint.origin != origin:
+        raise LedgerProblem(f"the checkpoint is of {checkpoint.origin!r}, not of {origin!r}")
+    if pinned is not None and key.raw not in _after(stages, pinned):
+        raise LedgerProblem("the checkpoint is signed by a key older than the public key given")
+    for seq, _, entry, proof in stages:
+        if not verify_inclusion(seq, checkpoint.size, entry.leaf, proof, checkpoint.root):
+            raise LedgerProblem("this key is not in the checkpoint's tree", seq=seq)
+    leaves = []
+    for at, line in enumerate(_read(folder, "entries.jsonl").splitlines(), first):
+        entry, _ = _entry(line, at, f"entry {at}")
+        fields = entry.fields()
+        check_place(fields, entry, origin=origin)
+        if fields.get("kind") != "key":
+            known = [keys for seq, keys, *_ in stages if seq <= at]
+            if not known:
+                raise LedgerProblem("it stands before the first key", seq=at)
+            check_signature(entry, known[-1].signer(fields, entry))
+        elif entry.leaf not in {each.leaf for _, _, each, _ in stages}:
+            raise LedgerProblem("it is a key that keys.jsonl does not have", seq=at)
+        leaves.append(entry.leaf)
+    if manifest.get("to_seq") != first + len(leaves) - 1:
+        raise LedgerProblem(
+            f"{len(leaves)} entries from {first} on are not those up to {manifest.get('to_seq')}"
+        )
+    outside = _hashes(_json(_read(folder, "proof.json"), "proof.json"), "proof.json")
+    if root_from_range(first, leaves, checkpoint.size, outside) != checkpoint.root:
+        raise LedgerProblem("the entries are not those that the checkpoint was signed for")
+    return len(leaves), checkpoint, key
+
+
+def _after(stages: list[tuple[int, Keys, Entry, list[bytes]]], pinned: PublicKey) -> set[bytes]:
+    names = [keys.newest.raw for _, keys, *_ in stages if keys.newest is not None]
+    return set(names[names.index(pinned.raw) :]) if pinned.raw in names else set()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check a bundle from the command line; 0 if it is whole."""
+    parser = argparse.ArgumentParser(description="Verify an exported bundle of ledger entries.")
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--public-key", help="the ledger's public key, as you know it")
+    given = parser.parse_args(arguments)
+    verdict = check_bundle(given.bundle, given.public_key)
+    sys.stdout.write(f"{verdict}\n")
+    if verdict and not verdict.pinned:
+        sys.stdout.write("Compare this key with the one you were given: --public-key does it.\n")
+    return 0 if verdict else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Group commit: what threads want to write at one time is written in one transaction."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from affidavit.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ITEMS_MAX: Final = 256
+"""How many callers' items one transaction takes."""
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class _Ticket(Generic[Item, Outcome]):
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.done = False
+
+
+class GroupCommit(Generic[Item, Outcome]):
+    """Hands the items of waiting threads to ``commit`` together.
+
+    The first thread to arrive commits for all that wait; the others find theirs done. Items keep
+    the order in which they came. What ``commit`` raises is raised to every thread whose item it
+    held.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome]]) -> None:
+        self._commit = commit
+        self._waiting: list[_Ticket[Item, Outcome]] = []
+        self._queue = threading.Lock()
+        self._leader = threading.Lock()
+
+    def submit(self, item: Item) -> Outcome:
+        """Commit ``item`` and return its outcome; when this returns it is durable."""
+        ticket: _Ticket[Item, Outcome] = _Ticket(item)
+        with self._queue:
+            self._waiting.append(ticket)
+        with self._leader:
+            while not ticket.done:
+                self._lead()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.outcome is not None
+        return ticket.outcome
+
+    def _lead(self) -> None:
+        """Commit the oldest waiting items."""
+        with self._queue:
+            batch, self._waiting = self._waiting[:ITEMS_MAX], self._waiting[ITEMS_MAX:]
+        try:
+            outcomes = self._commit([ticket.item for ticket in batch])
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.outcome = outcome
+        except Exception as error:  # noqa: BLE001 - each of the waiting threads raises it
+            for ticket in batch:
+                ticket.error = error
+        except BaseException:
+            for ticket in batch:
+                ticket.error = StoreError("the thread that committed was interrupted")
+            raise
+        finally:
+            for ticket in batch:
+                ticket.done = True

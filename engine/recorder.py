@@ -1,0 +1,334 @@
+"""The audit hook: every search that ran is put on record before its rows are released.
+
+Rules:
+    - The record, its ledger entry, the index of returned rows and whatever listeners add are one
+      store transaction, committed before this returns. If it fails, no rows are released.
+    - Searches of several threads, and those of one batch, share a transaction and its one fsync.
+    - A search inside the caller's own transaction is recorded in it, and on its own if that is
+      rolled back; see :mod:`affidavit.engine.pending`.
+    - A session that was opened to be read changes no data, and puts its searches on record all the
+      same; where it cannot, it cannot search.
+    - The Lance version that was read is tagged first, so that the record can be replayed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+import threading
+from dataclasses import dataclass, replace
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
+
+from affidavit.catalog.canonical import canonical, datetime_of
+from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.ledger import RESULTS, draft
+from affidavit.catalog.predicate import In
+from affidavit.catalog.record import SearchRecord, draft_record, record_of
+from affidavit.engine.group_commit import GroupCommit
+from affidavit.engine.pending import PendingFile, abandoned
+from affidavit.engine.search import complete
+from affidavit.errors import InvalidQueryError, LineageTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from affidavit.catalog.identity import Identity
+    from affidavit.catalog.lake import Lake
+    from affidavit.catalog.ledger import Draft, StoredEntry
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.transaction import Transactions
+    from affidavit.engine.guard import Guard
+    from affidavit.engine.request import CompletedSearch, SearchRequest
+
+LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
+LINEAGE_BYTES_MAX: Final = 8192
+_RESULT_COLUMNS: Final = ("row_id", "seq")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What is put on record.
+
+    Attributes:
+        mode: ``statements`` (searches too), ``searches`` or ``off``.
+        store_queries: Whether records hold the query itself, and not only its hash.
+        recall_share: Which share of the searches is run once more, exactly, to measure recall.
+    """
+
+    mode: str = "statements"
+    store_queries: bool = False
+    recall_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in {"statements", "searches", "off"}:
+            msg = f"audit must be 'statements', 'searches' or 'off', got {self.mode!r}"
+            raise InvalidQueryError(msg)
+        share = self.recall_share
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            msg = f"audit_recall must be a share from 0 to 1, got {share!r}"
+            raise InvalidQueryError(msg)
+
+
+class RecordListener(Protocol):
+    """What is told of every record inside the transaction that writes it."""
+
+    def on_records(self, records: Sequence[SearchRecord], writer: Writer) -> None:
+        """Note ``records``; write only through ``writer``, and raise to refuse."""
+
+
+def uuid7(at_us: int) -> str:
+    """Return a UUIDv7 (RFC 9562 section 5.7) of that time, its microseconds included."""
+    milliseconds, rest = divmod(at_us, 1000)
+    fraction = rest * 4096 // 1000
+    tail = secrets.randbits(62)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | tail))
+
+
+def checked_lineage(lineage: object) -> bytes:
+    """Return a search's lineage as JSON.
+
+    Raises:
+        LineageTooLargeError: It has more bytes than are allowed.
+        InvalidQueryError: It is not JSON, or the limit is no number.
+    """
+    given = os.environ.get(LINEAGE_VARIABLE, str(LINEAGE_BYTES_MAX))
+    if not given.isdecimal():
+        msg = f"{LINEAGE_VARIABLE} must be a number of bytes, got {given!r}"
+        raise InvalidQueryError(msg)
+    written = canonical(lineage, "query_lineage")
+    if len(written) > int(given):
+        raise LineageTooLargeError(len(written), limit=int(given))
+    return written
+
+
+def query_digest(request: SearchRequest) -> str:
+    """Return the SHA-256 of a request's query: its vector, or for a text search its text."""
+    if request.vector is None:
+        return hashlib.sha256((request.text or "").encode()).hexdigest()
+    return hashlib.sha256(request.vector.astype("<f4").tobytes()).hexdigest()
+
+
+def _describe(search: CompletedSearch, *, store_query: bool, recall: float | None) -> SearchRecord:
+    """Return what a search that ran is recorded as."""
+    request, identity = search.request, search.request.identity
+    index = search.index or {}
+    return SearchRecord(
+        model_id=request.model,
+        model_version=request.model_version,
+        query_lineage=request.lineage,
+        top_k_result_ids=[str(each) for each in search.ids],
+        retrieval_scores=search.scores,
+        query_id=uuid7(search.started_at_us),
+        table_name=request.info.name,
+        table_version=request.version,
+        table_id=request.info.table_id,
+        index_name=index.get("name"),
+        index_uuid=index.get("uuid"),
+        exact=search.exact,
+        mode=request.mode,
+        k_requested=request.k,
+        k_returned=search.rows.num_rows,
+        filter=request.where,
+        params=_parameters(request),
+        query_sha256=query_digest(request),
+        query_vector=request.vector if store_query else None,  # type: ignore[arg-type]  # numbers
+        query_text=request.text if store_query else None,
+        recall=recall,
+        executed_at=datetime_of(search.started_at_us),
+        duration_us=search.duration_us,
+        journal_seq=request.journal_seq,
+        actor=identity.actor,
+        source=identity.source,
+        workspace=identity.workspace,
+    )
+
+
+def _parameters(request: SearchRequest) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "column": request.column,
+        "metric": request.metric,
+        "select": list(request.select),
+        "exact": request.exact,
+        "nprobes": request.nprobes,
+        "refine_factor": request.refine_factor,
+    }
+    if request.mode == "hybrid":
+        text = request.text or ""
+        parameters["text_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return parameters
+
+
+class Recorder:
+    """Puts searches on record, for every session of one lake."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        transactions: Transactions,
+        settings: AuditSettings,
+        guard: Guard,
+        poke: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self.listeners: list[tuple[RecordListener, str | None]] = []
+        self._lake = lake
+        self._transactions = transactions
+        self._guard = guard
+        self._poke = poke
+        self._off: set[str] = set()
+        self._groups: dict[str, GroupCommit[Sequence[Draft], list[StoredEntry]]] = {}
+        self._starting = threading.Lock()
+        self._random = random.Random()  # noqa: S311 - chooses samples, not keys
+
+    @property
+    def _pending(self) -> Path:
+        return self._lake.path / "pending"
+
+    # --- what the searcher asks ----------------------------------------------------------------
+
+    def before(self, request: SearchRequest) -> None:
+        """Refuse a search that could not be put on record."""
+        if self.settings.mode == "off":
+            self.note_if_off(request.identity)
+            return
+        checked_lineage(request.lineage)
+        self._guard.open(request.identity.tenant)
+
+    def note_if_off(self, identity: Identity) -> None:
+        """Note in the ledger that searches leave no record, once for each tenant."""
+        if self.settings.mode != "off" or identity.tenant in self._off:
+            return
+        self._guard.open(identity.tenant)
+        now_us = time_ns() // 1000
+        note = draft(
+            "audit-off", f"audit-off-{uuid7(now_us)}", now_us, actor=identity.actor,
+            source=identity.source, workspace=identity.workspace,
+        )  # fmt: skip
+        self.note(identity, note)
+        if self._transactions.current() is None:  # else the note may yet be rolled back
+            self._off.add(identity.tenant)
+
+    def record(self, searches: Sequence[CompletedSearch]) -> list[SearchRecord | None]:
+        """Put ``searches``, which are one tenant's, on record and return their records.
+
+        Raises:
+            AffidavitError: They could not be recorded. Their rows must not be released.
+        """
+        if self.settings.mode == "off":
+            return [None] * len(searches)
+        identity = searches[0].request.identity
+        for search in searches:
+            dataset, table_id = search.request.dataset, search.request.info.table_id
+            self._lake.datasets.keep(dataset, table_id, identity.tenant)
+        records = [
+            _describe(search, store_query=self.settings.store_queries, recall=self._recall(search))
+            for search in searches
+        ]
+        return list(self.write(identity, records))
+
+    def _recall(self, search: CompletedSearch) -> float | None:
+        """Return which share of the true nearest was found, if this search is one to measure."""
+        share = self.settings.recall_share
+        if not share or search.request.mode == "text" or self._random.random() >= share:
+            return None
+        if search.exact:
+            return 1.0
+        truth = {str(each) for each in complete(replace(search.request, exact=True)).ids}
+        found = truth & {str(each) for each in search.ids}
+        return len(found) / len(truth) if truth else 1.0
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write(self, identity: Identity, records: Sequence[SearchRecord]) -> list[SearchRecord]:
+        """Append ``records`` to the ledger, all or none, and return them as it took them."""
+        drafts = [draft_record(record) for record in records]
+        active = self._transactions.current()
+        if active is None:
+            entries = self._group(identity.tenant).submit(drafts)
+        else:
+            held = PendingFile(self._pending, active.tenant, drafts) if active.releases else None
+            try:
+                with self._writer(identity) as writer:
+                    entries = self._append(writer, identity.tenant, drafts)
+            except BaseException:
+                if held is not None:
+                    held.remove()
+                raise
+            active.on_end(lambda _committed: self._settle(identity.tenant, drafts, held))
+        self._poke()
+        shown = identity.shown_tenant
+        return [
+            record.replaced(
+                seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature
+            )
+            for record, entry in zip(records, entries, strict=True)
+        ]
+
+    def note(self, identity: Identity, entry: Draft) -> StoredEntry:
+        """Append what is no search to the ledger, in the open transaction if there is one."""
+        with self._writer(identity) as writer:
+            ledger = self._lake.ledgers.of(identity.tenant)
+            return ledger.append(writer, [entry], now_us=entry.at_us)[-1]
+
+    def _writer(self, identity: Identity) -> AbstractContextManager[Writer]:
+        if self._transactions.current() is None:
+            return self._lake.store.write(identity.tenant, record=True)
+        return Catalog(self._lake, identity, self._transactions).write()
+
+    def _settle(self, tenant: str, drafts: Sequence[Draft], held: PendingFile | None) -> None:
+        """Put on record by itself what a transaction had searched and then rolled back."""
+        with self._lake.store.read(tenant) as reader:
+            missing = self._missing(reader, tenant, drafts)
+        if missing:
+            self._group(tenant).submit(missing)
+        if held is not None:
+            held.remove()
+
+    def _missing(self, reader: Reader, tenant: str, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return the drafts that the ledger does not have."""
+        ids = In("entry_id", tuple(each.entry_id for each in drafts))
+        found = self._lake.ledgers.of(tenant).entries(reader, ids)
+        known = {entry.entry_id for entry in found}
+        return [each for each in drafts if each.entry_id not in known]
+
+    def _group(self, tenant: str) -> GroupCommit[Sequence[Draft], list[StoredEntry]]:
+        with self._starting:
+            if tenant not in self._groups:
+                self._groups[tenant] = GroupCommit(lambda batches: self._commit(tenant, batches))
+            return self._groups[tenant]
+
+    def _commit(self, tenant: str, batches: Sequence[Sequence[Draft]]) -> list[list[StoredEntry]]:
+        with self._lake.store.write(tenant, record=True) as writer:
+            entries = iter(self._append(writer, tenant, [each for b in batches for each in b]))
+            return [[next(entries) for _ in batch] for batch in batches]
+
+    def _append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
+        ledger = self._lake.ledgers.of(tenant)
+        entries = ledger.append(writer, drafts, now_us=time_ns() // 1000)[-len(drafts) :]
+        rows = [
+            (row_id, entry.seq)
+            for each, entry in zip(drafts, entries, strict=True)
+            for row_id in each.row_ids
+        ]
+        writer.insert(RESULTS, _RESULT_COLUMNS, rows)
+        told = [listener for listener, only in self.listeners if only in {None, tenant}]
+        if told:
+            records = [record_of(entry) for entry in entries]
+            for listener in told:
+                listener.on_records(records, writer)
+        return entries
+
+    def recover(self) -> None:
+        """Put on record what processes that died had searched inside a transaction."""
+        for path, tenant, drafts in abandoned(self._pending):
+            with self._lake.store.write(tenant) as writer:
+                missing = self._missing(writer, tenant, drafts)
+                if missing:
+                    self._append(writer, tenant, missing)
+            path.unlink()

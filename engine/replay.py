@@ -1,0 +1,226 @@
+"""Running a recorded search again, and saying what became of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.names import MAIN_SCHEMA
+from affidavit.engine.recorder import query_digest
+from affidavit.engine.request import build_request, with_vector
+from affidavit.engine.search import complete
+from affidavit.errors import (
+    AffidavitError,
+    ExecutionError,
+    InvalidQueryError,
+    StoreError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import lance
+
+    from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.record import SearchRecord
+    from affidavit.engine.models import Models
+    from affidavit.engine.request import CompletedSearch, SearchRequest
+
+TOLERANCE: Final = 1e-5
+"""How far two float32 scores of the same row may differ: kernels add in different orders."""
+
+
+class Outcome(StrEnum):
+    """What a replay found."""
+
+    REPRODUCED = "REPRODUCED"
+    ANN_MISS = "ANN_MISS"
+    DRIFT = "DRIFT"
+    EVIDENCE_GONE = "EVIDENCE_GONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a recorded search.
+
+    Attributes:
+        query_id: The record.
+        outcome: ``REPRODUCED``: an exact search of the recorded version finds what is recorded.
+            ``ANN_MISS``: it finds more, and the recorded search, run again, finds what is recorded:
+            the index missed it. ``DRIFT``: neither finds what is recorded. ``EVIDENCE_GONE``: the
+            version that was searched is no longer there.
+        recall: Which share of the true nearest is recorded; ``None`` if the evidence is gone.
+        missed: The true nearest that are not recorded.
+        reason: The outcome in a sentence.
+    """
+
+    query_id: str
+    outcome: Outcome
+    recall: float | None
+    missed: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ids and scores, best first."""
+
+    ids: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    def agrees(self, other: Ranking) -> bool:
+        """Return whether both rank alike; rows of one score may stand in any order.
+
+        Of the rows that share the last score any may have been left out.
+        """
+        if len(self.ids) != len(other.ids):
+            return False
+        close = all(map(_close, self.scores, other.scores))
+        return close and self._certain() == other._certain()
+
+    def _certain(self) -> set[str]:
+        last = self.scores[-1] if self.scores else math.nan
+        return {
+            row for row, score in zip(self.ids, self.scores, strict=True) if not _close(score, last)
+        }
+
+    def recall_of(self, truth: Ranking) -> float:
+        """Return which share of ``truth``, by score, is among these rows."""
+        if not truth.ids:
+            return 1.0
+        here = set(self.ids)
+        certain = truth._certain()
+        tied = len(truth.ids) - len(certain)
+        found_tied = sum(1 for score in self.scores if _close(score, truth.scores[-1]))
+        return (len(certain & here) + min(tied, found_tied)) / len(truth.ids)
+
+
+def _close(left: float, right: float) -> bool:
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(left) and math.isnan(right)
+    return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def judge(record: SearchRecord, again: Ranking, truth: Ranking) -> Verdict:
+    """Return the verdict on ``record``: ``again`` ran it as it was, ``truth`` exactly."""
+    kept = Ranking(tuple(record.top_k_result_ids), tuple(record.retrieval_scores))
+    recall = kept.recall_of(truth)
+    missed = tuple(row for row in truth.ids if row not in set(kept.ids))
+    assert record.query_id is not None
+    if kept.agrees(truth):
+        reason = f"an exact search of version {record.table_version} finds the same rows"
+        return Verdict(record.query_id, Outcome.REPRODUCED, 1.0, (), reason)
+    if kept.agrees(again):
+        reason = (
+            f"the same search finds the same rows, and an exact one finds {len(missed)} that the "
+            f"index missed: recall {recall:.0%}"
+        )
+        return Verdict(record.query_id, Outcome.ANN_MISS, recall, missed, reason)
+    reason = "neither the same search nor an exact one finds what was recorded"
+    return Verdict(record.query_id, Outcome.DRIFT, recall, missed, reason)
+
+
+class Evidence:
+    """What a record refers to, as far as it is still there."""
+
+    def __init__(self, catalog: Catalog, models: Models) -> None:
+        self._catalog = catalog
+        self._models = models
+
+    def replay(self, record: SearchRecord, query: object, text: str | None) -> Verdict:
+        """Run ``record`` again.
+
+        Args:
+            record: The record, already verified.
+            query: The query, where the record does not hold it: a vector, or text.
+            text: The words of a hybrid search, likewise.
+
+        Raises:
+            InvalidQueryError: No query is stored or given, or the given one is not the recorded.
+        """
+        query, text = self._query(record, query, text)
+        try:
+            info, dataset = self._data(record)
+        except _GoneError as gone:
+            return _gone(record, str(gone))
+        request = self._request(record, info, dataset, query, text)
+        try:
+            again = complete(request)
+            truth = again if again.exact else complete(replace(request, exact=True))
+        except (StoreError, ExecutionError) as error:
+            return _gone(record, f"version {record.table_version} cannot be read: {error}")
+        return judge(record, _ranking(again), _ranking(truth))
+
+    def _query(self, record: SearchRecord, query: object, text: str | None) -> tuple[object, Any]:
+        if query is None and text is None:
+            query, text = record.query_vector, record.query_text
+        if record.mode == "text":
+            query, text = text if query is None else query, None
+        if query is None:
+            msg = (
+                f"record {record.query_id} holds only the hash of its query: pass query= "
+                "(and text= for a hybrid search), or connect with store_queries=True beforehand"
+            )
+            raise InvalidQueryError(msg)
+        return query, text
+
+    def _data(self, record: SearchRecord) -> tuple[TableInfo, lance.LanceDataset]:
+        if record.table_version is None or not (record.table_id or record.table_name):
+            raise _GoneError("the record names no table and version of this lake")
+        catalog = self._catalog
+        with catalog.read() as reader:
+            if record.table_id is not None:
+                info = catalog.by_id(reader, record.table_id)
+            else:
+                info = catalog.find(reader, str(record.table_name), MAIN_SCHEMA)
+        if info is None or info.kind != "vector":
+            raise _GoneError(f"table {record.table_name!r} was dropped")
+        try:
+            return info, catalog.lake.datasets.at(info, record.table_version)
+        except (InvalidQueryError, StoreError, TableNotFoundError) as error:
+            msg = f"version {record.table_version} of {info.name!r} is gone"
+            raise _GoneError(msg) from error
+
+    def _request(
+        self,
+        record: SearchRecord,
+        info: TableInfo,
+        dataset: lance.LanceDataset,
+        query: object,
+        text: str | None,
+    ) -> SearchRequest:
+        given = dict(record.params or {})
+        hashed = given.pop("text_sha256", None)
+        given.pop("select", None)
+        request = with_vector(
+            build_request(
+                self._catalog.identity, info, dataset, self._models, query, record.k_requested,
+                mode=record.mode or "vector", text=text, where=record.filter, model=record.model_id,
+                select=(), encode=False, **given,
+            ),
+            self._models,
+        )  # fmt: skip
+        if query_digest(request) != record.query_sha256 or (
+            hashed is not None and query_digest(replace(request, vector=None)) != hashed
+        ):
+            msg = f"this is not the query of record {record.query_id}: its SHA-256 differs"
+            raise InvalidQueryError(msg)
+        return request
+
+
+class _GoneError(AffidavitError):
+    """What a record refers to is no longer there."""
+
+
+def _gone(record: SearchRecord, reason: str) -> Verdict:
+    assert record.query_id is not None
+    return Verdict(record.query_id, Outcome.EVIDENCE_GONE, None, (), reason)
+
+
+def _ranking(search: CompletedSearch) -> Ranking:
+    return Ranking(tuple(str(each) for each in search.ids), tuple(search.scores))

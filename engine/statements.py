@@ -1,0 +1,115 @@
+"""The log of SQL statements: a row each, written behind by up to a second.
+
+A statement that fails to be logged does not fail; searches have records of their own, which are
+never late.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.system import STATEMENTS
+from affidavit.engine.recorder import uuid7
+from affidavit.engine.result import Result, watch
+from affidavit.engine.statement import parse_statement
+from affidavit.errors import AffidavitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from affidavit.catalog.catalog import Trace
+    from affidavit.catalog.identity import Identity
+    from affidavit.catalog.store.protocol import Store
+    from affidavit.catalog.types import StoreValue
+
+WAITING_MAX: Final = 20_000
+"""How many rows may wait; past that the oldest are dropped."""
+
+TEXT_LENGTH_MAX: Final = 100_000
+_COLUMNS: Final = [column.name for column in STATEMENTS.columns]
+
+
+class StatementLog:
+    """Rows of ``audit.statements`` on their way to the store.
+
+    Args:
+        store: Where they go.
+        poke: Called when there is something to write.
+    """
+
+    def __init__(self, store: Store, poke: Callable[[], None]) -> None:
+        self._store = store
+        self._poke = poke
+        self._waiting: list[tuple[str, tuple[StoreValue, ...]]] = []
+        self._queue = threading.Lock()
+        self._flushing = threading.Lock()
+
+    def run(
+        self, identity: Identity, text: str, trace: Trace, execute: Callable[[], Result]
+    ) -> Result:
+        """Return what ``execute`` returns, and log how it went once its rows were read."""
+        at_us, started = time_ns() // 1000, perf_counter_ns()
+
+        def done(rows: int | None, error: BaseException | None) -> None:
+            duration_us = (perf_counter_ns() - started) // 1000
+            self._add(identity, text, trace, at_us, duration_us, rows, error)
+
+        try:
+            result = execute()
+        except BaseException as error:
+            done(None, error)
+            raise
+        watch(result, done)
+        return result
+
+    def _add(
+        self,
+        identity: Identity,
+        text: object,
+        trace: Trace,
+        at_us: int,
+        duration_us: int,
+        rows: int | None,
+        error: BaseException | None,
+    ) -> None:
+        shown = text if isinstance(text, str) else repr(text)
+        row = (
+            uuid7(at_us), at_us, identity.actor, identity.source, identity.workspace,
+            _kind(text), _storable(shown[:TEXT_LENGTH_MAX]), "\n".join(trace.read),
+            "\n".join(trace.written), rows, duration_us, "ok" if error is None else "error",
+            None if error is None else _storable(f"{type(error).__name__}: {error}"),
+        )  # fmt: skip
+        with self._queue:
+            self._waiting.append((identity.tenant, row))
+            del self._waiting[:-WAITING_MAX]
+        self._poke()
+
+    def flush(self) -> bool:
+        """Write what waits; returns whether anything is left."""
+        with self._flushing:
+            with self._queue:
+                taken, self._waiting = self._waiting, []
+            try:
+                for tenant in dict.fromkeys(owner for owner, _ in taken):
+                    with self._store.write(tenant) as writer:
+                        rows = [row for owner, row in taken if owner == tenant]
+                        writer.insert(STATEMENTS, _COLUMNS, rows)
+                    taken = [each for each in taken if each[0] != tenant]
+            finally:
+                with self._queue:
+                    self._waiting = taken + self._waiting
+        return False
+
+
+def _kind(text: object) -> str | None:
+    try:
+        return parse_statement(text).kind.value
+    except AffidavitError:
+        return None
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` without what UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
