@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 2
 .PHONY: help demo test lint types bench clean
 
 help:
-	@echo "make demo    index the standard library's docstrings and ask them questions"
+	@echo "make demo    index the standard library's docstrings, ask them questions, check the record"
 	@echo "make test    style, types, architecture and every test"
 	@echo "make bench   the figures, each against a baseline of the same run"
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from bench.audit import audit, statements, threads
 from bench.harness import Plan
+from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.search import recall, search
 from bench.tables import batch, change, insert, scan, select
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "search": search,
     "recall": recall,
+    "audit": audit,
+    "threads": threads,
+    "statements": statements,
+    "verify": verify,
+    "prove": prove,
     "select": select,
     "change": change,
     "insert": insert,

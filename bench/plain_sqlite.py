@@ -53,3 +53,9 @@ def tuples(rows: pa.Table) -> list[tuple[Value, ...]]:
     """Return rows of the eight columns as SQLite takes them: instants as microseconds."""
     stored = rows.set_column(6, "sold_at", rows["sold_at"].cast("int64"))
     return list(zip(*stored.to_pydict().values(), strict=True))
+
+
+def blobs(connection: sqlite3.Connection) -> str:
+    """Create a table of one blob a row, and return the statement that inserts one."""
+    connection.execute("CREATE TABLE blobs (id INTEGER PRIMARY KEY, body BLOB)")
+    return "INSERT INTO blobs (body) VALUES (?)"

@@ -1,12 +1,15 @@
-"""What the benchmarks store: vectors of clusters, and rows of common types."""
+"""What the benchmarks store: vectors of clusters, rows of common types, and search records."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+
+import affidavit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +124,32 @@ def events(rows: int) -> pa.RecordBatchReader:
             yield pa.record_batch([pa.array(ids), pa.array(ids / 7), pa.array(labels)], schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+# --- records of searches -------------------------------------------------------------------------
+
+
+def search_records(
+    count: int, rows: int, *, k: int = 10, first: int = 0
+) -> list[affidavit.SearchRecord]:
+    """Return records such as the engine makes, each of ``k`` of a table's ``rows`` rows.
+
+    ``first`` numbers the first one: others have other rows.
+    """
+    random = np.random.default_rng((SEED, first))
+    ids = random.integers(0, rows, (count, k)).astype(str).tolist()
+    scores = np.sort(random.random((count, k)), axis=1).tolist()
+    parameters = {
+        "column": "vector", "exact": False, "metric": "cosine", "nprobes": 20,
+        "refine_factor": 10, "select": ["id", "text"],
+    }  # fmt: skip
+    return [
+        affidavit.SearchRecord(
+            "minilm", "2", {"question": first + at}, ids[at], scores[at], table_name="articles",
+            table_version=2, table_id="1d84b40b36f44e00a55ff05b2538fae1", index_name="vector_idx",
+            index_uuid="76587d55-9cfb-427e-92fa-9067d383d4aa", exact=False, mode="vector",
+            k_requested=k, params=parameters, query_sha256=hashlib.sha256(b"%d" % at).hexdigest(),
+            duration_us=4931, journal_seq=first + at,
+        )
+        for at in range(count)
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import rfc8785
 
@@ -71,6 +71,23 @@ def canonical_object(members: Mapping[str, bytes]) -> bytes:
     )
 
 
+def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return what canonical JSON says.
+
+    What looks like an integer and is larger than one may be was a float: canonical JSON gives
+    those no exponent below 10**21.
+    """
+    return _DECODER.decode(text.decode())
+
+
+def _integer(digits: str) -> int | float:
+    value = int(digits)
+    return value if -SAFE_INTEGER_MAX <= value <= SAFE_INTEGER_MAX else float(digits)
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=_integer)
+
+
 def from_float(value: float) -> float | str:
     """Return ``value`` as what JSON can hold: a number, or one of four texts.
 
@@ -90,7 +107,8 @@ def to_float(value: float | str) -> float:
 
 def from_us(at_us: int) -> str:
     """Return microseconds since the epoch as RFC 3339, in UTC, with all six digits."""
-    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    plain = datetime_of(at_us).replace(tzinfo=None)
+    return plain.isoformat(timespec="microseconds") + "Z"  # strftime cuts years below 1000 short
 
 
 def to_us(text: str) -> int:
@@ -101,6 +119,24 @@ def to_us(text: str) -> int:
 def us_of(moment: datetime) -> int:
     """Return ``moment``, which has a time zone, as microseconds since the epoch."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def instant_us(moment: object, what: str) -> int:
+    """Return a caller's ``moment`` in microseconds; without a time zone it is local time.
+
+    Raises:
+        InvalidQueryError: ``what`` is no datetime, or is outside the years 1 to 9999 in UTC.
+    """
+    if not isinstance(moment, datetime):
+        msg = f"{what} must be a datetime, got {type(moment).__name__}"
+        raise InvalidQueryError(msg)
+    try:
+        at_us = us_of(moment if moment.tzinfo is not None else moment.astimezone())
+        datetime_of(at_us)
+    except (OverflowError, ValueError, TypeError, OSError) as error:
+        msg = f"{what} must be a time from year 1 to 9999 in UTC, got {moment!r}: {error}"
+        raise InvalidQueryError(msg) from error
+    return at_us
 
 
 def datetime_of(at_us: int) -> datetime:

@@ -89,6 +89,11 @@ class Trace:
     read: dict[str, None] = field(default_factory=dict)
     written: dict[str, None] = field(default_factory=dict)
 
+    def note_written(self, schema: str, table: str, version: int | None = None) -> None:
+        """Note that a table was written, and the version that this made, where it says."""
+        shown = "" if version is None else f"@{version}"
+        self.written[f"{schema}.{table}{shown}"] = None
+
 
 class Catalog:
     """What one identity sees of a lake, and the only way to change it."""
@@ -289,8 +294,7 @@ class Catalog:
     def announce(self, writer: Writer, change: Change) -> None:
         """Tell every listener of ``change``, inside its transaction."""
         if self.trace is not None:
-            version = "" if change.version_after is None else f"@{change.version_after}"
-            self.trace.written[f"{change.schema}.{change.table}{version}"] = None
+            self.trace.note_written(change.schema, change.table, change.version_after)
         for listener, tenant in self.lake.listeners:
             if tenant is None or tenant == change.identity.tenant:
                 listener.on_change(change, writer)

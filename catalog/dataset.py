@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
+from affidavit.catalog.definition import VectorDefinition
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -38,6 +40,9 @@ TABLE_ID: Final = "affidavit.table_id"
 KEYS_IN_FILTER_MAX: Final = 1000
 """More keys than this are looked for by scanning the key column."""
 
+TAG_TRIES_MAX: Final = 5
+"""How often a tag is made anew that somebody else deletes meanwhile."""
+
 
 @contextmanager
 def lance_errors(what: str) -> Iterator[None]:
@@ -49,7 +54,8 @@ def lance_errors(what: str) -> Iterator[None]:
         msg = f"{what}: {text}"
         if "No field named" in text or "not in the dataset" in text:
             raise InvalidQueryError(msg) from error
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+        missing = "Not found: " in text  # a file that the version is made of
+        if missing or (isinstance(error, OSError) and not isinstance(error, pa.ArrowException)):
             raise StoreError(msg) from error
         if isinstance(error, ValueError):
             raise InvalidQueryError(msg) from error
@@ -64,6 +70,7 @@ class Datasets:
         self._latest: dict[str, lance.LanceDataset] = {}
         self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
 
     def path(self, info: TableInfo) -> Path:
         """Return where ``info`` lies."""
@@ -99,14 +106,35 @@ class Datasets:
 
     def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
         """Return ``info`` at a version number or tag, or at its newest version for ``None``."""
-        dataset = self.latest(info)
-        if version is None or version == dataset.version:
-            return dataset
+        return self._at(info, version)[1]
+
+    def _at(
+        self, info: TableInfo, version: int | str | None
+    ) -> tuple[lance.LanceDataset, lance.LanceDataset]:
+        """Return ``info`` at its newest version and at another."""
+        newest = self.latest(info)
+        if version is None or version == newest.version:
+            return newest, newest
         try:
-            return dataset.checkout_version(version)
-        except (OSError, ValueError, RuntimeError) as error:
-            msg = f"table {info.name!r} has no version {version!r}; its newest is {dataset.version}"
+            return newest, newest.checkout_version(version)
+        except (OSError, ValueError, RuntimeError, OverflowError, TypeError) as error:
+            msg = f"table {info.name!r} has no version {version!r}; its newest is {newest.version}"
             raise InvalidQueryError(msg) from error
+
+    def as_of(
+        self, info: TableInfo, version: int | str | None
+    ) -> tuple[TableInfo, lance.LanceDataset]:
+        """Return ``info`` and its dataset as they were: key and vector by the names they had."""
+        newest, dataset = self._at(info, version)
+        if dataset is newest:
+            return info, newest
+        assert isinstance(info.definition, VectorDefinition)
+        now, then = _fields(newest), {at: name for name, at in _fields(dataset).items()}
+        key, vector = (
+            then.get(now.get(name, -1), name)
+            for name in (info.definition.key, info.definition.vector)
+        )
+        return replace(info, definition=replace(info.definition, key=key, vector=vector)), dataset
 
     def keep(self, dataset: lance.LanceDataset, table_id: str, owner: str) -> None:
         """Tag the version of ``dataset`` for ``owner``, so that a clean-up spares it.
@@ -114,16 +142,17 @@ class Datasets:
         A version that is gone already stays so.
         """
         version = int(dataset.version)
-        if (table_id, owner, version) in self._kept:
+        newest = self._latest.get(table_id)
+        # another process may have let go of any version but the newest
+        may_be_gone = newest is None or newest.version != version
+        if (table_id, owner, version) in self._kept and not may_be_gone:
             return
         tag = f"{kept_prefix(owner)}{version}"
-        try:
-            dataset.tags.create(tag, version)
-        except (OSError, ValueError, RuntimeError) as error:
-            if tag not in dataset.tags.list() and version in _versions(dataset):
-                msg = f"cannot tag version {version} of a vector table: {error}"
-                raise StoreError(msg) from error
-        self._kept.add((table_id, owner, version))
+        with self._keeping:  # of many threads that search a new version, one tags it
+            if (table_id, owner, version) in self._kept and not may_be_gone:
+                return
+            _tag(dataset, tag)
+            self._kept.add((table_id, owner, version))
 
     def kept(self, info: TableInfo, owner: str) -> dict[str, int]:
         """Return the tags that :meth:`keep` made for ``owner``, and their versions."""
@@ -136,7 +165,7 @@ class Datasets:
         """Remove tags that :meth:`keep` made."""
         self._kept.clear()
         with lance_errors(f"removing tags of {info.name!r}"):
-            dataset = self.latest(info)
+            dataset = own_handle(self.latest(info))
             for tag in tags:
                 dataset.tags.delete(tag)
 
@@ -146,13 +175,44 @@ class Datasets:
             self._latest.pop(info.table_id, None)
 
 
+def own_handle(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """Return a handle of the caller's own: one that tags or restores can be read by no other."""
+    return dataset.checkout_version(dataset.version)
+
+
 def kept_prefix(owner: str) -> str:
     """Return how the tags begin that keep versions for ``owner``."""
     return f"affidavit-{hashlib.sha256(owner.encode()).hexdigest()[:12]}-"
 
 
-def _versions(dataset: lance.LanceDataset) -> set[int]:
-    return {int(each["version"]) for each in dataset.versions()}
+def _fields(dataset: lance.LanceDataset) -> dict[str, int]:
+    """Return each column's number, which it keeps when it is renamed."""
+    return {field.name(): int(field.id()) for field in dataset.lance_schema.fields()}
+
+
+def _tag(dataset: lance.LanceDataset, tag: str) -> None:
+    """Tag the version of ``dataset`` if it is still there.
+
+    Raises:
+        StoreError: The tag cannot be made.
+    """
+    failures = (OSError, ValueError, RuntimeError)
+    error: Exception | None = None
+    for _ in range(TAG_TRIES_MAX):
+        try:
+            own_handle(dataset).tags.create(tag, dataset.version)
+        except failures as caught:
+            error = caught
+        else:
+            return
+        with suppress(*failures):  # there is no such tag, or it was deleted just now
+            if dataset.tags.get_version(tag) == dataset.version:
+                return
+        with suppress(*failures):
+            if dataset.version not in {int(each["version"]) for each in dataset.versions()}:
+                return
+    msg = f"cannot tag version {dataset.version} of a vector table: {error}"
+    raise StoreError(msg) from error
 
 
 def made_for(folder: Path) -> str | None:

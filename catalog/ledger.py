@@ -5,7 +5,10 @@ Rules:
     - Entries, the nodes that they complete and the signed head are one store transaction with
       whatever they record. The head states size and root after every commit, so that an entry
       that is cut off is missed even if no checkpoint was kept since.
-    - A new head is signed only if the old one is intact and the tree extends it.
+    - A new head is signed only if the old one is intact, which its signature says, and the tree
+      extends it. So nothing that somebody else put there is ever signed over.
+    - The first head is kept as a checkpoint: a ledger without one was tampered with.
+    - Only :meth:`Ledger.rotate` brings in a key: no other draft may be of that kind.
     - Every column of an entry is said by its body too, and so cannot be changed on its own.
 
 The tree is that of RFC 9162 section 2.1; a head is a C2SP tlog-checkpoint. Some heads are kept as
@@ -14,6 +17,7 @@ checkpoints: one every so many entries, one every so many seconds, and on reques
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -28,6 +32,7 @@ from affidavit.catalog.verifier import (
     HASH_BYTES,
     Checkpoint,
     Entry,
+    Keys,
     LedgerProblem,
     PublicKey,
     leaf_hash,
@@ -36,6 +41,7 @@ from affidavit.catalog.verifier import (
     sign_note,
     to_base64,
     verify_consistency,
+    verify_inclusion,
 )
 from affidavit.errors import (
     ConstraintError,
@@ -55,8 +61,15 @@ if TYPE_CHECKING:
 CHECKPOINT_ENTRIES: Final = 1024
 CHECKPOINT_INTERVAL_S: Final = 60.0
 ENTRIES_READ_AT_ONCE: Final = 4096
+NOTE_LINES: Final = 5
+"""Origin, size, root, an empty line and a signature."""
+
+KEY: Final = "key"
+"""The kind of an entry that names a key."""
+
 _TLOG_PROOF: Final = "c2sp.org/tlog-proof@v1"
 _US: Final = 1_000_000
+_LAKE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def _table(name: str, **columns: Kind) -> StoreTable:
@@ -194,6 +207,8 @@ class Ledger:
     checkpoint_entries: int = CHECKPOINT_ENTRIES
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
     _signer: tuple[int, Signer] | None = field(default=None, repr=False)
+    _intact: Head | None = field(default=None, repr=False)
+    _chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = field(default=((), ()), repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -209,22 +224,36 @@ class Ledger:
         """Return the newest state; ``None`` if there are no entries.
 
         Raises:
-            LedgerCorruptError: Its size, tree and note contradict one another.
+            LedgerCorruptError: Its size, tree, note, key and newest checkpoint contradict one
+                another, or its note is not signed by the ledger's key.
         """
         rows = reader.select(HEADS, columns_of(HEADS), self.own())
         if not rows:
             return None
         try:
             head = parse_head(rows[0], self.origin)
+            if head != self._intact:  # one that was checked or written here is not checked again
+                check_head(head, self.keys(reader))
+                self._check_newest_checkpoint(reader, head)
         except LedgerProblem as problem:
-            raise LedgerCorruptError(f"the ledger's head: {problem}") from None
+            where = "" if problem.seq is not None else "the ledger's head: "
+            raise LedgerCorruptError(f"{where}{problem.problem}", seq=problem.seq) from None
+        self._intact = head
         return head
+
+    def _check_newest_checkpoint(self, reader: Reader, head: Head) -> None:
+        newest = reader.select(
+            CHECKPOINTS, ("size", "created_at"), self.own(), order_by=("size",), descending=True,
+            limit=1,
+        )  # fmt: skip
+        if newest != [(head.checkpoint_size, head.checkpoint_at)]:
+            raise LedgerProblem("its newest checkpoint is not the one that it states")
 
     def last_seq(self, reader: Reader) -> int | None:
         """Return the newest entry's number; ``None`` if there is none."""
         rows = reader.select(HEADS, ("size",), self.own())
         size = rows[0][0] if rows else None
-        return size - 1 if isinstance(size, int) and size else None
+        return size - 1 if isinstance(size, int) and size > 0 else None
 
     def signer(self, generation: int) -> Signer:
         """Return the key of a generation."""
@@ -273,13 +302,15 @@ class Ledger:
             next_signer: The key that takes over after these entries.
 
         Raises:
-            LedgerCorruptError: The ledger was changed by somebody else.
+            LedgerCorruptError: The ledger was changed by somebody else, or a draft names a key.
             MasterKeyError: The key is missing, or not this ledger's.
             ConstraintError: An ``entry_id`` is taken.
         """
+        if next_signer is None and any(each.kind == KEY for each in drafts):
+            raise LedgerCorruptError("a draft names a key, and only rotating the key does that")
         old = self.head(writer)
         if old is None:
-            if self.entries(writer, limit=1):
+            if any(writer.count(table, self.own()) for table in (LEDGER, CHECKPOINTS)):
                 raise LedgerCorruptError("its signed head is missing")
             signer = self.signer(0)
             drafts = [self._key_draft(signer.public_key, 0, now_us), *drafts]
@@ -319,7 +350,7 @@ class Ledger:
         return StoredEntry(seq, body, signature, each.kind, each.entry_id, each.at_us, leaf, key_id)
 
     def _key_draft(self, key: PublicKey, generation: int, now_us: int) -> Draft:
-        return draft("key", f"key-{generation}", now_us, public_key=str(key), generation=generation)
+        return draft(KEY, f"key-{generation}", now_us, public_key=str(key), generation=generation)
 
     def rotate(self, writer: Writer, now_us: int, signers: Signers | None = None) -> PublicKey:
         """Begin the next generation of keys and return its public key.
@@ -355,6 +386,7 @@ class Ledger:
         size_then, at_then = (0, 0) if old is None else (old.checkpoint_size, old.checkpoint_at)
         due = (
             keep
+            or old is None
             or frontier.size - size_then >= self.checkpoint_entries
             or now_us - at_then >= self.checkpoint_interval_s * _US
         )
@@ -379,6 +411,7 @@ class Ledger:
             writer.insert(HEADS, list(values), [list(values.values())])
         else:
             writer.update_where(HEADS, values, None)
+        self._intact = Head(frontier, note, key_id, generation, size_then, at_then)
 
     def _prove_extension(self, reader: Reader, old_size: int, new: Checkpoint) -> None:
         """Raise LedgerCorruptError unless ``new`` extends the checkpoint kept at ``old_size``."""
@@ -446,14 +479,23 @@ class Ledger:
 
     def key_entries(self, reader: Reader) -> list[StoredEntry]:
         """Return the entries that name keys, oldest first."""
-        return self.entries(reader, Compare("=", "kind", "key"))
+        return self.entries(reader, Compare("=", "kind", KEY))
 
     def keys(self, reader: Reader) -> list[PublicKey]:
-        """Return the ledger's public keys, oldest first; LedgerProblem if they are no keys."""
-        return [
-            PublicKey.parse(str(entry.fields().get("public_key")))
-            for entry in self.key_entries(reader)
-        ]
+        """Return the ledger's public keys, oldest first.
+
+        Raises:
+            LedgerProblem: One of them is no key, or was not signed by the one before.
+        """
+        entries = tuple(self.key_entries(reader))
+        checked, found = self._chain
+        if entries != checked:  # what was checked once is not checked again
+            keys = Keys(self.origin)
+            for entry in entries:
+                keys.add(entry.fields(), entry)
+            found = tuple(keys.known.values())
+            self._chain = entries, found
+        return list(found)
 
     def fetch(self, reader: Reader) -> Callable[[int, int, int], list[bytes]]:
         """Return what proofs read hashes with.
@@ -484,13 +526,17 @@ class Ledger:
 
         Raises:
             RecordNotFoundError: There is no such entry.
+            LedgerCorruptError: What is kept does not prove it.
         """
         head = self.head(reader)
         if head is None or not 0 <= seq < head.size:
             size = 0 if head is None else head.size
             msg = f"there is no entry {seq!r}: the ledger has {size} entries, from 0 on"
             raise RecordNotFoundError(msg)
-        hashes = inclusion_proof(self.fetch(reader), seq, head.size)
+        fetch = self.fetch(reader)
+        hashes, leaf = inclusion_proof(fetch, seq, head.size), fetch(0, seq, seq + 1)[0]
+        if not verify_inclusion(seq, head.size, leaf, hashes, head.frontier.root):
+            raise LedgerCorruptError("the kept hashes are not those that the head was signed for")
         lines = [_TLOG_PROOF, f"index {seq}", *map(to_base64, hashes), "", head.note]
         return "\n".join(lines)
 
@@ -518,6 +564,27 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
     return Head(frontier, note, key_id, generation, checkpoint_size, checkpoint_at)
 
 
+def open_kept(note: str, keys: Iterable[PublicKey]) -> tuple[Checkpoint, PublicKey]:
+    """Return what a note of the store states and who signed it; LedgerProblem if nobody did.
+
+    Nothing but that signature stands in it.
+    """
+    if note.count("\n") != NOTE_LINES:
+        raise LedgerProblem("its note is not one checkpoint with one signature")
+    return open_checkpoint(note, keys)
+
+
+def check_head(head: Head, keys: Sequence[PublicKey]) -> None:
+    """Raise LedgerProblem unless the newest of the ledger's ``keys`` signed ``head``."""
+    _, key = open_kept(head.note, keys)
+    if key != keys[-1]:
+        raise LedgerProblem("it is signed by a key that was replaced")
+    if (head.key_id, head.generation) != (key.key_id, len(keys) - 1):
+        raise LedgerProblem("its columns name another key than the one that signed it")
+    if head.checkpoint_size > head.size:
+        raise LedgerProblem("it is older than its newest checkpoint")
+
+
 def _row(entry: StoredEntry) -> tuple[StoreValue, ...]:
     return (
         entry.seq, entry.kind, entry.entry_id, entry.created_at, entry.leaf_hash, entry.body,
@@ -540,9 +607,10 @@ def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> N
 def lake_id(reader: Reader) -> str:
     """Return the lake's own identity, which never changes."""
     rows = reader.select(LAKE, ("lake_id",))
-    if len(rows) != 1 or not isinstance(rows[0][0], str):
-        raise LedgerCorruptError("the lake's identity is missing or double")
-    return rows[0][0]
+    found = rows[0][0] if len(rows) == 1 else None
+    if not isinstance(found, str) or not _LAKE_ID.fullmatch(found):
+        raise LedgerCorruptError("the lake's identity is missing, double or malformed")
+    return found
 
 
 class Ledgers:

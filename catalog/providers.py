@@ -74,6 +74,10 @@ class Snapshot:
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{info.schema}.{info.name}@{version}"] = None
 
+    def run_here(self) -> None:
+        """Note that the plan runs now: what it searches belongs to the transaction that is open."""
+        self._transaction = self._transaction or self.catalog.transactions.current()
+
     def joined(self) -> AbstractContextManager[None]:
         """Act within the statement's transaction, whichever thread this is."""
         return self.catalog.transactions.joined(self._transaction)

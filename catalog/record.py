@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,7 @@ from affidavit.catalog.canonical import (
     datetime_of,
     from_float,
     from_us,
+    parsed,
     to_float,
     to_us,
     us_of,
@@ -125,14 +126,7 @@ class SearchRecord:
     signature: bytes | None = None
 
     def __post_init__(self) -> None:
-        for name in ("top_k_result_ids", "retrieval_scores"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not hasattr(value, "__len__"):
-                msg = f"{name} must be a list, got {type(value).__name__}"
-                raise InvalidQueryError(msg)
-        ids, scores = self.top_k_result_ids, self.retrieval_scores
-        if len(ids) != len(scores):
-            raise LengthMismatchError(top_k_result_ids=len(ids), retrieval_scores=len(scores))
+        _check_lists(self)
 
     def replaced(self, **changes: Any) -> SearchRecord:  # noqa: ANN401 - each field's own
         """Return the record with some fields changed, quicker than ``dataclasses.replace``."""
@@ -147,6 +141,18 @@ class SearchRecord:
 
 
 _FIELDS: Final = tuple(each.name for each in fields(SearchRecord))
+
+
+def _check_lists(record: SearchRecord) -> None:
+    for name in ("top_k_result_ids", "retrieval_scores"):
+        value = getattr(record, name)
+        unordered = isinstance(value, str | bytes | Mapping | AbstractSet)
+        if unordered or not hasattr(value, "__len__"):
+            msg = f"{name} must be a list, got {type(value).__name__}"
+            raise InvalidQueryError(msg)
+    ids, scores = record.top_k_result_ids, record.retrieval_scores
+    if len(ids) != len(scores):
+        raise LengthMismatchError(top_k_result_ids=len(ids), retrieval_scores=len(scores))
 
 
 # --- to what is signed ----------------------------------------------------------------------------
@@ -176,6 +182,7 @@ def checked_record(given: object) -> SearchRecord:
     if not isinstance(given, SearchRecord):
         msg = f"expected a SearchRecord or a dict, got {type(given).__name__}"
         raise InvalidQueryError(msg)
+    _check_lists(given)  # once more: ``replaced`` does not
     for names, kind in ((_TEXTS, str), (_INTEGERS, int), (_BOOLEANS, bool)):
         for name in names:
             value = getattr(given, name)
@@ -184,11 +191,56 @@ def checked_record(given: object) -> SearchRecord:
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 msg = f"{name} must be {kind.__name__}, got {type(value).__name__}: {value!r}"
                 raise InvalidQueryError(msg)
-    moment = given.executed_at
-    if moment is not None and not isinstance(moment, datetime):
-        msg = f"executed_at must be a datetime, got {type(moment).__name__}"
+    others: tuple[tuple[str, type], ...] = (("executed_at", datetime), ("params", Mapping))
+    for name, expected in others:
+        value = getattr(given, name)
+        if value is not None and not isinstance(value, expected):
+            msg = f"{name} must be a {expected.__name__.lower()}, got {type(value).__name__}"
+            raise InvalidQueryError(msg)
+    return given.replaced(
+        top_k_result_ids=[_checked_id(each) for each in given.top_k_result_ids],
+        retrieval_scores=[_checked_float(s, "retrieval_scores") for s in given.retrieval_scores],
+        recall=None if given.recall is None else _checked_float(given.recall, "recall"),
+        query_vector=_checked_vector(given.query_vector),
+    )
+
+
+def _checked_id(value: object) -> str:
+    if value is None or isinstance(value, bytes):
+        msg = f"top_k_result_ids must be texts or numbers, got {value!r}"
         raise InvalidQueryError(msg)
-    return given
+    return str(value)
+
+
+def _checked_float(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        msg = f"{name} must be numbers, got {type(value).__name__}: {value!r}"
+        raise InvalidQueryError(msg)
+    try:
+        return float(value)
+    except OverflowError as error:
+        msg = f"{name} must be numbers that a float can hold: {error}"
+        raise InvalidQueryError(msg) from error
+
+
+def _checked_vector(value: object) -> list[float] | None:
+    if value is None:
+        return None
+    try:
+        given = np.asarray(value)
+        with np.errstate(over="ignore"):  # too large for float32 is infinity, refused below
+            vector = given.astype("<f4")
+    except (TypeError, ValueError) as error:
+        msg = f"query_vector must be a list of numbers: {error}"
+        raise InvalidQueryError(msg) from error
+    if given.dtype.kind not in "fiu" or given.ndim != 1 or not np.isfinite(vector).all():
+        msg = (
+            f"query_vector must be a list of finite float32 numbers, got {type(value).__name__} "
+            f"of shape {given.shape} and type {given.dtype}"
+        )
+        raise InvalidQueryError(msg)
+    values: list[float] = vector.tolist()
+    return values
 
 
 def draft_record(record: SearchRecord) -> Draft:
@@ -216,17 +268,9 @@ def _members(record: SearchRecord, at_us: int) -> dict[str, bytes]:
     members["query_vector"] = b"null" if vector is None else canonical(_packed(vector))
     ids = [str(each) for each in record.top_k_result_ids]
     members["top_k_result_ids"] = canonical(ids, "top_k_result_ids")
-    members["retrieval_scores"] = canonical(_scores(record.retrieval_scores))
+    members["retrieval_scores"] = canonical([from_float(s) for s in record.retrieval_scores])
     members["recall"] = canonical(None if record.recall is None else from_float(record.recall))
     return members
-
-
-def _scores(scores: Sequence[float]) -> list[float | str]:
-    try:
-        return [from_float(float(score)) for score in scores]
-    except (TypeError, ValueError) as error:
-        msg = f"retrieval_scores must be numbers: {error}"
-        raise InvalidQueryError(msg) from error
 
 
 def _packed(vector: Sequence[float]) -> str:
@@ -239,9 +283,14 @@ def _unpacked(text: str) -> list[float]:
 
 
 def signed_members(record: SearchRecord) -> dict[str, bytes]:
-    """Return every member of the body that ``record`` says was signed."""
-    if record.executed_at is None:
-        msg = "this record was never signed: it has no time"
+    """Return every member of the body that ``record``, whose types were checked, was signed with.
+
+    Raises:
+        InvalidQueryError: It lacks something that every signed record has.
+    """
+    signed = isinstance(record.signature, bytes) and isinstance(record.seq, int)
+    if not signed or record.executed_at is None or record.executed_at.utcoffset() is None:
+        msg = "this record was never signed: it lacks a signature, a number or a time"
         raise InvalidQueryError(msg)
     own = {name: canonical(getattr(record, name), name) for name in ("seq", "tenant", "key_id")}
     return {**_members(record, us_of(record.executed_at)), **own, "kind": canonical(KIND)}
@@ -256,8 +305,8 @@ def record_of(entry: Entry) -> SearchRecord:
     Raises:
         RecordNotFoundError: The body is no search record.
     """
+    body = _body(entry)
     try:
-        body = json.loads(entry.body)
         return SearchRecord(
             **{name: body[name] for name in (*_TEXTS, *_INTEGERS, *_BOOLEANS)},
             query_lineage=body["query_lineage"],
@@ -269,9 +318,22 @@ def record_of(entry: Entry) -> SearchRecord:
             executed_at=datetime_of(to_us(body["executed_at"])),
             signature=entry.signature,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"entry {entry.seq} is no search record: verify the ledger"
-        raise RecordNotFoundError(msg) from error
+    except (KeyError, TypeError, ValueError, InvalidQueryError) as error:
+        raise _unreadable(entry) from error
+
+
+def _body(entry: Entry) -> dict[str, Any]:
+    try:
+        body = parsed(entry.body)
+    except (AttributeError, ValueError, RecursionError) as error:  # somebody changed it
+        raise _unreadable(entry) from error
+    if not isinstance(body, dict):
+        raise _unreadable(entry)
+    return body
+
+
+def _unreadable(entry: Entry) -> RecordNotFoundError:
+    return RecordNotFoundError(f"entry {entry.seq} is no search record: verify the ledger")
 
 
 # --- in SQL ---------------------------------------------------------------------------------------
@@ -310,7 +372,7 @@ SEARCHES_SCHEMA: Final = pa.schema(
 def records_batch(entries: Sequence[Entry], columns: Sequence[str]) -> pa.RecordBatch:
     """Return ``columns`` of the records in ``entries``, a row each."""
     schema = pa.schema([SEARCHES_SCHEMA.field(name) for name in columns])
-    bodies = [] if set(columns) <= {"seq", "signature"} else [e.fields() for e in entries]
+    bodies = [] if set(columns) <= {"seq", "signature"} else [_body(entry) for entry in entries]
     arrays = [pa.array(_values(name, entries, bodies), schema.field(name).type) for name in columns]
     if not columns:
         return pa.RecordBatch.from_arrays([pa.nulls(len(entries))], names=["_"]).select([])

@@ -50,8 +50,9 @@ class Transaction:
             else:
                 self._stack.__exit__(type(error), error, error.__traceback__)
         finally:
-            for call in self._on_end:
-                call(committed)
+            with ExitStack() as calls:  # each is made, whatever another of them raises
+                for call in reversed(self._on_end):
+                    calls.callback(call, committed)
 
     def on_end(self, call: Callable[[bool], None]) -> None:
         """Call ``call`` once this is over, with whether it was committed."""

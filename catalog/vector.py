@@ -19,6 +19,7 @@ from affidavit.catalog.dataset import (
     check_columns,
     lance_errors,
     made_for,
+    own_handle,
 )
 from affidavit.catalog.definition import VectorDefinition
 from affidavit.catalog.handle import TableHandle
@@ -311,7 +312,7 @@ class VectorTable(TableHandle):
             change = self._catalog.change(info, "tag", version_after=at, detail=name)
             self._catalog.announce(writer, change)
             with lance_errors(f"tagging version {at} of {self.name!r}"):
-                dataset.tags.create(name, at)
+                own_handle(dataset).tags.create(name, at)
 
     def tags(self) -> dict[str, int]:
         """Return each tag's version."""
@@ -330,7 +331,7 @@ class VectorTable(TableHandle):
                 added = old.count_rows() - dataset.count_rows()
                 self._catalog.touch(writer, info, rows=added)
                 with lance_errors(f"restoring version {version} of {self.name!r}"):
-                    old.restore()
+                    own_handle(old).restore()
 
     def optimize(self, *, cleanup_older_than: timedelta | None = None) -> None:
         """Merge small fragments and bring the indexes up to date.

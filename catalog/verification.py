@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +21,13 @@ from affidavit.catalog.ledger import (
     CHECKPOINTS,
     ENTRIES_READ_AT_ONCE,
     HEADS,
+    KEY,
     LEDGER,
     NODES,
     RESULTS,
+    check_head,
     columns_of,
+    open_kept,
     parse_head,
 )
 from affidavit.catalog.merkle import Frontier
@@ -31,12 +35,16 @@ from affidavit.catalog.predicate import Compare
 from affidavit.catalog.signatures import SignatureChecks
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.verifier import (
+    EMPTY_ROOT,
     ID_FIELDS,
     TIME_FIELDS,
+    Checkpoint,
     Keys,
     LedgerProblem,
     check_place,
     open_checkpoint,
+    shown,
+    stated_size,
 )
 from affidavit.errors import LedgerCorruptError
 
@@ -45,8 +53,8 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger import Ledger, StoredEntry
     from affidavit.catalog.merkle import Node
-    from affidavit.catalog.store.protocol import Reader
-    from affidavit.catalog.verifier import Checkpoint, PublicKey
+    from affidavit.catalog.store.protocol import Reader, StoreTable
+    from affidavit.catalog.verifier import PublicKey
 
 
 RESULTS_READ_AT_ONCE: Final = 50_000
@@ -85,7 +93,7 @@ class Verification:
     def __str__(self) -> str:
         if self.problem is not None:
             where = "" if self.seq is None else f"entry {self.seq}: "
-            return f"CORRUPT {self.origin}: {where}{self.problem}"
+            return f"CORRUPT {self.origin}: {where}{printable(self.problem)}"
         return (
             f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
             f"{self.checkpoints:,} checkpoints"
@@ -95,6 +103,11 @@ class Verification:
         """Raise LedgerCorruptError if something is wrong."""
         if self.problem is not None:
             raise LedgerCorruptError(self.problem, seq=self.seq)
+
+
+def printable(text: object) -> str:
+    """Return ``text``, some of which may have stood in a store, so that no terminal obeys it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
 
 
 def verify_ledger(
@@ -116,8 +129,8 @@ def verify_ledger(
         witnessed: Checkpoints that somebody else kept.
         progress: Show a progress bar; by default where standard error is a terminal.
     """
-    rows = reader.select(HEADS, columns_of(HEADS), ledger.own())
-    size = rows[0][0] if rows and isinstance(rows[0][0], int) else 0
+    heads = reader.select(HEADS, columns_of(HEADS), ledger.own())
+    size = _expected_size(reader, ledger, heads)
     with (
         SignatureChecks(size if signatures else 0) as checks,
         tqdm(
@@ -125,112 +138,187 @@ def verify_ledger(
             disable=None if progress is None else not progress, leave=False,
         ) as bar,
     ):  # fmt: skip
-        check = _Check(reader, ledger, checks if signatures else None)
-        problem: LedgerProblem | None = None
-        try:
-            check.run(rows, bar.update, trusted, witnessed)
-        except LedgerProblem as found:
-            problem = found
+        check = _Check(reader, ledger, checks if signatures else None, size)
+        check.run(heads, bar.update, trusted, list(witnessed))
         forged = checks.finish()
-        if forged is not None and (problem is None or problem.seq is None or forged <= problem.seq):
-            problem = LedgerProblem(
-                "its signature is wrong: the record was changed or forged", seq=forged
-            )
+        if forged is not None:
+            problem = "its signature is wrong: the record was changed or forged"
+            check.problems.append(LedgerProblem(problem, seq=forged))
+        first = _first(check.problems + check.index_problems)
         key = check.keys.newest
         return Verification(
             ledger.origin, size, check.checkpoints, checks.checked,
             None if key is None else str(key),
-            None if problem is None else problem.problem,
-            None if problem is None else problem.seq,
+            None if first is None else first.problem,
+            None if first is None else first.seq,
         )  # fmt: skip
 
 
-class _Check:
-    """One walk along a ledger; raises LedgerProblem at the first thing that is wrong."""
+def _expected_size(reader: Reader, ledger: Ledger, heads: list[tuple[Any, ...]]) -> int:
+    """Return how many entries there must be.
 
-    def __init__(self, reader: Reader, ledger: Ledger, checks: SignatureChecks | None) -> None:
+    It is what the head was signed for, if it was; else what its columns say, which are then
+    wrong somewhere.
+    """
+    if not heads:
+        return 0
+    stated, _, note, *_ = heads[0]
+    try:
+        checkpoint, _ = open_checkpoint(str(note), ledger.keys(reader))
+    except LedgerProblem:
+        plausible = type(stated) is int and stated >= 0
+        return stated if plausible else reader.count(LEDGER, ledger.own())
+    return checkpoint.size
+
+
+class _Stretch(LedgerProblem):
+    """One of the entries ``seq`` to ``last`` is wrong, and no hash says which."""
+
+    def __init__(self, problem: str, *, seq: int, last: int) -> None:
+        super().__init__(problem, seq=seq)
+        self.last = last
+
+
+def _first(problems: list[LedgerProblem]) -> LedgerProblem | None:
+    """Return the problem of the first entry that is wrong, else the first problem.
+
+    A stretch in which an entry was found by itself says no more than that.
+    """
+    named = [each for each in problems if each.seq is not None and not isinstance(each, _Stretch)]
+    first = min(named, key=lambda each: each.seq or 0, default=None)
+    for each in problems:
+        if isinstance(each, _Stretch) and (first is None or each.last < (first.seq or 0)):
+            return each
+    return first or next(iter(problems), None)
+
+
+class _Check:
+    """One walk along a ledger, and everything that it finds wrong."""
+
+    def __init__(
+        self, reader: Reader, ledger: Ledger, checks: SignatureChecks | None, size: int
+    ) -> None:
         self._reader = reader
         self._ledger = ledger
         self._checks = checks
+        self._size = size
         self.keys = Keys(ledger.origin)
         self.checkpoints = 0
+        self.problems: list[LedgerProblem] = []
+        self.index_problems: list[LedgerProblem] = []
         self._frontier = Frontier()
-        self._roots: dict[int, bytes] = {}
-        self._bad_node: str | None = None
+        self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
+        self._good = 0
 
     def run(
         self,
         heads: list[tuple[Any, ...]],
         advance: Any,  # noqa: ANN401 - tqdm's, which is untyped
         trusted: PublicKey | None,
-        witnessed: Iterable[str],
+        notes: list[str],
     ) -> None:
-        notes = list(witnessed)
+        """Note what is wrong."""
         if not heads:
-            self._nothing_there(notes)
+            with self._noting():
+                self._nothing_there(trusted, notes)
             return
         kept = self._kept_checkpoints()
-        sizes = {size for size, *_ in kept} | self._stated_sizes(notes)
-        head_problem: LedgerProblem | None = None
-        try:
-            size = parse_head(heads[0], self._ledger.origin).size
-        except LedgerProblem as problem:
-            head_problem = LedgerProblem(f"the ledger's head: {problem.problem}")
-            size = heads[0][0] if isinstance(heads[0][0], int) else 0
-        self._walk(size, sizes, advance)
-        if head_problem is not None:
-            raise head_problem
-        self._check_kept(kept, size)
-        self._check_head(str(heads[0][2]))
-        if self._bad_node is not None:  # and not the entries, which are what was signed
-            raise LedgerProblem(self._bad_node)
-        self._check_trust(trusted)
-        self._check_witness(notes)
+        sizes = {size for size, *_ in kept if type(size) is int} | set(map(_size_of, notes))
+        with self._noting():
+            self._walk(sizes | {self._size}, advance)
+        for row in kept:
+            with self._noting(f"the checkpoint at size {shown(row[0])}"):
+                self._check_kept(row)
+        with self._noting("the ledger's head"):
+            self._check_head(heads, kept)
+        for note in notes:
+            with self._noting("the witness's checkpoint"):
+                self._check_witness(note)
+        with self._noting():
+            self._check_trust(trusted)
 
-    def _nothing_there(self, notes: list[str]) -> None:
-        if self._reader.count(LEDGER, self._ledger.own()):
+    @contextmanager
+    def _noting(self, where: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except LedgerProblem as problem:
+            if where is not None and problem.seq is None:
+                problem = LedgerProblem(f"{where}: {problem.problem}")
+            self.problems.append(problem)
+
+    def _nothing_there(self, trusted: PublicKey | None, notes: list[str]) -> None:
+        def is_any(table: StoreTable) -> bool:
+            return self._reader.count(table, self._ledger.own()) > 0
+
+        if is_any(LEDGER):
             raise LedgerProblem("its signed head is missing")
-        if self._reader.count(CHECKPOINTS, self._ledger.own()) or notes:
+        if is_any(CHECKPOINTS) or notes:
             raise LedgerProblem("checkpoints were signed, and every entry is gone", seq=0)
+        if is_any(NODES) or is_any(RESULTS):
+            raise LedgerProblem("entries were indexed, and every one is gone", seq=0)
+        if trusted is not None:
+            raise LedgerProblem(f"no entry is there, and none of the key {trusted.key_id}", seq=0)
 
     # --- entries -------------------------------------------------------------------------------
 
-    def _walk(self, size: int, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
+    def _walk(self, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
         results = _Results(self._reader, self._ledger)
-        nodes = self._stored_nodes()
-        for low in range(0, size, ENTRIES_READ_AT_ONCE):
-            end = min(low + ENTRIES_READ_AT_ONCE, size)
-            bounds = (Compare(">=", "seq", low), Compare("<", "seq", end))
-            entries = self._ledger.entries(self._reader, *bounds)
+        nodes = _Nodes(self._reader, self._ledger)
+        try:
+            for low in range(0, self._size, ENTRIES_READ_AT_ONCE):
+                end = min(low + ENTRIES_READ_AT_ONCE, self._size)
+                self._check_page(low, end, sizes, results, nodes)
+                advance(end - low)
+                if self._checks is not None and self._checks.first_wrong is not None:
+                    return  # nothing after it can be the first
+            self._check_surplus()
+            nodes.check_end()
+            results.check_end()
+        finally:
+            self.index_problems += [each for each in (results.problem, nodes.problem) if each]
+
+    def _check_page(
+        self, low: int, end: int, sizes: set[int], results: _Results, nodes: _Nodes
+    ) -> None:
+        bounds = (Compare(">=", "seq", low), Compare("<", "seq", end))
+        entries = self._ledger.entries(self._reader, *bounds)
+        # 1.5 is the place of no entry: what stands there is one too many, as the end will show
+        entries = [each for each in entries if each.seq == int(each.seq)]
+        try:
             for seq, entry in zip(range(low, end), entries, strict=False):
                 fields = self._check_entry(seq, entry)
                 results.expect(entry, fields)
-                self._extend(entry, sizes, nodes)
-            if len(entries) < end - low:
-                raise LedgerProblem("it is missing", seq=low + len(entries))
+                self._frontier, completed = self._frontier.extended([entry.leaf_hash])
+                nodes.check(completed)
+                if self._frontier.size in sizes:
+                    self._states[self._frontier.size] = self._frontier.root, self.keys.newest
+        finally:
             results.check()
-            advance(end - low)
-            if self._checks is not None and self._checks.first_wrong is not None:
-                return  # nothing after it can be the first
-        self._check_surplus(size)
-        if next(nodes, None) is not None and self._bad_node is None:
-            self._bad_node = "there are kept nodes that no entry completes"
-        results.check_end()
+        if len(entries) < end - low:
+            raise LedgerProblem("it is missing", seq=low + len(entries))
+        if len(entries) > end - low:
+            raise LedgerProblem("it stands twice", seq=end - 1)
 
-    def _check_surplus(self, size: int) -> None:
-        if self._reader.count(LEDGER, self._ledger.own()) == size:
+    def _check_surplus(self) -> None:
+        count = self._reader.count(LEDGER, self._ledger.own())
+        if count == self._size:
             return
-        later = self._ledger.entries(self._reader, Compare(">=", "seq", size), limit=1)
-        raise LedgerProblem(
-            "it was inserted: the signed head does not cover it",
-            seq=size if later else None,
-        )
+        if count < self._size:
+            raise LedgerProblem(f"the store gives {self._size} entries and counts {count}")
+        later = self._ledger.entries(self._reader, Compare(">=", "seq", self._size), limit=1)
+        if later and type(later[0].seq) is int:
+            raise LedgerProblem(
+                "it was inserted: the signed head does not cover it", seq=later[0].seq
+            )
+        raise LedgerProblem("an entry was inserted that has no number of its own")
 
     def _check_entry(self, seq: int, entry: StoredEntry) -> dict[str, Any]:
         if entry.seq != seq:
-            twice = isinstance(entry.seq, int) and entry.seq < seq
+            twice = entry.seq < seq
             problem = "it stands twice" if twice else "it is missing"
-            raise LedgerProblem(problem, seq=entry.seq if twice else seq)
+            raise LedgerProblem(problem, seq=int(entry.seq) if twice else seq)
+        if type(entry.seq) is not int:
+            raise LedgerProblem(f"its number is kept as {shown(entry.seq)}", seq=seq)
         signed = entry.signature
         if not isinstance(entry.body, bytes) or not isinstance(signed, bytes | None):
             raise LedgerProblem("its body or signature is no bytes", seq=seq)
@@ -239,7 +327,7 @@ class _Check:
         fields = entry.fields()
         check_place(fields, entry, origin=self._ledger.origin)
         self._check_columns(fields, entry)
-        if entry.kind == "key":
+        if entry.kind == KEY:
             self.keys.add(fields, entry)
             return fields
         signer = self.keys.signer(fields, entry)
@@ -248,34 +336,21 @@ class _Check:
         return fields
 
     def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
-        kind = fields.get("kind")
-        if kind != entry.kind:
-            raise LedgerProblem(f"its kind is {kind!r}, not {entry.kind!r}", seq=entry.seq)
+        kind, stands = fields.get("kind"), entry.kind
+        if kind != stands:
+            raise LedgerProblem(f"its kind is {shown(kind)}, not {shown(stands)}", seq=entry.seq)
         named = fields.get(ID_FIELDS.get(entry.kind, "entry_id"))
         if named != entry.entry_id:
-            raise LedgerProblem(f"its id is {named!r}, not {entry.entry_id!r}", seq=entry.seq)
+            raise LedgerProblem(
+                f"its id is {shown(named)}, not {shown(entry.entry_id)}", seq=entry.seq
+            )
         time = fields.get(TIME_FIELDS.get(entry.kind, "created_at"))
         try:
             stated = to_us(str(time))
-        except (ValueError, TypeError):
-            raise LedgerProblem(f"its time {time!r} is no time", seq=entry.seq) from None
-        if stated != entry.created_at:
+        except (ValueError, TypeError, OverflowError):
+            raise LedgerProblem(f"its time {shown(time)} is no time", seq=entry.seq) from None
+        if type(entry.created_at) is not int or stated != entry.created_at:
             raise LedgerProblem("its time is not the one in its body", seq=entry.seq)
-
-    def _extend(self, entry: StoredEntry, sizes: set[int], nodes: Iterator[Node]) -> None:
-        self._frontier, completed = self._frontier.extended([entry.leaf_hash])
-        for node in completed:
-            if next(nodes, None) != node and self._bad_node is None:
-                level, at, _ = node
-                self._bad_node = f"the kept node {at} of level {level} is wrong or missing"
-        if self._frontier.size in sizes:
-            self._roots[self._frontier.size] = self._frontier.root
-
-    def _stored_nodes(self) -> Iterator[Node]:
-        """Yield the nodes in the order in which entries complete them."""
-        rows = self._reader.select(NODES, columns_of(NODES), self._ledger.own(), order_by=(ROWID,))
-        found: list[Any] = sorted(rows, key=_completed_at)
-        return iter(found)
 
     # --- what was signed -----------------------------------------------------------------------
 
@@ -284,71 +359,117 @@ class _Check:
             CHECKPOINTS, columns_of(CHECKPOINTS), self._ledger.own(), order_by=("size",)
         )
 
-    def _stated_sizes(self, notes: list[str]) -> set[int]:
-        lines = [note.split("\n") for note in notes]
-        return {int(each[1]) for each in lines if len(each) > 1 and each[1].isdecimal()}
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the walk came to its end; keys and states above it are unknown otherwise."""
+        return self._frontier.size == self._size
 
-    def _check_kept(self, kept: list[tuple[Any, ...]], size: int) -> None:
-        before = 0
-        for stated, root, key_id, note, _ in kept:
-            where = f"the checkpoint at size {stated}"
-            checkpoint, key = self._open(str(note), where)
-            told = (checkpoint.size, checkpoint.root, key.key_id)
-            if told != (stated, root, key_id):
-                raise LedgerProblem(f"{where}: its columns are not what was signed")
-            self._check_state(checkpoint, where, first=before)
-            before = min(checkpoint.size, size)
-            self.checkpoints += 1
+    def _check_kept(self, row: tuple[Any, ...]) -> None:
+        stated, root, key_id, note, at_us = row
+        if type(stated) is not int or type(at_us) is not int:
+            raise LedgerProblem("its size or time is no number")
+        if stated > self._frontier.size and not self._is_whole:
+            return
+        checkpoint, key = open_kept(str(note), self.keys.known.values())
+        told = (checkpoint.origin, checkpoint.size, checkpoint.root, key.key_id)
+        if told != (self._ledger.origin, stated, root, key_id):
+            raise LedgerProblem("its columns are not what was signed")
+        self._check_state(checkpoint, key, f"the checkpoint at size {stated}")
+        self.checkpoints += 1
 
-    def _open(self, note: str, where: str) -> tuple[Checkpoint, PublicKey]:
-        try:
-            checkpoint, key = open_checkpoint(note, self.keys.known.values())
-        except LedgerProblem as problem:
-            raise LedgerProblem(f"{where}: {problem.problem}") from None
-        if checkpoint.origin != self._ledger.origin:
-            raise LedgerProblem(f"{where}: it is of another ledger, {checkpoint.origin!r}")
-        return checkpoint, key
-
-    def _check_state(self, checkpoint: Checkpoint, where: str, *, first: int) -> None:
+    def _check_state(self, checkpoint: Checkpoint, key: PublicKey, where: str) -> None:
         """Raise unless the entries are those that ``checkpoint`` was signed for."""
         size = self._frontier.size
         if checkpoint.size > size:
             raise LedgerProblem(
                 f"{where} was signed, and the entries from here on are gone", seq=size
             )
-        if checkpoint.size and self._roots.get(checkpoint.size) != checkpoint.root:
-            last = checkpoint.size - 1
-            raise LedgerProblem(
+        root, signer = self._states.get(checkpoint.size, (EMPTY_ROOT, None))
+        if root != checkpoint.root:
+            first, last = self._good, checkpoint.size - 1
+            raise _Stretch(
                 f"one of the entries {first} to {last} is not what {where} was signed for",
-                seq=first,
-            )
+                seq=first, last=last,
+            )  # fmt: skip
+        if key != signer:
+            raise LedgerProblem("it is signed by a key that was not in use there")
+        self._good = max(self._good, checkpoint.size)
 
-    def _check_head(self, note: str) -> None:
-        where = "the ledger's head"
-        checkpoint, key = self._open(note, where)
-        if key != self.keys.newest:
-            raise LedgerProblem(f"{where}: it is signed by a key that was replaced")
-        self._roots[self._frontier.size] = self._frontier.root
-        self._check_state(checkpoint, where, first=0)
+    def _check_head(self, heads: list[tuple[Any, ...]], kept: list[tuple[Any, ...]]) -> None:
+        if len(heads) > 1:
+            raise LedgerProblem("there is more than one")
+        head = parse_head(heads[0], self._ledger.origin)
+        if not self._is_whole:
+            return
+        check_head(head, list(self.keys.known.values()))
+        state = Checkpoint(self._ledger.origin, head.size, head.frontier.root)
+        if self.keys.newest is not None:
+            self._check_state(state, self.keys.newest, "the ledger's head")
+        sizes = [size for size, *_ in kept]
+        newest = [(size, at_us) for size, *_, at_us in kept[-1:]]
+        if newest != [(head.checkpoint_size, head.checkpoint_at)] or len(set(sizes)) < len(sizes):
+            raise LedgerProblem("the kept checkpoints do not end with the one that it states")
 
     def _check_trust(self, trusted: PublicKey | None) -> None:
-        if trusted is not None and trusted.key_id not in self.keys.known:
+        if trusted is not None and trusted not in self.keys.known.values() and self._is_whole:
             raise LedgerProblem(
                 f"its keys are not of the trusted key {trusted.key_id}: it is another ledger, or "
                 "was written anew"
             )
 
-    def _check_witness(self, notes: list[str]) -> None:
-        for note in notes:
-            checkpoint, _ = self._open(note, "the witness's checkpoint")
-            self._check_state(
-                checkpoint, f"the witness's checkpoint at size {checkpoint.size}", first=0
+    def _check_witness(self, note: str) -> None:
+        size = _size_of(note)
+        where = f"the witness's checkpoint at size {size}"
+        if size > self._size:
+            raise LedgerProblem(
+                f"{where} was signed, and the entries from here on are gone", seq=self._size
             )
+        if size > self._frontier.size:
+            return
+        checkpoint, key = open_checkpoint(note, self.keys.known.values())
+        if checkpoint.origin != self._ledger.origin:
+            raise LedgerProblem(f"it is of another ledger, {shown(checkpoint.origin)}")
+        self._check_state(checkpoint, key, where)
+
+
+def _size_of(note: str) -> int:
+    """Return the size that a note states before it is opened; 0 if it states none."""
+    _, size, *_ = [*note.split("\n"), "", ""]
+    return stated_size(size) or 0
+
+
+class _Nodes:
+    """The kept nodes, read along with the entries that complete them.
+
+    They are not what was signed: one that is wrong says nothing of the entries.
+    """
+
+    def __init__(self, reader: Reader, ledger: Ledger) -> None:
+        self.problem: LedgerProblem | None = None
+        rows = reader.select(NODES, columns_of(NODES), ledger.own(), order_by=(ROWID,))
+        try:
+            self._rows = iter(sorted(rows, key=_completed_at))
+        except LedgerProblem as problem:
+            self.problem, self._rows = problem, iter(())
+
+    def check(self, completed: list[Node]) -> None:
+        """Note the first of the nodes that is not as it must be."""
+        for node in completed:
+            if next(self._rows, None) != node and self.problem is None:
+                level, at, _ = node
+                self.problem = LedgerProblem(
+                    f"the kept node {at} of level {level} is wrong or missing"
+                )
+
+    def check_end(self) -> None:
+        """Note whether there are nodes that no entry completes."""
+        if next(self._rows, None) is not None and self.problem is None:
+            self.problem = LedgerProblem("there are kept nodes that no entry completes")
 
 
 def _completed_at(node: tuple[Any, ...]) -> tuple[int, int]:
     level, position, _ = node
-    if not isinstance(level, int) or not isinstance(position, int) or not 0 < level < 64:  # noqa: PLR2004 - no tree is higher
+    if type(level) is not int or type(position) is not int or not 0 < level < 64:  # noqa: PLR2004 - no tree is higher
         raise LedgerProblem("a kept node has no place")
     return (position + 1) << level, level
 
@@ -357,6 +478,7 @@ class _Results:
     """The index of returned rows, read along with the records that tell what must stand in it."""
 
     def __init__(self, reader: Reader, ledger: Ledger) -> None:
+        self.problem: LedgerProblem | None = None
         self._expected: list[tuple[Any, ...]] = []
         self._rows = _result_rows(reader, ledger)
 
@@ -367,19 +489,28 @@ class _Results:
             self._expected += [(row, entry.seq) for row in ids] if isinstance(ids, list) else []
 
     def check(self) -> None:
-        """Raise LedgerProblem unless the index has the rows noted since, in that order."""
+        """Note the first record whose rows the index has not, in that order, since the last."""
         expected, self._expected = self._expected, []
+        if self.problem is not None:
+            return
         found = list(islice(self._rows, len(expected)))
-        if found == expected:
+        if found == expected and {type(seq) for _, seq in found} <= {int}:  # 3.0 equals 3
             return
         for wanted, stands in zip_longest(expected, found):
-            if wanted != stands:
-                raise LedgerProblem("the index of returned rows differs from it", seq=wanted[1])
+            if wanted == stands and type(stands[1]) is int:
+                continue
+            seq = wanted[1]
+            if stands is not None and type(stands[1]) is int:
+                seq = min(seq, max(stands[1], 0))  # a row that this record did not return
+            self.problem = LedgerProblem("the index of returned rows differs from it", seq=seq)
+            return
 
     def check_end(self) -> None:
-        """Raise LedgerProblem if the index has more rows."""
-        if next(self._rows, None) is not None:
-            raise LedgerProblem("the index of returned rows has one that no record returned")
+        """Note whether the index has more rows."""
+        if next(self._rows, None) is not None and self.problem is None:
+            self.problem = LedgerProblem(
+                "the index of returned rows has one that no record returned"
+            )
 
 
 def _result_rows(reader: Reader, ledger: Ledger) -> Iterator[tuple[object, ...]]:

@@ -41,6 +41,8 @@ ED25519 = b"\x01"
 EMPTY_ROOT = hashlib.sha256().digest()
 HASH_BYTES = 32
 KEY_HASH_BYTES = 4
+SIZE_DIGITS_MAX = 19
+SHOWN_MAX = 80
 ORIGIN_PREFIX = "affidavit"
 SHARED_ORIGIN = "_shared"
 TIME_FIELDS = {"search": "executed_at"}
@@ -57,6 +59,14 @@ class LedgerProblem(Exception):  # noqa: N818 - a finding, not a failure of the 
         super().__init__(problem if seq is None else f"entry {seq}: {problem}")
         self.problem = problem
         self.seq = seq
+
+
+def shown(value: object) -> str:
+    """Return ``value``, which anybody may have written, as a short and printable text."""
+    if value is not None and not isinstance(value, str | bytes | int | float):
+        return f"a {type(value).__name__}"
+    text = ascii(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
 # --- the tree (RFC 9162 section 2.1) --------------------------------------------------------------
@@ -183,11 +193,14 @@ def root_from_range(
 
 
 def unbase64(text: str, what: str) -> bytes:
-    """Return the bytes that ``text`` writes down; LedgerProblem if it is no base64."""
+    """Return the bytes that ``text`` writes down; LedgerProblem if it is not their base64."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise LedgerProblem(f"{what} is not base64") from None
+    if to_base64(data) != text:  # the last digit may have bits to spare: one text, one meaning
+        raise LedgerProblem(f"{what} is not base64")
+    return data
 
 
 def to_base64(data: bytes) -> str:
@@ -223,7 +236,8 @@ class PublicKey:
         name, _, rest = text.strip().partition("+")
         stated, _, encoded = rest.partition("+")
         raw = unbase64(encoded, "the public key")
-        if not name or raw[:1] != ED25519 or len(raw) != 1 + HASH_BYTES:
+        named = name.isprintable() and name.split() == [name]
+        if not named or raw[:1] != ED25519 or len(raw) != 1 + HASH_BYTES:
             raise LedgerProblem("the public key is not of the form name+hash+Ed25519 key")
         key = cls(name, raw[1:])
         if key.key_hash.hex() != stated:
@@ -234,7 +248,7 @@ class PublicKey:
         """Return whether ``signature`` is this key's, of ``message``."""
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
-        except (InvalidSignature, ValueError):
+        except (InvalidSignature, ValueError, TypeError):  # a store may hold anything
             return False
         return True
 
@@ -253,7 +267,9 @@ def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
     """
     text, separator, lines = note.rpartition("\n\n")
     known = {(key.name, key.key_hash): key for key in keys}
-    for line in lines.splitlines() if separator else ():
+    if not note.endswith("\n"):
+        raise LedgerProblem("it is cut short")
+    for line in lines.split("\n") if separator else ():
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.rpartition(" ")
         if dash != "—":
@@ -284,12 +300,20 @@ class Checkpoint:
     def parse(cls, text: str) -> Checkpoint:
         """Return the checkpoint that a note's text states; LedgerProblem if it is none."""
         origin, size, root, *_ = [*text.split("\n"), "", "", ""]
-        if not origin or not size.isdecimal() or str(int(size)) != size:
+        if not origin or stated_size(size) is None:
             raise LedgerProblem("it does not state an origin and a size")
         found = cls(origin, int(size), unbase64(root, "the root"))
         if found.text != text or len(found.root) != HASH_BYTES:
             raise LedgerProblem("it is no checkpoint: origin, size and root, a line each")
         return found
+
+
+def stated_size(text: str) -> int | None:
+    """Return the size that ``text`` writes down in decimal; ``None`` if it is none."""
+    if not 0 < len(text) <= SIZE_DIGITS_MAX or not text.isdecimal():
+        return None
+    size = int(text)
+    return size if str(size) == text else None
 
 
 def open_checkpoint(note: str, keys: Iterable[PublicKey]) -> tuple[Checkpoint, PublicKey]:
@@ -305,7 +329,7 @@ def origin_of(lake_id: str, tenant: str | None) -> str:
 
 @lru_cache(maxsize=1024)
 def _origin_name(tenant: str | None) -> str:
-    return SHARED_ORIGIN if tenant is None else quote(tenant, safe="")
+    return SHARED_ORIGIN if tenant is None else quote(tenant, safe="", errors="surrogatepass")
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -326,6 +350,8 @@ class Entry:
 
     def fields(self) -> dict[str, Any]:
         """Return what the body says; LedgerProblem if it is no JSON object."""
+        if not isinstance(self.body, bytes):  # a store may hold anything
+            raise LedgerProblem("its body is no bytes", seq=self.seq)
         try:
             fields = json.loads(self.body.decode())
         except (ValueError, RecursionError):
@@ -349,6 +375,8 @@ class Keys:
         Raises:
             LedgerProblem: The entry is not signed so, or names no key of this ledger.
         """
+        if fields.get("kind") != "key":
+            raise LedgerProblem("it is no entry that names a key", seq=entry.seq)
         try:
             key = PublicKey.parse(str(fields.get("public_key")))
         except LedgerProblem as problem:
@@ -358,7 +386,7 @@ class Keys:
             raise LedgerProblem("the first key stands in entry 0", seq=entry.seq)
         if key.name != self.origin:
             raise LedgerProblem(
-                f"its key is named {key.name!r}, not {self.origin!r}", seq=entry.seq
+                f"its key is named {shown(key.name)}, not {self.origin!r}", seq=entry.seq
             )
         if not signer.verifies(entry.signature or b"", entry.body):
             raise LedgerProblem("its signature is wrong: no known key signed it", seq=entry.seq)
@@ -377,17 +405,20 @@ class Keys:
                 raise LedgerProblem("it has a signature and names no key", seq=entry.seq)
             return None
         if self.newest is None or named != self.newest.key_id:
-            raise LedgerProblem(f"key {named!r} was not this ledger's key there", seq=entry.seq)
+            raise LedgerProblem(
+                f"key {shown(named)} was not this ledger's key there", seq=entry.seq
+            )
         return self.newest
 
 
 def check_place(fields: dict[str, Any], entry: Entry, *, origin: str) -> None:
     """Raise LedgerProblem unless an entry's body says that it stands where it does."""
     if fields.get("seq") != entry.seq:
-        raise LedgerProblem(f"its body says that it is entry {fields.get('seq')}", seq=entry.seq)
+        stated = shown(fields.get("seq"))
+        raise LedgerProblem(f"its body says that it is entry {stated}", seq=entry.seq)
     tenant = fields.get("tenant", "")
     if not isinstance(tenant, str | None) or not origin.endswith(f"/{_origin_name(tenant)}"):
-        raise LedgerProblem(f"it is an entry of tenant {tenant!r}", seq=entry.seq)
+        raise LedgerProblem(f"it is an entry of tenant {shown(tenant)}", seq=entry.seq)
 
 
 def check_signature(entry: Entry, key: PublicKey | None) -> None:
@@ -441,19 +472,36 @@ def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON
         raise LedgerProblem(f"{what} is no JSON") from None
 
 
-def _entry(line: str, seq: int, what: str) -> tuple[Entry, dict[str, Any]]:
+def _lines(folder: Path, name: str) -> list[str]:
+    *lines, last = _read(folder, name).split("\n")
+    if last:
+        raise LedgerProblem(f"{name} is cut short")
+    return lines
+
+
+def _object(line: str, what: str) -> dict[str, Any]:
     raw = _json(line, what)
-    if not isinstance(raw, dict) or not isinstance(raw.get("body"), str):
-        raise LedgerProblem(f"{what} has no body", seq=seq)
+    if not isinstance(raw, dict):
+        raise LedgerProblem(f"{what} is no JSON object")
+    return raw
+
+
+def _entry(raw: dict[str, Any], seq: int, what: str) -> Entry:
     signature = raw.get("signature")
     signed = None if signature is None else unbase64(str(signature), f"the signature of {what}")
-    return Entry(seq, raw["body"].encode(), signed), raw
+    try:
+        return Entry(seq, raw["body"].encode(), signed)
+    except (KeyError, AttributeError, UnicodeEncodeError):
+        raise LedgerProblem("its body is missing, or no text", seq=seq) from None
 
 
 def _hashes(raw: object, what: str) -> list[bytes]:
     if not isinstance(raw, list):
         raise LedgerProblem(f"{what} is no list of hashes")
-    return [unbase64(str(each), what) for each in raw]
+    found = [unbase64(str(each), what) for each in raw]
+    if any(len(each) != HASH_BYTES for each in found):
+        raise LedgerProblem(f"{what} has what is no hash")
+    return found
 
 
 def _bundle_keys(
@@ -463,8 +511,11 @@ def _bundle_keys(
     found = []
     keys, trusted = Keys(origin), pinned is None
     for line in lines:
-        seq = _json(line, "a key").get("seq", 0)
-        entry, raw = _entry(line, int(seq), f"key entry {seq}")
+        raw = _object(line, "a line of keys.jsonl")
+        seq = raw.get("seq")
+        if type(seq) is not int:
+            raise LedgerProblem("a line of keys.jsonl does not say which entry it is")
+        entry = _entry(raw, seq, f"key entry {seq}")
         keys.add(entry.fields(), entry)
         trusted = trusted or keys.newest == pinned
         stage = Keys(origin)
@@ -495,25 +546,27 @@ def check_bundle(folder: Path, public_key: str | None = None) -> Verdict:
 
 
 def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, PublicKey]:
-    manifest = _json(_read(folder, "manifest.json"), "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("format") != BUNDLE_FORMAT:
+    manifest = _object(_read(folder, "manifest.json"), "manifest.json")
+    if manifest.get("format") != BUNDLE_FORMAT:
         raise LedgerProblem(f"manifest.json is not of format {BUNDLE_FORMAT}")
     origin, first = str(manifest.get("origin")), manifest.get("from_seq")
-    if not isinstance(first, int):
+    if type(first) is not int:
         raise LedgerProblem("manifest.json names no first entry")
-    stages = _bundle_keys(_read(folder, "keys.jsonl").splitlines(), origin, pinned)
+    stages = _bundle_keys(_lines(folder, "keys.jsonl"), origin, pinned)
     note = _read(folder, "checkpoint.note")
     checkpoint, key = open_checkpoint(note, stages[-1][1].known.values())
+    if key != stages[-1][1].newest:
+        raise LedgerProblem("the checkpoint is signed by a key that was replaced")
     if checkpoint.origin != origin:
-        raise LedgerProblem(f"the checkpoint is of {checkpoint.origin!r}, not of {origin!r}")
-    if pinned is not None and key.raw not in _after(stages, pinned):
-        raise LedgerProblem("the checkpoint is signed by a key older than the public key given")
+        raise LedgerProblem(
+            f"the checkpoint is of {shown(checkpoint.origin)}, not of {shown(origin)}"
+        )
     for seq, _, entry, proof in stages:
         if not verify_inclusion(seq, checkpoint.size, entry.leaf, proof, checkpoint.root):
             raise LedgerProblem("this key is not in the checkpoint's tree", seq=seq)
     leaves = []
-    for at, line in enumerate(_read(folder, "entries.jsonl").splitlines(), first):
-        entry, _ = _entry(line, at, f"entry {at}")
+    for at, line in enumerate(_lines(folder, "entries.jsonl"), first):
+        entry = _entry(_object(line, f"the line of entry {at}"), at, f"entry {at}")
         fields = entry.fields()
         check_place(fields, entry, origin=origin)
         if fields.get("kind") != "key":
@@ -526,17 +579,13 @@ def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, Pub
         leaves.append(entry.leaf)
     if manifest.get("to_seq") != first + len(leaves) - 1:
         raise LedgerProblem(
-            f"{len(leaves)} entries from {first} on are not those up to {manifest.get('to_seq')}"
+            f"{len(leaves)} entries from {first} on are not those up to "
+            f"{shown(manifest.get('to_seq'))}"
         )
     outside = _hashes(_json(_read(folder, "proof.json"), "proof.json"), "proof.json")
     if root_from_range(first, leaves, checkpoint.size, outside) != checkpoint.root:
         raise LedgerProblem("the entries are not those that the checkpoint was signed for")
     return len(leaves), checkpoint, key
-
-
-def _after(stages: list[tuple[int, Keys, Entry, list[bytes]]], pinned: PublicKey) -> set[bytes]:
-    names = [keys.newest.raw for _, keys, *_ in stages if keys.newest is not None]
-    return set(names[names.index(pinned.raw) :]) if pinned.raw in names else set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

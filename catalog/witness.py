@@ -7,12 +7,13 @@ What was sent elsewhere meanwhile contradicts it.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.merkle import subtree_root
 from affidavit.catalog.verifier import Checkpoint, LedgerProblem, open_checkpoint
-from affidavit.errors import LedgerCorruptError, WitnessError
+from affidavit.errors import AffidavitError, LedgerCorruptError, WitnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
 
 _BLANK: Final = "\n\n"
+_NOTE: Final = re.compile(
+    r"^(?P<origin>.+)\n(?P<size>[0-9]{1,19})\n[A-Za-z0-9+/]{43}=\n"
+    r"\n— (?P=origin) [A-Za-z0-9+/]{91}=$",
+    re.MULTILINE,
+)
+"""A whole note. One that a crash cut short, and what was then appended to it, is passed over."""
 
 
 class Witness(Protocol):
@@ -56,26 +63,23 @@ class FileWitness:
         Raises:
             WitnessError: The file cannot be read.
         """
+        return self.newest().get(origin)
+
+    def newest(self) -> dict[str, str]:
+        """Return the newest note of every ledger, by the ledger's origin.
+
+        Raises:
+            WitnessError: The file cannot be read.
+        """
         try:
-            parts = self.path.read_text(encoding="utf-8").split(_BLANK)
+            text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return None
+            return {}
         except (OSError, UnicodeDecodeError) as error:
             msg = f"the witness {str(self.path)!r} cannot be read: {error}"
             raise WitnessError(msg) from error
-        # a note that a crash cut short has no whole signature line, and is passed over
-        texts, signatures = parts[::2], parts[1::2]
-        notes = [
-            f"{text}{_BLANK}{signature}\n"
-            for text, signature in zip(texts, signatures, strict=False)
-            if text.startswith(f"{origin}\n")
-        ]
-        return max(notes, key=_stated_size, default=None)
-
-
-def _stated_size(note: str) -> int:
-    size = note.split("\n", 2)[1]
-    return int(size) if size.isdecimal() else -1
+        found = sorted(_NOTE.finditer(text), key=lambda note: int(note["size"]))
+        return {note["origin"]: f"{note[0]}\n" for note in found}
 
 
 def as_witness(given: object) -> Callable[[str], None] | None:
@@ -93,9 +97,25 @@ def as_witness(given: object) -> Callable[[str], None] | None:
 
 
 def latest_note(witness: object, origin: str) -> str | None:
-    """Return the newest checkpoint that ``witness`` kept; ``None`` if it has none or cannot say."""
+    """Return the newest checkpoint that ``witness`` kept; ``None`` if it has none or cannot say.
+
+    Raises:
+        WitnessError: It could not be asked, or gave what is no text.
+    """
     ask = getattr(witness, "latest", None)
-    return ask(origin) if callable(ask) else None
+    if not callable(ask):
+        return None
+    try:
+        note = ask(origin)
+    except AffidavitError:
+        raise
+    except Exception as error:
+        msg = f"the witness could not be asked: {error}"
+        raise WitnessError(msg) from error
+    if not isinstance(note, str | None):
+        msg = f"latest() of the witness must return a text or None, got {type(note).__name__}"
+        raise WitnessError(msg)
+    return note
 
 
 def check_against(reader: Reader, ledger: Ledger, note: str) -> Checkpoint:

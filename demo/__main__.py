@@ -55,8 +55,14 @@ def take_tour(lake: Path, *, quick: bool) -> None:
         tour.keep_tenants_apart(session, show)
         tour.read_the_past(session, show)
         tour.fail_helpfully(session, show)
-    tour.show_searches(searches, show)
-    tour.show_changes(changes, show)
+
+        tour.show_searches(searches, show)
+        tour.show_changes(changes, show)
+        tour.show_records(session, show)
+        tour.replay(session, show)
+        tour.verify(session, show)
+    with tempfile.TemporaryDirectory(prefix="affidavit-demo-") as folder:
+        tour.tamper(lake, Path(folder), show)
     show.section(
         f"{len(corpus.docs):,} texts, {len(searches.searches)} searches, "
         f"{len(changes.changes)} changes, {perf_counter() - started:.1f} s after the imports"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import hashlib
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
 from itertools import cycle, zip_longest
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affidavit import AffidavitError, VectorTable
+from affidavit import AffidavitError, VectorTable, connect
 from affidavit.errors import ConstraintError
 from demo.corpus import DIMENSION, DOCS_SCHEMA, collect, record_batches, source_files
 from demo.embedding import Embedding
@@ -37,6 +40,17 @@ REVIEWERS: Final = ("editor", "reviewer", "translator")
 NOTES_PER_QUESTION: Final = 6
 QUICK: Final = 10
 """A quick tour keeps one text in so many."""
+
+FORGERIES: Final = {
+    "Somebody else asked, and the entry's hash says so too:": """\
+UPDATE ledger SET body = CAST(replace(body, '"actor":"demo"', '"actor":"nobody"') AS BLOB)
+WHERE seq = 7;
+UPDATE ledger SET leaf_hash = leaf(body, signature) WHERE seq = 7""",
+    "This search never was:": "DELETE FROM ledger WHERE seq = 7",
+    "Nor was the last one:": "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)",
+    "And it did not return these rows:": "DELETE FROM search_results WHERE seq = 7",
+}
+"""What a forger might want, and the SQLite statement that tries it."""
 
 
 # --- filling the lake ----------------------------------------------------------------------------
@@ -273,3 +287,61 @@ def show_changes(changes: ChangeLog, show: Show) -> None:
         "A listener is told inside the transaction, so the one that was rolled back is here too; "
         "what it writes through the writer it is given would have been rolled back with it."
     )
+
+
+# --- what is on record, and whether it is still what was signed ----------------------------------
+
+
+def show_records(session: Session, show: Show) -> None:
+    """Print this tour's own records, and who was given the best answer of them all."""
+    show.section("What the ledger has on record of this tour")
+    statement = """\
+SELECT seq, actor, mode, k_returned AS rows, table_version AS version, index_name AS index,
+       top_k_result_ids[1] AS best, substr(query_sha256, 1, 8) AS query
+FROM audit.searches ORDER BY seq DESC LIMIT 8"""
+    show.sql(statement)
+    show.rows(session.sql(statement))
+
+    best = session.audit.recent(1)[0].top_k_result_ids[0]
+    who = """\
+SELECT row_id, actor, count(*) AS times, min(rank) AS best_rank
+FROM audit.results WHERE row_id = $row GROUP BY row_id, actor"""
+    show.sql(who)
+    show.rows(session.sql(who, row=best))
+
+
+def replay(session: Session, show: Show) -> None:
+    """Ask the last question again, of the version that it was asked of."""
+    show.section("The last search again, on the version that it read")
+    record = session.audit.recent(1)[0]
+    verdict = session.audit.replay(str(record.query_id), QUESTIONS[0])
+    show.say(f"search {record.seq}, version {record.table_version}\n  {verdict}")
+
+
+def verify(session: Session, show: Show) -> None:
+    """Check every entry of the ledger, and print the key that a stranger would check it with."""
+    show.section("The ledger, verified")
+    show.say(f"{session.ledger.verify()}\nkey: {session.ledger.public_key}")
+
+
+def tamper(lake: Path, folder: Path, show: Show) -> None:
+    """Change copies of the lake behind the engine's back; the first entry that is wrong is named.
+
+    A copy has the lake's key file too. It is not used: whoever forges here has only SQLite.
+    """
+    show.section("Copies of the lake, tampered with through sqlite3")
+    for number, (wish, forgery) in enumerate(FORGERIES.items()):
+        copy = folder / str(number)
+        shutil.copytree(lake, copy)
+        with closing(sqlite3.connect(copy / "catalog.db")) as store:
+            store.create_function("leaf", 2, leaf)
+            store.executescript(forgery)
+        show.say(wish)
+        show.sql(forgery)
+        with connect(copy, read_only=True) as session:
+            show.say(f"  {session.ledger.verify()}\n")
+
+
+def leaf(body: bytes, signature: bytes) -> bytes:
+    """Return the hash that an entry must have: anybody can make it, and nobody the signature."""
+    return hashlib.sha256(b"\0" + body + signature).digest()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.canonical import canonical_object, datetime_of, us_of
+from affidavit.catalog.canonical import canonical_object, datetime_of, from_us, instant_us
 from affidavit.catalog.ledger import RESULTS, draft
 from affidavit.catalog.predicate import Compare, In
 from affidavit.catalog.record import (
     KIND,
     SearchRecord,
     checked_record,
+    draft_record,
     record_of,
     signed_members,
 )
@@ -23,6 +24,7 @@ from affidavit.engine.recorder import checked_lineage, uuid7
 from affidavit.engine.replay import Evidence, Outcome, Verdict
 from affidavit.errors import (
     AffidavitError,
+    ConstraintError,
     InvalidQueryError,
     ReadOnlyError,
     RecordNotFoundError,
@@ -30,13 +32,15 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from datetime import datetime
 
     from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.ledger import Draft
     from affidavit.engine.models import Models
     from affidavit.engine.recorder import Recorder, RecordListener
 
 SEQS_AT_ONCE: Final = 500
+_OF_KEYS: Final = re.compile(r"key-\d+")
 
 
 class Audit:
@@ -106,11 +110,11 @@ class Audit:
     def verify(self, record: SearchRecord) -> bool:
         """Return whether ``record`` is what was signed, and stands so in the ledger."""
         try:
+            record = checked_record(record)
             members = signed_members(record)
         except AffidavitError:
             return False
-        if record.seq is None:
-            return False
+        assert record.seq is not None
         entry = Entry(record.seq, canonical_object(members), record.signature)
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
@@ -186,13 +190,36 @@ class Audit:
             LineageTooLargeError: A lineage is larger than allowed.
             ConstraintError: A ``query_id`` is on record already.
         """
-        if isinstance(records, SearchRecord | Mapping | str):
+        one = isinstance(records, SearchRecord | Mapping | str)
+        if one or not isinstance(records, Iterable):
             msg = f"expected a list of records, got {type(records).__name__}"
             raise InvalidQueryError(msg)
         self._refuse_read_only()
         now_us = time_ns() // 1000
-        completed = [self._completed(each, now_us) for each in records]
-        return self._recorder.write(self._catalog.identity, completed) if completed else []
+        completed: list[SearchRecord] = []
+        drafts: list[Draft] = []
+        for at, each in enumerate(records):
+            try:
+                completed.append(self._completed(each, now_us))
+                drafts.append(draft_record(completed[-1]))
+            except InvalidQueryError as error:
+                msg = f"record {at}: {error}"
+                raise InvalidQueryError(msg) from error
+            except AffidavitError as error:
+                error.add_note(f"this is record {at} of those to be logged")
+                raise
+        self._refuse_taken(drafts)
+        return self._recorder.write(self._catalog.identity, completed, drafts) if drafts else []
+
+    def _refuse_taken(self, drafts: list[Draft]) -> None:
+        ids = [each.entry_id for each in drafts]
+        with self._catalog.read() as reader:
+            taken = self._recorder.known(reader, self._catalog.tenant, ids)
+        for at, each in enumerate(ids):
+            if each in taken:
+                msg = f"record {at}: query_id {each!r} is on record already"
+                raise ConstraintError(msg)
+            taken.add(each)
 
     def _refuse_read_only(self) -> None:
         if self._catalog.lake.read_only:
@@ -202,12 +229,12 @@ class Audit:
     def _completed(self, given: object, now_us: int) -> SearchRecord:
         record = checked_record(given)
         checked_lineage(record.query_lineage)
+        if record.query_id is not None and _OF_KEYS.fullmatch(record.query_id):
+            msg = f"query_id {record.query_id!r} is what the ledger calls a key: choose another"
+            raise InvalidQueryError(msg)
         identity = self._catalog.identity
         moment = record.executed_at
-        if moment is not None:
-            at_us = us_of(moment if moment.tzinfo is not None else moment.astimezone())
-        else:
-            at_us = now_us
+        at_us = now_us if moment is None else instant_us(moment, "executed_at")
         return record.replaced(
             query_id=record.query_id or uuid7(at_us),
             executed_at=datetime_of(at_us),
@@ -215,8 +242,6 @@ class Audit:
             source=identity.source if record.source is None else record.source,
             workspace=identity.workspace if record.workspace is None else record.workspace,
             k_returned=len(record.top_k_result_ids),
-            top_k_result_ids=[str(each) for each in record.top_k_result_ids],
-            retrieval_scores=[float(each) for each in record.retrieval_scores],
             logged=True,
         )
 
@@ -228,31 +253,26 @@ class Audit:
 
         Returns:
             How many versions were let go.
+
+        Raises:
+            TransactionError: A transaction is open, which cannot take this back.
         """
-        if not isinstance(before, datetime):
-            msg = f"before must be a datetime, got {type(before).__name__}"
-            raise InvalidQueryError(msg)
+        limit_us = instant_us(before, "before")
         self._refuse_read_only()
-        limit_us = us_of(before if before.tzinfo is not None else before.astimezone(UTC))
         catalog, owner = self._catalog, self._catalog.tenant
+        catalog.refuse_transaction("releasing evidence")
+        datasets = catalog.lake.datasets
         with catalog.read() as reader:
             vectors = [info for info in catalog.tables(reader) if info.kind == "vector"]
-            needed = {
-                (each.table_id, each.table_version)
-                for each in map(
-                    record_of,
-                    catalog.ledger.entries(
-                        reader, Compare("=", "kind", KIND), Compare(">=", "created_at", limit_us)
-                    ),
-                )
-            }
-        datasets = catalog.lake.datasets
+        # in this order, so that a search that comes in between is of a version that stays
+        kept = {info.table_id: datasets.kept(info, owner) for info in vectors}
+        newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}
+        spared = newest | self._needed_since(limit_us)
         freed = {
             info.table_id: {
                 tag: version
-                for tag, version in datasets.kept(info, owner).items()
-                if (info.table_id, version) not in needed
-                and version != datasets.latest(info).version
+                for tag, version in kept[info.table_id].items()
+                if (info.table_id, version) not in spared
             }
             for info in vectors
         }
@@ -265,11 +285,18 @@ class Audit:
             for info in vectors
             if freed[info.table_id]
         ]
-        now_us = time_ns() // 1000
-        self._note("release", now_us, before=before.isoformat(), reason=reason, versions=versions)
+        now_us, stated = time_ns() // 1000, from_us(limit_us)
+        self._note("release", now_us, before=stated, reason=reason, versions=versions)
         for info in vectors:
             datasets.release(info, freed[info.table_id])
         return sum(map(len, freed.values()))
+
+    def _needed_since(self, at_us: int) -> set[tuple[str | None, int | None]]:
+        """Return the tables and versions that records of that time and later refer to."""
+        since = Compare(">=", "created_at", at_us)
+        with self._catalog.read() as reader:
+            entries = self._catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
+        return {(each.table_id, each.table_version) for each in map(record_of, entries)}
 
     # --- the seam for records ------------------------------------------------------------------
 

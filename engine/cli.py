@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 
 import typer
 
 from affidavit.catalog.lake import Lake
-from affidavit.catalog.ledger import CHECKPOINTS, HEADS, LEDGER
-from affidavit.catalog.names import check_tenant
-from affidavit.catalog.verification import verify_ledger
-from affidavit.catalog.verifier import LedgerProblem, PublicKey, check_bundle
+from affidavit.catalog.ledger import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
+from affidavit.catalog.names import SHARED, check_tenant
+from affidavit.catalog.verification import printable, verify_ledger
+from affidavit.catalog.verifier import (
+    ORIGIN_PREFIX,
+    LedgerProblem,
+    PublicKey,
+    check_bundle,
+    shown,
+)
 from affidavit.catalog.witness import FileWitness
 from affidavit.engine.export import export_bundle
-from affidavit.errors import AffidavitError
+from affidavit.errors import AffidavitError, LedgerCorruptError, NoTenantError, WitnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     help="Check what a lake's ledger says, with nothing but public keys.",
@@ -33,7 +42,7 @@ def main() -> None:
 
 
 def _fail(message: object) -> typer.Exit:
-    typer.echo(str(message), err=True)
+    typer.echo(printable(message), err=True)
     return typer.Exit(2)
 
 
@@ -69,43 +78,94 @@ def verify(
         verdict = check_bundle(bundle, public_key)
         typer.echo(str(verdict))
         raise typer.Exit(0 if verdict else 1)
-    trusted = _public_key(public_key)
-    seen = None if witness is None else FileWitness(witness)
     assert lake is not None
-    whole = True
+    trusted = _public_key(public_key)
     try:
+        seen = _newest_notes(witness)
         opened = Lake(lake, read_only=True)
+    except LedgerCorruptError as error:
+        typer.echo(f"CORRUPT: {printable(error)}")
+        raise typer.Exit(1) from None
     except AffidavitError as error:
         raise _fail(error) from None
+    whole = True
     try:
-        for tenant in _tenants(opened):
-            ledger = opened.ledgers.of(tenant)
-            mine = trusted if trusted is not None and trusted.name == ledger.origin else None
-            note = None if seen is None else seen.latest(ledger.origin)
-            with opened.store.read(tenant) as reader:
-                found = verify_ledger(
-                    reader, ledger, signatures=signatures, trusted=mine,
-                    witnessed=[] if note is None else [note],
-                )  # fmt: skip
-            typer.echo(f"{found}\n  key: {found.key}")
-            whole = whole and found.ok
-        if trusted is not None and trusted.name not in _origins(opened):
-            typer.echo(f"CORRUPT: no ledger of this lake is called {trusted.name}")
-            whole = False
+        for said in _verdicts(opened, trusted, seen, signatures=signatures):
+            typer.echo(said.text)
+            whole = whole and said.ok
     except AffidavitError as error:
-        typer.echo(f"CORRUPT: {error}")
+        typer.echo(f"CORRUPT: {printable(error)}")
         whole = False
     finally:
         opened.close()
     raise typer.Exit(0 if whole else 1)
 
 
+def _newest_notes(witness: Path | None) -> dict[str, str] | None:
+    if witness is None:
+        return None
+    if not witness.exists():
+        msg = f"there is no witness at {str(witness)!r}"
+        raise WitnessError(msg)
+    return FileWitness(witness).newest()
+
+
+class _Said(NamedTuple):
+    ok: bool
+    text: str
+
+
+def _verdicts(
+    lake: Lake, trusted: PublicKey | None, seen: dict[str, str] | None, *, signatures: bool
+) -> Iterator[_Said]:
+    """Yield what is to be said of each ledger of a lake, and of those that should be there."""
+    origins = set()
+    for tenant in _tenants(lake):
+        if not _is_tenant(tenant):
+            yield _Said(ok=False, text=f"CORRUPT: rows of {shown(tenant)}, which is no tenant")
+            continue
+        ledger = lake.ledgers.of(tenant)
+        origins.add(ledger.origin)
+        mine = trusted if trusted is not None and trusted.name == ledger.origin else None
+        note = None if seen is None else seen.get(ledger.origin)
+        try:
+            with lake.store.read(tenant) as reader:
+                found = verify_ledger(
+                    reader, ledger, signatures=signatures, trusted=mine,
+                    witnessed=[] if note is None else [note],
+                )  # fmt: skip
+        except AffidavitError as error:  # a damaged file is a finding too
+            yield _Said(ok=False, text=f"CORRUPT {ledger.origin}: {printable(error)}")
+            continue
+        text = f"{found}\n  key: {found.key}"
+        if seen is not None and note is None:
+            text += "\n  the witness has no checkpoint of it"
+        yield _Said(found.ok, text)
+    if not origins:
+        yield _Said(ok=True, text=f"EMPTY {ORIGIN_PREFIX}/{lake.lake_id}: there is no ledger")
+    if trusted is not None and trusted.name not in origins:
+        text = f"CORRUPT: no ledger of this lake is called {trusted.name}"
+        yield _Said(ok=False, text=text)
+    if seen is not None:
+        own = {each for each in seen if each.startswith(f"{ORIGIN_PREFIX}/{lake.lake_id}/")}
+        for origin in sorted(own - origins):
+            text = f"CORRUPT {printable(origin)}: checkpoints were signed, and every entry is gone"
+            yield _Said(ok=False, text=text)
+        if not own:
+            yield _Said(ok=False, text="CORRUPT: the witness has no checkpoint of this lake")
+
+
 def _tenants(lake: Lake) -> list[str]:
-    return sorted({t for table in (LEDGER, HEADS, CHECKPOINTS) for t in lake.store.tenants(table)})
+    tables = (LEDGER, HEADS, CHECKPOINTS, NODES, RESULTS)
+    return sorted({tenant for table in tables for tenant in lake.store.tenants(table)})
 
 
-def _origins(lake: Lake) -> set[str]:
-    return {lake.ledgers.of(tenant).origin for tenant in _tenants(lake)}
+def _is_tenant(name: str) -> bool:
+    """Return whether ``name``, which stands in the store, can be a tenant's or the shared scope."""
+    try:
+        return name == SHARED or check_tenant(name) == name
+    except NoTenantError:
+        return False
 
 
 @app.command()
@@ -137,7 +197,9 @@ def key(lake: LakePath, tenant: Tenant = "default") -> None:
         try:
             owner = check_tenant(None if tenant == "-" else tenant)
             with opened.store.read(owner) as reader:
-                for each in opened.ledgers.of(owner).keys(reader):
+                ledger = opened.ledgers.of(owner)
+                ledger.head(reader)  # which says whether these are all of its keys
+                for each in ledger.keys(reader):
                     typer.echo(str(each))
         finally:
             opened.close()

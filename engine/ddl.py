@@ -20,7 +20,7 @@ from affidavit.catalog.alter import (
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.definition import Index, MutableDefinition, SqlDefinition
 from affidavit.catalog.mutable import create_mutable, define_mutable, drop_mutable
-from affidavit.catalog.names import CATALOG, check_table_name
+from affidavit.catalog.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.providers import Snapshot
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.vector import VectorTable, drop_vector
@@ -306,6 +306,7 @@ class Ddl:
             self.drop_named(name, want_view=kind == "VIEW", if_exists=if_exists)
 
     def _drop_schema(self, schema: str, *, if_exists: bool, cascade: bool) -> None:
+        check_schema_name(schema)
         with self._catalog.write() as writer:
             for info in self._catalog.tables(writer) if cascade else ():
                 if info.schema == schema and info.tenant == self._catalog.tenant:

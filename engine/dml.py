@@ -220,6 +220,8 @@ class Dml:
         assert isinstance(info.definition, SqlDefinition)
         for path in info.definition.paths:
             self._paths.checked(path)
+        if self._catalog.trace is not None:
+            self._catalog.trace.note_written(info.schema, info.name)
         with self._planner.snapshot(self._catalog) as snapshot:
             plan = partial(self._planner.plan, *numbered(text, self._params), snapshot=snapshot)
             return Outcome(int(self._planner.collect(plan, snapshot)["count"][0].as_py()))

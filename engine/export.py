@@ -12,15 +12,21 @@ from tqdm import tqdm
 
 from affidavit.catalog import verifier
 from affidavit.catalog.merkle import inclusion_proof, subtree_root
-from affidavit.catalog.verifier import BUNDLE_FORMAT, outside_ranges, to_base64
-from affidavit.errors import InvalidQueryError, RecordNotFoundError
+from affidavit.catalog.verifier import (
+    BUNDLE_FORMAT,
+    LedgerProblem,
+    outside_ranges,
+    root_from_range,
+    to_base64,
+    verify_inclusion,
+)
+from affidavit.errors import InvalidQueryError, LedgerCorruptError, RecordNotFoundError
 
 if TYPE_CHECKING:
     import os
 
-    from affidavit.catalog.ledger import Ledger
+    from affidavit.catalog.ledger import Ledger, StoredEntry
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.catalog.verifier import Entry
 
 _README: Final = """\
 This folder holds entries {first} to {last} of the ledger
@@ -58,6 +64,7 @@ def export_bundle(
     Raises:
         RecordNotFoundError: There are no such entries.
         InvalidQueryError: ``path`` exists, or cannot be written.
+        LedgerCorruptError: The entries are not those that the head was signed for.
     """
     head = ledger.head(reader)
     size = 0 if head is None else head.size
@@ -73,18 +80,25 @@ def export_bundle(
     fetch = ledger.fetch(reader)
     try:
         aside.mkdir(parents=True)
-        _write_entries(aside / "entries.jsonl", reader, ledger, first, end, progress=progress)
-        with (aside / "keys.jsonl").open("w", encoding="utf-8") as file:
+        leaves = _write_entries(
+            aside / "entries.jsonl", reader, ledger, first, end, progress=progress
+        )
+        root = head.frontier.root
+        with (aside / "keys.jsonl").open("w", encoding="utf-8", newline="\n") as file:
             for entry in ledger.key_entries(reader):
-                proof = [to_base64(each) for each in inclusion_proof(fetch, entry.seq, size)]
-                file.write(_line(entry, seq=entry.seq, proof=proof))
-        outside = [to_base64(subtree_root(fetch, *r)) for r in outside_ranges(first, end, size)]
+                proof = inclusion_proof(fetch, entry.seq, size)
+                if not verify_inclusion(entry.seq, size, entry.leaf, proof, root):
+                    raise LedgerProblem("it is not what the head was signed for", seq=entry.seq)
+                file.write(_line(entry, seq=entry.seq, proof=[to_base64(each) for each in proof]))
+        outside = [subtree_root(fetch, *each) for each in outside_ranges(first, end, size)]
+        if root_from_range(first, leaves, size, outside) != root:
+            raise LedgerProblem("the entries are not those that the head was signed for")
         manifest = {
             "format": BUNDLE_FORMAT, "origin": ledger.origin, "from_seq": first, "to_seq": end - 1,
         }  # fmt: skip
         readme = _README.format(first=first, last=end - 1, origin=ledger.origin)
         texts = {
-            "proof.json": json.dumps(outside),
+            "proof.json": json.dumps([to_base64(each) for each in outside]),
             "manifest.json": json.dumps(manifest, indent=2),
             "checkpoint.note": head.note,
             "public_key.txt": f"{ledger.keys(reader)[-1]}\n",
@@ -92,8 +106,10 @@ def export_bundle(
             "verify.py": Path(verifier.__file__).read_text(encoding="utf-8"),
         }
         for name, text in texts.items():
-            (aside / name).write_text(text, encoding="utf-8")
+            (aside / name).write_text(text, encoding="utf-8", newline="\n")
         aside.rename(target)
+    except LedgerProblem as problem:
+        raise LedgerCorruptError(problem.problem, seq=problem.seq) from None
     except OSError as error:
         msg = f"cannot write a bundle at {str(target)!r}: {error}"
         raise InvalidQueryError(msg) from error
@@ -104,17 +120,31 @@ def export_bundle(
 
 def _write_entries(
     path: Path, reader: Reader, ledger: Ledger, first: int, end: int, *, progress: bool | None
-) -> None:
+) -> list[bytes]:
+    """Write the entries and return their leaves; LedgerProblem if one is missing or unreadable."""
     disable = None if progress is None else not progress
-    with path.open("w", encoding="utf-8") as file:
+    leaves: list[bytes] = []
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         entries = ledger.between(reader, first, end)
         for entry in tqdm(
             entries, total=end - first, desc="exporting", unit=" entries", disable=disable,
             leave=False,
         ):  # fmt: skip
+            if entry.seq != first + len(leaves):
+                raise LedgerProblem("it is missing or stands twice", seq=first + len(leaves))
             file.write(_line(entry))
+            leaves.append(entry.leaf)
+    if len(leaves) != end - first:
+        raise LedgerProblem("it is missing", seq=first + len(leaves))
+    return leaves
 
 
-def _line(entry: Entry, **also: object) -> str:
+def _line(entry: StoredEntry, **also: object) -> str:
+    if not isinstance(entry.body, bytes) or not isinstance(entry.signature, bytes | None):
+        raise LedgerProblem("its body or signature is no bytes", seq=entry.seq)
     signature = None if entry.signature is None else to_base64(entry.signature)
-    return json.dumps({"body": entry.body.decode(), "signature": signature, **also}) + "\n"
+    try:
+        body = entry.body.decode()
+    except UnicodeDecodeError:
+        raise LedgerProblem("its body is no text", seq=entry.seq) from None
+    return json.dumps({"body": body, "signature": signature, **also}) + "\n"

@@ -29,8 +29,9 @@ class GroupCommit(Generic[Item, Outcome]):
     """Hands the items of waiting threads to ``commit`` together.
 
     The first thread to arrive commits for all that wait; the others find theirs done. Items keep
-    the order in which they came. What ``commit`` raises is raised to every thread whose item it
-    held.
+    the order in which they came. Where the store fails, it fails every thread whose item was in
+    hand. Whatever else ``commit`` raises may be about one of the items: then each is committed by
+    itself, and the error is that item's own.
     """
 
     def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome]]) -> None:
@@ -57,16 +58,27 @@ class GroupCommit(Generic[Item, Outcome]):
         with self._queue:
             batch, self._waiting = self._waiting[:ITEMS_MAX], self._waiting[ITEMS_MAX:]
         try:
-            outcomes = self._commit([ticket.item for ticket in batch])
-            for ticket, outcome in zip(batch, outcomes, strict=True):
-                ticket.outcome = outcome
-        except Exception as error:  # noqa: BLE001 - each of the waiting threads raises it
-            for ticket in batch:
-                ticket.error = error
+            error = self._try(batch)
+            if error is not None and not isinstance(error, StoreError) and len(batch) > 1:
+                for ticket in batch:
+                    self._try([ticket])
         except BaseException:
             for ticket in batch:
-                ticket.error = StoreError("the thread that committed was interrupted")
+                if ticket.outcome is None:
+                    ticket.error = StoreError("the thread that committed was interrupted")
             raise
         finally:
             for ticket in batch:
                 ticket.done = True
+
+    def _try(self, batch: Sequence[_Ticket[Item, Outcome]]) -> Exception | None:
+        """Commit ``batch`` and note how that went on each ticket; return what was raised."""
+        try:
+            outcomes = self._commit([ticket.item for ticket in batch])
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.outcome, ticket.error = outcome, None
+        except Exception as error:  # noqa: BLE001 - each of the waiting threads raises its own
+            for ticket in batch:
+                ticket.error = error
+            return error
+        return None

@@ -96,8 +96,19 @@ class FileKeyStore:
         return f"FileKeyStore({str(self.folder)!r})"
 
     def create(self) -> None:
-        """Make a master key if there is none; of several processes that do so, one wins."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make a master key if there is none; of several processes that do so, one wins.
+
+        Raises:
+            MasterKeyError: The folder cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._create()
+        except OSError as error:
+            msg = f"no master key can be made in {str(self.folder)!r}: {error.strerror}"
+            raise MasterKeyError(msg) from error
+
+    def _create(self) -> None:
         aside = self.folder / f".{secrets.token_hex(8)}"
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

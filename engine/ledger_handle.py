@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from affidavit.engine.keys import KeyRing
 from affidavit.errors import (
     InvalidQueryError,
     LedgerCorruptError,
-    MasterKeyError,
     RecordNotFoundError,
     StoreError,
     TransactionError,
@@ -147,20 +147,29 @@ class LedgerHandle:
                 heads and checkpoints are checked, which takes a fraction of the time.
             public_key: A key that must be one of the ledger's; by default the one that the
                 session's master key gives.
-            witness: A second place for checkpoints to check against; by default the session's.
+            witness: A second place for checkpoints to check against, which must know this ledger;
+                by default the session's.
             progress: Show a progress bar; by default where standard error is a terminal.
+
+        Raises:
+            InvalidQueryError: ``public_key`` is no key.
+            MasterKeyError: The session's master key is no longer there to check against.
+            WitnessError: The witness cannot be asked.
         """
+        seen = as_witness(witness) if witness is not None else self._witness
+        note = latest_note(seen, self.origin)
         try:
             with self._catalog.read() as reader:
-                seen = as_witness(witness) if witness is not None else self._witness
-                note = latest_note(seen, self.origin)
-                return verify_ledger(
+                found = verify_ledger(
                     reader, self._ledger, signatures=signatures,
                     trusted=self._trusted(reader, public_key),
                     witnessed=[] if note is None else [note], progress=progress,
                 )  # fmt: skip
         except (StoreError, LedgerCorruptError) as error:  # a damaged file is a finding too
             return Verification(self.origin, 0, 0, 0, None, str(error))
+        if found and found.entries and note is None and witness is not None:
+            return replace(found, problem="the witness given has no checkpoint of this ledger")
+        return found
 
     def _trusted(self, reader: Reader, public_key: str | None) -> PublicKey | None:
         if public_key is not None:
@@ -172,9 +181,9 @@ class LedgerHandle:
             return None
         try:
             head = self._ledger.head(reader)
-            return self._ledger.signer(0 if head is None else head.generation).public_key
-        except (LedgerCorruptError, MasterKeyError):
+        except LedgerCorruptError:
             return None  # the head is checked along with everything else
+        return None if head is None else self._ledger.signer(head.generation).public_key
 
     # --- keys ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.definition import SqlDefinition
 from affidavit.catalog.names import CATALOG, MAIN_SCHEMA
-from affidavit.catalog.providers import LakeCatalog, Snapshot
+from affidavit.catalog.providers import DML_SCHEMA, LakeCatalog, Snapshot
 from affidavit.engine.lexer import tokenize
 from affidavit.engine.request import build_request, parse_options
 from affidavit.engine.result import Result, table_of
@@ -157,7 +157,8 @@ class Planner:
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
-            frame = self.plan_create(f"CREATE TABLE t (c {sql_type})", snapshot)
+            create = f'CREATE TABLE "{DML_SCHEMA}".typed (c {sql_type})'  # no table of a user's
+            frame = self.plan_create(create, snapshot)
             return pa.field(column, frame.schema().field(0).type)
 
     def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
@@ -264,6 +265,7 @@ class Planner:
         Raises:
             ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
         """
+        snapshot.run_here()
         with engine_errors(snapshot, ExecutionError):
             try:
                 stream = frame.execute_stream()
@@ -315,7 +317,8 @@ class Planner:
         info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
         require_vector(info)
         options = parse_options(values.pop("options")) if "options" in values else {}
-        dataset = snapshot.catalog.lake.datasets.at(info, options.pop("version", None))
+        version = options.pop("version", None)
+        info, dataset = snapshot.catalog.lake.datasets.as_of(info, version)
         snapshot.note_read(info, dataset.version)
         text = values.pop("text", None)
         query = text if mode == "text" else values.pop("query")

@@ -25,13 +25,14 @@ from uuid import UUID
 
 from affidavit.catalog.canonical import canonical, datetime_of
 from affidavit.catalog.catalog import Catalog
-from affidavit.catalog.ledger import RESULTS, draft
+from affidavit.catalog.ledger import LEDGER, RESULTS, draft
 from affidavit.catalog.predicate import In
-from affidavit.catalog.record import SearchRecord, draft_record, record_of
+from affidavit.catalog.record import KIND, SearchRecord, draft_record, record_of
 from affidavit.engine.group_commit import GroupCommit
 from affidavit.engine.pending import PendingFile, abandoned
+from affidavit.engine.ranking import ranking_of
 from affidavit.engine.search import complete
-from affidavit.errors import InvalidQueryError, LineageTooLargeError
+from affidavit.errors import InvalidQueryError, LineageTooLargeError, MasterKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake import Lake
     from affidavit.catalog.ledger import Draft, StoredEntry
     from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.catalog.transaction import Transactions
+    from affidavit.catalog.transaction import Transaction, Transactions
     from affidavit.engine.guard import Guard
     from affidavit.engine.request import CompletedSearch, SearchRequest
 
 LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
 LINEAGE_BYTES_MAX: Final = 8192
+IDS_AT_ONCE: Final = 500
 _RESULT_COLUMNS: Final = ("row_id", "seq")
 
 
@@ -83,8 +85,11 @@ class RecordListener(Protocol):
 
 
 def uuid7(at_us: int) -> str:
-    """Return a UUIDv7 (RFC 9562 section 5.7) of that time, its microseconds included."""
-    milliseconds, rest = divmod(at_us, 1000)
+    """Return a UUIDv7 (RFC 9562 section 5.7) of that time, its microseconds included.
+
+    What was before 1970 has the id of 1970's first moment: there is none below it.
+    """
+    milliseconds, rest = divmod(max(at_us, 0), 1000)
     fraction = rest * 4096 // 1000
     tail = secrets.randbits(62)
     return str(UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | tail))
@@ -137,7 +142,9 @@ def _describe(search: CompletedSearch, *, store_query: bool, recall: float | Non
         filter=request.where,
         params=_parameters(request),
         query_sha256=query_digest(request),
-        query_vector=request.vector if store_query else None,  # type: ignore[arg-type]  # numbers
+        query_vector=request.vector.tolist()
+        if store_query and request.vector is not None
+        else None,
         query_text=request.text if store_query else None,
         recall=recall,
         executed_at=datetime_of(search.started_at_us),
@@ -211,8 +218,7 @@ class Recorder:
             source=identity.source, workspace=identity.workspace,
         )  # fmt: skip
         self.note(identity, note)
-        if self._transactions.current() is None:  # else the note may yet be rolled back
-            self._off.add(identity.tenant)
+        self._off.add(identity.tenant)
 
     def record(self, searches: Sequence[CompletedSearch]) -> list[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record and return their records.
@@ -230,7 +236,7 @@ class Recorder:
             _describe(search, store_query=self.settings.store_queries, recall=self._recall(search))
             for search in searches
         ]
-        return list(self.write(identity, records))
+        return list(self.write(identity, records, [draft_record(record) for record in records]))
 
     def _recall(self, search: CompletedSearch) -> float | None:
         """Return which share of the true nearest was found, if this search is one to measure."""
@@ -239,20 +245,39 @@ class Recorder:
             return None
         if search.exact:
             return 1.0
-        truth = {str(each) for each in complete(replace(search.request, exact=True)).ids}
-        found = truth & {str(each) for each in search.ids}
-        return len(found) / len(truth) if truth else 1.0
+        truth = complete(replace(search.request, exact=True))
+        return ranking_of(search).recall_of(ranking_of(truth))
 
     # --- writing -------------------------------------------------------------------------------
 
-    def write(self, identity: Identity, records: Sequence[SearchRecord]) -> list[SearchRecord]:
-        """Append ``records`` to the ledger, all or none, and return them as it took them."""
-        drafts = [draft_record(record) for record in records]
+    def write(
+        self, identity: Identity, records: Sequence[SearchRecord], drafts: Sequence[Draft]
+    ) -> list[SearchRecord]:
+        """Append ``records``, of which ``drafts`` are the entries, all or none.
+
+        Returns:
+            The records as the ledger has them.
+        """
+        entries = self._put(identity, drafts)
+        shown = identity.shown_tenant
+        return [
+            record.replaced(
+                seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature
+            )
+            for record, entry in zip(records, entries, strict=True)
+        ]
+
+    def note(self, identity: Identity, entry: Draft) -> None:
+        """Append what is no search to the ledger."""
+        self._put(identity, [entry])
+
+    def _put(self, identity: Identity, drafts: Sequence[Draft]) -> list[StoredEntry]:
+        """Append ``drafts`` so that they stay, whatever becomes of the open transaction."""
         active = self._transactions.current()
         if active is None:
             entries = self._group(identity.tenant).submit(drafts)
         else:
-            held = PendingFile(self._pending, active.tenant, drafts) if active.releases else None
+            held = self._held(active, identity.tenant, drafts) if active.releases else None
             try:
                 with self._writer(identity) as writer:
                     entries = self._append(writer, identity.tenant, drafts)
@@ -262,23 +287,16 @@ class Recorder:
                 raise
             active.on_end(lambda _committed: self._settle(identity.tenant, drafts, held))
         self._poke()
-        shown = identity.shown_tenant
-        return [
-            record.replaced(
-                seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature
-            )
-            for record, entry in zip(records, entries, strict=True)
-        ]
+        return entries
 
-    def note(self, identity: Identity, entry: Draft) -> StoredEntry:
-        """Append what is no search to the ledger, in the open transaction if there is one."""
-        with self._writer(identity) as writer:
-            ledger = self._lake.ledgers.of(identity.tenant)
-            return ledger.append(writer, [entry], now_us=entry.at_us)[-1]
+    def _held(self, active: Transaction, tenant: str, drafts: Sequence[Draft]) -> PendingFile:
+        ledger = self._lake.ledgers.of(tenant)
+        head = ledger.head(active.writer)
+        generation = 0 if head is None else head.generation
+        signer = ledger.signer(generation)
+        return PendingFile(self._pending, tenant, drafts, generation, signer)
 
     def _writer(self, identity: Identity) -> AbstractContextManager[Writer]:
-        if self._transactions.current() is None:
-            return self._lake.store.write(identity.tenant, record=True)
         return Catalog(self._lake, identity, self._transactions).write()
 
     def _settle(self, tenant: str, drafts: Sequence[Draft], held: PendingFile | None) -> None:
@@ -292,10 +310,19 @@ class Recorder:
 
     def _missing(self, reader: Reader, tenant: str, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts that the ledger does not have."""
-        ids = In("entry_id", tuple(each.entry_id for each in drafts))
-        found = self._lake.ledgers.of(tenant).entries(reader, ids)
-        known = {entry.entry_id for entry in found}
+        known = self.known(reader, tenant, [each.entry_id for each in drafts])
         return [each for each in drafts if each.entry_id not in known]
+
+    def known(self, reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
+        """Return those of ``entry_ids`` that the ledger has."""
+        own = self._lake.ledgers.of(tenant).own
+        return {
+            str(row[0])
+            for at in range(0, len(entry_ids), IDS_AT_ONCE)
+            for row in reader.select(
+                LEDGER, ("entry_id",), own(In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE])))
+            )
+        }
 
     def _group(self, tenant: str) -> GroupCommit[Sequence[Draft], list[StoredEntry]]:
         with self._starting:
@@ -318,17 +345,29 @@ class Recorder:
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
         told = [listener for listener, only in self.listeners if only in {None, tenant}]
-        if told:
-            records = [record_of(entry) for entry in entries]
+        records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
+        if records:
             for listener in told:
                 listener.on_records(records, writer)
         return entries
 
     def recover(self) -> None:
-        """Put on record what processes that died had searched inside a transaction."""
-        for path, tenant, drafts in abandoned(self._pending):
-            with self._lake.store.write(tenant) as writer:
-                missing = self._missing(writer, tenant, drafts)
+        """Put on record what processes that died had searched inside a transaction.
+
+        What belongs in a ledger of another master key is left to whoever has that.
+
+        Raises:
+            LedgerCorruptError: Somebody else wrote what is there to be put on record.
+        """
+        for pending in abandoned(self._pending):
+            ledger = self._lake.ledgers.of(pending.tenant)
+            with self._lake.store.write(pending.tenant) as writer:
+                try:
+                    ledger.check_key(writer)
+                except MasterKeyError:
+                    continue
+                pending.check(ledger.signer(pending.generation).public_key)
+                missing = self._missing(writer, pending.tenant, pending.drafts)
                 if missing:
-                    self._append(writer, tenant, missing)
-            path.unlink()
+                    self._append(writer, pending.tenant, missing)
+            pending.path.unlink()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.names import MAIN_SCHEMA
+from affidavit.engine.ranking import Ranking, ranking_of
 from affidavit.engine.recorder import query_digest
 from affidavit.engine.request import build_request, with_vector
 from affidavit.engine.search import complete
 from affidavit.errors import (
     AffidavitError,
-    ExecutionError,
+    ColumnNotFoundError,
     InvalidQueryError,
     StoreError,
     TableNotFoundError,
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.record import SearchRecord
     from affidavit.engine.models import Models
-    from affidavit.engine.request import CompletedSearch, SearchRequest
+    from affidavit.engine.request import SearchRequest
 
-TOLERANCE: Final = 1e-5
-"""How far two float32 scores of the same row may differ: kernels add in different orders."""
+PARAMETERS: Final = frozenset({"column", "metric", "exact", "nprobes", "refine_factor"})
+"""Which of a record's parameters a search is run again with."""
+
+_DESCRIPTIVE: Final = frozenset({"select", "text_sha256"})
 
 
 class Outcome(StrEnum):
@@ -66,49 +68,9 @@ class Verdict:
         return f"{self.outcome}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Ids and scores, best first."""
-
-    ids: tuple[str, ...]
-    scores: tuple[float, ...]
-
-    def agrees(self, other: Ranking) -> bool:
-        """Return whether both rank alike; rows of one score may stand in any order.
-
-        Of the rows that share the last score any may have been left out.
-        """
-        if len(self.ids) != len(other.ids):
-            return False
-        close = all(map(_close, self.scores, other.scores))
-        return close and self._certain() == other._certain()
-
-    def _certain(self) -> set[str]:
-        last = self.scores[-1] if self.scores else math.nan
-        return {
-            row for row, score in zip(self.ids, self.scores, strict=True) if not _close(score, last)
-        }
-
-    def recall_of(self, truth: Ranking) -> float:
-        """Return which share of ``truth``, by score, is among these rows."""
-        if not truth.ids:
-            return 1.0
-        here = set(self.ids)
-        certain = truth._certain()
-        tied = len(truth.ids) - len(certain)
-        found_tied = sum(1 for score in self.scores if _close(score, truth.scores[-1]))
-        return (len(certain & here) + min(tied, found_tied)) / len(truth.ids)
-
-
-def _close(left: float, right: float) -> bool:
-    if math.isnan(left) or math.isnan(right):
-        return math.isnan(left) and math.isnan(right)
-    return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-
-
 def judge(record: SearchRecord, again: Ranking, truth: Ranking) -> Verdict:
     """Return the verdict on ``record``: ``again`` ran it as it was, ``truth`` exactly."""
-    kept = Ranking(tuple(record.top_k_result_ids), tuple(record.retrieval_scores))
+    kept = Ranking(tuple(record.top_k_result_ids), tuple(record.retrieval_scores), truth.k)
     recall = kept.recall_of(truth)
     missed = tuple(row for row in truth.ids if row not in set(kept.ids))
     assert record.query_id is not None
@@ -143,18 +105,18 @@ class Evidence:
         Raises:
             InvalidQueryError: No query is stored or given, or the given one is not the recorded.
         """
-        query, text = self._query(record, query, text)
         try:
             info, dataset = self._data(record)
+            query, text = self._query(record, query, text)
+            request = self._request(record, info, dataset, query, text)
         except _GoneError as gone:
             return _gone(record, str(gone))
-        request = self._request(record, info, dataset, query, text)
         try:
             again = complete(request)
             truth = again if again.exact else complete(replace(request, exact=True))
-        except (StoreError, ExecutionError) as error:
-            return _gone(record, f"version {record.table_version} cannot be read: {error}")
-        return judge(record, _ranking(again), _ranking(truth))
+        except AffidavitError as error:  # it could be searched when the record was made
+            return _gone(record, f"version {record.table_version} cannot be searched: {error}")
+        return judge(record, ranking_of(again), ranking_of(truth))
 
     def _query(self, record: SearchRecord, query: object, text: str | None) -> tuple[object, Any]:
         if query is None and text is None:
@@ -181,7 +143,7 @@ class Evidence:
         if info is None or info.kind != "vector":
             raise _GoneError(f"table {record.table_name!r} was dropped")
         try:
-            return info, catalog.lake.datasets.at(info, record.table_version)
+            return catalog.lake.datasets.as_of(info, record.table_version)
         except (InvalidQueryError, StoreError, TableNotFoundError) as error:
             msg = f"version {record.table_version} of {info.name!r} is gone"
             raise _GoneError(msg) from error
@@ -195,16 +157,24 @@ class Evidence:
         text: str | None,
     ) -> SearchRequest:
         given = dict(record.params or {})
-        hashed = given.pop("text_sha256", None)
-        given.pop("select", None)
-        request = with_vector(
-            build_request(
+        unknown = sorted(set(given) - PARAMETERS - _DESCRIPTIVE)
+        if unknown or record.query_sha256 is None:
+            lacking = f"has a parameter {unknown[0]!r}" if unknown else "has no hash of its query"
+            msg = (
+                f"record {record.query_id} {lacking}, so no search here can be told to be the same"
+            )
+            raise InvalidQueryError(msg)
+        try:
+            unencoded = build_request(
                 self._catalog.identity, info, dataset, self._models, query, record.k_requested,
                 mode=record.mode or "vector", text=text, where=record.filter, model=record.model_id,
-                select=(), encode=False, **given,
-            ),
-            self._models,
-        )  # fmt: skip
+                select=(), encode=False, **{k: v for k, v in given.items() if k in PARAMETERS},
+            )  # fmt: skip
+        except ColumnNotFoundError as error:
+            msg = f"version {record.table_version} is not what was searched: {error}"
+            raise _GoneError(msg) from error
+        request = with_vector(unencoded, self._models)
+        hashed = given.get("text_sha256")
         if query_digest(request) != record.query_sha256 or (
             hashed is not None and query_digest(replace(request, vector=None)) != hashed
         ):
@@ -220,7 +190,3 @@ class _GoneError(AffidavitError):
 def _gone(record: SearchRecord, reason: str) -> Verdict:
     assert record.query_id is not None
     return Verdict(record.query_id, Outcome.EVIDENCE_GONE, None, (), reason)
-
-
-def _ranking(search: CompletedSearch) -> Ranking:
-    return Ranking(tuple(str(each) for each in search.ids), tuple(search.scores))

@@ -102,9 +102,11 @@ class _Shared:
         try:
             self.housekeeper.stop()
             if not self.lake.read_only:
-                if self.statements is not None:
-                    self.statements.flush()
-                self.guard.keep_checkpoints(now=True)
+                try:
+                    if self.statements is not None:
+                        self.statements.flush()
+                finally:
+                    self.guard.keep_checkpoints(now=True)
         finally:
             self.lake.close()
 
@@ -325,8 +327,8 @@ class Session:
         log = self._shared.statements
         if log is None:
             return self._executor().execute(text, params)
-        if "statements" in str(text) and self._shared.transactions.current() is None:
-            log.flush()  # so that the log's reader finds what ran before
+        if self._shared.transactions.current() is None:
+            log.flush_for(text)  # so that the log's reader finds what ran before
         trace = Trace()
         return log.run(
             self.identity, text, trace, lambda: self._executor(trace).execute(text, params)
@@ -448,7 +450,7 @@ class Session:
             info = catalog.get(reader, table)
             seen = catalog.ledger.last_seq(reader)
         require_vector(info)
-        dataset = catalog.lake.datasets.at(info, version)
+        info, dataset = catalog.lake.datasets.as_of(info, version)
         try:
             return [
                 build_request(

@@ -7,6 +7,7 @@ never late.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,8 @@ class StatementLog:
         self._store = store
         self._poke = poke
         self._waiting: list[tuple[str, tuple[StoreValue, ...]]] = []
-        self._queue = threading.Lock()
+        # a result that is dropped half-read logs itself, maybe as garbage, while this is held
+        self._queue = threading.RLock()
         self._flushing = threading.Lock()
 
     def run(
@@ -76,15 +78,23 @@ class StatementLog:
     ) -> None:
         shown = text if isinstance(text, str) else repr(text)
         row = (
-            uuid7(at_us), at_us, identity.actor, identity.source, identity.workspace,
-            _kind(text), _storable(shown[:TEXT_LENGTH_MAX]), "\n".join(trace.read),
-            "\n".join(trace.written), rows, duration_us, "ok" if error is None else "error",
+            uuid7(at_us), at_us, _storable(identity.actor), _storable(identity.source),
+            _storable(identity.workspace), _kind(text), _storable(shown[:TEXT_LENGTH_MAX]),
+            _storable("\n".join(trace.read)),
+            _storable("\n".join(trace.written)) if error is None else "",
+            rows, duration_us, "ok" if error is None else "error",
             None if error is None else _storable(f"{type(error).__name__}: {error}"),
         )  # fmt: skip
         with self._queue:
             self._waiting.append((identity.tenant, row))
             del self._waiting[:-WAITING_MAX]
         self._poke()
+
+    def flush_for(self, text: object) -> None:
+        """Write what waits, if that can be done, where ``text`` reads the log."""
+        if _reads_log(text):
+            with suppress(AffidavitError):
+                self.flush()
 
     def flush(self) -> bool:
         """Write what waits; returns whether anything is left."""
@@ -100,6 +110,15 @@ class StatementLog:
             finally:
                 with self._queue:
                     self._waiting = taken + self._waiting
+        return False
+
+
+def _reads_log(text: object) -> bool:
+    if not isinstance(text, str) or STATEMENTS.name not in text.lower():
+        return False
+    try:
+        return {"audit", STATEMENTS.name} <= parse_statement(text).names()
+    except AffidavitError:
         return False
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -15,6 +17,17 @@ from pathlib import Path
 import pytest
 
 import affidavit
+from affidavit.catalog.record import SEARCHES_SCHEMA
+from affidavit.catalog.system import (
+    CHECKPOINTS_SCHEMA,
+    LEDGER_SCHEMA,
+    RESULTS_SCHEMA,
+    STATEMENTS_SCHEMA,
+    SYSTEM_TABLES,
+)
+from affidavit.engine.audit import Audit
+from affidavit.engine.cli import app
+from affidavit.engine.ledger_handle import LedgerHandle
 
 ROOT = Path(__file__).parents[1]
 WINGS = ("engine", "triggers", "catalog")
@@ -89,6 +102,56 @@ def test_public_functions_are_documented_in_the_reference() -> None:
         for name in vars(owner):
             if not name.startswith("_"):
                 assert f"`{name}" in text or f".{name}" in text, f"{owner.__name__}.{name}"
+
+
+def section(heading: str) -> str:
+    """Return the part of docs/reference.md under ``heading``, up to the next one of its level."""
+    text = (ROOT / "docs/reference.md").read_text()
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, heading
+    level = heading.partition(" ")[0]
+    return re.split(rf"\n#{{1,{len(level)}}} ", rest)[0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "heading"),
+    [
+        (Audit, "## `session.audit`"),
+        (LedgerHandle, "## `session.ledger`"),
+        (affidavit.SearchRecord, "### `SearchRecord`"),
+        (affidavit.Verdict, "### `Verdict`"),
+        (affidavit.Verification, "### `Verification`"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_audit_api_is_documented_where_it_belongs(owner: type, heading: str) -> None:
+    """Every public method and field has a line in the section of its class."""
+    text = section(heading)
+    for name in vars(owner):
+        if not name.startswith("_"):
+            assert re.search(rf"`{name}[`(]", text), f"{owner.__name__}.{name}"
+
+
+def test_arguments_errors_commands_and_system_tables_are_documented() -> None:
+    """Whatever a user can pass, catch, type or select is named in docs/reference.md."""
+    arguments = section("## `affidavit.connect`")
+    for name in inspect.signature(affidavit.connect).parameters:
+        assert re.search(rf"\b{name}=", arguments), f"connect({name}=)"
+    errors = section("## Errors")
+    for name, value in vars(affidavit.errors).items():
+        if isinstance(value, type) and issubclass(value, Exception):
+            assert f"`{name}`" in errors or f".{name}`" in errors, name
+    commands = section("## The command line")
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert f"`affidavit {command.callback.__name__} " in commands, command
+    kept = section("### What the engine keeps") + section("### `SearchRecord`")
+    for schema, tables in SYSTEM_TABLES.items():
+        assert all(f"`{schema}.{name}`" in kept for name in tables)
+    for columns in (
+        SEARCHES_SCHEMA, RESULTS_SCHEMA, CHECKPOINTS_SCHEMA, STATEMENTS_SCHEMA, LEDGER_SCHEMA,
+    ):  # fmt: skip
+        assert all(f"`{name}`" in kept for name in columns.names)
 
 
 def test_the_project_speaks_of_itself_alone() -> None:

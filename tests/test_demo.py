@@ -66,6 +66,11 @@ def test_its_temporary_lake_is_removed(demo, temporary):
         r"the last 8 of \d+ searches",
         r"docs +vector +insert +\d+ +1\b",
         r"docs +vector +delete +\d+ +4\b",
+        r"seq +actor +mode +rows +version +index +best +query",
+        r"row_id +actor +times +best_rank",
+        r"search \d+, version 3\s+(REPRODUCED|ANN_MISS): ",
+        r"VERIFIED affidavit/\w{32}/default: \d+ entries, \d+ signatures, \d+ checkpoints",
+        r"key: affidavit/\w{32}/default\+\w{8}\+",
         r"\d+ texts, \d+ searches, \d+ changes, \d+\.\d s after the imports",
     ],
 )
@@ -86,6 +91,15 @@ def test_the_past_version_has_the_answer_that_was_deleted(demo):
     now, _, then = rest.partition("Mistakes")[0].partition("search(version=3)")
     assert f"{gone}." not in now
     assert f"{gone}." in then
+
+
+def test_every_tampering_is_found_and_the_entry_named(demo):
+    """The copies of the lake in which an entry was changed, deleted, cut off and unlisted."""
+    _, _, copies = demo.stdout.partition("tampered with through sqlite3")
+    entries = int(re.search(r"VERIFIED .*: (\d+) entries", demo.stdout)[1])
+    found = re.findall(r"CORRUPT \S+ entry (\d+): (.*?)\n", copies)
+    assert [int(seq) for seq, _ in found] == [7, 7, entries - 1, 7]
+    assert "VERIFIED" not in copies
 
 
 def test_it_refuses_a_folder_that_has_something_in_it(tmp_path):

@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, and is committed without what it printed."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -10,6 +11,20 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUT_S = 300
+SHOWN = {
+    "02_audit": [
+        r"\(True, False\)",
+        r"ANN_MISS: the same search finds the same rows",
+        r"\bREPRODUCED\b",
+        r"VERIFIED: 8 entries stand unchanged .* by the public key given",
+        r"NOT VERIFIED: entry 2: its signature is wrong",
+        r"somebody else asked +5",
+        r"nor was the last one +\d+",
+        r"CORRUPT .* the witness's checkpoint at size \d+ was signed",
+        r"LedgerCorruptError: this lake is older than its witness",
+    ],
+}
+"""What a notebook must show, besides running."""
 
 
 @pytest.fixture
@@ -43,6 +58,13 @@ def shown(cell):
     return [output.data["text/plain"] for output in cell.outputs if "data" in output]
 
 
+def everything_shown(notebook):
+    """Return what all cells of a notebook print and show, as text."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs]
+    return "\n".join(texts)
+
+
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
@@ -50,7 +72,11 @@ def test_there_are_notebooks():
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_without_an_error(path, run):
-    run(nbformat.read(path, as_version=4))
+    notebook = nbformat.read(path, as_version=4)
+    run(notebook)
+    text = everything_shown(notebook)
+    for expected in SHOWN.get(path.stem, ()):
+        assert re.search(expected, text), expected
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
