@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bench.audit import audit, statements, threads
 from bench.harness import Plan
+from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.search import recall, search
@@ -37,6 +38,10 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "statements": statements,
     "verify": verify,
     "prove": prove,
+    "journaled": journaled,
+    "seal": seal,
+    "journal": journal,
+    "past": past,
     "select": select,
     "change": change,
     "insert": insert,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pyarrow as pa
 from lance.udf import batch_udf
 
 from affidavit.catalog.dataset import lance_errors
 from affidavit.catalog.definition import Index, MutableDefinition, VectorDefinition
+from affidavit.catalog.intents import intended
 from affidavit.catalog.names import check_column_name, check_name, check_table_name
-from affidavit.catalog.store.protocol import StoreColumn
+from affidavit.catalog.rows import definition_of, read_table
+from affidavit.catalog.store.protocol import ROWID, StoreColumn
 from affidavit.catalog.types import codec_for, encode_scalar
 from affidavit.catalog.vector_rows import locked
 from affidavit.errors import (
@@ -53,7 +56,8 @@ def _redefine(
     name: str | None = None,
 ) -> None:
     catalog.redefine(writer, info, definition, name=name)
-    catalog.announce(writer, catalog.change(info, action, detail=detail))
+    change = catalog.change(info, action, detail=detail, definition=definition.to_json())
+    catalog.announce(writer, change)
 
 
 def _now(catalog: Catalog, writer: Writer, info: TableInfo) -> TableInfo:
@@ -87,8 +91,10 @@ def _alter_dataset(
             msg = f"vector table {info.name!r} was altered meanwhile: look again, then try again"
             raise ConstraintError(msg)
         dataset = shared.checkout_version(shared.version)
-        with catalog.write() as writer:
+        told = catalog.change(now, "alter", detail=detail, definition=definition.to_json())
+        with intended(catalog, now, shared, [told]) as intent, catalog.write() as writer:
             _redefine(catalog, writer, now, definition, detail)
+            intent.finish(writer)
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
 
@@ -150,7 +156,7 @@ def _add_column(
         kind = codec_for(field.type).kind
     except UnsupportedTypeError as error:
         raise UnsupportedTypeError(field.name, field.type, table=info.name) from error
-    stored = f"c{1 + max((int(name[1:]) for name in definition.stored.values()), default=-1)}"
+    stored = f"c{uuid4().hex[:12]}"  # never a dropped column's: the journal tells them apart by it
     defaults = {**definition.defaults, **({field.name: default} if default is not None else {})}
     changed = replace(
         definition,
@@ -164,6 +170,9 @@ def _add_column(
         held = encode_scalar(field.type, value)
         writer.update_where(changed.store_table, {stored: held}, None)
     _redefine(catalog, writer, info, changed, detail)
+    if value is not None and value.is_valid:
+        now = replace(info, definition=changed)
+        _journal_column(catalog, now, writer, field.name, gained=True)
 
 
 def _rows(catalog: Catalog, info: TableInfo) -> int:
@@ -244,8 +253,28 @@ def _drop_column(
         defaults={name: sql for name, sql in definition.defaults.items() if name != column},
     )
     assert writer is not None
+    _journal_column(catalog, info, writer, column, gained=False)
     writer.drop_column(definition.store_table, definition.stored[column])
     _redefine(catalog, writer, info, changed, detail)
+
+
+def _journal_column(
+    catalog: Catalog, info: TableInfo, writer: Writer, column: str, *, gained: bool
+) -> None:
+    """Write down the values that a column begins with or is about to lose: the past has them."""
+    transaction = catalog.transactions.current()
+    if transaction is None or not catalog.journal.is_kept(writer):
+        return
+    found = read_table(writer, info, [ROWID, *definition_of(info).schema.names])
+    rowids, full = found[ROWID].to_pylist(), found.drop_columns([ROWID])
+    at = full.schema.get_field_index(column)
+    field = full.schema.field(at).with_nullable(nullable=True)
+    empty = full.set_column(at, field, pa.nulls(full.num_rows, field.type))
+    before, after = (empty, full) if gained else (full, empty)
+    change = catalog.change(
+        info, "update", rows=full.num_rows, before=before, after=after, rowids=rowids
+    )
+    catalog.journal.note(writer, change, transaction)
 
 
 def rename_column(catalog: Catalog, info: TableInfo, old: str, new: str) -> None:

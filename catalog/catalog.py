@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from affidavit.catalog.change import Change
-from affidavit.catalog.definition import TableInfo, parse_definition
+from affidavit.catalog.definition import MutableDefinition, TableInfo, parse_definition
 from affidavit.catalog.names import (
     MAIN_SCHEMA,
     check_schema_name,
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.definition import Definition
     from affidavit.catalog.identity import Identity
+    from affidavit.catalog.journal import Journal
     from affidavit.catalog.lake import Lake
     from affidavit.catalog.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.timetravel import Moment
     from affidavit.catalog.transaction import Transactions
 
 _TEXT, _INTEGER = Kind.TEXT, Kind.INTEGER
@@ -104,11 +106,13 @@ class Catalog:
         identity: Identity,
         transactions: Transactions,
         trace: Trace | None = None,
+        at: Moment | None = None,
     ) -> None:
         self.lake = lake
         self.identity = identity
         self.transactions = transactions
         self.trace = trace
+        self.at = at
 
     @property
     def tenant(self) -> str:
@@ -119,6 +123,11 @@ class Catalog:
     def ledger(self) -> Ledger:
         """The tenant's ledger."""
         return self.lake.ledgers.of(self.tenant)
+
+    @property
+    def journal(self) -> Journal:
+        """The tenant's journal."""
+        return self.lake.journals.of(self.tenant)
 
     # --- snapshots and transactions ------------------------------------------------------------
 
@@ -135,6 +144,7 @@ class Catalog:
     @contextmanager
     def write(self) -> Iterator[Writer]:
         """Open a transaction, or a savepoint in this context's open one."""
+        self.refuse_past()
         active = self.transactions.current()
         if active is None:
             with self.transactions.transaction(self.tenant) as transaction:
@@ -145,6 +155,12 @@ class Catalog:
             raise TransactionError(msg)
         with active.writer.savepoint():
             yield active.writer
+
+    def refuse_past(self) -> None:
+        """Raise ReadOnlyError if this is the catalog of a moment that has passed."""
+        if self.at is not None:
+            msg = "this session is at a moment of the past, which cannot be changed"
+            raise ReadOnlyError(msg)
 
     def refuse_transaction(self, what: str) -> None:
         """Raise TransactionError if this context is in a transaction: ``what`` cannot join it."""
@@ -292,9 +308,13 @@ class Catalog:
     # --- changes -------------------------------------------------------------------------------
 
     def announce(self, writer: Writer, change: Change) -> None:
-        """Tell every listener of ``change``, inside its transaction."""
+        """Write ``change`` in the journal, if one is kept, and tell every listener of it."""
         if self.trace is not None:
             self.trace.note_written(change.schema, change.table, change.version_after)
+        if self.journal.is_kept(writer):
+            transaction = self.transactions.current()
+            assert transaction is not None
+            self.journal.note(writer, change, transaction)
         for listener, tenant in self.lake.listeners:
             if tenant is None or tenant == change.identity.tenant:
                 listener.on_change(change, writer)
@@ -308,5 +328,6 @@ class Catalog:
             table=info.name,
             kind=info.kind,
             action=action,
+            mutable=info.definition if isinstance(info.definition, MutableDefinition) else None,
             **details,  # type: ignore[arg-type]  # Change names and checks them
         )

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
+    from affidavit.catalog.definition import MutableDefinition
     from affidavit.catalog.identity import Identity
     from affidavit.catalog.store.protocol import Writer
 
@@ -33,8 +36,12 @@ class Change:
         before: The rows as they were, for ``update``, ``delete`` and ``truncate``.
         after: The rows as they are, for ``insert`` and ``update``, in the order of ``before``.
             A bulk load of a vector table has no images in memory: read its versions.
+        rowids: The rows' identities in the store, for a mutable table.
         version_before: The table's version before: Lance's for a vector table.
         version_after: The table's version after.
+        mutable: What a mutable table is.
+        definition: What a table that was created or altered is from then on, as JSON.
+        keys_sha256: For rows of a vector table, a digest of their keys.
         detail: What else there is to say, such as the columns that an ``alter`` added.
     """
 
@@ -50,6 +57,10 @@ class Change:
     version_before: int | None = None
     version_after: int | None = None
     detail: str = ""
+    rowids: Sequence[int] = ()
+    mutable: MutableDefinition | None = None
+    definition: str = ""
+    keys_sha256: str = ""
 
 
 class ChangeListener(Protocol):

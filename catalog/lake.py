@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from affidavit.catalog.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.dataset import Datasets
+from affidavit.catalog.journal import Journals
 from affidavit.catalog.ledger import Ledgers, lake_id
 from affidavit.catalog.names import SHARED
 from affidavit.catalog.store.sqlite import SqliteStore, check_durability
@@ -93,7 +94,8 @@ class Lake:
         except BaseException:
             self.store.close()
             raise
-        self.ledgers = Ledgers(self.lake_id, None)
+        self.journals = Journals(self)
+        self.ledgers = Ledgers(self.lake_id, None, sources=self.journals.sources)
         if not read_only:
             self._remove_abandoned()
 
@@ -109,6 +111,10 @@ class Lake:
         """Return where a tenant's vector table lies."""
         folder = SHARED_FOLDER if tenant == SHARED else tenant
         return self.path / "vectors" / folder / f"{table}.lance"
+
+    def journal_path(self, tenant: str) -> Path:
+        """Return where a tenant's sealed segments lie."""
+        return self.path / "journal" / (SHARED_FOLDER if tenant == SHARED else tenant)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.canonical import canonical, canonical_object, from_us
@@ -161,6 +161,25 @@ class StoredEntry(Entry):
     created_at: int = 0
     leaf_hash: bytes = b""
     key_id: str | None = None
+    gone: str = ""
+
+
+ERASED: Final = "erased"
+DROPPED: Final = "dropped"
+"""What may be gone of an event: its values, or all but its leaf."""
+
+
+class EntrySource(Protocol):
+    """Where entries are kept that do not stand in the ledger's own table."""
+
+    def leaves(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:
+        """Return the number and leaf of its entries ``[first, end)``."""
+
+    def entries(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
+        """Return its entries ``[first, end)``."""
+
+    def count(self, reader: Reader) -> int:
+        """Return how many entries it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +208,15 @@ class Head:
         return self.frontier.size
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A ledger as a transaction that appends to it finds it."""
+
+    old: Head | None
+    first: int
+    signer: Signer
+
+
 @dataclass
 class Ledger:
     """The ledger of one tenant. What it reads and writes goes through the caller's transaction.
@@ -199,6 +227,7 @@ class Ledger:
         signers: Where its keys come from; ``None`` where nothing is written.
         checkpoint_entries: A checkpoint is kept at least every so many entries.
         checkpoint_interval_s: And, as entries come, at least every so many seconds.
+        sources: Where else entries are kept.
     """
 
     tenant: str
@@ -206,6 +235,7 @@ class Ledger:
     signers: Signers | None
     checkpoint_entries: int = CHECKPOINT_ENTRIES
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
+    sources: Sequence[EntrySource] = ()
     _signer: tuple[int, Signer] | None = field(default=None, repr=False)
     _intact: Head | None = field(default=None, repr=False)
     _chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = field(default=((), ()), repr=False)
@@ -308,31 +338,68 @@ class Ledger:
         """
         if next_signer is None and any(each.kind == KEY for each in drafts):
             raise LedgerCorruptError("a draft names a key, and only rotating the key does that")
+        opened = self._open(writer)
+        first, signer, keys = opened.first, opened.signer, []
+        if opened.old is None:
+            keys = [self._key_draft(signer.public_key, 0, now_us)]
+        entries = [
+            self._entry(each, first + at, signer) for at, each in enumerate((*keys, *drafts))
+        ]
+        self._insert(writer, entries)
+        leaves = [entry.leaf_hash for entry in entries]
+        self._extend(writer, opened, leaves, now_us, keep=checkpoint, next_signer=next_signer)
+        return entries[len(keys) :]
+
+    def append_leaves(
+        self, writer: Writer, make: Callable[[int], Sequence[bytes]], *, now_us: int
+    ) -> None:
+        """Append entries that are kept elsewhere, in the transaction of ``writer``.
+
+        ``make`` is given the number of the first and returns the leaf of each, in order; it keeps
+        the entries themselves, in the same transaction.
+        """
+        if self._open(writer).old is None:
+            self.append(writer, (), now_us=now_us)
+        opened = self._open(writer)
+        self._extend(writer, opened, make(opened.first), now_us)
+
+    def _open(self, writer: Writer) -> _Opened:
         old = self.head(writer)
-        if old is None:
-            if any(writer.count(table, self.own()) for table in (LEDGER, CHECKPOINTS)):
-                raise LedgerCorruptError("its signed head is missing")
-            signer = self.signer(0)
-            drafts = [self._key_draft(signer.public_key, 0, now_us), *drafts]
-        else:
-            signer = self._current_signer(old)
-        first = 0 if old is None else old.size
-        entries = [self._entry(each, first + at, signer) for at, each in enumerate(drafts)]
-        frontier = Frontier() if old is None else old.frontier
-        frontier, nodes = frontier.extended(entry.leaf_hash for entry in entries)
+        if old is not None:
+            return _Opened(old, old.size, self._current_signer(old))
+        kept = any(writer.count(table, self.own()) for table in (LEDGER, CHECKPOINTS))
+        if kept or any(source.count(writer) for source in self.sources):
+            raise LedgerCorruptError("its signed head is missing")
+        return _Opened(None, 0, self.signer(0))
+
+    def _insert(self, writer: Writer, entries: Sequence[StoredEntry]) -> None:
         try:
             writer.insert(LEDGER, columns_of(LEDGER), map(_row, entries))
         except ConstraintError as error:
-            if self.entries(writer, Compare(">=", "seq", first), limit=1):
+            first, mine = entries[0].seq, {entry.leaf_hash for entry in entries}
+            found = self.entries(writer, Compare(">=", "seq", first))
+            if any(entry.leaf_hash not in mine for entry in found):
                 raise LedgerCorruptError("an entry that no head covers", seq=first) from error
             raise
+
+    def _extend(
+        self,
+        writer: Writer,
+        opened: _Opened,
+        leaves: Sequence[bytes],
+        now_us: int,
+        *,
+        keep: bool = False,
+        next_signer: Signer | None = None,
+    ) -> None:
+        old, signer = opened.old, opened.signer
+        frontier, nodes = (Frontier() if old is None else old.frontier).extended(leaves)
         if nodes:
             writer.insert(NODES, columns_of(NODES), nodes)
         generation = 0 if old is None else old.generation
         if next_signer is not None:
             signer, generation = next_signer, generation + 1
-        self._write_head(writer, old, frontier, signer, generation, now_us, keep=checkpoint)
-        return entries
+        self._write_head(writer, old, frontier, signer, generation, now_us, keep=keep)
 
     def _entry(self, each: Draft, seq: int, signer: Signer) -> StoredEntry:
         members = {
@@ -395,8 +462,7 @@ class Ledger:
         note = sign_note(checkpoint.text, signer.public_key, signer.sign)
         key_id = signer.public_key.key_id
         if due and size_then < frontier.size:
-            kept = (frontier.size, frontier.root, key_id, note, now_us)
-            writer.insert(CHECKPOINTS, columns_of(CHECKPOINTS), [kept])
+            self._keep(writer, checkpoint, signer, now_us)
             size_then, at_then = frontier.size, now_us
         values: dict[str, StoreValue] = {
             "size": frontier.size,
@@ -412,6 +478,12 @@ class Ledger:
         else:
             writer.update_where(HEADS, values, None)
         self._intact = Head(frontier, note, key_id, generation, size_then, at_then)
+
+    def _keep(self, writer: Writer, state: Checkpoint, signer: Signer, now_us: int) -> str:
+        note = sign_note(replace(state, kept=True).text, signer.public_key, signer.sign)
+        kept = (state.size, state.root, signer.public_key.key_id, note, now_us)
+        writer.insert(CHECKPOINTS, columns_of(CHECKPOINTS), [kept])
+        return note
 
     def _prove_extension(self, reader: Reader, old_size: int, new: Checkpoint) -> None:
         """Raise LedgerCorruptError unless ``new`` extends the checkpoint kept at ``old_size``."""
@@ -438,14 +510,13 @@ class Ledger:
         head = self.head(writer)
         if head is None:
             return None
-        if head.checkpoint_size < head.size:
-            state = Checkpoint(self.origin, head.size, head.frontier.root)
-            self._prove_extension(writer, head.checkpoint_size, state)
-            kept = (head.size, head.frontier.root, head.key_id, head.note, now_us)
-            writer.insert(CHECKPOINTS, columns_of(CHECKPOINTS), [kept])
-            values = {"checkpoint_size": head.size, "checkpoint_at": now_us}
-            writer.update_where(HEADS, values, None)
-        return head.note
+        if head.checkpoint_size == head.size:
+            return self.checkpoints(writer, head.size - 1)[0][1]
+        state = Checkpoint(self.origin, head.size, head.frontier.root)
+        self._prove_extension(writer, head.checkpoint_size, state)
+        note = self._keep(writer, state, self._current_signer(head), now_us)
+        writer.update_where(HEADS, {"checkpoint_size": head.size, "checkpoint_at": now_us}, None)
+        return note
 
     def checkpoints(self, reader: Reader, after_size: int = 0) -> list[tuple[int, str]]:
         """Return the size and note of each kept checkpoint, oldest first."""
@@ -474,8 +545,19 @@ class Ledger:
         """Yield the entries ``[first, end)`` in order, some thousands in memory at a time."""
         for low in range(first, end, ENTRIES_READ_AT_ONCE):
             high = min(low + ENTRIES_READ_AT_ONCE, end)
-            bounds = (Compare(">=", "seq", low), Compare("<", "seq", high))
-            yield from self.entries(reader, *bounds)
+            yield from self.page(reader, low, high)
+
+    def page(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
+        """Return the entries ``[first, end)``, wherever they are kept, in order."""
+        found = self.entries(reader, Compare(">=", "seq", first), Compare("<", "seq", end))
+        for source in self.sources:
+            found += source.entries(reader, first, end)
+        return sorted(found, key=_seq_of) if self.sources else found
+
+    def count(self, reader: Reader) -> int:
+        """Return how many entries are kept, wherever that is."""
+        own = reader.count(LEDGER, self.own())
+        return own + sum(source.count(reader) for source in self.sources)
 
     def key_entries(self, reader: Reader) -> list[StoredEntry]:
         """Return the entries that name keys, oldest first."""
@@ -512,8 +594,12 @@ class Ledger:
                 table, at, column = NODES, "position", "hash"
                 conditions = (Compare("=", "level", level),)
             where = self.own(*conditions, Compare(">=", at, first), Compare("<", at, end))
-            rows = reader.select(table, (column,), where, order_by=(at,))
-            found = [row[0] for row in rows if isinstance(row[0], bytes)]
+            rows = reader.select(table, (at, column), where, order_by=(at,))
+            if level == 0:
+                for source in self.sources:
+                    rows += source.leaves(reader, first, end)
+                rows.sort(key=_place_of)
+            found = [row[1] for row in rows if isinstance(row[1], bytes)]
             if len(found) != end - first:
                 what = "entries" if level == 0 else f"nodes of level {level}"
                 raise LedgerCorruptError(f"some of the {what} {first} to {end - 1} are missing")
@@ -564,19 +650,25 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
     return Head(frontier, note, key_id, generation, checkpoint_size, checkpoint_at)
 
 
-def open_kept(note: str, keys: Iterable[PublicKey]) -> tuple[Checkpoint, PublicKey]:
+def open_kept(
+    note: str, keys: Iterable[PublicKey], *, kept: bool = True
+) -> tuple[Checkpoint, PublicKey]:
     """Return what a note of the store states and who signed it; LedgerProblem if nobody did.
 
-    Nothing but that signature stands in it.
+    Nothing but that signature stands in it. ``kept`` says whether it is a kept checkpoint or the
+    head, neither of which can stand for the other.
     """
-    if note.count("\n") != NOTE_LINES:
+    if note.count("\n") != NOTE_LINES + kept:
         raise LedgerProblem("its note is not one checkpoint with one signature")
-    return open_checkpoint(note, keys)
+    checkpoint, key = open_checkpoint(note, keys)
+    if checkpoint.kept != kept:
+        raise LedgerProblem("its note is not what stands there")
+    return checkpoint, key
 
 
 def check_head(head: Head, keys: Sequence[PublicKey]) -> None:
     """Raise LedgerProblem unless the newest of the ledger's ``keys`` signed ``head``."""
-    _, key = open_kept(head.note, keys)
+    _, key = open_kept(head.note, keys, kept=False)
     if key != keys[-1]:
         raise LedgerProblem("it is signed by a key that was replaced")
     if (head.key_id, head.generation) != (key.key_id, len(keys) - 1):
@@ -604,6 +696,14 @@ def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> N
             raise InvalidQueryError(msg)
 
 
+def _seq_of(entry: StoredEntry) -> int:
+    return entry.seq if isinstance(entry.seq, int) else -1
+
+
+def _place_of(row: tuple[StoreValue, ...]) -> int:
+    return row[0] if isinstance(row[0], int) else -1
+
+
 def lake_id(reader: Reader) -> str:
     """Return the lake's own identity, which never changes."""
     rows = reader.select(LAKE, ("lake_id",))
@@ -623,7 +723,9 @@ class Ledgers:
         *,
         checkpoint_entries: int = CHECKPOINT_ENTRIES,
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+        sources: Callable[[str], Sequence[EntrySource]] = lambda _tenant: (),
     ) -> None:
+        self._sources = sources
         self.lake_id = lake_id
         self.signers = signers
         self._limits = (checkpoint_entries, checkpoint_interval_s)
@@ -634,7 +736,7 @@ class Ledgers:
         ledger = self._ledgers.get(tenant)
         if ledger is None:
             origin = origin_of(self.lake_id, None if tenant == SHARED else tenant)
-            made = Ledger(tenant, origin, self.signers, *self._limits)
+            made = Ledger(tenant, origin, self.signers, *self._limits, self._sources(tenant))
             ledger = self._ledgers.setdefault(tenant, made)
         return ledger
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.verifier import EMPTY_ROOT, node_hash, split_point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 TILE_HEIGHT: Final = 8
 """Kept nodes are this many levels apart."""
+
+MANY_LEAVES: Final = 64
 
 Node = tuple[int, int, bytes]
 """Level, index in its level, and hash; leaves are level 0."""
@@ -41,8 +43,10 @@ class Frontier:
             found = node_hash(peak, found)
         return found
 
-    def extended(self, leaves: Iterable[bytes]) -> tuple[Frontier, list[Node]]:
+    def extended(self, leaves: Sequence[bytes]) -> tuple[Frontier, list[Node]]:
         """Return the tree with ``leaves`` added, and the nodes to keep that they completed."""
+        if len(leaves) >= MANY_LEAVES:
+            return self._extended_by_levels(leaves)
         size, peaks, kept = self.size, list(self.peaks), []
         for leaf in leaves:
             found, level, at = leaf, 0, size
@@ -54,6 +58,24 @@ class Frontier:
             peaks.append(found)
             size += 1
         return Frontier(size, tuple(peaks)), kept
+
+    def _extended_by_levels(self, leaves: Sequence[bytes]) -> tuple[Frontier, list[Node]]:
+        """Do the same a level at a time, which costs one hash a leaf and little else."""
+        heights = [level for level in range(self.size.bit_length()) if self.size >> level & 1]
+        peaks = dict(zip(reversed(heights), self.peaks, strict=True))
+        row, at, level, kept = list(leaves), self.size, 0, []
+        while row:
+            if level and level % TILE_HEIGHT == 0:
+                kept += [(level, at + offset, found) for offset, found in enumerate(row)]
+            if at & 1:
+                row.insert(0, peaks.pop(level))
+                at -= 1
+            if len(row) & 1:
+                peaks[level] = row.pop()
+            row = list(map(node_hash, row[::2], row[1::2]))
+            at, level = at >> 1, level + 1
+        largest_first = sorted(peaks, reverse=True)
+        return Frontier(self.size + len(leaves), tuple(peaks[each] for each in largest_first)), kept
 
 
 def subtree_root(fetch: Callable[[int, int, int], Sequence[bytes]], low: int, high: int) -> bytes:

@@ -93,7 +93,7 @@ def create_mutable(
     """Create an empty mutable table."""
     info = catalog.define(writer, name, "mutable", definition, schema=schema)
     writer.create_table(definition.store_table)
-    catalog.announce(writer, catalog.change(info, "create"))
+    catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
     return info
 
 

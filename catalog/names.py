@@ -25,9 +25,10 @@ MAIN_SCHEMA: Final = "main"
 SHARED: Final = ""
 """How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""
 
-RESERVED_TABLES: Final = frozenset({"journal"})
+JOURNAL: Final = "journal"
+RESERVED_TABLES: Final = frozenset({JOURNAL})
 RESERVED_SCHEMAS: Final = frozenset({"audit", "system", "topics", "information_schema", "_dml"})
-RESERVED_COLUMNS: Final = frozenset({"_rowid", "_rowaddr"})
+RESERVED_COLUMNS: Final = frozenset({"_rowid", "_rowaddr", "*"})
 SEARCH_COLUMNS: Final = frozenset({"_distance", "_score"})
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\"'`./\\]")

@@ -17,13 +17,14 @@ import pyarrow.types as pt
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
-from affidavit.catalog.names import MAIN_SCHEMA
-from affidavit.catalog.predicate import And, Compare, In, Or
+from affidavit.catalog.names import JOURNAL, MAIN_SCHEMA
+from affidavit.catalog.predicate import And, Compare, In, Or, keep
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.system import SYSTEM_TABLES
-from affidavit.errors import ClosedError
+from affidavit.catalog.system import SYSTEM_SCHEMA, SYSTEM_TABLES
+from affidavit.catalog.timetravel import Past, PastTable, change_rows, change_schema
+from affidavit.errors import ClosedError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.definition import MutableDefinition, TableInfo
     from affidavit.catalog.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.timetravel import Moment
 
 EAGER_ROWS_MAX: Final = 1024
 """A table of up to so many rows is read whole when it is planned: that is cheaper than asking."""
@@ -92,8 +94,12 @@ class Snapshot:
             return self.prepared[schema, name]
         if schema == DML_SCHEMA:
             return self.virtual.get(name)
+        if schema == MAIN_SCHEMA and name == JOURNAL:
+            return self._system_table(SYSTEM_SCHEMA, name)
         if schema in SYSTEM_TABLES:
             return self._system_table(schema, name)
+        if self.catalog.at is not None:
+            return self._past_table(schema, name)
         info = self._known.get((schema, name)) or self.catalog.find(self.reader, name, schema)
         if info is None:
             self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")
@@ -112,6 +118,33 @@ class Snapshot:
             return cached.provider or Table(ArrowDataset(cached.data, self.fail))
         self.missing.append(name)
         return None
+
+    def past(self, moment: Moment) -> Past:
+        """Return what the tenant's lake held at ``moment``."""
+        return Past(self.catalog, self.reader, moment)
+
+    def past_table(self, table: PastTable) -> Table:
+        """Return what DataFusion reads a table of the past through."""
+        if table.is_vector:
+            assert table.info is not None
+            dataset = table.dataset(self.catalog.lake.datasets)
+            self.note_read(table.info, dataset.version)
+            return Table(
+                lance.FFILanceTableProvider(dataset, with_row_id=False, with_row_addr=False)
+            )
+        return self.scanned(PastDataset(self, table))
+
+    def scanned(self, dataset: ScanDataset) -> Table:
+        """Return a table that has no name of its own."""
+        return self._scan(("", f"function {len(self.scans)}"), dataset)
+
+    def _past_table(self, schema: str, name: str) -> Table | None:
+        assert self.catalog.at is not None
+        try:
+            return self.past_table(self.past(self.catalog.at).table(name, schema))
+        except TableNotFoundError:
+            self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")
+            return None
 
     def _system_table(self, schema: str, name: str) -> Table | None:
         make = SYSTEM_TABLES[schema].get(name)
@@ -288,6 +321,45 @@ class MutableDataset(ScanDataset):
                 return
             yield from project(iter([batch]), columns, predicate)
         cache.put(info.table_id, info.version, pa.Table.from_batches(batches, schema))
+
+
+class PastDataset(ScanDataset):
+    """A mutable table at a moment, put together when the plan that reads it runs."""
+
+    def __init__(self, snapshot: Snapshot, table: PastTable) -> None:
+        schema = table.definition().schema
+        nullable = [field.with_nullable(nullable=True) for field in schema]
+        super().__init__(pa.schema(nullable), snapshot.fail)
+        self._table = table
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        rows = self._table.rows()
+        if not columns and predicate is None:
+            return rows_without_columns(rows.num_rows)
+        return project(iter(rows.combine_chunks().to_batches()), columns, predicate)
+
+
+class ChangesDataset(ScanDataset):
+    """What happened to a table between two entries of the ledger."""
+
+    def __init__(self, snapshot: Snapshot, table: PastTable, first: int, last: int) -> None:
+        if table.is_vector:
+            columns = table.dataset(snapshot.catalog.lake.datasets).schema
+        else:
+            columns = table.definition().schema
+        super().__init__(change_schema(columns), snapshot.fail)
+        self._snapshot = snapshot
+        self._name = table.name
+        self._span = (first, last)
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        catalog, reader = self._snapshot.catalog, self._snapshot.reader
+        for table in change_rows(catalog, reader, self._name, *self._span):
+            whole = table.select(self.schema.names).cast(self.schema).combine_chunks()
+            for batch in whole.to_batches():
+                yield keep(predicate, batch).select(columns)
 
 
 def _uses_index(definition: MutableDefinition, predicate: Predicate | None) -> bool:

@@ -318,7 +318,7 @@ def record_of(entry: Entry) -> SearchRecord:
             executed_at=datetime_of(to_us(body["executed_at"])),
             signature=entry.signature,
         )
-    except (KeyError, TypeError, ValueError, InvalidQueryError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, InvalidQueryError) as error:
         raise _unreadable(entry) from error
 
 

@@ -248,6 +248,18 @@ def _as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
     return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
+def _next_rowids(writer: Writer, info: TableInfo, rows: int) -> Sequence[int] | None:
+    """Return identities for new rows of a table without a key; ``None`` where a key names them."""
+    definition = definition_of(info)
+    if definition.primary_key:
+        return None
+    newest = writer.select(
+        definition.store_table, (ROWID,), order_by=(ROWID,), descending=True, limit=1
+    )
+    first = 1 + (int(newest[0][0] or 0) if newest else 0)
+    return range(first, first + rows)
+
+
 def insert_rows(
     catalog: Catalog, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]
 ) -> int:
@@ -261,12 +273,13 @@ def insert_rows(
     for batch in batches:
         if not batch.num_rows:
             continue
-        _insert(writer, info, batch)
+        rowids = _next_rowids(writer, info, batch.num_rows)
+        _insert(writer, info, batch, rowids)
         inserted += batch.num_rows
-        if catalog.lake.listeners:
-            after = _as_table(batch)
-            change = catalog.change(info, "insert", rows=batch.num_rows, after=after)
-            catalog.announce(writer, change)
+        change = catalog.change(
+            info, "insert", rows=batch.num_rows, after=_as_table(batch), rowids=rowids or ()
+        )
+        catalog.announce(writer, change)
     if inserted:
         catalog.touch(writer, info, rows=inserted)
         if catalog.trace is not None:  # which announcing does too, where there is a listener
@@ -313,7 +326,9 @@ def update_rows(
         writer.update(table, names, zip(*(new[c] for c in changed), rowids, strict=True))
     if changed:
         catalog.touch(writer, info)
-    change = catalog.change(info, "update", rows=len(rowids), before=before, after=after)
+    change = catalog.change(
+        info, "update", rows=len(rowids), before=before, after=after, rowids=rowids
+    )
     catalog.announce(writer, change)
     return len(rowids)
 
@@ -333,7 +348,8 @@ def delete_rows(
         return 0
     writer.delete(definition_of(info).store_table, rowids)
     catalog.touch(writer, info, rows=-len(rowids))
-    catalog.announce(writer, catalog.change(info, action, rows=len(rowids), before=before))
+    change = catalog.change(info, action, rows=len(rowids), before=before, rowids=rowids)
+    catalog.announce(writer, change)
     return len(rowids)
 
 
@@ -394,8 +410,10 @@ def take_rows(
 def truncate(catalog: Catalog, writer: Writer, info: TableInfo) -> int:
     """Delete every row and return how many there were."""
     catalog.refuse_shared(info)
-    before = read_table(writer, info) if catalog.lake.listeners else None
+    found = read_table(writer, info, [ROWID, *definition_of(info).schema.names])
+    rowids, before = found[ROWID].to_pylist(), found.drop_columns([ROWID])
     deleted = writer.delete_where(definition_of(info).store_table, None)
     catalog.touch(writer, info, rows=-deleted)
-    catalog.announce(writer, catalog.change(info, "truncate", rows=deleted, before=before))
+    change = catalog.change(info, "truncate", rows=deleted, before=before, rowids=rowids)
+    catalog.announce(writer, change)
     return deleted

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from affidavit.errors import TransactionError
 
@@ -53,6 +55,11 @@ class Transaction:
             with ExitStack() as calls:  # each is made, whatever another of them raises
                 for call in reversed(self._on_end):
                     calls.callback(call, committed)
+
+    @cached_property
+    def tx_id(self) -> str:
+        """What the journal calls the transaction."""
+        return uuid4().hex
 
     def on_end(self, call: Callable[[bool], None]) -> None:
         """Call ``call`` once this is over, with whether it was committed."""

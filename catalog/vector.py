@@ -6,6 +6,7 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,12 @@ from affidavit.catalog.indexing import (
     checked_kind,
 )
 from affidavit.catalog.ingest import to_reader
+from affidavit.catalog.intents import intended
 from affidavit.catalog.names import check_column_name, check_table_name
 from affidavit.catalog.vector_rows import (
     Incoming,
     insert_vectors,
+    keys_digest,
     locked,
     upsert_vectors,
     vector_definition,
@@ -55,7 +58,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.change import Change
     from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.intents import Intent
     from affidavit.catalog.store.protocol import Reader, Writer
 
 
@@ -99,8 +104,9 @@ def create_vector(
         with incoming.errors(f"writing vector table {name!r}"):
             properties = {TABLE_ID: definition.table_id}
             lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
-        incoming.unique_keys()
-        return _install(catalog, name, definition, staged, incoming.rows)
+        keys = incoming.unique_keys()
+        digest = keys_digest(keys)
+        return _install(catalog, name, definition, staged, incoming.rows, digest)
 
 
 def _refuse_taken(catalog: Catalog, reader: Reader, name: str) -> None:
@@ -164,7 +170,7 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 
 def _install(
-    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int
+    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int, digest: str
 ) -> TableInfo:
     with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
         home = catalog.lake.vector_path(catalog.tenant, name)
@@ -172,9 +178,14 @@ def _install(
         try:
             with catalog.write() as writer:
                 info = catalog.define(writer, name, "vector", definition, row_count=rows)
-                catalog.announce(writer, catalog.change(info, "create", version_after=1))
+                created = catalog.change(
+                    info, "create", version_after=1, definition=definition.to_json()
+                )
+                catalog.announce(writer, created)
                 if rows:
-                    loaded = catalog.change(info, "insert", rows=rows, version_after=1)
+                    loaded = catalog.change(
+                        info, "insert", rows=rows, version_after=1, keys_sha256=digest
+                    )
                     catalog.announce(writer, loaded)
                 _clear_orphan(catalog, writer, home)
                 home.parent.mkdir(parents=True, exist_ok=True)
@@ -322,14 +333,18 @@ class VectorTable(TableHandle):
         """Make the rows of a past version the newest version."""
         with locked(self._catalog, self._info(), "restoring a vector table") as (info, dataset):
             old = self._catalog.lake.datasets.at(info, version)
-            with self._catalog.write() as writer:
-                change = self._catalog.change(
-                    info, "restore", rows=old.count_rows(), detail=str(version),
-                    version_before=dataset.version, version_after=dataset.version + 1,
-                )  # fmt: skip
+            added = old.count_rows() - dataset.count_rows()
+            change = self._catalog.change(
+                info, "restore", rows=old.count_rows(), detail=str(version),
+                version_before=dataset.version, version_after=dataset.version + 1,
+            )  # fmt: skip
+            with (
+                intended(self._catalog, info, dataset, [change], rows_added=added) as intent,
+                self._catalog.write() as writer,
+            ):
                 self._catalog.announce(writer, change)
-                added = old.count_rows() - dataset.count_rows()
                 self._catalog.touch(writer, info, rows=added)
+                intent.finish(writer)
                 with lance_errors(f"restoring version {version} of {self.name!r}"):
                     own_handle(old).restore()
 
@@ -341,16 +356,18 @@ class VectorTable(TableHandle):
                 search that read a deleted version cannot be replayed.
         """
         with locked(self._catalog, self._info(), "optimizing a vector table") as (info, shared):
-            with lance_errors(f"optimizing {self.name!r}"):
-                dataset = shared.checkout_version(shared.version)
-                dataset.optimize.compact_files()
-                dataset.optimize.optimize_indices()
-                dataset.checkout_latest()
-                if cleanup_older_than is not None:
-                    dataset.cleanup_old_versions(
-                        cleanup_older_than, error_if_tagged_old_versions=False
-                    )
-            self._note(info, "optimize", shared, dataset.version)
+            told = self._catalog.change(info, "optimize", version_before=shared.version)
+            with intended(self._catalog, info, shared, [told]) as intent:
+                with lance_errors(f"optimizing {self.name!r}"):
+                    dataset = shared.checkout_version(shared.version)
+                    dataset.optimize.compact_files()
+                    dataset.optimize.optimize_indices()
+                    dataset.checkout_latest()
+                    if cleanup_older_than is not None:
+                        dataset.cleanup_old_versions(
+                            cleanup_older_than, error_if_tagged_old_versions=False
+                        )
+                self._note(info, told, shared, dataset.version, intent)
 
     def create_index(
         self,
@@ -394,20 +411,24 @@ class VectorTable(TableHandle):
             dataset = shared.checkout_version(shared.version)
             given = {"num_partitions": num_partitions, "num_sub_vectors": num_sub_vectors}
             wanted = {**options, **{k: v for k, v in given.items() if v is not None}}
-            try:
-                with lance_errors(f"building {kind} on {self.name}.{column}"):
-                    build_index(
-                        dataset, column, kind, metric=vector_definition(info).metric, name=name,
-                        replace=replace, progress=shown, options=wanted,
-                    )  # fmt: skip
-            except TypeError as error:
-                msg = f"building {kind} on {self.name}.{column}: {error}"
-                raise InvalidQueryError(msg) from error
-            finally:
-                if isinstance(shown, Progress):
-                    shown.close()
-            after = self._catalog.lake.datasets.latest(info).version
-            self._note(info, "index", shared, after, f"{kind} on {column}")
+            told = self._catalog.change(
+                info, "index", version_before=shared.version, detail=f"{kind} on {column}"
+            )
+            with intended(self._catalog, info, shared, [told]) as intent:
+                try:
+                    with lance_errors(f"building {kind} on {self.name}.{column}"):
+                        build_index(
+                            dataset, column, kind, metric=vector_definition(info).metric,
+                            name=name, replace=replace, progress=shown, options=wanted,
+                        )  # fmt: skip
+                except TypeError as error:
+                    msg = f"building {kind} on {self.name}.{column}: {error}"
+                    raise InvalidQueryError(msg) from error
+                finally:
+                    if isinstance(shown, Progress):
+                        shown.close()
+                after = self._catalog.lake.datasets.latest(info).version
+                self._note(info, told, shared, after, intent)
 
     def indexes(self) -> list[dict[str, Any]]:
         """Return the indexes of the newest version: ``name``, ``type``, ``fields``, ``uuid``."""
@@ -416,18 +437,18 @@ class VectorTable(TableHandle):
             return [{k: index[k] for k in kept} for index in self._dataset().list_indices()]
 
     def _note(
-        self, info: TableInfo, action: str, was: lance.LanceDataset, after: int, detail: str = ""
+        self, info: TableInfo, told: Change, was: lance.LanceDataset, after: int, intent: Intent
     ) -> None:
         """Announce what Lance did by itself; take it back if a listener refuses."""
         try:
             with self._catalog.write() as writer:
-                change = self._catalog.change(
-                    info, action, version_before=was.version, version_after=after, detail=detail
-                )
-                self._catalog.announce(writer, change)
+                self._catalog.announce(writer, replaced(told, version_after=after))
                 self._catalog.touch(writer, info)
+                intent.finish(writer)
         except BaseException:
             was.checkout_version(was.version).restore()
+            with self._catalog.write() as writer:  # the version is a new one, and nothing changed
+                intent.finish(writer)
             raise
 
 

@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -26,6 +27,8 @@ from affidavit.catalog.dataset import (
 )
 from affidavit.catalog.definition import VectorDefinition
 from affidavit.catalog.ingest import Watched, to_reader
+from affidavit.catalog.intents import intended, settle
+from affidavit.catalog.values import json_texts
 from affidavit.catalog.vectors import fitted
 from affidavit.errors import AffidavitError, ConstraintError, TableNotFoundError
 
@@ -97,6 +100,11 @@ class Incoming:
         return check_unique(keys, key=self._definition.key, table=self._table)
 
 
+def keys_digest(keys: pa.Array | pa.ChunkedArray) -> str:
+    """Return the SHA-256 of keys, in order: each as JSON, a line each."""
+    return hashlib.sha256("\n".join(json_texts(keys)).encode()).hexdigest()
+
+
 @contextmanager
 def locked(
     catalog: Catalog, info: TableInfo, what: str
@@ -113,24 +121,31 @@ def locked(
             now = catalog.by_id(reader, info.table_id)
         if now is None:
             raise TableNotFoundError(info.name)
-        yield now, catalog.lake.datasets.latest(now)
+        dataset = catalog.lake.datasets.latest(now)
+        if settle(catalog, now, dataset):
+            with catalog.read() as reader:
+                now = catalog.get(reader, now.name, now.schema)
+        yield now, dataset
 
 
 def _commit(
     catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
 ) -> None:
-    """Announce, commit in Lance, then in the store; discard what Lance did not commit."""
+    """Declare, announce, commit in Lance, then in the store; discard what Lance did not commit."""
+    before, after = int(staged.dataset.version), staged.version_after
+    numbered = [replace(each, version_before=before, version_after=after) for each in changes]
     try:
-        with catalog.write() as writer:
-            for change in changes:
-                numbered = replace(
-                    change,
-                    version_before=int(staged.dataset.version),
-                    version_after=staged.version_after,
-                )
-                catalog.announce(writer, numbered)
+        with (
+            intended(
+                catalog, info, staged.dataset, numbered, rows_added=added, marked=True
+            ) as intent,
+            catalog.write() as writer,
+        ):
+            for change in numbered:
+                catalog.announce(writer, change)
             catalog.touch(writer, info, rows=added)
-            staged.commit({TABLE_ID: info.table_id})
+            intent.finish(writer)
+            staged.commit({TABLE_ID: info.table_id, **intent.properties})
     except BaseException:
         if not staged.is_committed():
             staged.discard()
@@ -159,7 +174,7 @@ def insert_vectors(
     except BaseException:
         staged.discard()
         raise
-    change = catalog.change(info, "insert", rows=len(keys))
+    change = catalog.change(info, "insert", rows=len(keys), keys_sha256=keys_digest(keys))
     _commit(catalog, info, staged, [change], added=len(keys))
     return len(keys)
 
@@ -261,14 +276,20 @@ def _merge_changes(
     new = after.filter(at.is_null())
     changes, added = [], -gone.num_rows
     if gone.num_rows:
-        changes.append(catalog.change(info, "delete", rows=gone.num_rows, before=gone))
+        digest = keys_digest(gone[key])
+        change = catalog.change(info, "delete", rows=gone.num_rows, before=gone, keys_sha256=digest)
+        changes.append(change)
     if replaced.num_rows:
         old = before.take(at.drop_null())
-        changes.append(
-            catalog.change(info, "update", rows=len(replaced), before=old, after=replaced)
+        digest = keys_digest(replaced[key])
+        change = catalog.change(
+            info, "update", rows=len(replaced), before=old, after=replaced, keys_sha256=digest
         )
+        changes.append(change)
     if new.num_rows and insert:
-        changes.append(catalog.change(info, "insert", rows=new.num_rows, after=new))
+        digest = keys_digest(new[key])
+        change = catalog.change(info, "insert", rows=len(new), after=new, keys_sha256=digest)
+        changes.append(change)
         added += new.num_rows
     return changes, added
 

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from affidavit.catalog.canonical import to_us
 from affidavit.catalog.ledger import (
     CHECKPOINTS,
+    DROPPED,
     ENTRIES_READ_AT_ONCE,
     HEADS,
     KEY,
@@ -31,7 +32,7 @@ from affidavit.catalog.ledger import (
     parse_head,
 )
 from affidavit.catalog.merkle import Frontier
-from affidavit.catalog.predicate import Compare
+from affidavit.catalog.predicate import Compare, In
 from affidavit.catalog.signatures import SignatureChecks
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.verifier import (
@@ -49,7 +50,7 @@ from affidavit.catalog.verifier import (
 from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from affidavit.catalog.ledger import Ledger, StoredEntry
     from affidavit.catalog.merkle import Node
@@ -72,6 +73,7 @@ class Verification:
         key: The public key that signed the head.
         problem: What is wrong; ``None`` if nothing is.
         seq: The first entry that is wrong, if one can be named.
+        erased: How many events have lost their values, by the entry that says so.
     """
 
     origin: str
@@ -81,6 +83,7 @@ class Verification:
     key: str | None
     problem: str | None = None
     seq: int | None = None
+    erased: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -94,9 +97,12 @@ class Verification:
         if self.problem is not None:
             where = "" if self.seq is None else f"entry {self.seq}: "
             return f"CORRUPT {self.origin}: {where}{printable(self.problem)}"
+        erased = "".join(
+            f"; {count:,} events erased by entry {by}" for by, count in sorted(self.erased.items())
+        )
         return (
             f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
-            f"{self.checkpoints:,} checkpoints"
+            f"{self.checkpoints:,} checkpoints{erased}"
         )
 
     def raise_if_corrupt(self) -> None:
@@ -150,7 +156,7 @@ def verify_ledger(
             ledger.origin, size, check.checkpoints, checks.checked,
             None if key is None else str(key),
             None if first is None else first.problem,
-            None if first is None else first.seq,
+            None if first is None else first.seq, check.erased,
         )  # fmt: skip
 
 
@@ -209,6 +215,22 @@ class _Check:
         self._frontier = Frontier()
         self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
         self._good = 0
+        self.erased: dict[int, int] = {}
+        self._erased: dict[str, int] = {}
+        self._dropped: list[tuple[int, int, int]] = []
+        for entry in ledger.entries(reader, In("kind", ("erasure", "retention"))):
+            self._note_gone(entry)
+
+    def _note_gone(self, entry: StoredEntry) -> None:
+        """Note what an entry says was let go; whether it is genuine is checked in its turn."""
+        try:
+            fields = entry.fields()
+            if entry.kind == "erasure":
+                self._erased[str(fields["entity_id"])] = entry.seq
+            else:
+                self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
+        except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
+            return
 
     def run(
         self,
@@ -280,8 +302,7 @@ class _Check:
     def _check_page(
         self, low: int, end: int, sizes: set[int], results: _Results, nodes: _Nodes
     ) -> None:
-        bounds = (Compare(">=", "seq", low), Compare("<", "seq", end))
-        entries = self._ledger.entries(self._reader, *bounds)
+        entries = self._page(low, end)
         # 1.5 is the place of no entry: what stands there is one too many, as the end will show
         entries = [each for each in entries if each.seq == int(each.seq)]
         try:
@@ -299,8 +320,14 @@ class _Check:
         if len(entries) > end - low:
             raise LedgerProblem("it stands twice", seq=end - 1)
 
+    def _page(self, low: int, end: int) -> list[StoredEntry]:
+        try:
+            return self._ledger.page(self._reader, low, end)
+        except LedgerCorruptError as error:
+            raise LedgerProblem(error.problem, seq=error.seq) from None
+
     def _check_surplus(self) -> None:
-        count = self._reader.count(LEDGER, self._ledger.own())
+        count = self._ledger.count(self._reader)
         if count == self._size:
             return
         if count < self._size:
@@ -322,6 +349,10 @@ class _Check:
         signed = entry.signature
         if not isinstance(entry.body, bytes) or not isinstance(signed, bytes | None):
             raise LedgerProblem("its body or signature is no bytes", seq=seq)
+        if entry.gone:
+            self._check_gone(entry)
+            if entry.gone == DROPPED:
+                return {}
         if entry.leaf != entry.leaf_hash:
             raise LedgerProblem("its leaf is not the hash of its body and signature", seq=seq)
         fields = entry.fields()
@@ -334,6 +365,19 @@ class _Check:
         if signer is not None and self._checks is not None:
             self._checks.add(seq, signer.raw, signed or b"", entry.body)
         return fields
+
+    def _check_gone(self, entry: StoredEntry) -> None:
+        """Raise unless a later entry says why an event, or its values, are no longer there."""
+        if entry.gone == DROPPED:
+            if not any(first <= entry.seq <= last < by for by, first, last in self._dropped):
+                raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
+            return
+        by = self._erased.get(str(entry.fields().get("entity_id")), -1)
+        if by <= entry.seq:
+            raise LedgerProblem(
+                "its values are gone, and no entry says that they were erased", seq=entry.seq
+            )
+        self.erased[by] = self.erased.get(by, 0) + 1
 
     def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
         kind, stands = fields.get("kind"), entry.kind

@@ -40,15 +40,18 @@ BUNDLE_FORMAT = "affidavit-bundle/1"
 ED25519 = b"\x01"
 EMPTY_ROOT = hashlib.sha256().digest()
 HASH_BYTES = 32
+KEPT = "kept"
+"""The extension line (C2SP tlog-checkpoint) of a checkpoint that the ledger keeps."""
+
 KEY_HASH_BYTES = 4
 SIZE_DIGITS_MAX = 19
 SHOWN_MAX = 80
 ORIGIN_PREFIX = "affidavit"
 SHARED_ORIGIN = "_shared"
-TIME_FIELDS = {"search": "executed_at"}
+TIME_FIELDS = {"search": "executed_at", "event": "timestamp"}
 """Which member of a body is its time, by kind; ``created_at`` for every other."""
 
-ID_FIELDS = {"search": "query_id"}
+ID_FIELDS = {"search": "query_id", "event": "event_id"}
 """Which member of a body is its name, by kind; ``entry_id`` for every other."""
 
 
@@ -285,24 +288,30 @@ def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A ledger's size and root, as a checkpoint states them."""
+    """A ledger's size and root, as a checkpoint states them.
+
+    One that is kept says so in a line of its own: so none of them can be put in the place of the
+    ledger's head, and the ledger cut back to it.
+    """
 
     origin: str
     size: int
     root: bytes
+    kept: bool = False
 
     @property
     def text(self) -> str:
         """What is signed."""
-        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
+        mark = f"{KEPT}\n" if self.kept else ""
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n{mark}"
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Return the checkpoint that a note's text states; LedgerProblem if it is none."""
-        origin, size, root, *_ = [*text.split("\n"), "", "", ""]
+        origin, size, root, mark, *_ = [*text.split("\n"), "", "", "", ""]
         if not origin or stated_size(size) is None:
             raise LedgerProblem("it does not state an origin and a size")
-        found = cls(origin, int(size), unbase64(root, "the root"))
+        found = cls(origin, int(size), unbase64(root, "the root"), kept=mark == KEPT)
         if found.text != text or len(found.root) != HASH_BYTES:
             raise LedgerProblem("it is no checkpoint: origin, size and root, a line each")
         return found

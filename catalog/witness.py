@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.merkle import subtree_root
-from affidavit.catalog.verifier import Checkpoint, LedgerProblem, open_checkpoint
+from affidavit.catalog.verifier import KEPT, Checkpoint, LedgerProblem, open_checkpoint
 from affidavit.errors import AffidavitError, LedgerCorruptError, WitnessError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BLANK: Final = "\n\n"
 _NOTE: Final = re.compile(
     r"^(?P<origin>.+)\n(?P<size>[0-9]{1,19})\n[A-Za-z0-9+/]{43}=\n"
+    rf"(?:{KEPT}\n)?"
     r"\n— (?P=origin) [A-Za-z0-9+/]{91}=$",
     re.MULTILINE,
 )

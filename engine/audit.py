@@ -97,7 +97,7 @@ class Audit:
         with self._catalog.read() as reader:
             where = ledger.own(Compare("=", "row_id", str(row_id)))
             rows = reader.select(RESULTS, ("seq",), where)
-            seqs = sorted({int(row[0] or 0) for row in rows})
+            seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
             records = [
                 record_of(entry)
                 for at in range(0, len(seqs), SEQS_AT_ONCE)

@@ -146,6 +146,7 @@ class Executor:
     # --- changes ---------------------------------------------------------------------------------
 
     def _refuse_read_only(self) -> None:
+        self._catalog.refuse_past()
         if self._catalog.lake.read_only:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)

@@ -11,6 +11,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from affidavit.catalog import verifier
+from affidavit.catalog.ledger import DROPPED
 from affidavit.catalog.merkle import inclusion_proof, subtree_root
 from affidavit.catalog.verifier import (
     BUNDLE_FORMAT,
@@ -132,6 +133,8 @@ def _write_entries(
         ):  # fmt: skip
             if entry.seq != first + len(leaves):
                 raise LedgerProblem("it is missing or stands twice", seq=first + len(leaves))
+            if entry.gone == DROPPED:
+                raise LedgerProblem("the journal let go of it: begin after it", seq=entry.seq)
             file.write(_line(entry))
             leaves.append(entry.leaf)
     if len(leaves) != end - first:

@@ -91,20 +91,28 @@ class LedgerHandle:
         Raises:
             WitnessError: The witness could not keep it.
             LedgerCorruptError: The ledger is not what was signed before.
+            TransactionError: A transaction is open here, whose entries may yet be rolled back.
         """
+        self._refuse_transaction("a checkpoint states what is committed")
         self._guard.open(self._catalog.tenant)
         with self._catalog.write() as writer:
             note = self._ledger.keep_checkpoint(writer, now_us=time_ns() // 1000)
-        if self._catalog.transactions.current() is None:
-            self._guard.send()
+        self._guard.send()
         return note
+
+    def _refuse_transaction(self, why: str) -> None:
+        if self._catalog.transactions.current() is not None:
+            msg = f"{why}: COMMIT or ROLLBACK first"
+            raise TransactionError(msg)
 
     def prove(self, seq: int) -> str:
         """Return the proof that entry ``seq`` stands in the newest head (C2SP tlog-proof).
 
         Raises:
             RecordNotFoundError: There is no such entry.
+            TransactionError: A transaction is open here.
         """
+        self._refuse_transaction("a proof is of what is committed")
         if isinstance(seq, bool) or not isinstance(seq, int):
             msg = f"seq must be an entry's number, got {seq!r}"
             raise InvalidQueryError(msg)
@@ -126,7 +134,9 @@ class LedgerHandle:
         Raises:
             RecordNotFoundError: There are no such entries.
             InvalidQueryError: ``path`` exists already, or cannot be written.
+            TransactionError: A transaction is open here.
         """
+        self._refuse_transaction("a bundle holds what is committed")
         with self._catalog.read() as reader:
             return export_bundle(reader, self._ledger, path, from_seq, to_seq, progress=progress)
 
@@ -194,9 +204,7 @@ class LedgerHandle:
             key_store: Where the next key's master key is, if it is another one. Connect with it
                 from then on.
         """
-        if self._catalog.transactions.current() is not None:
-            msg = "a key cannot be rotated in a transaction: COMMIT or ROLLBACK first"
-            raise TransactionError(msg)
+        self._refuse_transaction("a key cannot be rotated in a transaction")
         self._guard.open(self._catalog.tenant)
         signers = None if key_store is None else KeyRing(key_store)
         with self._catalog.write() as writer:

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from affidavit.catalog.disk import sync
 from affidavit.catalog.ledger import Draft
 from affidavit.catalog.names import check_tenant
 from affidavit.errors import LedgerCorruptError, NoTenantError, StoreError
@@ -71,7 +72,7 @@ class PendingFile:
                 file.flush()
                 os.fsync(file.fileno())
             aside.rename(self._path)
-            _sync(folder)
+            sync(folder)
         except OSError as error:
             self.remove()
             msg = f"a search in a transaction cannot be put on record: {error}"
@@ -83,16 +84,6 @@ class PendingFile:
             self._path.unlink(missing_ok=True)
         self._lock.release()
         _tidy(self._path)
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _tidy(path: Path) -> None:

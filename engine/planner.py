@@ -14,7 +14,9 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.definition import SqlDefinition
 from affidavit.catalog.names import CATALOG, MAIN_SCHEMA
-from affidavit.catalog.providers import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.catalog.providers import DML_SCHEMA, ChangesDataset, LakeCatalog, Snapshot
+from affidavit.catalog.system import JournalDataset
+from affidavit.catalog.timetravel import Moment, dataset_of, parse_moment
 from affidavit.engine.lexer import tokenize
 from affidavit.engine.request import build_request, parse_options
 from affidavit.engine.result import Result, table_of
@@ -92,6 +94,8 @@ class Planner:
         context.register_catalog_provider(CATALOG, self.provider)
         for name, (mode, arguments) in TABLE_FUNCTIONS.items():
             context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
+        for name, make in JOURNAL_FUNCTIONS.items():
+            context.register_udtf(udtf(self._journal_function(name, *make), name))
         return context
 
     # --- planning ------------------------------------------------------------------------------
@@ -293,6 +297,30 @@ class Planner:
 
         return make
 
+    def _journal_function(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        make: Callable[[Snapshot, dict[str, Any]], Table],
+    ) -> Callable[..., Table]:
+        def table(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
+            snapshot = self.provider.snapshot
+            assert snapshot is not None
+            try:
+                if len(given) != len(arguments):
+                    msg = f"{name} takes ({', '.join(arguments)}), got {len(given)} arguments"
+                    raise InvalidQueryError(msg)
+                values = {
+                    label: _argument(name, label, expression, snapshot.parameters)
+                    for label, expression in zip(arguments, given, strict=True)
+                }
+                return make(snapshot, values)
+            except Exception as error:
+                snapshot.fail(error)
+                raise
+
+        return table
+
     def _search_table(
         self,
         snapshot: Snapshot,
@@ -318,7 +346,7 @@ class Planner:
         require_vector(info)
         options = parse_options(values.pop("options")) if "options" in values else {}
         version = options.pop("version", None)
-        info, dataset = snapshot.catalog.lake.datasets.as_of(info, version)
+        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, version)
         snapshot.note_read(info, dataset.version)
         text = values.pop("text", None)
         query = text if mode == "text" else values.pop("query")
@@ -328,6 +356,51 @@ class Planner:
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader), **options,
         )  # fmt: skip
         return Table(SearchDataset(request, self._searcher, snapshot))
+
+
+def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    schema, name = _table_name("as_of", given["table"])
+    return snapshot.past_table(snapshot.past(parse_moment(given["moment"])).table(name, schema))
+
+
+def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    schema, name = _table_name("changes", given["table"])
+    newest = snapshot.catalog.ledger.last_seq(snapshot.reader) or 0
+    first = _entry("from_seq", given["from_seq"])
+    last = newest if given["to_seq"] is None else min(_entry("to_seq", given["to_seq"]), newest)
+    if first > newest:
+        msg = f"changes: entry {first} has not happened: the newest is {newest}"
+        raise InvalidQueryError(msg)
+    table = snapshot.past(Moment(seq=last)).table(name, schema)
+    return snapshot.scanned(ChangesDataset(snapshot, table, first, last))
+
+
+def _entry(label: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"changes: {label} must be an entry's number, got {value!r}"
+        raise InvalidQueryError(msg)
+    return value
+
+
+def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    _, name = _table_name("history", given["table"])
+    return snapshot.scanned(JournalDataset(snapshot, entity_type=name))
+
+
+JOURNAL_FUNCTIONS: Final = {
+    "as_of": (("table", "moment"), _as_of),
+    "changes": (("table", "from_seq", "to_seq"), _changes),
+    "history": (("table",), _history),
+}
+"""The table functions over the journal: their arguments, and what makes the table."""
+
+
+def _table_name(function: str, given: object) -> tuple[str, str]:
+    if not isinstance(given, str):
+        msg = f"{function}: table must be a name in quotes, got {given!r}"
+        raise InvalidQueryError(msg)
+    schema, _, plain = given.rpartition(".")
+    return schema or MAIN_SCHEMA, plain
 
 
 def require_vector(info: TableInfo) -> None:

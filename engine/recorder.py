@@ -337,7 +337,7 @@ class Recorder:
 
     def _append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
         ledger = self._lake.ledgers.of(tenant)
-        entries = ledger.append(writer, drafts, now_us=time_ns() // 1000)[-len(drafts) :]
+        entries = ledger.append(writer, drafts, now_us=time_ns() // 1000)
         rows = [
             (row_id, entry.seq)
             for each, entry in zip(drafts, entries, strict=True)

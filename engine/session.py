@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -12,6 +14,7 @@ from affidavit.catalog.catalog import Catalog, Trace
 from affidavit.catalog.definition import Index
 from affidavit.catalog.identity import UNSET, Identity
 from affidavit.catalog.ingest import conform, to_reader
+from affidavit.catalog.intents import settle_all
 from affidavit.catalog.lake import Lake
 from affidavit.catalog.ledger import (
     CHECKPOINT_ENTRIES,
@@ -23,6 +26,7 @@ from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutab
 from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.providers import memory_table
 from affidavit.catalog.rows import insert_rows
+from affidavit.catalog.timetravel import Past, dataset_of, parse_moment
 from affidavit.catalog.transaction import Transactions
 from affidavit.catalog.vector import VectorTable, create_vector
 from affidavit.catalog.witness import as_witness
@@ -32,6 +36,7 @@ from affidavit.engine.executor import Executor
 from affidavit.engine.guard import Guard
 from affidavit.engine.hooks import Hooks
 from affidavit.engine.housekeeping import Housekeeper
+from affidavit.engine.journal_handle import JournalHandle
 from affidavit.engine.keys import key_store_of, open_keys
 from affidavit.engine.ledger_handle import LedgerHandle
 from affidavit.engine.models import Models
@@ -46,7 +51,9 @@ from affidavit.errors import (
     InvalidQueryError,
     LakeError,
     NoTenantError,
+    ReadOnlyError,
     SourceError,
+    StoreBusyError,
     TableExistsError,
     TableNotFoundError,
 )
@@ -60,11 +67,16 @@ if TYPE_CHECKING:
     from affidavit.catalog.change import ChangeListener
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.identity import _Unset
+    from affidavit.catalog.timetravel import Moment
     from affidavit.engine.request import SearchRequest
 
 _scopes: ContextVar[Mapping[int, Identity]] = ContextVar(
     "affidavit_scopes", default=MappingProxyType({})
 )
+CLOSING_TIMEOUT_S: Final = 1.0
+"""How long a session that closes waits for other writers."""
+
+_log = logging.getLogger("affidavit")
 _FORMATS: Final = {
     "parquet": "PARQUET", "csv": "CSV", "tsv": "CSV", "json": "JSON", "ndjson": "JSON",
     "jsonl": "JSON", "arrow": "ARROW", "feather": "ARROW", "ipc": "ARROW", "avro": "AVRO",
@@ -102,13 +114,22 @@ class _Shared:
         try:
             self.housekeeper.stop()
             if not self.lake.read_only:
-                try:
-                    if self.statements is not None:
-                        self.statements.flush()
-                finally:
-                    self.guard.keep_checkpoints(now=True)
+                self._tidy()
         finally:
             self.lake.close()
+
+    def _tidy(self) -> None:
+        """Do what is due; what another writer keeps from being done is left to who opens next."""
+        self.lake.store.hurry(CLOSING_TIMEOUT_S)
+        tasks: list[Callable[[], object]] = []
+        if self.statements is not None:
+            tasks.append(self.statements.flush)
+        for journal in self.lake.journals.opened():
+            tasks += [journal.flush, journal.remove_orphans]
+        tasks.append(partial(self.guard.keep_checkpoints, now=True))
+        with ExitStack() as stack:  # each is done, and then the last error is raised
+            for task in reversed(tasks):
+                stack.callback(_unless_busy, task)
 
     def planner(self, identity: Identity) -> Planner:
         """Return the DataFusion context of the identity's tenant."""
@@ -119,6 +140,13 @@ class _Shared:
                 identity.tenant, Planner(own, self.searcher, self.models)
             )
         return planner
+
+
+def _unless_busy(task: Callable[[], object]) -> None:
+    try:
+        task()
+    except StoreBusyError:
+        _log.info("closing while another writer holds the lake: %s was left out", task)
 
 
 def connect(
@@ -142,6 +170,7 @@ def connect(
     witness: str | os.PathLike[str] | Callable[[str], None] | None = None,
     checkpoint_entries: int = CHECKPOINT_ENTRIES,
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+    journal: bool = False,
 ) -> Session:
     """Open a lake, creating it if it is not there, and return a session on it.
 
@@ -169,6 +198,8 @@ def connect(
             note. A lake older than its witness is not opened.
         checkpoint_entries: Keep a checkpoint of the ledger at least every so many entries.
         checkpoint_interval_s: And at least every so many seconds.
+        journal: Begin to write every mutation down. A tenant's journal that was begun is kept by
+            every session from then on, whether or not it asks for it.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake.
@@ -200,12 +231,14 @@ def connect(
         signers = open_keys(keys, lake)
         lake.ledgers = Ledgers(
             lake.lake_id, signers, checkpoint_entries=checkpoint_entries,
-            checkpoint_interval_s=checkpoint_interval_s,
+            checkpoint_interval_s=checkpoint_interval_s, sources=lake.journals.sources,
         )  # fmt: skip
+        lake.journals.wanted = bool(journal) and not read_only
         shared = _Shared(lake, settings, seen)
         shared.guard.open(identity.tenant)
         if not read_only:
             shared.recorder.recover()
+            settle_all(lake, shared.transactions)
         shared.recorder.note_if_off(identity)
     except BaseException:
         lake.close()
@@ -222,12 +255,19 @@ class Session:
     """
 
     def __init__(
-        self, shared: _Shared, identity: Identity, paths: AllowedPaths, *, scoped: bool = False
+        self,
+        shared: _Shared,
+        identity: Identity,
+        paths: AllowedPaths,
+        *,
+        scoped: bool = False,
+        at: Moment | None = None,
     ) -> None:
         self._shared = shared
         self._identity = identity
         self._allowed = paths
         self._scoped = scoped
+        self._at = at
         self.hooks = shared.hooks.of(identity.tenant) if scoped else shared.hooks
         self.models = shared.models
 
@@ -298,7 +338,7 @@ class Session:
         return AllowedPaths(()) if narrowed else self._allowed
 
     def _catalog(self, trace: Trace | None = None) -> Catalog:
-        return Catalog(self._shared.lake, self.identity, self._shared.transactions, trace)
+        return Catalog(self._shared.lake, self.identity, self._shared.transactions, trace, self._at)
 
     def _executor(self, trace: Trace | None = None) -> Executor:
         catalog = self._catalog(trace)
@@ -448,9 +488,9 @@ class Session:
         catalog = self._catalog()
         with catalog.read() as reader:
             info = catalog.get(reader, table)
+            require_vector(info)
             seen = catalog.ledger.last_seq(reader)
-        require_vector(info)
-        info, dataset = catalog.lake.datasets.as_of(info, version)
+            info, dataset = dataset_of(catalog, reader, info, version)
         try:
             return [
                 build_request(
@@ -481,6 +521,29 @@ class Session:
     def ledger(self) -> LedgerHandle:
         """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
         return LedgerHandle(self._catalog(), self._shared.guard, self._shared.witness)
+
+    def at(self, moment: object) -> Session:
+        """Return a session on the lake as it was at a moment, which can be read and searched.
+
+        Args:
+            moment: An entry's number in the ledger, or a time: a datetime, or ISO 8601 text.
+
+        Its searches are put on record with the versions that they saw. ``journal``, ``system`` and
+        ``audit`` are what they are now.
+
+        Raises:
+            InvalidQueryError: The moment has not happened, or is before the lake.
+        """
+        parsed = parse_moment(moment)
+        catalog = self._catalog()
+        with catalog.read() as reader:
+            Past(catalog, reader, parsed)
+        return Session(self._shared, self.identity, self._paths, scoped=True, at=parsed)
+
+    @property
+    def journal(self) -> JournalHandle:
+        """The journal of every mutation: read, sealed, and written by callers themselves."""
+        return JournalHandle(self._catalog())
 
     # --- tables --------------------------------------------------------------------------------
 
@@ -576,6 +639,9 @@ class Session:
             TableNotFoundError: There is no table of that name.
         """
         catalog = self._catalog()
+        if self._at is not None:
+            msg = "a handle is on a table as it is now: read the past with sql() or search()"
+            raise ReadOnlyError(msg)
         schema, plain = _split(name)
         with catalog.read() as reader:
             info = catalog.get(reader, plain, schema)

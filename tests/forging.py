@@ -20,6 +20,7 @@ from affidavit.catalog.store.sqlite import SqliteReader
 from affidavit.catalog.verification import Verification, verify_ledger
 from affidavit.catalog.verifier import Checkpoint, PublicKey, leaf_hash, origin_of, sign_note
 from affidavit.engine.export import export_bundle
+from affidavit.engine.keys import FileKeyStore, KeyRing
 from affidavit.errors import LedgerCorruptError
 from tests.conftest import vectors
 
@@ -80,6 +81,7 @@ class Store:
     def __init__(self, lake: Path, tenant: str = "default") -> None:
         self.connection = sqlite3.connect(lake / "catalog.db", isolation_level=None)
         self.tenant = tenant
+        self.lake = lake
         lake_id = self.one("SELECT lake_id FROM lake")
         self.origin = origin_of(str(lake_id), tenant or None)
 
@@ -161,8 +163,8 @@ class Store:
         self.put_head(frontier, f"{self.text(frontier)}\n{signature_line}")
         return frontier
 
-    def text(self, frontier: Frontier) -> str:
-        return Checkpoint(self.origin, frontier.size, frontier.root).text
+    def text(self, frontier: Frontier, *, kept: bool = False) -> str:
+        return Checkpoint(self.origin, frontier.size, frontier.root, kept=kept).text
 
     def put_head(self, frontier: Frontier, note: str, **also: Value) -> None:
         values: dict[str, Value] = {
@@ -171,13 +173,20 @@ class Store:
         sets = ", ".join(f"{name} = ?" for name in values)
         self.run(f"UPDATE ledger_heads SET {sets} WHERE _tenant = ?", *values.values(), self.tenant)
 
-    def roll_back(self, size: int) -> None:
-        """Put the ledger back to a kept checkpoint; every signature that is left is right."""
+    def roll_back(self, size: int, *, with_head: bool = True) -> None:
+        """Put the ledger back to a kept checkpoint; every signature that is left is right.
+
+        The head is the one of then, which an attacker must have kept, and is signed anew here;
+        without it, the kept checkpoint stands in its place.
+        """
         own = f"WHERE _tenant = '{self.tenant}'"
         note, at_us = self.run(
             f"SELECT note, created_at FROM checkpoints {own} AND size = ?", size
         )[0]  # fmt: skip
         frontier = self.rehash(up_to=size)
+        if with_head:
+            signer = KeyRing(FileKeyStore(self.lake / "keys")).signer(self.origin, 0)
+            note = sign_note(self.text(frontier), signer.public_key, signer.sign)
         self.run(f"DELETE FROM checkpoints {own} AND size > ?", size)
         self.put_head(frontier, str(note), checkpoint_size=size, checkpoint_at=at_us)
 
@@ -197,10 +206,11 @@ class Store:
             self.forge(seq, body, key.sign(body))
         frontier = self.rehash()
         note = sign_note(self.text(frontier), public, key.sign)
+        kept = sign_note(self.text(frontier, kept=True), public, key.sign)
         self.run(
             "INSERT INTO checkpoints (_tenant, size, root, key_id, note, created_at)"
             " VALUES (?, ?, ?, ?, ?, 1)",
-            self.tenant, frontier.size, frontier.root, public.key_id, note,
+            self.tenant, frontier.size, frontier.root, public.key_id, kept,
         )  # fmt: skip
         self.put_head(
             frontier, note, key_id=public.key_id, generation=0, checkpoint_size=frontier.size,

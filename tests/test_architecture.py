@@ -20,13 +20,16 @@ import affidavit
 from affidavit.catalog.record import SEARCHES_SCHEMA
 from affidavit.catalog.system import (
     CHECKPOINTS_SCHEMA,
+    JOURNAL_SCHEMA,
     LEDGER_SCHEMA,
     RESULTS_SCHEMA,
+    SEGMENTS_SCHEMA,
     STATEMENTS_SCHEMA,
     SYSTEM_TABLES,
 )
 from affidavit.engine.audit import Audit
 from affidavit.engine.cli import app
+from affidavit.engine.journal_handle import JournalHandle
 from affidavit.engine.ledger_handle import LedgerHandle
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +121,7 @@ def section(heading: str) -> str:
     [
         (Audit, "## `session.audit`"),
         (LedgerHandle, "## `session.ledger`"),
+        (JournalHandle, "## `session.journal`"),
         (affidavit.SearchRecord, "### `SearchRecord`"),
         (affidavit.Verdict, "### `Verdict`"),
         (affidavit.Verification, "### `Verification`"),
@@ -150,6 +154,7 @@ def test_arguments_errors_commands_and_system_tables_are_documented() -> None:
         assert all(f"`{schema}.{name}`" in kept for name in tables)
     for columns in (
         SEARCHES_SCHEMA, RESULTS_SCHEMA, CHECKPOINTS_SCHEMA, STATEMENTS_SCHEMA, LEDGER_SCHEMA,
+        JOURNAL_SCHEMA, SEGMENTS_SCHEMA,
     ):  # fmt: skip
         assert all(f"`{name}`" in kept for name in columns.names)
 

@@ -316,7 +316,7 @@ def test_a_canonical_object_is_put_together_from_its_members(value) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, 2**53, -(2**53), "\ud800", {1: 2}, {"a": object()}, b"x", {1.5},
+    [math.nan, math.inf, -math.inf, 2**53, -(2**53), "\ud800", {1: 2}, {"a": 1j}, b"x", {1.5},
      np.float32(1), ["a", [math.nan]]],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -386,7 +386,7 @@ def test_verify_denies_a_record_with_any_field_changed(indexed, signed, name: st
         {"query_vector": "abc"}, {"query_vector": [[1.0]]}, {"seq": [1]}, {"seq": "1"},
         {"seq": 10**9}, {"seq": -1}, {"signature": "x"}, {"signature": b""}, {"signature": 3},
         {"key_id": 3}, {"key_id": ""}, {"params": [1]}, {"params": {1: 2}}, {"tenant": 3},
-        {"query_lineage": object()}, {"retrieval_scores": ["a", "b", "c"]}, {"exact": 1},
+        {"query_lineage": 1j}, {"retrieval_scores": ["a", "b", "c"]}, {"exact": 1},
         {"top_k_result_ids": [None, None, None]}, {"k_requested": True}, {"logged": None},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -1636,7 +1636,7 @@ def test_log_of_nothing_writes_nothing(session) -> None:
 BAD_RECORDS = [
     (made(retrieval_scores=[0.5]), errors.LengthMismatchError, "2 and retrieval_scores has 1"),
     (made(top_k_result_ids="ab"), errors.InvalidQueryError, "top_k_result_ids must be a list, got str"),
-    (made(top_k_result_ids={"a", "b"}), errors.InvalidQueryError, "must be a list, got set"),
+    (made(top_k_result_ids={"a"}), errors.InvalidQueryError, "must be a list, got set"),
     (made(top_k_result_ids={"a": 1, "b": 2}), errors.InvalidQueryError, "must be a list, got dict"),
     (made(retrieval_scores=b"ab"), errors.InvalidQueryError, "must be a list, got bytes"),
     (made(retrieval_scores=3), errors.InvalidQueryError, "retrieval_scores must be a list, got int"),
@@ -1647,7 +1647,7 @@ BAD_RECORDS = [
     (made(retrieval_scores=[10**400, 1]), errors.InvalidQueryError, "retrieval_scores.*a float can"),
     (made(recall="x"), errors.InvalidQueryError, "recall must be numbers, got str: 'x'"),
     (made(params=[1]), errors.InvalidQueryError, "params must be a mapping, got list"),
-    (made(params={"a": object()}), errors.InvalidQueryError, "params cannot be written as JSON"),
+    (made(params={"a": 1j}), errors.InvalidQueryError, "params cannot be written as JSON"),
     (made(query_vector="abc"), errors.InvalidQueryError, "query_vector"),
     (made(query_vector=["1"]), errors.InvalidQueryError, "query_vector"),
     (made(query_vector=[[1.0], [2.0]]), errors.InvalidQueryError, r"query_vector.*\(2, 1\)"),

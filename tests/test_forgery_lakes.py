@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from affidavit.catalog.verifier import Checkpoint, PublicKey, sign_note
+from affidavit.engine.keys import FileKeyStore, KeyRing
 from affidavit.errors import LedgerCorruptError, MasterKeyError
 from tests.forging import (
     attack,
@@ -238,7 +239,8 @@ def test_p4_a_checkpoint_kept_twice_is_found(store) -> None:
 def test_p4_a_checkpoint_signed_with_another_key_is_found(store) -> None:
     key = evil_key()
     public = PublicKey(store.origin, key.public_key().public_bytes_raw())
-    note = sign_note(Checkpoint(store.origin, 4, bytes(32)).text, public, key.sign)
+    forged = Checkpoint(store.origin, 4, bytes(32), kept=True)
+    note = sign_note(forged.text, public, key.sign)
     store.run("UPDATE checkpoints SET note = ?, root = ?, key_id = ? WHERE size = 4",
               note, bytes(32), public.key_id)  # fmt: skip
     assert "size 4: it is signed by no key of this ledger" in str(store.verify())
@@ -258,9 +260,10 @@ def test_p4_a_checkpoint_put_in_the_place_of_another_is_found(store) -> None:
 def test_p4_an_old_checkpoint_in_place_of_the_head_leaves_entries_that_it_does_not_cover(
     lake, store
 ) -> None:
-    note, root, at_us = store.run("SELECT note, root, created_at FROM checkpoints WHERE size = 4")[
-        0
-    ]
+    ((root, at_us),) = store.run("SELECT root, created_at FROM checkpoints WHERE size = 4")
+    signer = KeyRing(FileKeyStore(lake / "keys")).signer(store.origin, 0)
+    text = Checkpoint(store.origin, 4, root).text
+    note = sign_note(text, signer.public_key, signer.sign)
     store.run("UPDATE ledger_heads SET size = 4, peaks = ?, note = ?, checkpoint_size = 4,"
               " checkpoint_at = ?", root, note, at_us)  # fmt: skip
     found = store.verify()

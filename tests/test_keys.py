@@ -532,3 +532,22 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert [each.k_requested for each in session.audit.recent()] == [7, 10]
         assert session.ledger.verify()
     assert list((lake / "pending").iterdir()) == []
+
+
+def test_p12_nothing_signed_is_given_away_of_what_may_be_rolled_back(session, tmp_path) -> None:
+    """A checkpoint of an open transaction stated entries that were then rolled back."""
+    log = {"model_id": None, "model_version": None, "query_lineage": None,
+           "top_k_result_ids": [], "retrieval_scores": []}  # fmt: skip
+    session.audit.log([log])
+    with pytest.raises(errors.TransactionError, match="committed"), session.transaction():
+        session.audit.log([log])
+        session.ledger.checkpoint()
+    with session.transaction():
+        for call in (
+            lambda: session.ledger.prove(0),
+            lambda: session.ledger.export(tmp_path / "bundle"),
+            session.ledger.rotate_key,
+        ):
+            with pytest.raises(errors.TransactionError, match="COMMIT or ROLLBACK first"):
+                call()
+    assert session.ledger.verify()

@@ -46,6 +46,19 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX checkpoints_size ON checkpoints (_tenant, size)",
         f"CREATE TABLE search_results ({_SYSTEM_COLUMNS}, row_id, seq)",
         "CREATE INDEX search_results_row ON search_results (_tenant, row_id, seq)",
+        f"CREATE TABLE journal_tail ({_SYSTEM_COLUMNS}, first_seq, last_seq, events, data, leaves)",
+        "CREATE UNIQUE INDEX journal_tail_seq ON journal_tail (_tenant, first_seq)",
+        (
+            f"CREATE TABLE journal_segments ({_SYSTEM_COLUMNS}, first_seq, last_seq, events,"
+            " first_at, last_at, sha256, root, file, bytes, dropped)"
+        ),
+        "CREATE UNIQUE INDEX journal_segments_seq ON journal_segments (_tenant, first_seq)",
+        (
+            f"CREATE TABLE intents ({_SYSTEM_COLUMNS}, intent_id, table_id, version_before, marked,"
+            " rows_added, batches)"
+        ),
+        "CREATE UNIQUE INDEX intents_id ON intents (intent_id)",
+        "CREATE INDEX intents_table ON intents (table_id)",
         (
             f"CREATE TABLE statements ({_SYSTEM_COLUMNS}, statement_id, executed_at, actor, source,"
             " workspace, kind, text, tables_read, tables_written, rows, duration_us, status, error)"

@@ -171,8 +171,18 @@ class Store(Protocol):
             ReadOnlyError: The store was opened to be read, or its file cannot be written.
         """
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock ``name`` against every thread and process; a crash releases it."""
+    def lock(self, name: str, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        """Hold the lock ``name`` against every thread and process; a crash releases it.
+
+        Raises:
+            StoreBusyError: It was held for ``timeout_s``; by default as long as writers wait.
+        """
+
+    def hurry(self, timeout_s: float) -> None:
+        """From now on wait no longer than this for other writers."""
+
+    def scrub(self) -> None:
+        """Overwrite what was deleted or replaced, as far as no open snapshot still reads it."""
 
     def tenants(self, table: StoreTable) -> list[str]:
         """Return every tenant that has rows in ``table``: for who keeps the whole store."""

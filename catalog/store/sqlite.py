@@ -156,7 +156,7 @@ class SqliteReader:
         descending: bool = False,
         limit: int | None = None,
     ) -> list[tuple[StoreValue, ...]]:
-        with self._lock:
+        with self._lock, _translated("reading the store", self._timeout_s):
             cursor = self._query(
                 table, columns, where, order_by, limit=limit, descending=descending
             )
@@ -387,6 +387,9 @@ class SqliteStore:
             cached_statements=256,
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(
+            "PRAGMA secure_delete = ON"
+        )  # what is erased leaves no trace in the file
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -16384")
         return connection
@@ -448,17 +451,18 @@ class SqliteStore:
             writer.close()
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
         if self._read_only:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
         self._refuse_closed()
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-        lock = FileLock(self._locks / f"{digest}.lock", timeout=self._timeout_s, thread_local=False)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        lock = FileLock(self._locks / f"{digest}.lock", timeout=timeout_s, thread_local=False)
         try:
             lock.acquire(poll_interval=0.01)
         except Timeout as error:
-            raise StoreBusyError("a table's lock", timeout_s=self._timeout_s) from error
+            raise StoreBusyError("a table's lock", timeout_s=timeout_s) from error
         except OSError as error:
             msg = f"cannot lock in {str(self._locks)!r}: {error}"
             raise LakeError(msg) from error
@@ -467,9 +471,24 @@ class SqliteStore:
         finally:
             lock.release()
 
+    def hurry(self, timeout_s: float) -> None:
+        self._timeout_s = min(timeout_s, self._timeout_s)
+        with self._pool:
+            if self._writer is not None:
+                self._writer.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")
+
+    def scrub(self) -> None:
+        if self._writing.acquire(timeout=self._timeout_s):
+            try:
+                with _translated("scrubbing the store", self._timeout_s):
+                    if self._writer is not None:
+                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._writing.release()
+
     def tenants(self, table: StoreTable) -> list[str]:
-        with self.read("") as reader:
-            sql = f"SELECT DISTINCT {TENANT} FROM {quoted(table.name)} ORDER BY 1"
+        sql = f"SELECT DISTINCT {TENANT} FROM {quoted(table.name)} ORDER BY 1"
+        with self.read("") as reader, _translated("reading the store", self._timeout_s):
             return [str(row[0]) for row in reader._execute(sql)]  # noqa: SLF001 - its own reader
 
     def close(self) -> None:
