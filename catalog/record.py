@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -131,8 +132,10 @@ class SearchRecord:
     def replaced(self, **changes: Any) -> SearchRecord:  # noqa: ANN401 - each field's own
         """Return the record with some fields changed, quicker than ``dataclasses.replace``."""
         new = object.__new__(SearchRecord)
-        for name in _FIELDS:
-            object.__setattr__(new, name, changes[name] if name in changes else getattr(self, name))
+        for put, value in zip(_SETTERS, _ALL(self), strict=True):
+            put(new, value)
+        for name, value in changes.items():
+            object.__setattr__(new, name, value)
         return new
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +144,8 @@ class SearchRecord:
 
 
 _FIELDS: Final = tuple(each.name for each in fields(SearchRecord))
+_ALL: Final = attrgetter(*_FIELDS)
+_SETTERS: Final = tuple(getattr(SearchRecord, name).__set__ for name in _FIELDS)
 
 
 def _check_lists(record: SearchRecord) -> None:
@@ -198,11 +203,23 @@ def checked_record(given: object) -> SearchRecord:
             msg = f"{name} must be a {expected.__name__.lower()}, got {type(value).__name__}"
             raise InvalidQueryError(msg)
     return given.replaced(
-        top_k_result_ids=[_checked_id(each) for each in given.top_k_result_ids],
-        retrieval_scores=[_checked_float(s, "retrieval_scores") for s in given.retrieval_scores],
+        top_k_result_ids=_checked_ids(given.top_k_result_ids),
+        retrieval_scores=_checked_scores(given.retrieval_scores),
         recall=None if given.recall is None else _checked_float(given.recall, "recall"),
         query_vector=_checked_vector(given.query_vector),
     )
+
+
+def _checked_ids(given: Sequence[object]) -> list[str]:
+    if set(map(type, given)) <= {str}:
+        return list(given)  # type: ignore[arg-type]  # texts, all of them
+    return [_checked_id(each) for each in given]
+
+
+def _checked_scores(given: Sequence[object]) -> list[float]:
+    if set(map(type, given)) <= {float}:
+        return list(given)  # type: ignore[arg-type]  # numbers, all of them
+    return [_checked_float(score, "retrieval_scores") for score in given]
 
 
 def _checked_id(value: object) -> str:
@@ -268,9 +285,19 @@ def _members(record: SearchRecord, at_us: int) -> dict[str, bytes]:
     members["query_vector"] = b"null" if vector is None else canonical(_packed(vector))
     ids = [str(each) for each in record.top_k_result_ids]
     members["top_k_result_ids"] = canonical(ids, "top_k_result_ids")
-    members["retrieval_scores"] = canonical([from_float(s) for s in record.retrieval_scores])
+    members["retrieval_scores"] = _written_scores(record.retrieval_scores)
     members["recall"] = canonical(None if record.recall is None else from_float(record.recall))
     return members
+
+
+def _written_scores(scores: Sequence[float]) -> bytes:
+    """Return scores as canonical JSON, all at once where each is a plain number."""
+    if set(map(type, scores)) == {float}:
+        text = ",".join(map(repr, scores)) + ","
+        # no exponent, no nan or inf, and no zero, which may be negative
+        if "e" not in text and "n" not in text and 0.0 not in scores:
+            return b"[%s]" % text.replace(".0,", ",")[:-1].encode()
+    return canonical([from_float(each) for each in scores])
 
 
 def _packed(vector: Sequence[float]) -> str:

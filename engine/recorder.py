@@ -21,7 +21,6 @@ import threading
 from dataclasses import dataclass, replace
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from uuid import UUID
 
 from affidavit.catalog.canonical import canonical, datetime_of
 from affidavit.catalog.catalog import Catalog
@@ -91,8 +90,9 @@ def uuid7(at_us: int) -> str:
     """
     milliseconds, rest = divmod(max(at_us, 0), 1000)
     fraction = rest * 4096 // 1000
-    tail = secrets.randbits(62)
-    return str(UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | tail))
+    tail = 2 << 62 | secrets.randbits(62)
+    text = f"{milliseconds:012x}7{fraction:03x}{tail:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def checked_lineage(lineage: object) -> bytes:
