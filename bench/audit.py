@@ -125,7 +125,7 @@ def threads(plan: Plan) -> Iterator[Figure]:
 
     Commits are counted in a round of their own, since a listener takes time too.
     """
-    rows, rounds, warmup = plan.size(100_000), plan.size(16, least=3), 1
+    rows, rounds, warmup = plan.size(100_000), plan.size(12, least=3), 1
     share = plan.size(10, least=5)
     vectors, queries = clustered(rows, DIMENSION, THREADS * share)
     lake = plan.folder / "lake"
