@@ -22,6 +22,7 @@ from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.search import recall, search
 from bench.tables import batch, change, insert, scan, select
+from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,12 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "seal": seal,
     "journal": journal,
     "past": past,
+    "publish": publish,
+    "replay": replay,
+    "deliver": deliver,
+    "predicate": predicate,
+    "subscribers": subscribers,
+    "trigger": trigger,
     "select": select,
     "change": change,
     "insert": insert,

@@ -66,7 +66,7 @@ def stream(plan: Plan) -> Iterator[Figure]:
     """Yield the growth of memory while a table is streamed, against that of holding it whole."""
     rows = plan.size(5_000_000)
     lake = str(plan.folder / "lake")
-    with affidavit.connect(lake) as session:
+    with affidavit.connect(lake, journal=False) as session:
         session.create_table("t", events(rows), primary_key="id")
     streamed, whole = _measure(lake, "batches"), _measure(lake, "to_arrow")
     yield Figure(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    Value = int | float | str | None
+    Value = int | float | str | bytes | None
     Values = Sequence[Value] | Mapping[str, Value]
 
 CREATE = (

@@ -34,7 +34,7 @@ def select(plan: Plan) -> Iterator[Figure]:
     """Yield the p50 of a SELECT by primary key, on a large table against a small one."""
     large, small, rounds = plan.size(100_000), plan.size(1_000), plan.size(500, least=50)
     picks = np.random.default_rng(SEED).integers(0, small, rounds + 20).tolist()
-    with affidavit.connect(plan.folder / "lake") as session:
+    with affidavit.connect(plan.folder / "lake", journal=False) as session:
         session.create_table("large", eight_columns(large), primary_key="id")
         session.create_table("small", eight_columns(small), primary_key="id")
 
@@ -60,7 +60,7 @@ def change(plan: Plan) -> Iterator[Figure]:
     data = eight_columns(rows)
     keys = np.random.default_rng(SEED).permutation(rows)[: (rounds + 1) * commits].tolist()
     with (
-        affidavit.connect(plan.folder / "lake") as session,
+        affidavit.connect(plan.folder / "lake", journal=False) as session,
         plain_sqlite.opened(plan.folder / "plain.db") as plain,
     ):
         session.create_table("t", data, primary_key="id")
@@ -95,7 +95,7 @@ def insert(plan: Plan) -> Iterator[Figure]:
     """Yield how many inserts of one row commit in a second."""
     rounds, commits = 7, plan.size(5 * COMMITS)
     with (
-        affidavit.connect(plan.folder / "lake") as session,
+        affidavit.connect(plan.folder / "lake", journal=False) as session,
         plain_sqlite.opened(plan.folder / "plain.db") as plain,
     ):
         table = session.create_table("t", schema=EIGHT_COLUMNS, primary_key="id")
@@ -127,7 +127,7 @@ def batch(plan: Plan) -> Iterator[Figure]:
     data = eight_columns(rows)
     ready = plain_sqlite.tuples(data)
     with (
-        affidavit.connect(plan.folder / "lake") as session,
+        affidavit.connect(plan.folder / "lake", journal=False) as session,
         plain_sqlite.opened(plan.folder / "plain.db") as plain,
     ):
         for label, key in (("no key", False), ("a key", True)):
@@ -165,7 +165,7 @@ def scan(plan: Plan) -> Iterator[Figure]:
     )
     plain = SessionContext()
     plain.register_record_batches("t", [stored.to_batches(max_chunksize=BATCH_ROWS)])
-    with affidavit.connect(plan.folder / "lake") as session:
+    with affidavit.connect(plan.folder / "lake", journal=False) as session:
         table = session.create_table("t", stored, primary_key="id")
 
         def own(_: int) -> None:

@@ -54,9 +54,12 @@ def _redefine(
     *,
     action: str = "alter",
     name: str | None = None,
+    loses: str = "",
 ) -> None:
     catalog.redefine(writer, info, definition, name=name)
-    change = catalog.change(info, action, detail=detail, definition=definition.to_json())
+    change = catalog.change(
+        info, action, detail=detail, definition=definition.to_json(), loses=loses
+    )
     catalog.announce(writer, change)
 
 
@@ -85,6 +88,8 @@ def _alter_dataset(
     definition: VectorDefinition,
     detail: str,
     change: Callable[[lance.LanceDataset], None],
+    *,
+    loses: str = "",
 ) -> None:
     with locked(catalog, info, "altering a vector table") as (now, shared):
         if now.definition != info.definition:
@@ -93,7 +98,7 @@ def _alter_dataset(
         dataset = shared.checkout_version(shared.version)
         told = catalog.change(now, "alter", detail=detail, definition=definition.to_json())
         with intended(catalog, now, shared, [told]) as intent, catalog.write() as writer:
-            _redefine(catalog, writer, now, definition, detail)
+            _redefine(catalog, writer, now, definition, detail, loses=loses)
             intent.finish(writer)
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
@@ -233,8 +238,9 @@ def _drop_column(
             msg = f"vector table {info.name!r} needs column {column!r}"
             raise ConstraintError(msg)
         _alter_dataset(
-            catalog, info, info.definition, detail, lambda dataset: dataset.drop_columns([column])
-        )
+            catalog, info, info.definition, detail,
+            lambda dataset: dataset.drop_columns([column]), loses=column,
+        )  # fmt: skip
         return
     definition = _mutable(info)
     users = [index.name for index in definition.indexes if column in index.columns]
@@ -255,7 +261,7 @@ def _drop_column(
     assert writer is not None
     _journal_column(catalog, info, writer, column, gained=False)
     writer.drop_column(definition.store_table, definition.stored[column])
-    _redefine(catalog, writer, info, changed, detail)
+    _redefine(catalog, writer, info, changed, detail, loses=column)
 
 
 def _journal_column(
@@ -312,7 +318,7 @@ def _rename_column(
         changed_vector = replace(called, key=renamed(called.key), vector=renamed(called.vector))
         _alter_dataset(
             catalog, info, changed_vector, detail,
-            lambda dataset: dataset.alter_columns({"path": old, "name": new}),
+            lambda dataset: dataset.alter_columns({"path": old, "name": new}), loses=old,
         )  # fmt: skip
         return
     definition = _mutable(info)
@@ -330,7 +336,7 @@ def _rename_column(
         order_column=None if order is None else renamed(order),
     )
     assert writer is not None
-    _redefine(catalog, writer, info, changed, detail)
+    _redefine(catalog, writer, info, changed, detail, loses=old)
 
 
 # --- names ---------------------------------------------------------------------------------------

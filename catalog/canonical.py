@@ -17,7 +17,7 @@ import rfc8785
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 """Canonical JSON has no larger integers (RFC 8785 section 3.1)."""
@@ -38,6 +38,21 @@ def canonical(value: object, what: str = "a value") -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         msg = f"{what} cannot be written as JSON: {error}"
         raise InvalidQueryError(msg) from error
+
+
+def canonical_texts(values: Iterable[str], what: str) -> list[str]:
+    """Return what :func:`canonical` does of many texts, not encoded yet.
+
+    Raises:
+        InvalidQueryError: One of them has a lone surrogate.
+    """
+    written = [_quote(value) for value in values]
+    try:
+        "".join(written).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{what} cannot be written as JSON: {error}"
+        raise InvalidQueryError(msg) from error
+    return written
 
 
 def _write(value: object) -> str:

@@ -35,6 +35,7 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from affidavit.catalog.change import ChangeWatch, Message
     from affidavit.catalog.definition import Definition
     from affidavit.catalog.identity import Identity
     from affidavit.catalog.journal import Journal
@@ -308,16 +309,43 @@ class Catalog:
     # --- changes -------------------------------------------------------------------------------
 
     def announce(self, writer: Writer, change: Change) -> None:
-        """Write ``change`` in the journal, if one is kept, and tell every listener of it."""
+        """Write ``change`` in the journal, if one is kept; let triggers and listeners know."""
         if self.trace is not None:
             self.trace.note_written(change.schema, change.table, change.version_after)
-        if self.journal.is_kept(writer):
+        seq, kept = None, self.journal.is_kept(writer)
+        if kept:
             transaction = self.transactions.current()
             assert transaction is not None
-            self.journal.note(writer, change, transaction)
+            seq = self.journal.note(writer, change, transaction)
+        messages = self.messages(writer, change)
+        if seq is not None or not kept:  # else every row is what it was
+            self.send(writer, messages, seq, change.version_after)
         for listener, tenant in self.lake.listeners:
             if tenant is None or tenant == change.identity.tenant:
                 listener.on_change(change, writer)
+
+    def messages(self, reader: Reader, change: Change) -> Sequence[Message]:
+        """Return what triggers send if ``change`` happens."""
+        if change.messages is not None:
+            return change.messages
+        watch = self.watch(reader, change)
+        if watch is None:
+            return ()
+        watch.see(change.before, change.after)
+        return watch.messages()
+
+    def watch(self, reader: Reader, change: Change) -> ChangeWatch | None:
+        """Return what looks at the rows of ``change`` as they pass, if a trigger asks for it."""
+        outbox = self.lake.outbox
+        return None if outbox is None else outbox.watch(self, reader, change)
+
+    def send(
+        self, writer: Writer, messages: Sequence[Message], seq: int | None, version: int | None
+    ) -> None:
+        """Publish ``messages`` of a change in its transaction."""
+        if messages:
+            assert self.lake.outbox is not None
+            self.lake.outbox.send(self, writer, messages, seq=seq, version=version)
 
     def change(self, info: TableInfo, action: str, **details: object) -> Change:
         """Return a change of ``info`` made by this catalog's identity."""

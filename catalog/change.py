@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import MutableDefinition
     from affidavit.catalog.identity import Identity
-    from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.store.protocol import Reader, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Change:
         definition: What a table that was created or altered is from then on, as JSON.
         keys_sha256: For rows of a vector table, a digest of their keys.
         detail: What else there is to say, such as the columns that an ``alter`` added.
+        loses: The column that an ``alter`` takes away or gives another name.
+        messages: What triggers send because of it; ``None`` where they were not asked yet.
     """
 
     identity: Identity
@@ -61,6 +64,73 @@ class Change:
     mutable: MutableDefinition | None = None
     definition: str = ""
     keys_sha256: str = ""
+    loses: str = ""
+    messages: Sequence[Message] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event that a trigger publishes if a change happens.
+
+    Attributes:
+        topic_id: The topic that it is published to.
+        trigger: The trigger's name.
+        kind: ``change`` or ``near``.
+        rows: How many rows it has.
+        data: The rows, as the topic's log keeps them; their ``seq`` is still to be filled in.
+        identity: Who made the change.
+        detail: What else its trigger has to say, as JSON.
+        part: Its number among the events that one trigger publishes for the change.
+    """
+
+    topic_id: str
+    trigger: str
+    kind: str
+    rows: int
+    data: bytes
+    identity: Identity
+    detail: str = ""
+    part: int = 0
+
+
+class ChangeWatch(Protocol):
+    """What looks at the rows of one change as they pass, for the triggers of its table."""
+
+    def see(self, before: pa.Table | None, after: pa.Table | None) -> None:
+        """Look at some of the rows."""
+
+    def messages(self) -> list[Message]:
+        """Return what is to be sent, now that all rows were seen."""
+
+
+class Outbox(Protocol):
+    """What has triggers, and sends what they publish in the transaction of the change."""
+
+    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> ChangeWatch | None:
+        """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
+
+        Raises:
+            InvalidTriggerError: A trigger could not go on after the change.
+        """
+
+    def send(
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        messages: Sequence[Message],
+        *,
+        seq: int | None,
+        version: int | None,
+    ) -> None:
+        """Publish ``messages`` of a change.
+
+        Args:
+            catalog: Of the tenant whose change it is.
+            writer: The transaction that makes it, or says that it was made.
+            messages: What :meth:`ChangeWatch.messages` returned.
+            seq: The number of the change's first journal event, if one is kept.
+            version: The version of a vector table that it made.
+        """
 
 
 class ChangeListener(Protocol):

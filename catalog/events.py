@@ -15,20 +15,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from operator import ne
+from typing import TYPE_CHECKING, Any, Final, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
-from affidavit.catalog.canonical import canonical, from_us
+from affidavit.catalog.canonical import canonical, canonical_texts, from_us
 from affidavit.catalog.names import SHARED
-from affidavit.catalog.values import NULL, json_texts
+from affidavit.catalog.rows import take_rows
+from affidavit.catalog.types import FEW_ROWS_MAX
+from affidavit.catalog.values import NULL, json_array, json_texts
 from affidavit.catalog.verifier import leaf_hash
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from affidavit.catalog.change import Change
     from affidavit.catalog.definition import MutableDefinition
@@ -69,6 +75,10 @@ EVENTS_SCHEMA: Final = pa.schema(
 ROW_EVENTS_MAX: Final = 64
 """A block of up to so many events is kept as JSON: an Arrow schema would be larger than they."""
 
+BLOCK_EVENTS_MAX: Final = 262_144
+BLOCK_CHARACTERS_MAX: Final = 32 * 1024 * 1024
+"""How much one block holds; a change with more is kept as several."""
+
 _BULK_ACTIONS: Final = {"insert": "ingest"}
 
 
@@ -81,6 +91,44 @@ class Event:
     action: str
     old_value: str | None = None
     new_value: str | None = None
+
+
+class Events(Sequence[Event]):
+    """Many events as columns, which costs a tenth of as many objects."""
+
+    def __init__(
+        self,
+        entity_ids: Sequence[str],
+        fields: Sequence[str],
+        actions: Sequence[str],
+        old_values: Sequence[str | None],
+        new_values: Sequence[str | None],
+    ) -> None:
+        self.columns = (entity_ids, fields, actions, old_values, new_values)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @overload
+    def __getitem__(self, at: int) -> Event: ...
+    @overload
+    def __getitem__(self, at: slice) -> Events: ...
+    def __getitem__(self, at: int | slice) -> Event | Events:
+        ids, fields, actions, olds, news = self.columns
+        if isinstance(at, slice):
+            return Events(ids[at], fields[at], actions[at], olds[at], news[at])
+        return Event(ids[at], fields[at], actions[at], olds[at], news[at])
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Events:
+        """Return ``events`` as columns."""
+        if isinstance(events, cls):
+            return events
+        return cls(
+            [each.entity_id for each in events], [each.field for each in events],
+            [each.action for each in events], [each.old_value for each in events],
+            [each.new_value for each in events],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +155,13 @@ class Batch:
 # --- from changes ---------------------------------------------------------------------------------
 
 
-def events_of(change: Change) -> list[Event]:
+def events_of(change: Change) -> Sequence[Event]:
     """Return ``change`` as events."""
     if change.kind != "mutable" or (change.before is None and change.after is None):
         return [_whole_event(change)]
-    events = list(_row_events(change))
+    if change.action == "update":
+        return _update_events(change)
+    events = _row_events(change)
     return [_whole_event(change), *events] if change.action == "truncate" else events
 
 
@@ -138,41 +188,58 @@ def _whole_event(change: Change) -> Event:
     return Event(entity, WHOLE, action, None, json.dumps(told, sort_keys=True))
 
 
-def _row_events(change: Change) -> Iterator[Event]:
-    definition = change.mutable
-    assert definition is not None
-    if change.action == "update":
-        yield from _update_events(change, definition)
-        return
-    rows = change.after if change.action == "insert" else change.before
+def _row_events(change: Change) -> Events:
+    is_insert = change.action == "insert"
+    rows = change.after if is_insert else change.before
     assert rows is not None
-    ids = entity_ids(definition, rows, change.rowids)
-    texts = row_texts(rows)
-    action = "delete" if change.action == "truncate" else change.action
-    if action == "insert":
-        yield from (Event(each, WHOLE, action, None, t) for each, t in zip(ids, texts, strict=True))
-    else:
-        yield from (Event(each, WHOLE, action, t, None) for each, t in zip(ids, texts, strict=True))
+    assert change.mutable is not None
+    count = rows.num_rows
+    ids, texts = entity_ids(change.mutable, rows, change.rowids), row_texts(rows)
+    action, none = "insert" if is_insert else "delete", [None] * count
+    old, new = (none, texts) if is_insert else (texts, none)
+    return Events(ids, [WHOLE] * count, [action] * count, old, new)
 
 
-def _update_events(change: Change, definition: MutableDefinition) -> Iterator[Event]:
-    before, after = change.before, change.after
+def _update_events(change: Change) -> Events:
+    """Return what became another, row by row and column by column.
+
+    Two columns more stand for rows whose key changed: the row that went and the one that came.
+    """
+    before, after, definition = change.before, change.after, change.mutable
     assert before is not None
     assert after is not None
+    assert definition is not None
+    names = before.schema.names
+    went, came = len(names), len(names) + 1
     ids = entity_ids(definition, before, change.rowids)
-    moved = entity_ids(definition, after, change.rowids)
-    columns = [
-        (name, json_texts(before[name]), json_texts(after[name])) for name in before.schema.names
-    ]
-    differing = [each for each in columns if each[1] != each[2]]
-    for at, (old_id, new_id) in enumerate(zip(ids, moved, strict=True)):
-        if old_id != new_id:
-            yield Event(old_id, WHOLE, "delete", row_texts(before.slice(at, 1))[0], None)
-            yield Event(new_id, WHOLE, "insert", None, row_texts(after.slice(at, 1))[0])
-            continue
-        for name, old, new in differing:
-            if old[at] != new[at]:
-                yield Event(old_id, name, "update", old[at], new[at])
+    new_ids = entity_ids(definition, after, change.rowids)
+    olds: list[Any] = [json_texts(before[name]) for name in names]
+    news: list[Any] = [json_texts(after[name]) for name in names]
+    differs = np.zeros((len(ids), len(names) + 2), dtype=bool)
+    for at in range(len(names)):
+        differs[:, at] = _differ(olds[at], news[at])
+    differs[:, [went, came]] = (moved := _differ(ids, new_ids))[:, None]
+    differs[moved, :went] = False
+    rows, columns = (each.tolist() for each in np.nonzero(differs))
+    moved_rows = np.flatnonzero(moved).tolist()
+    nothing = dict.fromkeys(moved_rows)
+    olds += [dict(zip(moved_rows, row_texts(take_rows(before, moved_rows)), strict=True)), nothing]
+    news += [nothing, dict(zip(moved_rows, row_texts(take_rows(after, moved_rows)), strict=True))]
+    fields, actions = [*names, WHOLE, WHOLE], ["update"] * went + ["delete", "insert"]
+    called = [ids] * came + [new_ids]
+    return Events(
+        [called[column][row] for row, column in zip(rows, columns, strict=True)],
+        [fields[column] for column in columns],
+        [actions[column] for column in columns],
+        [olds[column][row] for row, column in zip(rows, columns, strict=True)],
+        [news[column][row] for row, column in zip(rows, columns, strict=True)],
+    )
+
+
+def _differ(
+    left: Sequence[str], right: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.fromiter(map(ne, left, right), dtype=bool, count=len(left))
 
 
 def entity_ids(definition: MutableDefinition, rows: pa.Table, rowids: Sequence[int]) -> list[str]:
@@ -181,18 +248,36 @@ def entity_ids(definition: MutableDefinition, rows: pa.Table, rowids: Sequence[i
     if not key:
         return [f"row:{rowid}" for rowid in rowids]
     if len(key) == 1:
-        texts = json_texts(rows[key[0]])
-        return [json.loads(text) if text[0] == '"' else text for text in texts]
+        column = rows[key[0]]
+        if pt.is_string(column.type):
+            return column.to_pylist()
+        return [json.loads(text) if text[0] == '"' else text for text in json_texts(column)]
     parts = zip(*(json_texts(rows[column]) for column in key), strict=True)
     return [f"[{','.join(each)}]" for each in parts]
 
 
+def entity_names(definition: MutableDefinition, rows: pa.Table, rowids: Sequence[int]) -> pa.Array:
+    """Return what :func:`entity_ids` does as an array."""
+    key = definition.primary_key
+    if len(key) == 1 and pt.is_integer(rows.schema.field(key[0]).type):
+        return json_array(rows[key[0]])
+    return pa.array(entity_ids(definition, rows, rowids), pa.string())
+
+
 def row_texts(rows: pa.Table) -> list[str]:
     """Return each row as one JSON object."""
-    names = [json.dumps(name, ensure_ascii=False).replace("%", "%%") for name in rows.schema.names]
-    template = "{" + ",".join(f"{name}:%s" for name in names) + "}"
-    columns = [json_texts(column) for column in rows.columns]
-    return [template % each for each in zip(*columns, strict=True)]
+    names = [json.dumps(name, ensure_ascii=False) for name in rows.schema.names]
+    if rows.num_rows > FEW_ROWS_MAX:
+        parts: list[Any] = ["{"]
+        for name, column in zip(names, rows.columns, strict=True):
+            parts += [f"{name}:", json_array(column), ","]
+        return pc.binary_join_element_wise(*parts[:-1], "}", "").to_pylist()
+    template = "{" + ",".join(f"{name.replace('%', '%%')}:%s" for name in names) + "}"
+    return [
+        template % each
+        for batch in rows.to_batches()
+        for each in zip(*map(json_texts, batch.columns), strict=True)
+    ]
 
 
 # --- what is signed -------------------------------------------------------------------------------
@@ -248,71 +333,76 @@ def body_template(
     )
 
 
-def numbered(batch: Batch, first: int) -> tuple[list[tuple[object, ...]], list[bytes]]:
-    """Return the events of ``batch`` from ``first`` on, as they are kept, and their leaves.
+def in_blocks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Yield ``events`` in parts that are small enough for one block each."""
+    if len(events) <= ROW_EVENTS_MAX:
+        yield events
+        return
+    _, _, _, olds, news = (whole := Events.of(events)).columns
+    start = size = 0
+    for at, (old, new) in enumerate(zip(olds, news, strict=True)):
+        added = len(old or "") + len(new or "")
+        if at > start and (at - start >= BLOCK_EVENTS_MAX or size + added > BLOCK_CHARACTERS_MAX):
+            yield whole[start:at]
+            start, size = at, 0
+        size += added
+    yield whole[start:] if start else whole
+
+
+def numbered(batch: Batch, first: int) -> tuple[list[Sequence[Any]], list[bytes]]:
+    """Return the events of ``batch`` from ``first`` on, as columns to keep, and their leaves.
 
     Raises:
         InvalidQueryError: A value is too large, or an id cannot be written as JSON.
     """
-    who = batch.identity
+    ids, fields, actions, olds, news = Events.of(batch.events).columns
+    _check_sizes(batch.entity_type, ids, olds)
+    _check_sizes(batch.entity_type, ids, news)
+    who, count = batch.identity, len(ids)
     template = body_template(
         entity_type=batch.entity_type, table_id=batch.table_id,
         tenant=None if who.tenant == SHARED else who.tenant, actor=who.actor, source=who.source,
         workspace=who.workspace, reason=who.reason, tx_id=batch.tx_id, at_us=batch.at_us,
     )  # fmt: skip
-    salts = os.urandom(SALT_BYTES * len(batch.events))
-    told = (
-        who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id,
+    drawn = os.urandom(SALT_BYTES * count)
+    salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
+    seqs = range(first, first + count)
+    bodies = zip(
+        _words(actions, "action"), canonical_texts(ids, "entity_id"), seqs, _words(fields, "field"),
+        _digests(salts, NEW, news), _digests(salts, OLD, olds), seqs, strict=True,
     )  # fmt: skip
-    words: dict[str, str] = {}
-    rows: list[tuple[object, ...]] = []
-    leaves: list[bytes] = []
-    for at, event in enumerate(batch.events):
-        seq, salt = first + at, salts[at * SALT_BYTES : (at + 1) * SALT_BYTES]
-        _check_size(batch.entity_type, event)
-        leaf = leaf_hash(_body(template, event, seq, salt, words))
-        leaves.append(leaf)
-        rows.append(
-            (
-                seq, batch.at_us, batch.entity_type, event.entity_id, event.field, event.action,
-                event.old_value, event.new_value, *told, salt, None, None, leaf,
-            )
-        )  # fmt: skip
-    return rows, leaves
+    leaves = [leaf_hash((template % body).encode()) for body in bodies]
+    told = (who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id)
+    columns: list[Sequence[Any]] = [
+        seqs, [batch.at_us] * count, [batch.entity_type] * count, ids, fields, actions, olds, news,
+        *([each] * count for each in told), salts, [None] * count, [None] * count,
+    ]  # fmt: skip
+    return columns, leaves
 
 
-def _check_size(entity_type: str, event: Event) -> None:
-    for value in (event.old_value, event.new_value):
+def _check_sizes(entity_type: str, ids: Sequence[str], values: Sequence[str | None]) -> None:
+    for entity_id, value in zip(ids, values, strict=True):
         if value is not None and len(value) > VALUE_BYTES_MAX:
             msg = (
-                f"{entity_type} {event.entity_id!r}: a value of {len(value):,} characters is more "
+                f"{entity_type} {entity_id!r}: a value of {len(value):,} characters is more "
                 f"than the journal takes, {VALUE_BYTES_MAX:,}"
             )
             raise InvalidQueryError(msg)
 
 
-def _body(template: str, event: Event, seq: int, salt: bytes, words: dict[str, str]) -> bytes:
-    old = new = None
-    if event.old_value is not None:
-        old = hashlib.sha256(salt + OLD + event.old_value.encode()).hexdigest()
-    if event.new_value is not None:
-        new = hashlib.sha256(salt + NEW + event.new_value.encode()).hexdigest()
-    if event.action not in words:
-        words[event.action] = canonical(event.action).decode()
-    if event.field not in words:
-        words[event.field] = canonical(event.field, "field").decode()
-    return (
-        template
-        % (
-            words[event.action],
-            canonical(event.entity_id, "entity_id").decode(),
-            seq,
-            words[event.field],
-            NULL if new is None else f'"{new}"',
-            NULL if old is None else f'"{old}"',
-            seq,
-        )
-    ).encode()
+def _words(words: Sequence[str], what: str) -> list[str]:
+    """Return texts, most of them the same, in canonical JSON."""
+    known = {word: canonical(word, what).decode() for word in set(words)}
+    return [known[word] for word in words]
+
+
+def _digests(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) -> list[str]:
+    """Return :func:`value_digest` of each value in canonical JSON."""
+    sha256 = hashlib.sha256
+    return [
+        NULL if value is None else f'"{sha256(salt + side + value.encode()).hexdigest()}"'
+        for salt, value in zip(salts, values, strict=True)
+    ]
 
 
 def without_values(events: pa.Table, entity_id: str) -> tuple[pa.Table, int]:
@@ -353,24 +443,24 @@ _BLOCK_SCHEMA: Final = EVENTS_SCHEMA.remove(EVENTS_SCHEMA.get_field_index("leaf_
 _HASH_BYTES: Final = 32
 
 
-def rows_of(events: pa.Table) -> list[tuple[object, ...]]:
+def event_columns(events: pa.Table) -> list[Sequence[Any]]:
     """Return events as :func:`pack` takes them."""
-    columns = [
-        (column.cast(pa.int64()) if name == "timestamp" else column).to_pylist()
-        for name, column in zip(events.schema.names, events.columns, strict=True)
-    ]
-    return list(zip(*columns, strict=True))
+    return [
+        (events[each.name].cast(pa.int64()) if pt.is_timestamp(each.type) else events[each.name])
+        .to_pylist()
+        for each in _BLOCK_SCHEMA
+    ]  # fmt: skip
 
 
-def pack(rows: Sequence[tuple[object, ...]]) -> bytes:
+def pack(columns: Sequence[Sequence[Any]]) -> bytes:
     """Return events as :func:`numbered` gives them as a block, their leaves left out."""
-    if len(rows) <= ROW_EVENTS_MAX:
+    if len(columns[0]) <= ROW_EVENTS_MAX:
         plain = [
-            [each.hex() if isinstance(each, bytes) else each for each in row[:-1]] for row in rows
+            [each.hex() if isinstance(each, bytes) else each for each in row]
+            for row in zip(*columns, strict=True)
         ]
         return json.dumps(plain, separators=(",", ":")).encode()
-    columns = list(zip(*rows, strict=True))[:-1]
-    arrays = [pa.array(list(v), f.type) for v, f in zip(columns, _BLOCK_SCHEMA, strict=True)]
+    arrays = [pa.array(v, f.type) for v, f in zip(columns, _BLOCK_SCHEMA, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, schema=_BLOCK_SCHEMA)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -34,7 +34,7 @@ def to_reader(data: object, schema: pa.Schema | None = None) -> pa.RecordBatchRe
     if isinstance(data, pa.Table):
         return data.to_reader(max_chunksize=ROWS_MAX)
     if type(data).__module__.split(".")[0] == "pandas":
-        return pa.Table.from_pandas(data, preserve_index=False).to_reader(max_chunksize=ROWS_MAX)
+        return _from_pandas(data).to_reader(max_chunksize=ROWS_MAX)
     if hasattr(data, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(data)
     if hasattr(data, "collect") and hasattr(data, "collect_schema"):  # a polars LazyFrame
@@ -53,6 +53,15 @@ def to_reader(data: object, schema: pa.Schema | None = None) -> pa.RecordBatchRe
         f"got {type(data).__name__}"
     )
     raise SchemaMismatchError(msg)
+
+
+def _from_pandas(frame: object) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        reason = ": ".join(map(str, error.args))
+        msg = f"the pandas frame cannot be read as columns of one type each: {reason}"
+        raise SchemaMismatchError(msg) from error
 
 
 def is_rows(data: object) -> bool:
@@ -115,7 +124,12 @@ def rows_to_batch(rows: Sequence[Any], schema: pa.Schema | None = None) -> pa.Re
 
 
 def schema_rows(
-    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, *, table: str, optional: Iterable[str]
+    rows: Sequence[Mapping[str, Any]],
+    schema: pa.Schema,
+    *,
+    table: str,
+    optional: Iterable[str],
+    kind: str = "table",
 ) -> pa.RecordBatch:
     """Return a list of dicts as one batch of ``schema``; see :func:`conform`."""
     left_out = set(optional)
@@ -123,22 +137,44 @@ def schema_rows(
     fields, arrays = [], []
     for row in rows:
         if not (isinstance(row, Mapping) and row.keys() <= names):
-            return conform(rows_to_batch(rows, schema), schema, table=table, optional=optional)
+            batch = rows_to_batch(rows, schema)
+            return conform(batch, schema, table=table, optional=optional, kind=kind)
+    whole = _at_once(rows, schema, left_out)
+    if whole is not None:
+        return whole
     for field in schema:
-        given = sum(field.name in row for row in rows)
-        if not given and field.name in left_out:
-            continue
-        if given < len(rows) and not field.nullable:
-            msg = f"table {table!r} needs column {field.name!r} ({field.type}), which is missing"
-            raise SchemaMismatchError(msg)
+        name = field.name
+        if left_out or not field.nullable:
+            given = sum(name in row for row in rows)
+            if not given and name in left_out:
+                continue
+            if given < len(rows) and not field.nullable:
+                msg = f"{kind} {table!r} needs column {name!r} ({field.type}), which is missing"
+                raise SchemaMismatchError(msg)
         try:
-            arrays.append(_column([row.get(field.name) for row in rows], field.type))
+            arrays.append(_column([row.get(name) for row in rows], field.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            msg = f"column {field.name!r} of type {field.type} cannot take these values: {error}"
+            msg = f"column {name!r} of type {field.type} cannot take these values: {error}"
             raise SchemaMismatchError(msg) from error
         fields.append(field)
-    whole = schema if len(fields) == len(schema) else pa.schema(fields)
-    return pa.RecordBatch.from_arrays(arrays, schema=whole)
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _at_once(
+    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, left_out: set[str]
+) -> pa.RecordBatch | None:
+    """Return dicts as one batch by one conversion; ``None`` if their columns need a look each."""
+    for field in schema:
+        name = field.name
+        needed = not field.nullable or name in left_out
+        if needed and not all(name in row for row in rows):
+            return None
+        if pt.is_integer(field.type) and float in {type(row.get(name)) for row in rows}:
+            return None
+    try:
+        return pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(schema)))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None  # column by column, the error names the one
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
@@ -153,11 +189,13 @@ def conform(
     *,
     table: str,
     optional: Iterable[str] = (),
+    kind: str = "table",
 ) -> pa.RecordBatch:
     """Return ``batch`` with exactly the columns and types of ``schema``.
 
     Missing columns become NULL where they may be; ``optional`` ones stay missing. Values are
-    converted only within a family of types, and only without loss.
+    converted only within a family of types, and only without loss. ``kind`` is what the table is
+    called in errors.
 
     Raises:
         SchemaMismatchError: A column is unknown, missing, or does not fit; it is named.
@@ -166,10 +204,10 @@ def conform(
         return batch
     unknown = [name for name in batch.schema.names if name not in schema.names]
     if unknown:
-        msg = f"table {table!r} has no column {unknown[0]!r}; it has {schema.names}"
+        msg = f"{kind} {table!r} has no column {unknown[0]!r}; it has {schema.names}"
         raise SchemaMismatchError(msg)
     if len(set(batch.schema.names)) != len(batch.schema.names):
-        msg = f"a column stands twice in the data for table {table!r}: {batch.schema.names}"
+        msg = f"a column stands twice in the data for {kind} {table!r}: {batch.schema.names}"
         raise SchemaMismatchError(msg)
     left_out = set(optional)
     fields, arrays = [], []
@@ -178,15 +216,17 @@ def conform(
         if at < 0 and field.name in left_out:
             continue
         if at < 0 and not field.nullable:
-            msg = f"table {table!r} needs column {field.name!r} ({field.type}), which is missing"
+            msg = f"{kind} {table!r} needs column {field.name!r} ({field.type}), which is missing"
             raise SchemaMismatchError(msg)
         array = pa.nulls(batch.num_rows, field.type) if at < 0 else batch.column(at)
         fields.append(field)
-        arrays.append(fit(array, field.type, column=field.name, table=table))
+        arrays.append(fit(array, field.type, column=field.name, table=table, kind=kind))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def fit(array: pa.Array, to: pa.DataType, *, column: str, table: str) -> pa.Array:
+def fit(
+    array: pa.Array, to: pa.DataType, *, column: str, table: str, kind: str = "table"
+) -> pa.Array:
     """Return ``array`` as type ``to``, without loss.
 
     Raises:
@@ -194,7 +234,7 @@ def fit(array: pa.Array, to: pa.DataType, *, column: str, table: str) -> pa.Arra
     """
     if array.type == to:
         return array
-    msg = f"column {column!r} of table {table!r} is {to}, and the data has {array.type}"
+    msg = f"column {column!r} of {kind} {table!r} is {to}, and the data has {array.type}"
     if not _one_family(array.type, to):
         raise SchemaMismatchError(msg)
     try:

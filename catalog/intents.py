@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.change import Message
 from affidavit.catalog.definition import parse_definition
 from affidavit.catalog.events import Batch, Event, events_of
 from affidavit.catalog.identity import Identity
@@ -55,6 +57,7 @@ INTENTS: Final = StoreTable(
         StoreColumn("marked", _INT),
         StoreColumn("rows_added", _INT),
         StoreColumn("batches", _TEXT),
+        StoreColumn("messages", _TEXT),
     ),
 )
 _COLUMNS: Final = [column.name for column in INTENTS.columns]
@@ -71,6 +74,7 @@ class Intent:
         marked: Whether Lance's commit carries its name.
         rows_added: By how many rows the table grows.
         batches: The events that say what happened, if it did.
+        messages: What triggers send for it, if it did, by the batch that it comes with.
     """
 
     intent_id: str
@@ -79,6 +83,7 @@ class Intent:
     marked: bool
     rows_added: int
     batches: tuple[Batch, ...]
+    messages: tuple[tuple[Message, ...], ...]
 
     @property
     def properties(self) -> dict[str, str]:
@@ -113,10 +118,13 @@ def intended(
         )
         for each in changes
     )  # fmt: skip
-    intent = Intent(uuid4().hex, info.table_id, int(dataset.version), marked, rows_added, batches)
     with catalog.read() as reader:
         kept = catalog.journal.is_kept(reader)
-    if not kept:  # then there is nothing to agree with
+    messages = tuple(tuple(each.messages or ()) for each in changes)
+    intent = Intent(
+        uuid4().hex, info.table_id, int(dataset.version), marked, rows_added, batches, messages
+    )
+    if not kept and not any(messages):  # then there is nothing to agree with
         yield intent
         return
     with catalog.write() as writer:
@@ -142,9 +150,13 @@ def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> in
             if _happened(intent, dataset):
                 transaction = catalog.transactions.current()
                 assert transaction is not None
-                for batch in intent.batches:
-                    known = replace(batch, events=_versioned(batch.events, int(dataset.version)))
-                    catalog.journal.append(writer, known, transaction)
+                version = int(dataset.version)
+                for batch, messages in zip(intent.batches, intent.messages, strict=True):
+                    seq = None
+                    if catalog.journal.is_kept(writer):
+                        known = replace(batch, events=_versioned(batch.events, version))
+                        seq = catalog.journal.append(writer, known, transaction)
+                    catalog.send(writer, messages, seq, version)
                 catalog.touch(writer, info, rows=intent.rows_added)
                 _redefine(catalog, writer, info, intent)
             intent.finish(writer)
@@ -222,11 +234,21 @@ def _row(intent: Intent) -> tuple[str | int, ...]:
     return (
         intent.intent_id, intent.table_id, intent.version_before, int(intent.marked),
         intent.rows_added, json.dumps(batches),
+        json.dumps([[_message_json(each) for each in messages] for messages in intent.messages]),
     )  # fmt: skip
 
 
+def _message_json(message: Message) -> dict[str, Any]:
+    return {**asdict(message), "data": base64.b64encode(message.data).decode()}
+
+
+def _message(told: dict[str, Any]) -> Message:
+    identity, data = Identity(**told["identity"]), base64.b64decode(told["data"])
+    return Message(**{**told, "identity": identity, "data": data})
+
+
 def _intent(row: Sequence[Any]) -> Intent:
-    intent_id, table_id, version_before, marked, rows_added, text = row
+    intent_id, table_id, version_before, marked, rows_added, text, told = row
     batches = tuple(
         Batch(
             each["entity_type"], each["table_id"], Identity(**each["identity"]), each["at_us"],
@@ -234,4 +256,6 @@ def _intent(row: Sequence[Any]) -> Intent:
         )
         for each in json.loads(text)
     )  # fmt: skip
-    return Intent(intent_id, table_id, version_before, bool(marked), rows_added, batches)
+    sent = json.loads(told) if told else [[] for _ in batches]
+    messages = tuple(tuple(map(_message, each)) for each in sent)
+    return Intent(intent_id, table_id, version_before, bool(marked), rows_added, batches, messages)

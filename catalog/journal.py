@@ -6,70 +6,77 @@ Rules:
     - A block is written in the transaction of the change that it records. Sealing moves whole
       blocks: the segment's file is there before the transaction that names it and drops them, so
       that every snapshot has each event exactly once.
+    - Who seals, erases or lets go holds the journal's lock. Merging holds another, for long, and
+      who removes files or values holds both: nothing waits for a merge but an erasure, a
+      retention and the next merge.
+    - A change that is committed stays so, whatever becomes of sealing after it; and committing
+      reads no segment, which may lie far away: the leaves that a checkpoint needs are kept here.
 """
 
 from __future__ import annotations
 
+import logging
+import struct
 import threading
-from dataclasses import astuple
-from time import time_ns
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from affidavit.catalog.canonical import canonical
+from affidavit.catalog.event_entries import entries_of
 from affidavit.catalog.events import (
     EVENTS_SCHEMA,
-    KIND,
-    NEW,
-    OLD,
     Batch,
-    body_template,
-    event_id,
+    event_columns,
     events_of,
+    in_blocks,
     numbered,
     pack,
-    rows_of,
     unpack,
-    value_digest,
     without_values,
 )
-from affidavit.catalog.ledger import DROPPED, ERASED, StoredEntry
+from affidavit.catalog.merkle import TILE_LEAVES
 from affidavit.catalog.names import SHARED
 from affidavit.catalog.predicate import Compare, In
+from affidavit.catalog.segment_store import place_of
 from affidavit.catalog.segments import (
-    ROW_GROUP_EVENTS,
     SEGMENTS,
     Segment,
-    open_segment,
-    read_rows_at,
+    SegmentCache,
+    SegmentReader,
+    husk_of,
     remove_segment,
-    rows_of_entity,
-    write_husk,
     write_segment,
 )
 from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreTable
 from affidavit.catalog.types import Kind
-from affidavit.errors import LedgerCorruptError
+from affidavit.errors import AffidavitError, LedgerCorruptError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.change import Change
     from affidavit.catalog.lake import Lake
-    from affidavit.catalog.ledger import Ledger
+    from affidavit.catalog.ledger import Ledger, StoredEntry
+    from affidavit.catalog.segment_store import SegmentFolder
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.transaction import Transaction
 
 FLUSH_THRESHOLD: Final = 10_000
-SEGMENTS_A_TIER: Final = 8
-"""So many neighbouring segments of about one size are merged into one."""
+SEGMENTS_MERGED: Final = 8
+"""So many neighbouring segments are merged into one."""
 
-TIERS_MAX: Final = 2
-"""Segments of the last tier are not merged again: a merge holds them whole in memory."""
+LARGE_FLUSHES: Final = 64
+"""A segment with the events of so many flushes is large, and not merged again: a merge costs by the
+event, and retention lets go of whole segments."""
+
+RETRY_AFTER_S: Final = 60.0
+"""How long commits do not try to seal after sealing failed: each try may wait for a time-out."""
 
 ORPHAN_AGE_S: Final = 3600
 """How long a file that no store row names stays: a snapshot may have named it."""
@@ -85,9 +92,48 @@ TAIL: Final = StoreTable(
         StoreColumn("leaves", _BLOB),
     ),
 )
+LEAVES: Final = StoreTable(
+    "journal_leaves",
+    (StoreColumn("first_seq", _INT), StoreColumn("end_seq", _INT), StoreColumn("data", _BLOB)),
+)
+"""The leaves of sealed events that the next checkpoint is proved by: number and hash of each."""
+
+_LEAF: Final = struct.Struct("<q32s")
 _TAIL_COLUMNS: Final = [column.name for column in TAIL.columns]
+_LEAVES_COLUMNS: Final = [column.name for column in LEAVES.columns]
 _SEGMENT_COLUMNS: Final = [column.name for column in SEGMENTS.columns]
 _HASH_BYTES: Final = 32
+_END: Final = 2**63 - 1
+_log = logging.getLogger("affidavit")
+
+
+class _AbandonedError(Exception):
+    """Thrown into a merge that is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The events ``[first, end)``; by default all."""
+
+    first: int = 0
+    end: int = _END
+
+    def bounds(self) -> tuple[Compare, Compare]:
+        """Return what the store's rows must be that have some of them."""
+        return Compare("<", "first_seq", self.end), Compare(">=", "last_seq", self.first)
+
+    def kept(self, events: pa.Table) -> pa.Table:
+        """Return those of ``events``."""
+        seqs = events["seq"]
+        inside = pc.and_(pc.greater_equal(seqs, self.first), pc.less(seqs, self.end))
+        return events.filter(inside)
+
+    def narrowed(self, segment: Segment, filters: pc.Expression | None) -> pc.Expression | None:
+        """Return ``filters`` for these events of a segment."""
+        if self.first <= segment.first_seq and segment.last_seq < self.end:
+            return filters
+        inside = (pc.field("seq") >= self.first) & (pc.field("seq") < self.end)
+        return inside if filters is None else filters & inside
 
 
 class Journal:
@@ -104,21 +150,26 @@ class Journal:
         self._waiting: int | None = None
         self._begun = False
         self._counting = threading.Lock()
+        self._retry_at: float | None = None
+        self._hold = threading.Event()
 
     @property
     def _ledger(self) -> Ledger:
         return self._lake.ledgers.of(self._tenant)
 
     @property
-    def folder(self) -> Path:
-        """Where the tenant's segments lie."""
-        return self._lake.journal_path(self._tenant)
+    def _folder(self) -> SegmentFolder:
+        return self._lake.segment_folder(self._tenant)
+
+    @property
+    def _files(self) -> SegmentReader:
+        return SegmentReader(self._folder, self._lake.journals.cache)
 
     # --- writing -------------------------------------------------------------------------------
 
-    def note(self, writer: Writer, change: Change, transaction: Transaction) -> None:
-        """Write ``change`` down, in the transaction that makes it."""
-        self.append(
+    def note(self, writer: Writer, change: Change, transaction: Transaction) -> int | None:
+        """Write ``change`` down, in the transaction that makes it; return its first event's seq."""
+        return self.append(
             writer,
             Batch(
                 change.table, change.table_id, change.identity, time_ns() // 1000,
@@ -129,14 +180,10 @@ class Journal:
 
     def is_kept(self, reader: Reader) -> bool:
         """Return whether the tenant's changes are written down: once begun, for good."""
-        if not self._begun and self._lake.journals.wanted:
-            self._begun = True
-        if not self._begun:
-            own = self._ledger.own()
-            self._begun = any(
-                reader.select(table, ("first_seq",), own, limit=1) for table in (TAIL, SEGMENTS)
-            )
-        return self._begun
+        if self._begun or self._lake.journals.wanted:
+            return True
+        own = self._ledger.own()
+        return any(reader.select(table, ("first_seq",), own, limit=1) for table in (TAIL, SEGMENTS))
 
     def first_seq(self, reader: Reader) -> int | None:
         """Return the number of the oldest event that there ever was; ``None`` if there is none."""
@@ -149,89 +196,195 @@ class Journal:
         ]
         return min((int(each or 0) for each in found), default=None)
 
-    def append(self, writer: Writer, batch: Batch, transaction: Transaction) -> None:
-        """Write ``batch`` down in an open transaction; sealed, if that is due, after its commit."""
+    def append(self, writer: Writer, batch: Batch, transaction: Transaction) -> int | None:
+        """Write ``batch`` down in an open transaction; sealed, if that is due, after its commit.
+
+        Returns:
+            The number of its first event; ``None`` if it has none.
+        """
         if not batch.events:
-            return
+            return None
+        begun = -1
 
         def keep(first: int) -> list[bytes]:
-            rows, leaves = numbered(batch, first)
-            block = (first, first + len(rows) - 1, len(rows), pack(rows), b"".join(leaves))
-            writer.insert(TAIL, _TAIL_COLUMNS, [block])
+            nonlocal begun
+            begun, leaves = first, list[bytes]()
+            for part in in_blocks(batch.events):
+                at = first + len(leaves)
+                columns, found = numbered(replace(batch, events=part), at)
+                block = (at, at + len(found) - 1, len(found), pack(columns), b"".join(found))
+                writer.insert(TAIL, _TAIL_COLUMNS, [block])
+                leaves += found
             return leaves
 
         self._ledger.append_leaves(writer, keep, now_us=batch.at_us)
         added = len(batch.events)
         transaction.on_end(lambda committed: self._committed(added if committed else 0))
+        return begun
 
     def _committed(self, added: int) -> None:
         if not added:
             return
+        self._begun = True
         with self._counting:
-            if self._waiting is None:
-                with self._lake.store.read(self._tenant) as reader:
-                    self._waiting = self.tail_events(reader)
-            else:
+            if self._waiting is not None:
                 self._waiting += added
-            due = self._waiting >= self.flush_threshold
-        if due:
+            else:
+                # the change is committed: what cannot be counted now is counted next time
+                with suppress(StoreError), self._lake.store.read(self._tenant) as reader:
+                    self._waiting = self.tail_events(reader)
+            due = (self._waiting or 0) >= self.flush_threshold
+        if due and (self._retry_at is None or monotonic() >= self._retry_at):
+            self.seal_if_possible()
+
+    def seal_if_possible(self) -> None:
+        """Seal what the store keeps; what fails is told once, and is done by a later try."""
+        try:
             self.flush()
+        except StoreBusyError:
+            return  # somebody else is at it
+        except StoreError as error:
+            told, self._retry_at = self._retry_at is not None, monotonic() + RETRY_AFTER_S
+            if not told:
+                _log.warning("events are kept in the store until they can be sealed: %s", error)
 
     # --- sealing -------------------------------------------------------------------------------
 
     def flush(self) -> int:
         """Seal every event that the store keeps, and return how many there were.
 
+        Small segments are merged later, by whoever the lake's journals poke.
+
         Raises:
             StoreError: The segment cannot be written; no event is lost.
         """
-        with self._lake.store.lock(f"journal {self._tenant}"):
+        with self._sealing():
             with self._lake.store.read(self._tenant) as reader:
-                blocks = self._blocks(reader)
-            if blocks:
-                self._seal([int(each[0]) for each in blocks], _table(blocks))
-            self.compact()
+                waiting = reader.select(
+                    TAIL, (ROWID, "events"), self._ledger.own(), order_by=("first_seq",)
+                )
+                self._check_place(reader)
+                if waiting:
+                    rowids = [int(row[0] or 0) for row in waiting]
+                    blocks = (self._blocks(reader, Compare("=", ROWID, rowid)) for rowid in rowids)
+                    self._seal(rowids, map(_table, blocks))
             with self._counting:
                 self._waiting = None
-        return sum(int(each[3]) for each in blocks)
+                self._retry_at = None
+        if waiting:
+            self._lake.journals.poke()
+        return sum(int(row[1] or 0) for row in waiting)
 
-    def _seal(self, rowids: list[int], events: pa.Table) -> None:
-        segment = write_segment(self.folder, events)
+    def _sealing(self) -> AbstractContextManager[None]:
+        return self._lake.store.lock(f"journal {self._tenant}")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the journal against sealing and merging; a merge of this process gives way."""
+        self._hold.set()
+        try:
+            with self._merging(), self._sealing():
+                yield
+        finally:
+            self._hold.clear()
+
+    def _merging(self, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        return self._lake.store.lock(f"journal {self._tenant} merging", timeout_s=timeout_s)
+
+    def _seal(self, rowids: list[int], events: Iterable[pa.Table]) -> None:
+        segment = write_segment(self._folder, events)
         with self._lake.store.write(self._tenant, record=True) as writer:
+            self._check_place(writer)
+            kept = self._checkpoint_leaves(writer, segment.last_seq + 1)
+            writer.delete_where(LEAVES, self._ledger.own())
+            writer.insert(LEAVES, _LEAVES_COLUMNS, kept)
             writer.delete(TAIL, rowids)
             writer.insert(SEGMENTS, _SEGMENT_COLUMNS, [astuple(segment)])
 
-    def compact(self) -> int:
-        """Merge neighbouring small segments, and return how many were merged away."""
+    def _check_place(self, reader: Reader) -> None:
+        if place_of(reader) != self._lake.segments.place:
+            msg = "the journal's segments lie elsewhere since this session began: reopen"
+            raise StoreError(msg)
+
+    def _checkpoint_leaves(self, reader: Reader, sealed: int) -> list[tuple[int, int, bytes]]:
+        """Return those leaves below ``sealed`` that no kept node stands for.
+
+        They are those of the tile that the last checkpoint ends in, and of the last one.
+        """
+        head = self._ledger.head(reader)
+        sizes = {sealed, sealed if head is None else head.checkpoint_size}
+        found = []
+        for first in {size - size % TILE_LEAVES for size in sizes}:
+            end = min(first + TILE_LEAVES, sealed)
+            if first < end:
+                leaves = self.leaves(reader, first, end)
+                found.append((first, end, b"".join(_LEAF.pack(*each) for each in leaves)))
+        return found
+
+    # --- merging -------------------------------------------------------------------------------
+
+    def compact(
+        self,
+        *,
+        wait: bool = True,
+        events_max: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Merge neighbouring small segments, and return how many were merged away.
+
+        Args:
+            wait: Wait for another merge that runs; else leave it to that.
+            events_max: Only segments that have no more than so many events together.
+            stopping: Whether to stop, asked again and again; half a merge is as none.
+        """
         merged = 0
-        while group := self._mergeable():
-            tables = [open_segment(self.folder, each).read() for each in group]
-            whole = write_segment(self.folder, pa.concat_tables(tables).sort_by("seq"))
-            with self._lake.store.write(self._tenant, record=True) as writer:
-                firsts = tuple(each.first_seq for each in group)
-                writer.delete_where(SEGMENTS, In("first_seq", firsts))
-                writer.insert(SEGMENTS, _SEGMENT_COLUMNS, [astuple(whole)])
-            merged += len(group)
+        try:
+            with self._merging(timeout_s=None if wait else 0):
+                while group := self._mergeable(events_max):
+                    if not self._merge(group, lambda: stopping() or self._hold.is_set()):
+                        break
+                    merged += len(group)
+        except StoreBusyError:
+            if wait:
+                raise
+        finally:
+            pa.default_memory_pool().release_unused()
         return merged
 
-    def _mergeable(self) -> list[Segment]:
-        """Return the first run of neighbours of one tier that is long enough to be merged."""
-        with self._lake.store.read(self._tenant) as reader:
-            segments = self.segments(reader)
-        run: list[Segment] = []
-        for segment in segments:
-            if run and self._tier(run[-1]) != self._tier(segment):
-                run = []
-            run.append(segment)
-            if len(run) == SEGMENTS_A_TIER and self._tier(segment) < TIERS_MAX:
-                return run
-        return []
+    def compact_if_possible(
+        self, *, events_max: int | None = None, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Do the same unless another merge runs; what fails is logged, and is left as it is."""
+        try:
+            self.compact(wait=False, events_max=events_max, stopping=stopping)
+        except AffidavitError:
+            _log.exception("segments of the journal were not merged")
 
-    def _tier(self, segment: Segment) -> int:
-        tier, events = 0, max(self.flush_threshold, 1) * SEGMENTS_A_TIER
-        while segment.events >= events:
-            tier, events = tier + 1, events * SEGMENTS_A_TIER
-        return tier
+    def _mergeable(self, events_max: int | None) -> list[Segment]:
+        with self._lake.store.read(self._tenant) as reader:
+            segments = self.all_segments(reader)
+        return mergeable(segments, self.flush_threshold * LARGE_FLUSHES, events_max)
+
+    def _merge(self, group: list[Segment], stopping: Callable[[], bool]) -> bool:
+        def events() -> Iterator[pa.Table]:
+            for segment in group:
+                for part in self._files.whole(segment):
+                    if stopping():
+                        raise _AbandonedError
+                    yield part
+
+        try:
+            whole = write_segment(self._folder, events())
+        except _AbandonedError:
+            return False
+        if whole.events != sum(each.events for each in group):
+            msg = f"segments {group[0].file} to {group[-1].file} have other events than were sealed"
+            raise LedgerCorruptError(msg, seq=group[0].first_seq)
+        firsts = tuple(each.first_seq for each in group)
+        with self._lake.store.write(self._tenant, record=True) as writer:
+            writer.delete_where(SEGMENTS, In("first_seq", firsts))
+            writer.insert(SEGMENTS, _SEGMENT_COLUMNS, [astuple(whole)])
+        return True
 
     # --- letting go ----------------------------------------------------------------------------
 
@@ -246,20 +399,24 @@ class Journal:
         Returns:
             How many events were erased.
         """
-        with self._lake.store.lock(f"journal {self._tenant}"):
+        with self._alone():
             with self._lake.store.read(self._tenant) as reader:
                 blocks = self._erased_blocks(reader, entity_id)
                 segments = self._erased_segments(reader, entity_id)
             count = sum(each[-1] for each in (*blocks, *segments))
-            if not count:
-                return 0
-            with self._lake.store.write(self._tenant) as writer:
-                writer.update(TAIL, ("data",), [(data, rowid) for rowid, data, _ in blocks])
-                for old, new, _ in segments:
-                    self._replace(writer, old, new)
-                note(writer, count)
-            self.remove_orphans(age_s=0)  # what was merged away holds the values too
-            self._lake.store.scrub()
+            if count:
+                with self._lake.store.write(self._tenant) as writer:
+                    writer.update(TAIL, ("data",), [(data, rowid) for rowid, data, _ in blocks])
+                    for old, new, _ in segments:
+                        self._replace(writer, old, new)
+                    note(writer, count)
+            try:  # also if there was nothing: the last erasure may have failed here
+                self._remove_others(age_s=0)  # what was merged away holds the values too
+            except StoreError as error:
+                msg = f"{error}; what was replaced is still there with its values: erase again"
+                raise StoreError(msg) from error
+            if count:
+                self._lake.store.scrub()
         return count
 
     def _erased_blocks(self, reader: Reader, entity_id: str) -> list[tuple[int, bytes, int]]:
@@ -267,7 +424,7 @@ class Journal:
         for block in self._blocks(reader):
             events, count = without_values(_table([block]), entity_id)
             if count:
-                found.append((int(block[0]), pack(rows_of(events)), count))
+                found.append((int(block[0]), pack(event_columns(events)), count))
         return found
 
     def _erased_segments(
@@ -275,12 +432,12 @@ class Journal:
     ) -> list[tuple[Segment, Segment, int]]:
         found = []
         for segment in self.segments(reader):
-            if rows_of_entity(self.folder / segment.file, entity_id) == []:
-                continue
-            events = open_segment(self.folder, segment).read()
-            events, count = without_values(events, entity_id)
+            events = self._files.of_entities(segment, [entity_id], ["entity_id", "salt"])
+            count = sum(len(part) - part["salt"].null_count for part in events)
             if count:
-                found.append((segment, write_segment(self.folder, events), count))
+                parts = self._files.whole(segment)
+                erased = (without_values(part, entity_id)[0] for part in parts)
+                found.append((segment, write_segment(self._folder, erased), count))
         return found
 
     def _replace(self, writer: Writer, old: Segment, new: Segment) -> None:
@@ -300,7 +457,7 @@ class Journal:
         Returns:
             The segments that were dropped.
         """
-        with self._lake.store.lock(f"journal {self._tenant}"):
+        with self._alone():
             with self._lake.store.read(self._tenant) as reader:
                 newer = self.tail_events(reader)
                 chosen = []
@@ -311,26 +468,43 @@ class Journal:
                     newer += segment.events
             if not chosen:
                 return []
-            husks = [(each, write_husk(self.folder, each)) for each in reversed(chosen)]
+            husks = [(each, self._husk(each)) for each in reversed(chosen)]
             with self._lake.store.write(self._tenant) as writer:
                 for segment, husk in husks:
                     self._replace(writer, segment, husk)
                 note(writer, [segment for segment, _ in husks])
             for segment, _ in husks:
-                remove_segment(self.folder, segment)
+                remove_segment(self._folder, segment)
         return [segment for segment, _ in husks]
 
+    def _husk(self, segment: Segment) -> Segment:
+        events = map(husk_of, self._files.whole(segment))
+        return replace(write_segment(self._folder, events), dropped=1)
+
+    def tidy(self) -> None:
+        """Seal what the store keeps and remove what nobody needs, before a session ends."""
+        self.seal_if_possible()
+        if self._retry_at is None:
+            self.compact_if_possible(events_max=self.flush_threshold * SEGMENTS_MERGED)
+            self.remove_orphans()
+
     def remove_orphans(self, *, age_s: float = ORPHAN_AGE_S) -> None:
-        """Remove files that the store does not name, and no snapshot of the last hour can."""
-        if not self.folder.is_dir():
-            return
+        """Remove files that the store does not name, and no snapshot of the last hour can.
+
+        Raises:
+            StoreError: The folder cannot be read.
+        """
+        with self._merging(), self._sealing():
+            self._remove_others(age_s=age_s)
+
+    def _remove_others(self, *, age_s: float) -> None:
         with self._lake.store.read(self._tenant) as reader:
             named = {each.file for each in self.all_segments(reader)}
-        limit = time_ns() - int(age_s * 1_000_000_000)
-        for path in self.folder.iterdir():
-            plain = path.name.removesuffix(".entities")
-            if plain not in named and path.stat().st_mtime_ns < limit:
-                path.unlink(missing_ok=True)
+        try:
+            self._folder.remove_others(named, age_s=age_s)
+        except OSError as error:
+            msg = f"the journal's segments at {self._folder} cannot be read: {error}"
+            raise StoreError(msg) from error
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -364,91 +538,172 @@ class Journal:
     ) -> Iterator[pa.Table]:
         """Yield ``columns`` of every event that ``filters`` keeps, oldest first, some at a time."""
         names = list(columns)
+
+        def read(segment: Segment, within: _Span) -> Iterator[pa.Table]:
+            return self._files.scan(segment, names, within.narrowed(segment, filters))
+
         for segment in self.segments(reader):
-            open_segment(self.folder, segment).close()
-            source = pads.dataset(self.folder / segment.file, format="parquet")
-            batches = source.to_batches(
-                columns=names, filter=filters, batch_size=ROW_GROUP_EVENTS, batch_readahead=1,
-                fragment_readahead=1,
-            )  # fmt: skip
-            for batch in batches:
-                if batch.num_rows:
-                    yield pa.Table.from_batches([batch])
+            yield from self._read(segment, _Span(), read)
         tail = _table(self._blocks(reader))
         if tail.num_rows:
             yield (tail if filters is None else tail.filter(filters)).select(names)
 
-    def of_entity(self, reader: Reader, entity_id: str, columns: Sequence[str]) -> pa.Table:
-        """Return the events of one entity, oldest first, without reading those of others."""
-        parts = []
+    def of_entities(
+        self, reader: Reader, entities: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the events of some entities, oldest first, without reading those of others."""
+        names = list(dict.fromkeys([*columns, "entity_id", "seq"]))
+
+        def read(segment: Segment, within: _Span) -> Iterator[pa.Table]:
+            for part in self._files.of_entities(segment, entities, names):
+                yield within.kept(part)
+
         for segment in self.segments(reader):
-            rows = rows_of_entity(self.folder / segment.file, entity_id)
-            if rows is None:
-                rows = list(range(segment.events))
-            if rows:
-                names = list(dict.fromkeys([*columns, "entity_id"]))
-                parts.append(read_rows_at(self.folder, segment, rows, names))
-        written = canonical(entity_id)
+            for part in self._read(segment, _Span(), read):
+                yield part.select(list(columns))
+        written = [canonical(each) for each in entities]
         blocks = [
             block
             for block in self._blocks(reader)
-            if not block[4].startswith(b"[") or written in block[4] or b"\\u" in block[4]
+            if not block[4].startswith(b"[")
+            or b"\\u" in block[4]
+            or any(each in block[4] for each in written)
         ]
-        parts.append(_table(blocks))
-        found = [
-            part.filter(pc.equal(part["entity_id"], entity_id)).select(list(columns))
-            for part in parts
-        ]
-        return pa.concat_tables(found).sort_by("seq")
+        tail = _table(blocks)
+        wanted = pa.array(entities, pa.string())
+        yield tail.filter(pc.is_in(tail["entity_id"], wanted)).select(list(columns))
 
-    def newest(self, reader: Reader, limit: int) -> pa.Table:
-        """Return the newest ``limit`` events, newest first."""
-        parts, missing = [], limit
+    def newest(self, reader: Reader, limit: int, columns: Sequence[str]) -> pa.Table:
+        """Return the newest ``limit`` events, newest first; ``columns`` have their ``seq``."""
+        names = list(columns)
         blocks = reader.select(
             TAIL, (ROWID, *_TAIL_COLUMNS), self._ledger.own(), order_by=("first_seq",),
             descending=True, limit=max(limit, 1),
         )  # fmt: skip
-        tail = _table(list(reversed(blocks)))
-        parts.append(tail.slice(max(0, tail.num_rows - limit)))
-        missing -= parts[0].num_rows
+        tail = _table(list(reversed(blocks))).select(names)
+        parts = [tail.slice(max(0, tail.num_rows - limit))]
+        missing = limit - parts[0].num_rows
+
+        def read(segment: Segment, within: _Span) -> Iterator[pa.Table]:
+            for part in self._files.last(segment, missing, within.end, names):
+                yield within.kept(part)
+
         for segment in reversed(self.segments(reader)):
             if missing <= 0:
                 break
-            rows = range(max(0, segment.events - missing), segment.events)
-            parts.append(read_rows_at(self.folder, segment, rows, EVENTS_SCHEMA.names))
-            missing -= len(rows)
-        return pa.concat_tables(parts).sort_by([("seq", "descending")])
+            found = list(self._read(segment, _Span(), read))
+            parts += found
+            missing -= sum(part.num_rows for part in found)
+        newest: pa.Table = pa.concat_tables(parts).sort_by([("seq", "descending")])
+        return newest.slice(0, limit)
+
+    def _read(
+        self, segment: Segment, within: _Span, read: Callable[[Segment, _Span], Iterator[pa.Table]]
+    ) -> Iterator[pa.Table]:
+        """Yield what ``read`` finds in a segment, or in what took its place since the snapshot.
+
+        Raises:
+            LedgerCorruptError: It is missing or unreadable.
+            StoreError: Its events were let go, or its file went, while they were read.
+        """
+        begun = False
+        try:
+            for part in read(segment, within):
+                begun = True
+                yield part
+            return
+        except LedgerCorruptError as error:
+            with self._lake.store.read(self._tenant) as now:
+                inside = _Span(
+                    max(within.first, segment.first_seq), min(within.end, segment.last_seq + 1)
+                )
+                heirs = self.all_segments(now, *inside.bounds())
+            if segment in heirs:
+                raise
+            if begun or any(each.dropped for each in heirs):
+                msg = f"segment {segment.file} of the journal was replaced while it was read: again"
+                raise StoreError(msg) from error
+        for heir in heirs:
+            yield from self._read(heir, inside, read)
 
     # --- as entries of the ledger --------------------------------------------------------------
 
     def leaves(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:
         """Return the number and leaf of the events ``[first, end)``."""
-        found: list[tuple[int, bytes]] = []
-        bounds = (Compare("<", "first_seq", end), Compare(">=", "last_seq", first))
-        for segment in self.all_segments(reader, *bounds):
-            table = _between(open_segment(self.folder, segment), first, end, ["seq", "leaf_hash"])
-            found += zip(table["seq"].to_pylist(), table["leaf_hash"].to_pylist(), strict=True)
-        for _, low, _, count, _, leaves in self._blocks(reader, *bounds):
+        span = _Span(first, end)
+        kept, found = self._kept_leaves(reader, span)
+        for segment in self.all_segments(reader, *span.bounds()):
+            part = _Span(max(first, segment.first_seq), min(end, segment.last_seq + 1))
+            if any(low <= part.first and part.end <= high for low, high in kept):
+                continue
+            found = [each for each in found if not part.first <= each[0] < part.end]
+            for table in self._files.between(segment, part.first, part.end, ["seq", "leaf_hash"]):
+                found += zip(table["seq"].to_pylist(), table["leaf_hash"].to_pylist(), strict=True)
+        for _, low, _, count, _, leaves in self._blocks(reader, *span.bounds()):
             for at in range(max(0, first - low), min(count, end - low)):
                 found.append((low + at, leaves[at * _HASH_BYTES : (at + 1) * _HASH_BYTES]))
         return found
+
+    def _kept_leaves(
+        self, reader: Reader, span: _Span
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, bytes]]]:
+        """Return the stretches whose leaves are kept, and those of ``span``."""
+        own = self._ledger.own(Compare("<", "first_seq", span.end))
+        rows: list[tuple[Any, ...]] = reader.select(LEAVES, _LEAVES_COLUMNS, own)
+        try:
+            found = [each for *_, data in rows for each in _LEAF.iter_unpack(data)]
+            kept = [(int(low), int(high)) for low, high, _ in rows]
+        except (struct.error, TypeError, ValueError) as error:
+            msg = f"the journal's kept leaves cannot be read: {error}"
+            raise LedgerCorruptError(msg) from error
+        return kept, [each for each in found if span.first <= each[0] < span.end]
 
     def entries(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
         """Return the events ``[first, end)`` as entries, their bodies put together anew.
 
         Raises:
-            LedgerCorruptError: A segment is missing or unreadable.
+            LedgerCorruptError: A segment is missing or unreadable, or a leaf is kept otherwise.
         """
-        bounds = (Compare("<", "first_seq", end), Compare(">=", "last_seq", first))
-        parts = [
-            _between(open_segment(self.folder, segment), first, end, EVENTS_SCHEMA.names)
-            for segment in self.all_segments(reader, *bounds)
-        ]
-        tail = _table(self._blocks(reader, *bounds))
-        inside = pc.and_(pc.greater_equal(tail["seq"], first), pc.less(tail["seq"], end))
-        parts.append(tail.filter(inside))
+        span = _Span(first, end)
+        parts = list(self._between(reader, span, EVENTS_SCHEMA.names))
+        parts.append(span.kept(_table(self._blocks(reader, *span.bounds()))))
         shown = None if self._tenant == SHARED else self._tenant
-        return [entry for part in parts for entry in _entries(part, shown)]
+        found = [entry for part in parts for entry in entries_of(part, shown)]
+        kept = dict(self._kept_leaves(reader, span)[1])
+        for entry in found:
+            if kept.get(entry.seq, entry.leaf_hash) != entry.leaf_hash:
+                raise LedgerCorruptError("the leaf that is kept of it is another", seq=entry.seq)
+        return found
+
+    def _between(self, reader: Reader, span: _Span, columns: list[str]) -> Iterator[pa.Table]:
+        for segment in self.all_segments(reader, *span.bounds()):
+            yield from self._files.between(segment, span.first, span.end, columns)
+
+
+def mergeable(
+    segments: Iterable[Segment], large: int, events_max: int | None = None
+) -> list[Segment]:
+    """Return the first neighbours that should be merged; none if there are none.
+
+    None of them has as many events as all others together: so a merge at least doubles the segment
+    of each event, and an event is written anew a few times only.
+
+    Args:
+        segments: All segments, oldest first.
+        large: Those with so many events stay as they are.
+        events_max: Only neighbours with no more than so many events together.
+    """
+    run: list[Segment] = []
+    for segment in segments:
+        if segment.dropped or segment.events >= large:
+            run = []
+            continue
+        run = [*run, segment][-SEGMENTS_MERGED:]
+        counts = [each.events for each in run]
+        small = events_max is None or sum(counts) <= events_max
+        if len(run) == SEGMENTS_MERGED and 2 * max(counts) <= sum(counts) and small:
+            return run
+    return []
 
 
 def _table(blocks: Sequence[tuple[Any, ...]]) -> pa.Table:
@@ -461,83 +716,23 @@ def _table(blocks: Sequence[tuple[Any, ...]]) -> pa.Table:
         raise LedgerCorruptError(msg) from error
 
 
-def _between(file: Any, first: int, end: int, columns: list[str]) -> pa.Table:  # noqa: ANN401 - a ParquetFile
-    """Return the events ``[first, end)`` of a segment, reading only their row groups."""
-    groups = []
-    for group in range(file.metadata.num_row_groups):
-        span = file.metadata.row_group(group).column(0).statistics
-        if span is None or (span.min < end and span.max >= first):
-            groups.append(group)
-    table = file.read_row_groups(groups, columns=columns)
-    inside = pc.and_(pc.greater_equal(table["seq"], first), pc.less(table["seq"], end))
-    return table.filter(inside)
-
-
-def _entries(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
-    """Yield events as ledger entries; a value that is not what was signed changes the body."""
-    columns = dict(zip(EVENTS_SCHEMA.names, (c.to_pylist() for c in events.columns), strict=True))
-    times = events["timestamp"].cast(pa.int64()).to_pylist()
-    together: tuple[Any, ...] | None = None
-    template = ""
-    for at, seq in enumerate(columns["seq"]):
-        if columns["action"][at] is None:
-            yield StoredEntry(
-                seq, b"", None, KIND, "", times[at], columns["leaf_hash"][at], gone=DROPPED
-            )
-            continue
-        told = tuple(
-            columns[name][at]
-            for name in (
-                "entity_type", "table_id", "actor", "source", "workspace_id", "reason", "tx_id",
-            )
-        )  # fmt: skip
-        key = (*told, times[at])
-        if key != together:
-            together = key
-            template = body_template(
-                entity_type=told[0], table_id=told[1], tenant=tenant, actor=told[2],
-                source=told[3], workspace=told[4], reason=told[5], tx_id=told[6], at_us=times[at],
-            )  # fmt: skip
-        digests = [
-            _digest(columns["salt"][at], side, columns[name][at], columns[erased][at])
-            for side, name, erased in (
-                (NEW, "new_value", "new_digest"),
-                (OLD, "old_value", "old_digest"),
-            )
-        ]
-        body = template % (
-            canonical(columns["action"][at]).decode(),
-            canonical(columns["entity_id"][at]).decode(),
-            seq,
-            canonical(columns["field"][at]).decode(),
-            digests[0],
-            digests[1],
-            seq,
-        )
-        yield StoredEntry(
-            seq, body.encode(), None, KIND, event_id(times[at], seq), times[at],
-            columns["leaf_hash"][at], gone="" if columns["salt"][at] is not None else ERASED,
-        )  # fmt: skip
-
-
-def _digest(salt: bytes | None, side: bytes, value: str | None, erased: bytes | None) -> str:
-    if erased is not None:
-        return f'"{erased.hex()}"'
-    found = value_digest(salt or b"", side, value)
-    return "null" if found is None else f'"{found}"'
-
-
 class Journals:
     """The journals of one lake, by tenant.
 
     Attributes:
         wanted: Whether this session begins the journal of a tenant that has none yet.
         flush_threshold: How many events the store keeps before they are sealed.
+        cache: What is remembered of segments that were read.
+        poke: Called when there may be something to merge.
+        stopping: Set when merging is to end.
     """
 
     def __init__(self, lake: Lake) -> None:
         self.wanted = False
         self.flush_threshold = FLUSH_THRESHOLD
+        self.cache = SegmentCache()
+        self.poke: Callable[[], None] = lambda: None
+        self.stopping = threading.Event()
         self._lake = lake
         self._journals: dict[str, Journal] = {}
 
@@ -551,6 +746,15 @@ class Journals:
     def opened(self) -> list[Journal]:
         """Return the journals that were asked for."""
         return list(self._journals.values())
+
+    def compact(self) -> bool:
+        """Merge what is due in the journals that were asked for, and return False.
+
+        It need not be asked again before it is poked: what failed fails until something changes.
+        """
+        for journal in self.opened():
+            journal.compact_if_possible(stopping=self.stopping.is_set)
+        return False
 
     def sources(self, tenant: str) -> list[Journal]:
         """Return where the tenant's ledger finds the entries that stand here."""

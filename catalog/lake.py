@@ -2,12 +2,14 @@
 
     <lake>/catalog.db                        definitions and mutable tables
     <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
+    <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL
     <lake>/locks/                            lock files
 
 Rules:
     - Opening is idempotent: an open that was killed half-way is finished by the next.
     - A vector table is written under ``.staging`` and renamed into place by the transaction that
       defines it. What a crash left there is removed once its owner's lock is free.
+    - Where the segments lie is settled once, before the first is sealed.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ from affidavit.catalog.dataset import Datasets
 from affidavit.catalog.journal import Journals
 from affidavit.catalog.ledger import Ledgers, lake_id
 from affidavit.catalog.names import SHARED
+from affidavit.catalog.segment_store import PLACES, SegmentStore, parse_place, place_of
+from affidavit.catalog.segments import SEGMENTS
 from affidavit.catalog.store.sqlite import SqliteStore, check_durability
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from affidavit.catalog.change import ChangeListener
+    from affidavit.catalog.change import ChangeListener, Outbox
+    from affidavit.catalog.segment_store import Place, SegmentFolder
     from affidavit.catalog.store.protocol import Store
+    from affidavit.catalog.topics import Topic
 
 CATALOG_FILE: Final = "catalog.db"
 SHARED_FOLDER: Final = "_shared"
@@ -49,9 +55,12 @@ class Lake:
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         read_only: Refuse to write, and never create.
+        journal_url: Where sealed segments lie; ``None`` for where the lake says.
 
     Raises:
-        LakeError: The path is a file, cannot be written, or is no lake.
+        LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
+            elsewhere than ``journal_url`` says.
+        StoreError: The place that ``journal_url`` names cannot be written.
         LakeVersionError: A newer affidavit wrote it.
     """
 
@@ -63,12 +72,17 @@ class Lake:
         busy_timeout_s: float = 30.0,
         cache_bytes: int = BUDGET_BYTES,
         read_only: bool = False,
+        journal_url: str | None = None,
     ) -> None:
         check_durability(durability)
+        given = None if journal_url is None else parse_place(journal_url)
         self.path = _checked_path(path)
         self.read_only = read_only
         self.cache = TableCache(cache_bytes)
         self.listeners: list[tuple[ChangeListener, str | None]] = []
+        self.outbox: Outbox | None = None
+        self.on_published: Callable[[Topic], None] | None = None
+        self.known_topics: dict[tuple[str, str], Topic] = {}
         self.datasets = Datasets(self)
         try:
             if read_only and not (self.path / CATALOG_FILE).is_file():
@@ -91,6 +105,7 @@ class Lake:
         try:
             with self.store.read(SHARED) as reader:
                 self.lake_id = lake_id(reader)
+            self.segments = self._settled(given)
         except BaseException:
             self.store.close()
             raise
@@ -112,9 +127,44 @@ class Lake:
         folder = SHARED_FOLDER if tenant == SHARED else tenant
         return self.path / "vectors" / folder / f"{table}.lance"
 
-    def journal_path(self, tenant: str) -> Path:
+    def segment_folder(self, tenant: str) -> SegmentFolder:
         """Return where a tenant's sealed segments lie."""
-        return self.path / "journal" / (SHARED_FOLDER if tenant == SHARED else tenant)
+        return self.segments.folder(SHARED_FOLDER if tenant == SHARED else tenant)
+
+    def _settled(self, given: Place | None) -> SegmentStore:
+        """Return where the segments lie; a lake that has none yet takes the place that is given."""
+
+        def checked(known: Place | None) -> SegmentStore:
+            found = SegmentStore(self.path / "journal", self.lake_id, known or given)
+            if given is None or known == given:
+                return found
+            if known is not None:
+                msg = (
+                    f"the segments of this lake's journal lie at {known.url!r}, not at "
+                    f"{given.url!r}: leave journal_url out"
+                )
+                raise LakeError(msg)
+            if self.read_only or self.store.tenants(SEGMENTS):
+                where = str(self.path / "journal")
+                msg = (
+                    f"the segments of this lake's journal lie in {where!r}, and cannot be looked "
+                    f"for at {given.url!r}: leave journal_url out"
+                )
+                raise LakeError(msg)
+            return found
+
+        with self.store.read(SHARED) as reader:
+            known = place_of(reader)
+        found = checked(known)
+        if given is None or known is not None:
+            return found
+        found.check()
+        with self.store.write(SHARED) as writer:
+            known = place_of(writer)
+            found = checked(known)  # another session may have been quicker
+            if known is None:
+                writer.insert(PLACES, ("url",), [(given.url,)])
+        return found
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -159,6 +209,11 @@ class Lake:
             except (Timeout, OSError):
                 continue  # its writer is alive
             folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    def published(self, topic: Topic) -> None:
+        """Tell whoever carries the news that a topic has a new event, which is committed."""
+        if self.on_published is not None:
+            self.on_published(topic)
 
     def close(self) -> None:
         """Release the store."""

@@ -237,7 +237,7 @@ class Ledger:
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
     sources: Sequence[EntrySource] = ()
     _signer: tuple[int, Signer] | None = field(default=None, repr=False)
-    _intact: Head | None = field(default=None, repr=False)
+    _intact: tuple[Sequence[StoreValue], Head] | None = field(default=None, repr=False)
     _chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = field(default=((), ()), repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -260,15 +260,17 @@ class Ledger:
         rows = reader.select(HEADS, columns_of(HEADS), self.own())
         if not rows:
             return None
+        intact = self._intact
+        if intact is not None and intact[0] == rows[0]:
+            return intact[1]  # one that was checked or written here is not checked again
         try:
             head = parse_head(rows[0], self.origin)
-            if head != self._intact:  # one that was checked or written here is not checked again
-                check_head(head, self.keys(reader))
-                self._check_newest_checkpoint(reader, head)
+            check_head(head, self.keys(reader))
+            self._check_newest_checkpoint(reader, head)
         except LedgerProblem as problem:
             where = "" if problem.seq is not None else "the ledger's head: "
             raise LedgerCorruptError(f"{where}{problem.problem}", seq=problem.seq) from None
-        self._intact = head
+        self._intact = rows[0], head
         return head
 
     def _check_newest_checkpoint(self, reader: Reader, head: Head) -> None:
@@ -358,9 +360,10 @@ class Ledger:
         ``make`` is given the number of the first and returns the leaf of each, in order; it keeps
         the entries themselves, in the same transaction.
         """
-        if self._open(writer).old is None:
-            self.append(writer, (), now_us=now_us)
         opened = self._open(writer)
+        if opened.old is None:
+            self.append(writer, (), now_us=now_us)
+            opened = self._open(writer)
         self._extend(writer, opened, make(opened.first), now_us)
 
     def _open(self, writer: Writer) -> _Opened:
@@ -477,7 +480,8 @@ class Ledger:
             writer.insert(HEADS, list(values), [list(values.values())])
         else:
             writer.update_where(HEADS, values, None)
-        self._intact = Head(frontier, note, key_id, generation, size_then, at_then)
+        head = Head(frontier, note, key_id, generation, size_then, at_then)
+        self._intact = tuple(values.values()), head
 
     def _keep(self, writer: Writer, state: Checkpoint, signer: Signer, now_us: int) -> str:
         note = sign_note(replace(state, kept=True).text, signer.public_key, signer.sign)

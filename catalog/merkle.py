@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 TILE_HEIGHT: Final = 8
 """Kept nodes are this many levels apart."""
 
+TILE_LEAVES: Final = 1 << TILE_HEIGHT
+"""A proof reads leaves only of tiles of so many that a tree ends in."""
+
 MANY_LEAVES: Final = 64
 
 Node = tuple[int, int, bytes]

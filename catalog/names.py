@@ -58,7 +58,7 @@ def check_name(kind: str, name: object) -> str:
     if _FORBIDDEN.search(name):
         reason = "quotes, dots, slashes and control characters are not allowed"
         raise InvalidNameError(kind, name, reason)
-    if name != name.strip() or any(unicodedata.category(char) == "Cf" for char in name):
+    if name != name.strip() or any(unicodedata.category(char) in {"Cf", "Cs"} for char in name):
         raise InvalidNameError(kind, name, "outer white space and invisible characters are refused")
     if unicodedata.normalize("NFKC", name) != name:
         normal = unicodedata.normalize("NFKC", name)

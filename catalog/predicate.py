@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.types import StoreValue
 
+_MOMENT: Final = pa.timestamp("us", "UTC")
 IN_VALUES_MAX: Final = 1000
 """A longer IN list is evaluated here instead of being sent to the store."""
 
@@ -306,6 +307,37 @@ def split(
         else:
             pushed.append(encoded)
     return (And(tuple(pushed)) if pushed else None, And(tuple(left)) if left else None)
+
+
+def narrowing(predicate: Predicate | None, columns: Mapping[str, str]) -> tuple[Predicate, ...]:
+    """Return the parts of ``predicate`` that a store table of affidavit's own can apply.
+
+    ``columns`` maps a column to the store's column of the same values, which stands there plainly.
+    """
+    found: list[Predicate] = []
+    for part in conjuncts(predicate) if predicate is not None else ():
+        match part:
+            case Compare(op, column, value) if column in columns:
+                plain = _plain(value)
+                if plain is not None:
+                    found.append(Compare(op, columns[column], plain))
+            case In(column, values, _) if column in columns:
+                plains = tuple(_plain(value) for value in values)
+                if None not in plains:
+                    found.append(In(columns[column], plains))
+    return tuple(found)
+
+
+def _plain(value: object) -> int | str | None:
+    """Return an Arrow scalar as the store has it; ``None`` where it has nothing like it."""
+    assert isinstance(value, pa.Scalar)
+    if pa.types.is_timestamp(value.type):
+        try:
+            return int(value.cast(_MOMENT).value)
+        except (pa.ArrowException, TypeError):
+            return None
+    plain = value.as_py()
+    return plain if isinstance(plain, int | str) and not isinstance(plain, bool) else None
 
 
 def bound_values(predicate: Predicate) -> Iterator[StoreValue]:

@@ -18,12 +18,14 @@ from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from affidavit.catalog.names import JOURNAL, MAIN_SCHEMA
-from affidavit.catalog.predicate import And, Compare, In, Or, keep
+from affidavit.catalog.predicate import And, Compare, In, Or, columns_of, keep
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.catalog.timetravel import Past, PastTable, change_rows, change_schema
+from affidavit.catalog.topic_log import TopicDataset
+from affidavit.catalog.topics import TOPICS_SCHEMA, find_topic, topics
 from affidavit.errors import ClosedError, TableNotFoundError
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Snapshot:
             return self._system_table(SYSTEM_SCHEMA, name)
         if schema in SYSTEM_TABLES:
             return self._system_table(schema, name)
+        if schema == TOPICS_SCHEMA:
+            return self._topic_table(name)
         if self.catalog.at is not None:
             return self._past_table(schema, name)
         info = self._known.get((schema, name)) or self.catalog.find(self.reader, name, schema)
@@ -121,7 +125,7 @@ class Snapshot:
 
     def past(self, moment: Moment) -> Past:
         """Return what the tenant's lake held at ``moment``."""
-        return Past(self.catalog, self.reader, moment)
+        return Past(self.catalog, self.reader, moment, committed=self.committed)
 
     def past_table(self, table: PastTable) -> Table:
         """Return what DataFusion reads a table of the past through."""
@@ -152,6 +156,13 @@ class Snapshot:
             self.missing.append(f"{schema}.{name}")
             return None
         return self._scan((schema, name), make(self))
+
+    def _topic_table(self, name: str) -> Table | None:
+        topic = find_topic(self.reader, name, self.catalog.tenant)
+        if topic is None:
+            self.missing.append(f"{TOPICS_SCHEMA}.{name}")
+            return None
+        return self._scan((TOPICS_SCHEMA, name), TopicDataset(self, topic))
 
     def prepare(self, names: Collection[str]) -> list[TableInfo]:
         """Look up the tables that a statement may name, and return those that are SQL texts.
@@ -224,7 +235,7 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
     def schema_names(self) -> set[str]:
         """Return the schemas' names; the one for DML is not shown."""
         found = self.look(lambda snapshot: snapshot.catalog.schemas(snapshot.reader))
-        return {*found, *SYSTEM_TABLES}
+        return {*found, *SYSTEM_TABLES, TOPICS_SCHEMA}
 
     def schema(self, name: str) -> LakeSchema | None:
         """Return a schema, if the tenant has it."""
@@ -247,6 +258,13 @@ class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
         """The tables' names; DataFusion reads this as an attribute, and takes a sequence only."""
         if self._name in SYSTEM_TABLES:
             return sorted(SYSTEM_TABLES[self._name])
+        if self._name == TOPICS_SCHEMA:
+            found: list[str] = self._catalog.look(
+                lambda snapshot: [
+                    topic.name for topic in topics(snapshot.reader, snapshot.catalog.tenant)
+                ]
+            )
+            return found
         names: list[str] = self._catalog.look(
             lambda snapshot: [
                 info.name
@@ -334,9 +352,10 @@ class PastDataset(ScanDataset):
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        rows = self._table.rows()
+        needed = [*columns, *sorted((columns_of(predicate) if predicate else set()) - {*columns})]
+        names, rows = self._table.state(needed)
         if not columns and predicate is None:
-            return rows_without_columns(rows.num_rows)
+            return rows_without_columns(len(names))
         return project(iter(rows.combine_chunks().to_batches()), columns, predicate)
 
 

@@ -1,39 +1,65 @@
 """Sealed segments of the journal: immutable Parquet files with an index on the entity.
 
-A segment's file is sorted by ``seq`` and any Parquet reader reads it. Beside it lies an index: the
-sorted 32-bit hashes of its entities' ids, and the row of each, so that an entity's few events are
-read without the others.
+A segment's file is sorted by ``seq`` and any Parquet reader reads it. Beside it lies an index: a
+sorted list of its entities' 32-bit hashes, each with the row of an event, so that an entity's few
+events are read without the others.
 
 Rules:
-    - A file is written aside, synced and renamed, then named by the store; what no store row names
-      is a crash's and is ignored.
+    - A file is written and read a few row groups at a time, never as a whole.
+    - A file has its name when it is whole, and is then named by the store; what no store row
+      names is a crash's and is ignored.
     - A file that was replaced stays for a while: a snapshot may still read it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from affidavit.catalog.disk import sync
 from affidavit.catalog.events import EVENTS_SCHEMA
 from affidavit.catalog.merkle import Frontier
+from affidavit.catalog.segment_store import INDEX_SUFFIX, is_unreachable
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
 from affidavit.catalog.types import Kind
 from affidavit.errors import LedgerCorruptError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-ROW_GROUP_EVENTS: Final = 4096
+    from affidavit.catalog.segment_store import SegmentFolder
+
+ROW_GROUP_EVENTS: Final = 2048
+"""An entity's event costs reading this many, so they are few; fewer compress badly."""
+
+GROUPS_AT_ONCE: Final = 16
+"""How many row groups are written, or read of a whole file, at a time."""
+
+SCANNED_AT_ONCE: Final = 64
+"""How many row groups of an object are asked for at a time."""
+
+FOOTERS_BYTES: Final = 128 * 1024 * 1024
+"""How much memory the footers of segments that were read lately may take."""
+
+INDEXES_BYTES: Final = 96 * 1024 * 1024
+"""And the indexes that were fetched from an object store."""
+
+_FOOTER_GROWTH: Final = 12
+"""How many times larger a footer is in memory, as measured."""
+
 _INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 
 SEGMENTS: Final = StoreTable(
@@ -51,7 +77,6 @@ SEGMENTS: Final = StoreTable(
         StoreColumn("dropped", _INT),
     ),
 )
-_INDEX: Final = np.dtype([("hash", "<u4"), ("row", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +91,7 @@ class Segment:
         last_at: And of the latest.
         sha256: Of the file.
         root: The Merkle root over its events' leaves.
-        file: Its name in the tenant's journal folder.
+        file: Its name in the tenant's folder.
         bytes: The file's size.
         dropped: Whether its events were let go, and only their leaves kept.
     """
@@ -83,40 +108,68 @@ class Segment:
     dropped: int = 0
 
 
-def write_segment(folder: Path, events: pa.Table) -> Segment:
-    """Write ``events``, sorted by ``seq``, as a segment in ``folder``; nothing names it yet.
+# --- the index on entities ------------------------------------------------------------------------
 
-    Raises:
-        StoreError: The folder cannot be written.
+
+def entity_hash(entity_id: str) -> int:
+    """Return the 32-bit hash that the index sorts by."""
+    return crc32(entity_id.encode())
+
+
+def index_of(
+    entities: pa.ChunkedArray, first_row: int
+) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """Return the entries for events that begin at ``first_row``, unsorted: hash, then row."""
+    if entities.null_count:  # a husk, which is about nobody
+        return np.zeros(0, dtype="<u8")
+    coded = entities.combine_chunks().dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks()
+    hashes = np.fromiter(map(entity_hash, coded.dictionary.to_pylist()), dtype="<u8")
+    rows = np.arange(first_row, first_row + len(entities), dtype="<u8")
+    found: np.ndarray[tuple[int], np.dtype[np.uint64]]
+    found = (hashes[coded.indices.to_numpy(zero_copy_only=False)] << np.uint64(32)) | rows
+    return found
+
+
+class _Index:
+    """An index as a sequence that is read where it is asked.
+
+    It is not mapped into memory: whoever cuts a mapped file short ends the process.
     """
-    seqs, times = events["seq"], pc.min_max(events["timestamp"].cast(pa.int64())).as_py()
-    first, last = seqs[0].as_py(), seqs[-1].as_py()
-    name = f"{first}-{last}.parquet"
-    if (folder / name).exists():  # the same events, written anew after an erasure
-        name = f"{first}-{last}.{uuid4().hex[:8]}.parquet"
-    aside = folder / f".{uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            events, aside, compression="zstd", row_group_size=ROW_GROUP_EVENTS,
-            use_dictionary=_DICTIONARIES, write_statistics=_STATISTICS,
-            sorting_columns=[pq.SortingColumn(0)],
-        )  # fmt: skip
-        _write_index(index_path(folder / name), events["entity_id"])
-        digest, size = _digest(aside)
-        sync(aside)
-        aside.rename(folder / name)
-        sync(folder)
-    except OSError as error:
-        msg = f"a segment of the journal cannot be written in {str(folder)!r}: {error}"
-        raise StoreError(msg) from error
-    finally:
-        aside.unlink(missing_ok=True)
-    root = Frontier().extended(events["leaf_hash"].to_pylist())[0].root
-    return Segment(
-        first, last, events.num_rows, times["min"], times["max"], digest, root, name, size
-    )
 
+    def __init__(self, file: pa.NativeFile, size: int) -> None:
+        self._file = file
+        self._size = size // 8
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[int]: ...
+    def __getitem__(self, at: int | slice) -> int | list[int]:
+        if isinstance(at, slice):
+            first, end, _ = at.indices(self._size)
+            found: list[int] = np.frombuffer(self._read(first, end - first), dtype="<u8").tolist()
+            return found
+        return int.from_bytes(self._read(at, 1), "little")
+
+    def _read(self, first: int, count: int) -> bytes:
+        read: bytes = self._file.read_at(8 * count, 8 * first)
+        return read
+
+
+def rows_in(index: _Index, entity_id: str) -> list[int]:
+    """Return the rows that an index has for an entity, ascending."""
+    wanted = entity_hash(entity_id)
+    low = bisect_left(index, wanted << 32)
+    high = bisect_left(index, (wanted + 1) << 32, lo=low)
+    return [entry & 0xFFFFFFFF for entry in index[low:high]]
+
+
+# --- writing --------------------------------------------------------------------------------------
 
 _DICTIONARIES: Final = [
     "entity_type", "field", "action", "actor", "source", "workspace_id", "tx_id", "reason",
@@ -125,126 +178,335 @@ _DICTIONARIES: Final = [
 _STATISTICS: Final = ["seq", "timestamp", "entity_type", "field", "action", "actor", "source"]
 
 
-def _digest(path: Path) -> tuple[bytes, int]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.digest(), path.stat().st_size
+@dataclass(slots=True)
+class _Written:
+    """What is known of a segment's events while they are written."""
+
+    seqs: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    events: int = 0
+    frontier: Frontier = field(default_factory=Frontier)
+    index: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = field(default_factory=list)
+
+    def sorted_index(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        """Return the index, once all events are noted."""
+        whole = np.concatenate(self.index)
+        self.index.clear()
+        whole.sort()
+        return whole
+
+    def add(self, events: pa.Table) -> None:
+        """Note some more events."""
+        times = pc.min_max(events["timestamp"].cast(pa.int64())).as_py()
+        self.seqs += [events["seq"][0].as_py(), events["seq"][-1].as_py()]
+        self.times += [times["min"], times["max"]]
+        self.index.append(index_of(events["entity_id"], self.events))
+        self.frontier = self.frontier.extended(events["leaf_hash"].to_pylist())[0]
+        self.events += events.num_rows
 
 
-def write_husk(folder: Path, segment: Segment) -> Segment:
-    """Write a segment's numbers, times and leaves without its events: proofs need no more."""
-    events = open_segment(folder, segment).read()
-    kept = {"seq", "timestamp", "leaf_hash"}
-    arrays = [
-        events[field.name] if field.name in kept else pa.nulls(events.num_rows, field.type)
-        for field in EVENTS_SCHEMA
-    ]
-    husk = write_segment(folder, pa.Table.from_arrays(arrays, schema=EVENTS_SCHEMA))
-    return replace(husk, dropped=1)
+def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
+    """Write ``events``, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
 
-
-def remove_segment(folder: Path, segment: Segment) -> None:
-    """Remove a segment's files."""
-    path = folder / segment.file
-    for each in (path, index_path(path)):
-        each.unlink(missing_ok=True)
-
-
-# --- the index on entities ------------------------------------------------------------------------
-
-
-def index_path(path: Path) -> Path:
-    """Return where a segment's index lies."""
-    return path.with_name(f"{path.name}.entities")
-
-
-def entity_hash(entity_id: str) -> int:
-    """Return the 32-bit hash that the index sorts by."""
-    return int.from_bytes(hashlib.blake2b(entity_id.encode(), digest_size=4).digest(), "little")
-
-
-def index_of(entities: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    """Return the index of a segment whose events have these entities, in order."""
-    coded = entities.combine_chunks().dictionary_encode()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.combine_chunks()
-    hashes = np.array([entity_hash(each) for each in coded.dictionary.to_pylist()], dtype="<u4")
-    index = np.zeros(0 if coded.null_count else len(entities), dtype=_INDEX)
-    if coded.null_count:  # a husk, which is about nobody
-        return index
-    index["hash"] = hashes[coded.indices.to_numpy(zero_copy_only=False)]
-    index["row"] = np.arange(len(entities))
-    index.sort(order=("hash", "row"))
-    return index
-
-
-def _write_index(path: Path, entities: pa.ChunkedArray) -> None:
-    aside = path.with_name(f".{uuid4().hex}")
-    index_of(entities).tofile(aside)
-    aside.rename(path)
-
-
-def rows_of_entity(path: Path, entity_id: str) -> list[int] | None:
-    """Return the rows of a segment that may be about an entity; ``None`` if it has no index."""
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    asides: list[Path] = []
     try:
-        index = np.memmap(index_path(path), dtype=_INDEX, mode="r")
-    except (OSError, ValueError):
-        return None
-    wanted = entity_hash(entity_id)
-    low, high = np.searchsorted(index["hash"], [wanted, wanted + 1])
-    rows: list[int] = index["row"][low:high].tolist()
-    return rows
+        asides += [folder.aside(), folder.aside()]
+        data, index = asides
+        told = _write_events(data, events)
+        told.sorted_index().tofile(index)
+        digest, size = _digest(data)
+        name = f"{told.seqs[0]}-{told.seqs[-1]}.parquet"
+        if folder.has(name):  # the same events, written anew after an erasure
+            name = f"{told.seqs[0]}-{told.seqs[-1]}.{digest.hex()[:8]}.parquet"
+        folder.put(index, f"{name}{INDEX_SUFFIX}")
+        folder.put(data, name)
+    except OSError as error:
+        msg = f"a segment of the journal cannot be written in {folder}: {error}"
+        raise StoreError(msg) from error
+    finally:
+        for each in asides:
+            each.unlink(missing_ok=True)
+    return Segment(
+        told.seqs[0], told.seqs[-1], told.events, min(told.times), max(told.times), digest,
+        told.frontier.root, name, size,
+    )  # fmt: skip
+
+
+def _write_events(path: Path, events: Iterable[pa.Table]) -> _Written:
+    told = _Written()
+    with pq.ParquetWriter(
+        path, EVENTS_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES,
+        write_statistics=_STATISTICS, sorting_columns=[pq.SortingColumn(0)],
+    ) as writer:  # fmt: skip
+        for part in _regrouped(events, GROUPS_AT_ONCE * ROW_GROUP_EVENTS):
+            writer.write_table(part, row_group_size=ROW_GROUP_EVENTS)
+            told.add(part)
+    return told
+
+
+def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of ``rows`` each; the last may have fewer."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count >= rows:
+            whole = pa.concat_tables(waiting)
+            full = count - count % rows
+            yield from (whole.slice(at, rows) for at in range(0, full, rows))
+            waiting, count = [whole.slice(full)], count - full
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _digest(path: Path) -> tuple[bytes, int]:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest(), path.stat().st_size
+
+
+_KEPT: Final = {"seq", "timestamp", "leaf_hash"}
+
+
+def husk_of(events: pa.Table) -> pa.Table:
+    """Return the numbers, times and leaves of events without the rest: proofs need no more."""
+    arrays = [
+        events[each.name] if each.name in _KEPT else pa.nulls(events.num_rows, each.type)
+        for each in EVENTS_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=EVENTS_SCHEMA)
+
+
+def remove_segment(folder: SegmentFolder, segment: Segment) -> None:
+    """Remove a segment's files.
+
+    Raises:
+        StoreError: They cannot be removed.
+    """
+    try:
+        for name in (segment.file, f"{segment.file}{INDEX_SUFFIX}"):
+            folder.remove(name)
+    except OSError as error:
+        msg = f"segment {segment.file} of the journal cannot be removed from {folder}: {error}"
+        raise StoreError(msg) from error
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-def open_segment(folder: Path, segment: Segment) -> pq.ParquetFile:
-    """Open a segment's file.
+Value = TypeVar("Value")
 
-    Raises:
-        LedgerCorruptError: It is missing, or is no Parquet file of events.
+
+class Recent(Generic[Value]):
+    """What was used last, as far as the budget goes. Safe across threads."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget_bytes = budget_bytes
+        self._kept: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Value | None:
+        """Return what was put under ``key``, if it is still here."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def put(self, key: Hashable, value: Value, size: int) -> None:
+        """Keep ``value``, which takes ``size`` bytes, until others need the room."""
+        with self._lock:
+            self._bytes += size - self._kept.pop(key, (None, 0))[1]
+            self._kept[key] = (value, size)
+            while self._bytes > self._budget_bytes and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+
+class _Footer:
+    """What a segment's footer says, parsed once.
+
+    Attributes:
+        fragment: The file, as a scan takes it.
+        metadata: The footer.
+        ends: How many rows there are up to the end of each row group.
+        spans: The first and last number in each; -1 where it says none.
     """
-    path = folder / segment.file
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        msg = f"segment {segment.file} of the journal is missing from {str(folder)!r}"
-        raise LedgerCorruptError(msg, seq=segment.first_seq) from None
-    except (OSError, pa.ArrowException) as error:
-        msg = f"segment {segment.file} of the journal cannot be read: {error}"
-        raise LedgerCorruptError(msg, seq=segment.first_seq) from error
-    if file.schema_arrow.names != EVENTS_SCHEMA.names:
-        msg = f"segment {segment.file} of the journal has other columns"
-        raise LedgerCorruptError(msg, seq=segment.first_seq)
-    return file
+
+    def __init__(self, fragment: pads.ParquetFileFragment) -> None:
+        self.fragment = fragment
+        self.metadata = fragment.metadata
+
+        groups = [self.metadata.row_group(at) for at in range(self.metadata.num_row_groups)]
+        stated = [group.column(0).statistics for group in groups]
+        self.ends = list(accumulate(group.num_rows for group in groups))
+        self.spans = [(-1, -1) if each is None else (each.min, each.max) for each in stated]
 
 
-def read_rows_at(
-    folder: Path, segment: Segment, rows: Sequence[int], columns: Sequence[str]
-) -> pa.Table:
-    """Return some rows of a segment, reading only the row groups that they are in."""
-    file = open_segment(folder, segment)
-    groups = sorted({row // ROW_GROUP_EVENTS for row in rows})
-    parts = []
-    for group in groups:
-        low = group * ROW_GROUP_EVENTS
-        inside = [row - low for row in rows if low <= row < low + ROW_GROUP_EVENTS]
-        table = file.read_row_group(group, columns=list(columns), use_threads=False)
-        parts.append(table.take(pa.array(sorted(inside), pa.int64())))
-    return pa.concat_tables(parts)
+class SegmentCache:
+    """What a lake remembers of the segments that were read lately."""
+
+    def __init__(self) -> None:
+        self.footers: Recent[_Footer] = Recent(FOOTERS_BYTES)
+        self.indexes: Recent[bytes] = Recent(INDEXES_BYTES)
 
 
-def verify_file(folder: Path, segment: Segment) -> None:
-    """Raise LedgerCorruptError unless a segment's file is the one that was sealed."""
-    path = folder / segment.file
-    try:
-        digest, _ = _digest(path)
-    except OSError as error:
-        msg = f"segment {segment.file} of the journal is missing: {error}"
-        raise LedgerCorruptError(msg, seq=segment.first_seq) from error
-    if digest != segment.sha256:
-        msg = f"segment {segment.file} of the journal is not the file that was sealed"
-        raise LedgerCorruptError(msg, seq=segment.first_seq)
+class SegmentReader:
+    """Reads the segments of one folder.
+
+    Its methods raise LedgerCorruptError where a segment is missing or is no file of events, and
+    StoreError where the folder cannot be reached.
+    """
+
+    def __init__(self, folder: SegmentFolder, cache: SegmentCache) -> None:
+        self.folder = folder
+        self._cache = cache
+
+    def scan(
+        self, segment: Segment, columns: Sequence[str], filters: pc.Expression | None
+    ) -> Iterator[pa.Table]:
+        """Yield ``columns`` of the events that ``filters`` keeps, some at a time."""
+        with self._translated(segment):
+            file, footer = self._open(segment)
+            file.close()
+            fragment = footer.fragment if filters is None else footer.fragment.subset(filters)
+            groups = [group.id for group in fragment.row_groups]
+            options = pads.ParquetFragmentScanOptions(pre_buffer=self.folder.is_remote)
+            for at in range(0, len(groups), SCANNED_AT_ONCE):
+                part = footer.fragment.subset(row_group_ids=groups[at : at + SCANNED_AT_ONCE])
+                for batch in part.to_batches(
+                    schema=EVENTS_SCHEMA, columns=list(columns), filter=filters,
+                    batch_size=GROUPS_AT_ONCE * ROW_GROUP_EVENTS, batch_readahead=2,
+                    fragment_readahead=1, fragment_scan_options=options,
+                ):  # fmt: skip
+                    if batch.num_rows:
+                        yield pa.Table.from_batches([batch])
+
+    def between(
+        self, segment: Segment, first: int, end: int, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the events ``[first, end)``, reading only the row groups that they are in."""
+        with self._translated(segment):
+            file, footer = self._open(segment)
+            with file:
+                spans = enumerate(footer.spans)
+                groups = [at for at, (low, high) in spans if low < end and high >= first]
+                for table in self._read(file, footer, groups, columns):
+                    inside = pc.and_(
+                        pc.greater_equal(table["seq"], first), pc.less(table["seq"], end)
+                    )
+                    yield table.filter(inside)
+
+    def of_entities(
+        self, segment: Segment, entities: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the events of some entities, reading only the row groups that they are in."""
+        wanted = pa.array(entities, pa.string())
+        rows = self._rows(segment, entities)
+        if rows is None:
+            yield from self.scan(segment, columns, pc.field("entity_id").isin(wanted))
+            return
+        if not rows:
+            return
+        with self._translated(segment):
+            file, footer = self._open(segment)
+            with file:
+                groups = sorted({bisect_right(footer.ends, row) for row in rows})
+                for table in self._read(file, footer, groups, columns):
+                    yield table.filter(pc.is_in(table["entity_id"], wanted))
+
+    def last(
+        self, segment: Segment, count: int, end: int, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the last ``count`` events before ``end``, and maybe some around them."""
+        with self._translated(segment):
+            file, footer = self._open(segment)
+            with file:
+                groups: list[int] = []
+                for at in reversed(range(len(footer.spans))):
+                    low, high = footer.spans[at]
+                    if count > 0 and low < end:
+                        groups.insert(0, at)
+                        count -= footer.metadata.row_group(at).num_rows if high < end else 0
+                yield from self._read(file, footer, groups, columns)
+
+    def whole(self, segment: Segment) -> Iterator[pa.Table]:
+        """Yield every event, a few row groups at a time, of the very file that was sealed."""
+        with self._translated(segment), self.folder.fetched(segment.file) as path:
+            if _digest(path)[0] != segment.sha256:
+                msg = f"segment {segment.file} of the journal is not the file that was sealed"
+                raise LedgerCorruptError(msg, seq=segment.first_seq)
+            with pq.ParquetFile(path) as file:
+                groups = range(file.num_row_groups)
+                for at in groups[::GROUPS_AT_ONCE]:
+                    yield file.read_row_groups(list(groups[at : at + GROUPS_AT_ONCE]))
+
+    def _read(
+        self, file: pa.NativeFile, footer: _Footer, groups: list[int], columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        source = pq.ParquetFile(file, metadata=footer.metadata, pre_buffer=self.folder.is_remote)
+        for at in range(0, len(groups), GROUPS_AT_ONCE):
+            yield source.read_row_groups(groups[at : at + GROUPS_AT_ONCE], columns=list(columns))
+
+    def _open(self, segment: Segment) -> tuple[pa.NativeFile, _Footer]:
+        file, stamp = self.folder.open(segment.file)
+        key = (self.folder.path(segment.file), segment.sha256, stamp)
+        footer = self._cache.footers.get(key)
+        if footer is None:
+            fragment = pads.ParquetFileFormat().make_fragment(key[0], self.folder.filesystem)
+            fragment.ensure_complete_metadata()
+            if fragment.physical_schema.names != EVENTS_SCHEMA.names:
+                msg = f"segment {segment.file} of the journal has other columns"
+                raise LedgerCorruptError(msg, seq=segment.first_seq)
+            footer = _Footer(fragment)
+            first, last = (footer.spans or [(-1, -1)])[0], (footer.spans or [(-1, -1)])[-1]
+            told = (first[0], last[1], footer.metadata.num_rows)
+            if told != (segment.first_seq, segment.last_seq, segment.events):
+                msg = f"segment {segment.file} of the journal has other events than were sealed"
+                raise LedgerCorruptError(msg, seq=segment.first_seq)
+            size = footer.metadata.serialized_size * _FOOTER_GROWTH
+            self._cache.footers.put(key, footer, size)
+        return file, footer
+
+    def _rows(self, segment: Segment, entities: Sequence[str]) -> list[int] | None:
+        """Return the rows that may be about some entities; ``None`` if no index says."""
+        name = f"{segment.file}{INDEX_SUFFIX}"
+        try:
+            with self._index(name) as file:
+                size = file.size()
+                if size != segment.events * 8:
+                    return None
+                return [row for each in entities for row in rows_in(_Index(file, size), each)]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            msg = f"the journal's index {name} cannot be read from {self.folder}: {error}"
+            raise StoreError(msg) from error
+
+    def _index(self, name: str) -> pa.NativeFile:
+        if not self.folder.is_remote:
+            return self.folder.open(name)[0]
+        key = self.folder.path(name)
+        data = self._cache.indexes.get(key)
+        if data is None:
+            with self.folder.open(name)[0] as file:
+                data = file.read()
+            self._cache.indexes.put(key, data, len(data))
+        return pa.BufferReader(data)
+
+    @contextmanager
+    def _translated(self, segment: Segment) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            msg = f"segment {segment.file} of the journal is missing from {self.folder}"
+            raise LedgerCorruptError(msg, seq=segment.first_seq) from error
+        except (OSError, pa.ArrowException) as error:
+            if is_unreachable(error):
+                msg = f"the journal's segments at {self.folder} cannot be read: {error}"
+                raise StoreError(msg) from error
+            msg = f"segment {segment.file} of the journal cannot be read: {error}"
+            raise LedgerCorruptError(msg, seq=segment.first_seq) from error

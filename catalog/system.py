@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affidavit.catalog.consumers import consumers_table, topics_table, triggers_table
 from affidavit.catalog.events import EVENTS_SCHEMA
 from affidavit.catalog.events import KIND as KIND_OF_EVENTS
 from affidavit.catalog.ledger import CHECKPOINTS, RESULTS
-from affidavit.catalog.predicate import Compare, In, conjuncts, keep
+from affidavit.catalog.predicate import Compare, In, conjuncts, keep, narrowing
 from affidavit.catalog.predicate import columns_of as columns_in
 from affidavit.catalog.record import KIND, SEARCHES_SCHEMA, records_batch
 from affidavit.catalog.scan import ArrowDataset, ScanDataset
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.providers import Snapshot
 
 PAGE_ENTRIES: Final = 4096
+ENTITIES_MAX: Final = 100
+"""Events of more entities than this are looked for by reading the whole journal."""
+
 _TIME: Final = pa.timestamp("us", "UTC")
 _TEXT, _INT = Kind.TEXT, Kind.INTEGER
 
@@ -47,37 +51,6 @@ STATEMENTS: Final = StoreTable(
         )
     ),
 )  # fmt: skip
-
-
-def pushed(predicate: Predicate | None, columns: Mapping[str, str]) -> tuple[Predicate, ...]:
-    """Return the parts of ``predicate`` that the store can apply.
-
-    ``columns`` maps a column to the store's column of the same values.
-    """
-    found: list[Predicate] = []
-    for part in conjuncts(predicate) if predicate is not None else ():
-        match part:
-            case Compare(op, column, value) if column in columns:
-                plain = _plain(value)
-                if plain is not None:
-                    found.append(Compare(op, columns[column], plain))
-            case In(column, values, _) if column in columns:
-                plains = tuple(_plain(value) for value in values)
-                if None not in plains:
-                    found.append(In(columns[column], plains))
-    return tuple(found)
-
-
-def _plain(value: object) -> int | str | None:
-    """Return an Arrow scalar as the store has it; ``None`` where it has nothing like it."""
-    assert isinstance(value, pa.Scalar)
-    if pa.types.is_timestamp(value.type):
-        try:
-            return int(value.cast(_TIME).value)
-        except (pa.ArrowException, TypeError):
-            return None
-    plain = value.as_py()
-    return plain if isinstance(plain, int | str) and not isinstance(plain, bool) else None
 
 
 class _EntriesDataset(ScanDataset):
@@ -97,7 +70,7 @@ class _EntriesDataset(ScanDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match, in pages."""
-        where = pushed(predicate, self.stored)
+        where = narrowing(predicate, self.stored)
         if self.kind is not None:
             where = (Compare("=", "kind", self.kind), *where)
         after = -1
@@ -157,7 +130,7 @@ class ResultsDataset(_EntriesDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match: those that returned the wanted rows."""
-        wanted = pushed(predicate, {"row_id": "row_id", "seq": "seq"})
+        wanted = narrowing(predicate, {"row_id": "row_id", "seq": "seq"})
         if not any(getattr(part, "column", None) == "row_id" for part in wanted):
             yield from super().entries(predicate)
             return
@@ -217,7 +190,7 @@ class StatementsDataset(ScanDataset):
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""
         same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
-        where = self._own(*pushed(predicate, {name: name for name in same}))
+        where = self._own(*narrowing(predicate, {name: name for name in same}))
         names = [column.name for column in STATEMENTS.columns]
         for batch in self._reader.scan(STATEMENTS, names, where):
             arrays = {name: batch.column(name) for name in names}
@@ -324,9 +297,27 @@ class JournalDataset(ScanDataset):
         filters = None if predicate is None else arrow_filter(predicate, set(EVENTS_SCHEMA.names))
         if self._of is not None:
             filters = self._of if filters is None else filters & self._of
-        for part in self._journal.scan(self._reader, kept, filters):
+        entities = _entities(predicate)
+        if entities is None:
+            parts = self._journal.scan(self._reader, kept, filters)
+        else:
+            names = list(dict.fromkeys([*kept, "entity_type"]))
+            parts = self._journal.of_entities(self._reader, entities, names)
+        if entities is not None and self._of is not None:
+            parts = (part.filter(self._of) for part in parts)
+        for part in parts:
             batch = journal_batch(part, needed, self._tenant)
             yield keep(predicate, batch).select(columns)
+
+
+def _entities(predicate: Predicate | None) -> list[str] | None:
+    """Return the few entities that all matching events are about; ``None`` if they are not few."""
+    for part in narrowing(predicate, {"entity_id": "entity_id"}):
+        if isinstance(part, Compare) and part.op == "=":
+            return [str(part.value)]
+        if isinstance(part, In) and len(part.values) <= ENTITIES_MAX:
+            return [str(each) for each in part.values]
+    return None
 
 
 def arrow_filter(predicate: Predicate, columns: set[str]) -> pc.Expression | None:
@@ -404,7 +395,7 @@ class LedgerDataset(_EntriesDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match, wherever they are kept."""
-        where = pushed(predicate, {"seq": "seq", "kind": "kind"})
+        where = narrowing(predicate, {"seq": "seq", "kind": "kind"})
         kinds = {part.value for part in where if getattr(part, "column", None) == "kind"}  # type: ignore[union-attr]  # a comparison
         if kinds and KIND_OF_EVENTS not in kinds:
             yield from super().entries(predicate)
@@ -473,6 +464,9 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "ledger": lambda snapshot: LedgerDataset(snapshot, LEDGER_SCHEMA),
         "journal": JournalDataset,
         "segments": segments_table,
+        "topics": topics_table,
+        "consumers": consumers_table,
+        "triggers": triggers_table,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.canonical import us_of
 from affidavit.catalog.definition import MutableDefinition, parse_definition
-from affidavit.catalog.events import EVENTS_SCHEMA, WHOLE, entity_ids, row_texts
+from affidavit.catalog.events import EVENTS_SCHEMA, WHOLE, entity_names, row_texts
 from affidavit.catalog.names import MAIN_SCHEMA
 from affidavit.catalog.predicate import Compare
 from affidavit.catalog.rows import definition_of, read_table, take_rows
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.undo import ROW_COLUMNS, Undo, stored_at
 from affidavit.catalog.values import from_json
 from affidavit.errors import InvalidQueryError, TableNotFoundError
 
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.journal import Journal
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.undo import Eras
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_WITH_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
+PART_EVENTS: Final = 1 << 17
+"""So many events are undone at a time: each time costs as much as some thousands of them."""
+
 CHANGE_TYPES: Final = ("insert", "update_preimage", "update_postimage", "delete")
 CHANGE_FIELDS: Final = (
     pa.field("_change_type", pa.string()),
@@ -90,11 +94,18 @@ def parse_moment(value: object) -> Moment:
 
 
 class Past:
-    """What one tenant's lake held at a moment."""
+    """What one tenant's lake held at a moment.
 
-    def __init__(self, catalog: Catalog, reader: Reader, moment: Moment) -> None:
+    ``committed`` says that ``reader`` is a snapshot, and not an open transaction: copies of tables
+    in memory are of committed versions.
+    """
+
+    def __init__(
+        self, catalog: Catalog, reader: Reader, moment: Moment, *, committed: bool = False
+    ) -> None:
         self._catalog = catalog
         self._reader = reader
+        self._committed = committed
         self.moment = self._checked(moment)
 
     def _checked(self, moment: Moment) -> Moment:
@@ -161,14 +172,33 @@ class Past:
             return None, entries[0].created_at
         return seq, at_us
 
+    def parts(
+        self, journal: Journal, table_id: str, columns: Sequence[str], when: pc.Expression
+    ) -> Iterator[pa.Table]:
+        """Yield some of the events of a table, oldest first, many at a time."""
+        schema = pa.schema([EVENTS_SCHEMA.field(name) for name in columns])
+        held: list[pa.Table] = []
+        filters = (pc.field("table_id") == table_id) & when
+        for part in journal.scan(self._reader, columns, filters):
+            held.append(part.cast(schema))
+            if sum(each.num_rows for each in held) >= PART_EVENTS:
+                yield pa.concat_tables(held)
+                held = []
+        if held:
+            yield pa.concat_tables(held)
+
     def events(
         self, journal: Journal, table_id: str, columns: Sequence[str], when: pc.Expression
     ) -> pa.Table:
         """Return some of the events of a table, oldest first."""
-        filters = (pc.field("table_id") == table_id) & when
-        parts = list(journal.scan(self._reader, columns, filters))
-        schema = pa.schema([EVENTS_SCHEMA.field(name) for name in columns])
-        return pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
+        none = pa.schema([EVENTS_SCHEMA.field(name) for name in columns]).empty_table()
+        return pa.concat_tables([none, *self.parts(journal, table_id, columns, when)])
+
+    def cached(self, info: TableInfo) -> pa.Table | None:
+        """Return a table as it is now, if there is a copy in memory."""
+        cache = self._catalog.lake.cache
+        held = cache.get(info.table_id, info.version) if self._committed else None
+        return None if held is None else held.data
 
     @property
     def reader(self) -> Reader:
@@ -236,7 +266,7 @@ class PastTable:
                     found.append((event["seq"], at_us, event["action"], text))
         return found
 
-    def _eras(self) -> list[tuple[int, MutableDefinition]]:
+    def _eras(self) -> Eras:
         """Return from which event on the table had which definition."""
         eras = []
         for seq, _, _, text in self._definitions():
@@ -321,56 +351,52 @@ class PastTable:
 
     # --- what it held ---------------------------------------------------------------------------
 
-    def rows(self) -> pa.Table:
-        """Return the rows of the mutable table at the moment."""
-        return self.state()[1]
+    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of the mutable table at the moment; ``columns`` leaves out others."""
+        return self.state(columns)[1]
 
-    def state(self) -> tuple[list[str], pa.Table]:
+    def state(self, columns: Sequence[str] | None = None) -> tuple[pa.Array, pa.Table]:
         """Return the name of each row at the moment, and the rows."""
         definition = self.definition()
         if self.info is None:
-            return self._replayed(definition)
-        return self._undone(definition)
+            names, rows = self._replayed(definition)
+            return pa.array(names, pa.string()), rows if columns is None else rows.select(columns)
+        schema = _nullable(definition.schema)
+        wanted = [schema.field(name) for name in (schema.names if columns is None else columns)]
+        return self._undone({definition.stored[field.name]: field for field in wanted})
 
-    def _undone(self, definition: MutableDefinition) -> tuple[list[str], pa.Table]:
+    def _undone(self, fields: Mapping[str, pa.Field]) -> tuple[pa.Array, pa.Table]:
         assert self.info is not None
-        now = definition_of(self.info)
-        current = read_table(self.past.reader, self.info, [ROWID, *now.schema.names])
-        rowids, rows = current[ROWID].to_pylist(), current.drop_columns([ROWID])
-        touched = self._firsts()
-        ids = entity_ids(now, rows, rowids)
-        same = [at for at, entity in enumerate(ids) if entity not in touched]
-        changed = [at for at, entity in enumerate(ids) if entity in touched]
-        columns = {stored: name for name, stored in now.stored.items()}
-        kept = _as_then(take_rows(rows, same), definition, columns)
-        present = {
-            ids[at]: {now.stored[name]: value for name, value in row.items()}
-            for at, row in zip(changed, _parsed(row_texts(take_rows(rows, changed))), strict=True)
-        }
-        undone = {entity: first.undo(present.get(entity)) for entity, first in touched.items()}
-        past = {entity: row for entity, row in undone.items() if row is not None}
-        names = [*(ids[at] for at in same), *past]
-        return names, pa.concat_tables([kept, _from_rows(list(past.values()), definition)])
-
-    def _firsts(self) -> dict[str, _Firsts]:
-        """Return, for each row that was touched after the moment, what it was before."""
-        names = ["seq", "entity_id", "field", "action", "old_value"]
+        now, eras = definition_of(self.info), self._eras()
+        called = {stored: name for name, stored in now.stored.items() if stored in fields}
+        present = self._present([*dict.fromkeys([*now.primary_key, *called.values()])])
+        names = entity_names(
+            now, present, present[ROWID].to_pylist() if ROWID in present.schema.names else ()
+        )
+        undo = Undo(names, fields, eras)
         # a table's own events are named by the table, and so may a row be
         rows = pc.field("action").isin(["insert", "delete", "update"])
+        named = {
+            name for _, each in eras for name, stored in each.stored.items() if stored in fields
+        }
+        if len(called) < len(now.stored):
+            rows &= pc.field("field").isin([WHOLE, *named])
         when = self.past.after(self.journal) & rows
-        events = self.past.events(self.journal, self.table_id, names, when)
-        first = events.group_by(["entity_id", "field"], use_threads=False).aggregate(
-            [("seq", "first"), ("action", "first"), ("old_value", "first", _WITH_NULLS)]
-        )
-        eras = self._eras()
-        found: dict[str, _Firsts] = {}
-        columns = [
-            first[name].to_pylist() for name in ("entity_id", "field", "seq_first", "action_first")
-        ]
-        olds = _parsed(first["old_value_first"].to_pylist())
-        for entity, field, seq, action, old in zip(*columns, olds, strict=True):
-            found.setdefault(entity, _Firsts()).add(seq, field, action, old, eras)
-        return found
+        for part in self.past.parts(self.journal, self.table_id, ROW_COLUMNS, when):
+            undo.add(part)
+        current = present.select(list(called.values())).rename_columns(list(called))
+        found, then = undo.rows(current)
+        return found, then.rename_columns([field.name for field in fields.values()])
+
+    def _present(self, columns: Sequence[str]) -> pa.Table:
+        """Return ``columns`` of the rows that there are now, and what names them."""
+        assert self.info is not None
+        if not definition_of(self.info).primary_key:
+            columns = [ROWID, *columns]
+        cached = self.past.cached(self.info)
+        if cached is not None and ROWID not in columns:
+            return cached.select(columns)
+        return read_table(self.past.reader, self.info, columns)
 
     def _replayed(self, definition: MutableDefinition) -> tuple[list[str], pa.Table]:
         """Return the rows of a table that is gone, from its events up to the moment."""
@@ -379,7 +405,7 @@ class PastTable:
         eras = self._eras()
         rows: dict[str, dict[str, Any]] = {}
         for event in events.to_pylist():
-            stored = _stored_at(eras, event["seq"])
+            stored = stored_at(eras, event["seq"])
             if event["action"] == "insert":
                 rows[event["entity_id"]] = _by_store(event["new_value"], stored)
             elif event["action"] == "delete":
@@ -387,67 +413,6 @@ class PastTable:
             elif event["action"] == "update" and event["entity_id"] in rows:
                 rows[event["entity_id"]][stored[event["field"]]] = _value(event["new_value"])
         return list(rows), _from_rows(list(rows.values()), definition)
-
-
-def _stored_at(eras: list[tuple[int, MutableDefinition]], seq: int) -> Mapping[str, str]:
-    """Return what the store called each column when event ``seq`` happened."""
-    for first, definition in reversed(eras):
-        if first <= seq:
-            return definition.stored
-    return eras[0][1].stored
-
-
-class _Firsts:
-    """The first event after a moment of each field of one row."""
-
-    def __init__(self) -> None:
-        self._whole: tuple[int, str, dict[str, Any] | None] | None = None
-        self._fields: list[tuple[int, str, Any]] = []
-
-    def add(
-        self,
-        seq: int,
-        field: str,
-        action: str,
-        value: Any,  # noqa: ANN401 - any JSON
-        eras: list[tuple[int, MutableDefinition]],
-    ) -> None:
-        stored = _stored_at(eras, seq)
-        if field != WHOLE:
-            self._fields.append((seq, stored[field], value))
-            return
-        row = None if value is None else {stored[name]: each for name, each in value.items()}
-        self._whole = (seq, action, row)
-
-    def undo(self, present: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the row as it was, given what it is now; ``None`` if there was none."""
-        row, until = present, None
-        if self._whole is not None:
-            until, _, row = self._whole
-        if row is None:
-            return None
-        latest_first = sorted(self._fields, key=lambda each: -each[0])
-        earlier = {
-            column: value for seq, column, value in latest_first if until is None or seq < until
-        }
-        return {**row, **earlier}
-
-
-def _parsed(texts: Sequence[str | None]) -> list[Any]:
-    """Return JSON texts as values; ``None`` is NULL. One call is quicker than one for each."""
-    values: list[Any] = json.loads(f"[{','.join(text or 'null' for text in texts)}]")
-    return values
-
-
-def _as_then(rows: pa.Table, definition: MutableDefinition, columns: Mapping[str, str]) -> pa.Table:
-    """Return today's rows with the columns of then; ``columns`` are today's by store name."""
-    arrays = [
-        rows[columns[definition.stored[field.name]]]
-        if definition.stored[field.name] in columns
-        else pa.nulls(rows.num_rows, field.type)
-        for field in definition.schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=_nullable(definition.schema))
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]], definition: MutableDefinition) -> pa.Table:
@@ -516,7 +481,7 @@ def _mutable_changes(table: PastTable, end: PastTable, first: int, last: int) ->
     began = first
     for at, event in enumerate(events):
         entity, seq, when_ = event["entity_id"], event["seq"], event["timestamp"]
-        stored = _stored_at(eras, seq)
+        stored = stored_at(eras, seq)
         if event["action"] == "insert":
             rows[entity] = _by_store(event["new_value"], stored)
             out.append((dict(rows[entity]), "insert", seq, when_))
@@ -549,7 +514,8 @@ def _states(table: PastTable, entities: set[str]) -> dict[str, dict[str, Any]]:
         definition = table.definition()
     except TableNotFoundError:  # it was created later
         return {}
-    ids, rows = table.state()
+    names, rows = table.state()
+    ids = names.to_pylist()
     wanted = [at for at, entity in enumerate(ids) if entity in entities]
     texts = row_texts(take_rows(rows, wanted))
     return {

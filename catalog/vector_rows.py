@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import lance
 
     from affidavit.catalog.catalog import Catalog
-    from affidavit.catalog.change import Change
+    from affidavit.catalog.change import Change, ChangeWatch
     from affidavit.catalog.definition import TableInfo
 
 
@@ -57,8 +57,10 @@ class Incoming:
         schema: pa.Schema,
         table: str,
         definition: VectorDefinition,
+        watch: ChangeWatch | None = None,
     ) -> None:
         self._definition = definition
+        self._watch = watch
         self._table = table
         self._keys: list[pa.Array] = []
         self._key_type = schema.field(definition.key).type
@@ -76,6 +78,8 @@ class Incoming:
                     msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
                     raise ConstraintError(msg)
             self._keys.append(batch[self._definition.key])
+            if self._watch is not None:
+                self._watch.see(None, pa.Table.from_batches([batch]))
             yield batch
 
     @property
@@ -133,8 +137,15 @@ def _commit(
 ) -> None:
     """Declare, announce, commit in Lance, then in the store; discard what Lance did not commit."""
     before, after = int(staged.dataset.version), staged.version_after
-    numbered = [replace(each, version_before=before, version_after=after) for each in changes]
     try:
+        with catalog.read() as reader:
+            numbered = [
+                replace(
+                    each, version_before=before, version_after=after,
+                    messages=catalog.messages(reader, each),
+                )
+                for each in changes
+            ]  # fmt: skip
         with (
             intended(
                 catalog, info, staged.dataset, numbered, rows_added=added, marked=True
@@ -162,7 +173,10 @@ def insert_vectors(
     """
     definition = vector_definition(info)
     source = to_reader(data, dataset.schema)
-    incoming = Incoming(iter(source), dataset.schema, info.name, definition)
+    told = catalog.change(info, "insert")
+    with catalog.read() as reader:
+        watch = catalog.watch(reader, told)
+    incoming = Incoming(iter(source), dataset.schema, info.name, definition, watch)
     with incoming.errors(f"writing vector table {info.name!r}"):
         staged = stage_append(dataset, incoming.reader)
     if not incoming.rows:
@@ -174,7 +188,10 @@ def insert_vectors(
     except BaseException:
         staged.discard()
         raise
-    change = catalog.change(info, "insert", rows=len(keys), keys_sha256=keys_digest(keys))
+    change = replace(
+        told, rows=len(keys), keys_sha256=keys_digest(keys),
+        messages=() if watch is None else watch.messages(),
+    )  # fmt: skip
     _commit(catalog, info, staged, [change], added=len(keys))
     return len(keys)
 

@@ -168,9 +168,10 @@ ORDER BY distance LIMIT 6"""
 # --- changing ------------------------------------------------------------------------------------
 
 
-def change(session: Session, show: Show) -> None:
-    """Update, delete, and insert or update; each statement is all or nothing."""
+def change(session: Session, show: Show) -> int:
+    """Update, delete, and insert or update; return the ledger's newest entry before all that."""
     show.section("UPDATE, DELETE, INSERT ... ON CONFLICT ... RETURNING")
+    before = session.ledger.size - 1
     update = """\
 UPDATE notes SET stars = 5
 WHERE doc_id IN (SELECT id FROM hybrid_search('docs', $ask, $ask, 3))
@@ -189,6 +190,31 @@ ON CONFLICT (id) DO UPDATE SET stars = excluded.stars, note = excluded.note
 RETURNING id, doc_id, note, stars"""
     show.sql(upsert)
     show.rows(session.sql(upsert))
+    return before
+
+
+def look_back(session: Session, show: Show, moment: int) -> None:
+    """Show what was done to the notes after ``moment``: as events, as changes, and undone."""
+    show.section("What happened to the notes, and what they were before")
+    journal = """\
+SELECT seq, actor, action, entity_type, entity_id, field,
+       substr(old_value, 1, 20) AS old, substr(new_value, 1, 20) AS new
+FROM journal ORDER BY seq DESC LIMIT 6"""
+    show.sql(journal)
+    show.rows(session.sql(journal))
+
+    changes = """\
+SELECT _commit_seq AS seq, _change_type, id, doc_id, note, stars
+FROM changes('notes', $first, NULL) WHERE id IN (1, 99) ORDER BY seq, _change_type DESC"""
+    show.sql(changes)
+    show.rows(session.sql(changes, first=moment + 1))
+
+    was = """\
+SELECT was.id, was.author, was.stars AS stars_then, now.stars AS stars_now
+FROM as_of('notes', $moment) AS was LEFT JOIN notes AS now ON now.id = was.id
+WHERE was.stars IS DISTINCT FROM now.stars ORDER BY was.id LIMIT 6"""
+    show.sql(was)
+    show.rows(session.sql(was, moment=moment))
 
 
 def roll_back(session: Session, show: Show) -> None:
@@ -204,6 +230,37 @@ def roll_back(session: Session, show: Show) -> None:
     except ConstraintError as error:
         show.say(f"  {type(error).__name__}: {error}")
     show.say(f"after: {notes.count()} notes")
+
+
+def be_told(session: Session, show: Show) -> None:
+    """Let a trigger publish the notes that rise to five stars, to whoever has subscribed."""
+    show.section("A trigger, its topic, and a subscriber")
+    trigger = """\
+CREATE TRIGGER praised AFTER UPDATE ON notes
+WHEN (new.stars = 5 AND old.stars < 5) PUBLISH 'notes.praised'"""
+    show.sql(trigger)
+    session.sql(trigger)
+    praise = "UPDATE notes SET stars = 5 WHERE author = 'reviewer'"
+    with session.topics.subscribe("notes.praised") as subscription:
+        show.sql(praise)
+        changed = session.sql(praise).rows_affected
+        delivery = subscription.next(timeout=10)
+    assert delivery is not None
+    show.say(f"  {changed} rows affected, {delivery.data.num_rows} of them new to five stars")
+    rows = delivery.data.to_pylist()[:4]
+    show.rows(
+        (
+            {
+                "event_id": row["event_id"],
+                "actor": row["actor"],
+                "doc_id": row["new"]["doc_id"],
+                "then": row["old"]["stars"],
+                "now": row["new"]["stars"],
+            }
+            for row in rows
+        ),
+        title=f"event {delivery.offset} of {delivery.topic!r}",
+    )
 
 
 def keep_tenants_apart(session: Session, show: Show) -> None:

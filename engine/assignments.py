@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.lexer import Cursor, tokenize
 from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
-from affidavit.engine.lexer import Cursor, tokenize
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:

@@ -31,6 +31,8 @@ from affidavit.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from affidavit.triggers.trigger import checked_actions, drop_trigger, find_trigger
+from affidavit.triggers.triggers import make_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.expression import Statements
-    from affidavit.engine.lexer import Cursor
+    from affidavit.catalog.lexer import Cursor
     from affidavit.engine.paths import AllowedPaths
     from affidavit.engine.planner import Planner
 
@@ -123,6 +125,8 @@ class Ddl:
             return self._create_table(cursor, or_replace=replace_)
         if cursor.accept("VIEW"):
             return self._create_view(cursor, or_replace=replace_)
+        if cursor.accept("TRIGGER"):
+            return self._create_trigger(cursor, or_replace=replace_)
         unique = cursor.accept("UNIQUE")
         if cursor.accept("INDEX"):
             return self._create_index(cursor, unique=unique)
@@ -136,7 +140,7 @@ class Ddl:
             self._catalog.create_schema(name, if_not_exists=exists)
             return 0
         raise SqlError(
-            f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX or SCHEMA"
+            f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
         )
 
     def _create_table(self, cursor: Cursor, *, or_replace: bool) -> int:
@@ -273,18 +277,54 @@ class Ddl:
         add_index(self._catalog, info, made, if_not_exists=if_not_exists)
         return 0
 
+    def _create_trigger(self, cursor: Cursor, *, or_replace: bool) -> int:
+        """Run CREATE TRIGGER name AFTER action [OR ...] ON table [WHEN (...)] PUBLISH 'topic'."""
+        if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+        name = cursor.name("a trigger")
+        cursor.expect("AFTER")
+        actions = [cursor.name("an action")]
+        while cursor.accept("OR"):
+            actions.append(cursor.name("an action"))
+        cursor.expect("ON")
+        table = parse_name(cursor)
+        cursor.accept("FOR", "EACH", "ROW")
+        where = None
+        if cursor.accept("WHEN"):
+            cursor.expect("(")
+            where = cursor.until(")", depth=0)
+            cursor.expect(")")
+        cursor.expect("PUBLISH")
+        topic = cursor.literal("a topic in quotes")
+        _expect_end(cursor, "CREATE TRIGGER")
+        refuse_reserved(table.schema, table.table)
+        with self._catalog.write() as writer:
+            if or_replace:
+                drop_trigger(self._catalog, name, if_exists=True)
+            if if_not_exists and find_trigger(writer, self._catalog, name) is not None:
+                return 0
+            make_trigger(
+                self._catalog, f"{table.schema}.{table.table}", checked_actions(actions), where,
+                topic, name=name,
+            )  # fmt: skip
+        return 0
+
     # --- DROP ----------------------------------------------------------------------------------
 
     def drop(self, cursor: Cursor) -> None:
-        """Run DROP TABLE, VIEW, INDEX or SCHEMA."""
+        """Run DROP TABLE, VIEW, INDEX, TRIGGER or SCHEMA."""
         cursor.expect("DROP")
         kind = cursor.peek()
-        if kind not in {"TABLE", "VIEW", "INDEX", "SCHEMA"}:
+        if kind not in {"TABLE", "VIEW", "INDEX", "SCHEMA", "TRIGGER"}:
             raise SqlError(
-                f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX or SCHEMA"
+                f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
             )
         cursor.accept(kind)
         if_exists = cursor.accept("IF", "EXISTS")
+        if kind == "TRIGGER":
+            trigger = cursor.name("a trigger")
+            _expect_end(cursor, "DROP TRIGGER")
+            drop_trigger(self._catalog, trigger, if_exists=if_exists)
+            return
         if kind == "SCHEMA":
             schema = _parse_schema(cursor)
             cascade = cursor.accept("CASCADE")

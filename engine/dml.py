@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
-    from affidavit.engine.lexer import Cursor
+    from affidavit.catalog.lexer import Cursor
     from affidavit.engine.merge import Merge
     from affidavit.engine.paths import AllowedPaths
     from affidavit.engine.planner import Planner

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from affidavit.catalog.lexer import tokenize
 from affidavit.engine.ddl import Ddl
 from affidavit.engine.dml import Dml
-from affidavit.engine.lexer import tokenize
 from affidavit.engine.result import Result
 from affidavit.engine.statement import Kind, Statement, parse_statement
 from affidavit.errors import ReadOnlyError, SqlError, TransactionError

@@ -217,8 +217,8 @@ class JournalHandle:
     def history(self, entity_id: object) -> Result:
         """Return every event of an entity, oldest first."""
         with self._catalog.read() as reader:
-            found = self._journal.of_entity(reader, str(entity_id), SHOWN)
-        return self._result(found)
+            found = list(self._journal.of_entities(reader, [str(entity_id)], SHOWN))
+        return self._result(pa.concat_tables(found))
 
     def recent(self, limit: int = 20) -> Result:
         """Return the newest ``limit`` events, newest first."""
@@ -226,7 +226,7 @@ class JournalHandle:
             msg = f"limit must be a number of events, got {limit!r}"
             raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
-            return self._result(self._journal.newest(reader, limit))
+            return self._result(self._journal.newest(reader, limit, SHOWN))
 
     def _result(self, events: pa.Table) -> Result:
         tenant = self._catalog.identity.shown_tenant

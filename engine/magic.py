@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affidavit.engine.lexer import tokenize
+from affidavit.catalog.lexer import tokenize
 from affidavit.engine.session import Session
 from affidavit.errors import SqlError
 

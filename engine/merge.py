@@ -17,7 +17,7 @@ from affidavit.errors import ColumnNotFoundError, SqlError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.engine.lexer import Cursor
+    from affidavit.catalog.lexer import Cursor
 
 MATCHED: Final = "matched"
 NOT_IN_TARGET: Final = "not matched"

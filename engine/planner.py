@@ -13,11 +13,11 @@ from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions, u
 from datafusion.catalog import Table
 
 from affidavit.catalog.definition import SqlDefinition
+from affidavit.catalog.lexer import tokenize
 from affidavit.catalog.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.providers import DML_SCHEMA, ChangesDataset, LakeCatalog, Snapshot
 from affidavit.catalog.system import JournalDataset
 from affidavit.catalog.timetravel import Moment, dataset_of, parse_moment
-from affidavit.engine.lexer import tokenize
 from affidavit.engine.request import build_request, parse_options
 from affidavit.engine.result import Result, table_of
 from affidavit.engine.search import SearchDataset

@@ -22,12 +22,15 @@ from dataclasses import dataclass, replace
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import numpy as np
+
 from affidavit.catalog.canonical import canonical, datetime_of
 from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.group_commit import GroupCommit
 from affidavit.catalog.ledger import LEDGER, RESULTS, draft
 from affidavit.catalog.predicate import In
 from affidavit.catalog.record import KIND, SearchRecord, draft_record, record_of
-from affidavit.engine.group_commit import GroupCommit
+from affidavit.engine.audit_topic import publish_records
 from affidavit.engine.pending import PendingFile, abandoned
 from affidavit.engine.ranking import ranking_of
 from affidavit.engine.search import complete
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.transaction import Transaction, Transactions
     from affidavit.engine.guard import Guard
     from affidavit.engine.request import CompletedSearch, SearchRequest
+    from affidavit.triggers.outbox import Match
 
 LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
 LINEAGE_BYTES_MAX: Final = 8192
@@ -169,6 +173,18 @@ def _parameters(request: SearchRequest) -> dict[str, Any]:
         text = request.text or ""
         parameters["text_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return parameters
+
+
+def _literal(key: object) -> str:
+    """Return a row's key as SQL."""
+    if isinstance(key, str):
+        return "'" + key.replace("'", "''") + "'"
+    return str(key)
+
+
+def _column(name: str) -> str:
+    """Return a column's name as Lance's filters read it."""
+    return name if name.isidentifier() and name.islower() else f"`{name}`"
 
 
 class Recorder:
@@ -344,12 +360,47 @@ class Recorder:
             for row_id in each.row_ids
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
+        publish_records(self._lake, writer, tenant, drafts, entries)
         told = [listener for listener, only in self.listeners if only in {None, tenant}]
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:
             for listener in told:
                 listener.on_records(records, writer)
         return entries
+
+    def record_match(self, catalog: Catalog, writer: Writer, match: Match) -> None:
+        """Put on record what a standing search found, in the transaction of the change."""
+        if self.settings.mode == "off":
+            return
+        now_us, identity = time_ns() // 1000, match.identity
+        vector = np.asarray(match.query, np.float32)
+        ids = ", ".join(_literal(each) for each in match.ids)
+        record = SearchRecord(
+            model_id=None,
+            model_version=None,
+            query_lineage={"trigger": match.trigger, "within": match.within},
+            top_k_result_ids=[str(each) for each in match.ids],
+            retrieval_scores=match.distances,
+            query_id=uuid7(now_us),
+            table_name=match.table,
+            table_version=match.version,
+            table_id=match.table_id,
+            exact=True,
+            mode="vector",
+            k_requested=len(match.ids),
+            k_returned=len(match.ids),
+            filter=f"{_column(match.key)} IN ({ids})",
+            params={"column": match.column, "metric": match.metric, "exact": True},
+            query_sha256=hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest(),
+            query_vector=vector.tolist() if self.settings.store_queries else None,
+            executed_at=datetime_of(now_us),
+            duration_us=0,
+            journal_seq=catalog.ledger.last_seq(writer),
+            actor=identity.actor,
+            source=identity.source,
+            workspace=identity.workspace,
+        )
+        self._append(writer, catalog.tenant, [draft_record(record)])
 
     def recover(self) -> None:
         """Put on record what processes that died had searched inside a transaction.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -27,6 +28,7 @@ from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.providers import memory_table
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.timetravel import Past, dataset_of, parse_moment
+from affidavit.catalog.topic_log import evict_old
 from affidavit.catalog.transaction import Transactions
 from affidavit.catalog.vector import VectorTable, create_vector
 from affidavit.catalog.witness import as_witness
@@ -57,6 +59,10 @@ from affidavit.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from affidavit.triggers.exchange import Exchange
+from affidavit.triggers.outbox import TriggerOutbox
+from affidavit.triggers.topics import Topics
+from affidavit.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +93,11 @@ class _Shared:
     """What a session and the sessions scoped from it have in common."""
 
     def __init__(
-        self, lake: Lake, settings: AuditSettings, witness: Callable[[str], None] | None
+        self,
+        lake: Lake,
+        settings: AuditSettings,
+        witness: Callable[[str], None] | None,
+        broker: object,
     ) -> None:
         self.lake = lake
         self.transactions = Transactions(lake.store)
@@ -96,6 +106,10 @@ class _Shared:
         self.witness = witness
         self.guard = Guard(lake, witness)
         self.housekeeper = Housekeeper([self.guard.keep_checkpoints])
+        self.exchange = Exchange(lake, broker, self.housekeeper.poke)
+        self.housekeeper.tasks.append(self.exchange.tidy)
+        self.merger = Housekeeper([lake.journals.compact])
+        lake.journals.poke = self.merger.poke
         self.statements: StatementLog | None = None
         if settings.mode == "statements" and not lake.read_only:
             self.statements = StatementLog(lake.store, self.housekeeper.poke)
@@ -103,6 +117,7 @@ class _Shared:
         self.recorder = Recorder(
             lake, self.transactions, settings, self.guard, self.housekeeper.poke
         )
+        lake.outbox = TriggerOutbox(lake, self.recorder.record_match)
         self.searcher = Searcher(self.hooks, self.models, self.recorder)
         self.planners: dict[str, Planner] = {}
         self.closed = False
@@ -112,6 +127,9 @@ class _Shared:
         self.transactions.rollback_all()
         self.closed = True
         try:
+            self.exchange.close()
+            self.lake.journals.stopping.set()
+            self.merger.stop()
             self.housekeeper.stop()
             if not self.lake.read_only:
                 self._tidy()
@@ -124,8 +142,8 @@ class _Shared:
         tasks: list[Callable[[], object]] = []
         if self.statements is not None:
             tasks.append(self.statements.flush)
-        for journal in self.lake.journals.opened():
-            tasks += [journal.flush, journal.remove_orphans]
+        tasks.append(partial(evict_old, self.lake.store))
+        tasks += [journal.tidy for journal in self.lake.journals.opened()]
         tasks.append(partial(self.guard.keep_checkpoints, now=True))
         with ExitStack() as stack:  # each is done, and then the last error is raised
             for task in reversed(tasks):
@@ -170,7 +188,8 @@ def connect(
     witness: str | os.PathLike[str] | Callable[[str], None] | None = None,
     checkpoint_entries: int = CHECKPOINT_ENTRIES,
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
-    journal: bool = False,
+    journal: bool = True,
+    journal_url: str | None = None,
 ) -> Session:
     """Open a lake, creating it if it is not there, and return a session on it.
 
@@ -184,7 +203,10 @@ def connect(
         key_store: Where the master key is; see :class:`~affidavit.engine.keys.KeyStore`. By
             default the environment's ``AFFIDAVIT_MASTER_KEY``, if it is set, else a file that the
             lake makes for itself.
-        broker: Taken by topics, which are not part of this version.
+        broker: What tells subscribers of new events: ``"memory"`` (the default) those in this
+            process, ``"store"`` those in every process on this lake, ``"nats://host:port"``
+            whoever listens there; or a :class:`~affidavit.triggers.brokers.protocol.Broker`. The
+            log in the lake is what they read; without a broker they look at it once a second.
         read_only: Refuse every write, and never create.
         durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
         busy_timeout_s: How long a writer waits for other writers.
@@ -198,21 +220,25 @@ def connect(
             note. A lake older than its witness is not opened.
         checkpoint_entries: Keep a checkpoint of the ledger at least every so many entries.
         checkpoint_interval_s: And at least every so many seconds.
-        journal: Begin to write every mutation down. A tenant's journal that was begun is kept by
-            every session from then on, whether or not it asks for it.
+        journal: Write every mutation down. ``False``: do not begin a tenant's journal; one that
+            was begun is kept by every session. A session that only reads begins none.
+        journal_url: Where the journal's sealed segments are kept, for good: ``s3://bucket/prefix``
+            or ``file:///folder``; by default in the lake's folder. The lake remembers it. It has
+            no credentials in it: they come from the environment.
 
     Raises:
-        LakeError: The path is a file, cannot be written, or is no lake.
+        LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
+            elsewhere than ``journal_url`` says.
+        StoreError: ``journal_url`` is new to the lake, and cannot be reached or written.
         MasterKeyError: The master key is missing, malformed, or another lake's.
         LedgerCorruptError: The ledger is older than its witness.
         LakeVersionError: A newer affidavit wrote the lake.
+        BrokerError: The broker cannot be reached.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
-    given = {"store": store, "broker": broker}
-    for name, value in given.items():
-        if value is not None:
-            msg = f"{name}= is not supported by this version of affidavit: leave it out"
-            raise LakeError(msg)
+    if store is not None:
+        msg = "store= is not supported by this version of affidavit: leave it out"
+        raise LakeError(msg)
     identity = Identity(check_tenant(tenant)).narrowed(
         actor=actor, source=source, workspace=workspace
     )
@@ -226,23 +252,24 @@ def connect(
         busy_timeout_s=busy_timeout_s,
         cache_bytes=cache_bytes,
         read_only=read_only,
+        journal_url=journal_url,
     )
-    try:
+    with ExitStack() as opened:
+        opened.callback(lake.close)
         signers = open_keys(keys, lake)
         lake.ledgers = Ledgers(
             lake.lake_id, signers, checkpoint_entries=checkpoint_entries,
             checkpoint_interval_s=checkpoint_interval_s, sources=lake.journals.sources,
         )  # fmt: skip
         lake.journals.wanted = bool(journal) and not read_only
-        shared = _Shared(lake, settings, seen)
+        shared = _Shared(lake, settings, seen, broker)
+        opened.callback(shared.exchange.close)
         shared.guard.open(identity.tenant)
         if not read_only:
             shared.recorder.recover()
             settle_all(lake, shared.transactions)
         shared.recorder.note_if_off(identity)
-    except BaseException:
-        lake.close()
-        raise
+        opened.pop_all()
     return Session(shared, identity, AllowedPaths(allowed_paths))
 
 
@@ -545,6 +572,16 @@ class Session:
         """The journal of every mutation: read, sealed, and written by callers themselves."""
         return JournalHandle(self._catalog())
 
+    @property
+    def topics(self) -> Topics:
+        """The topics: registered, published to, subscribed to, replayed."""
+        return Topics(self._catalog(), self._shared.exchange)
+
+    @property
+    def triggers(self) -> Triggers:
+        """What happens when rows change: change triggers and standing searches."""
+        return Triggers(self._catalog(), self._shared.exchange)
+
     # --- tables --------------------------------------------------------------------------------
 
     def create_vector_table(
@@ -748,7 +785,8 @@ class Session:
                 stacklevel=2,
                 source=self,
             )
-            self.close()
+            if not sys.is_finalizing():  # then the next to open the lake does what is left to do
+                self.close()
 
     def __repr__(self) -> str:
         who = f", actor={self.actor!r}" if self.actor else ""

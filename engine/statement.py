@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from affidavit.engine.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
+from affidavit.catalog.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.errors import SqlError
 
 

@@ -55,6 +55,11 @@ def vectors(rows: int, dimension: int = 8, *, start: int = 0, seed: int = 7) -> 
     )
 
 
+def events(session: affidavit.Session) -> int:
+    """Return how many of the ledger's entries are events of the journal: every change adds some."""
+    return session.journal.stats()["total_events_created"]
+
+
 class Recorder:
     """A change listener that keeps what it saw, or refuses."""
 

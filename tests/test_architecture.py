@@ -31,6 +31,8 @@ from affidavit.engine.audit import Audit
 from affidavit.engine.cli import app
 from affidavit.engine.journal_handle import JournalHandle
 from affidavit.engine.ledger_handle import LedgerHandle
+from affidavit.triggers.topics import Topics
+from affidavit.triggers.triggers import Triggers
 
 ROOT = Path(__file__).parents[1]
 WINGS = ("engine", "triggers", "catalog")
@@ -66,7 +68,7 @@ def test_imports_point_right_and_stand_at_the_top(path: Path) -> None:
             inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
             names = {alias.name for n in inner if isinstance(n, ast.Import) for alias in n.names}
             names |= {n.module for n in inner if isinstance(n, ast.ImportFrom)}
-            assert names <= {"polars"}, f"{node.name} imports {names}"
+            assert names <= {"nats", "polars"}, f"{node.name} imports {names}"
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             assert node.module != "affidavit", "an import at the face"
@@ -125,6 +127,13 @@ def section(heading: str) -> str:
         (affidavit.SearchRecord, "### `SearchRecord`"),
         (affidavit.Verdict, "### `Verdict`"),
         (affidavit.Verification, "### `Verification`"),
+        (Topics, "## `session.topics`"),
+        (affidavit.Topic, "### `Topic`"),
+        (affidavit.Subscription, "### `Subscription`"),
+        (affidavit.Delivery, "### `Delivery`"),
+        (affidavit.Broker, "### Brokers"),
+        (Triggers, "## `session.triggers`"),
+        (affidavit.Trigger, "### `Trigger`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -157,6 +166,14 @@ def test_arguments_errors_commands_and_system_tables_are_documented() -> None:
         JOURNAL_SCHEMA, SEGMENTS_SCHEMA,
     ):  # fmt: skip
         assert all(f"`{name}`" in kept for name in columns.names)
+
+
+def test_the_columns_that_sql_finds_are_documented(session: affidavit.Session) -> None:
+    kept = section("### What the engine keeps") + section("### `SearchRecord`")
+    for schema, tables in SYSTEM_TABLES.items():
+        for table in tables:
+            for name in session.sql(f"SELECT * FROM {schema}.{table}").schema.names:
+                assert f"`{name}`" in kept, f"{schema}.{table}.{name}"
 
 
 def test_the_project_speaks_of_itself_alone() -> None:

@@ -24,14 +24,20 @@ from affidavit.engine.keys import EnvKeyStore, KeyRing
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the Python of a page, all blocks as one program, in ``folder``."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert len(blocks) >= 4
-    program = tmp_path / "readme.py"
+    program = folder / "page.py"
     program.write_text("\n".join(blocks))
-    done = subprocess.run(
-        [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", str(program)],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    done = run_page(ROOT / "README.md", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "maria delete reviews 1" in done.stdout
     assert "VERIFIED affidavit/" in done.stdout
@@ -39,6 +45,11 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     bundle = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert bundle.returncode == 0, bundle.stdout
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "lake")]).exit_code == 0
+
+
+def test_the_page_on_topics_runs_as_it_stands(tmp_path: Path) -> None:
+    done = run_page(ROOT / "docs/topics.md", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def anchors(page: Path) -> set[str]:

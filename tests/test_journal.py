@@ -14,13 +14,9 @@ import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.engine.housekeeping import Housekeeper
 from tests.conftest import vectors
-
-
-@pytest.fixture
-def session(lake):
-    with affidavit.connect(lake, actor="tester", durability="normal", journal=True) as opened:
-        yield opened
+from tests.test_audit import Faulty
 
 
 def events(session: affidavit.Session, where: str = "true") -> list[tuple]:
@@ -32,6 +28,45 @@ def events(session: affidavit.Session, where: str = "true") -> list[tuple]:
 def notes(session):
     session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR, stars INT)")
     return session.table("notes")
+
+
+# --- whether there is one -------------------------------------------------------------------------
+
+
+def test_a_journal_begins_with_the_first_change_unless_the_session_begins_none(lake) -> None:
+    with affidavit.connect(lake, durability="normal", journal=False) as silent:
+        silent.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
+        silent.sql("INSERT INTO notes VALUES (1, 'a')")
+        assert events(silent) == []
+        assert silent.ledger.size == 0
+    with affidavit.connect(lake, durability="normal") as session:
+        assert events(session) == []
+        session.sql("INSERT INTO notes VALUES (2, 'b')")
+        assert [event[1:4] for event in events(session)] == [("2", "*", "insert")]
+
+
+def test_a_journal_that_was_begun_is_kept_by_every_session(lake, session, notes) -> None:
+    with affidavit.connect(lake, durability="normal", journal=False) as silent:
+        silent.sql("INSERT INTO notes VALUES (1, 'a', 5)")
+        assert [event[3] for event in events(silent)] == ["create", "insert"]
+        with silent.scope(tenant="red") as red:
+            red.sql("CREATE TABLE notes (id BIGINT)")
+            assert events(red) == []
+            assert red.ledger.size == 0, "each tenant's is begun by itself"
+        session.journal.flush()
+    with affidavit.connect(lake, durability="normal", journal=False) as silent:
+        silent.sql("DELETE FROM notes")
+        assert [event[3] for event in events(silent)] == ["create", "insert", "delete"]
+
+
+def test_a_session_that_only_reads_begins_no_journal(lake) -> None:
+    with affidavit.connect(lake, durability="normal", journal=False) as silent:
+        silent.create_vector_table("docs", vectors(20))
+    with affidavit.connect(lake, durability="normal", read_only=True) as reader:
+        assert reader.search("docs", [1.0] * 8).num_rows == 10
+        assert events(reader) == []
+        kinds = reader.sql("SELECT kind FROM system.ledger ORDER BY seq").to_pylist()
+    assert [row["kind"] for row in kinds] == ["key", "search"]
 
 
 # --- what is written down -------------------------------------------------------------------------
@@ -255,10 +290,10 @@ def test_a_full_tail_is_sealed_by_itself(session, notes) -> None:
 
 
 def test_closing_seals_and_reopening_reads(lake) -> None:
-    with affidavit.connect(lake, durability="normal", journal=True) as session:
+    with affidavit.connect(lake, durability="normal") as session:
         session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
         fill(session, 10)
-    with affidavit.connect(lake, durability="normal", journal=True) as session:
+    with affidavit.connect(lake, durability="normal") as session:
         assert session.journal.stats()["buffer_events"] == 0
         assert session.journal.stats()["total_events_created"] == 11
         assert session.journal.history("3").num_rows == 1
@@ -271,6 +306,7 @@ def test_small_segments_are_merged_without_changing_a_proof(session, notes) -> N
         session.journal.flush()
     proof = session.ledger.prove(55)
     head = proof.partition("\n\n")[2]
+    session._catalog().journal.compact()
     segments = session.sql("SELECT * FROM system.segments ORDER BY first_seq").to_pylist()
     assert 1 < len(segments) < 8
     assert sum(each["events"] for each in segments) == 201
@@ -513,6 +549,7 @@ def test_erased_values_are_gone_from_segments_that_were_merged_away_too(session,
     for at in range(9):
         people.insert([{"id": 10 + at, "name": "kept"}])
         session.journal.flush()
+    session._catalog().journal.compact()
     assert session.journal.erase("1", "asked") == 1
     stored = [path.read_bytes() for path in (lake / "journal").rglob("*") if path.is_file()]
     assert stored
@@ -520,3 +557,59 @@ def test_erased_values_are_gone_from_segments_that_were_merged_away_too(session,
     values = [row for path in files for row in pq.read_table(path)["new_value"].to_pylist()]
     assert not [value for value in values if value and "secret" in value]
     assert session.ledger.verify(progress=False)
+
+
+# --- what journaling by default showed ---------------------------------------------------------------
+
+
+def test_p6_whichever_call_of_the_store_fails_what_raised_changed_nothing(monkeypatch, tmp_path):
+    """After the commit the tail was counted; where that failed, a change that stays had raised."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **kw: connect(*a, factory=Faulty, **kw))
+    monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
+    with affidavit.connect(tmp_path / "lake", durability="normal") as session:
+        session.create_table("t", [{"id": 1, "v": 0}], primary_key="id")
+    for at in range(1, 200):
+        with affidavit.connect(tmp_path / "lake", durability="normal") as session:
+            had = session.sql("SELECT v FROM t").to_pylist()[0]["v"]
+            Faulty.left, done = at, True
+            try:
+                session.sql("UPDATE t SET v = v + 1")
+            except errors.AffidavitError:
+                done = False
+            unused, Faulty.left = Faulty.left, None
+            assert session.sql("SELECT v FROM t").to_pylist() == [{"v": had + done}], at
+        if unused > 0:
+            break
+    assert unused > 0
+
+
+def test_an_event_that_is_rolled_back_begins_no_journal(tmp_path):
+    with affidavit.connect(tmp_path / "lake", durability="normal", journal=False) as session:
+        session.sql("CREATE TABLE t (a BIGINT)")
+        with pytest.raises(ZeroDivisionError), session.transaction():
+            session.journal.record("thing", "1", "*", "seen")
+            session.sql("INSERT INTO t VALUES (1)")
+            raise ZeroDivisionError
+        session.sql("INSERT INTO t VALUES (2)")
+        assert session.ledger.size == 0
+
+
+def test_p6_a_large_change_is_kept_in_several_blocks(session, notes, monkeypatch) -> None:
+    monkeypatch.setattr("affidavit.catalog.events.BLOCK_CHARACTERS_MAX", 5_000)
+    rows = [{"id": at, "body": "x" * 40, "stars": at % 5} for at in range(500)]
+    notes.insert(rows)
+    session.sql("UPDATE notes SET stars = stars + 1")
+    session.sql("DELETE FROM notes WHERE id >= 100")
+    assert len(events(session, "action = 'delete'")) == 400
+    assert [event[1] for event in events(session, "action = 'update'")] == [
+        str(at) for at in range(500)
+    ]
+    middle = session.sql("SELECT max(seq) AS s FROM journal WHERE action = 'update'").to_pylist()[
+        0
+    ]["s"]
+    past = session.sql(f"SELECT count(*) AS n, sum(stars) AS s FROM as_of('notes', {middle})")
+    assert past.to_pylist() == [{"n": 500, "s": sum(at % 5 + 1 for at in range(500))}]
+    session.journal.flush()
+    assert len(events(session, "action = 'delete'")) == 400
+    assert session.ledger.verify()

@@ -23,7 +23,7 @@ CHILD = """
 import os, signal, sys
 import numpy as np, pyarrow as pa
 import affidavit
-from affidavit.catalog import dataset, intents, journal, segments
+from affidavit.catalog import dataset, intents, journal, segment_store
 from affidavit.catalog.store import sqlite
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -50,6 +50,8 @@ around(sqlite.SqliteWriter, "delete_where", "delete")
 around(dataset.Staged, "commit", "lance commit")
 around(journal, "write_segment", "segment")
 around(journal.Journal, "_seal", "seal")
+around(journal.Journal, "_merge", "merge")
+around(segment_store.LocalFolder, "put", "put")
 original = sqlite.SqliteStore._transaction
 def transaction(self, connection, tenant):
     yield from original(self, connection, tenant)
@@ -60,7 +62,7 @@ def block(start):
     vectors = np.random.default_rng(start).normal(size=(5, 4)).astype("f4")
     return pa.table({"id": range(start, start + 5), "n": [start] * 5, "vector": list(vectors)})
 
-with affidavit.connect(path, durability="normal", journal=True) as session:
+with affidavit.connect(path, durability="normal") as session:
     print("open", flush=True)
     for turn in range(seed * 1000, seed * 1000 + 1000):
         start = turn * 10
@@ -73,20 +75,21 @@ with affidavit.connect(path, durability="normal", journal=True) as session:
             session.journal.record("turn", str(turn), "*", "done")
         session.table("docs").upsert(block(start + 1).slice(0, 2))
         session.journal.flush()
+        session._catalog().journal.compact()
         if turn % 5 == 4:
             session.table("docs").create_index("n", "BTREE")
             session.table("docs").optimize()
 """
 POINTS = [
     f"{when} {what}"
-    for what in ("insert", "delete", "lance commit", "segment", "seal")
+    for what in ("insert", "delete", "lance commit", "segment", "put", "seal", "merge")
     for when in ("before", "after")
 ] + ["after commit"]
 
 
 @pytest.fixture
 def made(lake: Path) -> Path:
-    with affidavit.connect(lake, durability="normal", journal=True) as session:
+    with affidavit.connect(lake, durability="normal") as session:
         session.sql("CREATE TABLE rows (id BIGINT PRIMARY KEY, n BIGINT)")
         session.create_vector_table("docs", [{"id": -1, "n": 0, "vector": [1.0] * 4}])
     return lake
@@ -109,7 +112,7 @@ def run(lake: Path, point: str, after: int, seed: int, kill_s: float | None = No
 
 def check(lake: Path) -> None:
     """The tables are what their events make of them, and the ledger holds every event once."""
-    with affidavit.connect(lake, durability="normal", journal=True) as session:
+    with affidavit.connect(lake, durability="normal") as session:
         verdict = session.ledger.verify(progress=False)
         assert verdict, str(verdict)
         seqs = session.sql("SELECT seq FROM journal ORDER BY seq").to_arrow()["seq"].to_pylist()

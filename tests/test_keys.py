@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import affidavit
 from affidavit import EnvKeyStore, FileKeyStore, errors
-from tests.conftest import vectors
+from tests.conftest import events, vectors
 
 Q8 = [1.0] * 8
 VARIABLE = "AFFIDAVIT_MASTER_KEY"
@@ -217,11 +217,23 @@ def test_p12_a_key_that_is_gone_is_asked_for_and_never_made_anew(lake) -> None:
     opened(lake)
 
 
-def test_a_lake_that_was_never_searched_may_lose_its_key(lake) -> None:
-    with affidavit.connect(lake, durability="normal") as session:
+def test_a_lake_whose_ledgers_are_empty_may_lose_its_key(lake) -> None:
+    with affidavit.connect(lake, durability="normal", journal=False) as session:
         session.create_table("t", [{"a": 1}])
     (lake / "keys" / "master.key").unlink()
     filled(lake)
+
+
+def test_a_lake_that_was_only_changed_needs_its_key(lake) -> None:
+    """Its events are signed for, as searches are."""
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_table("t", [{"a": 1}])
+    (lake / "keys" / "master.key").unlink()
+    with pytest.raises(errors.MasterKeyError, match="put the lake's own key back"):
+        opened(lake)
+    with affidavit.connect(lake, read_only=True, durability="normal") as session:
+        assert session.table("t").count() == 1
+        assert session.ledger.verify()
 
 
 def test_p12_another_lakes_key_is_refused(tmp_path) -> None:
@@ -375,7 +387,7 @@ def test_old_and_new_records_verify_after_a_rotation(lake) -> None:
         assert [each["public_key"] for each in keys_of(session)] == [first, second, third]
         assert [each["generation"] for each in keys_of(session)] == [0, 1, 2]
         checked = session.ledger.verify()
-        assert (checked.ok, checked.key, checked.entries) == (True, third, 5)
+        assert (checked.ok, checked.key, checked.entries) == (True, third, 5 + events(session))
     with affidavit.connect(lake, durability="normal") as session:
         assert session.ledger.public_key == third
         assert all(map(session.audit.verify, (old, new)))
@@ -443,7 +455,7 @@ def test_processes_rotate_and_search_at_once(lake) -> None:
         assert len(keys_of(session)) == 7
         assert len(session.audit.recent(100)) == 31
         assert all(map(session.audit.verify, session.audit.recent(100)))
-        assert session.ledger.verify().entries == 38
+        assert session.ledger.verify().entries == 38 + events(session)
 
 
 def test_a_search_in_an_open_transaction_is_signed_with_the_key_of_its_time(session, docs) -> None:

@@ -22,7 +22,7 @@ from affidavit.catalog.identity import Identity
 from affidavit.catalog.system import STATEMENTS, STATEMENTS_SCHEMA
 from affidavit.engine.housekeeping import Housekeeper
 from affidavit.engine.statements import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
-from tests.conftest import Recorder, vectors
+from tests.conftest import Recorder, events, vectors
 
 Q8 = [1.0] * 8
 
@@ -443,7 +443,7 @@ def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) 
         session.close()
     with affidavit.connect(lake, durability="normal") as again:
         found = again.sql("SELECT max(size) AS n FROM audit.checkpoints").to_pylist()
-        assert found == [{"n": 3}]
+        assert found == [{"n": 3 + events(again)}]
 
 
 def unwritten() -> tuple[StatementLog, Callable[[str, affidavit.Result], affidavit.Result]]:

@@ -344,3 +344,10 @@ def test_p12_create_table_refuses_what_it_cannot_keep(session) -> None:
     with pytest.raises(errors.ConstraintError, match="no primary key"):
         session.table("t").upsert([{"a": 1}])
     assert session.tables().num_rows == 1
+
+
+def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
+    frame = pd.DataFrame({"a": [1, "x", object()]})
+    with pytest.raises(errors.SchemaMismatchError, match="pandas"):
+        session.create_table("t", frame)
+    assert session.tables().num_rows == 0

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.events import row_texts
+from affidavit.catalog.types import take
 from tests.conftest import vectors
+from tests.test_values import sound_arrays
 
 
 @pytest.fixture
@@ -330,7 +335,7 @@ def test_p12_a_dropped_vector_tables_past_is_gone_and_says_so(session, filled) -
 
 
 def test_p12_what_is_older_than_the_journal_says_so(lake) -> None:
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", journal=False) as session:
         session.create_table("old", [{"a": 1}], primary_key="a")
         session.create_table("older", [{"a": 1}], primary_key="a")
     with affidavit.connect(lake, durability="normal", journal=True) as session:
@@ -346,7 +351,8 @@ def test_p12_what_is_older_than_the_journal_says_so(lake) -> None:
         session.drop_table("older")
         with pytest.raises(errors.InvalidQueryError, match="does not have the beginning"):
             session.sql(f"SELECT * FROM as_of('older', {moment})")
-    with affidavit.connect(lake, durability="normal") as session:  # once begun, always kept
+    # once begun, always kept
+    with affidavit.connect(lake, durability="normal", journal=False) as session:
         before = session.ledger.size
         session.sql("UPDATE old SET b = 9")
         assert session.ledger.size == before + 2
@@ -361,3 +367,127 @@ def test_p12_changes_of_a_shared_table_are_asked_of_the_shared_scope(lake) -> No
             bank.create_table("own", [{"id": 1}])
             with pytest.raises(errors.InvalidQueryError, match="tenant=None"):
                 bank.sql("SELECT * FROM changes('rates', 0, NULL)").to_arrow()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lasting") / "lake"
+    with affidavit.connect(folder, durability="normal", journal=True) as opened:
+        yield opened
+
+
+STEPS = st.lists(
+    st.sampled_from(["insert", "rewrite", "delete", "move", "rename", "add", "drop", "flush"]),
+    min_size=2, max_size=6,
+)  # fmt: skip
+
+
+@given(sound_arrays(max_size=3), st.lists(st.integers(0, 5), max_size=30), STEPS, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_p10_every_type_reads_as_it_was(lasting, values, picks, steps, keyed) -> None:
+    """Rows that change, go, come back and get other keys, in columns that come and go."""
+    name, column, added = f"t_{uuid4().hex}", "v", 0
+    schema = pa.schema([("k", pa.int64()), ("v", values.type), ("w", pa.string())])
+    lasting.create_table(name, schema=schema, primary_key="k" if keyed else ())
+    seen = {}
+
+    def rows(offset: int) -> pa.Table:
+        at = [(pick + offset) % len(values) for pick in picks] if len(values) else []
+        arrays = [
+            pa.array(range(len(at))),
+            take_array(values, at),
+            pa.array([f"{offset}"] * len(at)),
+        ]
+        return pa.table(dict(zip(["k", column, "w"], arrays, strict=True)))
+
+    for number, step in enumerate(steps):
+        table = lasting.table(name)
+        if step == "insert":
+            table.delete("k < 1000")
+            table.insert(rows(number))
+        elif step == "rewrite" and keyed:
+            table.upsert(rows(number))
+        elif step == "delete":
+            table.delete("k % 3 = 0")
+        elif step == "move":
+            lasting.sql(f"UPDATE {name} SET k = k + 1000 * {number + 1} WHERE k % 4 = 1")
+        elif step == "rename":
+            new = "u" if column == "v" else "v"
+            lasting.sql(f"ALTER TABLE {name} RENAME COLUMN {column} TO {new}")
+            column = new
+        elif step == "add":
+            added += 1
+            lasting.sql(f"ALTER TABLE {name} ADD COLUMN more_{added} DOUBLE DEFAULT -0.0")
+        elif step == "drop" and added:
+            lasting.sql(f"ALTER TABLE {name} DROP COLUMN more_{added}")
+            added -= 1
+        elif step == "flush":
+            lasting.journal.flush()
+        now = lasting.sql(f"SELECT * FROM {name}").to_arrow()
+        seen[lasting.ledger.size - 1] = (now.schema.names, written(now))
+    for moment, (names, texts) in seen.items():
+        then = lasting.sql(f"SELECT * FROM as_of('{name}', {moment})").to_arrow()
+        assert (then.schema.names, written(then)) == (names, texts)
+        part = lasting.sql(f"SELECT {names[-1]} FROM as_of('{name}', {moment})").to_arrow()
+        assert written(part) == written(then.select([names[-1]]))
+        count = lasting.sql(f"SELECT count(*) AS n FROM as_of('{name}', {moment})")
+        assert count.to_pylist() == [{"n": then.num_rows}]
+
+
+def take_array(values: pa.Array, at: list[int]) -> pa.Array:
+    return take(pa.RecordBatch.from_arrays([values], ["v"]), pa.array(at, pa.int64())).column(0)
+
+
+def written(table: pa.Table) -> list[str]:
+    return sorted(row_texts(table))
+
+
+def test_only_the_columns_that_are_asked_for_are_undone(session) -> None:
+    session.sql("CREATE TABLE x (k BIGINT PRIMARY KEY, a BIGINT, b VARCHAR)")
+    session.sql("INSERT INTO x VALUES (1, 10, 'one'), (2, 20, 'two'), (3, 30, NULL)")
+    moment = session.ledger.size - 1
+    session.sql("UPDATE x SET a = a + 1, b = 'new'")
+    session.sql("DELETE FROM x WHERE k = 2")
+    session.sql("INSERT INTO x VALUES (4, 40, 'four')")
+    session.sql("ALTER TABLE x RENAME COLUMN b TO c")
+    for text, rows in (
+        (f"SELECT a FROM as_of('x', {moment}) WHERE b = 'two'", [{"a": 20}]),
+        (
+            f"SELECT b FROM as_of('x', {moment}) WHERE k = 3 OR a < 15 ORDER BY a",
+            [{"b": "one"}, {"b": None}],
+        ),
+        (f"SELECT count(*) AS n FROM as_of('x', {moment})", [{"n": 3}]),
+        (f"SELECT count(*) AS n FROM as_of('x', {moment}) WHERE b IS NULL", [{"n": 1}]),
+    ):
+        assert session.sql(text).to_pylist() == rows
+
+
+def test_the_present_that_is_undone_is_that_of_the_open_transaction(session) -> None:
+    """A copy in memory is of what was committed, and may have the same version number."""
+    session.sql("CREATE TABLE x (k BIGINT PRIMARY KEY, a BIGINT)")
+    session.sql("INSERT INTO x VALUES (1, 10)")
+    moment = session.ledger.size - 1
+    session.sql("UPDATE x SET a = 11")
+    assert session.sql("SELECT a FROM x").to_pylist() == [{"a": 11}]
+    with session.transaction():
+        session.sql("INSERT INTO x VALUES (2, 20)")
+        session.sql("DELETE FROM x WHERE k = 1")
+        assert session.sql(f"SELECT * FROM as_of('x', {moment})").to_pylist() == [{"k": 1, "a": 10}]
+        now = session.ledger.size - 1
+        assert session.sql(f"SELECT * FROM as_of('x', {now})").to_pylist() == [{"k": 2, "a": 20}]
+    assert session.sql(f"SELECT * FROM as_of('x', {moment})").to_pylist() == [{"k": 1, "a": 10}]
+
+
+def test_moments_are_named_alike_whatever_stands_beside_them(session) -> None:
+    """A key was written as a number where a moment far off stood in the same statement."""
+    far, near = -(2**62), 1_700_000_000_000_000
+    schema = pa.schema([("at", pa.timestamp("us")), ("n", pa.int64())])
+    session.create_table("x", schema=schema, primary_key="at")
+    rows = pa.table(
+        [pa.array([far, near]).cast(pa.timestamp("us")), pa.array([1, 2])], schema=schema
+    )
+    session.table("x").insert(rows)
+    moment = session.ledger.size - 1
+    session.sql("UPDATE x SET n = 3 WHERE n = 2")
+    found = session.sql(f"SELECT n FROM as_of('x', {moment}) ORDER BY n").to_pylist()
+    assert found == [{"n": 1}, {"n": 2}]

@@ -7,9 +7,12 @@ import math
 
 import pyarrow as pa
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from affidavit.catalog.values import from_json, json_texts
-from tests.arrow_values import arrays, bits
+from affidavit.catalog.events import row_texts
+from affidavit.catalog.types import FEW_ROWS_MAX
+from affidavit.catalog.values import from_json, json_array, json_texts, read_objects, read_texts
+from tests.arrow_values import any_type, arrays, bits, make_array
 
 
 def same(left: pa.Array, right: pa.Array) -> bool:
@@ -34,6 +37,78 @@ def test_p10_json_texts_read_back_to_the_values(array: pa.Array) -> None:
         assert same(read, part) or pa.types.is_nested(part.type), texts
         if pa.types.is_nested(part.type):
             assert json_texts(read) == texts
+
+
+def is_sound(typed: tuple[pa.DataType, object]) -> bool:
+    """Whether pyarrow casts the type: what it makes of a struct of lists of null is no array."""
+    return not (pa.types.is_nested(typed[0]) and "null" in str(typed[0]))
+
+
+@st.composite
+def sound_arrays(draw: st.DrawFn, max_size: int = 6) -> pa.Array:
+    kind, values = draw(any_type().filter(is_sound))
+    return make_array(draw(st.lists(st.none() | values, max_size=max_size)), kind)
+
+
+@given(sound_arrays())
+@settings(max_examples=300)
+def test_p10_many_values_are_written_and_read_as_few_are(array: pa.Array) -> None:
+    texts = json_array(array)
+    texts.validate(full=True)
+    assert texts.to_pylist() == [
+        text for at in range(len(array)) for text in json_texts(array.slice(at, 1))
+    ]
+    assert json_array(pa.chunked_array([array, array.slice(1)])).to_pylist() == [
+        *json_texts(array),
+        *json_texts(array.slice(1)),
+    ]
+    read = read_texts(texts, array.type)
+    read.validate(full=True)
+    assert read.type == array.type
+    assert json_texts(read) == json_texts(array)
+    assert bits(read) == bits(
+        from_json([json.loads(text) for text in texts.to_pylist()], array.type)
+    )
+    erased = read_texts(pa.array([None, *texts.to_pylist()], pa.string()), array.type)
+    assert (erased[0].as_py(), json_texts(erased)[1:]) == (None, json_texts(array))
+
+
+@given(st.lists(sound_arrays(), min_size=1, max_size=3))
+@settings(max_examples=200)
+def test_p10_objects_are_read_as_columns(columns: list[pa.Array]) -> None:
+    count = min(map(len, columns))
+    table = pa.table({f"c\u00fc.{at} %s": each.slice(0, count) for at, each in enumerate(columns)})
+    texts = pa.array(row_texts(table), pa.string())
+    assert [*map(json.loads, texts.to_pylist())] == [*map(json.loads, many_row_texts(table))]
+    kinds = dict(zip(table.schema.names, table.schema.types, strict=True))
+    found = read_objects(texts, {**kinds, "missing": pa.int8()})
+    assert found.pop().to_pylist() == [None] * count
+    for array, part in zip(found, columns, strict=True):
+        array.validate(full=True)
+        assert array.type == part.type
+        assert json_texts(array) == json_texts(part.slice(0, count))
+
+
+def many_row_texts(table: pa.Table) -> list[str]:
+    """What rows are written as where there are many of them."""
+    times = FEW_ROWS_MAX + 1
+    return row_texts(pa.concat_tables([table] * times))[: table.num_rows]
+
+
+@given(
+    st.lists(
+        st.floats()
+        | st.sampled_from([0.0, -0.0, 1e9, 1e10, 1e16, 1e-4, 9.9e-5, 12345678.5])
+        | st.floats(-1e11, 1e11)
+        | st.integers(-(10**11), 10**11).map(float)
+        | st.none()
+    )
+)
+def test_p10_floats_are_written_as_python_writes_them(values: list[float | None]) -> None:
+    array = pa.array(values, pa.float64())
+    assert json_array(array).to_pylist() == [
+        json_texts(pa.array([value], pa.float64()))[0] for value in values
+    ]
 
 
 def test_values_are_written_as_people_write_them() -> None:

@@ -1,5 +1,5 @@
 """Who is told.
 
-Nothing yet. Topics and change triggers will listen here through
-:class:`affidavit.catalog.change.ChangeListener`, which already sees every mutation.
+Topics are published to, subscribed to and replayed; named consumers share them. Change triggers and
+standing searches publish in the transaction of the change that they see. Brokers carry the news.
 """

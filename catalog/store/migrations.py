@@ -64,6 +64,39 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             " workspace, kind, text, tables_read, tables_written, rows, duration_us, status, error)"
         ),
     ),
+    (
+        (
+            f"CREATE TABLE topics ({_SYSTEM_COLUMNS}, topic_id, name, schema, metadata,"
+            " retain_events, retain_us, created_at)"
+        ),
+        "CREATE UNIQUE INDEX topics_id ON topics (topic_id)",
+        "CREATE UNIQUE INDEX topics_name ON topics (_tenant, name)",
+        f"CREATE TABLE topic_log ({_SYSTEM_COLUMNS}, topic_id, offset, produced_at, rows, data)",
+        "CREATE UNIQUE INDEX topic_log_offset ON topic_log (topic_id, offset)",
+        (
+            f"CREATE TABLE consumers ({_SYSTEM_COLUMNS}, consumer_id, topic_id, name, settings,"
+            " next_offset, created_at)"
+        ),
+        "CREATE UNIQUE INDEX consumers_name ON consumers (_tenant, topic_id, name)",
+        (
+            f"CREATE TABLE deliveries ({_SYSTEM_COLUMNS}, consumer_id, offset, attempts, due_at,"
+            " token, reason)"
+        ),
+        "CREATE UNIQUE INDEX deliveries_offset ON deliveries (consumer_id, offset)",
+        (
+            f"CREATE TABLE triggers ({_SYSTEM_COLUMNS}, trigger_id, name, table_id, kind,"
+            " definition, created_at)"
+        ),
+        "CREATE UNIQUE INDEX triggers_name ON triggers (_tenant, name)",
+        "CREATE INDEX triggers_table ON triggers (table_id)",
+        "ALTER TABLE intents ADD COLUMN messages",
+    ),
+    (
+        f"CREATE TABLE journal_places ({_SYSTEM_COLUMNS}, url)",
+        "CREATE UNIQUE INDEX journal_places_one ON journal_places (_tenant)",
+        f"CREATE TABLE journal_leaves ({_SYSTEM_COLUMNS}, first_seq, end_seq, data)",
+        "CREATE UNIQUE INDEX journal_leaves_first ON journal_leaves (_tenant, first_seq)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``. Steps are only ever added."""
 

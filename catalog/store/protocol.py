@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import pyarrow as pa
@@ -100,7 +100,14 @@ class Reader(Protocol):
 
 
 class Writer(Reader, Protocol):
-    """One transaction: all of it happens at commit, or nothing."""
+    """One transaction: all of it happens at commit, or nothing.
+
+    Attributes:
+        memo: What whoever writes wants to know again in this transaction; forgotten when any of it
+            is undone.
+    """
+
+    memo: dict[object, object]
 
     def create_table(self, table: StoreTable) -> None:
         """Create ``table`` with its indexes."""
@@ -151,6 +158,22 @@ class Writer(Reader, Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """Undo what the block wrote, and only that, if it raises."""
 
+    def on_commit(self, key: str, call: Callable[[], None]) -> None:
+        """Call ``call`` once all of this is committed, before the next transaction begins.
+
+        It returns at once, and neither writes nor raises. Only the first of a ``key`` is called.
+        """
+
+
+class Watch(Protocol):
+    """Tells of commits; for one thread."""
+
+    def changed(self) -> bool:
+        """Return whether there was a commit since the last time, in a few microseconds."""
+
+    def close(self) -> None:
+        """Release what this holds."""
+
 
 class Store(Protocol):
     """A relational store that several processes may use at once."""
@@ -186,6 +209,9 @@ class Store(Protocol):
 
     def tenants(self, table: StoreTable) -> list[str]:
         """Return every tenant that has rows in ``table``: for who keeps the whole store."""
+
+    def watch(self) -> Watch:
+        """Return what tells whether anybody, in whichever process, has committed since."""
 
     def close(self) -> None:
         """Release every connection."""

@@ -12,6 +12,7 @@ import hashlib
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from affidavit.catalog.predicate import Predicate
@@ -55,6 +56,7 @@ def check_durability(durability: object) -> None:
         raise LakeError(msg)
 
 
+@lru_cache(maxsize=4096)
 def quoted(name: str) -> str:
     """Return ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -245,6 +247,8 @@ class SqliteWriter(SqliteReader):
         super().__init__(connection, tenant, timeout_s)
         self._tenant = tenant
         self._savepoints = 0
+        self.memo: dict[object, object] = {}
+        self._committed: dict[str, Callable[[], None]] = {}
 
     def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, _translated("writing the store", self._timeout_s):
@@ -326,10 +330,38 @@ class SqliteWriter(SqliteReader):
         try:
             yield
         except BaseException:
+            self.memo.clear()
             self._write(f"ROLLBACK TO {name}")
             self._write(f"RELEASE {name}")
             raise
         self._write(f"RELEASE {name}")
+
+    def on_commit(self, key: str, call: Callable[[], None]) -> None:
+        self._committed.setdefault(key, call)
+
+    def committed(self) -> None:
+        """Make the calls that were asked for."""
+        for call in self._committed.values():
+            call()
+
+
+class SqliteWatch:
+    """A connection that sees others' commits by SQLite's own ``data_version``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._seen = self._version()
+
+    def _version(self) -> int:
+        with _translated("watching the store", 0):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def changed(self) -> bool:
+        before, self._seen = self._seen, self._version()
+        return before != self._seen
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -444,6 +476,7 @@ class SqliteStore:
             yield writer
             with _translated("committing", self._timeout_s):
                 connection.execute("COMMIT")
+            writer.committed()
         except BaseException:
             connection.rollback()
             raise
@@ -490,6 +523,11 @@ class SqliteStore:
         sql = f"SELECT DISTINCT {TENANT} FROM {quoted(table.name)} ORDER BY 1"
         with self.read("") as reader, _translated("reading the store", self._timeout_s):
             return [str(row[0]) for row in reader._execute(sql)]  # noqa: SLF001 - its own reader
+
+    def watch(self) -> SqliteWatch:
+        self._refuse_closed()
+        with _translated("watching the store", self._timeout_s):
+            return SqliteWatch(self._connect("ro"))
 
     def close(self) -> None:
         with self._pool:

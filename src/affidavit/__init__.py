@@ -9,6 +9,7 @@ from affidavit.catalog.change import Change, ChangeListener
 from affidavit.catalog.expression import Expression as expr  # noqa: N813 - a word for statements
 from affidavit.catalog.mutable import MutableTable
 from affidavit.catalog.record import SearchRecord
+from affidavit.catalog.topics import Topic
 from affidavit.catalog.vector import VectorTable
 from affidavit.catalog.verification import Verification
 from affidavit.engine.hooks import SearchHook
@@ -20,14 +21,21 @@ from affidavit.engine.request import CompletedSearch, SearchRequest
 from affidavit.engine.result import Result, SearchResult
 from affidavit.engine.session import Session, connect
 from affidavit.errors import AffidavitError
+from affidavit.triggers.brokers.protocol import Broker, Channel
+from affidavit.triggers.delivery import Delivery
+from affidavit.triggers.subscription import Subscription
+from affidavit.triggers.trigger import Trigger
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AffidavitError",
+    "Broker",
     "Change",
     "ChangeListener",
+    "Channel",
     "CompletedSearch",
+    "Delivery",
     "EnvKeyStore",
     "FileKeyStore",
     "KeyStore",
@@ -40,6 +48,9 @@ __all__ = [
     "SearchRequest",
     "SearchResult",
     "Session",
+    "Subscription",
+    "Topic",
+    "Trigger",
     "VectorTable",
     "Verdict",
     "Verification",

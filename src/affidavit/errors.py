@@ -61,6 +61,10 @@ class StoreBusyError(StoreError):
         self.timeout_s = timeout_s
 
 
+class BrokerError(AffidavitError):
+    """The broker cannot be reached or used: start it, or correct its address."""
+
+
 class ReadOnlyError(AffidavitError):
     """This session, or this table for this session, may only be read."""
 
@@ -190,6 +194,75 @@ class LengthMismatchError(AffidavitError):
         shown = " and ".join(f"{name} has {size:,}" for name, size in lengths.items())
         super().__init__(f"{shown}: expected one score for each id")
         self.lengths = lengths
+
+
+# --- topics, consumers and triggers ------------------------------------------------------------
+
+
+class TopicNotFoundError(AffidavitError):
+    """No topic has this name: correct the name, or register the topic."""
+
+    def __init__(self, name: object, *, known: Iterable[str] = ()) -> None:
+        super().__init__(f"no topic {name!r}; this session sees {_listed(known)}")
+        self.name = name
+
+
+class SchemaConflictError(AffidavitError):
+    """A topic of this name has another schema: take that, or another name."""
+
+
+class InvalidEventError(AffidavitError):
+    """An event that cannot be published: it has no rows, or too many bytes."""
+
+
+class OffsetEvictedError(AffidavitError):
+    """Events that were asked for were let go by the topic's retention: start at a later one.
+
+    Attributes:
+        first_offset: The first event that is kept.
+    """
+
+    def __init__(self, topic: str, offset: int, *, first_offset: int) -> None:
+        super().__init__(
+            f"event {offset:,} of topic {topic!r} was let go by its retention: the first that is "
+            f"kept is {first_offset:,}"
+        )
+        self.first_offset = first_offset
+
+
+class ConsumerConflictError(AffidavitError):
+    """A consumer of this name has other settings: leave them out, or take another name."""
+
+
+class LeaseLostError(AffidavitError):
+    """A delivery was made to another worker meanwhile: roll back what was made of it."""
+
+    def __init__(self, topic: str, offset: int) -> None:
+        super().__init__(
+            f"event {offset:,} of topic {topic!r} was not settled in time, and was delivered "
+            "again: roll back, or raise ack_wait="
+        )
+        self.offset = offset
+
+
+class ConsumerNotFoundError(AffidavitError):
+    """No consumer of the topic has this name: correct it, or subscribe with it."""
+
+
+class TriggerExistsError(AffidavitError):
+    """A trigger of this name exists already: choose another name, or drop it first."""
+
+
+class TriggerNotFoundError(AffidavitError):
+    """No trigger has this name: correct the name."""
+
+    def __init__(self, name: object, *, known: Iterable[str] = ()) -> None:
+        super().__init__(f"no trigger {name!r}; this session has {_listed(known)}")
+        self.name = name
+
+
+class InvalidTriggerError(AffidavitError):
+    """A trigger that cannot be made: its table, actions or target do not fit."""
 
 
 # --- data --------------------------------------------------------------------------------------

@@ -175,6 +175,14 @@ class Cursor:
         self.at += 1
         return found
 
+    def literal(self, what: str) -> str:
+        """Move past one text in quotes and return it."""
+        token = self.token
+        if token is None or token.kind != "string" or token.text[0] != "'":
+            raise SqlError(f"expected {what}, found {self.found()}")
+        self.at += 1
+        return token.text[1:-1].replace("''", "'")
+
     def names(self, what: str) -> tuple[str, ...]:
         """Move past a bracketed list of identifiers and return them."""
         self.expect("(")
