@@ -54,12 +54,15 @@ def _redefine(
     *,
     action: str = "alter",
     name: str | None = None,
-    loses: str = "",
+    loses: tuple[str, ...] = (),
+    version_before: int | None = None,
 ) -> None:
     catalog.redefine(writer, info, definition, name=name)
     change = catalog.change(
-        info, action, detail=detail, definition=definition.to_json(), loses=loses
-    )
+        info, action, detail=detail, definition=definition.to_json(), loses=loses,
+        version_before=version_before,
+        version_after=None if version_before is None else version_before + 1,
+    )  # fmt: skip
     catalog.announce(writer, change)
 
 
@@ -89,7 +92,7 @@ def _alter_dataset(
     detail: str,
     change: Callable[[lance.LanceDataset], None],
     *,
-    loses: str = "",
+    loses: tuple[str, ...] = (),
 ) -> None:
     with locked(catalog, info, "altering a vector table") as (now, shared):
         if now.definition != info.definition:
@@ -98,10 +101,14 @@ def _alter_dataset(
         dataset = shared.checkout_version(shared.version)
         told = catalog.change(now, "alter", detail=detail, definition=definition.to_json())
         with intended(catalog, now, shared, [told]) as intent, catalog.write() as writer:
-            _redefine(catalog, writer, now, definition, detail, loses=loses)
+            before = int(shared.version)
+            _redefine(
+                catalog, writer, now, definition, detail, loses=loses, version_before=before
+            )  # fmt: skip
             intent.finish(writer)
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
+            assert dataset.version == before + 1  # one commit of Lance's, as was announced
 
 
 # --- columns -------------------------------------------------------------------------------------
@@ -239,7 +246,7 @@ def _drop_column(
             raise ConstraintError(msg)
         _alter_dataset(
             catalog, info, info.definition, detail,
-            lambda dataset: dataset.drop_columns([column]), loses=column,
+            lambda dataset: dataset.drop_columns([column]), loses=(column,),
         )  # fmt: skip
         return
     definition = _mutable(info)
@@ -261,7 +268,7 @@ def _drop_column(
     assert writer is not None
     _journal_column(catalog, info, writer, column, gained=False)
     writer.drop_column(definition.store_table, definition.stored[column])
-    _redefine(catalog, writer, info, changed, detail, loses=column)
+    _redefine(catalog, writer, info, changed, detail, loses=(column,))
 
 
 def _journal_column(
@@ -314,11 +321,13 @@ def _rename_column(
     if isinstance(info.definition, VectorDefinition):
         if "." in new or "`" in new:
             raise InvalidNameError("column", new, "dots and backticks are refused")
+        if '"' in new and old == info.definition.key:
+            raise InvalidNameError("column", new, "double quotes are refused in a key's name")
         called = info.definition
         changed_vector = replace(called, key=renamed(called.key), vector=renamed(called.vector))
         _alter_dataset(
             catalog, info, changed_vector, detail,
-            lambda dataset: dataset.alter_columns({"path": old, "name": new}), loses=old,
+            lambda dataset: dataset.alter_columns({"path": old, "name": new}), loses=(old,),
         )  # fmt: skip
         return
     definition = _mutable(info)
@@ -336,7 +345,7 @@ def _rename_column(
         order_column=None if order is None else renamed(order),
     )
     assert writer is not None
-    _redefine(catalog, writer, info, changed, detail, loses=old)
+    _redefine(catalog, writer, info, changed, detail, loses=(old,))
 
 
 # --- names ---------------------------------------------------------------------------------------

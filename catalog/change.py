@@ -44,7 +44,7 @@ class Change:
         definition: What a table that was created or altered is from then on, as JSON.
         keys_sha256: For rows of a vector table, a digest of their keys.
         detail: What else there is to say, such as the columns that an ``alter`` added.
-        loses: The column that an ``alter`` takes away or gives another name.
+        loses: The columns that an ``alter`` or ``restore`` takes away or gives another name.
         messages: What triggers send because of it; ``None`` where they were not asked yet.
     """
 
@@ -64,7 +64,7 @@ class Change:
     mutable: MutableDefinition | None = None
     definition: str = ""
     keys_sha256: str = ""
-    loses: str = ""
+    loses: Sequence[str] = ()
     messages: Sequence[Message] | None = None
 
 

@@ -44,7 +44,7 @@ KIND: Final = "event"
 WHOLE: Final = "*"
 SALT_BYTES: Final = 16
 VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The largest value that an event takes, as JSON."""
+"""The largest new value that an event takes, as JSON. A row is one that is inserted."""
 
 _TIME: Final = pa.timestamp("us", "UTC")
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
@@ -204,6 +204,7 @@ def _update_events(change: Change) -> Events:
     """Return what became another, row by row and column by column.
 
     Two columns more stand for rows whose key changed: the row that went and the one that came.
+    Those that came stand last, for one may have taken the key of another that went.
     """
     before, after, definition = change.before, change.after, change.mutable
     assert before is not None
@@ -215,13 +216,15 @@ def _update_events(change: Change) -> Events:
     new_ids = entity_ids(definition, after, change.rowids)
     olds: list[Any] = [json_texts(before[name]) for name in names]
     news: list[Any] = [json_texts(after[name]) for name in names]
-    differs = np.zeros((len(ids), len(names) + 2), dtype=bool)
+    differs = np.zeros((len(ids), len(names) + 1), dtype=bool)
     for at in range(len(names)):
         differs[:, at] = _differ(olds[at], news[at])
-    differs[:, [went, came]] = (moved := _differ(ids, new_ids))[:, None]
+    differs[:, went] = moved = _differ(ids, new_ids)
     differs[moved, :went] = False
-    rows, columns = (each.tolist() for each in np.nonzero(differs))
     moved_rows = np.flatnonzero(moved).tolist()
+    rows, columns = (each.tolist() for each in np.nonzero(differs))
+    rows += moved_rows
+    columns += [came] * len(moved_rows)
     nothing = dict.fromkeys(moved_rows)
     olds += [dict(zip(moved_rows, row_texts(take_rows(before, moved_rows)), strict=True)), nothing]
     news += [nothing, dict(zip(moved_rows, row_texts(take_rows(after, moved_rows)), strict=True))]
@@ -356,8 +359,9 @@ def numbered(batch: Batch, first: int) -> tuple[list[Sequence[Any]], list[bytes]
         InvalidQueryError: A value is too large, or an id cannot be written as JSON.
     """
     ids, fields, actions, olds, news = Events.of(batch.events).columns
-    _check_sizes(batch.entity_type, ids, olds)
     _check_sizes(batch.entity_type, ids, news)
+    if batch.table_id is None:  # a table's row that grew larger can be deleted nevertheless
+        _check_sizes(batch.entity_type, ids, olds)
     who, count = batch.identity, len(ids)
     template = body_template(
         entity_type=batch.entity_type, table_id=batch.table_id,

@@ -50,6 +50,7 @@ from affidavit.catalog.segments import (
     SegmentReader,
     husk_of,
     remove_segment,
+    segment_of,
     write_segment,
 )
 from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreTable
@@ -231,7 +232,10 @@ class Journal:
                 self._waiting += added
             else:
                 # the change is committed: what cannot be counted now is counted next time
-                with suppress(StoreError), self._lake.store.read(self._tenant) as reader:
+                with (
+                    suppress(StoreError, LedgerCorruptError),
+                    self._lake.store.read(self._tenant) as reader,
+                ):
                     self._waiting = self.tail_events(reader)
             due = (self._waiting or 0) >= self.flush_threshold
         if due and (self._retry_at is None or monotonic() >= self._retry_at):
@@ -243,7 +247,7 @@ class Journal:
             self.flush()
         except StoreBusyError:
             return  # somebody else is at it
-        except StoreError as error:
+        except (StoreError, LedgerCorruptError) as error:
             told, self._retry_at = self._retry_at is not None, monotonic() + RETRY_AFTER_S
             if not told:
                 _log.warning("events are kept in the store until they can be sealed: %s", error)
@@ -267,7 +271,9 @@ class Journal:
                 if waiting:
                     rowids = [int(row[0] or 0) for row in waiting]
                     blocks = (self._blocks(reader, Compare("=", ROWID, rowid)) for rowid in rowids)
-                    self._seal(rowids, map(_table, blocks))
+                    segment = write_segment(self._folder, map(_table, blocks))
+            if waiting:  # the snapshot has ended: who empties the store's log waits for that
+                self._seal(rowids, segment)
             with self._counting:
                 self._waiting = None
                 self._retry_at = None
@@ -291,8 +297,7 @@ class Journal:
     def _merging(self, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
         return self._lake.store.lock(f"journal {self._tenant} merging", timeout_s=timeout_s)
 
-    def _seal(self, rowids: list[int], events: Iterable[pa.Table]) -> None:
-        segment = write_segment(self._folder, events)
+    def _seal(self, rowids: list[int], segment: Segment) -> None:
         with self._lake.store.write(self._tenant, record=True) as writer:
             self._check_place(writer)
             kept = self._checkpoint_leaves(writer, segment.last_seq + 1)
@@ -415,8 +420,12 @@ class Journal:
             except StoreError as error:
                 msg = f"{error}; what was replaced is still there with its values: erase again"
                 raise StoreError(msg) from error
-            if count:
-                self._lake.store.scrub()
+        if not self._lake.store.scrub():
+            msg = (
+                "the store's log still has what was erased, since somebody reads the state of "
+                "before: erase again when that has ended"
+            )
+            raise StoreError(msg)
         return count
 
     def _erased_blocks(self, reader: Reader, entity_id: str) -> list[tuple[int, bytes, int]]:
@@ -432,7 +441,9 @@ class Journal:
     ) -> list[tuple[Segment, Segment, int]]:
         found = []
         for segment in self.segments(reader):
-            events = self._files.of_entities(segment, [entity_id], ["entity_id", "salt"])
+            # not by the index: whoever changed that would keep the values
+            wanted = pc.field("entity_id") == entity_id
+            events = self._files.scan(segment, ["entity_id", "salt"], wanted)
             count = sum(len(part) - part["salt"].null_count for part in events)
             if count:
                 parts = self._files.whole(segment)
@@ -509,9 +520,10 @@ class Journal:
     # --- reading -------------------------------------------------------------------------------
 
     def _blocks(self, reader: Reader, *conditions: Compare) -> list[tuple[Any, ...]]:
-        return reader.select(
+        rows = reader.select(
             TAIL, (ROWID, *_TAIL_COLUMNS), self._ledger.own(*conditions), order_by=("first_seq",)
         )
+        return list(map(_block_of, rows))
 
     def segments(self, reader: Reader) -> list[Segment]:
         """Return the sealed segments that have their events, oldest first."""
@@ -522,12 +534,14 @@ class Journal:
         rows = reader.select(
             SEGMENTS, _SEGMENT_COLUMNS, self._ledger.own(*conditions), order_by=("first_seq",)
         )
-        return [Segment(*row) for row in rows]  # type: ignore[arg-type]  # as the store has them
+        return list(map(segment_of, rows))
 
     def tail_events(self, reader: Reader) -> int:
         """Return how many events the store keeps."""
-        rows = reader.select(TAIL, ("events",), self._ledger.own())
-        return sum(int(row[0] or 0) for row in rows)
+        counts = [row[0] for row in reader.select(TAIL, ("events",), self._ledger.own())]
+        if any(type(count) is not int for count in counts):
+            raise LedgerCorruptError("the journal's tail has a block of no number of events")
+        return sum(counts)  # type: ignore[arg-type]  # as was just checked
 
     def count(self, reader: Reader) -> int:
         """Return how many events there are."""
@@ -675,6 +689,48 @@ class Journal:
                 raise LedgerCorruptError("the leaf that is kept of it is another", seq=entry.seq)
         return found
 
+    def sealed(self, reader: Reader) -> Sequence[tuple[object, ...]]:
+        """Return which files the segments are in; another answer later says that some went."""
+        return reader.select(SEGMENTS, ("file", "sha256"), self._ledger.own())
+
+    def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
+        """Yield what is wrong with how events are kept: the first and last that it is about.
+
+        Their leaves tell what they are. This is about what readers find them by: their order,
+        the blocks' and segments' rows, statistics, indexes, and the leaves that are kept apart.
+        """
+        newest = -1
+        for segment in self.all_segments(reader):
+            try:
+                problem = self._files.fault(segment)
+            except LedgerCorruptError as error:
+                problem = error.problem
+            if problem is None and segment.first_seq <= newest:
+                problem = f"segment {segment.file} of the journal overlaps the one before it"
+            if problem is not None:
+                yield segment.first_seq, segment.last_seq, problem
+            newest = max(newest, segment.last_seq)
+        yield from self._leaf_faults(reader, newest + 1)
+        for block in self._blocks(reader):
+            _, first, last, count, *_ = block
+            seqs = _table([block])["seq"].to_pylist()
+            if first <= newest or len(seqs) != count or seqs != list(range(first, last + 1)):
+                yield first, max(first, last), "its block in the journal's tail has other events"
+            newest = max(newest, last)
+
+    def _leaf_faults(self, reader: Reader, sealed: int) -> Iterator[tuple[int, int, str]]:
+        for first, end, data in reader.select(LEAVES, _LEAVES_COLUMNS, self._ledger.own()):
+            if type(first) is not int or type(end) is not int:
+                raise LedgerCorruptError("the journal's kept leaves have no place")
+            try:
+                parts = list(self._between(reader, _Span(first, end), ["seq", "leaf_hash"]))
+            except LedgerCorruptError:
+                continue  # which was yielded
+            seqs = [seq for part in parts for seq in part["seq"].to_pylist()]
+            leaves = [leaf for part in parts for leaf in part["leaf_hash"].to_pylist()]
+            if end > sealed or data != b"".join(map(_LEAF.pack, seqs, leaves)):
+                yield first, max(first, end - 1), "the leaves that are kept of them are others"
+
     def _between(self, reader: Reader, span: _Span, columns: list[str]) -> Iterator[pa.Table]:
         for segment in self.all_segments(reader, *span.bounds()):
             yield from self._files.between(segment, span.first, span.end, columns)
@@ -706,14 +762,25 @@ def mergeable(
     return []
 
 
+def _block_of(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a block's row if its columns have what an append puts there."""
+    if [type(value) for value in row[1:]] != [int, int, int, bytes, bytes]:
+        seq = row[1] if type(row[1]) is int else None
+        raise LedgerCorruptError("its block in the journal's tail is unreadable", seq=seq)
+    return row
+
+
 def _table(blocks: Sequence[tuple[Any, ...]]) -> pa.Table:
+    return pa.Table.from_batches(map(_unpacked, blocks), EVENTS_SCHEMA)
+
+
+def _unpacked(block: tuple[Any, ...]) -> pa.RecordBatch:
+    _, first, *_, data, leaves = _block_of(block)
     try:
-        return pa.Table.from_batches(
-            [unpack(block[4], block[5]) for block in blocks], EVENTS_SCHEMA
-        )
+        return unpack(data, leaves).cast(EVENTS_SCHEMA)
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
-        msg = f"the journal's tail cannot be read: {error}"
-        raise LedgerCorruptError(msg) from error
+        msg = f"its block in the journal's tail cannot be read: {error}"
+        raise LedgerCorruptError(msg, seq=first) from error
 
 
 class Journals:

@@ -181,6 +181,9 @@ class EntrySource(Protocol):
     def count(self, reader: Reader) -> int:
         """Return how many entries it has."""
 
+    def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
+        """Yield what is wrong that no entry's own leaf tells: first entry, last one, and what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -259,6 +259,9 @@ def parse_place(url: object) -> Place:
     if not isinstance(url, str):
         msg = f"journal_url must be a text such as 's3://bucket/prefix', got {type(url).__name__}"
         raise LakeError(msg)
+    if "\0" in unquote(url):
+        msg = f"journal_url cannot have the character NUL, got {url!r}"
+        raise LakeError(msg)
     if "@" in unquote(url):  # not repeated: it may be a password
         msg = "journal_url has credentials, or an '@': leave them to the environment"
         raise LakeError(msg)
@@ -271,6 +274,10 @@ def parse_place(url: object) -> Place:
         msg = f"journal_url cannot have the {what}; it may have {list(allowed)}"
         raise LakeError(msg)
     path = parts.path.rstrip("/")
+    scheme = dict(options).get("scheme", "https")
+    if scheme not in {"http", "https"}:
+        msg = f"journal_url's scheme= must be 'http' or 'https', got {scheme!r}"
+        raise LakeError(msg)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"} and path:
         return Place(f"file://{path}", url2pathname(path))
     if parts.scheme == "s3" and parts.netloc and ":" not in parts.netloc and "//" not in path:
@@ -303,12 +310,16 @@ class SegmentStore:
         if place.is_local:
             return LocalFolder(Path(place.root) / self._lake_id / name)
         if self._filesystem is None:
-            self._filesystem = fs.S3FileSystem(
-                connect_timeout=CONNECT_TIMEOUT_S,
-                request_timeout=REQUEST_TIMEOUT_S,
-                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS_MAX),
-                **dict(place.options),
-            )
+            try:
+                self._filesystem = fs.S3FileSystem(
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    request_timeout=REQUEST_TIMEOUT_S,
+                    retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS_MAX),
+                    **dict(place.options),
+                )
+            except (OSError, pa.ArrowException) as error:
+                msg = f"the object store {place.url!r} cannot be reached so: {error}"
+                raise StoreError(msg) from error
         prefix = f"{place.root}/{self._lake_id}/{name}"
         return RemoteFolder(self._filesystem, prefix, place.url, self._local / name)
 

@@ -14,12 +14,13 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
 from zlib import crc32
 
@@ -106,6 +107,25 @@ class Segment:
     file: str
     bytes: int
     dropped: int = 0
+
+
+_NAME: Final = re.compile(r"\d+-\d+(\.[0-9a-f]{8})?\.parquet")
+"""What a segment's file is called: no other file is ever opened or removed as one."""
+
+
+def segment_of(row: Sequence[object]) -> Segment:
+    """Return the segment that a row of the store names.
+
+    Raises:
+        LedgerCorruptError: A column has a value that sealing never puts there.
+    """
+    kinds = (int, int, int, int, int, bytes, bytes, str, int, int)
+    typed = all(type(value) is kind for value, kind in zip(row, kinds, strict=True))
+    if not typed or not _NAME.fullmatch(str(row[7])):
+        seq = row[0] if type(row[0]) is int else None
+        msg = f"what the store says of segment {row[7]!r} of the journal is unreadable"
+        raise LedgerCorruptError(msg, seq=seq)
+    return Segment(*row)  # type: ignore[arg-type]  # as was just checked
 
 
 # --- the index on entities ------------------------------------------------------------------------
@@ -204,6 +224,18 @@ class _Written:
         self.frontier = self.frontier.extended(events["leaf_hash"].to_pylist())[0]
         self.events += events.num_rows
 
+    def follows(self, events: pa.Table) -> bool:
+        """Return whether ``events`` are in order, and after those that were noted."""
+        before = [*self.seqs[-1:], *events["seq"].to_pylist()]
+        return all(one < other for one, other in pairwise(before))
+
+    def segment(self, sha256: bytes, file: str, size: int) -> Segment:
+        """Return what the store says of a segment of the events that were noted."""
+        return Segment(
+            self.seqs[0], self.seqs[-1], self.events, min(self.times), max(self.times), sha256,
+            self.frontier.root, file, size,
+        )  # fmt: skip
+
 
 def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
     """Write ``events``, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
@@ -229,10 +261,7 @@ def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
     finally:
         for each in asides:
             each.unlink(missing_ok=True)
-    return Segment(
-        told.seqs[0], told.seqs[-1], told.events, min(told.times), max(told.times), digest,
-        told.frontier.root, name, size,
-    )  # fmt: skip
+    return told.segment(digest, name, size)
 
 
 def _write_events(path: Path, events: Iterable[pa.Table]) -> _Written:
@@ -266,6 +295,20 @@ def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 def _digest(path: Path) -> tuple[bytes, int]:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest(), path.stat().st_size
+
+
+def _misstated(metadata: pq.RowGroupMetaData, events: pa.Table) -> str | None:
+    """Return the first column of a row group whose statistics are not of its values."""
+    for at, (name, values) in enumerate(zip(events.schema.names, events.columns, strict=True)):
+        told = metadata.column(at).statistics
+        if told is None:
+            continue
+        stated = (told.min, told.max) if told.has_min_max else (None, None)
+        real = pc.min_max(values).as_py() if told.has_min_max else {"min": None, "max": None}
+        nulls = told.null_count if told.has_null_count else values.null_count
+        if (*stated, nulls) != (real["min"], real["max"], values.null_count):
+            return str(name)
+    return None
 
 
 _KEPT: Final = {"seq", "timestamp", "leaf_hash"}
@@ -444,6 +487,49 @@ class SegmentReader:
                 for at in groups[::GROUPS_AT_ONCE]:
                     yield file.read_row_groups(list(groups[at : at + GROUPS_AT_ONCE]))
 
+    def fault(self, segment: Segment) -> str | None:
+        """Return what is wrong with a segment's file, its index or its row in the store.
+
+        Whoever changes a file can write down its new hash too. So what readers trust to pass
+        events over is put together anew: their order, the statistics, the index.
+        """
+        name = f"segment {segment.file} of the journal"
+        with self._translated(segment), self.folder.fetched(segment.file) as path:
+            digest, size = _digest(path)
+            with pq.ParquetFile(path) as file:
+                if not file.schema_arrow.equals(EVENTS_SCHEMA):
+                    return f"{name} has other columns"
+                told, nameless = _Written(), 0
+                for at in range(file.num_row_groups):
+                    group = file.read_row_group(at)
+                    wrong = _misstated(file.metadata.row_group(at), group)
+                    if wrong is not None:
+                        return f"{name} has wrong statistics of {wrong!r}"
+                    if not told.follows(group):
+                        return f"{name} is not sorted"
+                    told.add(group)
+                    nameless += group["action"].null_count
+        found = told.segment(digest, segment.file, size)
+        if replace(found, dropped=segment.dropped) != segment:
+            return f"{name} is not what the store says that was sealed"
+        if (segment.dropped, nameless) not in {(0, 0), (1, found.events)}:
+            return f"{name} has events, and the store says that they were let go, or otherwise"
+        return self._index_fault(segment, told)
+
+    def _index_fault(self, segment: Segment, told: _Written) -> str | None:
+        """Return what is wrong with an index that readers would use."""
+        name = f"{segment.file}{INDEX_SUFFIX}"
+        try:
+            with self.folder.open(name)[0] as file:
+                data = bytes(file.read())
+        except FileNotFoundError:
+            return None  # the segment itself is read
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        if len(data) == segment.events * 8 and data != told.sorted_index().tobytes():
+            return f"the journal's index {name} is not that of its segment"
+        return None
+
     def _read(
         self, file: pa.NativeFile, footer: _Footer, groups: list[int], columns: Sequence[str]
     ) -> Iterator[pa.Table]:
@@ -483,8 +569,10 @@ class SegmentReader:
         except FileNotFoundError:
             return None
         except OSError as error:
-            msg = f"the journal's index {name} cannot be read from {self.folder}: {error}"
-            raise StoreError(msg) from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, index: str, error: OSError) -> StoreError:
+        return StoreError(f"the journal's index {index} cannot be read from {self.folder}: {error}")
 
     def _index(self, name: str) -> pa.NativeFile:
         if not self.folder.is_remote:

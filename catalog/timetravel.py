@@ -547,8 +547,13 @@ def _change_table(
 def _vector_changes(
     catalog: Catalog, table: PastTable, first: int, last: int
 ) -> Iterator[pa.Table]:
-    """Compare the versions before and after each event."""
+    """Compare the versions before and after each event, under the names of the last one."""
     assert table.info is not None
+    datasets = catalog.lake.datasets
+    end, now = table.dataset(datasets), datasets.latest(table.info)
+    ids = {name: at for at, name in _columns(now).items()}
+    fields = {at: end.schema.field(name) for at, name in _columns(end).items()}
+    key = fields[ids[table.info.definition.key]].name  # type: ignore[union-attr]  # a vector table's
     when = (pc.field("seq") >= first) & (pc.field("seq") <= last)
     names = ["seq", "timestamp", "new_value"]
     events = table.past.events(table.journal, table.table_id, names, when)
@@ -559,27 +564,39 @@ def _vector_changes(
         if after is None or after <= done or not told.get("rows"):
             continue
         done = after
-        yield from _version_changes(catalog, table.info, told.get("version_before"), after, event)
+        before = told.get("version_before")
+        rows = _called(datasets.at(table.info, after), fields)
+        old = rows.slice(0, 0)
+        if before is not None:
+            old = _called(datasets.at(table.info, before), fields)
+        yield from _version_changes(key, old, rows, event)
+
+
+def _columns(dataset: lance.LanceDataset) -> dict[int, str]:
+    """Return a version's columns by what Lance calls them, which renaming does not change."""
+    return {field.id(): field.name() for field in dataset.lance_schema.fields()}
+
+
+def _called(dataset: lance.LanceDataset, fields: Mapping[int, pa.Field]) -> pa.Table:
+    """Return a version's rows as ``fields``, NULL in those that it does not have."""
+    had = {at: name for at, name in _columns(dataset).items() if at in fields}
+    rows = dataset.to_table(columns=list(had.values()))
+    arrays = [
+        rows[had[at]] if at in had else pa.nulls(rows.num_rows, field.type)
+        for at, field in fields.items()
+    ]
+    return pa.Table.from_arrays(arrays, schema=_nullable(pa.schema(list(fields.values()))))
 
 
 def _version_changes(
-    catalog: Catalog, info: TableInfo, before: int | None, after: int, event: Mapping[str, Any]
+    key: str, old: pa.Table, rows: pa.Table, event: Mapping[str, Any]
 ) -> Iterator[pa.Table]:
-    datasets = catalog.lake.datasets
-    new = datasets.at(info, after)
-    key = info.definition.key  # type: ignore[union-attr]  # a vector table's
-    rows = new.to_table()
-    old = new.schema.empty_table() if before is None else datasets.at(info, before).to_table()
-    shared = [name for name in rows.schema.names if name in old.schema.names]
     at = pc.index_in(rows[key], old[key].combine_chunks())
     added = rows.filter(pc.is_null(at))
     gone = old.filter(pc.invert(pc.is_in(old[key], rows[key].combine_chunks())))
     stayed, were = rows.filter(pc.is_valid(at)), old.take(at.drop_null())
     differs = [
-        left != right
-        for left, right in zip(
-            row_texts(stayed.select(shared)), row_texts(were.select(shared)), strict=True
-        )
+        left != right for left, right in zip(row_texts(stayed), row_texts(were), strict=True)
     ]
     mask = pa.array(differs, pa.bool_())
     for part, kind in (

@@ -1,6 +1,7 @@
 """Topics: what they are called, what their events have, and how long they are kept.
 
-A topic is one tenant's. Those of the shared scope are read by everybody.
+A topic is one tenant's. Those of the shared scope are read by everybody, but for affidavit's own:
+who searched there is nobody else's business.
 """
 
 from __future__ import annotations
@@ -153,8 +154,9 @@ def find_topic(reader: Reader, name: str, tenant: str) -> Topic | None:
     if not _may_name(name):
         return None
     rows = reader.select(TOPICS, _TOPIC_COLUMNS, Compare("=", "name", name))
-    own = [row for row in rows if row[0] == tenant] or rows
-    return _topic(own[0]) if own else None
+    own = [row for row in rows if row[0] == tenant]
+    seen = own or [row for row in rows if not name.startswith(OWN_PREFIX)]
+    return _topic(seen[0]) if seen else None
 
 
 def _may_name(name: object) -> bool:
@@ -188,7 +190,8 @@ def topics(reader: Reader, tenant: str) -> list[Topic]:
     """Return the topics that a tenant sees, each name once, own before shared."""
     seen: dict[str, Topic] = {}
     for topic in sorted(all_topics(reader), key=lambda topic: topic.tenant != tenant):
-        seen.setdefault(topic.name, topic)
+        if topic.tenant == tenant or not topic.name.startswith(OWN_PREFIX):
+            seen.setdefault(topic.name, topic)
     return sorted(seen.values(), key=lambda topic: topic.name)
 
 

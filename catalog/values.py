@@ -2,6 +2,7 @@
 
 Numbers are numbers, texts texts, dates and times what Arrow prints of them (in UTC), bytes base64.
 What JSON has no number for is a text: ``NaN``, ``Infinity``, ``-Infinity``, ``-0`` and decimals.
+Intervals are lists of months, days and nanoseconds.
 NULL is ``null``. The column's type, which the reader knows, tells these apart from texts.
 """
 
@@ -79,6 +80,8 @@ def _texts(array: pa.Array) -> list[str]:
         return [NULL if value is None else f'"{value}"' for value in array.to_pylist()]
     if _is_bytes(kind):
         return [NULL if value is None else f'"{_b64(value)}"' for value in array.to_pylist()]
+    if pt.is_interval(kind):
+        return [json.dumps(value) for value in array.to_pylist()]
     if pt.is_null(kind):
         return [NULL] * len(array)
     return _stored_texts(array)
@@ -234,6 +237,8 @@ def from_json(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(_each(values, Decimal), kind)
     if _is_bytes(kind):
         return pa.array(_each(values, base64.b64decode), kind)
+    if pt.is_interval(kind):
+        return pa.array(_each(values, pa.MonthDayNano), kind)
     if (
         pt.is_integer(kind)
         or pt.is_boolean(kind)

@@ -145,6 +145,9 @@ def _table_schema(
             raise UnsupportedTypeError(field.name, field.type, table=name)
     if key not in found.names:
         raise ColumnNotFoundError(key, table=name, known=found.names)
+    if '"' in key:  # Lance cannot merge by it
+        msg = f"key column {key!r} of vector table {name!r}: double quotes are refused"
+        raise SchemaMismatchError(msg)
     key_type = found.field(key).type
     is_key = (pt.is_integer, pt.is_string, pt.is_large_string, pt.is_string_view)
     if not any(fits(key_type) for fits in is_key):
@@ -334,8 +337,9 @@ class VectorTable(TableHandle):
         with locked(self._catalog, self._info(), "restoring a vector table") as (info, dataset):
             old = self._catalog.lake.datasets.at(info, version)
             added = old.count_rows() - dataset.count_rows()
+            lost = [name for name in dataset.schema.names if name not in old.schema.names]
             change = self._catalog.change(
-                info, "restore", rows=old.count_rows(), detail=str(version),
+                info, "restore", rows=old.count_rows(), detail=str(version), loses=lost,
                 version_before=dataset.version, version_after=dataset.version + 1,
             )  # fmt: skip
             with (

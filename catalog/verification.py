@@ -248,6 +248,7 @@ class _Check:
         sizes = {size for size, *_ in kept if type(size) is int} | set(map(_size_of, notes))
         with self._noting():
             self._walk(sizes | {self._size}, advance)
+        self._check_sources()
         for row in kept:
             with self._noting(f"the checkpoint at size {shown(row[0])}"):
                 self._check_kept(row)
@@ -272,7 +273,7 @@ class _Check:
         def is_any(table: StoreTable) -> bool:
             return self._reader.count(table, self._ledger.own()) > 0
 
-        if is_any(LEDGER):
+        if is_any(LEDGER) or any(each.count(self._reader) for each in self._ledger.sources):
             raise LedgerProblem("its signed head is missing")
         if is_any(CHECKPOINTS) or notes:
             raise LedgerProblem("checkpoints were signed, and every entry is gone", seq=0)
@@ -298,6 +299,15 @@ class _Check:
             results.check_end()
         finally:
             self.index_problems += [each for each in (results.problem, nodes.problem) if each]
+
+    def _check_sources(self) -> None:
+        """Note what is wrong with how entries are kept that have no row of their own."""
+        try:
+            for source in self._ledger.sources:
+                for first, last, problem in source.faults(self._reader):
+                    self.index_problems.append(_Stretch(problem, seq=first, last=last))
+        except LedgerCorruptError as error:
+            self.index_problems.append(LedgerProblem(error.problem, seq=error.seq))
 
     def _check_page(
         self, low: int, end: int, sizes: set[int], results: _Results, nodes: _Nodes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.verification import Verification, verify_ledger
 from affidavit.catalog.verifier import LedgerProblem, PublicKey
@@ -21,13 +21,17 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.guard import Guard
     from affidavit.engine.keys import KeyStore
+
+
+VERIFICATIONS_MAX: Final = 3
+"""How often a ledger is checked whose segments are replaced meanwhile."""
 
 
 class LedgerHandle:
@@ -168,18 +172,38 @@ class LedgerHandle:
         """
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
-        try:
+        for _ in range(VERIFICATIONS_MAX):
             with self._catalog.read() as reader:
-                found = verify_ledger(
-                    reader, self._ledger, signatures=signatures,
-                    trusted=self._trusted(reader, public_key),
+                found = self._verified(
+                    reader, signatures=signatures, trusted=self._trusted(reader, public_key),
                     witnessed=[] if note is None else [note], progress=progress,
                 )  # fmt: skip
-        except (StoreError, LedgerCorruptError) as error:  # a damaged file is a finding too
-            return Verification(self.origin, 0, 0, 0, None, str(error))
+                sealed = self._catalog.journal.sealed(reader)
+            with self._catalog.read() as reader:
+                if found or sealed == self._catalog.journal.sealed(reader):
+                    break  # else a file may be missing that was replaced since the snapshot
         if found and found.entries and note is None and witness is not None:
             return replace(found, problem="the witness given has no checkpoint of this ledger")
         return found
+
+    def _verified(
+        self,
+        reader: Reader,
+        *,
+        signatures: bool,
+        trusted: PublicKey | None,
+        witnessed: Sequence[str],
+        progress: bool | None,
+    ) -> Verification:
+        try:
+            return verify_ledger(
+                reader, self._ledger, signatures=signatures, trusted=trusted,
+                witnessed=witnessed, progress=progress,
+            )  # fmt: skip
+        except LedgerCorruptError as error:  # a damaged file is a finding too
+            return Verification(self.origin, 0, 0, 0, None, error.problem, error.seq)
+        except StoreError as error:
+            return Verification(self.origin, 0, 0, 0, None, str(error))
 
     def _trusted(self, reader: Reader, public_key: str | None) -> PublicKey | None:
         if public_key is not None:

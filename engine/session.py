@@ -127,6 +127,8 @@ class _Shared:
         self.transactions.rollback_all()
         self.closed = True
         try:
+            if not self.lake.read_only:
+                self.lake.store.hurry(CLOSING_TIMEOUT_S)
             self.exchange.close()
             self.lake.journals.stopping.set()
             self.merger.stop()
@@ -138,7 +140,6 @@ class _Shared:
 
     def _tidy(self) -> None:
         """Do what is due; what another writer keeps from being done is left to who opens next."""
-        self.lake.store.hurry(CLOSING_TIMEOUT_S)
         tasks: list[Callable[[], object]] = []
         if self.statements is not None:
             tasks.append(self.statements.flush)

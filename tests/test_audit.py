@@ -1770,7 +1770,11 @@ def test_p12_a_record_that_is_not_there_is_named(indexed) -> None:
     for query_id in ("nope", None, 3, "", "key-0", "x'; DROP TABLE ledger; --"):
         with pytest.raises(errors.RecordNotFoundError, match="no search record"):
             indexed.audit.get(query_id)
-    assert indexed.audit.received("nope") == indexed.audit.received(None) == []
+
+
+def test_what_no_search_returned_was_received_by_nobody(session, docs) -> None:
+    session.search("docs", [1.0] * 8, k=2)
+    assert session.audit.received("nope") == session.audit.received(None) == []
 
 
 # --- what is put on record -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog import events as events_module
 from affidavit.engine.housekeeping import Housekeeper
 from tests.conftest import vectors
 from tests.test_audit import Faulty
@@ -593,6 +594,27 @@ def test_an_event_that_is_rolled_back_begins_no_journal(tmp_path):
             raise ZeroDivisionError
         session.sql("INSERT INTO t VALUES (2)")
         assert session.ledger.size == 0
+
+
+@pytest.mark.parametrize("text", ["DELETE FROM notes", "TRUNCATE notes", "DROP TABLE notes"])
+def test_a_row_that_grew_too_large_to_be_inserted_can_be_deleted(
+    session, notes, monkeypatch, text
+) -> None:
+    """Each column could be written down by itself, the row never: it was there for good."""
+    monkeypatch.setattr(events_module, "VALUE_BYTES_MAX", 1000)
+    session.sql("INSERT INTO notes (id) VALUES (1)")
+    session.sql("ALTER TABLE notes ADD COLUMN more VARCHAR")
+    session.sql("UPDATE notes SET body = repeat('a', 900), more = repeat('b', 900)")
+    moment = session.ledger.size - 1
+    with pytest.raises(errors.InvalidQueryError, match="more than the journal takes"):
+        session.sql("UPDATE notes SET id = 2")
+    with pytest.raises(errors.InvalidQueryError, match="more than the journal takes"):
+        session.journal.record("t", "1", "f", "update", "x" * 1000, "y")
+    session.sql(text)
+    session.journal.flush()
+    (row,) = session.sql(f"SELECT body, more FROM as_of('notes', {moment})")
+    assert row == {"body": "a" * 900, "more": "b" * 900}
+    assert session.ledger.verify(progress=False)
 
 
 def test_p6_a_large_change_is_kept_in_several_blocks(session, notes, monkeypatch) -> None:

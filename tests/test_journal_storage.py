@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -23,7 +25,7 @@ from pyarrow import fs
 import affidavit
 from affidavit import errors
 from affidavit.catalog import journal as journal_module
-from affidavit.catalog.journal import mergeable
+from affidavit.catalog.journal import Journal, mergeable
 from affidavit.catalog.segment_store import parse_place
 from affidavit.catalog.segments import Recent, Segment, SegmentReader
 
@@ -320,6 +322,104 @@ def test_p4_a_segment_that_is_not_what_was_sealed_is_named(lake, place, how) -> 
         assert session.ledger.verify(progress=False)
 
 
+def index_of_nobody(place: Place, _store: sqlite3.Connection | None) -> None:
+    path = place.named("1-11.parquet.entities")
+    place.write(path, bytes(len(place.read(path))))
+
+
+def recoded(place: Place, store: sqlite3.Connection, data: bytes) -> None:
+    """Put other bytes in the place of a segment, and write down their hash."""
+    place.write(place.named("1-11.parquet"), data)
+    store.execute(
+        "UPDATE journal_segments SET sha256 = ?, bytes = ? WHERE first_seq = 1",
+        (hashlib.sha256(data).digest(), len(data)),
+    )
+
+
+def statistics_of_others(place: Place, store: sqlite3.Connection) -> None:
+    data = place.read(place.named("1-11.parquet"))
+    at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    recoded(place, store, data[:at] + data[at:].replace(b"insert", b"update"))
+
+
+def rows_in_another_order(place: Place, store: sqlite3.Connection) -> None:
+    table = pq.read_table(pa.BufferReader(place.read(place.named("1-11.parquet"))))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.take([0, 2, 1, *range(3, 11)]), sink)
+    recoded(place, store, sink.getvalue().to_pybytes())
+
+
+def a_block_that_nothing_counts(place: Place, store: sqlite3.Connection) -> None:
+    (data, leaves) = store.execute("SELECT data, leaves FROM journal_tail").fetchone()
+    rows = json.loads(data)
+    rows[0][0] = 1000
+    store.execute(
+        "INSERT INTO journal_tail (_tenant, first_seq, last_seq, events, data, leaves)"
+        " VALUES ('default', 1000, 1000, 0, ?, ?)",
+        (json.dumps(rows).encode(), leaves),
+    )
+
+
+@pytest.mark.parametrize(
+    ("forge", "seq"),
+    [
+        (index_of_nobody, 1),
+        (statistics_of_others, 1),
+        (rows_in_another_order, 1),
+        (a_block_that_nothing_counts, 1000),
+        ("UPDATE journal_segments SET dropped = 1 WHERE first_seq = 1", 1),
+        ("UPDATE journal_segments SET last_at = 0 WHERE first_seq = 12", 12),
+        ("UPDATE journal_segments SET root = sha256 WHERE first_seq = 12", 12),
+        ("UPDATE journal_segments SET sha256 = root WHERE first_seq = 12", 12),
+        ("UPDATE journal_segments SET events = '11' WHERE first_seq = 1", 1),
+        ("UPDATE journal_segments SET file = '../default/' || file WHERE first_seq = 1", 1),
+        ("UPDATE journal_segments SET file = NULL WHERE first_seq = 1", 1),
+        ("UPDATE journal_leaves SET data = zeroblob(length(data))", 0),
+        ("UPDATE journal_leaves SET end_seq = 1000", 0),
+        ("UPDATE journal_tail SET last_seq = 1000", 22),
+        ("UPDATE journal_tail SET events = 'x'", 22),
+        ("UPDATE journal_tail SET data = NULL", 22),
+        ("UPDATE journal_tail SET data = x'00'", 22),
+    ],
+)
+def test_p4_whatever_readers_find_events_by_is_verified(lake, place, forge, seq) -> None:
+    """An index of nobody hid an entity's events from ``history``: the leaves were right.
+
+    So did a flag, or a row group's statistics; and a block that nothing counted was shown.
+    """
+    with suppress(errors.LedgerCorruptError), connect(lake, place) as session:
+        session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
+        fill(session, 10)
+        session.journal.flush()
+        fill(session, 10, start=10)
+        session.journal.flush()
+        fill(session, 1, start=20)
+        with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+            if isinstance(forge, str):
+                store.execute(forge)
+            else:
+                forge(place, store)
+        for found in (session.ledger.verify(progress=False), verdict(lake)):
+            assert (found.ok, found.seq) == (False, seq)
+
+
+def test_p4_events_without_their_ledger_are_found(session, lake) -> None:
+    fill(session, 3)
+    with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+        for table in ("ledger", "ledger_heads", "ledger_nodes", "checkpoints"):
+            store.execute(f"DELETE FROM {table}")
+    assert "signed head is missing" in str(verdict(lake))
+
+
+def test_an_erasure_does_not_rely_on_the_index(session, place) -> None:
+    """An index that did not name the entity kept its values, and the erasure was refused."""
+    fill(session, 10)
+    session.journal.flush()
+    index_of_nobody(place, None)
+    assert session.journal.erase("3", "asked") == 1
+    assert session.ledger.verify(progress=False)
+
+
 def verdict(lake: Path) -> affidavit.Verification:
     with connect(lake, read_only=True) as session:
         return session.ledger.verify(progress=False)
@@ -520,6 +620,8 @@ def test_two_lakes_at_one_place_leave_each_other_alone(tmp_path, elsewhere) -> N
         ("s3://bucket/x#here", "fragment"),
         ("s3://bucket/x?access_key=SECRET", "option 'access_key'"),
         ("gs://bucket/x", "must be such as"),
+        ("file:///folder/%00", "NUL"),
+        ("s3://bucket/x?scheme=gopher", "gopher"),
         ("s3://KEY:SECRET@bucket/x", "credentials"),
         ("s3://KEY:SEC/RET@bucket/x", "credentials"),
         ("s3://KEY:SECRET%40bucket/x", "credentials"),
@@ -564,7 +666,10 @@ def scan(session: affidavit.Session) -> Iterator[pa.Table]:
 def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
     lake, place
 ) -> None:
-    """The segments that the snapshot names are gone by the time that they are asked for."""
+    """The segments that the snapshot names are gone by the time that they are asked for.
+
+    The store's log still had what was erased, for as long as there was a process, and nobody said.
+    """
     with connect(lake, place, busy_timeout_s=0.5) as session:  # scrubbing waits for the snapshot
         session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
         for at in range(9):
@@ -573,8 +678,12 @@ def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
         reading = scan(session)
         found = [next(reading)]
         session._catalog().journal.compact()
-        session.journal.erase("40", "asked")
+        with pytest.raises(errors.StoreError, match="erase again"):
+            session.journal.erase("40", "asked")
         found += reading
+        with pytest.raises(errors.RecordNotFoundError):
+            session.journal.erase("40", "asked")
+        assert not (lake / "catalog.db-wal").stat().st_size
     table = pa.concat_tables(found)
     assert table["seq"].to_pylist() == list(range(1, 47))
     assert table["new_value"].null_count == 1
@@ -655,6 +764,71 @@ def test_closing_merges_what_short_sessions_leave(lake, place) -> None:
     with connect(lake, read_only=True) as session:
         assert session.journal.stats()["persisted_files"] == 2
         assert len(seqs(session)) == 9
+
+
+def test_writers_do_not_wait_for_an_erasure_that_waits_for_a_reader(lake) -> None:
+    """It held the store until the reader had ended: for 30 s no process could write."""
+    with connect(lake) as session, connect(lake, busy_timeout_s=2.0) as other:
+        session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
+        fill(session, 3)
+        written, reading = [], scan(session)
+        next(reading)
+
+        def write() -> None:
+            while not erased.wait(0.01):
+                fill(other, 1, start=100 + len(written))
+                written.append(1)
+
+        erased, writer = threading.Event(), threading.Thread(target=write)
+        session._catalog().lake.store.hurry(3.0)
+        writer.start()
+        with pytest.raises(errors.StoreError, match="erase again"):
+            session.journal.erase("1", "asked")
+        erased.set()
+        writer.join()
+        reading.close()
+        assert len(written) > 1
+        with pytest.raises(errors.RecordNotFoundError):
+            session.journal.erase("1", "asked")
+
+
+def test_sealing_holds_no_snapshot_while_it_waits_to_write(lake, monkeypatch) -> None:
+    """An erasure emptied the store's log and waited for the snapshot of who waited to write."""
+    with connect(lake) as session, connect(lake) as other:
+        session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
+        fill(session, 3)
+        seal, scrubbed = Journal._seal, []
+
+        def later(journal, *what):
+            store = other._catalog().lake.store
+            store.hurry(0.1)
+            scrubbed.append(store.scrub())
+            seal(journal, *what)
+
+        monkeypatch.setattr(Journal, "_seal", later)
+        assert session.journal.flush() == 4
+        assert scrubbed == [True]
+
+
+def test_p4_a_ledger_whose_segments_are_erased_meanwhile_verifies(lake, monkeypatch) -> None:
+    """The snapshot's files were gone, and the ledger was called corrupt."""
+    with connect(lake) as session, connect(lake) as other:
+        session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
+        fill(session, 3)
+        session.journal.flush()
+        other._catalog().lake.store.hurry(0.1)
+        faults, calls = Journal.faults, []
+
+        def late(journal, reader):
+            calls.append(1)
+            if len(calls) == 1:
+                with suppress(errors.StoreError):  # this very snapshot keeps the log
+                    other.journal.erase("1", "asked")
+            yield from faults(journal, reader)
+
+        monkeypatch.setattr(Journal, "faults", late)
+        assert session.ledger.verify(progress=False).erased
+        assert len(calls) == 2
 
 
 def test_p12_an_erasure_that_left_files_behind_is_finished_by_the_next(

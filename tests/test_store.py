@@ -104,6 +104,18 @@ def test_a_write_is_whole_or_nothing(store) -> None:
     assert [r[0] for r in rows(store)][5:] == [60]
 
 
+def test_what_is_asked_for_in_a_savepoint_that_is_undone_is_not_called(store) -> None:
+    called: list[str] = []
+    with store.write("acme") as writer:
+        writer.on_commit("kept", lambda: called.append("kept"))
+        with pytest.raises(ZeroDivisionError), writer.savepoint():
+            writer.on_commit("undone", lambda: called.append("undone"))
+            raise ZeroDivisionError
+        with writer.savepoint():
+            writer.on_commit("undone", lambda: called.append("again"))
+    assert called == ["kept", "again"]
+
+
 def test_rows_are_changed_by_identity_and_by_condition(store) -> None:
     with store.write("acme") as writer:
         ids = {i: rowid for rowid, i in writer.select(T, (ROWID, "i"))}

@@ -309,6 +309,20 @@ def test_a_predicate_that_fails_at_an_event_loses_none(topics) -> None:
     assert live._source.position == 0
 
 
+@pytest.mark.parametrize("events", [3, 30])
+def test_a_predicate_that_fails_names_the_event(topics, events: int) -> None:
+    """Nobody could tell where to go on, and a consumer stood still for ever."""
+    for at in range(events):
+        topics.publish("t", [{"id": at - 2}])
+    for options in ({}, {"consumer": "c"}):
+        live = topics.subscribe("t", where="10 / id > 1", from_offset=0, **options)
+        with pytest.raises(errors.ExecutionError, match="event 2 of topic 't'"):
+            live.next(0)
+    topics.seek("t", "c", 3)
+    if events > 3:
+        assert live.next(0).offset == 3
+
+
 # --- the end -------------------------------------------------------------------------------------
 
 

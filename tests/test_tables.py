@@ -351,3 +351,15 @@ def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
     with pytest.raises(errors.SchemaMismatchError, match="pandas"):
         session.create_table("t", frame)
     assert session.tables().num_rows == 0
+
+
+def test_p12_a_vector_tables_key_has_a_name_that_rows_can_be_merged_by(session) -> None:
+    """The table was made, and no row of it could be replaced."""
+    rows = [{'a"b': 1, "id": 1, "vector": [1.0, 0.0]}]
+    with pytest.raises(errors.SchemaMismatchError, match="double quotes"):
+        session.create_vector_table("docs", rows, key='a"b')
+    docs = session.create_vector_table("docs", rows)
+    with pytest.raises(errors.InvalidNameError, match="double quotes"):
+        session.sql('ALTER TABLE docs RENAME COLUMN id TO "i""d"')
+    docs.upsert([{'a"b': 2, "id": 1, "vector": [0.0, 1.0]}])
+    assert docs.to_arrow()['a"b'].to_pylist() == [2]

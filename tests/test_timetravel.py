@@ -462,6 +462,87 @@ def test_only_the_columns_that_are_asked_for_are_undone(session) -> None:
         assert session.sql(text).to_pylist() == rows
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UPDATE x SET k = 3 - k",
+        "UPDATE x SET k = k % 3 + 1",
+        "MERGE INTO x USING (SELECT column1 AS old, column2 AS new FROM (VALUES (1, 2), (2, 1))) AS s ON x.k = s.old"
+        " WHEN MATCHED THEN UPDATE SET k = s.new",
+        "MERGE INTO x USING (SELECT column1 AS old, column2 AS new FROM (VALUES (1, 2), (2, 0))) AS s ON x.k = s.old"
+        " WHEN MATCHED AND s.new = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET k = s.new",
+        "MERGE INTO x USING (SELECT 1 AS old UNION SELECT 9) AS s ON x.k = s.old"
+        " WHEN MATCHED THEN UPDATE SET k = 7 WHEN NOT MATCHED THEN INSERT (k, a) VALUES (1, 'in')",
+        "INSERT INTO x VALUES (1, 'in'), (7, 'new') ON CONFLICT (k) DO UPDATE SET k = 9",
+    ],
+)
+def test_rows_may_take_each_others_keys(session, text) -> None:
+    """An insert stood before the delete of the row whose key it took: the past had lost a row."""
+    session.sql("CREATE TABLE x (k BIGINT PRIMARY KEY, a VARCHAR)")
+    session.sql("INSERT INTO x VALUES (1, 'one'), (2, 'two')")
+    seen = {session.ledger.size - 1: shown(session.sql("SELECT * FROM x").to_pylist())}
+    began = session.ledger.size
+    session.sql(text)
+    seen[session.ledger.size - 1] = shown(session.sql("SELECT * FROM x").to_pylist())
+    session.sql("DELETE FROM x")
+    for moment, rows in seen.items():
+        found = session.sql(f"SELECT * FROM as_of('x', {moment})")
+        assert shown(found.to_pylist()) == rows
+    gone = sum(
+        1 if row["_change_type"] in {"insert", "update_postimage"} else -1
+        for row in session.sql(f"SELECT * FROM changes('x', {began}, NULL)")
+    )
+    assert gone == -2
+    session.drop_table("x")
+    for moment, rows in seen.items():
+        found = session.sql(f"SELECT * FROM as_of('x', {moment})")
+        assert shown(found.to_pylist()) == rows
+
+
+def test_a_vector_table_that_was_altered_is_read_as_it_was_after_that(session) -> None:
+    """The event did not say which version the alteration made: as of it, the columns were old."""
+    session.create_vector_table("docs", vectors(3))
+    seen = {}
+    for text in (
+        "ALTER TABLE docs ADD COLUMN n BIGINT DEFAULT 4",
+        "ALTER TABLE docs RENAME COLUMN n TO m",
+        "ALTER TABLE docs DROP COLUMN m",
+    ):
+        session.sql(text)
+        table = session.table("docs")
+        seen[session.ledger.size - 1] = (table.version, table.schema.names)
+    for moment, (version, names) in seen.items():
+        then = session.sql(f"SELECT * FROM as_of('docs', {moment})")
+        assert sorted(then.schema.names) == sorted(names)
+        found = session.at(moment).search("docs", [1.0] * 8, k=1)
+        assert found.audit is not None
+        assert found.audit.table_version == version
+
+
+def test_changes_of_a_vector_table_have_the_columns_of_their_end(session) -> None:
+    """A column that was renamed, added or dropped in between was looked for in every version."""
+    session.create_vector_table("docs", vectors(3))
+    moments = []
+    for text in (
+        "UPDATE docs SET text = 'new' WHERE id = 1",
+        "ALTER TABLE docs RENAME COLUMN text TO words",
+        "ALTER TABLE docs RENAME COLUMN id TO number",
+        "ALTER TABLE docs ADD COLUMN n BIGINT DEFAULT 4",
+        "UPDATE docs SET n = 5 WHERE number = 2",
+        "ALTER TABLE docs DROP COLUMN bucket",
+        "DELETE FROM docs WHERE number = 0",
+    ):
+        session.sql(text)
+        moments.append(session.ledger.size - 1)
+    found = session.sql(f"SELECT number, words, n FROM changes('docs', {moments[0]}, NULL)")
+    assert [tuple(row.values()) for row in found] == [
+        (1, "word1 of odd row", None), (1, "new", None), (2, "word2 of even row", 4),
+        (2, "word2 of even row", 5), (0, "word0 of even row", 4),
+    ]  # fmt: skip
+    was = session.sql(f"SELECT id, text FROM changes('docs', 0, {moments[0]}) ORDER BY id")
+    assert [row["id"] for row in was] == [0, 1, 1, 1, 2]
+
+
 def test_the_present_that_is_undone_is_that_of_the_open_transaction(session) -> None:
     """A copy in memory is of what was committed, and may have the same version number."""
     session.sql("CREATE TABLE x (k BIGINT PRIMARY KEY, a BIGINT)")

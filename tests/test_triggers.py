@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import affidavit
 from affidavit import errors
 from affidavit.engine.recorder import Recorder
+from affidavit.triggers import callbacks
 from tests.conftest import vectors
 
 if TYPE_CHECKING:
@@ -825,3 +826,211 @@ def test_a_topics_retention_can_be_changed(session, orders) -> None:
     assert session.topics.subscribe("seen", from_offset="beginning").next(5).offset == 4
     with pytest.raises(errors.ReservedNameError):
         session.topics.retain("affidavit.audit.searches", retain_events=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"timeout": 6e8}, "timeout"),
+        ({"name": "x" * 125}, "dead.x"),
+        ({"name": "taken"}, "dead.taken"),
+    ],
+    ids=["timeout", "long-name", "dead-letters"],
+)
+def test_p12_a_callback_whose_consumer_cannot_be_made_leaves_no_trigger(
+    session, orders, given, named
+) -> None:
+    """The trigger was committed first, and went on filling a topic that nobody read."""
+    session.topics.register("dead.taken", pa.schema([("a", pa.int64())]))
+    with pytest.raises(errors.AffidavitError, match=named):
+        session.triggers.on("orders", "insert", call=print, **given)
+    assert session.triggers.list() == []
+    assert [topic.name for topic in session.topics.list()] == ["dead.taken"]
+
+
+def test_a_function_is_called_again_once_the_store_is_free(lake, caplog) -> None:
+    """A writer that held the store for longer than busy_timeout_s ended the callback for good."""
+    seen: list[int] = []
+    held = threading.Event()
+
+    def note(delivery: affidavit.Delivery) -> None:
+        held.wait()
+        seen.append(delivery.offset)
+
+    with (
+        affidavit.connect(lake, busy_timeout_s=0.05, audit="searches") as session,
+        affidavit.connect(lake) as other,
+    ):
+        other.sql("CREATE TABLE orders (id BIGINT PRIMARY KEY)")
+        session.triggers.on("orders", "insert", call=note, name="note")
+        other.sql("INSERT INTO orders VALUES (1)")
+        eventually(lambda: "affidavit-call-note" in {t.name for t in threading.enumerate()})
+        with caplog.at_level(logging.WARNING, "affidavit"), other.transaction():
+            other.sql("INSERT INTO orders VALUES (2)")
+            held.set()
+            eventually(lambda: "waits" in caplog.text)
+        eventually(lambda: seen == [0, 1])
+
+
+def test_a_drop_that_is_rolled_back_ends_no_callback(session, orders) -> None:
+    seen: list[int] = []
+    session.triggers.on("orders", "insert", call=lambda d: seen.append(d.offset), name="note")
+    with pytest.raises(ZeroDivisionError), session.transaction():
+        session.triggers.drop("note")
+        _ = 1 / 0
+    session.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    eventually(lambda: seen == [0])
+    with session.transaction():
+        session.triggers.drop("note")
+    eventually(lambda: "affidavit-trigger-note" not in {t.name for t in threading.enumerate()})
+
+
+def test_a_function_may_drop_its_trigger_and_close_the_session(lake) -> None:
+    """Each waited for the call that it was made in."""
+    done = threading.Event()
+    took: list[float] = []
+    session = affidavit.connect(lake)
+    session.sql("CREATE TABLE orders (id BIGINT PRIMARY KEY)")
+
+    def end(_: affidavit.Delivery) -> None:
+        began = time.monotonic()
+        session.triggers.drop("note")
+        session.close()
+        took.append(time.monotonic() - began)
+        done.set()
+
+    session.triggers.on("orders", "insert", call=end, name="note")
+    session.sql("INSERT INTO orders VALUES (1)")
+    assert done.wait(20)
+    assert took[0] < callbacks.STOPPING_S
+
+
+def test_closing_waits_once_for_all_calls(lake) -> None:
+    """Every call that hung held up the end of the session by itself."""
+    going, called = threading.Event(), threading.Semaphore(0)
+    session = affidavit.connect(lake)
+    session.sql("CREATE TABLE orders (id BIGINT PRIMARY KEY)")
+
+    def hang(_: affidavit.Delivery) -> None:
+        called.release()
+        going.wait()
+
+    for at in range(4):
+        session.triggers.on("orders", "insert", call=hang, name=f"note{at}")
+    session.sql("INSERT INTO orders VALUES (1)")
+    for _ in range(4):
+        assert called.acquire(timeout=20)
+    began = time.monotonic()
+    session.close()
+    going.set()
+    assert time.monotonic() - began < 2 * callbacks.STOPPING_S
+
+
+def test_closing_while_another_writes_does_not_wait_for_consumers(lake) -> None:
+    """What a consumer had in hand was given back with all the patience of a writer."""
+    session = affidavit.connect(lake, busy_timeout_s=60)
+    session.topics.register("t", pa.schema([("a", pa.int64())]))
+    for at in range(20):
+        session.topics.publish("t", {"a": at})
+    with session.topics.subscribe("t", consumer="c") as subscription:
+        for _ in range(10):
+            subscription.next(20).ack()
+        with affidavit.connect(lake) as other, other.transaction():
+            other.topics.publish("t", {"a": 1})
+            began = time.monotonic()
+            session.close()
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.list_(pa.dictionary(pa.int8(), pa.string())), [["a", "b"], None]),
+        (pa.large_list(pa.dictionary(pa.int8(), pa.string())), [["a"], None]),
+        (pa.list_(pa.dictionary(pa.int8(), pa.string()), 2), [["a", "b"], None]),
+        (pa.map_(pa.string(), pa.dictionary(pa.int8(), pa.string())), [[("k", "a")], None]),
+        (pa.struct([("x", pa.dictionary(pa.int8(), pa.string()))]), [{"x": "a"}, None]),
+        (pa.list_(pa.string_view()), [["a" * 40], None]),
+        (pa.struct([pa.field("x", pa.int64(), nullable=False)]), [{"x": 1}, None]),
+    ],
+    ids=str,
+)
+def test_p10_images_have_nested_values_as_they_are(session, kind, values) -> None:
+    """Inner dictionaries could not be read again, and some NULL structs not be written."""
+    schema = pa.schema([pa.field("id", pa.int64()), pa.field("value", kind)])
+    table = session.create_table("nested", schema=schema, primary_key="id")
+    session.triggers.on("nested", ["insert", "update", "delete"], publish="seen")
+    table.insert(pa.table([[1, 2], pa.array(values, kind)], schema=schema))
+    session.sql("UPDATE nested SET id = id + 10")
+    session.sql("DELETE FROM nested")
+    old, new = zip(*((row["old"], row["new"]) for row in sent(session, "seen")), strict=True)
+    assert [image["value"] for image in new if image] == values * 2
+    assert [image["value"] for image in old if image] == values * 2
+
+
+def test_p1_the_audit_topic_outlives_a_statement_that_is_undone(session, docs) -> None:
+    """The topic that the tenant's first search made was known after its savepoint was undone.
+
+    Every later record was published to a topic that was not there.
+    """
+    session.sql("CREATE TABLE found (id BIGINT PRIMARY KEY)")
+    session.sql("INSERT INTO found VALUES (1)")
+    with session.transaction():
+        with pytest.raises(errors.ConstraintError):
+            session.sql("INSERT INTO found SELECT 1 FROM vector_search('docs', $q, 1)", q=[1.0] * 8)
+        session.search("docs", [1.0] * 8, k=1)
+    session.search("docs", [1.0] * 8, k=1)
+    recorded = [record.query_id for record in session.audit.recent(10)]
+    assert sorted(row["query_id"] for row in sent(session, AUDIT)) == sorted(recorded)
+
+
+def test_a_column_that_a_trigger_publishes_is_not_restored_away(session, docs) -> None:
+    """Every later change of the table failed for its triggers."""
+    before = docs.version
+    session.sql("ALTER TABLE docs ADD COLUMN stars BIGINT")
+    session.triggers.on("docs", "insert", where="new.stars > 1", publish="seen")
+    with pytest.raises(errors.InvalidTriggerError, match="'stars'"):
+        session.table("docs").restore(before)
+    assert "stars" in session.table("docs").schema.names
+    session.triggers.drop("docs-insert-seen")
+    session.table("docs").restore(before)
+    assert "stars" not in session.table("docs").schema.names
+
+
+def test_a_function_may_ask_for_an_event_again_or_give_it_up(session, orders) -> None:
+    """It was acknowledged all the same when the function returned, and was lost."""
+    seen: list[tuple[int, int]] = []
+
+    def later(delivery: affidavit.Delivery) -> None:
+        seen.append((delivery.offset, delivery.attempts))
+        if delivery.offset:
+            delivery.term("not mine")
+        elif delivery.attempts < 3:
+            delivery.nak(0.01)
+
+    session.triggers.on("orders", "insert", call=later, name="note")
+    session.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    eventually(lambda: seen == [(0, 1), (0, 2), (0, 3)])
+    session.sql("INSERT INTO orders VALUES (2, 1, 'a')")
+    eventually(lambda: [topic for topic in session.topics.list() if topic.name == "dead.note"])
+    assert [row["dead_reason"] for row in sent(session, "dead.note")] == ["not mine"]
+    assert seen[3:] == [(1, 1)]
+
+
+def test_p9_nobody_else_reads_the_shared_scopes_own_topics(lake) -> None:
+    """A tenant that had not searched yet read the records of those who had in the shared scope."""
+    with affidavit.connect(lake, tenant=None) as shared, affidavit.connect(lake) as session:
+        shared.create_vector_table("docs", vectors(10))
+        shared.triggers.on("docs", "insert", call=print, name="note")
+        shared.search("docs", [1.0] * 8, k=1)
+        own = [AUDIT, "affidavit.triggers.note"]
+        assert [topic.name for topic in shared.topics.list()] == own
+        assert session.topics.list() == []
+        assert session.sql("SELECT * FROM system.topics").to_pylist() == []
+        for name in own:
+            with pytest.raises(errors.TopicNotFoundError):
+                session.topics.replay(name)
+            with pytest.raises(errors.TableNotFoundError):
+                session.sql(f'SELECT * FROM topics."{name}"')
+        session.search("docs", [1.0] * 8, k=1)
+        assert [row["seq"] for row in sent(session, AUDIT)] == [1]

@@ -130,3 +130,17 @@ def test_values_are_written_as_people_write_them() -> None:
         "bytes": '"AAE="',
         "list": "[1,null]",
     }
+
+
+def test_p10_intervals_are_written_and_read_back() -> None:
+    """A table with a column of them could not be written where a journal was kept."""
+    kind = pa.month_day_nano_interval()
+    few = pa.array([pa.MonthDayNano([1, -2, 3]), None], kind)
+    for array in (few, pa.concat_arrays([few] * (FEW_ROWS_MAX + 1))):
+        texts = json_texts(array)
+        assert texts[:2] == ["[1, -2, 3]", "null"]
+        assert from_json([json.loads(text) for text in texts], kind).equals(array)
+        assert read_texts(pa.array(texts), kind).equals(array)
+        table = pa.table({"span": array})
+        (read,) = read_objects(pa.array(row_texts(table), pa.string()), {"span": kind})
+        assert read.equals(array)

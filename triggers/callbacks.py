@@ -5,15 +5,16 @@ Rules:
       it raises is logged, and the event is delivered again, later each time, until it goes to the
       dead letters.
     - A function that hangs is left behind when its time is over: its event is delivered again.
+    - Other writers that hold the store for long delay events, and end nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from affidavit.errors import AffidavitError, ClosedError, TopicNotFoundError
+from affidavit.errors import AffidavitError, ClosedError, StoreBusyError, TopicNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ STOPPING_S: Final = 2.0
 """How long the end of a session waits for a function that is being called."""
 
 _log = logging.getLogger("affidavit")
+_T = TypeVar("_T")
 
 
 class CallbackRunner:
@@ -60,6 +62,7 @@ class CallbackRunner:
         self._timeout_s = timeout_s
         self._tidy = tidy
         self._stopping = threading.Event()
+        self._call: threading.Thread | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"affidavit-trigger-{name}", daemon=True
         )
@@ -73,7 +76,7 @@ class CallbackRunner:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                delivery = self._subscription.next(LOOK_S)
+                delivery = self._patiently(lambda: self._subscription.next(LOOK_S))
                 if delivery is not None:
                     self._deliver(delivery)
             except (ClosedError, TopicNotFoundError):  # the trigger was dropped
@@ -86,6 +89,16 @@ class CallbackRunner:
                 self._subscription.close()
                 return
 
+    def _patiently(self, call: Callable[[], _T]) -> _T:
+        """Return what ``call`` returns, once other writers let it have the store."""
+        while True:
+            try:
+                return call()
+            except StoreBusyError as error:
+                _log.warning("trigger %r waits: %s", self.name, error)
+                if self._stopping.wait(LOOK_S):
+                    raise
+
     def _deliver(self, delivery: Delivery) -> None:
         """Call the function, and settle the delivery by how that went."""
         raised: list[BaseException] = []
@@ -97,6 +110,7 @@ class CallbackRunner:
                 raised.append(error)
 
         thread = threading.Thread(target=call, name=f"affidavit-call-{self.name}", daemon=True)
+        self._call = thread
         thread.start()
         thread.join(self._timeout_s)
         if thread.is_alive():
@@ -105,7 +119,8 @@ class CallbackRunner:
                 "behind, and the event is delivered again", self.name, delivery.offset,
                 self._timeout_s,
             )  # fmt: skip
-            delivery.nak(reason=f"its function did not return within {self._timeout_s:g} s")
+            why = f"its function did not return within {self._timeout_s:g} s"
+            self._patiently(lambda: delivery.nak(reason=why))
         elif raised:
             error = raised[0]
             _log.warning(
@@ -113,15 +128,18 @@ class CallbackRunner:
                 delivery.offset, delivery.attempts, exc_info=error,
             )  # fmt: skip
             wait = min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (delivery.attempts - 1))
-            delivery.nak(wait, f"{type(error).__name__}: {error}")
-        else:
-            delivery.ack()
+            self._patiently(lambda: delivery.nak(wait, f"{type(error).__name__}: {error}"))
+        elif delivery.lease is not None and not delivery.lease.is_given_back:
+            self._patiently(delivery.ack)
             if delivery.offset % TIDY_EVENTS == TIDY_EVENTS - 1:
-                self._tidy()
+                self._patiently(self._tidy)
 
     def stop(self) -> None:
-        """Take no more events, and wait a little for the call that is being made."""
+        """Take no more events."""
         self._stopping.set()
         self._subscription.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join(STOPPING_S)
+
+    def wait(self, seconds: float = STOPPING_S) -> None:
+        """Wait for the call that is being made, unless it is the one that waits."""
+        if threading.current_thread() not in {self._thread, self._call}:
+            self._thread.join(seconds)

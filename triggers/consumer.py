@@ -95,9 +95,12 @@ class Lease:
         token: By what the store knows the lease.
         until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
         following: The lease of the event that is handed out next.
+        is_given_back: Whether its worker asked for the event again, or gave it up.
     """
 
-    __slots__ = ("_source", "attempts", "following", "offset", "token", "until")
+    __slots__ = (
+        "_source", "attempts", "following", "is_given_back", "offset", "token", "until",
+    )  # fmt: skip
 
     def __init__(self, source: ConsumerSource, offset: int, attempts: int, token: str) -> None:
         self._source = source
@@ -106,6 +109,7 @@ class Lease:
         self.token = token
         self.until: float | None = None
         self.following: Lease | None = None
+        self.is_given_back = False
 
     def ack(self) -> None:
         """Settle it for good."""
@@ -117,10 +121,12 @@ class Lease:
             msg = f"delay must be a number of seconds from 0 to {SECONDS_MAX:,}, got {delay!r}"
             raise InvalidQueryError(msg)
         self._source.put_back(self, delay, reason)
+        self.is_given_back = True
 
     def term(self, reason: str) -> None:
         """Give it up."""
         self._source.bury(self, reason)
+        self.is_given_back = True
 
 
 class ConsumerSource:

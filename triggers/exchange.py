@@ -16,6 +16,7 @@ from affidavit.triggers.brokers.memory import MemoryBroker
 from affidavit.triggers.brokers.nats import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 from affidavit.triggers.brokers.store import StoreBroker
+from affidavit.triggers.callbacks import STOPPING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +94,12 @@ class Exchange:
 
     def close(self) -> None:
         """End every callback and subscription, and the broker."""
-        for runner in self.runners.values():
+        runners = list(self.runners.values())
+        for runner in runners:
             runner.stop()
+        until = monotonic() + STOPPING_S  # for all of them together
+        for runner in runners:
+            runner.wait(until - monotonic())
         self.lake.on_published = None
         for subscription in list(self._open):
             subscription.close()

@@ -307,15 +307,17 @@ class _Watch:
 
 
 def _refuse_loss(reader: Reader, change: Change, triggers: Sequence[Trigger]) -> None:
-    """Raise InvalidTriggerError if a trigger publishes the column that ``change`` takes away."""
+    """Raise InvalidTriggerError if a trigger publishes a column that ``change`` takes away."""
     for trigger in triggers:
         topic = topic_by_id(reader, trigger.topic_id)
-        if topic is not None and topic.schema.field("new").type.get_field_index(change.loses) >= 0:
-            msg = (
-                f"trigger {trigger.name!r} publishes column {change.loses!r} of table "
-                f"{change.table!r}: drop the trigger first"
-            )
-            raise InvalidTriggerError(msg)
+        published = () if topic is None else topic.schema.field("new").type.names
+        for column in change.loses:
+            if column in published:
+                msg = (
+                    f"trigger {trigger.name!r} publishes column {column!r} of table "
+                    f"{change.table!r}: drop the trigger first"
+                )
+                raise InvalidTriggerError(msg)
 
 
 def _elsewhere(call: Callable[[], None]) -> None:
@@ -354,12 +356,17 @@ def _image(rows: pa.Table | None, count: int, kind: pa.StructType) -> pa.Array:
         mask = pa.repeat(pa.scalar(True), count)
         return pa.StructArray.from_arrays(nothing, fields=list(kind), mask=mask)
     columns = [
-        _whole(rows[field.name].cast(field.type))
+        _as_type(_whole(rows[field.name]), field.type)
         if field.name in rows.schema.names
         else pa.nulls(count, field.type)
         for field in kind
     ]
     return pa.StructArray.from_arrays(columns, fields=list(kind))
+
+
+def _as_type(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column cast only where it must be: Arrow refuses to cast some NULL structs."""
+    return column if column.type.equals(kind) else column.cast(kind)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

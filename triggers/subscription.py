@@ -32,6 +32,7 @@ from affidavit.catalog.topics import topic_by_id
 from affidavit.catalog.types import take
 from affidavit.errors import (
     ClosedError,
+    ExecutionError,
     InvalidQueryError,
     OffsetEvictedError,
     TopicNotFoundError,
@@ -82,20 +83,37 @@ def select(
     """Yield the events that have a row for which ``predicate`` holds, and those rows.
 
     Without a predicate the rows are not looked at, and are ``None``.
+
+    Raises:
+        ExecutionError: The predicate cannot be computed on some row; its event is named.
     """
     if predicate is None:
         for event in events:
             yield event, None
     elif len(events) <= FEW_EVENTS:
-        for event in events:
-            rows = pa.Table.from_batches([decode_event(topic.schema, event.data)])
-            kept = predicate.keep(rows)
-            if kept.num_rows:
-                yield event, kept
+        yield from _one_by_one(topic, events, predicate)
     else:
         rows = decode_events(topic.schema, [event.data for event in events])
-        held = predicate.mask(rows.combine_chunks()).to_numpy(zero_copy_only=False)
-        yield from _held(events, rows, held.astype(bool))
+        try:
+            held = predicate.mask(rows.combine_chunks()).to_numpy(zero_copy_only=False)
+        except ExecutionError:
+            yield from _one_by_one(topic, events, predicate)
+        else:
+            yield from _held(events, rows, held.astype(bool))
+
+
+def _one_by_one(
+    topic: Topic, events: Sequence[LogEvent], predicate: EventPredicate
+) -> Iterator[tuple[LogEvent, pa.Table]]:
+    for event in events:
+        rows = pa.Table.from_batches([decode_event(topic.schema, event.data)])
+        try:
+            kept = predicate.keep(rows)
+        except ExecutionError as error:
+            msg = f"event {event.offset} of topic {topic.name!r}: {error}"
+            raise ExecutionError(msg) from error
+        if kept.num_rows:
+            yield event, kept
 
 
 def _held(

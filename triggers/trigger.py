@@ -112,7 +112,18 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return _plain(kind.value_type)
     if pt.is_string_view(kind):
         return pa.string()
-    return pa.binary() if pt.is_binary_view(kind) else kind
+    if pt.is_binary_view(kind):
+        return pa.binary()
+    if not pt.is_nested(kind):
+        return kind
+    inside = [each.with_type(_plain(each.type)) for each in map(kind.field, range(kind.num_fields))]
+    if pt.is_struct(kind):
+        return pa.struct(inside)
+    if pt.is_map(kind):
+        return pa.map_(*inside[0].type, keys_sorted=kind.keys_sorted)
+    if pt.is_fixed_size_list(kind):
+        return pa.list_(inside[0], kind.list_size)
+    return pa.large_list(inside[0]) if pt.is_large_list(kind) else pa.list_(inside[0])
 
 
 def event_schema(kind: str, schema: pa.Schema) -> pa.Schema:

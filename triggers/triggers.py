@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.catalog import Catalog
     from affidavit.triggers.delivery import Delivery
     from affidavit.triggers.exchange import Exchange
+    from affidavit.triggers.subscription import Subscription
 
 TIMEOUT_S: Final = 30.0
+TIMEOUT_MAX_S: Final = 10**8
 MAX_DELIVERIES: Final = 5
 
 
@@ -103,44 +105,49 @@ class Triggers:
         if call is not None and not callable(call):
             msg = f"call must be a function, got {type(call).__name__}"
             raise InvalidTriggerError(msg)
-        if call is not None:
-            self._check_call(timeout, max_deliveries)
-        made = make_trigger(
-            self._catalog, table, actions, where, publish,
-            name=name or _made_name(table, actions, publish or _name_of(call)),
-        )  # fmt: skip
-        if call is not None:
-            self._attach(made, call, timeout, max_deliveries)
+        chosen = name or _made_name(table, actions, publish or _name_of(call))
+        if call is None:
+            return make_trigger(self._catalog, table, actions, where, publish, name=chosen)
+        self._check_call(timeout, max_deliveries)
+        with self._catalog.write():  # the trigger and its consumer, or neither
+            made = make_trigger(self._catalog, table, actions, where, None, name=chosen)
+            subscription = self._subscribed(made, timeout, max_deliveries)
+        self._attach(made, call, subscription, timeout)
         return made
 
     def _check_call(self, timeout: object, max_deliveries: object) -> None:
         if self._catalog.transactions.current() is not None:
             msg = "a function is brought outside of transactions: COMMIT or ROLLBACK first"
             raise TransactionError(msg)
-        if not is_seconds(timeout, least=0.001):
-            msg = f"timeout must be a number of seconds from 0.001 on, got {timeout!r}"
+        if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:  # type: ignore[operator]  # it is a number
+            msg = (
+                f"timeout must be a number of seconds from 0.001 to {TIMEOUT_MAX_S:,}, got "
+                f"{timeout!r}"
+            )
             raise InvalidQueryError(msg)
         check_count("max_deliveries", max_deliveries)
+
+    def _subscribed(self, trigger: Trigger, timeout: float, max_deliveries: int) -> Subscription:
+        """Return the trigger's events, from the first that its function has not taken."""
+        topics = Topics(self._catalog, self._exchange)
+        # the lease outlasts the call, so that a call that hangs is noticed here first
+        settings = {"ack_wait_s": timeout * 2 + 1, "max_deliveries": max_deliveries}
+        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, settings)
+        return topics.subscribe(
+            trigger.topic, consumer=trigger.name, ack_wait=settings["ack_wait_s"],
+            max_deliveries=max_deliveries, dead_letter=f"dead.{trigger.name}",
+        )  # fmt: skip
 
     def _attach(
         self,
         trigger: Trigger,
         function: Callable[[Delivery], object],
+        subscription: Subscription,
         timeout: float,
-        max_deliveries: int,
     ) -> None:
-        """Call ``function`` with the trigger's events, from the first that was not taken."""
-        key, topics = (self._catalog.tenant, trigger.name), Topics(self._catalog, self._exchange)
-        # the lease outlasts the call, so that a call that hangs is noticed here first
-        settings = {"ack_wait_s": timeout * 2 + 1, "max_deliveries": max_deliveries}
-        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, settings)
-        subscription = topics.subscribe(
-            trigger.topic, consumer=trigger.name, ack_wait=settings["ack_wait_s"],
-            max_deliveries=max_deliveries, dead_letter=f"dead.{trigger.name}",
-        )  # fmt: skip
-        running = self._exchange.runners.pop(key, None)
-        if running is not None:
-            running.stop()
+        """Call ``function`` with the trigger's events, in place of the one that was."""
+        key = (self._catalog.tenant, trigger.name)
+        self._end(key)
         self._exchange.runners[key] = CallbackRunner(
             trigger.name, function, subscription, timeout, partial(self._tidy, trigger)
         )
@@ -228,10 +235,16 @@ class Triggers:
         Raises:
             TriggerNotFoundError: There is none, and not ``if_exists``.
         """
-        running = self._exchange.runners.pop((self._catalog.tenant, name), None)
+        drop_trigger(self._catalog, name, if_exists=if_exists)
+        if self._catalog.transactions.current() is None:  # else it ends when that is committed
+            self._end((self._catalog.tenant, name))
+
+    def _end(self, key: tuple[str, str]) -> None:
+        """Call a trigger's function no more."""
+        running = self._exchange.runners.pop(key, None)
         if running is not None:
             running.stop()
-        drop_trigger(self._catalog, name, if_exists=if_exists)
+            running.wait()
 
 
 def make_trigger(

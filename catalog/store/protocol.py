@@ -161,7 +161,8 @@ class Writer(Reader, Protocol):
     def on_commit(self, key: str, call: Callable[[], None]) -> None:
         """Call ``call`` once all of this is committed, before the next transaction begins.
 
-        It returns at once, and neither writes nor raises. Only the first of a ``key`` is called.
+        It returns at once, and neither writes nor raises. Only the first of a ``key`` is called,
+        and none that was asked for in a savepoint that was undone.
         """
 
 
@@ -204,8 +205,12 @@ class Store(Protocol):
     def hurry(self, timeout_s: float) -> None:
         """From now on wait no longer than this for other writers."""
 
-    def scrub(self) -> None:
-        """Overwrite what was deleted or replaced, as far as no open snapshot still reads it."""
+    def scrub(self) -> bool:
+        """Overwrite what was deleted or replaced, and return whether that could be done.
+
+        It cannot while a snapshot of before is open, in whichever process, and waits for its end
+        as long as a writer does for others; they write meanwhile.
+        """
 
     def tenants(self, table: StoreTable) -> list[str]:
         """Return every tenant that has rows in ``table``: for who keeps the whole store."""

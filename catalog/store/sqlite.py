@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 IDLE_READERS_MAX: Final = 16
 """How many idle read connections are kept open."""
+
+SCRUB_STEP_S: Final = 0.2
+"""How long writers wait, and for how long not, while an older state is read: at first."""
 
 SYNCHRONOUS: Final = {"full": "FULL", "normal": "NORMAL"}
 
@@ -326,11 +330,13 @@ class SqliteWriter(SqliteReader):
     def savepoint(self) -> Iterator[None]:
         self._savepoints += 1
         name = f"s{self._savepoints}"
+        committed = dict(self._committed)
         self._write(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException:
             self.memo.clear()
+            self._committed = committed
             self._write(f"ROLLBACK TO {name}")
             self._write(f"RELEASE {name}")
             raise
@@ -508,16 +514,34 @@ class SqliteStore:
         self._timeout_s = min(timeout_s, self._timeout_s)
         with self._pool:
             if self._writer is not None:
-                self._writer.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")
+                self._wait(self._writer, self._timeout_s)
 
-    def scrub(self) -> None:
-        if self._writing.acquire(timeout=self._timeout_s):
-            try:
-                with _translated("scrubbing the store", self._timeout_s):
-                    if self._writer is not None:
-                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                self._writing.release()
+    def scrub(self) -> bool:
+        deadline, step_s = monotonic() + self._timeout_s, SCRUB_STEP_S
+        while not (done := self._truncate_log(step_s)) and monotonic() < deadline:
+            sleep(SCRUB_STEP_S)
+            step_s = min(2 * step_s, max(deadline - monotonic(), SCRUB_STEP_S))
+        return done
+
+    def _truncate_log(self, timeout_s: float) -> bool:
+        """Try to move the log into the file and to empty it; every writer waits for it."""
+        if not self._writing.acquire(timeout=self._timeout_s):
+            return False
+        try:
+            with _translated("scrubbing the store", self._timeout_s):
+                if self._writer is None:
+                    self._writer = self._connect()
+                self._wait(self._writer, min(timeout_s, self._timeout_s))
+                try:
+                    found = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    self._wait(self._writer, self._timeout_s)
+                return found[0] == 0
+        finally:
+            self._writing.release()
+
+    def _wait(self, connection: sqlite3.Connection, timeout_s: float) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
 
     def tenants(self, table: StoreTable) -> list[str]:
         sql = f"SELECT DISTINCT {TENANT} FROM {quoted(table.name)} ORDER BY 1"
