@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.audit import audit, statements, threads
+from bench.federation import federate, tpch
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
@@ -49,6 +50,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predicate": predicate,
     "subscribers": subscribers,
     "trigger": trigger,
+    "federate": federate,
+    "tpch": tpch,
     "select": select,
     "change": change,
     "insert": insert,

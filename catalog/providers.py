@@ -56,6 +56,8 @@ class Snapshot:
         prepared: Views and external tables that the statement names, planned beforehand.
         parameters: The statement's parameters, for table functions.
         missing: Names that planning looked up in vain.
+        refused: Columns of sources that cannot be read, and their types there.
+        sent: The SQL that scans of sources send, with the source's name.
         scans: The tables that running the plan will read from ``reader``.
         failure: What a provider raised, before DataFusion turned it into text.
     """
@@ -70,6 +72,8 @@ class Snapshot:
         self.prepared: dict[tuple[str, str], Any] = {}
         self.parameters: dict[str, Any] = {}
         self.missing: list[str] = []
+        self.refused: dict[str, str] = {}
+        self.sent: list[tuple[str, str]] = []
         self.failure: BaseException | None = None
         self._known: dict[tuple[str, str], TableInfo] = {}
 
@@ -122,6 +126,11 @@ class Snapshot:
             return cached.provider or Table(ArrowDataset(cached.data, self.fail))
         self.missing.append(name)
         return None
+
+    def note_sent(self, source: str, sql: str) -> None:
+        """Note what is sent to a source."""
+        if (source, sql) not in self.sent:
+            self.sent.append((source, sql))
 
     def past(self, moment: Moment) -> Past:
         """Return what the tenant's lake held at ``moment``."""

@@ -24,6 +24,7 @@ from affidavit.catalog.predicate import Compare, In, conjuncts, keep, narrowing
 from affidavit.catalog.predicate import columns_of as columns_in
 from affidavit.catalog.record import KIND, SEARCHES_SCHEMA, records_batch
 from affidavit.catalog.scan import ArrowDataset, ScanDataset
+from affidavit.catalog.sources.attached import remembered
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
 from affidavit.catalog.types import Kind
 
@@ -457,6 +458,21 @@ def tables_table(snapshot: Snapshot) -> ScanDataset:
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)
 
 
+_SOURCES_SCHEMA: Final = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+    ]
+)
+
+
+def sources_table(snapshot: Snapshot) -> ScanDataset:
+    """Return ``system.sources``: the databases that the tenant has attached."""
+    found = remembered(snapshot.reader, snapshot.catalog.ledger)
+    rows = [{"name": name, "url": url} for name, url in found]
+    return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
+
+
 SYSTEM_SCHEMA: Final = "system"
 SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]]]] = {
     "system": {
@@ -467,6 +483,7 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "topics": topics_table,
         "consumers": consumers_table,
         "triggers": triggers_table,
+        "sources": sources_table,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

@@ -122,11 +122,24 @@ class Executor:
             raise SqlError(msg)
         inner = parse_statement(cursor.rest())
         if inner.kind is Kind.QUERY or inner.kind is Kind.EXPLAIN:
-            return self._query(statement.text, params)
+            return self._explain_query(statement.text, params)
         if analyze:
             msg = f"EXPLAIN ANALYZE would run a {inner.kind.value}: EXPLAIN it without ANALYZE"
             raise SqlError(msg)
         return self._explain_change(inner, statement, params)
+
+    def _explain_query(self, text: str, params: Mapping[str, Any]) -> Result:
+        """Return the plan of a query, and what it sends to each source."""
+        with self._planner.snapshot(self._catalog) as snapshot:
+            plan = partial(self._planner.plan, text, params, snapshot, read_only=True)
+            plans = self._planner.collect(plan, snapshot)
+        sent = {
+            "plan_type": [f"sent to {source}" for source, _ in snapshot.sent],
+            "plan": [sql for _, sql in snapshot.sent],
+        }
+        if not snapshot.sent:
+            return Result.of(plans)
+        return Result.of(pa.concat_tables([plans, pa.table(sent, schema=plans.schema)]))
 
     def _explain_change(
         self, inner: Statement, statement: Statement, params: Mapping[str, Any]

@@ -21,6 +21,7 @@ from affidavit.catalog.timetravel import Moment, dataset_of, parse_moment
 from affidavit.engine.request import build_request, parse_options
 from affidavit.engine.result import Result, table_of
 from affidavit.engine.search import SearchDataset
+from affidavit.engine.sources import SourceCatalog
 from affidavit.engine.statement import parse_statement
 from affidavit.errors import (
     AffidavitError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.catalog import Catalog
     from affidavit.catalog.definition import TableInfo
+    from affidavit.catalog.sources.database import Database
     from affidavit.engine.models import Models
     from affidavit.engine.search import Searcher
 
@@ -53,6 +55,7 @@ QUERIES_ONLY: Final = (
     .with_allow_statements(allow=False)
 )
 _CONSTANT_FILTER: Final = "unsupported operand type"
+_NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
 _MISSING: Final = re.compile(r"table '([^']*)' not found")
 _PREFIXES: Final = re.compile(
     r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
@@ -87,7 +90,24 @@ class Planner:
         # anything to spread over partitions
         self._narrow = self._context(_ONE_PARTITION)
         self.sources: dict[tuple[str, str], Any] = {}
+        self.databases: dict[str, Database] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def attach(self, database: Database) -> None:
+        """Let statements name the tables of a database."""
+        self._catalogs(database.name, database)
+        self.databases[database.name] = database
+
+    def detach(self, name: str) -> Database | None:
+        """Forget a database, and return it."""
+        found = self.databases.pop(name, None)
+        if found is not None:
+            self._catalogs(name, None)
+        return found
+
+    def _catalogs(self, name: str, database: Database | None) -> None:
+        for context in (self.context, self._narrow):
+            context.register_catalog_provider(name, SourceCatalog(database, self.provider))
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
         context = SessionContext(_config(settings))
@@ -449,6 +469,10 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
         if missing is not None and snapshot is not None and snapshot.missing:
             known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
             raise TableNotFoundError(snapshot.missing[-1], known=known) from error
+        field = _NO_FIELD.search(text)
+        if field is not None and snapshot is not None and field[1] in snapshot.refused:
+            told = snapshot.refused[field[1]]
+            raise kind(f"column {field[1]!r} cannot be read: its type is {told} there") from error
         raise kind(text.strip() or type(error).__name__) from (failure or error)
 
 

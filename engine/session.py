@@ -8,6 +8,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +17,7 @@ from affidavit.catalog.definition import Index
 from affidavit.catalog.identity import UNSET, Identity
 from affidavit.catalog.ingest import conform, to_reader
 from affidavit.catalog.intents import settle_all
-from affidavit.catalog.lake import Lake
+from affidavit.catalog.lake import CATALOG_FILE, Lake
 from affidavit.catalog.ledger import (
     CHECKPOINT_ENTRIES,
     CHECKPOINT_INTERVAL_S,
@@ -24,9 +25,18 @@ from affidavit.catalog.ledger import (
     check_limits,
 )
 from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutable
-from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
+from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.providers import memory_table
 from affidavit.catalog.rows import insert_rows
+from affidavit.catalog.sources.attached import (
+    forget,
+    is_database,
+    open_database,
+    parse_url,
+    remember,
+    remembered,
+)
+from affidavit.catalog.system import SYSTEM_TABLES
 from affidavit.catalog.timetravel import Past, dataset_of, parse_moment
 from affidavit.catalog.topic_log import evict_old
 from affidavit.catalog.transaction import Transactions
@@ -61,7 +71,7 @@ from affidavit.errors import (
 )
 from affidavit.triggers.exchange import Exchange
 from affidavit.triggers.outbox import TriggerOutbox
-from affidavit.triggers.topics import Topics
+from affidavit.triggers.topics import Topics, note
 from affidavit.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
@@ -136,6 +146,9 @@ class _Shared:
             if not self.lake.read_only:
                 self._tidy()
         finally:
+            for planner in self.planners.values():
+                for database in planner.databases.values():
+                    database.close()
             self.lake.close()
 
     def _tidy(self) -> None:
@@ -158,6 +171,10 @@ class _Shared:
             planner = self.planners.setdefault(
                 identity.tenant, Planner(own, self.searcher, self.models)
             )
+            with self.lake.store.read(identity.tenant) as reader:
+                known = remembered(reader, own.ledger)
+            for name, url in known:  # connected to when it is first named
+                planner.attach(open_database(name, parse_url(url)))
         return planner
 
 
@@ -704,15 +721,19 @@ class Session:
 
     # --- other sources -------------------------------------------------------------------------
 
-    def attach(self, name: str, source: object, **options: str) -> None:
-        """Make files, or a frame in memory, a table to be read.
+    def attach(self, name: str, source: object, **options: Any) -> None:  # noqa: ANN401 - as told
+        """Make a database, files, or a frame in memory readable.
 
         Args:
-            name: The table's name.
-            source: A path or glob of Parquet, CSV, JSON, Arrow or Avro files, remembered by the
-                lake; or an Arrow, pandas or polars table, for this session only.
-            options: DataFusion's reader options, such as ``has_header="false"``; ``format`` says
-                what a file is whose name does not.
+            name: The table's name; of a database, the first part of its tables' names:
+                ``name.schema.table``.
+            source: The URL of a database (``postgresql://``, ``duckdb:///path``,
+                ``sqlite:///path``), or a path or glob of Parquet, CSV, JSON, Arrow or Avro files,
+                both remembered by the lake; or an Arrow, pandas or polars table, for this session
+                only.
+            options: For a database its ``password``, or a function that returns it, which is kept
+                nowhere. For files DataFusion's reader options, such as ``has_header="false"``;
+                ``format`` says what a file is whose name does not.
 
         Raises:
             SourceError: The files cannot be read.
@@ -721,12 +742,45 @@ class Session:
         """
         check_table_name(name)
         planner = self._shared.planner(self.identity)
+        if is_database(source):
+            self._attach_database(planner, name, str(source), options)
+            return
         if (MAIN_SCHEMA, name) in planner.sources or self._find(name) is not None:
             raise TableExistsError(name)
         if not isinstance(source, str) and not hasattr(source, "__fspath__"):
             planner.sources[MAIN_SCHEMA, name] = memory_table(to_reader(source).read_all())
             return
         self.sql(_external_table(name, str(source), options))
+
+    def _attach_database(
+        self, planner: Planner, name: str, source: str, options: dict[str, Any]
+    ) -> None:
+        catalog, url = self._catalog(), parse_url(source)
+        password = options.pop("password", None)
+        if options:
+            msg = f"attaching a database takes password=, not {sorted(options)}"
+            raise SourceError(msg)
+        if url.path:
+            allowed = self._paths.checked(url.path)
+            if not Path(allowed).is_file():
+                msg = f"there is no file {url.path!r} to attach as {name!r}"
+                raise SourceError(msg)
+            if Path(allowed).resolve() == (self._shared.lake.path / CATALOG_FILE).resolve():
+                msg = "a lake's own store cannot be attached: its tables are there already"
+                raise SourceError(msg)
+        with catalog.read() as reader:
+            taken = {*catalog.schemas(reader), *planner.databases, CATALOG, *SYSTEM_TABLES}
+        if name in taken:
+            raise TableExistsError(name, kind="schema or source")
+        database = open_database(name, url, password)
+        with ExitStack() as opened:
+            opened.callback(database.close)
+            database.tables()
+            with catalog.write() as writer:
+                remember(writer, name, url)
+                note(catalog, writer, "source", name, "attach", {"url": url.plain})
+            opened.pop_all()
+        planner.attach(database)
 
     def detach(self, name: str) -> None:
         """Forget what :meth:`attach` attached.
@@ -736,6 +790,15 @@ class Session:
         """
         planner = self._shared.planner(self.identity)
         if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
+            return
+        if name in planner.databases:
+            catalog = self._catalog()
+            with catalog.write() as writer:
+                forget(writer, catalog.ledger, name)
+                note(catalog, writer, "source", name, "detach", None)
+            database = planner.detach(name)
+            if database is not None:
+                database.close()
             return
         info = self._find(name)
         if info is None or info.kind != "external":

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import affidavit
+from tests.pg_server import PgServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,14 @@ def session(lake: Path) -> Iterator[affidavit.Session]:
 def docs(session: affidavit.Session) -> affidavit.VectorTable:
     """A vector table of 300 rows in 8 dimensions."""
     return session.create_vector_table("docs", vectors(300))
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[PgServer]:
+    """The one PostgreSQL server of a test session."""
+    server = PgServer()
+    yield server
+    server.cleanup()
 
 
 def vectors(rows: int, dimension: int = 8, *, start: int = 0, seed: int = 7) -> pa.Table:

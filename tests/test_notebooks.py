@@ -45,6 +45,14 @@ SHOWN = {
         r"Trigger\('low': update on 'stock' where new\.pieces < 10",
         r"VERIFIED affidavit/\w{32}/default",
     ],
+    "05_federation": [
+        r"\[\{'name': 'crm'\}, \{'name': 'sales'\}\]",
+        r"customer \d+ +\d+ +\d+\.\d+",
+        r"sent to crm:\n.*FROM \"public\".\"customers\" WHERE \(\"city\" = 'Bern'\)",
+        r"FROM \"main\".\"orders\" WHERE \(\"day\" >= DATE '2026-06-01'\)",
+        r"products was searched, and is on record",
+        r"SqlError 'crm.public.customers': tables of catalog 'crm' cannot be changed",
+    ],
 }
 """What a notebook must show, besides running."""
 

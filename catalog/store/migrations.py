@@ -97,6 +97,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         f"CREATE TABLE journal_leaves ({_SYSTEM_COLUMNS}, first_seq, end_seq, data)",
         "CREATE UNIQUE INDEX journal_leaves_first ON journal_leaves (_tenant, first_seq)",
     ),
+    (
+        f"CREATE TABLE sources ({_SYSTEM_COLUMNS}, name, url, created_at)",
+        "CREATE UNIQUE INDEX sources_name ON sources (_tenant, name)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``. Steps are only ever added."""
 

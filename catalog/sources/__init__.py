@@ -1,0 +1,1 @@
+"""Other databases, read where they are."""

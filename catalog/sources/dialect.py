@@ -1,0 +1,186 @@
+"""Filters as a database's own SQL, as far as it and DataFusion mean the same.
+
+Rules:
+    - What is sent selects every row that DataFusion would, and perhaps others: all of the filter is
+      asked again here. So a filter may be sent where the database selects more, and must not be
+      where it could select less.
+    - Under NOT that turns around, so only what both select exactly is sent there.
+    - What is not listed is not sent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog import predicate as p
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affidavit.catalog.predicate import Predicate
+
+IN_VALUES_MAX: Final = 1000
+_YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
+_DIALECT_OPS: Final = {"!=": "<>"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A condition as SQL.
+
+    Attributes:
+        sql: The text.
+        exact: Whether it selects no row that DataFusion would not.
+    """
+
+    sql: str
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a database means by its SQL, where that is what DataFusion means.
+
+    Attributes:
+        name: The database's.
+        booleans: Whether it has a type for truth.
+        dates: Whether dates and timestamps are types that it compares as such.
+        floats: Whether it has NaN, and holds it equal to itself and greater than any number.
+        decimals: Whether it compares decimals exactly.
+        text_order: What follows a text to have it ordered by code points; ``None`` where nothing
+            has.
+        quote: What an identifier stands between.
+    """
+
+    name: str
+    booleans: bool = True
+    dates: bool = True
+    floats: bool = False
+    decimals: bool = True
+    text_order: str | None = None
+    quote: str = '"'
+
+    def quoted(self, name: str) -> str:
+        """Return a name as an identifier."""
+        return self.quote + name.replace(self.quote, self.quote * 2) + self.quote
+
+    def where(self, predicate: Predicate | None, types: Mapping[str, pa.DataType]) -> str:
+        """Return the parts of a filter that can be sent, joined by AND; empty if none can."""
+        parts = p.conjuncts(predicate) if predicate is not None else ()
+        found = [self.condition(part, types) for part in parts]
+        return " AND ".join(f"({each.sql})" for each in found if each is not None)
+
+    def condition(self, predicate: Predicate, types: Mapping[str, pa.DataType]) -> Sent | None:
+        """Return a condition as SQL; ``None`` if it cannot be sent."""
+        match predicate:
+            case p.And(operands):
+                return self._all(operands, types)
+            case p.Or(operands):
+                found = [self.condition(each, types) for each in operands]
+                sent = [each for each in found if each is not None]
+                if len(sent) < len(found):
+                    return None
+                text = " OR ".join(f"({each.sql})" for each in sent)
+                return Sent(text, all(each.exact for each in sent))
+            case p.Not(operand):
+                inner = self.condition(operand, types)
+                if inner is None or not inner.exact:
+                    return None
+                return Sent(f"NOT ({inner.sql})", exact=True)
+            case p.IsNull(column) if column in types:
+                return Sent(f"{self.quoted(column)} IS NULL", exact=True)
+            case p.IsTrue(column) if self.booleans and column in types:
+                return Sent(self.quoted(column), exact=True)
+            case p.Compare(op, column, value) if column in types:
+                return self._compare(op, column, types[column], value)
+            case p.In(column, values, False) if column in types and len(values) <= IN_VALUES_MAX:
+                found = [self._compare("=", column, types[column], value) for value in values]
+                sent = [each for each in found if each is not None]
+                if len(sent) < len(found) or not sent:
+                    return None
+                text = " OR ".join(f"({each.sql})" for each in sent)
+                return Sent(text, all(each.exact for each in sent))
+        return None
+
+    def _all(
+        self, operands: tuple[Predicate, ...], types: Mapping[str, pa.DataType]
+    ) -> Sent | None:
+        found = [self.condition(each, types) for each in operands]
+        sent = [each for each in found if each is not None]
+        if not sent:
+            return None
+        whole = len(sent) == len(found) and all(each.exact for each in sent)
+        return Sent(" AND ".join(f"({each.sql})" for each in sent), whole)
+
+    def _compare(self, op: str, column: str, kind: pa.DataType, value: object) -> Sent | None:
+        name, sign = self.quoted(column), _DIALECT_OPS.get(op, op)
+        plain = _plain(value)
+        if plain is None:
+            return None
+        if pt.is_integer(kind) and isinstance(plain, int) and not isinstance(plain, bool):
+            return Sent(f"{name} {sign} {plain}", exact=True)
+        if pt.is_boolean(kind) and isinstance(plain, bool) and self.booleans and op in {"=", "!="}:
+            return Sent(f"{name} {sign} {'TRUE' if plain else 'FALSE'}", exact=True)
+        if pt.is_floating(kind) and isinstance(plain, float):
+            return self._compare_float(name, op, plain)
+        if pt.is_decimal(kind) and isinstance(plain, Decimal) and self.decimals:
+            return Sent(f"{name} {sign} {plain:f}", exact=True)
+        if isinstance(plain, str) and _is_text(kind):
+            return self._compare_text(name, op, plain)
+        if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
+            literal = _moment(kind, plain)
+            return None if literal is None else Sent(f"{name} {sign} {literal}", exact=True)
+        return None
+
+    def _compare_float(self, name: str, op: str, value: float) -> Sent | None:
+        """Compare as IEEE 754 totalOrder does, but for zeros and NaN, which are not sent."""
+        if not self.floats or not math.isfinite(value) or value == 0 or op == "!=":
+            return None
+        # as a text: a bare 0.1 is a decimal in SQL, which need not become the nearest float
+        text = f"{name} {op} '{value!r}'::double precision"
+        if op in {"<", "<="}:  # a NaN with a sign is the least number of all
+            text = f"{text} OR {name} = 'NaN'::double precision"
+        return Sent(text, exact=False)
+
+    def _compare_text(self, name: str, op: str, value: str) -> Sent | None:
+        """Compare bytes, where the database can; equal bytes are equal in every collation."""
+        if "\x00" in value or "\\" in value:
+            return None
+        literal = "'" + value.replace("'", "''") + "'"
+        if op == "=":
+            return Sent(f"{name} = {literal}", exact=False)
+        if op == "!=" or self.text_order is None:
+            return None
+        return Sent(f"{name}{self.text_order} {op} {literal}", exact=False)
+
+
+def _plain(value: object) -> object:
+    assert isinstance(value, pa.Scalar)
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):  # a moment that Python has no name for
+        return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+def _moment(kind: pa.DataType, value: object) -> str | None:
+    """Return a date or a time as a literal; ``None`` outside of the years that all can write."""
+    if isinstance(value, datetime) and pt.is_timestamp(kind) and kind.unit == "us":
+        if kind.tz is None:
+            return f"TIMESTAMP '{value:%Y-%m-%d %H:%M:%S.%f}'" if value.year >= _YEAR_MIN else None
+        moment = value.astimezone(UTC)
+        shown = f"TIMESTAMP WITH TIME ZONE '{moment:%Y-%m-%d %H:%M:%S.%f}+00'"
+        return shown if moment.year >= _YEAR_MIN else None
+    if isinstance(value, date) and not isinstance(value, datetime) and pt.is_date32(kind):
+        return f"DATE '{value:%Y-%m-%d}'" if value.year >= _YEAR_MIN else None
+    return None
