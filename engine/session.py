@@ -8,7 +8,6 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,7 +16,7 @@ from affidavit.catalog.definition import Index
 from affidavit.catalog.identity import UNSET, Identity
 from affidavit.catalog.ingest import conform, to_reader
 from affidavit.catalog.intents import settle_all
-from affidavit.catalog.lake import CATALOG_FILE, Lake
+from affidavit.catalog.lake import Lake
 from affidavit.catalog.ledger import (
     CHECKPOINT_ENTRIES,
     CHECKPOINT_INTERVAL_S,
@@ -25,24 +24,20 @@ from affidavit.catalog.ledger import (
     check_limits,
 )
 from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutable
-from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, check_table_name, check_tenant
-from affidavit.catalog.providers import memory_table
+from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.sources.attached import (
-    forget,
-    is_database,
     open_database,
     parse_url,
-    remember,
     remembered,
 )
-from affidavit.catalog.system import SYSTEM_TABLES
 from affidavit.catalog.timetravel import Past, dataset_of, parse_moment
 from affidavit.catalog.topic_log import evict_old
 from affidavit.catalog.transaction import Transactions
 from affidavit.catalog.vector import VectorTable, create_vector
 from affidavit.catalog.witness import as_witness
 from affidavit.engine.assignments import Name
+from affidavit.engine.attachments import Attachments
 from affidavit.engine.audit import Audit
 from affidavit.engine.executor import Executor
 from affidavit.engine.guard import Guard
@@ -64,14 +59,13 @@ from affidavit.errors import (
     LakeError,
     NoTenantError,
     ReadOnlyError,
-    SourceError,
     StoreBusyError,
     TableExistsError,
     TableNotFoundError,
 )
 from affidavit.triggers.exchange import Exchange
 from affidavit.triggers.outbox import TriggerOutbox
-from affidavit.triggers.topics import Topics, note
+from affidavit.triggers.topics import Topics
 from affidavit.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
@@ -81,7 +75,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.change import ChangeListener
-    from affidavit.catalog.definition import TableInfo
     from affidavit.catalog.identity import _Unset
     from affidavit.catalog.timetravel import Moment
     from affidavit.engine.request import SearchRequest
@@ -93,10 +86,6 @@ CLOSING_TIMEOUT_S: Final = 1.0
 """How long a session that closes waits for other writers."""
 
 _log = logging.getLogger("affidavit")
-_FORMATS: Final = {
-    "parquet": "PARQUET", "csv": "CSV", "tsv": "CSV", "json": "JSON", "ndjson": "JSON",
-    "jsonl": "JSON", "arrow": "ARROW", "feather": "ARROW", "ipc": "ARROW", "avro": "AVRO",
-}  # fmt: skip
 
 
 class _Shared:
@@ -740,47 +729,7 @@ class Session:
             PathNotAllowedError: The path lies outside the allowed folders.
             TableExistsError: The name is taken.
         """
-        check_table_name(name)
-        planner = self._shared.planner(self.identity)
-        if is_database(source):
-            self._attach_database(planner, name, str(source), options)
-            return
-        if (MAIN_SCHEMA, name) in planner.sources or self._find(name) is not None:
-            raise TableExistsError(name)
-        if not isinstance(source, str) and not hasattr(source, "__fspath__"):
-            planner.sources[MAIN_SCHEMA, name] = memory_table(to_reader(source).read_all())
-            return
-        self.sql(_external_table(name, str(source), options))
-
-    def _attach_database(
-        self, planner: Planner, name: str, source: str, options: dict[str, Any]
-    ) -> None:
-        catalog, url = self._catalog(), parse_url(source)
-        password = options.pop("password", None)
-        if options:
-            msg = f"attaching a database takes password=, not {sorted(options)}"
-            raise SourceError(msg)
-        if url.path:
-            allowed = self._paths.checked(url.path)
-            if not Path(allowed).is_file():
-                msg = f"there is no file {url.path!r} to attach as {name!r}"
-                raise SourceError(msg)
-            if Path(allowed).resolve() == (self._shared.lake.path / CATALOG_FILE).resolve():
-                msg = "a lake's own store cannot be attached: its tables are there already"
-                raise SourceError(msg)
-        with catalog.read() as reader:
-            taken = {*catalog.schemas(reader), *planner.databases, CATALOG, *SYSTEM_TABLES}
-        if name in taken:
-            raise TableExistsError(name, kind="schema or source")
-        database = open_database(name, url, password)
-        with ExitStack() as opened:
-            opened.callback(database.close)
-            database.tables()
-            with catalog.write() as writer:
-                remember(writer, name, url)
-                note(catalog, writer, "source", name, "attach", {"url": url.plain})
-            opened.pop_all()
-        planner.attach(database)
+        self._attachments().attach(name, source, dict(options))
 
     def detach(self, name: str) -> None:
         """Forget what :meth:`attach` attached.
@@ -788,28 +737,11 @@ class Session:
         Raises:
             TableNotFoundError: Nothing of that name is attached.
         """
-        planner = self._shared.planner(self.identity)
-        if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
-            return
-        if name in planner.databases:
-            catalog = self._catalog()
-            with catalog.write() as writer:
-                forget(writer, catalog.ledger, name)
-                note(catalog, writer, "source", name, "detach", None)
-            database = planner.detach(name)
-            if database is not None:
-                database.close()
-            return
-        info = self._find(name)
-        if info is None or info.kind != "external":
-            raise TableNotFoundError(name, known=[key[1] for key in planner.sources])
-        self.drop_table(name)
+        self._attachments().detach(name)
 
-    def _find(self, name: str) -> TableInfo | None:
-        catalog = self._catalog()
-        with catalog.read() as reader:
-            found = catalog.find(reader, name)
-        return found if found is not None and found.tenant == catalog.tenant else None
+    def _attachments(self) -> Attachments:
+        planner = self._shared.planner(self.identity)
+        return Attachments(planner, self._catalog(), self._paths, self.sql)
 
     # --- the seam for changes ------------------------------------------------------------------
 
@@ -882,25 +814,3 @@ def _split(name: object) -> tuple[str, str]:
         raise TableNotFoundError(str(name))
     schema, _, plain = name.rpartition(".")
     return schema or MAIN_SCHEMA, plain
-
-
-def _external_table(name: str, location: str, options: Mapping[str, str]) -> str:
-    given = dict(options)
-    ending = location.rstrip("/").rpartition(".")[2].lower()
-    kind = str(given.pop("format", _FORMATS.get(ending, ""))).upper()
-    if kind not in _FORMATS.values():
-        known = sorted(set(_FORMATS.values()))
-        msg = f"cannot tell the format of {location!r}: pass format=, one of {known}"
-        raise SourceError(msg)
-    if ending == "tsv":
-        given.setdefault("delimiter", "\t")
-    text = ", ".join(f"'format.{_literal(k)}' '{_literal(v)}'" for k, v in given.items())
-    clause = f" OPTIONS ({text})" if text else ""
-    quoted = '"' + name.replace('"', '""') + '"'
-    return (
-        f"CREATE EXTERNAL TABLE {quoted} STORED AS {kind} LOCATION '{_literal(location)}'{clause}"
-    )
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")

@@ -254,3 +254,18 @@ def test_migrations_only_ever_go_forward(tmp_path) -> None:
     with pytest.raises(errors.LakeVersionError):
         migrations.migrate(connection, "m", read_only=False)
     connection.close()
+
+
+def test_a_lake_of_an_older_format_says_how_to_read_it(tmp_path) -> None:
+    from affidavit.catalog.store import migrations
+
+    connection = sqlite3.connect(tmp_path / "old.db")
+    for statement in migrations.MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {migrations.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(errors.LakeError, match="has format 1: open it to write once"):
+        migrations.migrate(connection, "old.db", read_only=True)
+    migrations.migrate(connection, "old.db", read_only=False)
+    migrations.migrate(connection, "old.db", read_only=True)
+    connection.close()

@@ -116,6 +116,12 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
     """
     if _is_current(connection, path):
         return
+    if read_only and _format(connection):
+        msg = (
+            f"the lake at {path!r} has format {_format(connection)}: open it to write once, which "
+            f"brings it to format {FORMAT}"
+        )
+        raise LakeError(msg)
     if read_only:
         msg = f"there is no lake of format {FORMAT} at {path!r}, and it was opened read-only"
         raise LakeError(msg)
