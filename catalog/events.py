@@ -47,7 +47,6 @@ VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest new value that an event takes, as JSON. A row is one that is inserted."""
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_WORD: Final = pa.dictionary(pa.int32(), pa.string())
 EVENTS_SCHEMA: Final = pa.schema(
     [
         pa.field("seq", pa.int64()),

@@ -17,6 +17,7 @@ import pyarrow.types as pt
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
+from affidavit.catalog.expression import quoted
 from affidavit.catalog.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.predicate import And, Compare, In, Or, columns_of, keep
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
@@ -443,12 +444,11 @@ def memory_table(data: pa.Table, primary_key: Sequence[str] = ()) -> Table:
     context.register_record_batches("t", [batches])
     types = [_sql_type(kind) for kind in data.schema.types]
     if primary_key and all(types):
-        quoted = ['"' + name.replace('"', '""') + '"' for name in data.schema.names]
         columns = [
-            f"{name} {kind}" + ("" if field.nullable else " NOT NULL")
-            for name, kind, field in zip(quoted, types, data.schema, strict=True)
+            f"{quoted(field.name)} {kind}" + ("" if field.nullable else " NOT NULL")
+            for kind, field in zip(types, data.schema, strict=True)
         ]
-        keys = ", ".join('"' + name.replace('"', '""') + '"' for name in primary_key)
+        keys = ", ".join(map(quoted, primary_key))
         text = f"CREATE TABLE k ({', '.join(columns)}, PRIMARY KEY ({keys})) AS SELECT * FROM t"
         context.sql(text)
         return context.table_provider("k")

@@ -47,7 +47,6 @@ _TIME: Final = pa.timestamp("us", "UTC")
 PART_EVENTS: Final = 1 << 17
 """So many events are undone at a time: each time costs as much as some thousands of them."""
 
-CHANGE_TYPES: Final = ("insert", "update_preimage", "update_postimage", "delete")
 CHANGE_FIELDS: Final = (
     pa.field("_change_type", pa.string()),
     pa.field("_commit_seq", pa.int64()),

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.expression import quoted
 from affidavit.catalog.ingest import to_reader
 from affidavit.catalog.lake import CATALOG_FILE
 from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, check_table_name
@@ -114,8 +115,7 @@ class Attachments:
         info = self._find(name)
         if info is None or info.kind != "external":
             raise TableNotFoundError(name, known=[key[1] for key in planner.sources])
-        quoted = '"' + name.replace('"', '""') + '"'
-        self._run(f"DROP TABLE {quoted}")
+        self._run(f"DROP TABLE {quoted(name)}")
 
     def _find(self, name: str) -> TableInfo | None:
         with self._catalog.read() as reader:
@@ -135,10 +135,8 @@ def _external_table(name: str, location: str, options: Mapping[str, str]) -> str
         given.setdefault("delimiter", "\t")
     text = ", ".join(f"'format.{_literal(k)}' '{_literal(v)}'" for k, v in given.items())
     clause = f" OPTIONS ({text})" if text else ""
-    quoted = '"' + name.replace('"', '""') + '"'
-    return (
-        f"CREATE EXTERNAL TABLE {quoted} STORED AS {kind} LOCATION '{_literal(location)}'{clause}"
-    )
+    place = f"LOCATION '{_literal(location)}'{clause}"
+    return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
 
 
 def _literal(value: object) -> str:

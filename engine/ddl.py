@@ -19,6 +19,7 @@ from affidavit.catalog.alter import (
 )
 from affidavit.catalog.catalog import new_table_id
 from affidavit.catalog.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.expression import quoted
 from affidavit.catalog.mutable import create_mutable, define_mutable, drop_mutable
 from affidavit.catalog.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.providers import Snapshot
@@ -200,7 +201,7 @@ class Ddl:
         cursor.expect("AS")
         query = cursor.rest()
         if columns:
-            listed = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
+            listed = ", ".join(map(quoted, columns))
             query = f"SELECT * FROM ({query}) AS view_ ({listed})"
         return self._define_sql(
             name, "view", query, (), or_replace=or_replace, if_not_exists=if_not_exists

@@ -68,11 +68,6 @@ class CallbackRunner:
         )
         self._thread.start()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether events are still taken."""
-        return self._thread.is_alive() and not self._stopping.is_set()
-
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:

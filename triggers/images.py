@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.expression import quoted
+
 if TYPE_CHECKING:
     from affidavit.catalog.lexer import Token
 
@@ -28,8 +30,7 @@ def with_images(text: str, tokens: list[Token], columns: set[str]) -> str:
         if dot and field and dot.text == "." and token.name in IMAGES and field.name in columns:
             name, last = f"{token.name}.{field.name}", field
         if name is not None:
-            quoted = name.replace('"', '""')
-            pieces += [text[at : token.start], f'"{quoted}"']
+            pieces += [text[at : token.start], quoted(name)]
             at = last.end
     return "".join([*pieces, text[at:]])
 

@@ -198,17 +198,7 @@ class Triggers:
             raise InvalidTriggerError(msg)
         chosen = column or info.definition.vector
         width = vector_type(schema, chosen, table=table, dimension=None, first=None).list_size
-        try:
-            vector = np.asarray(query, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            msg = f"query must be a vector of {width} numbers, got {type(query).__name__}: {error}"
-            raise InvalidQueryError(msg) from error
-        if vector.shape != (width,) or not np.isfinite(vector).all():
-            msg = (
-                f"query must be {width} finite numbers for column {chosen!r} of {table!r}, got "
-                f"shape {vector.shape}"
-            )
-            raise InvalidQueryError(msg)
+        vector = _checked_vector(query, width, f"column {chosen!r} of {table!r}")
         if (
             isinstance(within, bool)
             or not isinstance(within, int | float)
@@ -245,6 +235,22 @@ class Triggers:
         if running is not None:
             running.stop()
             running.wait()
+
+
+def _checked_vector(
+    query: Any,  # noqa: ANN401 - a vector in any form
+    width: int,
+    what: str,
+) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    try:
+        vector = np.asarray(query, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"query must be a vector of {width} numbers, got {type(query).__name__}: {error}"
+        raise InvalidQueryError(msg) from error
+    if vector.shape != (width,) or not np.isfinite(vector).all():
+        msg = f"query must be {width} finite numbers for {what}, got shape {vector.shape}"
+        raise InvalidQueryError(msg)
+    return vector
 
 
 def make_trigger(
