@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.audit import audit, statements, threads
-from bench.federation import federate, tpch
+from bench.federation import aggregate, federate, tpch
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
@@ -51,6 +51,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "subscribers": subscribers,
     "trigger": trigger,
     "federate": federate,
+    "aggregate": aggregate,
     "tpch": tpch,
     "select": select,
     "change": change,

@@ -16,6 +16,7 @@ from datafusion import SessionContext
 
 import affidavit
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
+from bench.memory import measure
 from bench.tpch import PLACES, QUERIES, attach, spread
 
 if TYPE_CHECKING:
@@ -121,6 +122,25 @@ def _beside(session: affidavit.Session) -> Figure:
     return Figure(
         "a local query beside four slow scans, p95", "ms", p95[0], p95[1], "the same alone",
         (Bound("ratio", "at most", 1.2),),
+    )  # fmt: skip
+
+
+def aggregate(plan: Plan) -> Iterator[Figure]:
+    """Yield the growth of memory while a large table of a server is aggregated here."""
+    rows = plan.size(10_000_000)
+    lake = plan.folder / "lake"
+    with postgres(plan.folder / "postgres", rows) as (url, _):
+        with affidavit.connect(lake) as session:
+            session.attach("pg", url)
+        text = "SELECT n, count(*), sum(x), max(at), min(s) FROM pg.public.t GROUP BY n"
+        found = measure(str(lake), "batches", text)
+        whole = measure(str(lake), "to_arrow", "SELECT n, x, at, s FROM pg.public.t")
+    assert found["rows"] == min(rows, 1000)
+    assert whole["rows"] == rows
+    yield Figure(
+        f"peak memory growth, aggregating {rows:,} rows of PostgreSQL", "MB", found["growth_mb"],
+        whole["growth_mb"], "to_arrow() of the same", (Bound("measured", "at most", 500),),
+        {"rows_per_s": rows / found["seconds"]},
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def stream(plan: Plan) -> Iterator[Figure]:
     lake = str(plan.folder / "lake")
     with affidavit.connect(lake, journal=False) as session:
         session.create_table("t", events(rows), primary_key="id")
-    streamed, whole = _measure(lake, "batches"), _measure(lake, "to_arrow")
+    streamed, whole = measure(lake, "batches"), measure(lake, "to_arrow")
     yield Figure(
         f"peak memory growth, streaming {rows:,} rows", "MB", streamed["growth_mb"],
         whole["growth_mb"], "to_arrow() of the same", (Bound("measured", "at most", 300),),
@@ -77,20 +77,21 @@ def stream(plan: Plan) -> Iterator[Figure]:
     assert streamed["rows"] == whole["rows"] == rows
 
 
-def _measure(lake: str, how: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.memory", lake, how]
+def measure(lake: str, how: str, query: str = "SELECT * FROM t") -> dict[str, Any]:
+    """Return what a query takes, streamed in ``batches`` or whole by ``to_arrow``."""
+    command = [sys.executable, "-m", "bench.memory", lake, how, query]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     measured: dict[str, Any] = json.loads(told)
     return measured
 
 
-def main(lake: str, how: str) -> None:
-    """Read the table and print what that took as JSON."""
+def main(lake: str, how: str, query: str) -> None:
+    """Run the query and print what that took as JSON."""
     with affidavit.connect(lake, read_only=True) as session:
         session.sql("SELECT 1").to_arrow()
         with PeakMemory() as peak:
             started = perf_counter()
-            result = session.sql("SELECT * FROM t")
+            result = session.sql(query)
             rows = (
                 sum(batch.num_rows for batch in result.batches())
                 if how == "batches"

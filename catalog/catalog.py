@@ -121,6 +121,11 @@ class Catalog:
         return self.identity.tenant
 
     @property
+    def present(self) -> Catalog:
+        """The same catalog as it is now, whatever moment this one is at."""
+        return Catalog(self.lake, self.identity, self.transactions, self.trace)
+
+    @property
     def ledger(self) -> Ledger:
         """The tenant's ledger."""
         return self.lake.ledgers.of(self.tenant)

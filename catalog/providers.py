@@ -9,7 +9,8 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import lance
 import pyarrow as pa
@@ -22,6 +23,7 @@ from affidavit.catalog.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.predicate import And, Compare, In, Or, columns_of, keep
 from affidavit.catalog.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.scan import ArrowDataset, ScanDataset, project, rows_without_columns
+from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.catalog.timetravel import Past, PastTable, change_rows, change_schema
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.timetravel import Moment
+    from affidavit.errors import AffidavitError
 
 EAGER_ROWS_MAX: Final = 1024
 """A table of up to so many rows is read whole when it is planned: that is cheaper than asking."""
@@ -55,12 +58,17 @@ class Snapshot:
         reader: The store's snapshot, or the open transaction.
         virtual: Tables that exist for this statement alone, under :data:`DML_SCHEMA`.
         prepared: Views and external tables that the statement names, planned beforehand.
+        unplanned: Why some of them could not be: told to who reads them.
+        external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
         missing: Names that planning looked up in vain.
         refused: Columns of sources that cannot be read, and their types there.
         sent: The SQL that scans of sources send, with the source's name.
+        running: What runs in sources, to be cancelled when the statement is given up.
         scans: The tables that running the plan will read from ``reader``.
-        failure: What a provider raised, before DataFusion turned it into text.
+        others: What is read of attached lakes.
+        opened: What to close when the statement is done: the snapshot is a context manager.
+        hide: Takes secrets out of what is told.
     """
 
     def __init__(self, catalog: Catalog, reader: Reader, *, committed: bool) -> None:
@@ -71,17 +79,34 @@ class Snapshot:
         self.virtual: dict[str, Any] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
+        self.unplanned: dict[tuple[str, str], AffidavitError] = {}
+        self.external: dict[tuple[str, str], str] = {}
         self.parameters: dict[str, Any] = {}
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
-        self.failure: BaseException | None = None
+        self.running = Running()
+        self._failure: BaseException | None = None
+        self.others: dict[str, Snapshot] = {}
+        self.opened = ExitStack()
+        self.hide: Callable[[str], str] = str
         self._known: dict[tuple[str, str], TableInfo] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
 
     def note_read(self, info: TableInfo, version: int) -> None:
         """Note that planning looked a table up, and the version that it will read."""
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{info.schema}.{info.name}@{version}"] = None
+
+    def note_name(self, name: str) -> None:
+        """Note that planning looked up what is not the lake's own."""
+        if self.catalog.trace is not None:
+            self.catalog.trace.read[name] = None
 
     def run_here(self) -> None:
         """Note that the plan runs now: what it searches belongs to the transaction that is open."""
@@ -93,11 +118,26 @@ class Snapshot:
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error that a provider raised."""
-        self.failure = self.failure or error
+        self._failure = self._failure or error
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a provider raised, here or in an attached lake, before it was turned into text."""
+        others = (other.failure for other in self.others.values())
+        return self._failure or next(filter(None, others), None)
+
+    def keep_unplanned(self, key: tuple[str, str], error: AffidavitError) -> None:
+        """Keep why a table could not be planned, until it is read."""
+        self.unplanned[key] = error
+        self._failure = None
 
     def provider(self, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
         """Return what DataFusion reads ``schema.name`` through, or ``None``."""
+        if (schema, name) in self.unplanned:
+            raise self.unplanned[schema, name]
         if (schema, name) in self.prepared:
+            if (schema, name) in self.external:
+                self.note_name(self.external[schema, name])
             return self.prepared[schema, name]
         if schema == DML_SCHEMA:
             return self.virtual.get(name)
@@ -123,7 +163,7 @@ class Snapshot:
             self.note_read(info, info.version)
             cached = self._in_cache(info)
             if cached is None:
-                return self._scan((schema, name), MutableDataset(self, info))
+                return self.scan((schema, name), MutableDataset(self, info))
             return cached.provider or Table(ArrowDataset(cached.data, self.fail))
         self.missing.append(name)
         return None
@@ -133,11 +173,15 @@ class Snapshot:
         if (source, sql) not in self.sent:
             self.sent.append((source, sql))
 
+    def cancel(self) -> None:
+        """Stop what runs in sources for the plan that runs."""
+        self.running.cancel()
+
     def past(self, moment: Moment) -> Past:
         """Return what the tenant's lake held at ``moment``."""
         return Past(self.catalog, self.reader, moment, committed=self.committed)
 
-    def past_table(self, table: PastTable) -> Table:
+    def past_table(self, table: PastTable, key: tuple[str, str]) -> Table:
         """Return what DataFusion reads a table of the past through."""
         if table.is_vector:
             assert table.info is not None
@@ -146,16 +190,12 @@ class Snapshot:
             return Table(
                 lance.FFILanceTableProvider(dataset, with_row_id=False, with_row_addr=False)
             )
-        return self.scanned(PastDataset(self, table))
-
-    def scanned(self, dataset: ScanDataset) -> Table:
-        """Return a table that has no name of its own."""
-        return self._scan(("", f"function {len(self.scans)}"), dataset)
+        return self.scan(key, PastDataset(self, table))
 
     def _past_table(self, schema: str, name: str) -> Table | None:
         assert self.catalog.at is not None
         try:
-            return self.past_table(self.past(self.catalog.at).table(name, schema))
+            return self.past_table(self.past(self.catalog.at).table(name, schema), (schema, name))
         except TableNotFoundError:
             self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")
             return None
@@ -165,14 +205,14 @@ class Snapshot:
         if make is None:
             self.missing.append(f"{schema}.{name}")
             return None
-        return self._scan((schema, name), make(self))
+        return self.scan((schema, name), make(self))
 
     def _topic_table(self, name: str) -> Table | None:
         topic = find_topic(self.reader, name, self.catalog.tenant)
         if topic is None:
             self.missing.append(f"{TOPICS_SCHEMA}.{name}")
             return None
-        return self._scan((TOPICS_SCHEMA, name), TopicDataset(self, topic))
+        return self.scan((TOPICS_SCHEMA, name), TopicDataset(self, topic))
 
     def prepare(self, names: Collection[str]) -> list[TableInfo]:
         """Look up the tables that a statement may name, and return those that are SQL texts.
@@ -200,20 +240,38 @@ class Snapshot:
             cached = cache.put(info.table_id, info.version, read_table(self.reader, info))
         return cached
 
-    def _scan(self, key: tuple[str, str], dataset: ScanDataset) -> Table:
+    def scan(self, key: tuple[str, str], dataset: ScanDataset) -> Table:
+        """Return a table that is scanned when the plan runs, or was read whole before."""
+        held = self.prepared.get(key)
+        if held is not None:
+            return held
         self.scans[key] = dataset
         return Table(dataset)
 
     def set_target(self, info: TableInfo) -> None:
         """Offer a mutable table with its ``_rowid`` column as DML's target."""
         dataset = MutableDataset(self, info, rowid=True)
-        self.prepared[DML_SCHEMA, DML_TARGET] = self._scan((DML_SCHEMA, DML_TARGET), dataset)
+        self.prepared[DML_SCHEMA, DML_TARGET] = self.scan((DML_SCHEMA, DML_TARGET), dataset)
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether running the plan will read from ``reader``, or an attached lake's."""
+        return bool(self.scans) or any(other.is_scanned for other in self.others.values())
 
     def read_whole(self) -> None:
-        """Read every table that a plan would scan into memory, where DataFusion filters it."""
-        for key, dataset in self.scans.items():
-            batches = dataset.scan(dataset.schema.names, None)
-            self.prepared[key] = memory_table(pa.Table.from_batches(batches, dataset.schema))
+        """Read every table that a plan would scan into memory, where DataFusion filters it.
+
+        Views are forgotten, and so planned anew over what is in memory.
+        """
+        self._failure = None
+        self.prepared = {
+            key: memory_table(
+                pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)
+            )
+            for key, dataset in self.scans.items()
+        }
+        for other in self.others.values():
+            other.read_whole()
 
 
 # --- the catalog ---------------------------------------------------------------------------------
@@ -239,8 +297,11 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
             except Exception as error:
                 snapshot.fail(error)
                 raise
-        with self._catalog.lake.store.read(self._catalog.tenant) as reader:
-            return read(Snapshot(self._catalog, reader, committed=True))
+        with (
+            self._catalog.lake.store.read(self._catalog.tenant) as reader,
+            Snapshot(self._catalog, reader, committed=True) as own,
+        ):
+            return read(own)
 
     def schema_names(self) -> set[str]:
         """Return the schemas' names; the one for DML is not shown."""

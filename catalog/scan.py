@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from affidavit.catalog.predicate import keep, read_expression
+from affidavit.errors import UnsupportedPredicateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,9 @@ class _Scanner:
         self.to_batches = batches
 
 
-class _Fragment:
+class Fragment:
+    """What DataFusion reads as one partition."""
+
     def __init__(self, dataset: ScanDataset) -> None:
         self._dataset = dataset
 
@@ -34,6 +37,7 @@ class _Fragment:
         filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
         batch_size: int | None = None,  # noqa: ARG002 - batches come as the store hands them over
     ) -> _Scanner:
+        """Return what reads the partition."""
         return self._dataset.scanner(columns, filter)
 
 
@@ -66,20 +70,32 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         """Return what reads ``columns`` of the rows that match ``filter``."""
         names = self._schema_.names if columns is None else list(columns)
         schema = pa.schema([self._schema_.field(name) for name in names])
+        predicate = self.read_filter(filter)
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                predicate = None if filter is None else read_expression(filter)
                 yield from self.scan(names, predicate)
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 self._fail(error)
                 raise
 
         return _Scanner(schema, batches)
 
-    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[_Fragment]:  # noqa: A002, ARG002 - pyarrow's signature
+    def read_filter(self, filter: pc.Expression | None) -> Predicate | None:  # noqa: A002 - pyarrow's name
+        """Return a filter that can be asked.
+
+        Raises:
+            UnsupportedPredicateError: It cannot; the table must be read whole.
+        """
+        try:
+            return None if filter is None else read_expression(filter)
+        except UnsupportedPredicateError as error:
+            self._fail(error)
+            raise
+
+    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002, ARG002 - pyarrow's signature
         """Yield the one fragment."""
-        yield _Fragment(self)
+        yield Fragment(self)
 
 
 class ArrowDataset(ScanDataset):

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A table's name, as a statement writes it."""
+    """A table's name, as a statement writes it; ``source`` is empty for the lake's own."""
 
     schema: str
     table: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +29,33 @@ class Target:
     schema: str
     name: str
     alias: str
+    source: str = ""
 
 
-def parse_name(cursor: Cursor, what: str = "a table") -> Name:
-    """Move past ``[catalog.][schema.]table``."""
+def parse_name(cursor: Cursor, what: str = "a table", *, of_source: bool = False) -> Name:
+    """Move past ``[catalog.][schema.]table``, which is the lake's own unless ``of_source``."""
     parts = [cursor.name(what)]
     while cursor.accept("."):
         parts.append(cursor.name(what))
     if len(parts) > 3:  # noqa: PLR2004 - catalog, schema, table
         name = ".".join(parts)
         raise SqlError(f"{name!r} is no table name: expected at most catalog.schema.table")
-    if len(parts) == 3 and parts[0] != CATALOG:  # noqa: PLR2004 - as above
-        raise SqlError(f"{'.'.join(parts)!r}: tables of catalog {parts[0]!r} cannot be changed")
-    return Name(parts[-2] if len(parts) > 1 else MAIN_SCHEMA, parts[-1])
+    source = parts[0] if len(parts) == 3 and parts[0] != CATALOG else ""  # noqa: PLR2004 - as above
+    if source and not of_source:
+        msg = f"{'.'.join(parts)!r}: tables of sources can be read and inserted into, nothing else"
+        raise SqlError(msg)
+    return Name(parts[-2] if len(parts) > 1 else MAIN_SCHEMA, parts[-1], source)
 
 
-def parse_target(cursor: Cursor, *stops: str) -> Target:
+def parse_target(cursor: Cursor, *stops: str, of_source: bool = False) -> Target:
     """Move past a table name and its alias, which is no keyword of ``stops``."""
-    found = parse_name(cursor)
-    refuse_reserved(found.schema, found.table)
+    found = parse_name(cursor, of_source=of_source)
+    if not found.source:
+        refuse_reserved(found.schema, found.table)
     token = cursor.token
     named = token is not None and token.name is not None and token.keyword not in stops
     alias = cursor.name("an alias") if cursor.accept("AS") or named else found.table
-    return Target(found.schema, found.table, alias)
+    return Target(found.schema, found.table, alias, found.source)
 
 
 def refuse_reserved(schema: str, name: str) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import sqlite3
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.expression import quoted
 from affidavit.catalog.ingest import to_reader
-from affidavit.catalog.lake import CATALOG_FILE
-from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, check_table_name
+from affidavit.catalog.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.providers import memory_table
 from affidavit.catalog.sources.attached import (
     forget,
     is_database,
-    open_database,
     parse_url,
     remember,
 )
-from affidavit.catalog.system import SYSTEM_TABLES
-from affidavit.errors import SourceError, TableExistsError, TableNotFoundError
+from affidavit.catalog.sources.delta import LOG_FOLDER
+from affidavit.catalog.sources.external import LAKE_FORMATS, NAMES_FILES
+from affidavit.catalog.sources.iceberg import is_iceberg
+from affidavit.catalog.sources.lake import SCHEME
+from affidavit.catalog.sources.objects import checked_location, is_remote, split_options
+from affidavit.catalog.store.migrations import APPLICATION_ID
+from affidavit.engine.sources import DatabaseSource
+from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
@@ -66,21 +71,34 @@ class Attachments:
             data = to_reader(source).read_all()
             self._planner.sources[MAIN_SCHEMA, name] = memory_table(data)
             return
-        self._run(_external_table(name, str(source), options))
+        self._attach_files(name, str(source), options)
+
+    def _attach_files(self, name: str, source: str, options: dict[str, Any]) -> None:
+        # before it is looked at, and before it is in a statement: statements are kept
+        location = self._paths.checked(checked_location(source))
+        named, secrets, rest = split_options(location, options)
+        text = _external_table(name, location, rest, named)
+        with self._planner.stores.given(location, secrets):
+            self._run(text)
 
     def _attach_database(self, name: str, source: str, options: dict[str, Any]) -> None:
+        if name.casefold() in RESERVED_SCHEMAS:
+            raise ReservedNameError(name, kind="source")
         catalog, url = self._catalog, parse_url(source)
-        password = options.pop("password", None)
+        password = None if url.scheme == SCHEME else options.pop("password", None)
         if options:
-            msg = f"attaching a database takes password=, not {sorted(options)}"
+            takes = "no options" if url.scheme == SCHEME else "password="
+            msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
-        if url.path:
+        if url.scheme == SCHEME:
+            self._check_lake(url.path)
+        elif url.path:
             self._check_file(name, url.path)
         with catalog.read() as reader:
-            taken = {*catalog.schemas(reader), *self._planner.databases, CATALOG, *SYSTEM_TABLES}
+            taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        database = open_database(name, url, password)
+        database = self._planner.open(name, url, password)
         with ExitStack() as opened:
             opened.callback(database.close)
             database.tables()
@@ -90,21 +108,38 @@ class Attachments:
             opened.pop_all()
         self._planner.attach(database)
 
+    def _check_lake(self, path: str) -> None:
+        folder = Path(self._paths.checked(path))
+        if self._paths.limited:
+            msg = f"{path!r} cannot be attached by this session: {NAMES_FILES}"
+            raise SourceError(msg)
+        if folder.resolve() == self._catalog.lake.path.resolve():
+            msg = "a lake cannot be attached to itself: its tables are there already"
+            raise SourceError(msg)
+
     def _check_file(self, name: str, path: str) -> None:
         allowed = Path(self._paths.checked(path))
         if not allowed.is_file():
             msg = f"there is no file {path!r} to attach as {name!r}"
             raise SourceError(msg)
-        if allowed.resolve() == (self._catalog.lake.path / CATALOG_FILE).resolve():
-            msg = "a lake's own store cannot be attached: its tables are there already"
+        if _is_store(allowed):
+            msg = "a lake's own store has every tenant's rows: attach the lake, as lake:///folder"
             raise SourceError(msg)
+
+    def refresh(self, name: str) -> None:
+        """Look at the tables of a database again; those of a lake are always seen."""
+        source = self._planner.attached.get(name)
+        if source is None:
+            raise TableNotFoundError(name, known=sorted(self._planner.attached))
+        if isinstance(source, DatabaseSource):
+            source.database.tables(refresh=True)
 
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
         planner, catalog = self._planner, self._catalog
         if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
             return
-        if name in planner.databases:
+        if name in planner.attached:
             with catalog.write() as writer:
                 forget(writer, catalog.ledger, name)
                 note(catalog, writer, "source", name, "detach", None)
@@ -123,17 +158,49 @@ class Attachments:
         return found if found is not None and found.tenant == self._catalog.tenant else None
 
 
-def _external_table(name: str, location: str, options: Mapping[str, str]) -> str:
+def _is_store(path: Path) -> bool:
+    """Return whether a file is the store of a lake, whatever it is called."""
+    with (
+        suppress(sqlite3.Error),  # then it is none that SQLite can read
+        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
+    ):
+        owner: int = opened.execute("PRAGMA application_id").fetchone()[0]
+        return owner == APPLICATION_ID
+    return False
+
+
+def _external_table(
+    name: str, location: str, options: Mapping[str, object], named: Mapping[str, str]
+) -> str:
     given = dict(options)
     ending = location.rstrip("/").rpartition(".")[2].lower()
-    kind = str(given.pop("format", _FORMATS.get(ending, ""))).upper()
+    kind = str(given.pop("format", _lake_format(location) or _FORMATS.get(ending, ""))).upper()
+    if kind in LAKE_FORMATS:
+        unknown = sorted(given.keys() - LAKE_FORMATS[kind])
+        if unknown:
+            msg = f"{kind} takes the options {list(LAKE_FORMATS[kind])}, not {unknown}"
+            raise SourceError(msg)
+        return _create(name, location, kind, {**named, **given})
     if kind not in _FORMATS.values():
-        known = sorted(set(_FORMATS.values()))
+        known = sorted({*_FORMATS.values(), *LAKE_FORMATS})
         msg = f"cannot tell the format of {location!r}: pass format=, one of {known}"
         raise SourceError(msg)
     if ending == "tsv":
         given.setdefault("delimiter", "\t")
-    text = ", ".join(f"'format.{_literal(k)}' '{_literal(v)}'" for k, v in given.items())
+    return _create(name, location, kind, {**named, **{f"format.{k}": given[k] for k in given}})
+
+
+def _lake_format(location: str) -> str:
+    """Return the table format of a local folder or metadata file; empty if it has none."""
+    if is_remote(location):
+        return ""
+    if (Path(location) / LOG_FOLDER).is_dir():
+        return "DELTA"
+    return "ICEBERG" if is_iceberg(location) else ""
+
+
+def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
+    text = ", ".join(f"'{_literal(k)}' '{_literal(v)}'" for k, v in options.items())
     clause = f" OPTIONS ({text})" if text else ""
     place = f"LOCATION '{_literal(location)}'{clause}"
     return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"

@@ -24,10 +24,13 @@ from affidavit.catalog.mutable import create_mutable, define_mutable, drop_mutab
 from affidavit.catalog.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.providers import Snapshot
 from affidavit.catalog.rows import insert_rows
+from affidavit.catalog.sources.external import NAMES_FILES, parse_external, plain_location
+from affidavit.catalog.sources.objects import checked_location
 from affidavit.catalog.vector import VectorTable, drop_vector
 from affidavit.engine.assignments import Name, parse_name, refuse_reserved
 from affidavit.errors import (
     InvalidQueryError,
+    SourceError,
     SqlError,
     TableExistsError,
     TableNotFoundError,
@@ -152,8 +155,10 @@ class Ddl:
         name = parse_name(cursor)
         self._check_new(name)
         constraints = parse_constraints(cursor)
-        with self._catalog.write() as writer:
-            snapshot = Snapshot(self._catalog, writer, committed=False)
+        with (
+            self._catalog.write() as writer,
+            Snapshot(self._catalog, writer, committed=False) as snapshot,
+        ):
             existing = self._own(snapshot, name)
             if existing is not None and if_not_exists:
                 return 0
@@ -218,19 +223,29 @@ class Ddl:
         if_not_exists: bool,
     ) -> int:
         self._check_new(name)
-        with self._catalog.write() as writer:
-            snapshot = Snapshot(self._catalog, writer, committed=False)
+
+        def is_there(snapshot: Snapshot) -> bool:
             existing = self._own(snapshot, name)
-            if existing is not None and if_not_exists:
-                return 0
-            if existing is not None and not or_replace:
+            if existing is not None and not (if_not_exists or or_replace):
                 raise TableExistsError(name.table, kind=kind)
+            return existing is not None and if_not_exists
+
+        if kind == "external":  # before other writers have to wait: files may be far away
+            with self._planner.snapshot(self._catalog) as snapshot:
+                if is_there(snapshot):
+                    return 0
+                self._planner.check_external(sql, paths[0], snapshot)
+        with (
+            self._catalog.write() as writer,
+            Snapshot(self._catalog, writer, committed=False) as snapshot,
+        ):
+            if is_there(snapshot):
+                return 0
+            existing = self._own(snapshot, name)
             if kind == "view":
                 columns = self._planner.plan(sql, {}, snapshot, read_only=True).schema().names
                 if len(set(columns)) != len(columns):
                     raise SqlError(f"view {name.table!r} has two columns of one name: {columns}")
-            else:
-                self._planner.check_external(sql, paths[0], snapshot)
             if existing is not None:
                 self._drop(existing)
             definition = SqlDefinition(new_table_id(), sql, paths)
@@ -244,14 +259,14 @@ class Ddl:
         body = cursor.at
         cursor.until("LOCATION", depth=0)
         cursor.expect("LOCATION")
-        token = cursor.token
-        if token is None or token.kind not in {"string", "quoted"}:
-            raise SqlError(f"expected LOCATION 'path', found {cursor.found()}")
-        location = self._paths.checked(token.text[1:-1].replace("''", "'"))
+        location = self._paths.checked(checked_location(plain_location(cursor.token)))
         before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
         kind = "UNBOUNDED EXTERNAL" if unbounded else "EXTERNAL"
         quoted = location.replace("'", "''")
         sql = f"CREATE {kind} TABLE external_ {before} '{quoted}' {after}"
+        if self._paths.limited and parse_external(sql).is_lake:
+            msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
+            raise SourceError(msg)
         return self._define_sql(
             name, "external", sql, (location,), or_replace=or_replace, if_not_exists=if_not_exists
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,21 @@ from affidavit.catalog.definition import SqlDefinition
 from affidavit.catalog.expression import quoted
 from affidavit.catalog.providers import DML_SCHEMA, DML_TARGET, memory_table
 from affidavit.catalog.rows import take_rows
+from affidavit.catalog.sources.external import is_lake_table
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.engine.assignments import Target, parse_assignments, parse_target
+from affidavit.engine.clauses import (
+    TAIL,
+    Conflict,
+    Insert,
+    clause,
+    common_tables,
+    parse_insert,
+    tail,
+)
 from affidavit.engine.merge import parse_merge
-from affidavit.engine.planner import numbered
+from affidavit.engine.outgoing import insert_into_source, outgoing
+from affidavit.engine.parameters import numbered
 from affidavit.engine.target import Images, OpenTarget, open_target
 from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionError, SqlError
 
@@ -44,24 +55,6 @@ if TYPE_CHECKING:
     from affidavit.engine.paths import AllowedPaths
     from affidavit.engine.planner import Planner
     from affidavit.engine.statement import Statement
-
-
-_TAIL: Final = ("WHERE", "ORDER BY", "LIMIT", "RETURNING")
-_QUERY_WORDS: Final = frozenset(
-    [
-        "SELECT",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "GROUP",
-        "HAVING",
-        "OFFSET",
-        "FETCH",
-        "WINDOW",
-        "QUALIFY",
-        "INTO",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +100,13 @@ class Dml:
 
     def update(self, cursor: Cursor) -> Outcome:
         """Run UPDATE ... SET ... [FROM ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
-        prefix = _common_tables(cursor, "UPDATE")
+        prefix = common_tables(cursor, "UPDATE")
         cursor.expect("UPDATE")
         target = parse_target(cursor, "SET")
         cursor.expect("SET")
-        sets_text = cursor.until("FROM", *_TAIL, depth=0)
-        source = _clause(cursor, "FROM", *_TAIL)
-        where, returning = _tail(cursor)
+        sets_text = cursor.until("FROM", *TAIL, depth=0)
+        source = clause(cursor, "FROM", *TAIL)
+        where, returning = tail(cursor)
         with open_target(self._catalog, target) as opened:
             sets = parse_assignments(sets_text, opened.columns, target.name, target.alias)
             sets = {column: opened.default(column, value) for column, value in sets.items()}
@@ -160,12 +153,12 @@ class Dml:
 
     def delete(self, cursor: Cursor) -> Outcome:
         """Run DELETE FROM ... [USING ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
-        prefix = _common_tables(cursor, "DELETE")
+        prefix = common_tables(cursor, "DELETE")
         cursor.expect("DELETE")
         cursor.expect("FROM")
         target = parse_target(cursor, "USING", "WHERE", "ORDER", "LIMIT", "RETURNING")
-        source = _clause(cursor, "USING", *_TAIL)
-        where, returning = _tail(cursor)
+        source = clause(cursor, "USING", *TAIL)
+        where, returning = tail(cursor)
         with open_target(self._catalog, target) as opened:
             also = f", {source}" if source else ""
             text = (
@@ -192,9 +185,12 @@ class Dml:
 
     def insert(self, cursor: Cursor) -> Outcome:
         """Run INSERT INTO ... [ON CONFLICT ...] [RETURNING ...]."""
-        prefix = _common_tables(cursor, "INSERT", "REPLACE")
-        statement = _parse_insert(cursor)
+        prefix = common_tables(cursor, "INSERT", "REPLACE")
+        statement = parse_insert(cursor)
         target = statement.target
+        if target.source:
+            rows = insert_into_source(self._planner, self._catalog, prefix, statement, self._params)
+            return Outcome(rows)
         external = self._external(target)
         if external is not None:
             return self._insert_external(cursor.text, external)
@@ -212,7 +208,7 @@ class Dml:
     def _external(self, target: Target) -> TableInfo | None:
         with self._catalog.read() as reader:
             info = self._catalog.get(reader, target.name, target.schema)
-        return info if info.kind == "external" else None
+        return info if info.kind == "external" and not is_lake_table(info.definition) else None
 
     def _insert_external(self, text: str, info: TableInfo) -> Outcome:
         """Let DataFusion append to the files of an external table."""
@@ -222,9 +218,14 @@ class Dml:
             self._paths.checked(path)
         if self._catalog.trace is not None:
             self._catalog.trace.note_written(info.schema, info.name)
-        with self._planner.snapshot(self._catalog) as snapshot:
+        with (
+            outgoing(self._catalog, "table", f"{info.schema}.{info.name}") as entry,
+            self._planner.snapshot(self._catalog) as snapshot,
+        ):
+            entry.begin("insert", {"paths": list(info.definition.paths)})
             plan = partial(self._planner.plan, *numbered(text, self._params), snapshot=snapshot)
-            return Outcome(int(self._planner.collect(plan, snapshot)["count"][0].as_py()))
+            entry.rows = int(self._planner.collect(plan, snapshot)["count"][0].as_py())
+            return Outcome(entry.rows)
 
     def _new_rows(self, prefix: str, statement: Insert, opened: OpenTarget) -> pa.Table:
         """Return the rows to insert, in the table's columns and types, defaults filled in."""
@@ -234,7 +235,7 @@ class Dml:
                 raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
         columns = f" ({', '.join(map(quoted, given))})" if statement.columns else ""
         opened.snapshot.virtual["into"] = opened.empty()
-        text = f'{prefix} INSERT INTO "{DML_SCHEMA}"."into"{columns} {statement.source}'
+        text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {statement.source}'
         missing = [c for c in opened.columns if c not in given and c in opened.defaults]
 
         def plan() -> DataFrame:
@@ -297,7 +298,7 @@ class Dml:
 
     def merge(self, cursor: Cursor) -> Outcome:
         """Run MERGE INTO ... USING ... ON ... WHEN ...."""
-        prefix = _common_tables(cursor, "MERGE")
+        prefix = common_tables(cursor, "MERGE")
         merge = parse_merge(cursor)
         with open_target(self._catalog, merge.target) as opened:
             alias = merge.target.alias
@@ -360,123 +361,6 @@ def _refuse_twice(merge: Merge, numbers: np.ndarray[Any, Any], rows: pa.Table, t
     if len(set(rowids)) != len(rowids):
         msg = f"MERGE matched a row of {table!r} more than once"
         raise ExecutionError(msg)
-
-
-# --- cutting statements into clauses -------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """ON CONFLICT (columns) DO NOTHING, or DO UPDATE SET sets where."""
-
-    columns: tuple[str, ...]
-    sets: str | None
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """The clauses of an INSERT."""
-
-    target: Target
-    columns: tuple[str, ...]
-    source: str
-    conflict: Conflict | None
-    returning: str
-
-
-def _common_tables(cursor: Cursor, *verbs: str) -> str:
-    """Move past WITH ... and return it."""
-    if cursor.peek() != "WITH":
-        return ""
-    return cursor.until(*verbs, depth=0)
-
-
-def _clause(cursor: Cursor, word: str, *stops: str) -> str:
-    """Move past ``word`` and what follows it, if it stands here; return what follows."""
-    if not cursor.accept(word):
-        return ""
-    start = cursor.at
-    text = cursor.until(*stops, depth=0)
-    _refuse_query(cursor, start)
-    if not text:
-        raise SqlError(f"expected something after {word}, found {cursor.found()}")
-    return text
-
-
-def _tail(cursor: Cursor) -> tuple[str, str]:
-    """Move past [WHERE] [ORDER BY] [LIMIT] [RETURNING] and return the text up to RETURNING, and it.
-
-    The condition is bracketed, so that nothing in it can end it.
-    """
-    condition = _clause(cursor, "WHERE", "ORDER BY", "LIMIT", "RETURNING")
-    text = f"WHERE ({condition})" if condition else ""
-    if cursor.accept("ORDER", "BY"):
-        text += f" ORDER BY {_listed(cursor, 'LIMIT', 'RETURNING')}"
-    if cursor.accept("LIMIT"):
-        text += f" LIMIT {_listed(cursor, 'RETURNING')}"
-    returning = _listed(cursor) if cursor.accept("RETURNING") else ""
-    if not cursor.done:
-        raise SqlError(f"expected WHERE, ORDER BY, LIMIT or RETURNING, found {cursor.found()}")
-    return text, returning
-
-
-def _listed(cursor: Cursor, *stops: str) -> str:
-    """Move past a list of expressions, which has no query's clauses in it."""
-    start = cursor.at
-    text = cursor.until(*stops, depth=0)
-    _refuse_query(cursor, start)
-    if not text:
-        raise SqlError(f"expected an expression, found {cursor.found()}")
-    return text
-
-
-def _refuse_query(cursor: Cursor, start: int) -> None:
-    level = cursor.tokens[start].depth if start < len(cursor.tokens) else 0
-    for token in cursor.tokens[start : cursor.at]:
-        if token.depth == level and token.keyword in _QUERY_WORDS:
-            raise SqlError(f"a statement that changes rows takes no {token.keyword}")
-
-
-def _parse_insert(cursor: Cursor) -> Insert:
-    replace = cursor.accept("REPLACE")
-    if not replace:
-        cursor.expect("INSERT")
-        if cursor.accept("OVERWRITE"):
-            msg = "INSERT OVERWRITE is not supported: TRUNCATE and INSERT in one transaction"
-            raise SqlError(msg)
-        replace = cursor.accept("OR", "REPLACE")
-    ignore = cursor.accept("OR", "IGNORE")
-    cursor.accept("INTO")
-    cursor.accept("TABLE")
-    target = parse_target(cursor, "VALUES", "SELECT", "WITH", "FROM", "TABLE", "DEFAULT")
-    columns: tuple[str, ...] = ()
-    if cursor.peek() == "(" and cursor.peek(1) not in {"SELECT", "WITH", "VALUES", "("}:
-        columns = cursor.names("a column")
-    source = cursor.until("ON CONFLICT", "RETURNING", depth=0)
-    conflict, returning = _parse_conflict(cursor)
-    if replace:
-        msg = "REPLACE is not supported: use INSERT ... ON CONFLICT (key) DO UPDATE SET ..."
-        raise SqlError(msg)
-    if ignore and conflict is None:
-        conflict = Conflict((), None, "")
-    if not source:
-        raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
-    return Insert(target, columns, source, conflict, returning)
-
-
-def _parse_conflict(cursor: Cursor) -> tuple[Conflict | None, str]:
-    """Move past [ON CONFLICT ...] [RETURNING ...]."""
-    if not cursor.accept("ON", "CONFLICT"):
-        return None, _tail(cursor)[1]
-    columns = cursor.names("a column") if cursor.peek() == "(" else ()
-    cursor.expect("DO")
-    if cursor.accept("NOTHING"):
-        return Conflict(columns, None, ""), _tail(cursor)[1]
-    cursor.expect("UPDATE", "SET")
-    sets = cursor.until("WHERE", "RETURNING", depth=0)
-    where, returning = _tail(cursor)
-    return Conflict(columns, sets, where), returning
 
 
 def _numbered(columns: Iterable[str]) -> dict[str, str]:

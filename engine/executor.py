@@ -11,6 +11,7 @@ import pyarrow as pa
 from affidavit.catalog.lexer import tokenize
 from affidavit.engine.ddl import Ddl
 from affidavit.engine.dml import Dml
+from affidavit.engine.outgoing import outgoing
 from affidavit.engine.result import Result
 from affidavit.engine.statement import Kind, Statement, parse_statement
 from affidavit.errors import ReadOnlyError, SqlError, TransactionError
@@ -219,13 +220,21 @@ class Executor:
         # without comments, and checked against DataFusion's own reading: where the two readings of
         # a text differ, a path that was never checked could be written
         text = f"{cursor.spaced(0, cursor.at)} {quoted} {cursor.spaced(cursor.at + 1)}"
-        with self._planner.snapshot(self._catalog) as snapshot:
+        stores = self._planner.stores
+        with (
+            self._planner.snapshot(self._catalog) as snapshot,
+            stores.errors("", location),
+            stores.reach(location),
+        ):
             plan = partial(self._planner.plan, text, params, snapshot)
             written = str(plan().logical_plan().to_variant().output_url())
             if written != location:
                 raise SqlError(f"COPY names {location!r} and would write {written!r}")
-            table = self._planner.collect(plan, snapshot)
-        return Result.of(table, rows_affected=int(table["count"][0].as_py()))
+            with outgoing(self._catalog, "file", location) as entry:
+                entry.begin("copy")
+                table = self._planner.collect(plan, snapshot)
+                entry.rows = int(table["count"][0].as_py())
+        return Result.of(table, rows_affected=entry.rows)
 
     # --- prepared statements ---------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,14 +37,17 @@ class Result:
         batches: Iterator[pa.RecordBatch],
         *,
         close: Callable[[], None] | None = None,
+        cancel: Callable[[], None] | None = None,
         rows_affected: int | None = None,
     ) -> None:
         self._schema = schema
         self._source = batches
         self._close = close
+        self._cancel = cancel
         self._head: list[pa.RecordBatch] = []
         self._table: pa.Table | None = None
         self._streamed = False
+        self._closed = False
         self.rows_affected = rows_affected
 
     @classmethod
@@ -81,8 +85,14 @@ class Result:
             for batch in self._source:
                 if batch.num_rows:
                     yield batch
+            self._refuse_closed()
         finally:
             self.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            msg = "the result was closed before all of its rows were read: run the statement again"
+            raise ClosedError(msg)
 
     def _refuse_streamed(self) -> None:
         if self._streamed:
@@ -90,6 +100,7 @@ class Result:
                 "the rows were streamed already: run the statement again, or begin with to_arrow()"
             )
             raise ClosedError(msg)
+        self._refuse_closed()
 
     def _peek(self) -> tuple[pa.Table, bool]:
         """Return the first rows and whether there are more, without losing any."""
@@ -158,11 +169,18 @@ class Result:
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Release what the rows are read from. Rows that were read stay."""
+        """Release what the rows are read from. Rows that were read stay.
+
+        What runs in other databases is cancelled. A thread that is reading is told by an error.
+        """
+        self._closed = True
         close, self._close = self._close, None
         source, self._source = self._source, iter(())
+        if self._cancel is not None:
+            self._cancel()
         if hasattr(source, "close"):
-            source.close()
+            with suppress(ValueError):  # another thread reads
+                source.close()
         if close is not None:
             close()
 

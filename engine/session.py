@@ -27,7 +27,6 @@ from affidavit.catalog.mutable import MutableTable, create_mutable, define_mutab
 from affidavit.catalog.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.rows import insert_rows
 from affidavit.catalog.sources.attached import (
-    open_database,
     parse_url,
     remembered,
 )
@@ -48,12 +47,13 @@ from affidavit.engine.keys import key_store_of, open_keys
 from affidavit.engine.ledger_handle import LedgerHandle
 from affidavit.engine.models import Models
 from affidavit.engine.paths import AllowedPaths
-from affidavit.engine.planner import Planner, require_vector
+from affidavit.engine.planner import Planner
 from affidavit.engine.recorder import AuditSettings, Recorder
 from affidavit.engine.request import build_request
 from affidavit.engine.result import Result, SearchResult
 from affidavit.engine.search import Searcher, released
 from affidavit.engine.statements import StatementLog
+from affidavit.engine.table_functions import refuse_elsewhere, require_vector
 from affidavit.errors import (
     InvalidQueryError,
     LakeError,
@@ -136,7 +136,7 @@ class _Shared:
                 self._tidy()
         finally:
             for planner in self.planners.values():
-                for database in planner.databases.values():
+                for database in planner.attached.values():
                     database.close()
             self.lake.close()
 
@@ -163,7 +163,7 @@ class _Shared:
             with self.lake.store.read(identity.tenant) as reader:
                 known = remembered(reader, own.ledger)
             for name, url in known:  # connected to when it is first named
-                planner.attach(open_database(name, parse_url(url)))
+                planner.attach(planner.open(name, parse_url(url)))
         return planner
 
 
@@ -520,6 +520,7 @@ class Session:
         options: dict[str, Any],
     ) -> list[SearchRequest]:
         catalog = self._catalog()
+        refuse_elsewhere(table, self._shared.planner(catalog.identity).attached)
         with catalog.read() as reader:
             info = catalog.get(reader, table)
             require_vector(info)
@@ -711,21 +712,24 @@ class Session:
     # --- other sources -------------------------------------------------------------------------
 
     def attach(self, name: str, source: object, **options: Any) -> None:  # noqa: ANN401 - as told
-        """Make a database, files, or a frame in memory readable.
+        """Make a database, another lake, files, or a frame in memory readable.
 
         Args:
-            name: The table's name; of a database, the first part of its tables' names:
+            name: The table's name; of a database or lake, the first part of its tables' names:
                 ``name.schema.table``.
-            source: The URL of a database (``postgresql://``, ``duckdb:///path``,
-                ``sqlite:///path``), or a path or glob of Parquet, CSV, JSON, Arrow or Avro files,
-                both remembered by the lake; or an Arrow, pandas or polars table, for this session
-                only.
+            source: The URL of a database or lake (``postgresql://``, ``mysql://``,
+                ``duckdb:///path``, ``sqlite:///path``, ``lake:///path``), or a path or glob of
+                Parquet, CSV, JSON, Arrow or Avro files, their URL in an object store (``s3://``,
+                ``gs://``, ``az://``), or the folder of a Delta or Iceberg table, all remembered by
+                the lake; or an Arrow, pandas or polars table, for this session only.
             options: For a database its ``password``, or a function that returns it, which is kept
                 nowhere. For files DataFusion's reader options, such as ``has_header="false"``;
-                ``format`` says what a file is whose name does not.
+                ``format`` says what a file or folder is whose name does not. For Delta
+                ``version``, for Iceberg ``snapshot_id``. For an object store how it is reached,
+                and credentials, which are this session's; see docs/federation.md.
 
         Raises:
-            SourceError: The files cannot be read.
+            SourceError: The files cannot be read, or the store or lake cannot be reached.
             PathNotAllowedError: The path lies outside the allowed folders.
             TableExistsError: The name is taken.
         """
@@ -738,6 +742,17 @@ class Session:
             TableNotFoundError: Nothing of that name is attached.
         """
         self._attachments().detach(name)
+
+    def refresh(self, name: str) -> None:
+        """Look at an attached database's tables and columns again.
+
+        A table that was made meanwhile is found without it; a column is not.
+
+        Raises:
+            TableNotFoundError: No database of that name is attached.
+            SourceError: It cannot be asked.
+        """
+        self._attachments().refresh(name)
 
     def _attachments(self) -> Attachments:
         planner = self._shared.planner(self.identity)

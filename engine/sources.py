@@ -1,35 +1,93 @@
-"""Attached databases as DataFusion's catalogs: ``<source>.<schema>.<table>``."""
+"""What is attached by a URL, as DataFusion's catalogs: ``<source>.<schema>.<table>``."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from datafusion.catalog import CatalogProvider, SchemaProvider, Table
+from datafusion.catalog import CatalogProvider, SchemaProvider
 
-from affidavit.catalog.sources.database import SourceDataset
+from affidavit.catalog.sources.databases.dataset import SourceDataset
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from affidavit.catalog.providers import LakeCatalog
-    from affidavit.catalog.sources.database import Database
+    from collections.abc import Iterable
+
+    from affidavit.catalog.providers import LakeCatalog, Snapshot
+    from affidavit.catalog.sources.databases.database import Database
 
 _log = logging.getLogger("affidavit")
 
 
-class SourceCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classes are untyped
-    """One attached database; without one, nothing: DataFusion forgets no catalog."""
+class Source(Protocol):
+    """A database or lake that is attached.
 
-    def __init__(self, database: Database | None, lake: LakeCatalog) -> None:
+    Attributes:
+        name: What it was attached as.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it was attached as."""
+
+    def tables(self) -> Iterable[tuple[str, str]]:
+        """Return the schema and name of each table.
+
+        Raises:
+            SourceError: It cannot be asked.
+        """
+
+    def provider(self, snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return what DataFusion reads a table through in one statement, or ``None``."""
+
+    def close(self) -> None:
+        """Let go of what is open, until it is asked again."""
+
+
+class DatabaseSource:
+    """An attached database."""
+
+    def __init__(self, database: Database) -> None:
         self.database = database
+        self.name = database.name
+
+    def tables(self) -> Iterable[tuple[str, str]]:
+        """Return the schema and name of each table."""
+        return self.database.tables()
+
+    def provider(self, snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return what DataFusion reads a table through, or ``None``."""
+        found = self.database.tables().get((schema, name))
+        if found is None:
+            found = self.database.tables(refresh=True).get((schema, name))
+        if found is None:
+            return None
+        snapshot.note_name(f"{self.name}.{schema}.{name}")
+        refused = {each.name: each.declared for each in found.columns if each.type is None}
+        snapshot.refused.update(refused)
+        dataset = SourceDataset(
+            self.database, found, lambda: snapshot.running, snapshot.fail, snapshot.note_sent
+        )
+        return snapshot.scan((f"{self.name}.{schema}", name), dataset)
+
+    def close(self) -> None:
+        """Close its idle connections."""
+        self.database.close()
+
+
+class SourceCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classes are untyped
+    """One source; without one, nothing: DataFusion forgets no catalog."""
+
+    def __init__(self, source: Source | None, lake: LakeCatalog) -> None:
+        self._source = source
         self._lake = lake
 
     def names(self) -> list[tuple[str, str]]:
         """Return the schema and name of each table; of a source that is away, none."""
-        if self.database is None:
+        if self._source is None:
             return []
         try:
-            return sorted(self.database.tables())
+            return sorted(self._source.tables())
         except SourceError as error:
             _log.warning("%s", error)
             return []
@@ -40,19 +98,17 @@ class SourceCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's clas
 
     def schema(self, name: str) -> SourceSchema | None:
         """Return a schema; whether it is there is found out with its tables."""
-        return (
-            None if self.database is None else SourceSchema(self, self.database, self._lake, name)
-        )
+        return None if self._source is None else SourceSchema(self, self._source, self._lake, name)
 
 
 class SourceSchema(SchemaProvider):  # type: ignore[misc]  # as above
-    """One schema of an attached database."""
+    """One schema of a source."""
 
     def __init__(
-        self, catalog: SourceCatalog, database: Database, lake: LakeCatalog, name: str
+        self, catalog: SourceCatalog, source: Source, lake: LakeCatalog, name: str
     ) -> None:
         self._catalog = catalog
-        self._database = database
+        self._source = source
         self._lake = lake
         self._name = name
 
@@ -63,25 +119,7 @@ class SourceSchema(SchemaProvider):  # type: ignore[misc]  # as above
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Return what DataFusion reads a table through, or ``None``."""
-        snapshot = self._lake.snapshot
-        try:
-            found = self._database.tables().get((self._name, name))
-            if found is None:
-                found = self._database.tables(refresh=True).get((self._name, name))
-        except Exception as error:
-            if snapshot is not None:
-                snapshot.fail(error)
-            raise
-        if found is None or snapshot is None:
-            return None
-        key = (f"{self._database.name}.{self._name}", name)
-        if key in snapshot.prepared:
-            return snapshot.prepared[key]
-        refused = {each.name: each.declared for each in found.columns if each.type is None}
-        snapshot.refused.update(refused)
-        dataset = SourceDataset(self._database, found, snapshot.fail, snapshot.note_sent)
-        snapshot.scans[key] = dataset
-        return Table(dataset)
+        return self._lake.look(lambda snapshot: self._source.provider(snapshot, self._name, name))
 
     def table_exist(self, name: str) -> bool:
         """Return whether there is such a table."""

@@ -1,16 +1,19 @@
 """The log of SQL statements: a row each, written behind by up to a second.
 
 A statement that fails to be logged does not fail; searches have records of their own, which are
-never late.
+never late. What a statement has of secrets, in its OPTIONS and URLs, is not logged.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.lexer import tokenize
+from affidavit.catalog.sources.objects import SECRET_WORDS
 from affidavit.catalog.system import STATEMENTS
 from affidavit.engine.recorder import uuid7
 from affidavit.engine.result import Result, watch
@@ -18,10 +21,11 @@ from affidavit.engine.statement import parse_statement
 from affidavit.errors import AffidavitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from affidavit.catalog.catalog import Trace
     from affidavit.catalog.identity import Identity
+    from affidavit.catalog.lexer import Token
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.types import StoreValue
 
@@ -29,6 +33,13 @@ WAITING_MAX: Final = 20_000
 """How many rows may wait; past that the oldest are dropped."""
 
 TEXT_LENGTH_MAX: Final = 100_000
+_MASK: Final = "***"
+_OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
+"""What stands before a host; a password may have a slash."""
+
+_QUOTES: Final = re.compile(r"""['"$]+""")
+
 _COLUMNS: Final = [column.name for column in STATEMENTS.columns]
 
 
@@ -76,14 +87,15 @@ class StatementLog:
         rows: int | None,
         error: BaseException | None,
     ) -> None:
-        shown = text if isinstance(text, str) else repr(text)
+        said = "" if error is None else str(error)
+        shown, told = without_secrets(text if isinstance(text, str) else repr(text), said)
         row = (
             uuid7(at_us), at_us, _storable(identity.actor), _storable(identity.source),
             _storable(identity.workspace), _kind(text), _storable(shown[:TEXT_LENGTH_MAX]),
             _storable("\n".join(trace.read)),
             _storable("\n".join(trace.written)) if error is None else "",
             rows, duration_us, "ok" if error is None else "error",
-            None if error is None else _storable(f"{type(error).__name__}: {error}"),
+            None if error is None else _storable(f"{type(error).__name__}: {told}"),
         )  # fmt: skip
         with self._queue:
             self._waiting.append((identity.tenant, row))
@@ -120,6 +132,42 @@ def _reads_log(text: object) -> bool:
         return {"audit", STATEMENTS.name} <= parse_statement(text).names()
     except AffidavitError:
         return False
+
+
+def without_secrets(text: str, told: str = "") -> tuple[str, str]:
+    """Return a statement and what its error told, without the secrets of OPTIONS and URLs."""
+    clause = _OPTIONS.search(text)
+    if clause is not None:
+        try:
+            values = list(_secret_values(tokenize(text)))
+        except AffidavitError:  # where an option ends cannot be told, and the error repeats it
+            values, text, told = [], f"{text[: clause.end()]} {_MASK}", _MASK
+        for tokens in reversed(values):
+            text = f"{text[: tokens[0].start]}{_MASK}{text[tokens[-1].end :]}"
+            for part in {part for token in tokens for part in _QUOTES.split(token.text) if part}:
+                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", _MASK, told)
+    return _USERINFO.sub(_MASK + "@", text), _USERINFO.sub(_MASK + "@", told)
+
+
+def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
+    """Yield the values in OPTIONS clauses of the options whose names say that they are secrets."""
+    clause: int | None = None
+    is_secret = False
+    value: list[Token] = []
+    for token in tokens:
+        if clause is None:
+            clause = token.depth if token.keyword == "OPTIONS" else None
+        elif (token.text, token.depth) in {(",", clause + 1), (")", clause)}:
+            if value:
+                yield value
+            is_secret, value = False, []
+            clause = None if token.text == ")" else clause
+        elif is_secret:
+            value.append(token)
+        else:
+            is_secret = SECRET_WORDS.search(token.text) is not None
+    if value:
+        yield value
 
 
 def _kind(text: object) -> str | None:

@@ -55,19 +55,23 @@ def open_target(catalog: Catalog, target: Target) -> Iterator[OpenTarget]:
         with (
             locked(catalog, info, "writing a vector table") as (info, dataset),
             catalog.read() as reader,
+            Snapshot(catalog, reader, committed=True) as snapshot,
         ):
-            snapshot = Snapshot(catalog, reader, committed=True)
             provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
             snapshot.virtual[DML_TARGET] = Table(provider)
             yield OpenTarget(catalog, info, snapshot, None, dataset)
     elif info.kind == "mutable":
-        with catalog.write() as writer:
+        with (
+            catalog.write() as writer,
+            Snapshot(catalog, writer, committed=False) as snapshot,
+        ):
             info = catalog.get(writer, target.name, target.schema)
-            snapshot = Snapshot(catalog, writer, committed=False)
             snapshot.set_target(info)
             yield OpenTarget(catalog, info, snapshot, writer, None)
     else:
         msg = f"{target.name!r} is a {info.kind}: write to the tables that it reads"
+        if info.kind == "external":
+            msg = f"{target.name!r} is external: it is read here, and written where it comes from"
         raise ReadOnlyError(msg)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import affidavit
+from tests.mariadb_server import MariaDbServer
 from tests.pg_server import PgServer
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def docs(session: affidavit.Session) -> affidavit.VectorTable:
 def pg_server() -> Iterator[PgServer]:
     """The one PostgreSQL server of a test session."""
     server = PgServer()
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDbServer]:
+    """The one MariaDB server of a test session."""
+    server = MariaDbServer()
     yield server
     server.cleanup()
 

@@ -56,6 +56,7 @@ def wing_of(name: str) -> int | None:
 
 OPTIONAL = {
     "nats", "polars", "adbc_driver_manager", "adbc_driver_postgresql.dbapi", "adbc_driver_duckdb",
+    "adbcbridge", "deltalake", "duckdb", "pyiceberg", "pyiceberg.catalog", "pyiceberg.io",
 }  # fmt: skip
 """What functions import where it is asked for: extras."""
 

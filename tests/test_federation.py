@@ -5,24 +5,40 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import affidavit
-from affidavit.errors import AffidavitError, SourceError, SqlError, TableExistsError
+from affidavit.errors import (
+    AffidavitError,
+    SourceError,
+    SqlError,
+    TableExistsError,
+    TableNotFoundError,
+)
 from tests.conftest import vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.pg_server import PgServer
@@ -252,6 +268,58 @@ def test_a_table_made_after_the_attaching_is_found(
         assert all_three.sql(f"SELECT x FROM {name}.late").to_pylist() == [{"x": 1}]
 
 
+def test_a_column_that_was_added_is_seen_after_a_refresh(
+    all_three: affidavit.Session, pg_server: PgServer, duck: Path, lite: Path
+) -> None:
+    tables = ("pg.public.people", "duck.main.a", "lite.main.b")
+    for table in tables:
+        all_three.sql(f"SELECT id FROM {table}").to_arrow()
+    pg_server.run("ALTER TABLE people ADD COLUMN fresh int DEFAULT 7", database="first")
+    run_duck(duck, "ALTER TABLE a ADD COLUMN fresh INT DEFAULT 7")
+    run_lite(lite, "ALTER TABLE b ADD COLUMN fresh INT DEFAULT 7")
+    for table in tables:
+        name = table.partition(".")[0]
+        with pytest.raises(SqlError, match="fresh"):
+            all_three.sql(f"SELECT fresh FROM {table}").to_arrow()
+        all_three.refresh(name)
+        found = all_three.sql(f"SELECT DISTINCT fresh FROM {table}").to_pylist()
+        assert found == [{"fresh": 7}]
+        listed = all_three.sql(
+            "SELECT count(*) AS n FROM information_schema.columns "
+            f"WHERE table_catalog = '{name}' AND column_name = 'fresh'"
+        )
+        assert listed.to_pylist() == [{"n": 1}]
+    with pytest.raises(TableNotFoundError, match="nothing"):
+        all_three.refresh("nothing")
+
+
+def test_a_column_whose_type_was_changed_is_an_error_and_then_what_it_is(
+    all_three: affidavit.Session, pg_server: PgServer, duck: Path, lite: Path
+) -> None:
+    """A filter that was sent for the old type could have lost rows."""
+    tables = ("pg.public.people", "duck.main.a", "lite.main.b")
+    for table in tables:
+        all_three.sql(f"SELECT id FROM {table} WHERE id > 0").to_arrow()
+    pg_server.run(
+        "DROP VIEW named", "ALTER TABLE people ALTER COLUMN id TYPE text", "UPDATE people SET id = 'x' WHERE id = '2'",
+        database="first",
+    )  # fmt: skip
+    run_duck(
+        duck, "DROP VIEW few", "ALTER TABLE a ALTER COLUMN id TYPE VARCHAR",
+        "UPDATE a SET id = 'x' WHERE id = '2'",
+    )  # fmt: skip
+    run_lite(
+        lite, "DROP VIEW v", "DROP TABLE b", "CREATE TABLE b (id TEXT)",
+        "INSERT INTO b VALUES ('1'), ('x'), ('-1')",
+    )  # fmt: skip
+    for table in tables:
+        name = table.partition(".")[0]
+        with pytest.raises(SourceError, match=f"'{name}'.*('id'|\\bid\\b|integer)"):
+            all_three.sql(f"SELECT id FROM {table} WHERE id < 0").to_arrow()
+        found = all_three.sql(f"SELECT id FROM {table} WHERE id = 'x'").to_pylist()
+        assert found == [{"id": "x"}]
+
+
 def test_a_column_or_table_that_is_dropped_is_an_error_that_names_it(
     all_three: affidavit.Session, pg_server: PgServer, duck: Path, lite: Path
 ) -> None:
@@ -385,6 +453,69 @@ def test_a_result_that_is_given_up_leaves_no_query_running(
     for _ in range(20):
         session.sql("SELECT id FROM pg.public.t LIMIT 3").to_arrow()
     assert len(backends(pg_server, "big")) <= 9
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t SELECT id, name FROM v RETURNING id, (SELECT count(*) FROM v) AS n",
+        "INSERT INTO t SELECT id, name FROM v WHERE id = 1 "
+        "ON CONFLICT (id) DO UPDATE SET name = (SELECT max(name) FROM v)",
+        "UPDATE t SET name = v.name FROM v WHERE t.id = v.id RETURNING (SELECT count(*) FROM v) AS n",
+        "DELETE FROM t USING v WHERE t.id = v.id RETURNING (SELECT count(*) FROM v) AS n",
+        "MERGE INTO t USING v ON t.id = v.id WHEN MATCHED THEN UPDATE SET name = v.name "
+        "WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.id, v.name)",
+    ],
+)
+@pytest.mark.parametrize("view", ["VIEW", ""])
+def test_a_statement_that_changes_rows_reads_a_source_as_often_as_it_likes(
+    pg: affidavit.Session, statement: str, view: str
+) -> None:
+    if view:
+        pg.sql("CREATE VIEW v AS SELECT id, name FROM pg.public.people WHERE name IS NOT NULL")
+    else:
+        pg.sql("CREATE TABLE v AS SELECT id, name FROM pg.public.people WHERE name IS NOT NULL")
+    pg.create_table("t", [{"id": 1, "name": "old"}], primary_key="id")
+    if statement.startswith("INSERT") and "CONFLICT" not in statement:
+        pg.sql("DELETE FROM t")
+    with pg.transaction():
+        pg.sql(statement)
+    assert pg.sql("SELECT count(*) AS n FROM t").to_pylist()[0]["n"] in {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "where", ["(id = 1) = (name = 'Ada')", "id IN (NULL, 1)", "id BETWEEN NULL AND 3", "NULL"]
+)
+@pytest.mark.parametrize("table", ["pg.public.people", "v", "here", "of_here"])
+def test_filters_that_no_provider_can_be_asked_are_asked_here(
+    pg: affidavit.Session, where: str, table: str
+) -> None:
+    pg.sql("CREATE VIEW v AS SELECT id, name FROM pg.public.people")
+    rows = [{"id": n, "name": {1: "Ada", 2: "Grace"}.get(n)} for n in range(1, 3000)]
+    pg.create_table("here", rows, primary_key="id")
+    pg.sql("CREATE VIEW of_here AS SELECT id, name FROM here")
+    wanted = 0 if "NULL" in where and "IN" not in where else 1
+    found = pg.sql(f"SELECT id FROM {table} WHERE {where} AND id < 2").to_pylist()
+    assert len(found) == wanted
+
+
+def test_the_log_of_statements_names_what_was_read(
+    all_three: affidavit.Session, tmp_path: Path
+) -> None:
+    with affidavit.connect(tmp_path / "other") as other:
+        other.sql("CREATE TABLE notes AS SELECT 1 AS id")
+    all_three.attach("archive", f"lake:///{tmp_path / 'other'}")
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "x.parquet")
+    all_three.attach("files", tmp_path / "x.parquet")
+    tables = ("pg.public.people", "duck.main.a", "lite.main.b", "archive.main.notes", "files")
+    text = f"SELECT count(*) AS n FROM {', '.join(tables)}"
+    all_three.sql(text).to_arrow()
+    (found,) = all_three.sql(
+        "SELECT tables_read FROM audit.statements WHERE text = $1", [text]
+    ).to_pylist()
+    assert {each.partition("@")[0] for each in found["tables_read"]} == {
+        *tables[:4], "main.files",
+    }  # fmt: skip
 
 
 def test_many_threads_read_at_once(all_three: affidavit.Session) -> None:
@@ -609,9 +740,7 @@ def test_a_password_is_kept_nowhere(
         shown += [str(session.sql("SELECT * FROM audit.statements").to_pylist())]
         for table in ("system.journal", "system.ledger", "system.sources"):
             shown.append(str(session.sql(f"SELECT * FROM {table}").to_pylist()))
-        shown += [
-            str(each) for each in session._shared.planner(session.identity).databases.values()
-        ]
+        shown += [str(each) for each in session._shared.planner(session.identity).attached.values()]
         kept = [*shown, *(_bytes(lake))]
         # "vault" is in the URL: the same search would have found a password there
         assert any(b"vault" in each for each in kept if isinstance(each, bytes))
@@ -696,3 +825,95 @@ def test_a_reopened_lake_knows_its_files(lake: Path, lite: Path, duck: Path) -> 
         session.detach("lite")
     with affidavit.connect(lake) as session, pytest.raises(SqlError):
         session.sql("SELECT * FROM lite.main.b")
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Answer each connection on a free port in a thread of its own, and yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = threading.Event()
+
+        def serve() -> None:
+            while not done.is_set():
+                with suppress(OSError):
+                    connection, _ = server.accept()
+                    with connection:
+                        answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            done.set()
+            with suppress(OSError):
+                socket.create_connection(server.getsockname(), timeout=1).close()
+            thread.join()
+
+
+def certificate(folder: Path) -> Path:
+    """Make a certificate that nobody signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    path = folder / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [("require", "not support SSL"), ("verify-full", "root certificate|certificate")],
+)
+def test_tls_that_cannot_be_had_is_an_error_soon(
+    session: affidavit.Session, tmp_path: Path, mode: str, told: str
+) -> None:
+    """The server's side of PostgreSQL's SSLRequest: it has no TLS, or a certificate of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path))
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(8)
+        if mode == "require":
+            connection.sendall(b"N")
+            return
+        connection.sendall(b"S")
+        with (
+            suppress(OSError, ssl.SSLError),
+            context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            ) as wrapped,
+        ):
+            wrapped.do_handshake()
+            wrapped.recv(1)
+
+    began = time.monotonic()
+    with listening(answer) as port, pytest.raises(SourceError, match=told) as raised:
+        url = f"postgresql://ada:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/x?sslmode={mode}"
+        session.attach("pg", url)
+    assert "source 'pg'" in str(raised.value)
+    assert PASSWORD not in str(raised.value)
+    assert time.monotonic() - began < BOUND_S
+    assert session.sql("SELECT * FROM system.sources").to_pylist() == []
+
+
+def test_a_host_that_never_answers_is_given_up(session: affidavit.Session) -> None:
+    began = time.monotonic()
+    with (
+        listening(lambda connection: connection.recv(1 << 16) and connection.recv(1)) as port,
+        pytest.raises(SourceError, match="'pg'.*timeout"),
+    ):
+        session.attach("pg", f"postgresql://ada@127.0.0.1:{port}/x?connect_timeout=2")
+    assert time.monotonic() - began < BOUND_S

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from datetime import date
 from decimal import Decimal
-from math import isnan
+from math import isfinite, isnan
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,15 +20,17 @@ from hypothesis import strategies as st
 
 import affidavit
 from affidavit.catalog import predicate as p
-from affidavit.catalog.sources.duckdb import DuckDb
-from affidavit.catalog.sources.postgres import Postgres
-from affidavit.catalog.sources.sqlite import Sqlite
+from affidavit.catalog.sources.databases.duckdb import DuckDb
+from affidavit.catalog.sources.databases.mariadb import MariaDb
+from affidavit.catalog.sources.databases.postgres import Postgres
+from affidavit.catalog.sources.databases.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from affidavit.catalog.sources.dialect import Dialect
+    from affidavit.catalog.sources.databases.dialect import Dialect
+    from tests.mariadb_server import MariaDbServer
     from tests.pg_server import PgServer
 
 EXAMPLES: Final = int(os.environ.get("AFFIDAVIT_FUZZ_EXAMPLES", "60"))
@@ -49,7 +51,6 @@ MOMENTS = (
 )  # fmt: skip
 DECIMALS = tuple(map(Decimal, ("0.000", "0.001", "-1.500", "1.500", "999999999.999", "7.000")))
 BYTES = (b"", b"\x00", b"a", b"\xff\x00", b"A")
-BITS = {16: (-(2**15), 2**15 - 1), 32: (-(2**31), 2**31 - 1), 64: (-(2**63), 2**63 - 1)}
 
 
 def values_of(column: pa.Field) -> tuple[Any, ...]:
@@ -58,7 +59,10 @@ def values_of(column: pa.Field) -> tuple[Any, ...]:
     if pt.is_boolean(kind):
         return (True, False)
     if pt.is_integer(kind):
-        return (*BITS[kind.bit_width], -1, 0, 1, 7)
+        width = kind.bit_width
+        if pt.is_unsigned_integer(kind):
+            return (0, 1, 7, 2 ** (width - 1), 2**width - 1)
+        return (-(2 ** (width - 1)), 2 ** (width - 1) - 1, -1, 0, 1, 7)
     if pt.is_float32(kind):
         return tuple(pa.array([each for each in FLOATS if abs(each) < 1e38], kind).to_pylist())
     if pt.is_floating(kind):
@@ -73,6 +77,8 @@ def values_of(column: pa.Field) -> tuple[Any, ...]:
         return BYTES
     if column.name == "fixed":  # char(5), which is given without its trailing spaces
         return tuple(each.rstrip(" ") for each in TEXTS)
+    if column.name == "latin":
+        return tuple(each for each in TEXTS if each.isascii() or each in "éßÄÖ")
     return TEXTS
 
 
@@ -196,7 +202,9 @@ def check(session: affidavit.Session, where: str, rows: pa.Table, asked: list[st
         assert bits(found) == bits(expected), each
 
 
-@pytest.mark.parametrize("dialect", [Postgres.dialect, DuckDb.dialect, Sqlite.dialect])
+@pytest.mark.parametrize(
+    "dialect", [Postgres.dialect, DuckDb.dialect, Sqlite.dialect, MariaDb.dialect]
+)
 @pytest.mark.parametrize(
     ("column", "value"), [("f8", pa.scalar(1.5)), ("s", pa.scalar("a")), ("f8", pa.scalar(0.0))]
 )
@@ -232,6 +240,13 @@ SQLITE: Final = pa.schema(
     [pa.field("i8", pa.int64()), pa.field("j8", pa.int64()), pa.field("f8", pa.float64()),
      pa.field("s", pa.string()), pa.field("odd", pa.string()), pa.field("trimmed", pa.string()),
      pa.field("bin", pa.binary())]
+)  # fmt: skip
+MARIADB: Final = pa.schema(
+    [pa.field("i1", pa.int8()), pa.field("u1", pa.uint8()), pa.field("i2", pa.int16()),
+     pa.field("u2", pa.uint16()), pa.field("i4", pa.int32()), pa.field("u4", pa.uint32()),
+     *(each for each in SHARED if each.name not in {"b", "b2", "i2", "i4"}),
+     pa.field("u8", pa.uint64()), pa.field("exact", pa.string()), pa.field("latin", pa.string()),
+     pa.field("fixed", pa.string())]
 )  # fmt: skip
 
 
@@ -363,3 +378,89 @@ def test_a_collation_of_the_sources_own_loses_no_row(
     connection.commit()
     found = session.sql("SELECT odd FROM lite.main.t WHERE odd < 'a'").to_pylist()
     assert found == [{"odd": "B"}], "without regard to case it is greater"
+
+
+# --- MariaDB --------------------------------------------------------------------------------------
+
+MARIADB_TYPES: Final = {
+    "i1": "tinyint", "u1": "tinyint unsigned", "i2": "smallint", "u2": "smallint unsigned",
+    "i4": "int", "u4": "int unsigned", "i8": "bigint", "j8": "bigint", "u8": "bigint unsigned",
+    "f4": "float", "f8": "double", "g8": "double", "n": "decimal(12, 3)", "d": "date",
+    "ts": "datetime(6)", "tz": "timestamp(6) NULL", "bin": "varbinary(9)",
+    "s": "text COLLATE utf8mb4_general_ci", "odd": "varchar(9) COLLATE utf8mb4_unicode_520_ci",
+    "exact": "varchar(9) COLLATE utf8mb4_bin", "latin": "varchar(9) CHARACTER SET latin1",
+    "fixed": "char(5)",
+}  # fmt: skip
+MARIADB_MOMENTS: Final = {
+    "d": (-719_162, 2_932_896), "ts": (-62_135_596_800_000_000, 253_402_300_799_999_999),
+    "tz": (1_000_000, 2**31 * 1_000_000 - 1),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def maria_session(
+    mariadb_server: MariaDbServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[affidavit.Session]:
+    columns = [f"`{each.name}` {MARIADB_TYPES[each.name]}" for each in MARIADB]
+    url = mariadb_server.database(
+        "fuzz", f"CREATE TABLE t ({', '.join(columns)})", "CREATE INDEX by_text ON t (odd, latin)"
+    )
+    with affidavit.connect(tmp_path_factory.mktemp("maria") / "lake") as session:
+        session.attach("my", url)
+        yield session
+
+
+@fuzz
+@given(case=cases(MARIADB))
+def test_mariadb_answers_as_the_rows_in_memory_do(
+    maria_session: affidavit.Session,
+    mariadb_server: MariaDbServer,
+    case: tuple[pa.Table, list[str]],
+) -> None:
+    rows, asked = case
+    for at, column in enumerate(rows.schema):
+        kept = [held_by_mariadb(column, each) for each in counts(rows[at])]
+        rows = rows.set_column(at, column, array_of(column, kept))
+    values = zip(
+        *(
+            [mariadb_literal(column, each) for each in counts(rows[column.name])]
+            for column in rows.schema
+        ),
+        strict=True,
+    )
+    several = ", ".join(f"({', '.join(row)})" for row in values)
+    insert = [f"INSERT INTO t VALUES {several}"] if several else []
+    mariadb_server.run("DELETE FROM t", *insert, database="fuzz")
+    check(maria_session, "my.fuzz.t", rows, asked)
+
+
+def counts(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values, dates and moments as counts."""
+    array = column.combine_chunks()
+    if pt.is_temporal(array.type):
+        array = array.view(pa.int32() if array.type.bit_width == 32 else pa.int64())
+    return array.to_pylist()
+
+
+def held_by_mariadb(column: pa.Field, value: Any) -> Any:
+    """Return what MariaDB would hold, which has no NaN, no infinity, no -0.0, and fewer years."""
+    if value is None or not isinstance(value, (int, float)):
+        return value
+    if isinstance(value, float):
+        return (value or 0.0) if isfinite(value) else None
+    least, most = MARIADB_MOMENTS.get(column.name, (value, value))
+    return value if least <= value <= most else None
+
+
+def mariadb_literal(column: pa.Field, value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return f"CONVERT(x'{value.encode().hex()}' USING utf8mb4)"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if pt.is_date32(column.type):
+        return f"'{date.fromordinal(value + date(1970, 1, 1).toordinal())}'"
+    if pt.is_timestamp(column.type):
+        return f"'{pa.scalar(value, pa.timestamp('us')).as_py().isoformat(' ')}'"
+    return f"{value!r}" if isinstance(value, float) and "e" in repr(value) else f"'{value}'"

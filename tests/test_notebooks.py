@@ -51,7 +51,9 @@ SHOWN = {
         r"sent to crm:\n.*FROM \"public\".\"customers\" WHERE \(\"city\" = 'Bern'\)",
         r"FROM \"main\".\"orders\" WHERE \(\"day\" >= DATE '2026-06-01'\)",
         r"products was searched, and is on record",
-        r"SqlError 'crm.public.customers': tables of catalog 'crm' cannot be changed",
+        r"offers: True",
+        r"insert +\{\"columns\": \[\"customer\", \"worth\"\]",
+        r"SqlError 'crm.public.customers': tables of sources can be read and inserted into, nothing else",
     ],
 }
 """What a notebook must show, besides running."""

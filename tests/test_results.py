@@ -212,3 +212,20 @@ def test_a_transaction_lists_what_it_made(session) -> None:
     assert listed.to_pylist() == [{"table_name": "made"}]
     session.sql("ROLLBACK")
     assert session.tables().num_rows == 0
+
+
+def test_a_result_that_was_closed_is_no_empty_one(session: affidavit.Session) -> None:
+    session.sql("CREATE TABLE t AS SELECT value AS id FROM range(0, 100000)")
+    result = session.sql("SELECT id FROM t")
+    result.close()
+    with pytest.raises(errors.ClosedError, match="closed"):
+        result.to_arrow()
+    result = session.sql("SELECT id FROM t")
+    batches = result.batches()
+    assert next(batches).num_rows
+    result.close()
+    with pytest.raises(errors.ClosedError, match="before all of its rows"):
+        list(batches)
+    with session.sql("SELECT id FROM t") as result:
+        assert result.num_rows == 100_000
+    assert result.to_arrow().num_rows == 100_000

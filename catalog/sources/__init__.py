@@ -1,1 +1,1 @@
-"""Other databases, read where they are."""
+"""What is read where it is: databases, table formats, files in object stores, other lakes."""

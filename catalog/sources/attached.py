@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from affidavit.catalog.predicate import Compare
-from affidavit.catalog.sources.database import Database
-from affidavit.catalog.sources.duckdb import DuckDb
-from affidavit.catalog.sources.postgres import Postgres
-from affidavit.catalog.sources.sqlite import Sqlite
+from affidavit.catalog.sources.databases.database import Database
+from affidavit.catalog.sources.databases.duckdb import DuckDb
+from affidavit.catalog.sources.databases.mariadb import MariaDb
+from affidavit.catalog.sources.databases.postgres import Postgres
+from affidavit.catalog.sources.databases.sqlite import Sqlite
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
 from affidavit.catalog.types import Kind
 from affidavit.errors import SourceError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from affidavit.catalog.ledger import Ledger
-    from affidavit.catalog.sources.database import Driver
+    from affidavit.catalog.sources.databases.driver import Driver
     from affidavit.catalog.store.protocol import Reader, Writer
 
 SOURCES: Final = StoreTable(
@@ -34,7 +35,8 @@ SOURCES: Final = StoreTable(
     ),
 )
 POSTGRES: Final = ("postgresql", "postgres")
-FILES: Final = ("duckdb", "sqlite")
+MYSQL: Final = ("mysql", "mariadb")
+FILES: Final = ("duckdb", "sqlite", "lake")
 PASSWORD_VARIABLE: Final = "AFFIDAVIT_PASSWORD_"  # noqa: S105 - where one is, and none itself
 """The environment variable of a source's password begins so, and ends in its name in capitals."""
 
@@ -60,7 +62,11 @@ class SourceUrl:
 
 def is_database(source: object) -> bool:
     """Return whether ``source`` is the URL of a database."""
-    return isinstance(source, str) and source.partition("://")[0] in {*POSTGRES, *FILES}
+    return isinstance(source, str) and source.partition("://")[0].lower() in {
+        *POSTGRES,
+        *MYSQL,
+        *FILES,
+    }
 
 
 def parse_url(url: str) -> SourceUrl:
@@ -118,11 +124,13 @@ def open_database(
         driver = DuckDb(url.path)
     elif url.scheme == "sqlite":
         driver = Sqlite(url.path)
+    elif url.scheme in MYSQL:
+        driver = MariaDb(url.plain, secret)
     else:
         driver = Postgres(_with_password(url.plain, secret))
 
     def hide(text: str) -> str:
-        for each in {secret, quote(secret, safe="")} if secret else ():
+        for each in {secret, quote(secret, safe=""), secret.replace("}", "}}")} if secret else ():
             text = text.replace(each, _MASK)
         return text
 

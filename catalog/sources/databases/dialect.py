@@ -52,30 +52,36 @@ class Dialect:
         name: The database's.
         booleans: Whether it has a type for truth.
         dates: Whether dates and timestamps are types that it compares as such.
-        floats: Whether it has NaN, and holds it equal to itself and greater than any number.
+        floats: What a float stands in, written with an exponent; empty if floats are not sent.
+        nan: Whether it has NaN, and holds it equal to itself and greater than any number.
         decimals: Whether it compares decimals exactly.
-        text_order: What follows a text to have it ordered by code points; ``None`` where nothing
-            has.
+        zoned: What a moment in UTC stands in.
+        text_order: What a column stands in to have it ordered by code points; empty where nothing
+            does that.
         quote: What an identifier stands between.
     """
 
     name: str
     booleans: bool = True
     dates: bool = True
-    floats: bool = False
+    floats: str = ""
+    nan: bool = True
     decimals: bool = True
-    text_order: str | None = None
+    zoned: str = "TIMESTAMP WITH TIME ZONE '{}+00'"
+    text_order: str = ""
     quote: str = '"'
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier."""
         return self.quote + name.replace(self.quote, self.quote * 2) + self.quote
 
-    def where(self, predicate: Predicate | None, types: Mapping[str, pa.DataType]) -> str:
-        """Return the parts of a filter that can be sent, joined by AND; empty if none can."""
+    def conditions(
+        self, predicate: Predicate | None, types: Mapping[str, pa.DataType]
+    ) -> list[str]:
+        """Return the parts of a filter that can be sent; all of them hold for what is wanted."""
         parts = p.conjuncts(predicate) if predicate is not None else ()
         found = [self.condition(part, types) for part in parts]
-        return " AND ".join(f"({each.sql})" for each in found if each is not None)
+        return [each.sql for each in found if each is not None]
 
     def condition(self, predicate: Predicate, types: Mapping[str, pa.DataType]) -> Sent | None:
         """Return a condition as SQL; ``None`` if it cannot be sent."""
@@ -135,7 +141,7 @@ class Dialect:
         if isinstance(plain, str) and _is_text(kind):
             return self._compare_text(name, op, plain)
         if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
-            literal = _moment(kind, plain)
+            literal = self._moment(kind, plain)
             return None if literal is None else Sent(f"{name} {sign} {literal}", exact=True)
         return None
 
@@ -143,10 +149,12 @@ class Dialect:
         """Compare as IEEE 754 totalOrder does, but for zeros and NaN, which are not sent."""
         if not self.floats or not math.isfinite(value) or value == 0 or op == "!=":
             return None
-        # as a text: a bare 0.1 is a decimal in SQL, which need not become the nearest float
-        text = f"{name} {op} '{value!r}'::double precision"
-        if op in {"<", "<="}:  # a NaN with a sign is the least number of all
-            text = f"{text} OR {name} = 'NaN'::double precision"
+        shown = repr(value)
+        # a bare 0.1 is a decimal in SQL, which need not become the nearest float
+        literal = self.floats.format(shown if "e" in shown else f"{shown}e0")
+        text = f"{name} {op} {literal}"
+        if self.nan and op in {"<", "<="}:  # a NaN with a sign is the least number of all
+            text = f"{text} OR {name} = {self.floats.format('NaN')}"
         return Sent(text, exact=False)
 
     def _compare_text(self, name: str, op: str, value: str) -> Sent | None:
@@ -156,9 +164,20 @@ class Dialect:
         literal = "'" + value.replace("'", "''") + "'"
         if op == "=":
             return Sent(f"{name} = {literal}", exact=False)
-        if op == "!=" or self.text_order is None:
+        if op == "!=" or not self.text_order:
             return None
-        return Sent(f"{name}{self.text_order} {op} {literal}", exact=False)
+        return Sent(f"{self.text_order.format(name)} {op} {literal}", exact=False)
+
+    def _moment(self, kind: pa.DataType, value: object) -> str | None:
+        """Return a date or time as a literal; ``None`` outside of the years that all can write."""
+        if isinstance(value, datetime) and pt.is_timestamp(kind) and kind.unit == "us":
+            moment = value if kind.tz is None else value.astimezone(UTC)
+            shown = f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+            literal = f"TIMESTAMP '{shown}'" if kind.tz is None else self.zoned.format(shown)
+            return literal if moment.year >= _YEAR_MIN else None
+        if isinstance(value, date) and not isinstance(value, datetime) and pt.is_date32(kind):
+            return f"DATE '{value:%Y-%m-%d}'" if value.year >= _YEAR_MIN else None
+        return None
 
 
 def _plain(value: object) -> object:
@@ -171,16 +190,3 @@ def _plain(value: object) -> object:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
-
-
-def _moment(kind: pa.DataType, value: object) -> str | None:
-    """Return a date or a time as a literal; ``None`` outside of the years that all can write."""
-    if isinstance(value, datetime) and pt.is_timestamp(kind) and kind.unit == "us":
-        if kind.tz is None:
-            return f"TIMESTAMP '{value:%Y-%m-%d %H:%M:%S.%f}'" if value.year >= _YEAR_MIN else None
-        moment = value.astimezone(UTC)
-        shown = f"TIMESTAMP WITH TIME ZONE '{moment:%Y-%m-%d %H:%M:%S.%f}+00'"
-        return shown if moment.year >= _YEAR_MIN else None
-    if isinstance(value, date) and not isinstance(value, datetime) and pt.is_date32(kind):
-        return f"DATE '{value:%Y-%m-%d}'" if value.year >= _YEAR_MIN else None
-    return None

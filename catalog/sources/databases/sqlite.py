@@ -15,19 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.sources.database import SourceColumn, SourceTable
-from affidavit.catalog.sources.dialect import Dialect
+from affidavit.catalog.sources.databases.dialect import Dialect
+from affidavit.catalog.sources.databases.driver import Driver, Insertion
+from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable, check_types
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.table import Select
 
 ROWS_MAX: Final = 16_384
 _TABLES: Final = """
 SELECT name FROM sqlite_schema
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name
 """
-_COLUMNS: Final = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
+_COLUMNS_OF: Final = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
 _DECIMAL: Final = re.compile(r"(?:DECIMAL|NUMERIC) ?\((\d+), ?(\d+)\)")
 _DIGITS_MAX: Final = 15
 """Numbers of so many digits come back from SQLite's binary ones as they were."""
@@ -35,57 +39,93 @@ _DIGITS_MAX: Final = 15
 _PYTHON: Final = {pa.int64(): int, pa.string(): str, pa.binary(): bytes}
 
 
-class Sqlite:
-    """A SQLite file, which is opened to be read."""
+class Sqlite(Driver):
+    """A SQLite file."""
 
     # SQLite compares text by bytes unless a column says otherwise: equal bytes are equal anyway.
     # A name between double quotes that no column has would be a text
     dialect = Dialect(
-        "SQLite", booleans=False, dates=False, decimals=False, text_order=" COLLATE BINARY",
+        "SQLite", booleans=False, dates=False, decimals=False, text_order="{} COLLATE BINARY",
         quote="`",
     )  # fmt: skip
-    idle_max = 8
+    excludes_readers = True
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._version = 0
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self, *, writing: bool = False) -> sqlite3.Connection:
         """Open a connection."""
-        where = f"{Path(self._path).resolve().as_uri()}?mode=ro"
+        where = f"{Path(self._path).resolve().as_uri()}?mode={'rw' if writing else 'ro'}"
         connection = sqlite3.connect(where, uri=True, check_same_thread=False, isolation_level=None)
-        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA query_only = {'OFF' if writing else 'ON'}")
         if connection.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
-            self.dialect = replace(self.dialect, text_order=None)
+            self.dialect = replace(self.dialect, text_order="")
         return connection
 
     def tables(self, connection: sqlite3.Connection) -> list[SourceTable]:
         """Return every table and view but those that SQLite itself cannot read."""
+        self._version = _version(connection)
         found = []
         for (table,) in connection.execute(_TABLES).fetchall():
             with suppress(sqlite3.OperationalError):  # such as a view of a table that was dropped
-                rows = connection.execute(_COLUMNS, (table,)).fetchall()
-                columns = tuple(SourceColumn(name, _type(type_), type_) for name, type_ in rows)
-                found.append(SourceTable("main", table, columns))
+                found.append(SourceTable("main", table, _columns(connection, table)))
         return found
 
     def batches(
-        self, connection: sqlite3.Connection, sql: str, schema: pa.Schema
+        self, connection: sqlite3.Connection, select: Select, running: Running
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
-        cursor = connection.execute(sql)
-        try:
-            while rows := cursor.fetchmany(ROWS_MAX):
-                columns = list(zip(*rows, strict=True))[: len(schema)]
-                if not columns:
-                    yield pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=["_"]).select([])
-                    continue
-                arrays = [
-                    _array(list(values), field)
-                    for values, field in zip(columns, schema, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-        finally:
-            cursor.close()
+        schema = select.schema
+        if _version(connection) != self._version:
+            now = {each.name: each.type for each in _columns(connection, select.table.name)}
+            check_types(pa.schema([(n, now.get(n) or pa.null()) for n in schema.names]), schema)
+        with running.until_done(connection.interrupt):
+            cursor = connection.execute(select.text())
+            try:
+                while rows := cursor.fetchmany(ROWS_MAX):
+                    yield _batch(rows, schema)
+            finally:
+                cursor.close()
+
+    def insert(self, connection: sqlite3.Connection, insertion: Insertion) -> None:
+        """Insert rows in one transaction."""
+        text, kept = insertion.statement(self.dialect), 0
+        connection.execute("BEGIN IMMEDIATE")
+        with insertion.running.until_done(connection.interrupt):
+            for batch in insertion.reader:
+                columns = [_values(batch[name], name) for name in batch.schema.names]
+                kept += connection.executemany(text, zip(*columns, strict=True)).rowcount
+        insertion.ready(kept)
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the number that grows with each change of the file's tables."""
+    return int(connection.execute("PRAGMA schema_version").fetchone()[0])
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> tuple[SourceColumn, ...]:
+    rows = connection.execute(_COLUMNS_OF, (table,)).fetchall()
+    return tuple(SourceColumn(name, _type(type_), type_) for name, type_ in rows)
+
+
+def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True))[: len(schema)]
+    if not columns:
+        return pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=["_"]).select([])
+    arrays = [_array(list(each), field) for each, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _values(array: pa.Array, name: str) -> list[Any]:
+    """Return what SQLite is given: decimals as texts, which the column makes numbers of."""
+    values: list[Any] = array.to_pylist()
+    if pa.types.is_decimal(array.type):
+        return [None if each is None else str(each) for each in values]
+    if pa.types.is_floating(array.type) and any(each != each for each in values):  # noqa: PLR0124
+        raise SourceError(f"column {name!r} is given NaN, which SQLite would keep as NULL")
+    return values
 
 
 def _array(values: list[Any], field: pa.Field) -> pa.Array:

@@ -1,0 +1,1 @@
+"""Databases: what is particular to each kind, and what is not."""

@@ -1,0 +1,54 @@
+"""Reading and writing through ADBC (Arrow Database Connectivity)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.sources.databases.table import check_types, fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import pyarrow as pa
+
+    from affidavit.catalog.sources.databases.running import Running
+
+
+def rows_of(
+    connection: Any,  # noqa: ANN401 - ADBC's
+    sql: str,
+    running: Running | None = None,
+) -> list[tuple[Any, ...]]:
+    """Run a statement, which ``running`` may cancel, and return the rows that it gives."""
+    with ExitStack() as opened:
+        cursor = opened.enter_context(connection.cursor())
+        if running is not None:
+            opened.enter_context(running.until_done(cursor.adbc_cancel))
+        cursor.execute(sql)
+        found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+        return found
+
+
+def batches_of(
+    connection: Any,  # noqa: ANN401 - an ADBC DB-API connection
+    sql: str,
+    schema: pa.Schema,
+    running: Running,
+) -> Generator[pa.RecordBatch]:
+    """Yield the rows of a query; the query is cancelled if they are not all read."""
+    cursor = connection.cursor()
+    try:
+        with running.until_done(cursor.adbc_cancel):
+            cursor.execute(sql)
+            reader = cursor.fetch_record_batch()
+            check_types(reader.schema, schema)
+            for batch in reader:
+                yield fitted(batch, schema)
+    except GeneratorExit:
+        with suppress(Exception):
+            cursor.adbc_cancel()
+        raise
+    finally:
+        with suppress(Exception):
+            cursor.close()

@@ -1,0 +1,279 @@
+"""An attached database: its tables found, its rows streamed and written, its connections kept.
+
+Rules:
+    - A connection is used by one scan at a time and goes back when all rows were read. One whose
+      scan was given up is told to cancel, and closed. When one fails all idle ones are closed, and
+      the tables are looked for anew: the server may have gone, or a table have changed.
+    - A scan that fails on a connection that was kept, before it has given a row, is done again.
+    - What a driver raises is told as a SourceError that names the source, without a secret.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import pyarrow as pa
+
+from affidavit.catalog.predicate import Compare, conjuncts, keep
+from affidavit.catalog.predicate import columns_of as columns_in
+from affidavit.catalog.sources.databases.driver import Insertion
+from affidavit.catalog.sources.databases.interruptible import Interruptible, call
+from affidavit.catalog.sources.databases.pool import Pool, close
+from affidavit.catalog.sources.databases.running import Running
+from affidavit.catalog.sources.databases.table import Select
+from affidavit.errors import AffidavitError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.sources.databases.driver import Driver
+    from affidavit.catalog.sources.databases.table import SourceTable
+
+T = TypeVar("T")
+PARTED_ROWS_MIN: Final = 500_000
+"""A table that has fewer rows is read as one."""
+
+
+class Database:
+    """An attached database.
+
+    Args:
+        name: What it was attached as.
+        shown: Where it is, without secrets.
+        driver: What is particular to it.
+        hide: Takes secrets out of a text.
+    """
+
+    def __init__(
+        self, name: str, shown: str, driver: Driver, hide: Callable[[str], str] = str
+    ) -> None:
+        self.name = name
+        self.shown = shown
+        self.driver = driver
+        self.pool = Pool(self._connect, driver.idle_max)
+        self._hide = hide
+        self._tables: Mapping[tuple[str, str], SourceTable] | None = None
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Tell what the driver raises as a SourceError."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, AffidavitError) and not isinstance(error, SourceError):
+                raise
+            reason = self._hide(" ".join(str(error).split()))
+            place = f"source {self.name!r} ({self.shown})"
+            if reason.startswith(place):
+                raise
+            raise SourceError(f"{place}: {what}: {reason}") from None
+
+    def _connect(self) -> Any:  # noqa: ANN401 - a driver's connection
+        with self.errors("connecting"):
+            return call(self.driver.connect)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self.pool.close()
+
+    def _forget(self) -> None:
+        """Keep nothing that may be stale: the server may have gone, or a table have changed."""
+        self._tables = None
+        self.pool.close()
+
+    def _attempt(self, attempt: Callable[[], T]) -> T:
+        """Do what asks the database; once more if it fails where a kept connection may be why."""
+        had_idle = self.pool.has_idle
+        try:
+            return attempt()
+        except SourceError:
+            self._forget()
+            if not had_idle:
+                raise
+        return attempt()
+
+    # --- what there is -------------------------------------------------------------------------
+
+    def tables(self, *, refresh: bool = False) -> Mapping[tuple[str, str], SourceTable]:
+        """Return the tables and views, as they were when they were last looked for."""
+        found = self._tables
+        if found is None or refresh:
+            found = self._tables = self._attempt(self._find_tables)
+        return found
+
+    def _find_tables(self) -> Mapping[tuple[str, str], SourceTable]:
+        with self.pool.lend() as connection, self.errors("reading the catalog"):
+            found = call(partial(self.driver.tables, connection))
+        return {(each.schema, each.name): each for each in found}
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def select(
+        self, table: SourceTable, columns: Sequence[str], predicate: Predicate | None
+    ) -> Select:
+        """Return the query that is sent for a scan, with the columns that its filter needs too."""
+        needed = list(columns)
+        if predicate is not None:
+            needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
+        dialect = self.driver.dialect
+        conditions = dialect.conditions(predicate, table.compared)
+        return Select(dialect, table, tuple(needed), tuple(conditions))
+
+    def scan(
+        self,
+        select: Select,
+        predicate: Predicate | None,
+        columns: Sequence[str],
+        running: Running,
+        lend: Callable[[], AbstractContextManager[Any]] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield ``columns`` of the rows of a query that match, a batch at a time as they come.
+
+        Args:
+            select: What is sent.
+            predicate: The whole filter, which is asked here.
+            columns: Those that are given.
+            running: Where what is under way can be cancelled.
+            lend: Where the connection comes from, if not from the pool.
+        """
+        is_new = False
+        while True:
+            had_idle, is_begun = self.pool.has_idle, False
+            try:
+                with (lend or self.pool.lend)() as connection:
+                    for batch in self._batches(connection, select, running):
+                        is_begun = True
+                        yield keep(predicate, batch).select(list(columns))
+            except SourceError:
+                self._forget()
+                stays = is_begun or is_new or lend is not None or running.is_over
+                if stays or not had_idle:
+                    raise
+                is_new = True
+            else:
+                return
+
+    def _batches(
+        self,
+        connection: Any,  # noqa: ANN401 - a driver's connection
+        select: Select,
+        running: Running,
+    ) -> Iterator[pa.RecordBatch]:
+        with (
+            closing(self.driver.batches(connection, select, running)) as batches,
+            Interruptible(running.cancel) as waiting,
+        ):
+            while True:
+                with self.errors(_reading(select.table)):
+                    batch = waiting.call(partial(next, batches, None))
+                if batch is None:
+                    return
+                yield batch
+
+    # --- reading in parts ----------------------------------------------------------------------
+
+    def ranges(
+        self, table: SourceTable, predicate: Predicate | None, running: Running
+    ) -> list[str]:
+        """Return conditions that part a large scan by the table's key; none if it is read whole."""
+        if not table.key or (table.rows is not None and table.rows < PARTED_ROWS_MIN):
+            return []
+        if predicate is not None and _fixes(predicate, table.key[0]):
+            return []
+        select = self.select(table, [], predicate)
+
+        def ask() -> list[str]:
+            with self.pool.lend() as connection, self.errors(_reading(table)):
+                ranges = partial(self.driver.ranges, connection, select, running)
+                return call(ranges, running.cancel)
+
+        return self._attempt(ask)
+
+    def at_one_moment(self, table: SourceTable, count: int) -> list[Any]:
+        """Return connections that read what there is at one moment; they are the caller's."""
+
+        def open_all() -> list[Any]:
+            opened: list[Any] = []
+            try:
+                while len(opened) < count:
+                    opened.append(self.pool.take())
+                with self.errors(_reading(table)):
+                    call(partial(self.driver.share_snapshot, opened))
+            except BaseException:
+                for each in opened:
+                    close(each)
+                raise
+            return opened
+
+        return self._attempt(open_all)
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def insert(
+        self,
+        table: SourceTable,
+        schema: pa.Schema,
+        batches: Iterator[pa.RecordBatch],
+        ready: Callable[[int], None],
+        cancel: Callable[[], None],
+    ) -> None:
+        """Insert rows of some of a table's columns; all of them or none.
+
+        Args:
+            table: The table.
+            schema: The columns that are given.
+            batches: The rows; what raises here is raised as it is.
+            ready: Called with how many rows there will be, when only the commit is left to be
+                done; nothing is kept if it raises.
+            cancel: Ends what ``batches`` waits for.
+        """
+        failed: list[BaseException] = []
+        running = Running()
+
+        def given() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in batches:
+                    running.refuse_over()
+                    yield batch
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        def whole(rows: int) -> None:
+            if failed:  # a driver may take rows that end in an error for all there are
+                raise failed[0]
+            ready(rows)
+
+        def give_up() -> None:
+            running.cancel()
+            cancel()
+
+        with self.errors("connecting"):
+            connection = call(partial(self.driver.connect, writing=True))
+        try:
+            with self.errors(f"writing {table.schema}.{table.name}"):
+                reader = pa.RecordBatchReader.from_batches(schema, given())
+                insertion = Insertion(table, reader, whole, running)
+                call(partial(self.driver.insert, connection, insertion), give_up)
+        except SourceError:
+            if failed:
+                raise failed[0] from None
+            raise
+        finally:
+            close(connection)
+
+
+def _fixes(predicate: Predicate, column: str) -> bool:
+    """Return whether only one value of a column matches."""
+    return any(
+        isinstance(part, Compare) and part.op == "=" and part.column == column
+        for part in conjuncts(predicate)
+    )
+
+
+def _reading(table: SourceTable) -> str:
+    return f"reading {table.schema}.{table.name}"

@@ -1,0 +1,138 @@
+"""A table of a database, as DataFusion scans it: whole, or in parts side by side."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.scan import Fragment, ScanDataset
+from affidavit.catalog.sources.databases.interruptible import call
+from affidavit.catalog.sources.databases.pool import close
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.sources.databases.database import Database
+    from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.table import SourceTable
+
+
+class SourceDataset(ScanDataset):
+    """A table of a source, or a range of its key.
+
+    Args:
+        database: The source.
+        table: Its table.
+        running: Returns where what the plan that runs has under way can be cancelled.
+        fail: Told what a scan raises.
+        note: Told the source's name and the SQL that is sent there.
+        condition: The range, as SQL.
+        lend: Where a range's connection comes from.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        table: SourceTable,
+        running: Callable[[], Running],
+        fail: Callable[[BaseException], None],
+        note: Callable[[str, str], None],
+        *,
+        condition: str = "",
+        lend: Callable[[], AbstractContextManager[Any]] | None = None,
+    ) -> None:
+        super().__init__(table.arrow_schema, fail)
+        self._database = database
+        self._table = table
+        self._running = running
+        self._note = note
+        self._condition = condition
+        self._lend = lend
+
+    def scanner(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
+        **rest: object,
+    ) -> Any:  # noqa: ANN401 - what pyarrow's scanners have
+        """Return what reads, and note what would be sent: planning asks too."""
+        predicate = self.read_filter(filter)
+        names = self.schema.names if columns is None else list(columns)
+        select = self._database.select(self._table, names, predicate)
+        self._note(self._database.name, select.where(self._condition).text())
+        return super().scanner(columns, filter, **rest)
+
+    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
+        """Yield what is read side by side: the one table, or ranges of its key."""
+        predicate = self.read_filter(filter)
+        try:
+            ranges = self._database.ranges(self._table, predicate, self._running())
+        except (SourceError, KeyboardInterrupt) as error:
+            self._fail(error)
+            raise
+        if not ranges:
+            yield from super().get_fragments(filter)
+            return
+        parts = _Parts(self._database, self._table, len(ranges), self._running)
+        for number, condition in enumerate(ranges):
+            lend = partial(parts.connection, number)
+            part = SourceDataset(
+                self._database, self._table, self._running, self._fail, self._note,
+                condition=condition, lend=lend,
+            )  # fmt: skip
+            yield Fragment(part)
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        select = self._database.select(self._table, columns, predicate).where(self._condition)
+        return self._database.scan(select, predicate, columns, self._running(), self._lend)
+
+
+class _Parts:
+    """The connections that the parts of one scan are read over, all at the same moment.
+
+    The first part that is read opens the connections of all.
+    """
+
+    def __init__(
+        self, database: Database, table: SourceTable, count: int, running: Callable[[], Running]
+    ) -> None:
+        self._database = database
+        self._table = table
+        self._count = count
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Any] = {}
+        self._running = running
+
+    @contextmanager
+    def connection(self, number: int) -> Iterator[Any]:
+        """Lend a part its connection."""
+        with self._lock:
+            if number not in self._waiting:  # or the plan runs a second time
+                self._close()
+                running = self._running()
+                running.refuse_over()
+                opened = self._database.at_one_moment(self._table, self._count)
+                self._waiting = dict(enumerate(opened))
+                running.hold(self._close)
+            connection = self._waiting.pop(number)
+        try:
+            yield connection
+            call(partial(self._database.driver.end_snapshot, connection))
+        except BaseException:
+            close(connection)
+            raise
+        self._database.pool.give(connection)
+
+    def _close(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            close(each)

@@ -1,0 +1,77 @@
+"""Another lake, read as one tenant sees it, and never written."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.catalog import Catalog
+from affidavit.catalog.identity import Identity
+from affidavit.catalog.lake import CATALOG_FILE, Lake
+from affidavit.catalog.transaction import Transactions
+from affidavit.errors import AffidavitError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEME: Final = "lake"
+
+
+class AttachedLake:
+    """A lake that is opened when it is first asked.
+
+    Args:
+        name: What it was attached as.
+        path: Its folder.
+        tenant: Whose tables are seen, besides the shared ones.
+    """
+
+    def __init__(self, name: str, path: str, tenant: str) -> None:
+        self.name = name
+        self.folder = Path(path)
+        self._tenant = tenant
+        self._lock = threading.Lock()
+        self._opened: tuple[int, Catalog] | None = None
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Name the lake in what opening or reading it raises."""
+        try:
+            yield
+        except SourceError:
+            raise
+        except (AffidavitError, OSError) as error:
+            msg = f"source {self.name!r}: {error}"
+            raise SourceError(msg) from error
+
+    def catalog(self) -> Catalog:
+        """Return what the tenant sees, opened anew where another lake took this one's place.
+
+        Raises:
+            SourceError: There is none, or a newer affidavit wrote it.
+        """
+        with self._lock, self.errors():
+            held = self._opened
+            try:
+                found = (self.folder / CATALOG_FILE).stat().st_ino
+            except OSError as error:
+                msg = f"source {self.name!r}: there is no lake at {str(self.folder)!r}"
+                raise SourceError(msg) from error
+            if held is not None and held[0] == found:
+                return held[1]
+            if held is not None:
+                held[1].lake.close()
+                self._opened = None
+            lake = Lake(self.folder, read_only=True)
+            catalog = Catalog(lake, Identity(self._tenant), Transactions(lake.store))
+            self._opened = found, catalog
+            return catalog
+
+    def close(self) -> None:
+        """Close it until it is asked again."""
+        with self._lock:
+            held, self._opened = self._opened, None
+        if held is not None:
+            held[1].lake.close()
