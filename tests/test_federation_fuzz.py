@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.mariadb_server import MariaDbServer
     from tests.pg_server import PgServer
 
-EXAMPLES: Final = int(os.environ.get("AFFIDAVIT_FUZZ_EXAMPLES", "60"))
+EXAMPLES: Final = int(os.environ.get("AFFIDAVIT_FUZZ_EXAMPLES", "25"))
 
 TEXTS = (
     "", " ", "a", "A", "b", "b ", "B", "ab", "aB", "AB", "z", "Z", "'", "a'b", '"', "%", "_", "\\",

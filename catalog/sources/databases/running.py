@@ -76,10 +76,12 @@ class Running:
             pass
 
     def _cancel_once(self) -> bool:
-        """Cancel what runs, and return whether something did."""
+        """Cancel what runs, and return whether something did.
+
+        Nothing is done, and so freed, in the midst of being cancelled: that would end the process.
+        """
         with self._lock:
-            cancels = list(self._cancels)
-        for each in cancels:
-            with suppress(Exception):  # such as that of a connection which has gone
-                each()
-        return bool(cancels)
+            for each in self._cancels:
+                with suppress(Exception):  # such as that of a connection which has gone
+                    each()
+            return bool(self._cancels)
