@@ -11,6 +11,7 @@ import sysconfig
 import time
 from typing import TYPE_CHECKING, Self
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class NatsServer:
         """Let it hang: its connections stay open, and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        process = psutil.Process(self._process.pid)
+        while process.status() != psutil.STATUS_STOPPED:  # a signal is not there at once
+            time.sleep(0.001)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

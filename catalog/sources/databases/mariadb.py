@@ -178,7 +178,7 @@ def _refuse_cut(columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
             step = 10 ** (6 - int(digits[1] if digits else 0))
             counts = array.view(pa.int64())
             whole = pc.multiply(pc.divide(counts, step), step)
-            if pc.all(pc.equal(counts, whole)).as_py() not in {None, True}:
+            if pc.any(pc.not_equal(counts, whole)).as_py():
                 msg = f"column {column.name!r} is {column.declared} and is given parts of a second"
                 raise SourceError(msg)
 
