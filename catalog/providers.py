@@ -27,7 +27,7 @@ from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.catalog.timetravel import Past, PastTable, change_rows, change_schema
-from affidavit.catalog.topic_log import TopicDataset
+from affidavit.catalog.topic_tables import TopicDataset
 from affidavit.catalog.topics import TOPICS_SCHEMA, find_topic, topics
 from affidavit.errors import ClosedError, TableNotFoundError
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.consumers import consumers_table, topics_table, triggers_table
 from affidavit.catalog.events import EVENTS_SCHEMA
 from affidavit.catalog.events import KIND as KIND_OF_EVENTS
 from affidavit.catalog.ledger import CHECKPOINTS, RESULTS
@@ -26,6 +25,7 @@ from affidavit.catalog.record import KIND, SEARCHES_SCHEMA, records_batch
 from affidavit.catalog.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.sources.attached import remembered
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
+from affidavit.catalog.topic_tables import consumers_table, topics_table, triggers_table
 from affidavit.catalog.types import Kind
 
 if TYPE_CHECKING:

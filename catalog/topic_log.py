@@ -17,14 +17,11 @@ from itertools import chain, islice
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.predicate import And, Compare, IsNull, Not, keep, narrowing
-from affidavit.catalog.predicate import columns_of as columns_in
-from affidavit.catalog.scan import ScanDataset
+from affidavit.catalog.predicate import And, Compare, IsNull, Not
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.topics import LOG_FIELDS, TOPICS, all_topics
+from affidavit.catalog.topics import TOPICS, all_topics
 from affidavit.catalog.types import Kind
 from affidavit.errors import InvalidEventError, StoreError
 
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake import Lake
-    from affidavit.catalog.predicate import Predicate
-    from affidavit.catalog.providers import Snapshot
     from affidavit.catalog.store.protocol import Reader, Store, Writer
     from affidavit.catalog.topics import Topic
 
@@ -59,7 +54,7 @@ LOG: Final = StoreTable(
     ),
 )
 _LOG_COLUMNS: Final = tuple(column.name for column in LOG.columns)
-_EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
+EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
 
 
 def _now_us() -> int:
@@ -261,64 +256,15 @@ def read_log(
     if topic.retain_us is not None:
         first = max(first, first_offset(reader, topic))
     pages = reader.rows(
-        LOG, _EVENT_COLUMNS, And((own, Compare(">=", "offset", first), Not(IsNull("data")))),
+        LOG, EVENT_COLUMNS, And((own, Compare(">=", "offset", first), Not(IsNull("data")))),
         order_by=("offset",), batch_rows=min(limit, FETCHED_EVENTS),
     )  # fmt: skip
-    run = next(_runs(islice(chain.from_iterable(pages), limit)), [])
+    run = next(runs(islice(chain.from_iterable(pages), limit)), [])
     pages.close()  # type: ignore[attr-defined]  # it is a generator
     return [LogEvent(*row) for row in run]
 
 
-class TopicDataset(ScanDataset):
-    """``topics."<name>"``: a topic's log, a row for each row of each event."""
-
-    def __init__(self, snapshot: Snapshot, topic: Topic) -> None:
-        super().__init__(pa.schema([*LOG_FIELDS, *topic.schema]), snapshot.fail)
-        self._reader = snapshot.reader
-        self._topic = topic
-
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows, in order."""
-        needed = {*columns, *(columns_in(predicate) if predicate is not None else ())}
-        pages = self._reader.rows(
-            LOG, _EVENT_COLUMNS, self._where(predicate), order_by=("offset",),
-            batch_rows=FETCHED_EVENTS,
-        )  # fmt: skip
-        for events in _runs(chain.from_iterable(pages)):
-            batch = self._batch(events, needed)
-            yield keep(predicate, batch).select(columns)
-
-    def _where(self, predicate: Predicate | None) -> And:
-        own: list[Predicate] = [
-            Compare("=", "topic_id", self._topic.topic_id), Not(IsNull("data")),
-        ]  # fmt: skip
-        if self._topic.retain_us is not None:
-            own.append(Compare(">=", "offset", first_offset(self._reader, self._topic)))
-        plain = {"_offset": "offset", "_produced_at": "produced_at"}
-        return And((*own, *narrowing(predicate, plain)))
-
-    def _batch(self, events: Sequence[Sequence[Any]], needed: set[str]) -> pa.RecordBatch:
-        counts = [event[2] for event in events]
-        rows: dict[str, Any] = {
-            "_offset": np.repeat([event[0] for event in events], counts),
-            "_row_index": np.concatenate([np.arange(count) for count in counts]),
-            "_produced_at": np.repeat([event[1] for event in events], counts),
-        }
-        arrays = [
-            pa.array(rows[each.name], pa.int64()).cast(each.type)
-            for each in LOG_FIELDS
-            if each.name in needed
-        ]
-        fields = [each for each in self._schema_ if each.name in needed]
-        if len(fields) > len(arrays):
-            data = decode_events(self._topic.schema, [event[3] for event in events])
-            arrays += [_whole(data[each.name]) for each in fields[len(arrays) :]]
-        if not fields:
-            return pa.RecordBatch.from_arrays([pa.nulls(sum(counts))], names=["_"]).select([])
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _runs(events: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+def runs(events: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
     """Yield events of the log in runs of a size that is good to hold in memory."""
     run: list[Sequence[Any]] = []
     size = 0
@@ -342,6 +288,7 @@ def decode_events(schema: pa.Schema, messages: Sequence[bytes]) -> pa.Table:
         raise StoreError(msg) from error
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column in one piece."""
     found = column.combine_chunks()
     return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
