@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import affidavit
-from affidavit.catalog.events import Batch, Event
-from affidavit.engine.journal_handle import SHOWN
+from affidavit.catalog.journal.events import Batch, Event
+from affidavit.engine.session.journal import SHOWN
 from bench import plain_sqlite
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
 from bench.memory import PeakMemory

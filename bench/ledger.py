@@ -13,11 +13,11 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import affidavit
-from affidavit.catalog.canonical import canonical, from_us
-from affidavit.catalog.lake import Lake
-from affidavit.catalog.ledger import Draft, Ledgers
-from affidavit.catalog.verifier import PublicKey
-from affidavit.engine.keys import key_store_of, open_keys
+from affidavit.catalog.lake.lake import Lake
+from affidavit.catalog.ledger.keys import key_store_of, open_keys
+from affidavit.catalog.ledger.ledger import Draft, Ledgers
+from affidavit.catalog.ledger.verifier import PublicKey
+from affidavit.catalog.values.canonical import canonical, from_us
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
 from bench.samples import SEED, search_records
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 import affidavit
-from affidavit.triggers.predicate import compile_predicate
+from affidavit.triggers.predicates.predicate import compile_predicate
 from bench import plain_sqlite
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
 from bench.memory import PeakMemory
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from affidavit.triggers.delivery import Delivery
-    from affidavit.triggers.subscription import Subscription
+    from affidavit.triggers.subscriptions.delivery import Delivery
+    from affidavit.triggers.subscriptions.subscription import Subscription
     from bench.harness import Plan
 
 SCHEMA: Final = pa.schema([("id", pa.int64()), ("score", pa.float64()), ("tag", pa.string())])

@@ -14,13 +14,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import affidavit
-from affidavit.catalog.ledger import Ledger
-from affidavit.catalog.merkle import Frontier
+from affidavit.catalog.ledger.bundle import export_bundle
+from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
+from affidavit.catalog.ledger.ledger import Ledger
+from affidavit.catalog.ledger.merkle import Frontier
+from affidavit.catalog.ledger.verification import Verification, verify_ledger
+from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, leaf_hash, origin_of, sign_note
 from affidavit.catalog.store.sqlite import SqliteReader
-from affidavit.catalog.verification import Verification, verify_ledger
-from affidavit.catalog.verifier import Checkpoint, PublicKey, leaf_hash, origin_of, sign_note
-from affidavit.engine.export import export_bundle
-from affidavit.engine.keys import FileKeyStore, KeyRing
 from affidavit.errors import LedgerCorruptError
 from tests.conftest import vectors
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 import affidavit
-from affidavit.catalog.record import SEARCHES_SCHEMA
-from affidavit.catalog.system import (
+from affidavit.engine.audit.audit import Audit
+from affidavit.engine.fronts.cli import app
+from affidavit.engine.scans.system import (
     CHECKPOINTS_SCHEMA,
     JOURNAL_SCHEMA,
     LEDGER_SCHEMA,
@@ -27,10 +28,9 @@ from affidavit.catalog.system import (
     STATEMENTS_SCHEMA,
     SYSTEM_TABLES,
 )
-from affidavit.engine.audit import Audit
-from affidavit.engine.cli import app
-from affidavit.engine.journal_handle import JournalHandle
-from affidavit.engine.ledger_handle import LedgerHandle
+from affidavit.engine.search.record import SEARCHES_SCHEMA
+from affidavit.engine.session.journal import JournalHandle
+from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.triggers.topics import Topics
 from affidavit.triggers.triggers import Triggers
 

@@ -34,11 +34,11 @@ from hypothesis import strategies as st
 
 import affidavit
 from affidavit import SearchRecord, errors
-from affidavit.catalog.canonical import canonical, canonical_object
-from affidavit.catalog.group_commit import ITEMS_MAX, GroupCommit, _Ticket
-from affidavit.catalog.record import SEARCHES_SCHEMA
-from affidavit.engine.housekeeping import Housekeeper
-from affidavit.engine.recorder import Recorder, uuid7
+from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
+from affidavit.catalog.values.canonical import canonical, canonical_object
+from affidavit.engine.audit.recorder import Recorder, uuid7
+from affidavit.engine.search.record import SEARCHES_SCHEMA
+from affidavit.engine.session.housekeeping import Housekeeper
 from tests.conftest import events, vectors
 
 Q8 = [1.0] * 8
@@ -709,8 +709,8 @@ class Listener:
         self.seen: list[SearchRecord] = []
 
     def on_records(self, records, writer) -> None:
-        from affidavit.catalog.ledger import LEDGER
-        from affidavit.catalog.predicate import In
+        from affidavit.catalog.ledger.ledger import LEDGER
+        from affidavit.catalog.sql.predicate import In
 
         seqs = tuple(each.seq for each in records)
         assert len(writer.select(LEDGER, ("seq",), In("seq", seqs))) == len(records)
@@ -1202,11 +1202,11 @@ def test_an_open_transactions_searches_are_not_taken_for_abandoned(session, docs
 CRASHING = """
 import os, signal, sqlite3, sys
 import affidavit
-from affidavit.catalog.ledger import Ledger
+from affidavit.catalog.ledger.ledger import Ledger
 from affidavit.catalog.store.sqlite import SqliteWriter
-from affidavit.engine import recorder
-from affidavit.catalog.group_commit import ITEMS_MAX, GroupCommit, _Ticket
-from affidavit.engine.housekeeping import Housekeeper
+from affidavit.engine.audit import recorder
+from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
+from affidavit.engine.session.housekeeping import Housekeeper
 
 path, step = sys.argv[1:]
 armed = False
@@ -1846,7 +1846,7 @@ def test_recall_is_measured_where_that_is_asked_for(lake) -> None:
 
 def test_recall_counts_rows_of_one_score_as_one_another(lake) -> None:
     """Of many copies any may come back: which of them did was taken for a miss."""
-    from affidavit.engine.ranking import Ranking
+    from affidavit.engine.search.ranking import Ranking
 
     found = Ranking(("a", "x", "y"), (0.1, 0.5, 0.5), 3)
     truth = Ranking(("a", "v", "w"), (0.1, 0.5, 0.5), 3)

@@ -15,8 +15,8 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.triggers import subscription as subscription_module
 from affidavit.triggers.brokers.memory import MemoryBroker
+from affidavit.triggers.subscriptions import subscription as subscription_module
 from tests.nats_server import NatsServer, free_port
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def test_nothing_is_kept_when_a_listener_refuses_or_a_transaction_rolls_back(
 def test_what_a_listener_writes_is_committed_with_the_change(session, lake) -> None:
     """The writer that a listener is given is the mutation's own transaction."""
     from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-    from affidavit.catalog.types import Kind
+    from affidavit.catalog.values.types import Kind
 
     log = StoreTable("log", (StoreColumn("what", Kind.TEXT),))
     catalog = session._catalog()

@@ -14,7 +14,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.triggers import consumer as consumer_module
+from affidavit.triggers.subscriptions import consumer as consumer_module
 
 SCHEMA = pa.schema([("id", pa.int64()), ("tag", pa.string())])
 SOON_S = 30.0

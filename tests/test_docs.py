@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from typer.testing import CliRunner
 
-from affidavit.catalog.canonical import to_us
-from affidavit.catalog.ledger import Ledger
-from affidavit.catalog.verifier import Checkpoint, origin_of, sign_note
-from affidavit.engine.cli import app
-from affidavit.engine.keys import EnvKeyStore, KeyRing
+from affidavit.catalog.ledger.keys import EnvKeyStore, KeyRing
+from affidavit.catalog.ledger.ledger import Ledger
+from affidavit.catalog.ledger.verifier import Checkpoint, origin_of, sign_note
+from affidavit.catalog.values.canonical import to_us
+from affidavit.engine.fronts.cli import app
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,10 +15,10 @@ from datafusion import SessionContext
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from affidavit.catalog.types import FEW_ROWS_MAX
+from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import ExecutionError, SqlError, UnsupportedPredicateError
-from affidavit.triggers import predicate as module
-from affidavit.triggers.predicate import EventPredicate, compile_predicate
+from affidavit.triggers.predicates import predicate as module
+from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
 
 EVENTS = pa.schema(
     [

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import affidavit
-from affidavit.catalog import predicate as p
 from affidavit.catalog.sources.databases.duckdb import DuckDb
 from affidavit.catalog.sources.databases.mariadb import MariaDb
 from affidavit.catalog.sources.databases.postgres import Postgres
 from affidavit.catalog.sources.databases.sqlite import Sqlite
+from affidavit.catalog.sql import predicate as p
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

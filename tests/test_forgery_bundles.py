@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affidavit.catalog.verifier import Verdict, check_bundle
+from affidavit.catalog.ledger.verifier import Verdict, check_bundle
 from affidavit.errors import LedgerCorruptError
 from tests.forging import attack, body_with, connect, encoded, evil_key, flipped, log
 

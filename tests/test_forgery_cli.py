@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from affidavit.engine.cli import app
+from affidavit.engine.fronts.cli import app
 from tests.forging import attack, body_with, connect, copy_entry, evil_key, log
 
 if TYPE_CHECKING:

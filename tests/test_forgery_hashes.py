@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affidavit.catalog import signatures
+from affidavit.catalog.ledger import signatures
 from tests.forging import BIG, attack, body_with, evil_key, make_big, make_small
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affidavit.catalog.ledger import draft
-from affidavit.catalog.verifier import PublicKey, sign_note
-from affidavit.catalog.witness import FileWitness
-from affidavit.engine.keys import FileKeyStore, KeyRing
+from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
+from affidavit.catalog.ledger.ledger import draft
+from affidavit.catalog.ledger.verifier import PublicKey, sign_note
+from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.errors import (
     AffidavitError,
     InvalidQueryError,

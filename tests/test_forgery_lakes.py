@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from affidavit.catalog.verifier import Checkpoint, PublicKey, sign_note
-from affidavit.engine.keys import FileKeyStore, KeyRing
+from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
+from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, sign_note
 from affidavit.errors import LedgerCorruptError, MasterKeyError
 from tests.forging import (
     attack,

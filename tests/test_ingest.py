@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affidavit.catalog import ingest
+from affidavit.catalog.values import ingest
 from affidavit.errors import SchemaMismatchError
 
 SCHEMA = pa.schema(

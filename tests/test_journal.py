@@ -14,8 +14,8 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog import events as events_module
-from affidavit.engine.housekeeping import Housekeeper
+from affidavit.catalog.journal import events as events_module
+from affidavit.engine.session.housekeeping import Housekeeper
 from tests.conftest import vectors
 from tests.test_audit import Faulty
 
@@ -501,7 +501,7 @@ def test_erased_values_are_gone_and_every_proof_holds(session, lake) -> None:
 def test_p4_values_that_were_removed_without_an_erasure_are_found(session, notes, lake) -> None:
     fill(session, 3)
     session.journal.flush()
-    from affidavit.catalog.events import without_values
+    from affidavit.catalog.journal.events import without_values
 
     path = lake / "journal" / "default" / "1-4.parquet"
     pq.write_table(without_values(pq.read_table(path), "1")[0], path)
@@ -533,7 +533,7 @@ def test_retention_drops_whole_segments_and_the_rest_verifies(session, notes) ->
 def test_p4_a_segment_that_was_emptied_without_a_retention_is_found(session, notes, lake) -> None:
     fill(session, 3)
     session.journal.flush()
-    from affidavit.catalog.events import EVENTS_SCHEMA
+    from affidavit.catalog.journal.events import EVENTS_SCHEMA
 
     path = lake / "journal" / "default" / "1-4.parquet"
     whole = pq.read_table(path)
@@ -618,7 +618,7 @@ def test_a_row_that_grew_too_large_to_be_inserted_can_be_deleted(
 
 
 def test_p6_a_large_change_is_kept_in_several_blocks(session, notes, monkeypatch) -> None:
-    monkeypatch.setattr("affidavit.catalog.events.BLOCK_CHARACTERS_MAX", 5_000)
+    monkeypatch.setattr("affidavit.catalog.journal.events.BLOCK_CHARACTERS_MAX", 5_000)
     rows = [{"id": at, "body": "x" * 40, "stars": at % 5} for at in range(500)]
     notes.insert(rows)
     session.sql("UPDATE notes SET stars = stars + 1")

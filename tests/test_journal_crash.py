@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import affidavit
-from affidavit.catalog.timetravel import Moment, Past
+from affidavit.catalog.past.past import Moment, Past
 
 ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "6"))
 """How many rounds are killed at random; a long run sets more."""
@@ -23,7 +23,9 @@ CHILD = """
 import os, signal, sys
 import numpy as np, pyarrow as pa
 import affidavit
-from affidavit.catalog import dataset, intents, journal, segment_store
+from affidavit.catalog.journal import journal, places
+from affidavit.catalog.lake import datasets
+from affidavit.catalog.tables import intents
 from affidavit.catalog.store import sqlite
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -47,11 +49,11 @@ def around(owner, name, label):
 
 around(sqlite.SqliteWriter, "insert", "insert")
 around(sqlite.SqliteWriter, "delete_where", "delete")
-around(dataset.Staged, "commit", "lance commit")
+around(datasets.Staged, "commit", "lance commit")
 around(journal, "write_segment", "segment")
 around(journal.Journal, "_seal", "seal")
 around(journal.Journal, "_merge", "merge")
-around(segment_store.LocalFolder, "put", "put")
+around(places.LocalFolder, "put", "put")
 original = sqlite.SqliteStore._transaction
 def transaction(self, connection, tenant):
     yield from original(self, connection, tenant)
@@ -121,7 +123,7 @@ def check(lake: Path) -> None:
         assert replayed(session, "rows") == rows
         check_vectors(session)
         with session._catalog().read() as reader:
-            from affidavit.catalog.intents import INTENTS
+            from affidavit.catalog.tables.intents import INTENTS
 
             assert reader.count(INTENTS) == 0
 

@@ -24,10 +24,10 @@ from pyarrow import fs
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog import journal as journal_module
-from affidavit.catalog.journal import Journal, mergeable
-from affidavit.catalog.segment_store import parse_place
-from affidavit.catalog.segments import Recent, Segment, SegmentReader
+from affidavit.catalog.journal import journal as journal_module
+from affidavit.catalog.journal.journal import Journal, mergeable
+from affidavit.catalog.journal.places import parse_place
+from affidavit.catalog.journal.segments import Recent, Segment, SegmentReader
 
 ACCESS_KEY, SECRET_KEY = "AKIDOFTHETESTS", "the-secret-of-the-tests"
 

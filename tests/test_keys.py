@@ -298,7 +298,7 @@ def test_p12_a_folder_that_cannot_have_a_key_is_named(lake, tmp_path) -> None:
 
 
 def test_no_key_shows_in_what_is_printed(lake, monkeypatch) -> None:
-    from affidavit.engine.keys import KeyRing
+    from affidavit.catalog.ledger.keys import KeyRing
 
     monkeypatch.setenv(VARIABLE, MASTER)
     filled(lake)

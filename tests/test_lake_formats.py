@@ -20,7 +20,7 @@ import pytest
 from datafusion import SessionContext
 
 import affidavit
-from affidavit.catalog.sources.iceberg import newest_metadata
+from affidavit.catalog.sources.files.iceberg import newest_metadata
 from affidavit.errors import (
     AffidavitError,
     PathNotAllowedError,

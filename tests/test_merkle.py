@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affidavit.catalog.merkle import Frontier, consistency_proof, inclusion_proof, subtree_root
-from affidavit.catalog.verifier import (
+from affidavit.catalog.ledger.merkle import (
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    subtree_root,
+)
+from affidavit.catalog.ledger.verifier import (
     EMPTY_ROOT,
     Checkpoint,
     LedgerProblem,

@@ -18,7 +18,7 @@ import pytest
 from pyarrow import fs
 
 import affidavit
-from affidavit.engine.statements import without_secrets
+from affidavit.engine.run.log import without_secrets
 from affidavit.errors import AffidavitError, SourceError, SqlError
 from tests.optional import library
 
@@ -401,7 +401,7 @@ def test_missing_credentials_are_named_soon(
     options: dict[str, Any],
     named: str,
 ) -> None:
-    monkeypatch.setattr("affidavit.catalog.sources.objects.METADATA_HOST", "127.0.0.1")
+    monkeypatch.setattr("affidavit.catalog.sources.files.objects.METADATA_HOST", "127.0.0.1")
     begun = monotonic()
     with pytest.raises(SourceError, match=named):
         session.attach("t", url, **options)
@@ -459,7 +459,7 @@ def test_a_google_url_reaches_its_bucket(
     }  # fmt: skip
     path = tmp_path / "account.json"
     path.write_text(json.dumps(told))
-    monkeypatch.setattr("affidavit.catalog.sources.objects._answers", lambda *_: True)
+    monkeypatch.setattr("affidavit.catalog.sources.files.objects._answers", lambda *_: True)
     with pytest.raises(SourceError, match="box/some/x.parquet"):
         session.attach("t", "gs://box/some/x.parquet", service_account_path=str(path))
     assert any("/box/some" in path for path in asked.paths)

@@ -19,8 +19,8 @@ import pytest
 
 import affidavit
 from affidavit import Outcome, SearchRecord, errors
-from affidavit.engine.ranking import Ranking
-from affidavit.engine.replay import judge
+from affidavit.engine.audit.replay import judge
+from affidavit.engine.search.ranking import Ranking
 from tests.conftest import events, vectors
 
 Q8 = [1.0] * 8

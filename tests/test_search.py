@@ -11,7 +11,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.search import fuse
+from affidavit.engine.search.searcher import fuse
 from tests.conftest import vectors
 
 

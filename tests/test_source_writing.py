@@ -163,7 +163,7 @@ def test_what_cannot_be_written_down_is_not_written(
         raise StoreBusyError("the journal", timeout_s=1)
 
     with monkeypatch.context() as patched:
-        patched.setattr("affidavit.engine.outgoing.note", refuse)
+        patched.setattr("affidavit.engine.run.outgoing.note", refuse)
         with pytest.raises(StoreBusyError):
             session.sql(f"INSERT INTO {source} (id) VALUES (1)")
     assert rows(session, source) == []
@@ -561,7 +561,7 @@ def test_an_entry_that_fails_after_the_commit_says_that_the_rows_are_there(
             raise StoreBusyError("the journal", timeout_s=1)
 
     with monkeypatch.context() as patched:
-        patched.setattr("affidavit.engine.outgoing.note", second_fails)
+        patched.setattr("affidavit.engine.run.outgoing.note", second_fails)
         with pytest.raises(StoreError, match="1 rows are in .* for good"):
             session.sql(f"INSERT INTO {source} (id) VALUES (1)")
     assert noted == ["insert", "commit"]

@@ -17,11 +17,11 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.catalog import Trace
-from affidavit.catalog.identity import Identity
-from affidavit.catalog.system import STATEMENTS, STATEMENTS_SCHEMA
-from affidavit.engine.housekeeping import Housekeeper
-from affidavit.engine.statements import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
+from affidavit.catalog.lake.catalog import Trace
+from affidavit.catalog.model.identity import Identity
+from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
+from affidavit.engine.scans.system import STATEMENTS, STATEMENTS_SCHEMA
+from affidavit.engine.session.housekeeping import Housekeeper
 from tests.conftest import Recorder, events, vectors
 
 Q8 = [1.0] * 8
@@ -486,7 +486,7 @@ def test_a_result_that_is_dropped_while_the_log_is_in_hand_does_not_hang() -> No
 
 CRASHING = """
 import os, signal, sys, affidavit
-from affidavit.engine.housekeeping import Housekeeper
+from affidavit.engine.session.housekeeping import Housekeeper
 Housekeeper.poke = lambda self: None
 session = affidavit.connect(sys.argv[1], durability="normal")
 session.sql("CREATE TABLE t (a BIGINT)")

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from affidavit import errors
-from affidavit.catalog.predicate import And, Compare, CompareColumns, Constant, In, IsNull, Not, Or
+from affidavit.catalog.sql.predicate import (
+    And,
+    Compare,
+    CompareColumns,
+    Constant,
+    In,
+    IsNull,
+    Not,
+    Or,
+)
 from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreIndex, StoreTable
 from affidavit.catalog.store.sqlite import SqliteStore
-from affidavit.catalog.types import Kind
+from affidavit.catalog.values.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.topic_log import PAGE_EVENTS
-from affidavit.triggers import subscription as subscription_module
+from affidavit.catalog.topics.log import PAGE_EVENTS
 from affidavit.triggers.brokers import memory
+from affidavit.triggers.subscriptions import subscription as subscription_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

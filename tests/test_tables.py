@@ -198,7 +198,7 @@ def test_look_ups_use_the_stores_indexes(session) -> None:
     rows = pa.table({"id": range(5000), "g": [i % 50 for i in range(5000)]})
     session.create_table("t", rows, primary_key="id", indexes=["g"])
     reads = []
-    from affidavit.catalog import providers
+    from affidavit.engine.scans import snapshot as providers
 
     original = providers.read_rows
 

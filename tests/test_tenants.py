@@ -155,7 +155,7 @@ def test_p9_dropping_ones_own_table_leaves_the_others(tenants) -> None:
 
 def test_p9_every_row_in_the_store_carries_its_tenant(tenants, lake) -> None:
     """And a reader of another tenant finds none of them, were it handed the very table."""
-    from affidavit.catalog.rows import read_table
+    from affidavit.catalog.tables.rows import read_table
 
     with tenants.scope(tenant="blue") as blue, blue._catalog().read() as reader:
         info = blue._catalog().get(reader, "notes")

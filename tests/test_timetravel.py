@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.events import row_texts
-from affidavit.catalog.types import take
+from affidavit.catalog.journal.events import row_texts
+from affidavit.catalog.values.types import take
 from tests.conftest import vectors
 from tests.test_values import sound_arrays
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pytest
 
 import affidavit
-from affidavit.catalog.consumers import DELIVERIES
-from affidavit.catalog.intents import INTENTS
+from affidavit.catalog.tables.intents import INTENTS
+from affidavit.catalog.topics.consumer import DELIVERIES
 from affidavit.triggers.brokers.address import stream_of
 from affidavit.triggers.brokers.protocol import Channel
 from tests.nats_server import NatsServer

@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog import topic_log
-from affidavit.catalog.topic_log import evict_old
-from affidavit.triggers import consumer as consumer_module
+from affidavit.catalog.topics import log as topic_log
+from affidavit.catalog.topics.log import evict_old
+from affidavit.triggers.subscriptions import consumer as consumer_module
 
 SCHEMA = pa.schema([("id", pa.int64()), ("even", pa.bool_())])
 ACK_WAIT_S = 10.0

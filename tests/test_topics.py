@@ -18,8 +18,8 @@ from hypothesis import given, settings
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog import topic_log
-from affidavit.catalog.topic_log import EVENT_BYTES_MAX, evict_old
+from affidavit.catalog.topics import log as topic_log
+from affidavit.catalog.topics.log import EVENT_BYTES_MAX, evict_old
 from affidavit.errors import UnsupportedTypeError
 from tests.arrow_values import arrays, bits
 
@@ -693,7 +693,7 @@ def test_a_dropped_topic_is_gone_with_its_log_and_consumers(session, topics) -> 
         session.sql("SELECT * FROM topics.t").to_arrow()
     assert session.sql("SELECT * FROM system.consumers").to_pylist() == []
     with session._catalog().read() as reader:
-        from affidavit.catalog.consumers import CONSUMERS, DELIVERIES
+        from affidavit.catalog.topics.consumer import CONSUMERS, DELIVERIES
 
         assert [reader.count(each) for each in (topic_log.LOG, CONSUMERS, DELIVERIES)] == [
             0,

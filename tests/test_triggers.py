@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.recorder import Recorder
-from affidavit.triggers import callbacks
+from affidavit.engine.audit.recorder import Recorder
+from affidavit.triggers.subscriptions import callbacks
 from tests.conftest import vectors
 
 if TYPE_CHECKING:
@@ -675,7 +675,7 @@ def test_p1_without_the_event_there_is_no_record_and_no_rows(session, docs, monk
 
     before = session.ledger.size
     with monkeypatch.context() as patched:
-        patched.setattr("affidavit.engine.recorder.publish_records", fail)
+        patched.setattr("affidavit.engine.audit.recorder.publish_records", fail)
         with pytest.raises(errors.StoreError):
             session.search("docs", np.ones(8), k=3)
     assert session.ledger.size == before
@@ -760,7 +760,7 @@ def test_an_update_that_changes_nothing_sends_nothing(session, orders) -> None:
 
 
 def test_what_is_too_large_for_one_event_is_published_in_parts(session, monkeypatch) -> None:
-    monkeypatch.setattr("affidavit.triggers.outbox.EVENT_BYTES", 4096)
+    monkeypatch.setattr("affidavit.triggers.rules.outbox.EVENT_BYTES", 4096)
     session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, body VARCHAR)")
     session.triggers.on("t", "insert", publish="seen", name="w")
     session.table("t").insert([{"id": at, "body": "x" * 100} for at in range(200)])
@@ -797,7 +797,7 @@ def test_p6_a_late_acknowledgement_in_a_transaction_is_refused(session, orders) 
 
 
 def test_what_a_function_has_taken_is_let_go(session, orders, monkeypatch) -> None:
-    monkeypatch.setattr("affidavit.triggers.callbacks.TIDY_EVENTS", 4)
+    monkeypatch.setattr("affidavit.triggers.subscriptions.callbacks.TIDY_EVENTS", 4)
     taken: list[int] = []
     session.triggers.on("orders", "insert", call=lambda d: taken.append(d.offset), name="note")
     for at in range(10):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.types import STORAGE_TYPES, codec_for
+from affidavit.catalog.values.types import STORAGE_TYPES, codec_for
 from tests.arrow_values import LEAVES, arrays, bits, make_array
 
 if TYPE_CHECKING:

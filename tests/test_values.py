@@ -9,9 +9,15 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affidavit.catalog.events import row_texts
-from affidavit.catalog.types import FEW_ROWS_MAX
-from affidavit.catalog.values import from_json, json_array, json_texts, read_objects, read_texts
+from affidavit.catalog.journal.events import row_texts
+from affidavit.catalog.values.text import (
+    from_json,
+    json_array,
+    json_texts,
+    read_objects,
+    read_texts,
+)
+from affidavit.catalog.values.types import FEW_ROWS_MAX
 from tests.arrow_values import any_type, arrays, bits, make_array
 
 

@@ -13,9 +13,10 @@ import sys
 import time
 
 import affidavit
-from affidavit.catalog import dataset, intents
+from affidavit.catalog.lake import datasets
 from affidavit.catalog.store import sqlite
-from affidavit.triggers import outbox
+from affidavit.catalog.tables import intents
+from affidavit.triggers.rules import outbox
 
 QUERY = [1.0, 2.0, 3.0, 4.0]
 ACK_WAIT_S = 1.0
@@ -91,7 +92,7 @@ class Steps:
         self.label = label
         for name in ("insert", "update", "update_where", "increment", "delete", "delete_where"):
             self.around(sqlite.SqliteWriter, name)
-        self.around(dataset.Staged, "commit")
+        self.around(datasets.Staged, "commit")
         self.around(intents.Intent, "finish")
         self.around(outbox, "append_event")
         self.around(outbox.TriggerOutbox, "send")

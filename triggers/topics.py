@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.canonical import us_of
-from affidavit.catalog.consumers import TRIGGERS, Consumer, find_consumer, forget_consumers
-from affidavit.catalog.events import WHOLE, Batch, Event
-from affidavit.catalog.ingest import conform, is_rows, schema_rows, to_reader
-from affidavit.catalog.names import check_name
-from affidavit.catalog.predicate import Compare
-from affidavit.catalog.topic_log import (
+from affidavit.catalog.journal.events import WHOLE, Batch, Event
+from affidavit.catalog.sql.names import check_name
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.topics.consumer import TRIGGERS, Consumer, find_consumer, forget_consumers
+from affidavit.catalog.topics.log import (
     EVENT_BYTES_MAX,
     append_event,
     encode_event,
@@ -26,7 +24,7 @@ from affidavit.catalog.topic_log import (
     offset_at,
     set_retention,
 )
-from affidavit.catalog.topics import (
+from affidavit.catalog.topics.topic import (
     TOPICS,
     Topic,
     check_topic_name,
@@ -36,6 +34,8 @@ from affidavit.catalog.topics import (
     get_topic,
     topics,
 )
+from affidavit.catalog.values.canonical import us_of
+from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ConsumerNotFoundError,
     InvalidEventError,
@@ -46,19 +46,19 @@ from affidavit.errors import (
     SchemaConflictError,
     SchemaMismatchError,
 )
-from affidavit.triggers.consumer import ConsumerSource
-from affidavit.triggers.consumer_settings import is_seconds, open_consumer, seek
-from affidavit.triggers.predicate import EventPredicate, compile_predicate
-from affidavit.triggers.subscription import LogSource, Subscription
+from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
+from affidavit.triggers.subscriptions.consumer import ConsumerSource
+from affidavit.triggers.subscriptions.settings import is_seconds, open_consumer, seek
+from affidavit.triggers.subscriptions.subscription import LogSource, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from affidavit.catalog.catalog import Catalog
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.triggers.delivery import Delivery
-    from affidavit.triggers.exchange import Exchange
+    from affidavit.triggers.subscriptions.delivery import Delivery
+    from affidavit.triggers.subscriptions.exchange import Exchange
 
 NOW: Final = "now"
 BEGINNING: Final = "beginning"

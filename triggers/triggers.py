@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from affidavit.catalog.consumers import find_consumer, unsettled
-from affidavit.catalog.definition import VectorDefinition
-from affidavit.catalog.topic_log import evict_before
-from affidavit.catalog.topics import topic_by_id
-from affidavit.catalog.vectors import METRICS, vector_type
+from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.topics.consumer import find_consumer, unsettled
+from affidavit.catalog.topics.log import evict_before
+from affidavit.catalog.topics.topic import topic_by_id
+from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
-from affidavit.triggers.callbacks import CallbackRunner
-from affidavit.triggers.consumer_settings import check_count, is_seconds, set_consumer
-from affidavit.triggers.predicate import compile_predicate
-from affidavit.triggers.topics import Topics
-from affidavit.triggers.trigger import (
+from affidavit.triggers.predicates.predicate import compile_predicate
+from affidavit.triggers.rules.trigger import (
     CHANGE,
     NEAR,
     OWN_TRIGGERS,
@@ -29,14 +26,17 @@ from affidavit.triggers.trigger import (
     own_triggers,
     watched_table,
 )
+from affidavit.triggers.subscriptions.callbacks import CallbackRunner
+from affidavit.triggers.subscriptions.settings import check_count, is_seconds, set_consumer
+from affidavit.triggers.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from affidavit.catalog.catalog import Catalog
-    from affidavit.triggers.delivery import Delivery
-    from affidavit.triggers.exchange import Exchange
-    from affidavit.triggers.subscription import Subscription
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.triggers.subscriptions.delivery import Delivery
+    from affidavit.triggers.subscriptions.exchange import Exchange
+    from affidavit.triggers.subscriptions.subscription import Subscription
 
 TIMEOUT_S: Final = 30.0
 TIMEOUT_MAX_S: Final = 10**8

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.catalog import Catalog
-from affidavit.catalog.identity import Identity
-from affidavit.catalog.lake import CATALOG_FILE, Lake
-from affidavit.catalog.transaction import Transactions
+from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.lake import CATALOG_FILE, Lake
+from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.store.transaction import Transactions
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:

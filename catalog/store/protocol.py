@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from affidavit.catalog.predicate import Predicate
-    from affidavit.catalog.types import Kind, StoreValue
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.values.types import Kind, StoreValue
 
 ROWID: Final = "_rowid"
 TENANT: Final = "_tenant"

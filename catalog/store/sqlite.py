@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from affidavit.catalog import predicate as p
-from affidavit.catalog.names import SHARED
+from affidavit.catalog.sql import predicate as p
+from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.migrations import migrate
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
-from affidavit.catalog.types import STORAGE_TYPES, Kind
+from affidavit.catalog.values.types import STORAGE_TYPES, Kind
 from affidavit.errors import (
     ClosedError,
     ConstraintError,
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
-    from affidavit.catalog.types import StoreValue
+    from affidavit.catalog.values.types import StoreValue
 
 IDLE_READERS_MAX: Final = 16
 """How many idle read connections are kept open."""

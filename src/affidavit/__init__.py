@@ -5,26 +5,26 @@
 """
 
 from affidavit import errors
-from affidavit.catalog.change import Change, ChangeListener
-from affidavit.catalog.expression import Expression as expr  # noqa: N813 - a word for statements
-from affidavit.catalog.mutable import MutableTable
-from affidavit.catalog.record import SearchRecord
-from affidavit.catalog.topics import Topic
-from affidavit.catalog.vector import VectorTable
-from affidavit.catalog.verification import Verification
-from affidavit.engine.hooks import SearchHook
-from affidavit.engine.keys import EnvKeyStore, FileKeyStore, KeyStore
-from affidavit.engine.magic import load_ipython_extension
-from affidavit.engine.recorder import RecordListener
-from affidavit.engine.replay import Outcome, Verdict
-from affidavit.engine.request import CompletedSearch, SearchRequest
-from affidavit.engine.result import Result, SearchResult
-from affidavit.engine.session import Session, connect
+from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
+from affidavit.catalog.ledger.verification import Verification
+from affidavit.catalog.model.change import Change, ChangeListener
+from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - a word for statements
+from affidavit.catalog.tables.mutable import MutableTable
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.catalog.topics.topic import Topic
+from affidavit.engine.audit.recorder import RecordListener
+from affidavit.engine.audit.replay import Outcome, Verdict
+from affidavit.engine.fronts.magic import load_ipython_extension
+from affidavit.engine.result.result import Result, SearchResult
+from affidavit.engine.search.hooks import SearchHook
+from affidavit.engine.search.record import SearchRecord
+from affidavit.engine.search.request import CompletedSearch, SearchRequest
+from affidavit.engine.session.session import Session, connect
 from affidavit.errors import AffidavitError
 from affidavit.triggers.brokers.protocol import Broker, Channel
-from affidavit.triggers.delivery import Delivery
-from affidavit.triggers.subscription import Subscription
-from affidavit.triggers.trigger import Trigger
+from affidavit.triggers.rules.trigger import Trigger
+from affidavit.triggers.subscriptions.delivery import Delivery
+from affidavit.triggers.subscriptions.subscription import Subscription
 
 __version__ = "0.1.0"
 

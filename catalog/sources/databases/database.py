@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
-from affidavit.catalog.predicate import Compare, conjuncts, keep
-from affidavit.catalog.predicate import columns_of as columns_in
 from affidavit.catalog.sources.databases.driver import Insertion
 from affidavit.catalog.sources.databases.interruptible import Interruptible, call
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.databases.table import Select
+from affidavit.catalog.sql.predicate import Compare, conjuncts, keep
+from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from affidavit.catalog.predicate import Predicate
     from affidavit.catalog.sources.databases.driver import Driver
     from affidavit.catalog.sources.databases.table import SourceTable
+    from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
 PARTED_ROWS_MIN: Final = 500_000

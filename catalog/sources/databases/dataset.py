@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.scan import Fragment, ScanDataset
 from affidavit.catalog.sources.databases.interruptible import call
 from affidavit.catalog.sources.databases.pool import close
+from affidavit.catalog.sql.scan import Fragment, ScanDataset
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from affidavit.catalog.predicate import Predicate
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.table import SourceTable
+    from affidavit.catalog.sql.predicate import Predicate
 
 
 class SourceDataset(ScanDataset):

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog import predicate as p
+from affidavit.catalog.sql import predicate as p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from affidavit.catalog.predicate import Predicate
+    from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits

@@ -1,0 +1,76 @@
+"""Journal events as entries of the ledger: their bodies put together anew from what is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from affidavit.catalog.journal.events import (
+    EVENTS_SCHEMA,
+    KIND,
+    NEW,
+    OLD,
+    body_template,
+    event_id,
+    value_digest,
+)
+from affidavit.catalog.ledger.ledger import DROPPED, ERASED, StoredEntry
+from affidavit.catalog.values.canonical import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
+    """Yield events as ledger entries; a value that is not what was signed changes the body."""
+    columns = dict(zip(EVENTS_SCHEMA.names, (c.to_pylist() for c in events.columns), strict=True))
+    times = events["timestamp"].cast(pa.int64()).to_pylist()
+    together: tuple[Any, ...] | None = None
+    template = ""
+    for at, seq in enumerate(columns["seq"]):
+        if columns["action"][at] is None:
+            yield StoredEntry(
+                seq, b"", None, KIND, "", times[at], columns["leaf_hash"][at], gone=DROPPED
+            )
+            continue
+        told = tuple(
+            columns[name][at]
+            for name in (
+                "entity_type", "table_id", "actor", "source", "workspace_id", "reason", "tx_id",
+            )
+        )  # fmt: skip
+        key = (*told, times[at])
+        if key != together:
+            together = key
+            template = body_template(
+                entity_type=told[0], table_id=told[1], tenant=tenant, actor=told[2],
+                source=told[3], workspace=told[4], reason=told[5], tx_id=told[6], at_us=times[at],
+            )  # fmt: skip
+        digests = [
+            _digest(columns["salt"][at], side, columns[name][at], columns[erased][at])
+            for side, name, erased in (
+                (NEW, "new_value", "new_digest"),
+                (OLD, "old_value", "old_digest"),
+            )
+        ]
+        body = template % (
+            canonical(columns["action"][at]).decode(),
+            canonical(columns["entity_id"][at]).decode(),
+            seq,
+            canonical(columns["field"][at]).decode(),
+            digests[0],
+            digests[1],
+            seq,
+        )
+        yield StoredEntry(
+            seq, body.encode(), None, KIND, event_id(times[at], seq), times[at],
+            columns["leaf_hash"][at], gone="" if columns["salt"][at] is not None else ERASED,
+        )  # fmt: skip
+
+
+def _digest(salt: bytes | None, side: bytes, value: str | None, erased: bytes | None) -> str:
+    if erased is not None:
+        return f'"{erased.hex()}"'
+    found = value_digest(salt or b"", side, value)
+    return "null" if found is None else f'"{found}"'

@@ -1,0 +1,1 @@
+"""A lake: its folders, its datasets, and what one identity sees of it."""

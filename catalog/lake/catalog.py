@@ -1,0 +1,366 @@
+"""The catalog of one identity: its names, snapshots and transactions.
+
+Rules:
+    - A tenant's own table hides a shared one of the same name.
+    - Shared tables are read by every tenant and written only by the shared scope.
+    - Every mutation is announced through :meth:`Catalog.announce` before it is committed.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from affidavit.catalog.model.change import Change
+from affidavit.catalog.model.definition import MutableDefinition, TableInfo, parse_definition
+from affidavit.catalog.sql.names import (
+    MAIN_SCHEMA,
+    check_schema_name,
+    check_table_name,
+)
+from affidavit.catalog.sql.predicate import IN_VALUES_MAX, And, Compare, In
+from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
+from affidavit.catalog.values.types import Kind
+from affidavit.errors import (
+    InvalidNameError,
+    ReadOnlyError,
+    TableExistsError,
+    TableNotFoundError,
+    TransactionError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from affidavit.catalog.journal.journal import Journal
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.model.change import ChangeWatch, Message
+    from affidavit.catalog.model.definition import Definition
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.store.transaction import Transactions
+
+_TEXT, _INTEGER = Kind.TEXT, Kind.INTEGER
+
+TABLES: Final = StoreTable(
+    "tables",
+    (
+        StoreColumn("table_id", _TEXT),
+        StoreColumn("schema_name", _TEXT),
+        StoreColumn("name", _TEXT),
+        StoreColumn("kind", _TEXT),
+        StoreColumn("definition", _TEXT),
+        StoreColumn("version", _INTEGER),
+        StoreColumn("row_count", _INTEGER),
+        StoreColumn("created_at", _INTEGER),
+    ),
+)
+SCHEMAS: Final = StoreTable(
+    "schemas", (StoreColumn("name", _TEXT), StoreColumn("created_at", _INTEGER))
+)
+
+_COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
+
+
+def _now_us() -> int:
+    return time_ns() // 1000
+
+
+def new_table_id() -> str:
+    """Return an identity that nobody can guess from another."""
+    return uuid4().hex
+
+
+def _named(schema: str, name: str) -> And:
+    return And((Compare("=", "schema_name", schema), Compare("=", "name", name)))
+
+
+def _info(row: Sequence[Any]) -> TableInfo:
+    tenant, schema, name, kind, text, version, rows = row
+    return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The tables that one statement read and wrote, as ``schema.name@version``, in order."""
+
+    read: dict[str, None] = field(default_factory=dict)
+    written: dict[str, None] = field(default_factory=dict)
+
+    def note_written(self, schema: str, table: str, version: int | None = None) -> None:
+        """Note that a table was written, and the version that this made, where it says."""
+        shown = "" if version is None else f"@{version}"
+        self.written[f"{schema}.{table}{shown}"] = None
+
+
+class Catalog:
+    """What one identity sees of a lake, and the only way to change it."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        identity: Identity,
+        transactions: Transactions,
+        trace: Trace | None = None,
+        at: Moment | None = None,
+    ) -> None:
+        self.lake = lake
+        self.identity = identity
+        self.transactions = transactions
+        self.trace = trace
+        self.at = at
+
+    @property
+    def tenant(self) -> str:
+        """The tenant, as the store writes it."""
+        return self.identity.tenant
+
+    @property
+    def present(self) -> Catalog:
+        """The same catalog as it is now, whatever moment this one is at."""
+        return Catalog(self.lake, self.identity, self.transactions, self.trace)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The tenant's ledger."""
+        return self.lake.ledgers.of(self.tenant)
+
+    @property
+    def journal(self) -> Journal:
+        """The tenant's journal."""
+        return self.lake.journals.of(self.tenant)
+
+    # --- snapshots and transactions ------------------------------------------------------------
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Open a snapshot: the open transaction's, if this context is in one."""
+        active = self.transactions.current()
+        if active is not None and active.tenant == self.tenant:
+            yield active.writer
+            return
+        with self.lake.store.read(self.tenant) as reader:
+            yield reader
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """Open a transaction, or a savepoint in this context's open one."""
+        self.refuse_past()
+        active = self.transactions.current()
+        if active is None:
+            with self.transactions.transaction(self.tenant) as transaction:
+                yield transaction.writer
+            return
+        if active.tenant != self.tenant:
+            msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"
+            raise TransactionError(msg)
+        with active.writer.savepoint():
+            yield active.writer
+
+    def refuse_past(self) -> None:
+        """Raise ReadOnlyError if this is the catalog of a moment that has passed."""
+        if self.at is not None:
+            msg = "this session is at a moment of the past, which cannot be changed"
+            raise ReadOnlyError(msg)
+
+    def refuse_transaction(self, what: str) -> None:
+        """Raise TransactionError if this context is in a transaction: ``what`` cannot join it."""
+        if self.transactions.current() is not None:
+            msg = (
+                f"{what} cannot be part of a transaction: vector tables commit on their own. "
+                "COMMIT or ROLLBACK first"
+            )
+            raise TransactionError(msg)
+
+    # --- names ---------------------------------------------------------------------------------
+
+    def find(self, reader: Reader, name: str, schema: str = MAIN_SCHEMA) -> TableInfo | None:
+        """Return the table of that name: the tenant's own, else a shared one, else ``None``."""
+        if "\x00" in name:
+            return None
+        found = reader.select(TABLES, _COLUMNS, _named(schema, name))
+        own = [row for row in found if row[0] == self.tenant] or found
+        return _info(own[0]) if own else None
+
+    def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
+        """Return the table of that identity as it is now; ``None`` if it was dropped."""
+        found = reader.select(TABLES, _COLUMNS, Compare("=", "table_id", table_id))
+        return _info(found[0]) if found else None
+
+    def get(self, reader: Reader, name: str, schema: str = MAIN_SCHEMA) -> TableInfo:
+        """Return the table of that name.
+
+        Raises:
+            TableNotFoundError: There is none that this tenant may see.
+        """
+        info = self.find(reader, name, schema) if isinstance(name, str) else None
+        if info is None:
+            known = [each.name for each in self.tables(reader) if each.schema == schema]
+            raise TableNotFoundError(name, known=known)
+        return info
+
+    def tables(self, reader: Reader, names: Collection[str] | None = None) -> list[TableInfo]:
+        """Return the tables that this tenant sees, each name once, own before shared.
+
+        ``names`` leaves out every other name, of whichever schema.
+        """
+        where = None
+        if names is not None and len(names) <= IN_VALUES_MAX:
+            where = In("name", tuple(name for name in names if "\x00" not in name))
+        rows = reader.select(TABLES, _COLUMNS, where)
+        seen: dict[tuple[str, str], TableInfo] = {}
+        for row in sorted(rows, key=lambda row: row[0] != self.tenant):
+            info = _info(row)
+            if names is None or info.name in names:
+                seen.setdefault((info.schema, info.name), info)
+        return sorted(seen.values(), key=lambda info: (info.schema, info.name))
+
+    def schemas(self, reader: Reader) -> set[str]:
+        """Return the schemas that this tenant sees."""
+        made = reader.select(SCHEMAS, ("name",))
+        used = reader.select(TABLES, ("schema_name",), Compare("!=", "schema_name", MAIN_SCHEMA))
+        return {MAIN_SCHEMA, *(str(row[0]) for row in (*made, *used))}
+
+    def refuse_shared(self, info: TableInfo) -> None:
+        """Raise ReadOnlyError unless this identity's tenant owns ``info``."""
+        if info.tenant != self.tenant:
+            msg = (
+                f"table {info.name!r} is shared: every tenant reads it, and only a session with "
+                "tenant=None writes it"
+            )
+            raise ReadOnlyError(msg)
+
+    # --- definitions -----------------------------------------------------------------------------
+
+    def define(
+        self,
+        writer: Writer,
+        name: str,
+        kind: str,
+        definition: Definition,
+        *,
+        schema: str = MAIN_SCHEMA,
+        row_count: int = 0,
+    ) -> TableInfo:
+        """Give ``definition`` a name.
+
+        Raises:
+            TableExistsError: This tenant has a table of that name.
+            InvalidNameError: The name, or its schema, cannot be used.
+        """
+        check_table_name(name, schema=schema)
+        if schema not in self.schemas(writer):
+            raise InvalidNameError("schema", schema, "it does not exist: CREATE SCHEMA first")
+        existing = self.find(writer, name, schema)
+        if existing is not None and existing.tenant == self.tenant:
+            raise TableExistsError(name, kind="table" if existing.kind != "view" else "view")
+        columns = [column.name for column in TABLES.columns]
+        row = (
+            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count, _now_us(),
+        )  # fmt: skip
+        writer.insert(TABLES, columns, [row])
+        return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count)
+
+    def redefine(
+        self, writer: Writer, info: TableInfo, definition: Definition, *, name: str | None = None
+    ) -> TableInfo:
+        """Replace what a table's name stands for, and perhaps the name."""
+        self.refuse_shared(info)
+        if name is not None and name != info.name:
+            check_table_name(name, schema=info.schema)
+            taken = self.find(writer, name, info.schema)
+            if taken is not None and taken.tenant == self.tenant:
+                raise TableExistsError(name)
+        values = {"definition": definition.to_json(), "name": name or info.name}
+        writer.update_where(TABLES, values, Compare("=", "table_id", info.table_id))
+        self.touch(writer, info)
+        return self.get(writer, name or info.name, info.schema)
+
+    def touch(self, writer: Writer, info: TableInfo, *, rows: int = 0) -> None:
+        """Give ``info`` its next version, and add ``rows`` to its count."""
+        by = {"version": 1, "row_count": rows} if rows else {"version": 1}
+        writer.increment(TABLES, by, Compare("=", "table_id", info.table_id))
+
+    def forget(self, writer: Writer, info: TableInfo) -> None:
+        """Take a table's name away."""
+        self.refuse_shared(info)
+        writer.delete_where(TABLES, Compare("=", "table_id", info.table_id))
+
+    def create_schema(self, name: str, *, if_not_exists: bool = False) -> None:
+        """Create an SQL schema."""
+        check_schema_name(name)
+        with self.write() as writer:
+            if name in self.schemas(writer):
+                if if_not_exists:
+                    return
+                raise TableExistsError(name, kind="schema")
+            writer.insert(SCHEMAS, ("name", "created_at"), [(name, _now_us())])
+
+    def drop_schema(self, name: str, *, if_exists: bool = False) -> None:
+        """Drop an SQL schema that has no tables."""
+        with self.write() as writer:
+            inside = [info.name for info in self.tables(writer) if info.schema == name]
+            if inside:
+                raise InvalidNameError("schema", name, f"drop its tables first: {inside}")
+            dropped = writer.delete_where(SCHEMAS, Compare("=", "name", name))
+            if not dropped and not if_exists:
+                raise InvalidNameError("schema", name, "there is no such schema of this tenant")
+
+    # --- changes -------------------------------------------------------------------------------
+
+    def announce(self, writer: Writer, change: Change) -> None:
+        """Write ``change`` in the journal, if one is kept; let triggers and listeners know."""
+        if self.trace is not None:
+            self.trace.note_written(change.schema, change.table, change.version_after)
+        seq, kept = None, self.journal.is_kept(writer)
+        if kept:
+            transaction = self.transactions.current()
+            assert transaction is not None
+            seq = self.journal.note(writer, change, transaction)
+        messages = self.messages(writer, change)
+        if seq is not None or not kept:  # else every row is what it was
+            self.send(writer, messages, seq, change.version_after)
+        for listener, tenant in self.lake.listeners:
+            if tenant is None or tenant == change.identity.tenant:
+                listener.on_change(change, writer)
+
+    def messages(self, reader: Reader, change: Change) -> Sequence[Message]:
+        """Return what triggers send if ``change`` happens."""
+        if change.messages is not None:
+            return change.messages
+        watch = self.watch(reader, change)
+        if watch is None:
+            return ()
+        watch.see(change.before, change.after)
+        return watch.messages()
+
+    def watch(self, reader: Reader, change: Change) -> ChangeWatch | None:
+        """Return what looks at the rows of ``change`` as they pass, if a trigger asks for it."""
+        outbox = self.lake.outbox
+        return None if outbox is None else outbox.watch(self, reader, change)
+
+    def send(
+        self, writer: Writer, messages: Sequence[Message], seq: int | None, version: int | None
+    ) -> None:
+        """Publish ``messages`` of a change in its transaction."""
+        if messages:
+            assert self.lake.outbox is not None
+            self.lake.outbox.send(self, writer, messages, seq=seq, version=version)
+
+    def change(self, info: TableInfo, action: str, **details: object) -> Change:
+        """Return a change of ``info`` made by this catalog's identity."""
+        return Change(
+            identity=self.identity,
+            table_id=info.table_id,
+            schema=info.schema,
+            table=info.name,
+            kind=info.kind,
+            action=action,
+            mutable=info.definition if isinstance(info.definition, MutableDefinition) else None,
+            **details,  # type: ignore[arg-type]  # Change names and checks them
+        )

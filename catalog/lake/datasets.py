@@ -1,0 +1,350 @@
+"""Lance datasets: opened at one version, written aside, then committed in one step.
+
+Nothing here is visible to a reader before :meth:`Staged.commit`, so that the decision to commit can
+be taken inside the store's transaction, after every listener agreed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.fragment import write_fragments
+
+from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.errors import (
+    ColumnNotFoundError,
+    ConstraintError,
+    ExecutionError,
+    InvalidQueryError,
+    StoreError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.model.definition import TableInfo
+
+TABLE_ID: Final = "affidavit.table_id"
+"""The Lance transaction property that says which table a dataset was made for."""
+
+KEYS_IN_FILTER_MAX: Final = 1000
+"""More keys than this are looked for by scanning the key column."""
+
+TAG_TRIES_MAX: Final = 5
+"""How often a tag is made anew that somebody else deletes meanwhile."""
+
+
+@contextmanager
+def lance_errors(what: str) -> Iterator[None]:
+    """Turn what Lance raises into this tree, with Lance's own source positions left out."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        text = str(error).split(", /")[0].removeprefix("Invalid user input: ")
+        msg = f"{what}: {text}"
+        if "No field named" in text or "not in the dataset" in text:
+            raise InvalidQueryError(msg) from error
+        missing = "Not found: " in text  # a file that the version is made of
+        if missing or (isinstance(error, OSError) and not isinstance(error, pa.ArrowException)):
+            raise StoreError(msg) from error
+        if isinstance(error, ValueError):
+            raise InvalidQueryError(msg) from error
+        raise ExecutionError(msg) from error
+
+
+class Datasets:
+    """Handles on the datasets of one lake, each pinned to a version and shared by readers."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._latest: dict[str, lance.LanceDataset] = {}
+        self._kept: set[tuple[str, str, int]] = set()
+        self._lock = threading.Lock()
+        self._keeping = threading.Lock()
+
+    def path(self, info: TableInfo) -> Path:
+        """Return where ``info`` lies."""
+        return self._lake.vector_path(info.tenant, info.name)
+
+    def latest(self, info: TableInfo) -> lance.LanceDataset:
+        """Return ``info`` at its newest version; costs a directory listing when nothing changed."""
+        with lance_errors(f"opening vector table {info.name!r}"):
+            held = self._latest.get(info.table_id)
+            if held is not None and held.uri == str(self.path(info)):
+                newest = held.latest_version
+                if newest == held.version:
+                    return held
+                held = held.checkout_version(newest)
+            else:
+                held = lance.dataset(str(self._home(info)))
+        with self._lock:
+            self._latest[info.table_id] = held
+        return held
+
+    def _home(self, info: TableInfo) -> Path:
+        """Return where ``info`` lies, put back if a crash left it under another name."""
+        home = self.path(info)
+        if home.is_dir():
+            return home
+        for folder in home.parent.glob("*.lance"):
+            if made_for(folder) == info.table_id:
+                if self._lake.read_only:
+                    return folder
+                folder.rename(home)
+                return home
+        raise TableNotFoundError(info.name)
+
+    def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
+        """Return ``info`` at a version number or tag, or at its newest version for ``None``."""
+        return self._at(info, version)[1]
+
+    def _at(
+        self, info: TableInfo, version: int | str | None
+    ) -> tuple[lance.LanceDataset, lance.LanceDataset]:
+        """Return ``info`` at its newest version and at another."""
+        newest = self.latest(info)
+        if version is None or version == newest.version:
+            return newest, newest
+        try:
+            return newest, newest.checkout_version(version)
+        except (OSError, ValueError, RuntimeError, OverflowError, TypeError) as error:
+            msg = f"table {info.name!r} has no version {version!r}; its newest is {newest.version}"
+            raise InvalidQueryError(msg) from error
+
+    def as_of(
+        self, info: TableInfo, version: int | str | None
+    ) -> tuple[TableInfo, lance.LanceDataset]:
+        """Return ``info`` and its dataset as they were: key and vector by the names they had."""
+        newest, dataset = self._at(info, version)
+        if dataset is newest:
+            return info, newest
+        assert isinstance(info.definition, VectorDefinition)
+        now, then = _fields(newest), {at: name for name, at in _fields(dataset).items()}
+        key, vector = (
+            then.get(now.get(name, -1), name)
+            for name in (info.definition.key, info.definition.vector)
+        )
+        return replace(info, definition=replace(info.definition, key=key, vector=vector)), dataset
+
+    def keep(self, dataset: lance.LanceDataset, table_id: str, owner: str) -> None:
+        """Tag the version of ``dataset`` for ``owner``, so that a clean-up spares it.
+
+        A version that is gone already stays so.
+        """
+        version = int(dataset.version)
+        newest = self._latest.get(table_id)
+        # another process may have let go of any version but the newest
+        may_be_gone = newest is None or newest.version != version
+        if (table_id, owner, version) in self._kept and not may_be_gone:
+            return
+        tag = f"{kept_prefix(owner)}{version}"
+        with self._keeping:  # of many threads that search a new version, one tags it
+            if (table_id, owner, version) in self._kept and not may_be_gone:
+                return
+            _tag(dataset, tag)
+            self._kept.add((table_id, owner, version))
+
+    def kept(self, info: TableInfo, owner: str) -> dict[str, int]:
+        """Return the tags that :meth:`keep` made for ``owner``, and their versions."""
+        with lance_errors(f"reading the tags of {info.name!r}"):
+            tags = self.latest(info).tags.list()
+        prefix = kept_prefix(owner)
+        return {name: int(t["version"]) for name, t in tags.items() if name.startswith(prefix)}
+
+    def release(self, info: TableInfo, tags: Iterable[str]) -> None:
+        """Remove tags that :meth:`keep` made."""
+        self._kept.clear()
+        with lance_errors(f"removing tags of {info.name!r}"):
+            dataset = own_handle(self.latest(info))
+            for tag in tags:
+                dataset.tags.delete(tag)
+
+    def forget(self, info: TableInfo) -> None:
+        """Drop the handle on ``info``."""
+        with self._lock:
+            self._latest.pop(info.table_id, None)
+
+
+def own_handle(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """Return a handle of the caller's own: one that tags or restores can be read by no other."""
+    return dataset.checkout_version(dataset.version)
+
+
+def kept_prefix(owner: str) -> str:
+    """Return how the tags begin that keep versions for ``owner``."""
+    return f"affidavit-{hashlib.sha256(owner.encode()).hexdigest()[:12]}-"
+
+
+def _fields(dataset: lance.LanceDataset) -> dict[str, int]:
+    """Return each column's number, which it keeps when it is renamed."""
+    return {field.name(): int(field.id()) for field in dataset.lance_schema.fields()}
+
+
+def _tag(dataset: lance.LanceDataset, tag: str) -> None:
+    """Tag the version of ``dataset`` if it is still there.
+
+    Raises:
+        StoreError: The tag cannot be made.
+    """
+    failures = (OSError, ValueError, RuntimeError)
+    error: Exception | None = None
+    for _ in range(TAG_TRIES_MAX):
+        try:
+            own_handle(dataset).tags.create(tag, dataset.version)
+        except failures as caught:
+            error = caught
+        else:
+            return
+        with suppress(*failures):  # there is no such tag, or it was deleted just now
+            if dataset.tags.get_version(tag) == dataset.version:
+                return
+        with suppress(*failures):
+            if dataset.version not in {int(each["version"]) for each in dataset.versions()}:
+                return
+    msg = f"cannot tag version {dataset.version} of a vector table: {error}"
+    raise StoreError(msg) from error
+
+
+def made_for(folder: Path) -> str | None:
+    """Return the identity of the table that a dataset was made for; ``None`` if not by us."""
+    try:
+        properties = lance.dataset(str(folder)).read_transaction(1).transaction_properties
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return properties.get(TABLE_ID)
+
+
+class Staged:
+    """A change of a dataset that is written and not visible yet."""
+
+    def __init__(
+        self, dataset: lance.LanceDataset, transaction: lance.Transaction, stats: dict[str, Any]
+    ) -> None:
+        self.dataset = dataset
+        self.stats = stats
+        self._transaction = transaction
+
+    @property
+    def version_after(self) -> int:
+        """The version that a commit will make; the table's lock keeps others from taking it."""
+        return int(self.dataset.version) + 1
+
+    def commit(self, properties: dict[str, str]) -> lance.LanceDataset:
+        """Make the change visible.
+
+        Raises:
+            StoreError: The disk failed, or a writer that holds no lock committed in between.
+        """
+        self._transaction.transaction_properties = properties
+        with lance_errors("committing a vector table"):
+            return lance.LanceDataset.commit(self.dataset, self._transaction, max_retries=0)
+
+    def is_committed(self) -> bool:
+        """Return whether the change is visible, as the dataset itself says.
+
+        An interrupt may hit after Lance committed and before it could say so.
+        """
+        try:
+            newest = lance.dataset(self.dataset.uri)
+        except (OSError, ValueError, RuntimeError):
+            return True  # nothing is removed that might be somebody's
+        return newest.version >= self.version_after
+
+    def discard(self) -> None:
+        """Remove the files that were written."""
+        operation = self._transaction.operation
+        fragments = getattr(operation, "fragments", None) or getattr(operation, "new_fragments", [])
+        for fragment in fragments:
+            for file in fragment.files:
+                (Path(self.dataset.uri) / "data" / file.path).unlink(missing_ok=True)
+
+
+def stage_append(dataset: lance.LanceDataset, rows: pa.RecordBatchReader) -> Staged:
+    """Write ``rows`` as new fragments, streaming."""
+    transaction = write_fragments(rows, dataset, mode="append", return_transaction=True)
+    return Staged(dataset, transaction, {})
+
+
+def stage_merge(
+    dataset: lance.LanceDataset,
+    key: str,
+    rows: pa.Table,
+    *,
+    insert: bool,
+    delete: pa.ChunkedArray,
+) -> Staged:
+    """Write ``rows`` over those of equal ``key``, insert or leave out new ones, delete others.
+
+    ``delete`` holds keys; those that ``rows`` has too are replaced.
+    """
+    if not rows.num_rows:
+        builder = dataset.merge_insert(key).when_matched_delete()
+        transaction, stats = builder.execute_uncommitted(pa.table({key: delete}))
+        return Staged(dataset, transaction, stats)
+    builder = dataset.merge_insert(key).when_matched_update_all()
+    if insert:
+        builder = builder.when_not_matched_insert_all()
+    if len(delete):
+        literals = ", ".join(map(_literal, delete.to_pylist()))
+        builder = builder.when_not_matched_by_source_delete(f"`{key}` IN ({literals})")
+    transaction, stats = builder.execute_uncommitted(rows)
+    return Staged(dataset, transaction, stats)
+
+
+def rows_with_keys(
+    dataset: lance.LanceDataset, key: str, keys: pa.Array, columns: list[str] | None = None
+) -> pa.Table:
+    """Return the rows whose ``key`` is among ``keys``."""
+    names = columns or dataset.schema.names
+    if not len(keys):
+        return pa.schema([dataset.schema.field(name) for name in names]).empty_table()
+    if len(keys) <= KEYS_IN_FILTER_MAX:
+        literals = ", ".join(map(_literal, keys.to_pylist()))
+        return dataset.scanner(columns=names, filter=f"`{key}` IN ({literals})").to_table()
+    parts = []
+    for batch in dataset.scanner(columns=[*{*names, key}]).to_batches():
+        mask = pc.is_in(batch[key], keys)
+        parts.append(batch.filter(mask).select(names))
+    wanted = pa.schema([dataset.schema.field(name) for name in names])
+    return pa.Table.from_batches(parts, wanted)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value)
+
+
+def check_unique(keys: pa.ChunkedArray, *, key: str, table: str) -> pa.Array:
+    """Return ``keys`` as one array.
+
+    Raises:
+        ConstraintError: One of them is NULL or stands twice; it is named.
+    """
+    array = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    if array.null_count:
+        msg = f"key column {key!r} of table {table!r} has NULL in row {array.is_null().index(True)}"
+        raise ConstraintError(msg)
+    if pc.count_distinct(array).as_py() != len(array):
+        counts = array.value_counts()
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        msg = f"two rows for table {table!r} have {key} = {twice.field('values')[0].as_py()!r}"
+        raise ConstraintError(msg)
+    return array
+
+
+def check_columns(dataset: lance.LanceDataset, columns: list[str], *, table: str) -> None:
+    """Raise ColumnNotFoundError if one of ``columns`` is not there."""
+    for column in columns:
+        if column not in dataset.schema.names:
+            raise ColumnNotFoundError(column, table=table, known=dataset.schema.names)

@@ -1,0 +1,105 @@
+"""What is checked of a ledger before anything is put in it, and who is told of its checkpoints."""
+
+from __future__ import annotations
+
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.ledger.witness import check_against, latest_note
+from affidavit.errors import AffidavitError, WitnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.ledger import Ledger
+
+_US: Final = 1_000_000
+
+
+class Guard:
+    """The ledgers of a lake that a session has opened.
+
+    Args:
+        lake: The lake.
+        witness: Where checkpoints are sent, if anywhere.
+    """
+
+    def __init__(self, lake: Lake, witness: Callable[[str], None] | None) -> None:
+        self._lake = lake
+        self._witness = witness
+        self._sent: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def open(self, tenant: str) -> None:
+        """Check a tenant's ledger, once, against the master key and the witness.
+
+        Raises:
+            MasterKeyError: The master key is not the one that the ledger is signed with.
+            LedgerCorruptError: The ledger is older than its witness, or another.
+        """
+        if tenant in self._sent:
+            return
+        ledger = self._lake.ledgers.of(tenant)
+        with self._lake.store.read(tenant) as reader:
+            if ledger.signers is not None:
+                ledger.check_key(reader)
+            head = ledger.head(reader)
+            sent = 0 if head is None else head.checkpoint_size
+            note = latest_note(self._witness, ledger.origin)
+            if note is not None:
+                sent = check_against(reader, ledger, note).size
+            elif hasattr(self._witness, "latest"):
+                sent = 0
+        with self._lock:
+            self._sent.setdefault(tenant, sent)
+
+    def send(self) -> None:
+        """Send the witness every checkpoint that it does not have yet.
+
+        Raises:
+            WitnessError: It could not keep one.
+        """
+        if self._witness is None:
+            return
+        with self._lock:
+            for tenant in list(self._sent):
+                self._send(self._lake.ledgers.of(tenant), self._witness)
+
+    def _send(self, ledger: Ledger, witness: Callable[[str], None]) -> None:
+        with self._lake.store.read(ledger.tenant) as reader:
+            waiting = ledger.checkpoints(reader, after_size=self._sent[ledger.tenant])
+        for size, note in waiting:
+            try:
+                witness(note)
+            except AffidavitError:
+                raise
+            except Exception as error:
+                msg = f"the witness did not keep the checkpoint at size {size}: {error}"
+                raise WitnessError(msg) from error
+            self._sent[ledger.tenant] = size
+
+    def keep_checkpoints(self, *, now: bool = False) -> bool:
+        """Keep a checkpoint of each ledger where one is due, and send what is new.
+
+        Returns:
+            Whether some ledger will be due later.
+        """
+        waiting = False
+        for tenant in list(self._sent):
+            waiting = self._keep(self._lake.ledgers.of(tenant), now=now) or waiting
+        self.send()
+        return waiting
+
+    def _keep(self, ledger: Ledger, *, now: bool) -> bool:
+        with self._lake.store.read(ledger.tenant) as reader:
+            head = ledger.head(reader)
+        if head is None or head.checkpoint_size == head.size:
+            return False
+        at_us = time_ns() // 1000
+        if not now and at_us - head.checkpoint_at < ledger.checkpoint_interval_s * _US:
+            return True
+        with self._lake.store.write(ledger.tenant, record=True) as writer:
+            ledger.keep_checkpoint(writer, now_us=at_us)
+        return False

@@ -1,0 +1,1 @@
+"""The nouns that everybody speaks: who asks, what a table is, what changed."""

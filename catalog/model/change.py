@@ -1,0 +1,140 @@
+"""The seam for what must happen with every mutation: the journal, and change triggers.
+
+Every mutation of a mutable or vector table passes :meth:`ChangeListener.on_change` exactly once,
+inside the transaction that makes it: what a listener writes through the writer is committed with
+the mutation or not at all, and a listener that raises stops the mutation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import MutableDefinition
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One mutation.
+
+    Attributes:
+        identity: Who made it, for which tenant.
+        table_id: The table's identity, which survives renaming.
+        schema: The SQL schema that the table is in.
+        table: The table's name.
+        kind: ``"mutable"``, ``"vector"``, ``"view"`` or ``"external"``.
+        action: ``create``, ``insert``, ``update``, ``delete``, ``truncate``, ``drop``, ``alter``,
+            ``index``, ``optimize``, ``tag`` or ``restore``.
+        rows: How many rows it touched.
+        before: The rows as they were, for ``update``, ``delete`` and ``truncate``.
+        after: The rows as they are, for ``insert`` and ``update``, in the order of ``before``.
+            A bulk load of a vector table has no images in memory: read its versions.
+        rowids: The rows' identities in the store, for a mutable table.
+        version_before: The table's version before: Lance's for a vector table.
+        version_after: The table's version after.
+        mutable: What a mutable table is.
+        definition: What a table that was created or altered is from then on, as JSON.
+        keys_sha256: For rows of a vector table, a digest of their keys.
+        detail: What else there is to say, such as the columns that an ``alter`` added.
+        loses: The columns that an ``alter`` or ``restore`` takes away or gives another name.
+        messages: What triggers send because of it; ``None`` where they were not asked yet.
+    """
+
+    identity: Identity
+    table_id: str
+    schema: str
+    table: str
+    kind: str
+    action: str
+    rows: int = 0
+    before: pa.Table | None = None
+    after: pa.Table | None = None
+    version_before: int | None = None
+    version_after: int | None = None
+    detail: str = ""
+    rowids: Sequence[int] = ()
+    mutable: MutableDefinition | None = None
+    definition: str = ""
+    keys_sha256: str = ""
+    loses: Sequence[str] = ()
+    messages: Sequence[Message] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event that a trigger publishes if a change happens.
+
+    Attributes:
+        topic_id: The topic that it is published to.
+        trigger: The trigger's name.
+        kind: ``change`` or ``near``.
+        rows: How many rows it has.
+        data: The rows, as the topic's log keeps them; their ``seq`` is still to be filled in.
+        identity: Who made the change.
+        detail: What else its trigger has to say, as JSON.
+        part: Its number among the events that one trigger publishes for the change.
+    """
+
+    topic_id: str
+    trigger: str
+    kind: str
+    rows: int
+    data: bytes
+    identity: Identity
+    detail: str = ""
+    part: int = 0
+
+
+class ChangeWatch(Protocol):
+    """What looks at the rows of one change as they pass, for the triggers of its table."""
+
+    def see(self, before: pa.Table | None, after: pa.Table | None) -> None:
+        """Look at some of the rows."""
+
+    def messages(self) -> list[Message]:
+        """Return what is to be sent, now that all rows were seen."""
+
+
+class Outbox(Protocol):
+    """What has triggers, and sends what they publish in the transaction of the change."""
+
+    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> ChangeWatch | None:
+        """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
+
+        Raises:
+            InvalidTriggerError: A trigger could not go on after the change.
+        """
+
+    def send(
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        messages: Sequence[Message],
+        *,
+        seq: int | None,
+        version: int | None,
+    ) -> None:
+        """Publish ``messages`` of a change.
+
+        Args:
+            catalog: Of the tenant whose change it is.
+            writer: The transaction that makes it, or says that it was made.
+            messages: What :meth:`ChangeWatch.messages` returned.
+            seq: The number of the change's first journal event, if one is kept.
+            version: The version of a vector table that it made.
+        """
+
+
+class ChangeListener(Protocol):
+    """What is told of every change while the change can still be stopped."""
+
+    def on_change(self, change: Change, writer: Writer) -> None:
+        """Note ``change``; write only through ``writer``, and raise to refuse."""

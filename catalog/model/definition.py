@@ -1,0 +1,194 @@
+"""What the catalog knows of a table: parsed from, and written to, one JSON text."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
+from affidavit.catalog.values.types import codec_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affidavit.catalog.values.types import Codec
+
+ORDER_COLUMN_INDEX: Final = "order column"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A secondary index of a mutable table."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+
+
+@dataclass(frozen=True)  # without slots: what is derived is kept
+class MutableDefinition:
+    """A mutable table: its columns, and where the store keeps each.
+
+    ``stored`` maps a column to its store column; ``defaults`` to an SQL expression.
+    """
+
+    table_id: str
+    schema: pa.Schema
+    stored: Mapping[str, str]
+    primary_key: tuple[str, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    order_column: str | None = None
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def types(self) -> dict[str, pa.DataType]:
+        """The Arrow type of each column."""
+        return dict(zip(self.schema.names, self.schema.types, strict=True))
+
+    @cached_property
+    def codecs(self) -> dict[str, Codec]:
+        """How the values of each column are kept."""
+        return {name: codec_for(kind) for name, kind in self.types.items()}
+
+    @cached_property
+    def not_null(self) -> tuple[str, ...]:
+        """The columns that refuse NULL."""
+        return tuple(f.name for f in self.schema if not f.nullable or f.name in self.primary_key)
+
+    @cached_property
+    def unique_keys(self) -> tuple[tuple[str, ...], ...]:
+        """The column sets that no two rows share."""
+        keys = (self.primary_key,) if self.primary_key else ()
+        return (*keys, *(index.columns for index in self.indexes if index.unique))
+
+    def store_index(self, index: Index) -> StoreIndex:
+        """Return how the store keeps ``index``; its name is unique in the whole store."""
+        columns = tuple(self.stored[column] for column in index.columns)
+        digest = base64.b16encode(index.name.encode()).decode()
+        return StoreIndex(f"i_{self.table_id}_{digest}", columns, index.unique)
+
+    @cached_property
+    def store_table(self) -> StoreTable:
+        """How the store keeps the table."""
+        columns = tuple(
+            StoreColumn(self.stored[f.name], codec_for(f.type, column=f.name).kind)
+            for f in self.schema
+        )
+        indexes = [self.store_index(index) for index in self.indexes]
+        if self.primary_key:
+            indexes.insert(0, self.store_index(Index("primary key", self.primary_key, unique=True)))
+        if self.order_column is not None:
+            order = Index(ORDER_COLUMN_INDEX, (self.order_column,))
+            indexes.append(self.store_index(order))
+        return StoreTable(f"data_{self.table_id}", columns, tuple(indexes))
+
+    def to_json(self) -> str:
+        """Return the text that :func:`parse_definition` reads."""
+        return json.dumps(
+            {
+                "table_id": self.table_id,
+                "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+                "stored": dict(self.stored),
+                "primary_key": self.primary_key,
+                "indexes": [asdict(index) for index in self.indexes],
+                "order_column": self.order_column,
+                "defaults": dict(self.defaults),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> MutableDefinition:
+        """Return the inverse of :meth:`to_json`."""
+        raw: dict[str, Any] = json.loads(text)
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(raw["schema"])))
+        return cls(
+            table_id=raw["table_id"],
+            schema=schema,
+            stored=raw["stored"],
+            primary_key=tuple(raw["primary_key"]),
+            indexes=tuple(
+                Index(i["name"], tuple(i["columns"]), i["unique"]) for i in raw["indexes"]
+            ),
+            order_column=raw["order_column"],
+            defaults=raw["defaults"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VectorDefinition:
+    """A vector table: a Lance dataset, and how it is searched."""
+
+    table_id: str
+    key: str
+    vector: str
+    metric: str
+    dimension: int
+    model: str | None = None
+
+    def to_json(self) -> str:
+        """Return the text that :func:`parse_definition` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> VectorDefinition:
+        """Return the inverse of :meth:`to_json`."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class SqlDefinition:
+    """A view or an external table: the SQL text that makes it, planned anew when it is used."""
+
+    table_id: str
+    sql: str
+    paths: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the text that :func:`parse_definition` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> SqlDefinition:
+        """Return the inverse of :meth:`to_json`."""
+        raw = json.loads(text)
+        return cls(raw["table_id"], raw["sql"], tuple(raw["paths"]))
+
+
+Definition = MutableDefinition | VectorDefinition | SqlDefinition
+
+_KINDS: Final[Mapping[str, Any]] = {
+    "mutable": MutableDefinition,
+    "vector": VectorDefinition,
+    "view": SqlDefinition,
+    "external": SqlDefinition,
+}
+
+
+@lru_cache(maxsize=4096)
+def parse_definition(kind: str, text: str) -> Definition:
+    """Return the definition that ``text`` writes down; cached, since texts never change."""
+    definition: Definition = _KINDS[kind].from_json(text)
+    return definition
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A table as one snapshot sees it."""
+
+    tenant: str
+    schema: str
+    name: str
+    kind: str
+    definition: Definition
+    version: int
+    row_count: int
+
+    @property
+    def table_id(self) -> str:
+        """The table's identity, which survives renaming."""
+        return self.definition.table_id

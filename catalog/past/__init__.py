@@ -1,0 +1,1 @@
+"""What a table held at a moment, and what happened to it between two."""

@@ -1,0 +1,1 @@
+"""Files where they are: object stores, external tables, Delta and Iceberg."""

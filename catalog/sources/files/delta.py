@@ -1,0 +1,130 @@
+"""Delta tables, through the deltalake library's own engine.
+
+deltalake brings a DataFusion of its own, which reads what Delta has: deletion vectors, renamed
+columns, columns that were added later. Its table provider is of another DataFusion than ours, and
+its pyarrow dataset refuses the first two, so SQL is sent to it and batches come back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.sources.databases.dialect import Dialect, Sent
+from affidavit.catalog.sources.files.library import LibraryDataset
+from affidavit.catalog.sources.files.objects import delta_options
+from affidavit.catalog.sql import predicate as p
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from affidavit.catalog.sources.files.external import ExternalTable
+    from affidavit.catalog.sources.files.objects import Place
+    from affidavit.catalog.sql.predicate import Predicate
+
+LOG_FOLDER: Final = "_delta_log"
+_TABLE: Final = "t"
+_STATISTICS_US: Final = 1000
+"""How far a moment in a file's statistics may be from the value: they are cut to milliseconds."""
+
+
+class DeltaDialect(Dialect):
+    """What a Delta table is asked: only where its files' statistics cannot mislead.
+
+    Statistics leave NaN out, write decimals as floats, and cut moments.
+    """
+
+    def condition(self, predicate: Predicate, types: Mapping[str, pa.DataType]) -> Sent | None:
+        """Return a condition as SQL; ``None`` if it cannot be sent."""
+        match predicate:
+            case p.Compare(op, column, value) if pt.is_timestamp(types.get(column, pa.null())):
+                return self._compare_moment(op, column, types[column], value)
+            case p.In(column) if pt.is_timestamp(types.get(column, pa.null())):
+                return None
+        return super().condition(predicate, types)
+
+    def _compare_moment(
+        self, op: str, column: str, kind: pa.DataType, value: object
+    ) -> Sent | None:
+        assert isinstance(value, pa.Scalar)
+        if op == "!=" or not value.is_valid or kind.unit != "us" or value.type != kind:
+            return None
+        at, name = value.value, self.quoted(column)
+        least, most = max(at - _STATISTICS_US, -(2**63) + 1), min(at + _STATISTICS_US, 2**63 - 1)
+        zone = "None" if kind.tz is None else f'Some("{kind.tz}")'
+        parts = [(">=", least)] * (op in {"=", ">", ">="}) + [("<=", most)] * (
+            op in {"=", "<", "<="}
+        )
+        text = " AND ".join(
+            f"{name} {sign} arrow_cast({bound}, 'Timestamp(Microsecond, {zone})')"
+            for sign, bound in parts
+        )
+        return Sent(text, exact=False)
+
+
+_DIALECT: Final = DeltaDialect("Delta", decimals=False, text_order="")
+
+
+class DeltaDataset(LibraryDataset):
+    """A Delta table at one version."""
+
+    def __init__(
+        self,
+        table: Any,  # noqa: ANN401 - a deltalake.DeltaTable
+        schema: pa.Schema,
+        query: Callable[[], Any],
+        fail: Callable[[BaseException], None],
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(schema, {}, int(table.version()), fail, errors)
+        self._table = table
+        self._query = query
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        batches = self._run(f"SELECT count(*) AS n FROM {_TABLE}")
+        return int(next(iter(batches))["n"][0].as_py())
+
+    def batches(
+        self, columns: Sequence[str], predicate: Predicate | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that may match."""
+        names = ", ".join(map(_DIALECT.quoted, columns))
+        types = {field.name: field.type for field in self.schema}
+        conditions = [f"({each})" for each in _DIALECT.conditions(predicate, types)]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return self._run(f"SELECT {names} FROM {_TABLE}{where}")
+
+    def _run(self, sql: str) -> Iterator[pa.RecordBatch]:
+        found = self._query().register(_TABLE, self._table).execute(sql)
+        return iter(pa.RecordBatchReader.from_stream(found))
+
+
+def open_delta(
+    table: ExternalTable,
+    place: Place | None,
+    fail: Callable[[BaseException], None],
+    errors: Callable[[], AbstractContextManager[None]],
+) -> DeltaDataset:
+    """Return a Delta table as it is now, or as it was at ``version``.
+
+    Raises:
+        SourceError: deltalake is not installed.
+    """
+    try:
+        import deltalake  # noqa: PLC0415 - an optional library
+    except ImportError as error:
+        msg = "reading Delta tables needs deltalake: pip install 'affidavit[delta]'"
+        raise SourceError(msg) from error
+    found = deltalake.DeltaTable(
+        table.location.rstrip("/"),
+        version=table.number("version"),
+        storage_options=delta_options(place),
+    )
+    schema = pa.schema(found.schema().to_arrow())
+    plain = pa.schema([pa.field(each.name, each.type) for each in schema])
+    return DeltaDataset(found, plain, deltalake.QueryBuilder, fail, errors)

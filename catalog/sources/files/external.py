@@ -1,0 +1,176 @@
+"""``CREATE EXTERNAL TABLE``: what its text says, and which of its options are ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.sources.files.objects import PREFIXES, is_remote, refuse_secrets
+from affidavit.catalog.sql.lexer import tokenize
+from affidavit.errors import SourceError, SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from affidavit.catalog.model.definition import Definition
+    from affidavit.catalog.sql.lexer import Token
+
+LAKE_FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
+    "DELTA": ("version",),
+    "ICEBERG": ("snapshot_id",),
+}
+"""Table formats that a library reads, and their options."""
+
+NAMES_FILES: Final = (
+    "its metadata names files itself: let a session without allowed_paths attach it, and read it "
+    "then with this one"
+)
+"""Why a session whose paths are limited attaches no Delta or Iceberg table, and no lake."""
+
+_PLAIN: Final = ("CREATE", "EXTERNAL", "TABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalTable:
+    """What a ``CREATE EXTERNAL TABLE`` says.
+
+    Attributes:
+        kind: What follows STORED AS, in capitals.
+        location: Where the files are.
+        options: The options that are not DataFusion's: how a store is reached, and of a table
+            format its own.
+        sql: The text without those options.
+    """
+
+    kind: str
+    location: str
+    options: Mapping[str, str]
+    sql: str
+
+    @property
+    def is_lake(self) -> bool:
+        """Whether a library reads it, and not DataFusion."""
+        return self.kind in LAKE_FORMATS
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its text is DataFusion's as it stands: it is of local files."""
+        return not self.is_lake and not is_remote(self.location)
+
+    def number(self, option: str) -> int | None:
+        """Return an option that is a whole number, if it was given."""
+        given = self.options.get(option)
+        if given is None:
+            return None
+        if not (given.isascii() and given.isdecimal()):
+            msg = f"{option}= must be a whole number, got {given!r}"
+            raise SourceError(msg)
+        return int(given)
+
+
+def is_lake_table(definition: Definition) -> bool:
+    """Return whether a definition is of a table that a library reads."""
+    return isinstance(definition, SqlDefinition) and parse_external(definition.sql).is_lake
+
+
+def parse_external(sql: str) -> ExternalTable:
+    """Return what the text of an external table says.
+
+    Raises:
+        SqlError: It has no LOCATION or STORED AS, or a clause twice, or a table format has a clause
+            of files.
+        SourceError: An option is unknown, or a secret.
+    """
+    tokens = list(tokenize(sql))
+    if not any(token.keyword == "EXTERNAL" for token in tokens[:4]):
+        return ExternalTable("", "", {}, sql)
+    kind = location = ""
+    options: list[tuple[str, list[Token]]] = []
+    rest: list[Token] = []
+    given: set[str] = set()
+    at = 0
+    while at < len(tokens):
+        word = tokens[at].keyword if tokens[at].depth == 0 else ""
+        if word in given:
+            raise SqlError(f"an external table has one {word} clause")
+        if word in {"STORED", "LOCATION", "OPTIONS"}:
+            given.add(word)
+        if word == "STORED" and [token.keyword for token in tokens[at + 1 : at + 2]] != ["AS"]:
+            raise SqlError("expected STORED AS a format")
+        if word == "STORED" and at + 2 < len(tokens):
+            kind = tokens[at + 2].text.upper()
+            at += 3
+        elif word == "LOCATION" and at + 1 < len(tokens):
+            location = plain_location(tokens[at + 1])
+            at += 2
+        elif word == "OPTIONS" and at + 1 < len(tokens):
+            closing = (i for i in range(at + 2, len(tokens)) if tokens[i].text == ")")
+            end = next(closing, len(tokens))
+            options = _options(tokens[at + 2 : end])
+            at = end + 1
+        else:
+            rest.append(tokens[at])
+            at += 1
+    if not kind or not location:
+        raise SqlError("an external table needs STORED AS a format and LOCATION 'path'")
+    refuse_secrets(key for key, _ in options)
+    ours = {key: _value(tokens) for key, tokens in options if _is_ours(kind, key)}
+    theirs = [tokens for key, tokens in options if not _is_ours(kind, key)]
+    if kind in LAKE_FORMATS:
+        _check_lake(kind, rest, theirs)
+    text = " ".join(token.text for token in rest)
+    place = location.replace("'", "''")
+    shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
+    clause = f" OPTIONS ({shown})" if theirs else ""
+    return ExternalTable(
+        kind, location, ours, f"{text} STORED AS {kind} LOCATION '{place}'{clause}"
+    )
+
+
+def plain_location(token: Token | None) -> str:
+    """Return the path or URL that a token is.
+
+    Raises:
+        SqlError: It is no plain text in quotes, or one with escapes.
+    """
+    if token is None or token.text[0] not in "'\"":
+        found = "the end" if token is None else repr(token.text)
+        raise SqlError(f"expected LOCATION and a plain text in quotes, 'path', found {found}")
+    return token.text[1:-1].replace(token.text[0] * 2, token.text[0])
+
+
+def _options(tokens: Sequence[Token]) -> list[tuple[str, list[Token]]]:
+    """Return each option's name, in lower case, and its tokens, of which the last is its value."""
+    found: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.text == "," and token.kind == "symbol":
+            found.append([])
+        else:
+            found[-1].append(token)
+    for one in filter(None, found):
+        if any(dot.text != "." for dot in one[1:-1:2]) or len(one) % 2:
+            raise SqlError("expected OPTIONS ('name' 'value', ...)")
+    return [("".join(_text(each) for each in one[:-1]).lower(), one) for one in found if one]
+
+
+def _text(token: Token) -> str:
+    return token.text[1:-1] if token.kind in {"string", "quoted"} else token.text
+
+
+def _value(tokens: Sequence[Token]) -> str:
+    return _text(tokens[-1]).replace("''", "'")
+
+
+def _is_ours(kind: str, key: str) -> bool:
+    return key.partition(".")[0] in PREFIXES or key in LAKE_FORMATS.get(kind, ())
+
+
+def _check_lake(kind: str, rest: Sequence[Token], theirs: Sequence[Sequence[Token]]) -> None:
+    words = tuple(token.keyword for token in rest[:3])
+    if words != _PLAIN or len(rest) != len(_PLAIN) + 1:
+        raise SqlError(f"a table STORED AS {kind} says its own columns, and takes only OPTIONS")
+    if theirs:
+        given = [_text(tokens[0]) for tokens in theirs]
+        msg = f"{kind} takes the options {list(LAKE_FORMATS[kind])}, not {given}"
+        raise SourceError(msg)

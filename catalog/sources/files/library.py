@@ -1,0 +1,83 @@
+"""Tables that a library reads: its batches, fitted and filtered as DataFusion would have them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.scan import ScanDataset, rows_without_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from affidavit.catalog.sql.predicate import Predicate
+
+
+class LibraryDataset(ScanDataset):
+    """A table at one version, read by a library.
+
+    The library is handed a filter that may select more, and all of it is asked again here.
+
+    Args:
+        schema: The columns that can be given.
+        refused: The columns that cannot, and their types there.
+        version: The version, as its format numbers them.
+        fail: Told what a scan raises.
+        errors: Tells what the library raises as a SourceError.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        refused: Mapping[str, str],
+        version: int,
+        fail: Callable[[BaseException], None],
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(schema, fail)
+        self.refused = refused
+        self.version = version
+        self._errors = errors
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        raise NotImplementedError
+
+    def batches(
+        self, columns: Sequence[str], predicate: Predicate | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that may match, with ``columns``, of which there is one at least."""
+        raise NotImplementedError
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        others = sorted(columns_of(predicate) - set(columns)) if predicate is not None else []
+        needed = [*columns, *others]
+        if not needed:
+            with self._errors():
+                rows = self.count()
+            for batch in rows_without_columns(rows):
+                yield keep(predicate, batch)
+            return
+        schema = pa.schema([self.schema.field(name) for name in needed])
+        with self._errors():
+            batches = iter(self.batches(needed, predicate))
+        while True:
+            with self._errors():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                fitted = _fitted(batch, schema)
+            yield keep(predicate, fitted).select(columns)
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the columns of ``schema`` as their types."""
+    arrays = []
+    for field in schema:
+        array = batch.column(field.name)
+        arrays.append(array if array.type == field.type else array.cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

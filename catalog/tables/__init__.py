@@ -1,0 +1,1 @@
+"""Tables that are written here: mutable ones in the store, vector ones in Lance."""

@@ -1,0 +1,59 @@
+"""What handles on both kinds of table share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sql.expression import delete_text, update_text
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.sql.expression import Statements
+
+
+class TableHandle(ABC):
+    """A table by name; it always reads and writes the table as it is now."""
+
+    def __init__(
+        self, catalog: Catalog, statements: Statements, name: str, schema: str = MAIN_SCHEMA
+    ) -> None:
+        self._catalog = catalog
+        self._statements = statements
+        self._schema = schema
+        self.name = name
+
+    def __len__(self) -> int:
+        return self.count()
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return how many rows there are."""
+
+    def update(self, set: Mapping[str, object], where: str) -> int:  # noqa: A002 - SQL's word
+        """Set columns of the matching rows, and return how many there were.
+
+        Args:
+            set: Column to value; ``affidavit.expr("n + 1")`` for an SQL expression.
+            where: An SQL predicate; ``"true"`` for every row.
+        """
+        if not set:
+            msg = "update needs at least one column to set"
+            raise InvalidQueryError(msg)
+        text, params = update_text(self._schema, self.name, set, _checked_where(where))
+        return self._statements.run(text, params)
+
+    def delete(self, where: str) -> int:
+        """Delete the rows that match an SQL predicate, and return how many there were."""
+        return self._statements.run(delete_text(self._schema, self.name, _checked_where(where)), {})
+
+
+def _checked_where(where: object) -> str:
+    if not isinstance(where, str) or not where.strip():
+        msg = f"where must be an SQL predicate such as 'id = 3', or 'true' for all; got {where!r}"
+        raise InvalidQueryError(msg)
+    return where

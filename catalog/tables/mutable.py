@@ -1,0 +1,231 @@
+"""Mutable tables: rows with keys, in the relational store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from affidavit.catalog.lake.catalog import new_table_id
+from affidavit.catalog.model.definition import Index, MutableDefinition
+from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
+from affidavit.catalog.sql.predicate import Compare, IsNull, Not
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.handle import TableHandle
+from affidavit.catalog.tables.rows import (
+    definition_of,
+    insert_rows,
+    read_table,
+    truncate,
+    upsert_rows,
+)
+from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
+from affidavit.catalog.values.types import codec_for
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    SchemaMismatchError,
+    TableNotFoundError,
+    UnsupportedTypeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+
+def define_mutable(
+    name: str,
+    schema: pa.Schema,
+    *,
+    primary_key: Sequence[str] = (),
+    indexes: Sequence[Index] = (),
+    order_column: str | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> MutableDefinition:
+    """Return a checked definition of a new mutable table.
+
+    Raises:
+        UnsupportedTypeError: A column's values could not be kept exactly.
+        ColumnNotFoundError: A key, an index or ``order_column`` names no column.
+        SchemaMismatchError: A column name stands twice.
+    """
+    for field in schema:
+        check_column_name(field.name)
+        try:
+            codec_for(field.type)
+        except UnsupportedTypeError as error:
+            raise UnsupportedTypeError(field.name, field.type, table=name) from error
+    if len(set(schema.names)) != len(schema.names):
+        msg = f"table {name!r} cannot have two columns of one name: {schema.names}"
+        raise SchemaMismatchError(msg)
+    named = [*primary_key, *(column for index in indexes for column in index.columns)]
+    for column in [*named, *([order_column] if order_column is not None else [])]:
+        if column not in schema.names:
+            raise ColumnNotFoundError(column, table=name, known=schema.names)
+    not_null = pa.schema(
+        [f.with_nullable(nullable=False) if f.name in primary_key else f for f in schema]
+    )
+    return MutableDefinition(
+        table_id=new_table_id(),
+        schema=not_null.remove_metadata(),
+        stored={column: f"c{at}" for at, column in enumerate(schema.names)},
+        primary_key=tuple(primary_key),
+        indexes=tuple(indexes),
+        order_column=order_column,
+        defaults=defaults or {},
+    )
+
+
+def create_mutable(
+    catalog: Catalog,
+    writer: Writer,
+    name: str,
+    definition: MutableDefinition,
+    *,
+    schema: str = MAIN_SCHEMA,
+) -> TableInfo:
+    """Create an empty mutable table."""
+    info = catalog.define(writer, name, "mutable", definition, schema=schema)
+    writer.create_table(definition.store_table)
+    catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
+    return info
+
+
+def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
+    """Drop a mutable table and its rows."""
+    catalog.forget(writer, info)
+    writer.drop_table(definition_of(info).store_table)
+    catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
+
+
+class MutableTable(TableHandle):
+    """A handle on a mutable table; it always reads and writes the table as it is now."""
+
+    kind = "mutable"
+
+    def __repr__(self) -> str:
+        info = self._info()
+        columns = ", ".join(f"{f.name}: {f.type}" for f in definition_of(info).schema)
+        return f"MutableTable({self.name!r}, {info.row_count} rows, {columns})"
+
+    def _find(self, reader: Reader) -> TableInfo:
+        info = self._catalog.get(reader, self.name, self._schema)
+        if info.kind != "mutable":
+            raise TableNotFoundError(self.name)
+        return info
+
+    def _info(self) -> TableInfo:
+        with self._catalog.read() as reader:
+            return self._find(reader)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema."""
+        return definition_of(self._info()).schema
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The key columns; empty if the table has none."""
+        return definition_of(self._info()).primary_key
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return self._info().row_count
+
+    def to_arrow(self) -> pa.Table:
+        """Return every row, in the order of insertion."""
+        with self._catalog.read() as reader:
+            return read_table(reader, self._find(reader))
+
+    def insert(self, data: object) -> int:
+        """Insert rows and return how many there were: all of them, or an error and none.
+
+        ``data`` is whatever :func:`~affidavit.catalog.values.ingest.to_reader` takes. Columns that
+        are missing get their default, or NULL.
+
+        Raises:
+            SchemaMismatchError: The data does not fit; the column is named.
+            ConstraintError: A key is duplicate or NULL, or a NOT NULL column is NULL.
+        """
+        with self._catalog.write() as writer:
+            info = self._find(writer)
+            self._catalog.refuse_shared(info)
+            return insert_rows(self._catalog, writer, info, self._batches(info, data))
+
+    def _batches(self, info: TableInfo, data: object) -> Iterator[pa.RecordBatch]:
+        definition = definition_of(info)
+        how: dict[str, Any] = {"table": self.name, "optional": definition.defaults}
+        if is_rows(data):
+            rows: Sequence[Any] = data if isinstance(data, Sequence) else [data]
+            yield self._with_defaults(definition, schema_rows(rows, definition.schema, **how))
+            return
+        for batch in to_reader(data, definition.schema):
+            yield self._with_defaults(definition, conform(batch, definition.schema, **how))
+
+    def _with_defaults(
+        self, definition: MutableDefinition, batch: pa.RecordBatch
+    ) -> pa.RecordBatch:
+        missing = [name for name in definition.schema.names if name not in batch.schema.names]
+        if not missing:
+            return batch
+        wanted = {name: definition.defaults[name] for name in missing}
+        values = self._statements.defaults(pa.schema(map(definition.schema.field, missing)), wanted)
+        arrays = [
+            pa.repeat(values[f.name], batch.num_rows) if f.name in values else batch[f.name]
+            for f in definition.schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=definition.schema)
+
+    def upsert(self, data: object) -> int:
+        """Insert rows, replacing those with the same primary key; return how many there were.
+
+        Raises:
+            ConstraintError: There is no primary key, or two rows of ``data`` have the same one.
+            SchemaMismatchError: The data does not fit; the column is named.
+        """
+        with self._catalog.write() as writer:
+            info = self._find(writer)
+            self._catalog.refuse_shared(info)
+            schema = definition_of(info).schema
+            rows = pa.Table.from_batches(self._batches(info, data), schema)
+            return upsert_rows(self._catalog, writer, info, rows)
+
+    def truncate(self) -> int:
+        """Delete every row, and return how many there were."""
+        with self._catalog.write() as writer:
+            return truncate(self._catalog, writer, self._find(writer))
+
+    def scan_after(self, value: object) -> pa.Table:
+        """Return the rows whose ``order_column`` is strictly greater than ``value``, ascending.
+
+        ``None`` returns every row that has a value there. Use the last row's value to go on.
+
+        Raises:
+            InvalidQueryError: The table was created without ``order_column``.
+        """
+        with self._catalog.read() as reader:
+            info = self._find(reader)
+            definition = definition_of(info)
+            column = definition.order_column
+            if column is None:
+                msg = f"table {self.name!r} was created without order_column, so it has no order"
+                raise InvalidQueryError(msg)
+            after: Predicate = Not(IsNull(column))
+            if value is not None:
+                scalar = _order_value(value, definition.types[column], column=column)
+                after = Compare(">", column, scalar)
+            return read_table(reader, info, predicate=after, order_by=(column, ROWID))
+
+
+def _order_value(value: object, to: pa.DataType, *, column: str) -> pa.Scalar:
+    try:
+        return pa.scalar(value, to)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        msg = f"{value!r} cannot be compared with column {column!r} of type {to}"
+        raise InvalidQueryError(msg) from error

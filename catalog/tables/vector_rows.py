@@ -1,0 +1,320 @@
+"""Rows of vector tables: checked as they stream, written aside, announced, then committed.
+
+Rules:
+    - A writer holds the table's lock. Rows are written aside, every listener is told inside a store
+      transaction, then Lance commits, then the store: an error before that leaves nothing visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affidavit.catalog.lake.datasets import (
+    TABLE_ID,
+    Staged,
+    check_unique,
+    lance_errors,
+    rows_with_keys,
+    stage_append,
+    stage_merge,
+)
+from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.tables.intents import intended, settle
+from affidavit.catalog.values.ingest import Watched, to_reader
+from affidavit.catalog.values.text import json_texts
+from affidavit.catalog.values.vectors import fitted
+from affidavit.errors import AffidavitError, ConstraintError, TableNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import lance
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.change import Change, ChangeWatch
+    from affidavit.catalog.model.definition import TableInfo
+
+
+def vector_definition(info: TableInfo) -> VectorDefinition:
+    """Return the definition of a table that is known to be a vector table."""
+    assert isinstance(info.definition, VectorDefinition)
+    return info.definition
+
+
+class Incoming:
+    """Rows on their way into a dataset: fitted and checked as they stream, their keys noted."""
+
+    def __init__(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        schema: pa.Schema,
+        table: str,
+        definition: VectorDefinition,
+        watch: ChangeWatch | None = None,
+    ) -> None:
+        self._definition = definition
+        self._watch = watch
+        self._table = table
+        self._keys: list[pa.Array] = []
+        self._key_type = schema.field(definition.key).type
+        checked = fitted(
+            batches, schema, table=table, vector=definition.vector, metric=definition.metric
+        )
+        self._watched = Watched(self._noting(checked))
+        self.reader = pa.RecordBatchReader.from_batches(schema, self._watched)
+
+    def _noting(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for field in batch.schema:
+                if not field.nullable and batch[field.name].null_count:
+                    at = self.rows + batch[field.name].is_null().index(value=True).as_py()
+                    msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
+                    raise ConstraintError(msg)
+            self._keys.append(batch[self._definition.key])
+            if self._watch is not None:
+                self._watch.see(None, pa.Table.from_batches([batch]))
+            yield batch
+
+    @property
+    def rows(self) -> int:
+        """How many rows came so far."""
+        return sum(map(len, self._keys))
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Raise what the rows raised, where Lance would say it in its own words."""
+        try:
+            with lance_errors(what):
+                yield
+        except AffidavitError:
+            if isinstance(self._watched.error, AffidavitError):
+                raise self._watched.error from None
+            raise
+
+    def unique_keys(self) -> pa.Array:
+        """Return the keys of every row; ConstraintError if one is NULL or stands twice."""
+        keys = pa.chunked_array(self._keys, self._key_type)
+        return check_unique(keys, key=self._definition.key, table=self._table)
+
+
+def keys_digest(keys: pa.Array | pa.ChunkedArray) -> str:
+    """Return the SHA-256 of keys, in order: each as JSON, a line each."""
+    return hashlib.sha256("\n".join(json_texts(keys)).encode()).hexdigest()
+
+
+@contextmanager
+def locked(
+    catalog: Catalog, info: TableInfo, what: str
+) -> Iterator[tuple[TableInfo, lance.LanceDataset]]:
+    """Hold the table's lock against every other writer; yield it as it is now, and its dataset.
+
+    Raises:
+        TableNotFoundError: It was dropped since ``info`` was read.
+    """
+    catalog.refuse_transaction(what)
+    catalog.refuse_shared(info)
+    with catalog.lake.store.lock(info.table_id):
+        with catalog.read() as reader:
+            now = catalog.by_id(reader, info.table_id)
+        if now is None:
+            raise TableNotFoundError(info.name)
+        dataset = catalog.lake.datasets.latest(now)
+        if settle(catalog, now, dataset):
+            with catalog.read() as reader:
+                now = catalog.get(reader, now.name, now.schema)
+        yield now, dataset
+
+
+def _commit(
+    catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
+) -> None:
+    """Declare, announce, commit in Lance, then in the store; discard what Lance did not commit."""
+    before, after = int(staged.dataset.version), staged.version_after
+    try:
+        with catalog.read() as reader:
+            numbered = [
+                replace(
+                    each, version_before=before, version_after=after,
+                    messages=catalog.messages(reader, each),
+                )
+                for each in changes
+            ]  # fmt: skip
+        with (
+            intended(
+                catalog, info, staged.dataset, numbered, rows_added=added, marked=True
+            ) as intent,
+            catalog.write() as writer,
+        ):
+            for change in numbered:
+                catalog.announce(writer, change)
+            catalog.touch(writer, info, rows=added)
+            intent.finish(writer)
+            staged.commit({TABLE_ID: info.table_id, **intent.properties})
+    except BaseException:
+        if not staged.is_committed():
+            staged.discard()
+        raise
+
+
+def insert_vectors(
+    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, data: object
+) -> int:
+    """Append rows, streamed, under the table's lock; return how many there were.
+
+    Raises:
+        ConstraintError: A key is there already, or twice in the data; nothing is kept.
+    """
+    definition = vector_definition(info)
+    source = to_reader(data, dataset.schema)
+    told = catalog.change(info, "insert")
+    with catalog.read() as reader:
+        watch = catalog.watch(reader, told)
+    incoming = Incoming(iter(source), dataset.schema, info.name, definition, watch)
+    with incoming.errors(f"writing vector table {info.name!r}"):
+        staged = stage_append(dataset, incoming.reader)
+    if not incoming.rows:
+        return 0
+    try:
+        keys = incoming.unique_keys()
+        with lance_errors(f"writing vector table {info.name!r}"):
+            _refuse_present(dataset, info, keys)
+    except BaseException:
+        staged.discard()
+        raise
+    change = replace(
+        told, rows=len(keys), keys_sha256=keys_digest(keys),
+        messages=() if watch is None else watch.messages(),
+    )  # fmt: skip
+    _commit(catalog, info, staged, [change], added=len(keys))
+    return len(keys)
+
+
+def _refuse_present(dataset: lance.LanceDataset, info: TableInfo, keys: pa.Array) -> None:
+    key = vector_definition(info).key
+    present = rows_with_keys(dataset, key, keys, [key])
+    if present.num_rows:
+        value = present[key][0].as_py()
+        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
+        raise ConstraintError(msg)
+
+
+def upsert_vectors(
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    data: object,
+    *,
+    insert: bool = True,
+) -> int:
+    """Replace rows of equal key, under the table's lock; insert the others unless told not to."""
+    return merge_vectors(catalog, info, dataset, data, insert=insert)
+
+
+def merge_vectors(
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    data: object,
+    *,
+    insert: bool = True,
+    fresh: pa.Table | None = None,
+    deleted: pa.Table | None = None,
+) -> int:
+    """Replace, insert and delete rows in one version, under the table's lock.
+
+    Args:
+        catalog: Who does it.
+        info: The table.
+        dataset: Its newest version.
+        data: Rows that replace those of equal key.
+        insert: Whether rows of ``data`` with a new key are inserted, or left out.
+        fresh: Rows whose keys must be new.
+        deleted: The images of rows to delete.
+
+    Returns:
+        How many rows were replaced, inserted and deleted.
+
+    Raises:
+        ConstraintError: Two rows have one key, or a row of ``fresh`` is there already.
+    """
+    definition = vector_definition(info)
+    key = definition.key
+    source = to_reader(data, dataset.schema)
+    more = fresh.to_batches() if fresh is not None else []
+    incoming = Incoming(iter(chain(source, more)), dataset.schema, info.name, definition)
+    with incoming.errors(f"reading the rows for vector table {info.name!r}"):
+        after = incoming.reader.read_all()
+    keys = incoming.unique_keys()
+    gone = deleted if deleted is not None else dataset.schema.empty_table()
+    if not len(keys) and not gone.num_rows:
+        return 0
+    with lance_errors(f"writing vector table {info.name!r}"):
+        before = rows_with_keys(dataset, key, keys)
+        if fresh is not None:
+            _refuse_fresh(info, key, fresh, before, gone)
+        staged = stage_merge(dataset, key, after, insert=insert, delete=gone[key])
+    changes, added = _merge_changes(catalog, info, before, after, gone, insert=insert)
+    _commit(catalog, info, staged, changes, added=added)
+    return sum(change.rows for change in changes)
+
+
+def _refuse_fresh(
+    info: TableInfo, key: str, fresh: pa.Table, before: pa.Table, gone: pa.Table
+) -> None:
+    present = pc.is_in(fresh[key], pa.array(before[key].to_pylist(), fresh[key].type))
+    leaving = pc.is_in(fresh[key], pa.array(gone[key].to_pylist(), fresh[key].type))
+    clash = fresh.filter(pc.and_not(present, leaving))
+    if clash.num_rows:
+        value = clash[key][0].as_py()
+        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
+        raise ConstraintError(msg)
+
+
+def _merge_changes(
+    catalog: Catalog,
+    info: TableInfo,
+    before: pa.Table,
+    after: pa.Table,
+    gone: pa.Table,
+    *,
+    insert: bool,
+) -> tuple[list[Change], int]:
+    """Return what a merge does as changes, images aligned, and by how many rows the table grows."""
+    key = vector_definition(info).key
+    at = pc.index_in(after[key], before[key].combine_chunks())
+    replaced = after.filter(at.is_valid())
+    new = after.filter(at.is_null())
+    changes, added = [], -gone.num_rows
+    if gone.num_rows:
+        digest = keys_digest(gone[key])
+        change = catalog.change(info, "delete", rows=gone.num_rows, before=gone, keys_sha256=digest)
+        changes.append(change)
+    if replaced.num_rows:
+        old = before.take(at.drop_null())
+        digest = keys_digest(replaced[key])
+        change = catalog.change(
+            info, "update", rows=len(replaced), before=old, after=replaced, keys_sha256=digest
+        )
+        changes.append(change)
+    if new.num_rows and insert:
+        digest = keys_digest(new[key])
+        change = catalog.change(info, "insert", rows=len(new), after=new, keys_sha256=digest)
+        changes.append(change)
+        added += new.num_rows
+    return changes, added
+
+
+def delete_vectors(
+    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, before: pa.Table
+) -> int:
+    """Delete the rows whose images are ``before``, under the table's lock."""
+    if not before.num_rows:
+        return 0
+    return merge_vectors(catalog, info, dataset, dataset.schema.empty_table(), deleted=before)

@@ -1,0 +1,141 @@
+"""Named consumers of topics, and triggers, as the store keeps them.
+
+A consumer is how far somebody has come in a topic: every event before ``next_offset`` was handed
+out, and those that were not settled since stand in ``deliveries``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.protocol import StoreColumn, StoreTable
+from affidavit.catalog.values.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+_INT, _TEXT = Kind.INTEGER, Kind.TEXT
+_TIME: Final = pa.timestamp("us", "UTC")
+
+CONSUMERS: Final = StoreTable(
+    "consumers",
+    (
+        StoreColumn("consumer_id", _TEXT),
+        StoreColumn("topic_id", _TEXT),
+        StoreColumn("name", _TEXT),
+        StoreColumn("settings", _TEXT),
+        StoreColumn("next_offset", _INT),
+        StoreColumn("created_at", _INT),
+    ),
+)
+DELIVERIES: Final = StoreTable(
+    "deliveries",
+    (
+        StoreColumn("consumer_id", _TEXT),
+        StoreColumn("offset", _INT),
+        StoreColumn("attempts", _INT),
+        StoreColumn("due_at", _INT),
+        StoreColumn("token", _TEXT),
+        StoreColumn("reason", _TEXT),
+    ),
+)
+TRIGGERS: Final = StoreTable(
+    "triggers",
+    (
+        StoreColumn("trigger_id", _TEXT),
+        StoreColumn("name", _TEXT),
+        StoreColumn("table_id", _TEXT),
+        StoreColumn("kind", _TEXT),
+        StoreColumn("definition", _TEXT),
+        StoreColumn("created_at", _INT),
+    ),
+)
+_CONSUMER_COLUMNS: Final = ("consumer_id", "topic_id", "name", "settings", "next_offset")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSettings:
+    """How a consumer is served.
+
+    Attributes:
+        where: An SQL predicate over the events' rows; ``None`` for every event.
+        ack_wait_s: How long a delivery may go without being settled before it is made again.
+        max_deliveries: How often an event is delivered before it goes to ``dead_letter``.
+        max_in_flight: How many deliveries may be unsettled at a time.
+        dead_letter: The topic for events that nobody could take.
+    """
+
+    where: str | None = None
+    ack_wait_s: float = 30.0
+    max_deliveries: int = 5
+    max_in_flight: int = 1000
+    dead_letter: str = ""
+
+    def to_json(self) -> str:
+        """Return this as JSON."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A named consumer of a topic.
+
+    Attributes:
+        consumer_id: Its identity.
+        topic_id: The topic.
+        name: Its name.
+        settings: How it is served.
+        next_offset: The first event that was not looked at for it yet.
+    """
+
+    consumer_id: str
+    topic_id: str
+    name: str
+    settings: ConsumerSettings
+    next_offset: int
+
+
+def _consumer(row: Sequence[Any]) -> Consumer:
+    consumer_id, topic_id, name, settings, next_offset = row
+    return Consumer(
+        consumer_id, topic_id, name, ConsumerSettings(**json.loads(settings)), next_offset
+    )
+
+
+def find_consumer(reader: Reader, ledger: Ledger, topic_id: str, name: str) -> Consumer | None:
+    """Return a tenant's consumer of that name; ``None`` if there is none."""
+    where = ledger.own(Compare("=", "topic_id", topic_id), Compare("=", "name", name))
+    rows = reader.select(CONSUMERS, _CONSUMER_COLUMNS, where)
+    return _consumer(rows[0]) if rows else None
+
+
+def consumers_of(reader: Reader, ledger: Ledger, *conditions: Compare) -> list[Consumer]:
+    """Return a tenant's consumers."""
+    rows = reader.select(CONSUMERS, _CONSUMER_COLUMNS, ledger.own(*conditions))
+    return sorted(map(_consumer, rows), key=lambda each: (each.topic_id, each.name))
+
+
+def unsettled(reader: Reader, consumer: Consumer) -> list[int]:
+    """Return the offsets that were handed out and are not settled, in order."""
+    where = Compare("=", "consumer_id", consumer.consumer_id)
+    rows = reader.select(DELIVERIES, ("offset",), where, order_by=("offset",))
+    return [int(row[0] or 0) for row in rows]
+
+
+def forget_consumers(writer: Writer, ledger: Ledger, *conditions: Compare) -> None:
+    """Forget consumers, and what they had in hand."""
+    for each in consumers_of(writer, ledger, *conditions):
+        own = Compare("=", "consumer_id", each.consumer_id)
+        writer.delete_where(DELIVERIES, own)
+        writer.delete_where(CONSUMERS, own)
+
+
+# --- as SQL reads them ----------------------------------------------------------------------------

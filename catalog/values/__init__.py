@@ -1,0 +1,1 @@
+"""What a value is: Arrow types, their text, and rows as callers hold them. Pure."""

@@ -1,0 +1,1 @@
+"""Every search on record before its rows are released."""

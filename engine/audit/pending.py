@@ -1,0 +1,176 @@
+"""Records of searches that were made inside an open transaction.
+
+The rows of such a search reach the caller before the transaction is committed, and the store's one
+writer is taken until then. So the record is first made durable in a file of its own, then written
+as part of the transaction. If that is rolled back the record is written by itself; if the process
+dies, whoever opens the lake next does so.
+
+Rules:
+    - A file is signed with the ledger's own key, so that nobody without the master key can have
+      put on record what was never searched.
+    - Its lock is held for as long as its writer lives.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from affidavit.catalog.ledger.ledger import Draft
+from affidavit.catalog.sql.names import check_tenant
+from affidavit.catalog.store.disk import sync
+from affidavit.errors import LedgerCorruptError, NoTenantError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from affidavit.catalog.ledger.ledger import Signer
+    from affidavit.catalog.ledger.verifier import PublicKey
+
+_SIGNED_AS: Final = "affidavit pending\n"
+"""What is signed begins so: it can be taken for no entry, and for no checkpoint."""
+
+
+class PendingFile:
+    """Drafts that are durable and not yet in the ledger.
+
+    Args:
+        folder: Where the file is put.
+        tenant: Whose ledger they are for.
+        drafts: The drafts.
+        generation: Which of that ledger's keys signs them.
+        signer: That key.
+
+    Raises:
+        StoreError: The file could not be written.
+    """
+
+    def __init__(
+        self, folder: Path, tenant: str, drafts: Sequence[Draft], generation: int, signer: Signer
+    ) -> None:
+        self._path = folder / f"{uuid4().hex}.json"
+        self._lock = FileLock(self._path.with_suffix(".lock"), thread_local=False)
+        stated = {
+            "tenant": tenant, "generation": generation, "drafts": [_plain(each) for each in drafts]
+        }  # fmt: skip
+        text = json.dumps(stated)
+        signature = base64.b64encode(signer.sign((_SIGNED_AS + text).encode())).decode()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            aside = self._path.with_suffix(".aside")
+            with aside.open("w", encoding="utf-8") as file:
+                json.dump({"text": text, "signature": signature}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(self._path)
+            sync(folder)
+        except OSError as error:
+            self.remove()
+            msg = f"a search in a transaction cannot be put on record: {error}"
+            raise StoreError(msg) from error
+
+    def remove(self) -> None:
+        """Forget the drafts: the ledger has them."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        self._lock.release()
+        _tidy(self._path)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what stood beside a pending file that is gone."""
+    for suffix in (".aside", ".lock"):
+        with suppress(OSError):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _plain(each: Draft) -> dict[str, object]:
+    members = {name: value.decode() for name, value in each.members.items()}
+    return {"kind": each.kind, "entry_id": each.entry_id, "at_us": each.at_us, "members": members}
+
+
+def _draft(plain: dict[str, Any]) -> Draft:
+    members = {name: value.encode() for name, value in plain["members"].items()}
+    row_ids = json.loads(members.get("top_k_result_ids", "[]"))
+    return Draft(plain["kind"], plain["entry_id"], plain["at_us"], members, row_ids=row_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a process that died had searched and not put on record.
+
+    Attributes:
+        path: The file that says so.
+        tenant: Whose ledger it belongs in.
+        generation: Which of that ledger's keys signed it.
+        drafts: What is to be put on record.
+    """
+
+    path: Path
+    tenant: str
+    generation: int
+    drafts: list[Draft]
+    _text: str
+    _signature: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Pending:
+        """Return what the file holds.
+
+        Raises:
+            LedgerCorruptError: It is not what affidavit wrote.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            stated = json.loads(raw["text"])
+            drafts = [_draft(each) for each in stated["drafts"]]
+            tenant = check_tenant(stated["tenant"] or None)
+            signature = base64.b64decode(raw["signature"], validate=True)
+            return cls(path, tenant, int(stated["generation"]), drafts, raw["text"], signature)
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, NoTenantError
+        ) as error:  # fmt: skip
+            raise _foreign(path) from error
+
+    def check(self, key: PublicKey) -> None:
+        """Raise LedgerCorruptError unless ``key`` signed it."""
+        if not key.verifies(self._signature, (_SIGNED_AS + self._text).encode()):
+            raise _foreign(self.path)
+
+
+def _foreign(path: Path) -> LedgerCorruptError:
+    return LedgerCorruptError(
+        f"{str(path)!r} is not what affidavit wrote, and nothing in it is put on record: find out "
+        "who changed it, then take it away"
+    )
+
+
+def abandoned(folder: Path) -> Iterator[Pending]:
+    """Yield what processes that died left in ``folder``.
+
+    Each file's lock is held while the caller works with it; the caller removes the file.
+    """
+    if not folder.is_dir():
+        return
+    for path in sorted({each.with_suffix(".json") for each in folder.iterdir()}):
+        lock = FileLock(path.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):
+            continue  # its writer is alive
+        try:
+            if path.exists():
+                yield Pending.read(path)
+        finally:
+            lock.release()
+            if not path.exists():
+                _tidy(path)

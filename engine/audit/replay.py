@@ -1,0 +1,192 @@
+"""Running a recorded search again, and saying what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.engine.audit.recorder import query_digest
+from affidavit.engine.search.ranking import Ranking, ranking_of
+from affidavit.engine.search.request import build_request, with_vector
+from affidavit.engine.search.searcher import complete
+from affidavit.errors import (
+    AffidavitError,
+    ColumnNotFoundError,
+    InvalidQueryError,
+    StoreError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import lance
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.engine.search.models import Models
+    from affidavit.engine.search.record import SearchRecord
+    from affidavit.engine.search.request import SearchRequest
+
+PARAMETERS: Final = frozenset({"column", "metric", "exact", "nprobes", "refine_factor"})
+"""Which of a record's parameters a search is run again with."""
+
+_DESCRIPTIVE: Final = frozenset({"select", "text_sha256"})
+
+
+class Outcome(StrEnum):
+    """What a replay found."""
+
+    REPRODUCED = "REPRODUCED"
+    ANN_MISS = "ANN_MISS"
+    DRIFT = "DRIFT"
+    EVIDENCE_GONE = "EVIDENCE_GONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a recorded search.
+
+    Attributes:
+        query_id: The record.
+        outcome: ``REPRODUCED``: an exact search of the recorded version finds what is recorded.
+            ``ANN_MISS``: it finds more, and the recorded search, run again, finds what is recorded:
+            the index missed it. ``DRIFT``: neither finds what is recorded. ``EVIDENCE_GONE``: the
+            version that was searched is no longer there.
+        recall: Which share of the true nearest is recorded; ``None`` if the evidence is gone.
+        missed: The true nearest that are not recorded.
+        reason: The outcome in a sentence.
+    """
+
+    query_id: str
+    outcome: Outcome
+    recall: float | None
+    missed: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.reason}"
+
+
+def judge(record: SearchRecord, again: Ranking, truth: Ranking) -> Verdict:
+    """Return the verdict on ``record``: ``again`` ran it as it was, ``truth`` exactly."""
+    kept = Ranking(tuple(record.top_k_result_ids), tuple(record.retrieval_scores), truth.k)
+    recall = kept.recall_of(truth)
+    missed = tuple(row for row in truth.ids if row not in set(kept.ids))
+    assert record.query_id is not None
+    if kept.agrees(truth):
+        reason = f"an exact search of version {record.table_version} finds the same rows"
+        return Verdict(record.query_id, Outcome.REPRODUCED, 1.0, (), reason)
+    if kept.agrees(again):
+        reason = (
+            f"the same search finds the same rows, and an exact one finds {len(missed)} that the "
+            f"index missed: recall {recall:.0%}"
+        )
+        return Verdict(record.query_id, Outcome.ANN_MISS, recall, missed, reason)
+    reason = "neither the same search nor an exact one finds what was recorded"
+    return Verdict(record.query_id, Outcome.DRIFT, recall, missed, reason)
+
+
+class Evidence:
+    """What a record refers to, as far as it is still there."""
+
+    def __init__(self, catalog: Catalog, models: Models) -> None:
+        self._catalog = catalog
+        self._models = models
+
+    def replay(self, record: SearchRecord, query: object, text: str | None) -> Verdict:
+        """Run ``record`` again.
+
+        Args:
+            record: The record, already verified.
+            query: The query, where the record does not hold it: a vector, or text.
+            text: The words of a hybrid search, likewise.
+
+        Raises:
+            InvalidQueryError: No query is stored or given, or the given one is not the recorded.
+        """
+        try:
+            info, dataset = self._data(record)
+            query, text = self._query(record, query, text)
+            request = self._request(record, info, dataset, query, text)
+        except _GoneError as gone:
+            return _gone(record, str(gone))
+        try:
+            again = complete(request)
+            truth = again if again.exact else complete(replace(request, exact=True))
+        except AffidavitError as error:  # it could be searched when the record was made
+            return _gone(record, f"version {record.table_version} cannot be searched: {error}")
+        return judge(record, ranking_of(again), ranking_of(truth))
+
+    def _query(self, record: SearchRecord, query: object, text: str | None) -> tuple[object, Any]:
+        if query is None and text is None:
+            query, text = record.query_vector, record.query_text
+        if record.mode == "text":
+            query, text = text if query is None else query, None
+        if query is None:
+            msg = (
+                f"record {record.query_id} holds only the hash of its query: pass query= "
+                "(and text= for a hybrid search), or connect with store_queries=True beforehand"
+            )
+            raise InvalidQueryError(msg)
+        return query, text
+
+    def _data(self, record: SearchRecord) -> tuple[TableInfo, lance.LanceDataset]:
+        if record.table_version is None or not (record.table_id or record.table_name):
+            raise _GoneError("the record names no table and version of this lake")
+        catalog = self._catalog
+        with catalog.read() as reader:
+            if record.table_id is not None:
+                info = catalog.by_id(reader, record.table_id)
+            else:
+                info = catalog.find(reader, str(record.table_name), MAIN_SCHEMA)
+        if info is None or info.kind != "vector":
+            raise _GoneError(f"table {record.table_name!r} was dropped")
+        try:
+            return catalog.lake.datasets.as_of(info, record.table_version)
+        except (InvalidQueryError, StoreError, TableNotFoundError) as error:
+            msg = f"version {record.table_version} of {info.name!r} is gone"
+            raise _GoneError(msg) from error
+
+    def _request(
+        self,
+        record: SearchRecord,
+        info: TableInfo,
+        dataset: lance.LanceDataset,
+        query: object,
+        text: str | None,
+    ) -> SearchRequest:
+        given = dict(record.params or {})
+        unknown = sorted(set(given) - PARAMETERS - _DESCRIPTIVE)
+        if unknown or record.query_sha256 is None:
+            lacking = f"has a parameter {unknown[0]!r}" if unknown else "has no hash of its query"
+            msg = (
+                f"record {record.query_id} {lacking}, so no search here can be told to be the same"
+            )
+            raise InvalidQueryError(msg)
+        try:
+            unencoded = build_request(
+                self._catalog.identity, info, dataset, self._models, query, record.k_requested,
+                mode=record.mode or "vector", text=text, where=record.filter, model=record.model_id,
+                select=(), encode=False, **{k: v for k, v in given.items() if k in PARAMETERS},
+            )  # fmt: skip
+        except ColumnNotFoundError as error:
+            msg = f"version {record.table_version} is not what was searched: {error}"
+            raise _GoneError(msg) from error
+        request = with_vector(unencoded, self._models)
+        hashed = given.get("text_sha256")
+        if query_digest(request) != record.query_sha256 or (
+            hashed is not None and query_digest(replace(request, vector=None)) != hashed
+        ):
+            msg = f"this is not the query of record {record.query_id}: its SHA-256 differs"
+            raise InvalidQueryError(msg)
+        return request
+
+
+class _GoneError(AffidavitError):
+    """What a record refers to is no longer there."""
+
+
+def _gone(record: SearchRecord, reason: str) -> Verdict:
+    assert record.query_id is not None
+    return Verdict(record.query_id, Outcome.EVIDENCE_GONE, None, (), reason)

@@ -1,0 +1,94 @@
+"""The audit topic: every search's record as an event, in the transaction that records it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from affidavit.catalog.topics.log import append_event, encode_event, evict_before
+from affidavit.catalog.topics.topic import define_topic, find_topic
+from affidavit.engine.search.record import KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.ledger import Draft, StoredEntry
+    from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.topics.topic import Topic
+
+AUDIT_TOPIC: Final = "affidavit.audit.searches"
+RETAIN_EVENTS: Final = 1_000_000
+EVICT_EVENTS: Final = 1024
+"""The ledger keeps every record; the topic is for who listens. Every so often the oldest go."""
+
+_MEMBERS: Final = {
+    "actor": pa.string(), "table_name": pa.string(), "table_version": pa.int64(),
+    "mode": pa.string(), "k_requested": pa.int64(), "k_returned": pa.int64(),
+    "model_id": pa.string(),
+}  # fmt: skip
+AUDIT_SCHEMA: Final = pa.schema(
+    [
+        pa.field("seq", pa.int64()),
+        pa.field("query_id", pa.string()),
+        pa.field("executed_at", pa.timestamp("us", "UTC")),
+        *(pa.field(name, kind) for name, kind in _MEMBERS.items()),
+        pa.field("record", pa.string()),
+        pa.field("key_id", pa.string()),
+        pa.field("signature", pa.binary()),
+    ]
+)
+"""``record`` is the record's canonical JSON, which ``signature`` signs."""
+
+
+def publish_records(
+    lake: Lake, writer: Writer, tenant: str, drafts: Sequence[Draft], entries: Sequence[StoredEntry]
+) -> None:
+    """Publish the searches among ``entries``, one row each, as one event."""
+    pairs = [
+        (draft.members, entry)
+        for draft, entry in zip(drafts, entries, strict=True)
+        if entry.kind == KIND
+    ]
+    if not pairs:
+        return
+    # the members are JSON already: one text has all of them
+    told = ",".join(
+        "[" + b",".join([members[name] for name in _MEMBERS]).decode() + "]" for members, _ in pairs
+    )
+    columns: list[Sequence[Any]] = [
+        [entry.seq for _, entry in pairs],
+        [entry.entry_id for _, entry in pairs],
+        [entry.created_at for _, entry in pairs],
+        *zip(*json.loads(f"[{told}]"), strict=True),
+        [entry.body.decode() for _, entry in pairs],
+        [entry.key_id for _, entry in pairs],
+        [entry.signature for _, entry in pairs],
+    ]
+    arrays = list(map(pa.array, columns, AUDIT_SCHEMA.types))
+    rows = pa.RecordBatch.from_arrays(arrays, schema=AUDIT_SCHEMA)
+    topic = _topic(lake, writer, tenant)
+    offset = append_event(lake, writer, topic, rows.num_rows, encode_event(topic, rows))
+    if offset % EVICT_EVENTS == 0:
+        evict_before(writer, topic, offset - RETAIN_EVENTS)
+
+
+def _topic(lake: Lake, writer: Writer, tenant: str) -> Topic:
+    """Return the tenant's topic, made if there is none.
+
+    It is never dropped, so one that is committed is known from then on.
+    """
+    known = lake.known_topics.get((tenant, AUDIT_TOPIC))
+    if known is not None:
+        return known
+    topic = find_topic(writer, AUDIT_TOPIC, tenant)
+    if topic is None or topic.tenant != tenant:
+        metadata = {"holds": "the record of every search"}
+        topic = define_topic(writer, AUDIT_TOPIC, AUDIT_SCHEMA, tenant, metadata=metadata)
+    found = topic
+    writer.on_commit(
+        AUDIT_TOPIC, lambda: lake.known_topics.__setitem__((tenant, AUDIT_TOPIC), found)
+    )
+    return topic

@@ -1,0 +1,1 @@
+"""Other doors to a session: the command line and notebooks."""

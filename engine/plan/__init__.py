@@ -1,0 +1,1 @@
+"""DataFusion, as one tenant uses it."""

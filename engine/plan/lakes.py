@@ -1,0 +1,104 @@
+"""Attached lakes as DataFusion's catalogs: ``<source>.<schema>.<table>``, at one snapshot.
+
+A lake has a planner of its own, in which its views and external tables are planned: they name the
+tables of their lake. What is planned there runs where the statement runs.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
+from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sources.lake import AttachedLake
+    from affidavit.catalog.store.protocol import Reader
+    from affidavit.engine.plan.planner import Planner
+
+
+class OtherSnapshot(Snapshot):
+    """What one statement reads of an attached lake, as part of what it reads at all."""
+
+    def __init__(self, outer: Snapshot, name: str, catalog: Catalog, reader: Reader) -> None:
+        super().__init__(catalog, reader, committed=True)
+        self.refused = outer.refused
+        self.hide = outer.hide
+        self._outer = outer
+        self._name = name
+
+    def note_read(self, info: TableInfo, version: int) -> None:
+        """Note that planning looked a table up, and the version that it will read."""
+        self.note_name(f"{info.schema}.{info.name}@{version}")
+
+    def note_name(self, name: str) -> None:
+        """Note that planning looked up a table of the lake."""
+        self._outer.note_name(f"{self._name}.{name}")
+
+
+class LakeSource:
+    """An attached lake.
+
+    Args:
+        lake: The lake.
+        shown: Its URL.
+        make: Makes the planner of what is in it.
+    """
+
+    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Planner]) -> None:
+        self.name = lake.name
+        self.shown = shown
+        self._lake = lake
+        self._make = make
+        self._planner: tuple[Catalog, Planner] | None = None
+
+    def tables(self) -> list[tuple[str, str]]:
+        """Return the schema and name of every table that the tenant sees.
+
+        Raises:
+            SourceError: The lake cannot be read.
+        """
+        catalog = self._lake.catalog()
+        with self._lake.errors(), catalog.read() as reader:
+            return [(info.schema, info.name) for info in catalog.tables(reader)]
+
+    def snapshot(self, outer: Snapshot) -> OtherSnapshot:
+        """Return the snapshot of the lake that a statement reads."""
+        held = outer.others.get(self.name)
+        if isinstance(held, OtherSnapshot):
+            return held
+        catalog = self._lake.catalog()
+        with self._lake.errors():
+            reader = outer.opened.enter_context(catalog.read())
+        made = outer.others[self.name] = OtherSnapshot(outer, self.name, catalog, reader)
+        return made
+
+    def prepare(self, names: Collection[str], outer: Snapshot) -> None:
+        """Plan the lake's views and external tables among ``names``.
+
+        A lake that cannot be read is told once a table of it is: a column may be of its name.
+        """
+        with suppress(SourceError), self._lake.errors():
+            snapshot = self.snapshot(outer)
+            if self._planner is None or self._planner[0] is not snapshot.catalog:
+                self._planner = snapshot.catalog, self._make(snapshot.catalog)
+            self._planner[1].prepare(names, snapshot)
+
+    def provider(self, outer: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return what DataFusion reads a table through, or ``None``."""
+        if schema in RESERVED_SCHEMAS or (schema, name) == (MAIN_SCHEMA, JOURNAL):
+            return None
+        snapshot = self.snapshot(outer)
+        with self._lake.errors():
+            return snapshot.provider(schema, name)
+
+    def close(self) -> None:
+        """Close the lake until it is asked again."""
+        self._planner = None
+        self._lake.close()

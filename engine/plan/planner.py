@@ -1,0 +1,412 @@
+"""DataFusion, as one tenant uses it: planning at a snapshot, and running plans as results."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
+
+from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.sources.databases.running import Running
+from affidavit.catalog.sources.files.delta import open_delta
+from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.iceberg import open_iceberg
+from affidavit.catalog.sources.files.objects import ObjectStores
+from affidavit.catalog.sources.lake import SCHEME, AttachedLake
+from affidavit.catalog.sources.registry import open_database
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.result.result import Result, table_of
+from affidavit.engine.scans.functions import TableFunctions
+from affidavit.engine.scans.snapshot import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
+from affidavit.engine.statement.parameters import arrow_params, numbered
+from affidavit.engine.statement.statement import parse_statement
+from affidavit.errors import (
+    AffidavitError,
+    ExecutionError,
+    SourceError,
+    SqlError,
+    TableNotFoundError,
+    UnsupportedPredicateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from datafusion import DataFrame
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sources.registry import SourceUrl
+    from affidavit.engine.scans.sources import Source
+    from affidavit.engine.search.models import Models
+    from affidavit.engine.search.searcher import Searcher
+
+VIEW_DEPTH_MAX: Final = 32
+QUERIES_ONLY: Final = (
+    SQLOptions()
+    .with_allow_ddl(allow=False)
+    .with_allow_dml(allow=False)
+    .with_allow_statements(allow=False)
+)
+_CONSTANT_FILTER: Final = re.compile("unsupported operand type|bit_wise_and")
+_NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
+_MISSING: Final = re.compile(r"table '([^']*)' not found")
+_PREFIXES: Final = re.compile(
+    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
+)
+
+
+_SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
+_ONE_PARTITION: Final = {
+    "datafusion.execution.target_partitions": "1",
+    "datafusion.optimizer.enable_round_robin_repartition": "false",
+}
+
+
+def _config(settings: Mapping[str, str]) -> SessionConfig:
+    return (
+        SessionConfig({**_SETTINGS, **settings})
+        .with_default_catalog_and_schema(CATALOG, MAIN_SCHEMA)
+        .with_information_schema(enabled=True)
+    )
+
+
+class Planner:
+    """The DataFusion context of one tenant in one session."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        searcher: Searcher | None,
+        models: Models,
+        stores: ObjectStores | None = None,
+    ) -> None:
+        self.provider = LakeCatalog(catalog)
+        self.attached: dict[str, Source] = {}
+        self._catalog = catalog
+        self._models = models
+        self._lock = threading.RLock()
+        self._functions = TableFunctions(self.provider, searcher, models, self.attached)
+        self.context = self._context({})
+        # a statement over the rows of one table is planned in two thirds of the time without
+        # anything to spread over partitions
+        self._narrow = self._context(_ONE_PARTITION)
+        self.stores = stores or ObjectStores()
+        own = (self.context, self._narrow)  # another thread may go through the set that was
+        self.stores.contexts = self.stores.contexts.union(own)
+        self.sources: dict[tuple[str, str], Any] = {}
+        self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def open(
+        self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
+    ) -> Source:
+        """Return a database or lake, which is opened when it is first asked."""
+        if url.scheme != SCHEME:
+            return DatabaseSource(open_database(name, url, password))
+        lake = AttachedLake(name, url.path, self._catalog.tenant)
+        make = partial(Planner, searcher=None, models=self._models, stores=self.stores)
+        return LakeSource(lake, url.plain, make)
+
+    def attach(self, source: Source) -> None:
+        """Let statements name the tables of a database or lake."""
+        self._catalogs(source.name, source)
+        self.attached[source.name] = source
+
+    def detach(self, name: str) -> Source | None:
+        """Forget a database or lake, and return it."""
+        found = self.attached.pop(name, None)
+        if found is not None:
+            self._catalogs(name, None)
+        return found
+
+    def _catalogs(self, name: str, source: Source | None) -> None:
+        for context in (self.context, self._narrow):
+            context.register_catalog_provider(name, SourceCatalog(source, self.provider))
+
+    def _context(self, settings: Mapping[str, str]) -> SessionContext:
+        context = SessionContext(_config(settings))
+        context.register_catalog_provider(CATALOG, self.provider)
+        self._functions.register(context)
+        return context
+
+    # --- planning ------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
+        """Open the snapshot that one statement reads."""
+        committed = catalog.transactions.current() is None
+        with catalog.read() as reader, Snapshot(catalog, reader, committed=committed) as snapshot:
+            snapshot.hide = self.stores.hide
+            yield snapshot
+
+    def plan(
+        self,
+        text: str,
+        params: Mapping[str, Any],
+        snapshot: Snapshot,
+        *,
+        read_only: bool = False,
+        names: Collection[str] | None = None,
+        narrow: bool = False,
+    ) -> DataFrame:
+        """Plan one query, or any statement that DataFusion runs by itself.
+
+        ``read_only`` refuses whatever is no query, should it look like one. ``names`` are the
+        identifiers in the text, if they are known already. ``narrow`` plans for one partition.
+
+        Raises:
+            SqlError: It does not parse or plan.
+            TableNotFoundError: It names a table that the tenant does not see.
+        """
+        values = arrow_params(params)
+        snapshot.parameters = values
+        with self._lock, self._planning(snapshot):
+            self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
+            options = QUERIES_ONLY if read_only else None
+            return self._sql(text, values, options, self._narrow if narrow else self.context)
+
+    def set(self, text: str) -> None:
+        """Run a SET or RESET."""
+        with self._lock, engine_errors(None, SqlError):
+            for context in (self._narrow, self.context):
+                context.sql(text)
+
+    def plan_insert(
+        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+    ) -> DataFrame:
+        """Plan an INSERT and return the query for its rows, in the table's columns and types."""
+        frame = self.plan(*numbered(text, params or {}), snapshot=snapshot)
+        rows = frame.logical_plan().inputs()[0]
+        return self.context.create_dataframe_from_logical_plan(rows)
+
+    def plan_create(
+        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+    ) -> DataFrame:
+        """Plan a CREATE TABLE and return the query for its rows, without creating anything.
+
+        DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
+        """
+        frame = self.plan(f"EXPLAIN {text}", params or {}, snapshot)
+        create = frame.logical_plan().inputs()[0].to_variant()
+        return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
+
+    def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
+        """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
+        with self.snapshot(catalog) as snapshot:
+            create = f'CREATE TABLE "{DML_SCHEMA}".typed (c {sql_type})'  # no table of a user's
+            frame = self.plan_create(create, snapshot)
+            return pa.field(column, frame.schema().field(0).type)
+
+    def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
+        """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
+        table = parse_external(create)
+        text = create if table.is_plain else table.sql
+        planned = self.plan(f"EXPLAIN {text}", {}, snapshot).logical_plan().inputs()[0]
+        found = str(planned.to_variant().location())
+        if found != location:
+            raise SqlError(f"the statement names {location!r} and would read {found!r}")
+        with self._lock, self._planning(snapshot):
+            self._external(create, snapshot)
+
+    def _sql(
+        self,
+        text: str,
+        values: Mapping[str, Any],
+        options: SQLOptions | None = None,
+        context: SessionContext | None = None,
+    ) -> DataFrame:
+        chosen = context or self.context
+        return chosen.sql(text, options, param_values=dict(values) or None)
+
+    @contextmanager
+    def _planning(self, snapshot: Snapshot) -> Iterator[None]:
+        outer, self.provider.snapshot = self.provider.snapshot, snapshot
+        try:
+            with engine_errors(snapshot, SqlError):
+                yield
+        finally:
+            self.provider.snapshot = outer
+
+    def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
+        with self._lock, self._planning(snapshot):
+            self._prepare_names(names, snapshot)
+
+    def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
+        """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
+        if depth > VIEW_DEPTH_MAX:
+            msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
+            raise SqlError(msg)
+        for key, table in self.sources.items():
+            if key[1] in names:
+                snapshot.prepared.setdefault(key, table)
+        for name, source in self.attached.items():
+            if isinstance(source, LakeSource) and name in names:
+                source.prepare(names, snapshot)
+        for info in snapshot.prepare(names):
+            key = (info.schema, info.name)
+            if key in snapshot.prepared:
+                continue
+            snapshot.prepared[key] = None  # a view that names itself finds nothing
+            try:
+                with engine_errors(snapshot, SqlError):
+                    snapshot.prepared[key] = self._prepare(info, snapshot, depth)
+            except AffidavitError as error:  # told once it is read: a column may be of that name
+                snapshot.keep_unplanned(key, error)
+
+    def _prepare(self, info: TableInfo, snapshot: Snapshot, depth: int) -> Any:  # noqa: ANN401 - DataFusion's
+        definition = info.definition
+        assert isinstance(definition, SqlDefinition)
+        if info.kind == "view":
+            self._prepare_names(parse_statement(definition.sql).names(), snapshot, depth + 1)
+            return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
+        return self._external(definition.sql, snapshot, (info.schema, info.name))
+
+    def _external(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - as above
+        """Return the table that a CREATE EXTERNAL TABLE makes."""
+        table = parse_external(create)
+        snapshot.external[key] = ".".join(key)
+        if table.is_plain:
+            return self._capture(create)
+        errors = partial(self.stores.errors, key[1], table.location)
+        with errors(), self.stores.reach(table.location, table.options) as place:
+            if not table.is_lake:
+                return self._capture(table.sql)
+            make = open_delta if table.kind == "DELTA" else open_iceberg
+            dataset = make(table, place, snapshot.fail, errors)
+            snapshot.refused.update(dataset.refused)
+            snapshot.external[key] = f"{'.'.join(key)}@{dataset.version}"
+            return snapshot.scan(key, dataset)
+
+    def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
+        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
+        made: list[Any] = []
+        self.provider.on_register = lambda _name, table: made.append(table)
+        try:
+            self.context.sql(create)
+        finally:
+            self.provider.on_register = None
+        if not made:
+            msg = f"the statement made no table: {create}"
+            raise SqlError(msg)
+        return made[0]
+
+    # --- running -------------------------------------------------------------------------------
+
+    def result(self, plan: Callable[[], DataFrame], snapshot: Snapshot, stack: ExitStack) -> Result:
+        """Return the rows of a plan; ``stack`` holds the snapshot until they are read."""
+        frame = plan()
+        if not snapshot.is_scanned:
+            stack.close()
+        batches = self._run(frame, plan, snapshot)
+        return Result(
+            lambda: self._schema_of(frame), batches, close=stack.close,
+            cancel=snapshot.cancel,
+        )  # fmt: skip
+
+    def stream(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """Return the batches of a plan, which is made now and runs with the first one."""
+        return self._run(plan(), plan, snapshot)
+
+    def collect(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan."""
+        frame = plan()
+        batches = list(self._run(frame, plan, snapshot))
+        schema = batches[0].schema if len(batches) == 1 else self._schema_of(frame)
+        return table_of(batches, schema)
+
+    def collect_listing(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan that reads ``information_schema``.
+
+        DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
+        """
+        with self._lock, self._planning(snapshot):
+            return self.collect(plan, snapshot)
+
+    def _schema_of(self, frame: DataFrame) -> pa.Schema:
+        """Return the columns as they will come: DataFusion's own answer is from before coercion."""
+        optimized = frame.optimized_logical_plan()
+        return self.context.create_dataframe_from_logical_plan(optimized).schema()
+
+    def _run(
+        self, frame: DataFrame, plan: Callable[[], DataFrame], snapshot: Snapshot
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of ``frame``, whose plan runs with the first one.
+
+        datafusion-python joins the filters that it hands to a table with Python's ``&``, which
+        fails where one of them is a constant, and some filters cannot be read: then the tables are
+        read whole, and planned again.
+
+        Raises:
+            ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
+        """
+        snapshot.run_here()
+        with cancelling(snapshot), engine_errors(snapshot, ExecutionError):
+            try:
+                stream = frame.execute_stream()
+            except Exception as error:
+                is_ours = isinstance(snapshot.failure, UnsupportedPredicateError)
+                is_known = is_ours or _CONSTANT_FILTER.search(str(error)) is not None
+                if not is_known or not snapshot.is_scanned:
+                    raise
+                snapshot.read_whole()
+                stream = plan().execute_stream()
+            for batch in stream:
+                yield batch.to_pyarrow()
+
+
+@contextmanager
+def cancelling(snapshot: Snapshot) -> Iterator[None]:
+    """End what sources do for a plan that has its rows, is given up, or fails."""
+    if snapshot.running.is_over:  # of the statement's plan before this one
+        snapshot.running = Running()
+    running = snapshot.running
+    try:
+        yield
+    except BaseException:
+        running.cancel()
+        raise
+    finally:
+        running.finish()
+
+
+@contextmanager
+def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iterator[None]:
+    """Turn what DataFusion raises into this tree.
+
+    DataFusion passes a provider's error on as text; the snapshot kept the error itself.
+    """
+    try:
+        yield
+    except AffidavitError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        failure = None if snapshot is None else snapshot.failure
+        if isinstance(failure, AffidavitError | KeyboardInterrupt):
+            raise failure from None
+        told = str(error) if snapshot is None else snapshot.hide(str(error))
+        if told != str(error):  # then the error itself has a secret
+            raise kind(_PREFIXES.sub("", told).strip()) from None
+        text = _PREFIXES.sub("", told)
+        for name, other in ({} if snapshot is None else snapshot.others).items():
+            if f"{other.catalog.lake.path}/vectors/".lstrip("/") in told:
+                msg = f"source {name!r}: {text.strip()}"
+                raise SourceError(msg) from error
+        missing = _MISSING.search(text)
+        if missing is not None and snapshot is not None and snapshot.missing:
+            known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
+            raise TableNotFoundError(snapshot.missing[-1], known=known) from error
+        field = _NO_FIELD.search(text)
+        if field is not None and snapshot is not None and field[1] in snapshot.refused:
+            there = snapshot.refused[field[1]]
+            raise kind(f"column {field[1]!r} cannot be read: its type is {there} there") from error
+        raise kind(text.strip() or type(error).__name__) from (failure or error)

@@ -1,0 +1,295 @@
+"""What a statement gives back: Arrow batches, streamed until somebody asks for all of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from affidavit.engine.result.display import ROWS_SHOWN_MAX, as_html, as_text, record_html
+from affidavit.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+    import polars as pl
+
+    from affidavit.engine.search.record import SearchRecord
+    from affidavit.engine.search.request import SearchRequest
+
+
+class Result:
+    """The rows of one statement.
+
+    A query runs when its rows are first asked for. ``batches()`` and iteration hold one batch at a
+    time and can be had once; ``to_*()``, ``len()`` and ``num_rows`` read everything and keep it.
+
+    Attributes:
+        rows_affected: How many rows a DML statement touched; ``None`` for a query.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema | Callable[[], pa.Schema],
+        batches: Iterator[pa.RecordBatch],
+        *,
+        close: Callable[[], None] | None = None,
+        cancel: Callable[[], None] | None = None,
+        rows_affected: int | None = None,
+    ) -> None:
+        self._schema = schema
+        self._source = batches
+        self._close = close
+        self._cancel = cancel
+        self._head: list[pa.RecordBatch] = []
+        self._table: pa.Table | None = None
+        self._streamed = False
+        self._closed = False
+        self.rows_affected = rows_affected
+
+    @classmethod
+    def of(cls, table: pa.Table, *, rows_affected: int | None = None) -> Result:
+        """Return a result that has its rows already."""
+        result = cls(table.schema, iter(()), rows_affected=rows_affected)
+        result._table = table
+        return result
+
+    # --- streaming -----------------------------------------------------------------------------
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema; known before the query runs."""
+        if self._table is not None:
+            return self._table.schema
+        if callable(self._schema):
+            self._schema = self._schema()
+        return self._schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, one batch in memory at a time.
+
+        Raises:
+            ClosedError: They were streamed before.
+        """
+        if self._table is not None:
+            yield from self._table.to_batches()
+            return
+        self._refuse_streamed()
+        self._streamed = True
+        try:
+            while self._head:
+                yield self._head.pop(0)
+            for batch in self._source:
+                if batch.num_rows:
+                    yield batch
+            self._refuse_closed()
+        finally:
+            self.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            msg = "the result was closed before all of its rows were read: run the statement again"
+            raise ClosedError(msg)
+
+    def _refuse_streamed(self) -> None:
+        if self._streamed:
+            msg = (
+                "the rows were streamed already: run the statement again, or begin with to_arrow()"
+            )
+            raise ClosedError(msg)
+        self._refuse_closed()
+
+    def _peek(self) -> tuple[pa.Table, bool]:
+        """Return the first rows and whether there are more, without losing any."""
+        if self._table is None:
+            self._refuse_streamed()
+            while sum(batch.num_rows for batch in self._head) <= ROWS_SHOWN_MAX:
+                batch = next(self._source, None)
+                if batch is None:
+                    self.to_arrow()
+                    break
+                self._head.append(batch)
+        if self._table is not None:
+            return self._table, self._table.num_rows > ROWS_SHOWN_MAX
+        return table_of(self._head, self.schema), True
+
+    # --- everything ----------------------------------------------------------------------------
+
+    def to_arrow(self) -> pa.Table:
+        """Return every row."""
+        if self._table is None:
+            batches = list(self.batches())
+            schema = batches[0].schema if len(batches) == 1 else self.schema
+            self._table = table_of(batches, schema)
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return every row as a pandas frame; pandas must be installed."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return every row as a polars frame; polars must be installed."""
+        import polars as pl  # noqa: PLC0415 - an optional library, imported where it is asked for
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return every row as a dict."""
+        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
+        return rows
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are; runs the query."""
+        return self.to_arrow().num_rows
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dict."""
+        for batch in self.batches():
+            yield from batch.to_pylist()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the rows as an Arrow C stream, lazily."""
+        if self._table is not None:
+            reader = self._table.to_reader()
+        else:
+            reader = pa.RecordBatchReader.from_batches(
+                self.schema, map(partial(_as, self.schema), self.batches())
+            )
+        return reader.__arrow_c_stream__(requested_schema)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release what the rows are read from. Rows that were read stay.
+
+        What runs in other databases is cancelled. A thread that is reading is told by an error.
+        """
+        self._closed = True
+        close, self._close = self._close, None
+        source, self._source = self._source, iter(())
+        if self._cancel is not None:
+            self._cancel()
+        if hasattr(source, "close"):
+            with suppress(ValueError):  # another thread reads
+                source.close()
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        close = getattr(self, "_close", None)
+        if close is not None:
+            close()
+
+    # --- showing -------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if self._streamed and self._table is None:
+            return f"{type(self).__name__}({', '.join(self.schema.names)}; streamed)"
+        head, more = self._peek()
+        return as_text(head, more=more) if head.num_columns else "OK"
+
+    def _repr_html_(self) -> str:
+        head, more = self._peek()
+        return as_html(head, more=more) if head.num_columns else "OK"
+
+
+class SearchResult(Result):
+    """The rows of one search, nearest or best first.
+
+    Attributes:
+        request: What was asked, resolved: model, version, metric.
+        k_requested: How many rows were asked for.
+        k_returned: How many there are: fewer only if fewer match.
+        audit: The signed record of the search; ``None`` where audit is off.
+    """
+
+    def __init__(self, table: pa.Table, request: SearchRequest, audit: SearchRecord | None) -> None:
+        super().__init__(table.schema, iter(()))
+        self._table = table
+        self.request = request
+        self.k_requested = request.k
+        self.k_returned = table.num_rows
+        self.audit = audit
+
+    @property
+    def query_id(self) -> str | None:
+        """What the record is called; ``None`` where audit is off."""
+        return None if self.audit is None else self.audit.query_id
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + ("" if self.audit is None else record_html(self.audit))
+
+
+def watch(result: Result, done: Callable[[int | None, BaseException | None], None]) -> None:
+    """Call ``done`` with the number of rows, or the error, once the rows of ``result`` were read.
+
+    Rows that are never asked for belong to a query that never ran: then it is not called.
+    """
+    table, affected = result._table, result.rows_affected  # noqa: SLF001 - this module's own
+    if table is not None:
+        done(table.num_rows if affected is None else affected, None)
+    else:
+        result._source = _watched(result._source, done)  # noqa: SLF001 - as above
+
+
+def _watched(
+    source: Iterator[pa.RecordBatch], done: Callable[[int | None, BaseException | None], None]
+) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    failure: BaseException | None = None
+    try:
+        for batch in source:
+            rows += batch.num_rows
+            yield batch
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        if hasattr(source, "close"):
+            source.close()
+        done(None if failure is not None else rows, failure)
+
+
+def table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return ``batches`` as one table with the plan's column names.
+
+    A plan and its batches may differ in what may be NULL, and the parts of a UNION among
+    themselves: a column may be NULL if any of them says so.
+    """
+    found = [schema, *(batch.schema for batch in batches)]
+    fields = [
+        pa.field(
+            field.name,
+            batches[0].schema.field(at).type if batches else field.type,
+            nullable=any(each.field(at).nullable for each in found),
+            metadata=field.metadata,
+        )
+        for at, field in enumerate(schema)
+    ]
+    whole = pa.schema(fields, metadata=schema.metadata)
+    return pa.Table.from_batches([_as(whole, batch) for batch in batches], whole)
+
+
+def _as(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch
+    if not batch.num_columns:
+        return batch
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)

@@ -1,0 +1,1 @@
+"""Statements, run: by kind."""

@@ -1,0 +1,225 @@
+"""The table functions: searches, and the journal's as_of, changes and history.
+
+A function's callback runs when a statement is planned, and has no effect: what it returns is read,
+and a search recorded, when the plan runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from datafusion import udtf
+from datafusion.catalog import Table
+
+from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.engine.scans.snapshot import ChangesDataset
+from affidavit.engine.scans.system import JournalDataset
+from affidavit.engine.search.request import build_request, parse_options
+from affidavit.engine.search.searcher import SearchDataset
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from datafusion import SessionContext
+
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
+    from affidavit.engine.search.models import Models
+    from affidavit.engine.search.searcher import Searcher
+
+SEARCHES: Final = {
+    "vector_search": ("vector", ("table", "query", "k")),
+    "text_search": ("text", ("table", "text", "k")),
+    "hybrid_search": ("hybrid", ("table", "query", "text", "k")),
+}
+_NO_SEARCH: Final = (
+    "a search leaves a record in the lake that it reads, so it is asked of a session on that lake"
+)
+
+
+class TableFunctions:
+    """The table functions of one planner's statements.
+
+    Args:
+        provider: Knows the statement that is planned.
+        searcher: Runs searches; ``None`` where none may be asked.
+        models: What encodes text.
+        attached: The names of the sources, whose tables are not searched here.
+    """
+
+    def __init__(
+        self,
+        provider: LakeCatalog,
+        searcher: Searcher | None,
+        models: Models,
+        attached: Collection[str],
+    ) -> None:
+        self._provider = provider
+        self._searcher = searcher
+        self._models = models
+        self._attached = attached
+
+    def register(self, context: SessionContext) -> None:
+        """Let statements of ``context`` call them."""
+        for name, (mode, arguments) in SEARCHES.items():
+            context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
+        for name, make in JOURNAL_FUNCTIONS.items():
+            context.register_udtf(udtf(self._journal_function(name, *make), name))
+
+    def _table_function(
+        self, name: str, mode: str, arguments: tuple[str, ...]
+    ) -> Callable[..., Table]:
+        def make(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
+            snapshot = self._provider.snapshot
+            assert snapshot is not None
+            try:
+                return self._search_table(snapshot, name, mode, arguments, given)
+            except Exception as error:
+                snapshot.fail(error)
+                raise
+
+        return make
+
+    def _journal_function(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        make: Callable[[Snapshot, dict[str, Any]], Table],
+    ) -> Callable[..., Table]:
+        def table(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
+            snapshot = self._provider.snapshot
+            assert snapshot is not None
+            try:
+                if len(given) != len(arguments):
+                    msg = f"{name} takes ({', '.join(arguments)}), got {len(given)} arguments"
+                    raise InvalidQueryError(msg)
+                values = {
+                    label: _argument(name, label, expression, snapshot.parameters)
+                    for label, expression in zip(arguments, given, strict=True)
+                }
+                return make(snapshot, values)
+            except Exception as error:
+                snapshot.fail(error)
+                raise
+
+        return table
+
+    def _search_table(
+        self,
+        snapshot: Snapshot,
+        name: str,
+        mode: str,
+        arguments: tuple[str, ...],
+        given: tuple[Any, ...],
+    ) -> Table:
+        if len(given) not in {len(arguments), len(arguments) + 1}:
+            msg = f"{name} takes ({', '.join(arguments)} [, options]), got {len(given)} arguments"
+            raise InvalidQueryError(msg)
+        labels = [*arguments, "options"]
+        values = {
+            label: _argument(name, label, expression, snapshot.parameters)
+            for label, expression in zip(labels, given, strict=False)
+        }
+        table = values.pop("table")
+        if not isinstance(table, str):
+            msg = f"{name}: table must be a name in quotes, got {table!r}"
+            raise InvalidQueryError(msg)
+        refuse_elsewhere(table, self._attached)
+        if self._searcher is None:
+            msg = f"a view of an attached lake calls {name}: {_NO_SEARCH}"
+            raise InvalidQueryError(msg)
+        schema, _, plain = table.rpartition(".")
+        info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
+        require_vector(info)
+        options = parse_options(values.pop("options")) if "options" in values else {}
+        version = options.pop("version", None)
+        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, version)
+        snapshot.note_read(info, dataset.version)
+        text = values.pop("text", None)
+        query = text if mode == "text" else values.pop("query")
+        request = build_request(
+            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"),
+            mode=mode, text=text, encode=False,
+            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader), **options,
+        )  # fmt: skip
+        return Table(SearchDataset(request, self._searcher, snapshot))
+
+
+def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
+    """Raise InvalidQueryError if a search is to be in an attached source."""
+    if isinstance(table, str) and table.partition(".")[0] in attached and "." in table:
+        msg = f"{table!r} is of an attached source: {_NO_SEARCH}"
+        raise InvalidQueryError(msg)
+
+
+def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    schema, name = _table_name("as_of", given["table"])
+    table = snapshot.past(parse_moment(given["moment"])).table(name, schema)
+    return snapshot.past_table(table, ("", f"as_of {given}"))
+
+
+def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    schema, name = _table_name("changes", given["table"])
+    newest = snapshot.catalog.ledger.last_seq(snapshot.reader) or 0
+    first = _entry("from_seq", given["from_seq"])
+    last = newest if given["to_seq"] is None else min(_entry("to_seq", given["to_seq"]), newest)
+    if first > newest:
+        msg = f"changes: entry {first} has not happened: the newest is {newest}"
+        raise InvalidQueryError(msg)
+    table = snapshot.past(Moment(seq=last)).table(name, schema)
+    return snapshot.scan(("", f"changes {given}"), ChangesDataset(snapshot, table, first, last))
+
+
+def _entry(label: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"changes: {label} must be an entry's number, got {value!r}"
+        raise InvalidQueryError(msg)
+    return value
+
+
+def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
+    _, name = _table_name("history", given["table"])
+    return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
+
+
+JOURNAL_FUNCTIONS: Final = {
+    "as_of": (("table", "moment"), _as_of),
+    "changes": (("table", "from_seq", "to_seq"), _changes),
+    "history": (("table",), _history),
+}
+"""The table functions over the journal: their arguments, and what makes the table."""
+
+
+def _table_name(function: str, given: object) -> tuple[str, str]:
+    if not isinstance(given, str):
+        msg = f"{function}: table must be a name in quotes, got {given!r}"
+        raise InvalidQueryError(msg)
+    schema, _, plain = given.rpartition(".")
+    return schema or MAIN_SCHEMA, plain
+
+
+def require_vector(info: TableInfo) -> None:
+    """Raise InvalidQueryError unless ``info`` can be searched."""
+    if info.kind != "vector":
+        msg = f"table {info.name!r} is a {info.kind} table: only vector tables can be searched"
+        raise InvalidQueryError(msg)
+
+
+def _argument(function: str, label: str, expression: Any, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any value
+    kind = expression.variant_name()
+    if kind == "Placeholder":
+        name = str(expression).removeprefix("Expr($").removesuffix(")")
+        if name not in params:
+            msg = f"{function}: no value was given for ${name}"
+            raise InvalidQueryError(msg)
+        return params[name].as_py()
+    try:
+        return expression.python_value().as_py()
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"{function}: {label} must be a literal or a $parameter, got {str(expression)!r}; a "
+            "name needs quotes, and columns of other tables cannot be passed"
+        )
+        raise InvalidQueryError(msg) from error

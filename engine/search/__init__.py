@@ -1,0 +1,1 @@
+"""A search: asked, run, ranked, and what it is recorded as."""

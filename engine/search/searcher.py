@@ -1,0 +1,262 @@
+"""Searches: by vector, by text, and by both, over Lance.
+
+Every search, however it was written, goes through :class:`Searcher`: hooks before, Lance, the
+record, hooks after, and only then the rows.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.search.request import CompletedSearch, with_vector
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.search.hooks import Hooks
+    from affidavit.engine.search.models import Models
+    from affidavit.engine.search.record import SearchRecord
+    from affidavit.engine.search.request import SearchRequest
+
+WIDENED_NPROBES: Final = 8
+"""How many times more partitions a search looks at before it compares every vector."""
+
+RRF_K: Final = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
+
+FUSED_CANDIDATES_MIN: Final = 50
+BATCH_THREADS_MAX: Final = 8
+
+
+class Audit(Protocol):
+    """What puts searches on record."""
+
+    def before(self, request: SearchRequest) -> None:
+        """Raise if ``request`` could not be put on record."""
+
+    def record(self, searches: Sequence[CompletedSearch]) -> Sequence[SearchRecord | None]:
+        """Put ``searches``, which are one tenant's, on record; raise to keep their rows back."""
+
+
+class Searcher:
+    """Runs searches under a session's hooks, and puts them on record."""
+
+    def __init__(self, hooks: Hooks, models: Models, audit: Audit) -> None:
+        self._hooks = hooks
+        self._models = models
+        self._audit = audit
+
+    def run(self, request: SearchRequest) -> CompletedSearch:
+        """Run one search; what it returns may be released to the caller.
+
+        Raises:
+            AffidavitError: The search or a hook failed. No rows may be released.
+        """
+        return self.run_batch([request])[0]
+
+    def run_batch(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
+        """Run many searches; hooks see them together, and all are released or none."""
+        ready = list(requests)
+        try:
+            ready = [with_vector(request, self._models) for request in requests]
+            for request in ready:
+                self._audit.before(request)
+                self._hooks.before(request)
+            completed = self._complete(ready)
+            records = self._audit.record(completed)
+            completed = [
+                replace(search, record=record)
+                for search, record in zip(completed, records, strict=True)
+            ]
+            self._hooks.after(completed)
+        except BaseException as error:
+            for request in ready:
+                self._hooks.failed(request, error)
+            raise
+        return completed
+
+    def _complete(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
+        if len(requests) == 1:
+            return [complete(requests[0])]
+        with ThreadPoolExecutor(min(BATCH_THREADS_MAX, len(requests))) as pool:
+            return list(pool.map(complete, requests))
+
+
+def complete(request: SearchRequest) -> CompletedSearch:
+    """Run ``request`` in Lance, without hooks."""
+    started_at_us, started = time_ns() // 1000, perf_counter_ns()
+    with lance_errors(f"searching {request.info.name!r}"):
+        if request.mode == "text":
+            rows, index, exact = _text(request, request.k), None, True
+        elif request.mode == "vector":
+            rows, index, exact = _nearest(request, request.k)
+        else:
+            rows, index, exact = _hybrid(request)
+    duration_us = (perf_counter_ns() - started) // 1000
+    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us)
+
+
+def released(search: CompletedSearch) -> pa.Table:
+    """Return the rows with the columns that the caller asked for."""
+    return search.rows.select(search.request.schema.names)
+
+
+def _columns(request: SearchRequest) -> list[str]:
+    key = vector_definition(request.info).key
+    return [*dict.fromkeys([key, *request.select])]
+
+
+# --- by vector -----------------------------------------------------------------------------------
+
+
+def _index_on(request: SearchRequest) -> dict[str, Any] | None:
+    """Return the vector index that serves the request, if there is one."""
+    if request.exact or request.metric != vector_definition(request.info).metric:
+        return None
+    for index in request.dataset.list_indices():
+        if index["fields"] == [request.column] and index["type"] != "Inverted":
+            return dict(index)
+    return None
+
+
+def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] | None, bool]:
+    """Return the nearest ``k`` rows, the index that found them, and whether they are the true ones.
+
+    An index may find fewer than ``k`` under a filter: then more partitions are searched, and at
+    last every vector is compared, so that ``min(k, matching)`` rows come back.
+    """
+    index = _index_on(request)
+    if index is None:
+        return _scan_nearest(request, k, use_index=False), None, True
+    rows = _scan_nearest(request, k, nprobes=request.nprobes)
+    if rows.num_rows < k and rows.num_rows < _reachable(request, k):
+        rows = _scan_nearest(request, k, nprobes=request.nprobes * WIDENED_NPROBES)
+        if rows.num_rows < _reachable(request, k):
+            return _scan_nearest(request, k, use_index=False), None, True
+    return rows, index, False
+
+
+def _reachable(request: SearchRequest, k: int) -> int:
+    present = f"`{request.column}` IS NOT NULL"
+    condition = present if request.where is None else f"({request.where}) AND {present}"
+    return min(k, int(request.dataset.count_rows(filter=condition)))
+
+
+def _scan_nearest(
+    request: SearchRequest, k: int, *, nprobes: int | None = None, use_index: bool = True
+) -> pa.Table:
+    nearest: dict[str, Any] = {
+        "column": request.column,
+        "q": request.vector,
+        "k": k,
+        "metric": request.metric,
+        "use_index": use_index,
+    }
+    if use_index:
+        nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
+    return request.dataset.scanner(
+        columns=[*_columns(request), "_distance"],
+        filter=request.where,
+        prefilter=True,
+        nearest=nearest,
+    ).to_table()
+
+
+# --- by text -------------------------------------------------------------------------------------
+
+
+def _text(request: SearchRequest, k: int) -> pa.Table:
+    """Return the best ``k`` rows by BM25."""
+    _check_text_index(request)
+    query: Any = request.text
+    if request.mode == "text" and request.column is not None:
+        query = {"query": request.text, "columns": [request.column]}
+    return request.dataset.scanner(
+        columns=[*_columns(request), "_score"],
+        filter=request.where,
+        prefilter=True,
+        full_text_query=query,
+        limit=k,
+    ).to_table()
+
+
+def _check_text_index(request: SearchRequest) -> None:
+    indexed = [
+        index["fields"][0]
+        for index in request.dataset.list_indices()
+        if index["type"] == "Inverted"
+    ]
+    wanted = request.column if request.mode == "text" else None
+    if not indexed or (wanted is not None and wanted not in indexed):
+        what = f"column {wanted!r} of" if wanted else "any column of"
+        msg = (
+            f"no full-text index on {what} vector table {request.info.name!r}: call "
+            "table.create_index(column, 'FTS')"
+        )
+        raise InvalidQueryError(msg)
+
+
+# --- by both -------------------------------------------------------------------------------------
+
+
+def _hybrid(request: SearchRequest) -> tuple[pa.Table, dict[str, Any] | None, bool]:
+    """Return the best ``k`` rows by reciprocal rank fusion of both searches."""
+    candidates = max(request.k, FUSED_CANDIDATES_MIN)
+    near, index, exact = _nearest(request, candidates)
+    worded = _text(request, candidates)
+    key = vector_definition(request.info).key
+    order, scores = fuse(near[key].to_pylist(), worded[key].to_pylist())
+    rows = pa.concat_tables([near.drop_columns(["_distance"]), worded.drop_columns(["_score"])])
+    first_at = {value: at for at, value in reversed(list(enumerate(rows[key].to_pylist())))}
+    best = rows.take(pa.array([first_at[value] for value in order[: request.k]], pa.int64()))
+    column = pa.array(scores[: request.k], pa.float32())
+    return best.append_column(pa.field("_score", pa.float32()), column), index, exact
+
+
+def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any]]:
+    """Return every ranked item, best first, and its score: the sum of ``1 / (60 + rank)``.
+
+    Ranks count from 1. Items of one score keep the order in which they were first met.
+    """
+    scores: dict[object, float] = {}
+    for ranking in rankings:
+        for rank, item in enumerate(ranking, 1):
+            scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
+    order = sorted(scores, key=lambda item: -scores[item])
+    return order, np.array([scores[item] for item in order])
+
+
+# --- in SQL --------------------------------------------------------------------------------------
+
+
+class SearchDataset(ScanDataset):
+    """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
+
+    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
+        super().__init__(request.schema, snapshot.fail)
+        self._request = request
+        self._searcher = searcher
+        self._snapshot = snapshot
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield what the search found, then filtered and projected."""
+        score = self._request.score_column
+        needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
+        select = tuple(name for name in self._request.select if name in needed)
+        with self._snapshot.joined():
+            found = released(self._searcher.run(replace(self._request, select=select)))
+        for batch in found.select([*select, score]).to_batches():
+            yield keep(predicate, batch).select(columns)

@@ -1,0 +1,269 @@
+"""``session.journal``: events read, sealed, and written by callers themselves."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import pyarrow as pa
+
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
+from affidavit.catalog.ledger.ledger import draft
+from affidavit.catalog.values.canonical import from_us, us_of
+from affidavit.catalog.values.text import json_texts
+from affidavit.engine.result.result import Result
+from affidavit.engine.scans.system import JOURNAL_SCHEMA, journal_batch
+from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.journal.segments import Segment
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.store.protocol import Writer
+
+
+SHOWN: Final = [name for name in JOURNAL_SCHEMA.names if name in EVENTS_SCHEMA.names]
+"""What is read of an event to show it."""
+
+
+class JournalHandle:
+    """The journal of one tenant; in SQL the table ``journal``."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._journal = catalog.journal
+
+    def __repr__(self) -> str:
+        told = self.stats()
+        return (
+            f"Journal({told['total_events_created']:,} events, "
+            f"{told['persisted_files']:,} sealed segments)"
+        )
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def record(
+        self,
+        entity_type: str,
+        entity_id: str,
+        field: str,
+        action: str,
+        old_value: object = None,
+        new_value: object = None,
+        actor: str | None = None,
+        source: str | None = None,
+        workspace_id: str | None = None,
+    ) -> None:
+        """Write an event down, in the open transaction if there is one.
+
+        Args:
+            entity_type: What kind of thing it happened to, in the caller's words.
+            entity_id: Which one.
+            field: Which part of it, or ``*``.
+            action: What happened.
+            old_value: The value before, whatever Arrow or JSON holds; ``None`` for none.
+            new_value: The value after.
+            actor: Who did it; the session's by default.
+            source: Through what, likewise.
+            workspace_id: Where, likewise.
+
+        Raises:
+            InvalidQueryError: A name is no text, or a value cannot be written down.
+        """
+        event = Event(
+            _text(entity_id, "entity_id"), _text(field, "field"), _text(action, "action"),
+            _json(old_value, "old_value"), _json(new_value, "new_value"),
+        )  # fmt: skip
+        identity = self._catalog.identity.narrowed(
+            actor=actor, source=source, workspace=workspace_id
+        )
+        kind = _text(entity_type, "entity_type")
+        with self._catalog.write() as writer:
+            transaction = self._catalog.transactions.current()
+            assert transaction is not None
+            batch = Batch(kind, None, identity, time_ns() // 1000, transaction.tx_id, [event])
+            self._journal.append(writer, batch, transaction)
+
+    def record_insert(
+        self,
+        entity_type: str,
+        entity_id: str,
+        actor: str | None = None,
+        source: str | None = None,
+        workspace_id: str | None = None,
+    ) -> None:
+        """Write down that an entity came to be."""
+        self.record(
+            entity_type, entity_id, WHOLE, "insert", None, None, actor, source, workspace_id
+        )
+
+    def record_update(
+        self,
+        entity_type: str,
+        entity_id: str,
+        field: str,
+        old_value: object,
+        new_value: object,
+        actor: str | None = None,
+        source: str | None = None,
+        workspace_id: str | None = None,
+    ) -> None:
+        """Write down that a field of an entity changed; ``None`` is NULL."""
+        old = pa.scalar(None) if old_value is None else old_value
+        new = pa.scalar(None) if new_value is None else new_value
+        self.record(entity_type, entity_id, field, "update", old, new, actor, source, workspace_id)
+
+    def record_ingest(
+        self,
+        entity_type: str,
+        count: int,
+        actor: str | None = None,
+        source_file: str | None = None,
+    ) -> None:
+        """Write down that so many entities were loaded; the entity is ``batch:<count>``."""
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            msg = f"count must be a number of rows, got {count!r}"
+            raise InvalidQueryError(msg)
+        told = {"rows": count, **({} if source_file is None else {"source_file": source_file})}
+        self.record(entity_type, f"batch:{count}", WHOLE, "ingest", None, told, actor)
+
+    def flush(self) -> int:
+        """Seal the events that the store keeps in a segment, and return how many there were.
+
+        Raises:
+            TransactionError: A transaction is open here.
+            StoreError: The segment cannot be written; no event is lost.
+        """
+        self._refuse_transaction("events are sealed")
+        return self._journal.flush()
+
+    # --- letting go ----------------------------------------------------------------------------
+
+    def erase(self, entity_id: object, reason: str) -> int:
+        """Destroy the values of every event of an entity, for good, and return how many there were.
+
+        Every proof goes on holding: the ledger knows values by salted hashes, and the salts go too.
+        That they were erased, by whom and why is an entry of the ledger. The entity's row is the
+        caller's to delete, beforehand.
+
+        Raises:
+            RecordNotFoundError: No event is about this entity.
+        """
+        self._refuse_transaction("values are erased")
+        entity, why = str(entity_id), _text(reason, "reason")
+
+        def note(writer: Writer, count: int) -> None:
+            self._note(writer, "erasure", entity_id=entity, reason=why, events=count)
+
+        count = self._journal.erase(entity, note)
+        if not count:
+            msg = f"the journal has no values of an entity {entity!r}"
+            raise RecordNotFoundError(msg)
+        return count
+
+    def retain(self, *, before: datetime | None = None, keep: int = 0, reason: str = "") -> int:
+        """Let go of whole sealed segments, and return how many events they had.
+
+        Args:
+            before: Only of segments whose events are all older than this.
+            keep: The newest so many events stay, whatever their age.
+            reason: Why, for the ledger, which notes it.
+
+        The events' leaves stay: whatever is left still verifies. Tables cannot be read as of a
+        moment that their dropped events would be needed for.
+        """
+        self._refuse_transaction("segments are dropped")
+        if before is not None and not isinstance(before, datetime):
+            msg = f"before must be a datetime, got {type(before).__name__}"
+            raise InvalidQueryError(msg)
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
+            msg = f"keep must be a number of events, got {keep!r}"
+            raise InvalidQueryError(msg)
+        limit = None
+        if before is not None:
+            limit = us_of(before if before.tzinfo is not None else before.astimezone())
+
+        def note(writer: Writer, segments: Sequence[Segment]) -> None:
+            self._note(
+                writer, "retention", reason=_text(reason, "reason"), keep=keep,
+                before=None if limit is None else from_us(limit),
+                ranges=[[each.first_seq, each.last_seq] for each in segments],
+                roots=[each.root.hex() for each in segments],
+                events=sum(each.events for each in segments),
+            )  # fmt: skip
+
+        return sum(each.events for each in self._journal.retain(limit, keep, note))
+
+    def _note(self, writer: Writer, kind: str, **fields: object) -> None:
+        identity, now_us = self._catalog.identity, time_ns() // 1000
+        note = draft(
+            kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
+            workspace=identity.workspace, **fields,
+        )  # fmt: skip
+        self._catalog.ledger.append(writer, [note], now_us=now_us)
+
+    def _refuse_transaction(self, what: str) -> None:
+        self._catalog.refuse_past()
+        if self._catalog.transactions.current() is not None:
+            msg = f"{what} outside of transactions: COMMIT or ROLLBACK first"
+            raise TransactionError(msg)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def history(self, entity_id: object) -> Result:
+        """Return every event of an entity, oldest first."""
+        with self._catalog.read() as reader:
+            found = list(self._journal.of_entities(reader, [str(entity_id)], SHOWN))
+        return self._result(pa.concat_tables(found))
+
+    def recent(self, limit: int = 20) -> Result:
+        """Return the newest ``limit`` events, newest first."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            msg = f"limit must be a number of events, got {limit!r}"
+            raise InvalidQueryError(msg)
+        with self._catalog.read() as reader:
+            return self._result(self._journal.newest(reader, limit, SHOWN))
+
+    def _result(self, events: pa.Table) -> Result:
+        tenant = self._catalog.identity.shown_tenant
+        batch = journal_batch(events, JOURNAL_SCHEMA.names, tenant)
+        return Result.of(pa.Table.from_batches([batch]))
+
+    def stats(self) -> dict[str, int]:
+        """Return ``buffer_events``, ``flush_threshold``, ``persisted_files`` and the total."""
+        with self._catalog.read() as reader:
+            waiting = self._journal.tail_events(reader)
+            sealed = len(self._journal.segments(reader))
+            total = self._journal.count(reader)
+        return {
+            "buffer_events": waiting,
+            "flush_threshold": self._journal.flush_threshold,
+            "persisted_files": sealed,
+            "total_events_created": total,
+        }
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        msg = f"{what} must be text, got {type(value).__name__}: {value!r}"
+        raise InvalidQueryError(msg)
+    return value
+
+
+def _json(value: object, what: str) -> str | None:
+    """Return a caller's value as JSON text."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, pa.Scalar):
+            return json_texts(pa.array([value.as_py()], value.type))[0]
+        if isinstance(value, dict | list | str | bool | int):
+            return json.dumps(value, allow_nan=False, ensure_ascii=False)
+        return json_texts(pa.array([value]))[0]
+    except (pa.ArrowException, TypeError, ValueError, RecursionError) as error:
+        msg = f"{what} cannot be written in the journal: {type(value).__name__}: {error}"
+        raise InvalidQueryError(msg) from error

@@ -1,0 +1,238 @@
+"""``session.ledger``: checkpoints, proofs, verification and keys of one tenant's ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.ledger.bundle import export_bundle
+from affidavit.catalog.ledger.keys import KeyRing
+from affidavit.catalog.ledger.verification import Verification, verify_ledger
+from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
+from affidavit.catalog.ledger.witness import as_witness, latest_note
+from affidavit.errors import (
+    InvalidQueryError,
+    LedgerCorruptError,
+    RecordNotFoundError,
+    StoreError,
+    TransactionError,
+)
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.ledger.guard import Guard
+    from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.store.protocol import Reader
+
+
+VERIFICATIONS_MAX: Final = 3
+"""How often a ledger is checked whose segments are replaced meanwhile."""
+
+
+class LedgerHandle:
+    """The ledger of one tenant: every search record and journal entry, in one Merkle tree."""
+
+    def __init__(
+        self, catalog: Catalog, guard: Guard, witness: Callable[[str], None] | None
+    ) -> None:
+        self._catalog = catalog
+        self._ledger = catalog.ledger
+        self._guard = guard
+        self._witness = witness
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.origin!r}, {self.size:,} entries)"
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def origin(self) -> str:
+        """What the ledger is called in its checkpoints and keys."""
+        return self._ledger.origin
+
+    @property
+    def size(self) -> int:
+        """How many entries there are, numbered from 0 on."""
+        with self._catalog.read() as reader:
+            last = self._ledger.last_seq(reader)
+        return 0 if last is None else last + 1
+
+    @property
+    def public_key(self) -> str:
+        """The key that verifies the newest entries, as C2SP signed-note writes it: give it away.
+
+        Raises:
+            RecordNotFoundError: The ledger is empty and the session may not write: no key yet.
+        """
+        with self._catalog.read() as reader:
+            keys = self._keys(reader)
+        if keys:
+            return str(keys[-1])
+        if self._ledger.signers is None:
+            msg = "the ledger is empty, and has no public key yet"
+            raise RecordNotFoundError(msg)
+        return str(self._ledger.signer(0).public_key)
+
+    def _keys(self, reader: Reader) -> list[PublicKey]:
+        try:
+            return self._ledger.keys(reader)
+        except LedgerProblem as problem:
+            raise LedgerCorruptError(problem.problem, seq=problem.seq) from None
+
+    # --- proofs --------------------------------------------------------------------------------
+
+    def checkpoint(self) -> str | None:
+        """Keep the newest head as a checkpoint, send it to the witness, and return the signed note.
+
+        ``None`` while the ledger is empty.
+
+        Raises:
+            WitnessError: The witness could not keep it.
+            LedgerCorruptError: The ledger is not what was signed before.
+            TransactionError: A transaction is open here, whose entries may yet be rolled back.
+        """
+        self._refuse_transaction("a checkpoint states what is committed")
+        self._guard.open(self._catalog.tenant)
+        with self._catalog.write() as writer:
+            note = self._ledger.keep_checkpoint(writer, now_us=time_ns() // 1000)
+        self._guard.send()
+        return note
+
+    def _refuse_transaction(self, why: str) -> None:
+        if self._catalog.transactions.current() is not None:
+            msg = f"{why}: COMMIT or ROLLBACK first"
+            raise TransactionError(msg)
+
+    def prove(self, seq: int) -> str:
+        """Return the proof that entry ``seq`` stands in the newest head (C2SP tlog-proof).
+
+        Raises:
+            RecordNotFoundError: There is no such entry.
+            TransactionError: A transaction is open here.
+        """
+        self._refuse_transaction("a proof is of what is committed")
+        if isinstance(seq, bool) or not isinstance(seq, int):
+            msg = f"seq must be an entry's number, got {seq!r}"
+            raise InvalidQueryError(msg)
+        with self._catalog.read() as reader:
+            return self._ledger.prove(reader, seq)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        from_seq: int = 0,
+        to_seq: int | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write the entries ``from_seq`` to ``to_seq`` as a bundle that a stranger can verify.
+
+        The bundle is a new folder with its own verifier: ``python verify.py BUNDLE``.
+
+        Raises:
+            RecordNotFoundError: There are no such entries.
+            InvalidQueryError: ``path`` exists already, or cannot be written.
+            TransactionError: A transaction is open here.
+        """
+        self._refuse_transaction("a bundle holds what is committed")
+        with self._catalog.read() as reader:
+            return export_bundle(reader, self._ledger, path, from_seq, to_seq, progress=progress)
+
+    # --- verification --------------------------------------------------------------------------
+
+    def verify(
+        self,
+        *,
+        signatures: bool = True,
+        public_key: str | None = None,
+        witness: object = None,
+        progress: bool | None = None,
+    ) -> Verification:
+        """Check the whole ledger, and return what was found: true if nothing is wrong.
+
+        Args:
+            signatures: Check each record's own signature too; without, the tree and the signed
+                heads and checkpoints are checked, which takes a fraction of the time.
+            public_key: A key that must be one of the ledger's; by default the one that the
+                session's master key gives.
+            witness: A second place for checkpoints to check against, which must know this ledger;
+                by default the session's.
+            progress: Show a progress bar; by default where standard error is a terminal.
+
+        Raises:
+            InvalidQueryError: ``public_key`` is no key.
+            MasterKeyError: The session's master key is no longer there to check against.
+            WitnessError: The witness cannot be asked.
+        """
+        seen = as_witness(witness) if witness is not None else self._witness
+        note = latest_note(seen, self.origin)
+        for _ in range(VERIFICATIONS_MAX):
+            with self._catalog.read() as reader:
+                found = self._verified(
+                    reader, signatures=signatures, trusted=self._trusted(reader, public_key),
+                    witnessed=[] if note is None else [note], progress=progress,
+                )  # fmt: skip
+                sealed = self._catalog.journal.sealed(reader)
+            with self._catalog.read() as reader:
+                if found or sealed == self._catalog.journal.sealed(reader):
+                    break  # else a file may be missing that was replaced since the snapshot
+        if found and found.entries and note is None and witness is not None:
+            return replace(found, problem="the witness given has no checkpoint of this ledger")
+        return found
+
+    def _verified(
+        self,
+        reader: Reader,
+        *,
+        signatures: bool,
+        trusted: PublicKey | None,
+        witnessed: Sequence[str],
+        progress: bool | None,
+    ) -> Verification:
+        try:
+            return verify_ledger(
+                reader, self._ledger, signatures=signatures, trusted=trusted,
+                witnessed=witnessed, progress=progress,
+            )  # fmt: skip
+        except LedgerCorruptError as error:  # a damaged file is a finding too
+            return Verification(self.origin, 0, 0, 0, None, error.problem, error.seq)
+        except StoreError as error:
+            return Verification(self.origin, 0, 0, 0, None, str(error))
+
+    def _trusted(self, reader: Reader, public_key: str | None) -> PublicKey | None:
+        if public_key is not None:
+            try:
+                return PublicKey.parse(public_key)
+            except LedgerProblem as problem:
+                raise InvalidQueryError(problem.problem) from None
+        if self._ledger.signers is None:
+            return None
+        try:
+            head = self._ledger.head(reader)
+        except LedgerCorruptError:
+            return None  # the head is checked along with everything else
+        return None if head is None else self._ledger.signer(head.generation).public_key
+
+    # --- keys ----------------------------------------------------------------------------------
+
+    def rotate_key(self, key_store: KeyStore | None = None) -> str:
+        """Begin the next key and return it; what the old one signed verifies as before.
+
+        Args:
+            key_store: Where the next key's master key is, if it is another one. Connect with it
+                from then on.
+        """
+        self._refuse_transaction("a key cannot be rotated in a transaction")
+        self._guard.open(self._catalog.tenant)
+        signers = None if key_store is None else KeyRing(key_store)
+        with self._catalog.write() as writer:
+            key = self._ledger.rotate(writer, time_ns() // 1000, signers)
+        if signers is not None:
+            self._ledger.signers = signers
+        return str(key)

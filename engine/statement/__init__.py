@@ -1,0 +1,1 @@
+"""Statements as text: told apart, cut into clauses, put together anew. Pure."""

@@ -1,0 +1,110 @@
+"""What every DML statement names: its target, and the columns that it sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sql.lexer import Cursor, tokenize
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
+from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A table's name, as a statement writes it; ``source`` is empty for the lake's own."""
+
+    schema: str
+    table: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The table that a statement writes, by the name that the statement calls it."""
+
+    schema: str
+    name: str
+    alias: str
+    source: str = ""
+
+
+def parse_name(cursor: Cursor, what: str = "a table", *, of_source: bool = False) -> Name:
+    """Move past ``[catalog.][schema.]table``, which is the lake's own unless ``of_source``."""
+    parts = [cursor.name(what)]
+    while cursor.accept("."):
+        parts.append(cursor.name(what))
+    if len(parts) > 3:  # noqa: PLR2004 - catalog, schema, table
+        name = ".".join(parts)
+        raise SqlError(f"{name!r} is no table name: expected at most catalog.schema.table")
+    source = parts[0] if len(parts) == 3 and parts[0] != CATALOG else ""  # noqa: PLR2004 - as above
+    if source and not of_source:
+        msg = f"{'.'.join(parts)!r}: tables of sources can be read and inserted into, nothing else"
+        raise SqlError(msg)
+    return Name(parts[-2] if len(parts) > 1 else MAIN_SCHEMA, parts[-1], source)
+
+
+def parse_target(cursor: Cursor, *stops: str, of_source: bool = False) -> Target:
+    """Move past a table name and its alias, which is no keyword of ``stops``."""
+    found = parse_name(cursor, of_source=of_source)
+    if not found.source:
+        refuse_reserved(found.schema, found.table)
+    token = cursor.token
+    named = token is not None and token.name is not None and token.keyword not in stops
+    alias = cursor.name("an alias") if cursor.accept("AS") or named else found.table
+    return Target(found.schema, found.table, alias, found.source)
+
+
+def refuse_reserved(schema: str, name: str) -> None:
+    """Raise ReservedNameError if users may only read the table of that name."""
+    if schema in RESERVED_SCHEMAS:
+        raise ReservedNameError(f"{schema}.{name}", reason="it may be read, never written")
+    if schema == MAIN_SCHEMA and name in RESERVED_TABLES:
+        raise ReservedNameError(name, reason="it may be read, never written")
+
+
+def parse_assignments(
+    text: str, known: Sequence[str], table: str, alias: str | None = None
+) -> dict[str, str]:
+    """Return column to expression text of a SET clause.
+
+    Raises:
+        ColumnNotFoundError: A column is not the table's.
+        SqlError: The clause cannot be read, or sets a column twice.
+    """
+    cursor = Cursor(text, tokenize(text))
+    found: dict[str, str] = {}
+    while True:
+        if cursor.peek() == "(":
+            columns = cursor.names("a column")
+            cursor.expect("=")
+            cursor.expect("(")
+            values = []
+            for at in range(len(columns)):
+                if at:
+                    cursor.expect(",")
+                values.append(cursor.until(","))
+            cursor.expect(")")
+            pairs = list(zip(columns, values, strict=True))
+        else:
+            column = cursor.name("a column")
+            if cursor.accept("."):
+                if column not in {table, alias}:
+                    raise SqlError(f"{column!r} is not the table that is updated, {table!r}")
+                column = cursor.name("a column")
+            cursor.expect("=")
+            pairs = [(column, cursor.until(",", depth=0))]
+        for column, value in pairs:
+            if column not in known:
+                raise ColumnNotFoundError(column, table=table, known=known)
+            if column in found:
+                raise SqlError(f"column {column!r} is set twice")
+            if not value:
+                raise SqlError(f"expected a value for column {column!r}")
+            found[column] = value
+        if cursor.done:
+            return found
+        cursor.expect(",")

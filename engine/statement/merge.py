@@ -1,0 +1,177 @@
+"""MERGE INTO target USING source ON condition WHEN ... THEN ...: parsed, and turned into one query.
+
+The query is a full outer join of target and source. For each row that some WHEN applies to, it
+gives the number of the first one, the target's old values, and the values that the WHEN computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.expression import quoted
+from affidavit.engine.scans.snapshot import DML_SCHEMA
+from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
+from affidavit.errors import ColumnNotFoundError, SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.sql.lexer import Cursor
+
+MATCHED: Final = "matched"
+NOT_IN_TARGET: Final = "not matched"
+NOT_IN_SOURCE: Final = "not matched by source"
+
+_STANDS: Final = {
+    MATCHED: '{t}._rowid IS NOT NULL AND {s}."__source" IS NOT NULL',
+    NOT_IN_TARGET: "{t}._rowid IS NULL",
+    NOT_IN_SOURCE: '{s}."__source" IS NULL',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """One WHEN clause.
+
+    Attributes:
+        moment: Which rows it is for.
+        condition: What must hold besides; empty for nothing.
+        action: ``update``, ``delete``, ``insert`` or ``nothing``.
+        values: Column to expression, for ``update`` and ``insert``.
+    """
+
+    moment: str
+    condition: str
+    action: str
+    sets: str = ""
+    columns: tuple[str, ...] = ()
+    expressions: tuple[str, ...] = ()
+
+    def values(self, known: Sequence[str], table: str, alias: str) -> dict[str, str]:
+        """Return column to expression, checked against the target's columns."""
+        if self.action == "update":
+            return parse_assignments(self.sets, known, table, alias)
+        if self.action != "insert":
+            return {}
+        columns = self.columns or tuple(known)
+        for column in columns:
+            if column not in known:
+                raise ColumnNotFoundError(column, table=table, known=known)
+        if len(columns) != len(self.expressions):
+            msg = f"MERGE inserts {len(self.expressions)} values into {len(columns)} columns"
+            raise SqlError(msg)
+        return dict(zip(columns, self.expressions, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A parsed MERGE."""
+
+    target: Target
+    source: str
+    source_alias: str
+    condition: str
+    whens: tuple[When, ...] = field(default=())
+
+    def query(self, prefix: str, values: Sequence[dict[str, str]]) -> str:
+        """Return the one query; ``values`` are each WHEN's, whose columns are ``__<when>_<at>``."""
+        target, source = quoted(self.target.alias), quoted(self.source_alias)
+        tests = [self._test(when) for when in self.whens]
+        number = " ".join(f"WHEN {test} THEN {at}" for at, test in enumerate(tests))
+        computed = [
+            f"CASE WHEN {tests[at]} THEN ({value}) END AS __{at}_{position}"
+            for at, given in enumerate(values)
+            for position, value in enumerate(given.values())
+        ]
+        columns = ", ".join([f"{target}.*", f"CASE {number} END AS __clause", *computed])
+        return (
+            f'{prefix} SELECT * FROM (SELECT {columns} FROM "{DML_SCHEMA}".target AS {target} '
+            f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '
+            f"ON ({self.condition})) WHERE __clause IS NOT NULL"
+        )
+
+    def _test(self, when: When) -> str:
+        stands = _STANDS[when.moment].format(
+            t=quoted(self.target.alias), s=quoted(self.source_alias)
+        )
+        return f"({stands} AND ({when.condition}))" if when.condition else f"({stands})"
+
+
+def parse_merge(cursor: Cursor) -> Merge:
+    """Return the MERGE at ``cursor``.
+
+    Raises:
+        SqlError: A clause is missing or cannot be read.
+    """
+    cursor.expect("MERGE")
+    cursor.expect("INTO")
+    target = parse_target(cursor, "USING")
+    cursor.expect("USING")
+    source, alias = _parse_source(cursor)
+    cursor.expect("ON")
+    condition = cursor.until("WHEN", depth=0)
+    whens = []
+    while not cursor.done:
+        whens.append(_parse_when(cursor))
+    if not whens:
+        msg = "MERGE needs at least one WHEN clause"
+        raise SqlError(msg)
+    return Merge(target, source, alias, condition, tuple(whens))
+
+
+def _parse_source(cursor: Cursor) -> tuple[str, str]:
+    if cursor.peek() == "(":
+        start = cursor.at
+        cursor.accept("(")
+        cursor.until(depth=1)
+        cursor.expect(")")
+        source = cursor.between(start, cursor.at)
+        cursor.accept("AS")
+        return source, cursor.name("an alias for the source")
+    start = cursor.at
+    name = cursor.name("a source")
+    while cursor.accept("."):
+        name = cursor.name("a source")
+    source = cursor.between(start, cursor.at)
+    if cursor.accept("AS") or cursor.peek() != "ON":
+        name = cursor.name("an alias for the source")
+    return source, name
+
+
+def _parse_when(cursor: Cursor) -> When:
+    cursor.expect("WHEN")
+    moment = MATCHED
+    if cursor.accept("NOT"):
+        cursor.expect("MATCHED")
+        moment = NOT_IN_TARGET
+        if cursor.accept("BY", "SOURCE"):
+            moment = NOT_IN_SOURCE
+        else:
+            cursor.accept("BY", "TARGET")
+    else:
+        cursor.expect("MATCHED")
+    condition = cursor.until("THEN", depth=0) if cursor.accept("AND") else ""
+    cursor.expect("THEN")
+    if moment == NOT_IN_TARGET:
+        return _parse_insert(cursor, moment, condition)
+    if cursor.accept("DELETE"):
+        return When(moment, condition, "delete")
+    if cursor.accept("DO", "NOTHING"):
+        return When(moment, condition, "nothing")
+    cursor.expect("UPDATE", "SET")
+    return When(moment, condition, "update", sets=cursor.until("WHEN", depth=0))
+
+
+def _parse_insert(cursor: Cursor, moment: str, condition: str) -> When:
+    if cursor.accept("DO", "NOTHING"):
+        return When(moment, condition, "nothing")
+    cursor.expect("INSERT")
+    columns = cursor.names("a column") if cursor.peek() == "(" else ()
+    cursor.expect("VALUES")
+    cursor.expect("(")
+    expressions = [cursor.until(",", depth=1)]
+    while cursor.accept(","):
+        expressions.append(cursor.until(",", depth=1))
+    cursor.expect(")")
+    return When(moment, condition, "insert", columns=columns, expressions=tuple(expressions))

@@ -1,0 +1,145 @@
+"""One SQL text, and what kind of statement it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
+from affidavit.errors import SqlError
+
+
+class Kind(Enum):
+    """Who runs a statement."""
+
+    QUERY = "query"
+    EXPLAIN = "explain"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    MERGE = "merge"
+    TRUNCATE = "truncate"
+    CREATE = "create"
+    DROP = "drop"
+    ALTER = "alter"
+    BEGIN = "begin"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    COPY = "copy"
+    PREPARE = "prepare"
+    EXECUTE = "execute"
+    DEALLOCATE = "deallocate"
+    SETTING = "setting"
+    SELECT_INTO = "select_into"
+
+
+_FIRST_WORDS: Final = {
+    "INSERT": Kind.INSERT,
+    "REPLACE": Kind.INSERT,
+    "UPDATE": Kind.UPDATE,
+    "DELETE": Kind.DELETE,
+    "MERGE": Kind.MERGE,
+    "TRUNCATE": Kind.TRUNCATE,
+    "CREATE": Kind.CREATE,
+    "DROP": Kind.DROP,
+    "ALTER": Kind.ALTER,
+    "BEGIN": Kind.BEGIN,
+    "COMMIT": Kind.COMMIT,
+    "END": Kind.COMMIT,
+    "ROLLBACK": Kind.ROLLBACK,
+    "ABORT": Kind.ROLLBACK,
+    "COPY": Kind.COPY,
+    "PREPARE": Kind.PREPARE,
+    "EXECUTE": Kind.EXECUTE,
+    "DEALLOCATE": Kind.DEALLOCATE,
+    "SET": Kind.SETTING,
+    "RESET": Kind.SETTING,
+    "EXPLAIN": Kind.EXPLAIN,
+}
+_DML: Final = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement, without a trailing semicolon."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    kind: Kind
+
+    def cursor(self) -> Cursor:
+        """Return a cursor at the first token."""
+        return Cursor(self.text, self.tokens)
+
+    @property
+    def reads_one_table(self) -> bool:
+        """Whether an UPDATE or DELETE reads no table but the one that it changes."""
+        others = {"SELECT", "USING", "WITH"} | ({"FROM"} if self.kind is Kind.UPDATE else set())
+        alone = self.kind in {Kind.UPDATE, Kind.DELETE}
+        return alone and not any(token.keyword in others for token in self.tokens)
+
+    def names(self) -> frozenset[str]:
+        """Return every identifier in the text: a superset of the tables that it reads."""
+        return frozenset(token.name for token in self.tokens if token.name is not None)
+
+
+def parse_statement(text: object) -> Statement:
+    """Return the one statement that ``text`` holds; repeated texts are parsed once.
+
+    Raises:
+        SqlError: There is none, or more than one, or it is too long or has no end.
+    """
+    if not isinstance(text, str):
+        msg = f"expected one SQL statement as text, got {type(text).__name__}"
+        raise SqlError(msg)
+    if len(text) > TEXT_LENGTH_MAX:
+        msg = (
+            f"the statement has {len(text):,} characters, and {TEXT_LENGTH_MAX:,} are allowed: "
+            "pass data as parameters, or insert it from Arrow"
+        )
+        raise SqlError(msg)
+    return _parsed(text)
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> Statement:
+    if "\x00" in text:
+        raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
+    tokens = tokenize(text)
+    while tokens and tokens[-1].text == ";":
+        tokens.pop()
+    if not tokens:
+        msg = "the statement is empty: expected one SQL statement"
+        raise SqlError(msg)
+    for token in tokens:
+        if token.text == ";" and token.kind == "symbol":
+            msg = (
+                "several statements in one text: run them one by one, in session.transaction() "
+                f"if they belong together; the second begins {text[token.end :].strip()[:40]!r}"
+            )
+            raise SqlError(msg)
+    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens))
+
+
+def _kind(tokens: list[Token]) -> Kind:
+    first = tokens[0].keyword
+    if first == "START" and len(tokens) > 1 and tokens[1].keyword == "TRANSACTION":
+        return Kind.BEGIN
+    kind = _after_with(tokens) if first == "WITH" else _FIRST_WORDS.get(first, Kind.QUERY)
+    if kind is Kind.QUERY and any(t.keyword == "INTO" and t.depth == 0 for t in tokens):
+        return Kind.SELECT_INTO
+    return kind
+
+
+def _after_with(tokens: list[Token]) -> Kind:
+    """Return what a statement that begins with common table expressions is."""
+    for before, token in pairwise(tokens):
+        if token.depth == 0 and before.text == ")":
+            if token.keyword in _DML:
+                return _FIRST_WORDS[token.keyword]
+            if token.keyword in {"SELECT", "VALUES", "FROM"} or token.text == "(":
+                return Kind.QUERY
+    return Kind.QUERY

@@ -1,0 +1,1 @@
+"""SQL predicates over the rows of an event."""

@@ -1,0 +1,1 @@
+"""Triggers as they are kept, and what they find in a change."""

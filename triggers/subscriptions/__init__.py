@@ -1,0 +1,1 @@
+"""Who reads a topic, and how far they have come."""

@@ -1,0 +1,380 @@
+"""Named consumers: how far somebody has come in a topic, kept in the store and shared by workers.
+
+Rules:
+    - What is handed out is leased in a transaction first, to one worker, until it is settled or its
+      time is over. A worker that dies leaves leases that run out, and the events go to others.
+    - A worker leases several events at once, and as few as one where it is slow, so that others
+      have something to do. A lease begins anew when its event is handed out, and only then counts
+      as a delivery: no event is given up that nobody was given.
+    - Events that are not committed are not handed out, not even in their own transaction.
+    - Events are handed out in order. One that comes again comes before any that no worker holds.
+    - An event that was delivered as often as it may be goes to the dead letters, in the transaction
+      that takes it from the consumer: it is in one place or the other.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice, pairwise
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import pyarrow as pa
+
+from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.topics.consumer import (
+    CONSUMERS,
+    DELIVERIES,
+    Consumer,
+    find_consumer,
+)
+from affidavit.catalog.topics.log import (
+    EVENT_BYTES_MAX,
+    append_event,
+    decode_event,
+    end_offset,
+    read_log,
+)
+from affidavit.catalog.topics.topic import define_topic, topic_by_id
+from affidavit.errors import (
+    AffidavitError,
+    ConsumerConflictError,
+    InvalidQueryError,
+    LeaseLostError,
+    TopicNotFoundError,
+)
+from affidavit.triggers.subscriptions.delivery import Delivery
+from affidavit.triggers.subscriptions.settings import (
+    DEAD_FIELDS,
+    SECONDS_MAX,
+    dead_letters,
+    is_seconds,
+)
+from affidavit.triggers.subscriptions.subscription import read_page, select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.topic import Topic
+    from affidavit.catalog.values.types import StoreValue
+    from affidavit.triggers.predicates.predicate import EventPredicate
+    from affidavit.triggers.subscriptions.exchange import Exchange
+
+LEASED_AT_ONCE: Final = 64
+"""How many events a worker takes in one transaction at most."""
+
+QUICK_S: Final = 0.1
+"""A worker that comes back for more within this time takes twice as many, and else one."""
+
+LOOKED_AT_ONCE: Final = 256
+"""How many events a predicate is asked about in one transaction."""
+
+REASON_LENGTH_MAX: Final = 1000
+LETTER_ROW_BYTES: Final = 1024
+"""About how much a dead letter has in a row beside the event's own columns, the reason left out."""
+
+_US: Final = 1_000_000
+
+
+def _now_us() -> int:
+    return time_ns() // 1000
+
+
+def _own(consumer: Consumer, *conditions: Compare) -> And:
+    return And((Compare("=", "consumer_id", consumer.consumer_id), *conditions))
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+class Lease:
+    """One delivery to one worker, until it is settled.
+
+    Attributes:
+        offset: The event.
+        attempts: How often it is delivered with this delivery.
+        token: By what the store knows the lease.
+        until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
+        following: The lease of the event that is handed out next.
+        is_given_back: Whether its worker asked for the event again, or gave it up.
+    """
+
+    __slots__ = (
+        "_source", "attempts", "following", "is_given_back", "offset", "token", "until",
+    )  # fmt: skip
+
+    def __init__(self, source: ConsumerSource, offset: int, attempts: int, token: str) -> None:
+        self._source = source
+        self.offset = offset
+        self.attempts = attempts
+        self.token = token
+        self.until: float | None = None
+        self.following: Lease | None = None
+        self.is_given_back = False
+
+    def ack(self) -> None:
+        """Settle it for good."""
+        self._source.settle(self)
+
+    def nak(self, delay: float, reason: str) -> None:
+        """Have it delivered again after ``delay`` seconds."""
+        if not is_seconds(delay):
+            msg = f"delay must be a number of seconds from 0 to {SECONDS_MAX:,}, got {delay!r}"
+            raise InvalidQueryError(msg)
+        self._source.put_back(self, delay, reason)
+        self.is_given_back = True
+
+    def term(self, reason: str) -> None:
+        """Give it up."""
+        self._source.bury(self, reason)
+        self.is_given_back = True
+
+
+class ConsumerSource:
+    """A named consumer's deliveries, as one of its workers gets them."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        exchange: Exchange,
+        topic: Topic,
+        consumer: Consumer,
+        predicate: EventPredicate | None,
+    ) -> None:
+        self.topic = topic
+        self.consumer = consumer
+        self._catalog = catalog
+        self._exchange = exchange
+        self._predicate = predicate
+        self._due_in: float | None = None
+        self._many = 1
+        self._came = 0.0
+
+    # --- taking --------------------------------------------------------------------------------
+
+    def fetch(self) -> list[Delivery] | None:
+        """Lease what is due, and then what is new."""
+        with self._catalog.lake.store.read(self._catalog.tenant) as reader:
+            end = end_offset(reader, self.topic)
+        with self._catalog.read() as reader:
+            if not self._has_work(reader, end):
+                return None
+        is_quick = monotonic() - self._came < QUICK_S
+        self._many = min(2 * self._many, LEASED_AT_ONCE) if is_quick else 1
+        with self._catalog.write() as writer:
+            consumer = self._current(writer)
+            token = uuid4().hex
+            due = self._due(writer)
+            found = self._again(writer, due, token)
+            waiting = writer.count(DELIVERIES, _own(consumer))
+            room = min(self._many - len(due), consumer.settings.max_in_flight - waiting)
+            if room > 0:
+                found += self._new(writer, consumer, token, room, end)
+            leases = [each.lease for each in found if each.lease is not None]
+            for lease in leases[:1]:
+                self._hand_out(writer, lease)
+        for lease, following in pairwise(leases):
+            lease.following = following
+        if found:
+            self._came = monotonic()
+        return found
+
+    def _current(self, reader: Reader) -> Consumer:
+        ledger = self._catalog.ledger
+        found = find_consumer(reader, ledger, self.topic.topic_id, self.consumer.name)
+        if found is None or found.consumer_id != self.consumer.consumer_id:
+            if topic_by_id(reader, self.topic.topic_id) is None:
+                raise TopicNotFoundError(self.topic.name)
+            msg = f"consumer {self.consumer.name!r} of topic {self.topic.name!r} was dropped"
+            raise ConsumerConflictError(msg)
+        return found
+
+    def _has_work(self, reader: Reader, end: int) -> bool:
+        """Return whether there may be something to lease, and note when else there will be."""
+        consumer = self._current(reader)
+        is_new = consumer.next_offset < end
+        if not is_new and topic_by_id(reader, self.topic.topic_id) is None:
+            raise TopicNotFoundError(self.topic.name)  # a shared one's drop leaves consumers
+        due = reader.select(
+            DELIVERIES, ("due_at",), _own(consumer), order_by=("due_at",), limit=1
+        )  # fmt: skip
+        self._due_in = (int(due[0][0] or 0) - _now_us()) / _US if due else None
+        if self._due_in is not None and self._due_in <= 0:
+            return True
+        return is_new and reader.count(DELIVERIES, _own(consumer)) < consumer.settings.max_in_flight
+
+    def _due(self, writer: Writer) -> list[tuple[StoreValue, ...]]:
+        """Return what nobody settled in time, or was given back."""
+        return writer.select(
+            DELIVERIES, (ROWID, "offset", "attempts", "reason"),
+            _own(self.consumer, Compare("<=", "due_at", _now_us())), order_by=("offset",),
+            limit=self._many,
+        )  # fmt: skip
+
+    def _again(
+        self, writer: Writer, due: Sequence[tuple[StoreValue, ...]], token: str
+    ) -> list[Delivery]:
+        """Lease what is due, or bury it."""
+        found: list[Delivery] = []
+        for rowid, offset, attempts, reason in due:
+            event = read_log(writer, self.topic, int(offset or 0), limit=1)
+            if not event or event[0].offset != offset:  # retention let go of it
+                writer.delete(DELIVERIES, [int(rowid or 0)])
+                continue
+            if int(attempts or 0) >= self.consumer.settings.max_deliveries:
+                why = str(reason or "it was not acknowledged in time")
+                self._bury(writer, int(offset or 0), int(attempts or 0), why)
+                continue
+            lease = Lease(self, int(offset or 0), int(attempts or 0) + 1, token)
+            writer.update(DELIVERIES, ("due_at", "token"), [(self._until(), token, rowid)])
+            _, rows_ = next(
+                iter(select(self.topic, event, self._predicate)), (event[0], None)
+            )  # fmt: skip
+            found.append(
+                Delivery(
+                    self.topic, lease.offset, event[0].produced_at, event[0].data, rows_, lease
+                )
+            )
+        return found
+
+    def _new(
+        self, writer: Writer, consumer: Consumer, token: str, room: int, end: int
+    ) -> list[Delivery]:
+        """Lease up to ``room`` of the next events that nobody was given yet, before ``end``."""
+        limit = room if self._predicate is None else LOOKED_AT_ONCE
+        page = read_page(writer, self.topic, consumer.next_offset, limit=limit)
+        page = [event for event in page if event.offset < end]
+        if not page:
+            return []
+        matching = list(islice(select(self.topic, page, self._predicate), room))
+        last = matching[-1][0] if len(matching) == room else page[-1]
+        writer.update_where(CONSUMERS, {"next_offset": last.offset + 1}, _own(consumer))
+        until = self._until()
+        leased = [
+            (consumer.consumer_id, event.offset, 0, until, token, "") for event, _ in matching
+        ]
+        writer.insert(DELIVERIES, [column.name for column in DELIVERIES.columns], leased)
+        return [
+            Delivery(
+                self.topic, event.offset, event.produced_at, event.data, rows,
+                Lease(self, event.offset, 1, token),
+            )
+            for event, rows in matching
+        ]  # fmt: skip
+
+    def _until(self) -> int:
+        return _now_us() + int(self.consumer.settings.ack_wait_s * _US)
+
+    def confirmed(self, delivery: Delivery) -> bool:
+        """Return whether the lease is still this worker's, and begin it anew if it is old."""
+        lease = delivery.lease
+        assert lease is not None
+        if lease.until is not None and (
+            lease.until - monotonic() > self.consumer.settings.ack_wait_s / 2
+        ):
+            return True
+        with self._catalog.write() as writer:
+            return self._hand_out(writer, lease)
+
+    def _hand_out(self, writer: Writer, lease: Lease) -> bool:
+        """Count a delivery and begin its time, unless the lease is lost."""
+        values: dict[str, int | str] = {
+            "attempts": lease.attempts, "due_at": self._until(), "reason": "",
+        }  # fmt: skip
+        is_held = bool(writer.update_where(DELIVERIES, values, self._held(lease)))
+        lease.until = monotonic() + self.consumer.settings.ack_wait_s if is_held else None
+        return is_held
+
+    def due_in(self) -> float | None:
+        """Return in how many seconds a lease runs out."""
+        return self._due_in
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Let other workers have what this one never handed out, as if it had not been leased."""
+        leases = [each.lease for each in deliveries if each.lease is not None]
+        with suppress(AffidavitError):  # else the leases run out
+            if not leases:
+                return
+            with self._catalog.write() as writer:
+                for lease in leases:
+                    values: dict[str, int | str] = {
+                        "due_at": _now_us(), "token": "", "attempts": lease.attempts - 1,
+                    }  # fmt: skip
+                    writer.update_where(DELIVERIES, values, self._held(lease))
+            self._exchange.wake(self.topic)
+
+    # --- settling ------------------------------------------------------------------------------
+
+    def _held(self, lease: Lease) -> And:
+        return _own(
+            self.consumer, Compare("=", "offset", lease.offset), Compare("=", "token", lease.token)
+        )
+
+    def settle(self, lease: Lease) -> None:
+        """Forget the event, whoever has it by now: it was dealt with.
+
+        Raises:
+            LeaseLostError: It was delivered to another worker meanwhile, and what the open
+                transaction makes of it would be done twice.
+        """
+        following = lease.following
+        is_alone = self._catalog.transactions.current() is None
+        with self._catalog.write() as writer:
+            if not is_alone and not writer.count(DELIVERIES, self._held(lease)):
+                raise LeaseLostError(self.topic.name, lease.offset)
+            writer.delete_where(
+                DELIVERIES, _own(self.consumer, Compare("=", "offset", lease.offset))
+            )
+            if following is not None and following.until is None and is_alone:
+                self._hand_out(writer, following)  # one commit for both
+
+    def put_back(self, lease: Lease, delay: float, reason: str) -> None:
+        """Make the event due after ``delay`` seconds, if the lease still holds."""
+        due = _now_us() + int(delay * _US)
+        with self._catalog.write() as writer:
+            values: dict[str, int | str] = {
+                "due_at": due,
+                "token": "",
+                "reason": reason[:REASON_LENGTH_MAX],
+            }
+            writer.update_where(DELIVERIES, values, self._held(lease))
+        self._exchange.wake(self.topic)
+
+    def bury(self, lease: Lease, reason: str) -> None:
+        """Send the event to the dead letters, if the lease still holds."""
+        with self._catalog.write() as writer:
+            if writer.count(DELIVERIES, self._held(lease)):
+                why = reason[:REASON_LENGTH_MAX] or "it was given up"
+                self._bury(writer, lease.offset, lease.attempts, why)
+
+    def _bury(self, writer: Writer, offset: int, attempts: int, reason: str) -> None:
+        event = read_log(writer, self.topic, offset, limit=1)
+        if event and event[0].offset == offset:
+            name, tenant = self.consumer.settings.dead_letter, self._catalog.tenant
+            dead, schema = dead_letters(writer, self.topic, name, tenant)
+            if dead is None:
+                told = {"dead_letters_of": self.topic.name}
+                dead = define_topic(writer, name, schema, tenant, metadata=told)
+            rows = decode_event(self.topic.schema, event[0].data)
+            letter = _letter(schema, rows, (offset, self.consumer.name, attempts, reason))
+            data = letter.serialize().to_pybytes()
+            append_event(self._catalog.lake, writer, dead, letter.num_rows, data)
+        writer.delete_where(DELIVERIES, _own(self.consumer, Compare("=", "offset", offset)))
+
+
+def _letter(schema: pa.Schema, rows: pa.RecordBatch, told: Sequence[int | str]) -> pa.RecordBatch:
+    """Return an event's rows as a dead letter; of very many rows, the first.
+
+    An event that was allowed always fits: nothing could be done with one that does not.
+    """
+    rows = rows.slice(0, EVENT_BYTES_MAX // (LETTER_ROW_BYTES + 4 * REASON_LENGTH_MAX))
+    arrays = [
+        pa.array([value] * rows.num_rows, each.type)
+        for each, value in zip(DEAD_FIELDS, told, strict=True)
+    ]
+    arrays += [rows.column(name) for name in schema.names[len(DEAD_FIELDS) :]]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
