@@ -1,0 +1,365 @@
+"""Tables by handle: created from whatever holds rows, changed, indexed, versioned."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import lancedb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from tests.support.lakes import vectors
+
+from affidavit import errors, expr
+
+ROWS = [{"id": 1, "name": "a", "x": 1.5}, {"id": 2, "name": None, "x": 2.5}]
+FORMS = {
+    "arrow": lambda: pa.Table.from_pylist(ROWS),
+    "batch": lambda: pa.RecordBatch.from_pylist(ROWS),
+    "reader": lambda: pa.Table.from_pylist(ROWS).to_reader(),
+    "batches": lambda: iter(pa.Table.from_pylist(ROWS).to_batches()),
+    "pandas": lambda: pd.DataFrame(ROWS),
+    "polars": lambda: pl.DataFrame(ROWS),
+    "lazy": lambda: pl.LazyFrame(ROWS),
+    "dicts": lambda: ROWS,
+    "generator": lambda: (row for row in ROWS),
+    "columns": lambda: {"id": [1, 2], "name": ["a", None], "x": [1.5, 2.5]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mutable_table_is_created_from_whatever_holds_rows(session, form: str) -> None:
+    table = session.create_table("t", FORMS[form](), primary_key="id")
+    assert table.to_arrow().to_pylist() == ROWS
+    assert table.primary_key == ("id",)
+    assert table.count() == len(table) == 2
+    more = session.create_table("u", schema=table.schema)
+    assert more.insert(FORMS[form]()) == 2
+    assert session.sql("SELECT * FROM u").to_pylist() == ROWS
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vector_table_is_created_from_whatever_holds_rows(session, form: str) -> None:
+    rows = [{"id": f"k{i}", "vector": [float(i), 1.0, 2.0], "n": i} for i in range(4)]
+    globals()["ROWS"], kept = rows, ROWS
+    try:
+        data = (
+            FORMS[form]()
+            if form != "columns"
+            else {
+                "id": [r["id"] for r in rows],
+                "vector": [r["vector"] for r in rows],
+                "n": [0, 1, 2, 3],
+            }
+        )
+        table = session.create_vector_table("v", data)
+    finally:
+        globals()["ROWS"] = kept
+    assert table.to_arrow().to_pylist() == rows
+    assert table.schema.field("vector").type == pa.list_(pa.float32(), 3)
+
+
+def test_tables_are_created_from_queries(session, docs) -> None:
+    copied = session.create_vector_table("copy", session.sql("SELECT * FROM docs WHERE id < 50"))
+    assert copied.count() == 50
+    plain = session.create_table(
+        "plain", session.sql("SELECT id, text FROM docs"), primary_key="id"
+    )
+    assert plain.count() == 300
+
+
+def test_a_reader_is_streamed_into_a_vector_table(session) -> None:
+    """Never more than one batch of the reader is alive."""
+    alive = []
+
+    def batches():
+        for start in range(0, 50_000, 1000):
+            assert len(alive) <= 1
+            alive.append(1)
+            yield vectors(1000, 8, start=start, seed=start).to_batches()[0]
+            alive.pop()
+
+    reader = pa.RecordBatchReader.from_batches(vectors(1).schema, batches())
+    table = session.create_vector_table("big", reader)
+    assert table.count() == 50_000
+    more = pa.RecordBatchReader.from_batches(
+        vectors(1).schema, iter(vectors(1000, 8, start=90_000).to_batches())
+    )
+    assert table.insert(more) == 1000
+
+
+@pytest.mark.parametrize("kind", ["mutable", "vector"])
+def test_handles_insert_upsert_update_and_delete(session, kind: str) -> None:
+    schema = pa.schema(
+        [("id", pa.int64()), ("name", pa.string()), ("vector", pa.list_(pa.float32(), 2))]
+    )
+    if kind == "mutable":
+        table = session.create_table("t", schema=schema, primary_key="id")
+    else:
+        table = session.create_vector_table("t", schema=schema)
+    assert table.insert([{"id": i, "name": f"n{i}", "vector": [i, 1.0]} for i in range(1, 5)]) == 4
+    assert (
+        table.upsert([{"id": 4, "name": "four", "vector": [4.0, 1]}, {"id": 5, "vector": [5, 1]}])
+        == 2
+    )
+    assert table.update({"name": expr("upper(name)")}, where="id = 1") == 1
+    assert table.update({"name": "it's $1"}, where="id = 2") == 1
+    assert table.delete("id = 3") == 1
+    found = {row["id"]: row["name"] for row in table.to_arrow().to_pylist()}
+    assert found == {1: "N1", 2: "it's $1", 4: "four", 5: None}
+    assert repr(table).startswith(("MutableTable('t', 4 rows", "VectorTable('t', 4 rows"))
+    for where in ("", None, "   "):
+        with pytest.raises(errors.InvalidQueryError, match="where"):
+            table.delete(where)
+    with pytest.raises(errors.SqlError):
+        table.delete("nope = 3")
+    assert table.count() == 4
+
+
+def test_vector_tables_keep_versions_and_tags(session, docs) -> None:
+    first = docs.version
+    docs.tag("start")
+    docs.delete("id < 100")
+    assert docs.version > first
+    assert docs.versions()[0]["version"] == first
+    assert docs.tags() == {"start": first}
+    docs.restore("start")
+    assert docs.count() == 300
+    docs.optimize()
+    assert docs.count() == 300
+
+
+def test_optimize_with_cleanup_keeps_tagged_versions(session, docs) -> None:
+    docs.tag("kept")
+    for start in range(3):
+        docs.delete(f"id = {start}")
+    docs.optimize(cleanup_older_than=dt.timedelta(0))
+    assert session.search("docs", [1.0] * 8, k=300, version="kept").num_rows == 300
+    with pytest.raises(errors.InvalidQueryError, match="no version 2"):
+        session.search("docs", [1.0] * 8, version=2)
+
+
+@pytest.mark.parametrize("kind", ["IVF_PQ", "IVF_FLAT", "IVF_HNSW_SQ"])
+def test_vector_indexes_are_built_with_parameters_from_the_data(session, kind: str) -> None:
+    table = session.create_vector_table("v", vectors(600, 24))
+    seen = []
+    table.create_index("vector", kind, progress=seen.append)
+    assert [index["type"] for index in table.indexes()] == [kind]
+    assert seen
+    found = session.search("v", table.to_arrow()["vector"][5].as_py(), k=3).to_pylist()
+    assert found[0]["id"] == 5
+
+
+def test_scalar_and_text_indexes(session, docs) -> None:
+    docs.create_index("bucket", "bitmap")
+    docs.create_index("id", "BTREE", name="by_id")
+    docs.create_index("text", "FTS")
+    assert {index["name"] for index in docs.indexes()} >= {"by_id"}
+    session.sql("DROP INDEX by_id")
+    assert "by_id" not in {index["name"] for index in docs.indexes()}
+    session.sql("CREATE INDEX again ON docs (id)")
+    assert "again" in {index["name"] for index in docs.indexes()}
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "error", "words"),
+    [
+        ("nope", "IVF_PQ", errors.ColumnNotFoundError, "'nope'"),
+        ("text", "IVF_PQ", errors.InvalidQueryError, "needs a vector column"),
+        ("vector", "FTS", errors.InvalidQueryError, "needs a text column"),
+        ("vector", "MAGIC", errors.InvalidQueryError, "'MAGIC'"),
+        ("vector", None, errors.InvalidQueryError, "None"),
+    ],
+)
+def test_p12_a_bad_index_says_what_is_wrong(session, docs, column, kind, error, words) -> None:
+    with pytest.raises(error, match=words):
+        docs.create_index(column, kind)
+    assert docs.indexes() == []
+    with pytest.raises(errors.InvalidQueryError):
+        docs.create_index("vector", num_sub_vectors=7)
+
+
+def test_scan_after_goes_along_the_order_column(session) -> None:
+    rows = [{"at": dt.datetime(2024, 1, day), "n": day} for day in (5, 3, 9, 1)] + [
+        {"at": None, "n": 0}
+    ]
+    table = session.create_table("events", rows, order_column="at")
+    assert [r["n"] for r in table.scan_after(None).to_pylist()] == [1, 3, 5, 9]
+    assert [r["n"] for r in table.scan_after(dt.datetime(2024, 1, 3)).to_pylist()] == [5, 9]
+    with pytest.raises(errors.InvalidQueryError, match="cannot be compared"):
+        table.scan_after("yesterday")
+    with pytest.raises(errors.InvalidQueryError, match="without order_column"):
+        session.create_table("u", [{"n": 1}]).scan_after(1)
+
+
+def test_look_ups_use_the_stores_indexes(session) -> None:
+    """A key look-up reads its row, not the table: the scan of a large table is pushed down."""
+    rows = pa.table({"id": range(5000), "g": [i % 50 for i in range(5000)]})
+    session.create_table("t", rows, primary_key="id", indexes=["g"])
+    reads = []
+    from affidavit.engine.scans import snapshot as providers
+
+    original = providers.read_rows
+
+    def counting(*args, **kwargs):
+        for batch in original(*args, **kwargs):
+            reads.append(batch.num_rows)
+            yield batch
+
+    providers.read_rows = counting
+    try:
+        assert session.sql("SELECT id FROM t WHERE id = 77").to_pylist() == [{"id": 77}]
+        assert session.sql("SELECT count(*) AS n FROM t WHERE g IN (1, 2)").to_pylist() == [
+            {"n": 200}
+        ]
+        assert sum(reads) == 201
+        assert session.sql("SELECT sum(id) AS s FROM t").to_pylist() == [{"s": 12497500}]
+        before = len(reads)
+        assert session.sql("SELECT max(id) AS s FROM t").to_pylist() == [{"s": 4999}]
+        assert len(reads) == before, "the second scan is answered from memory"
+        session.sql("UPDATE t SET g = -1 WHERE id = 0")
+        assert session.sql("SELECT min(g) AS s FROM t").to_pylist() == [{"s": -1}]
+    finally:
+        providers.read_rows = original
+
+
+def test_a_lakes_vector_tables_open_with_plain_lancedb(session, docs, lake) -> None:
+    table = lancedb.connect(lake / "vectors" / "default").open_table("docs")
+    assert table.count_rows() == 300
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": 1, "vector": [1.0, 2.0]}],
+            errors.ConstraintError,
+            "id = 1",
+        ),
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": None, "vector": [1.0, 2.0]}],
+            errors.ConstraintError,
+            "'id'.*NULL",
+        ),
+        (
+            [{"id": 1, "vector": [1.0, 2.0]}, {"id": 2, "vector": [1.0]}],
+            errors.SchemaMismatchError,
+            "dimension 2",
+        ),
+        ([{"id": 1, "vector": [float("nan"), 2.0]}], errors.ConstraintError, "NaN"),
+        ([{"id": 1, "vector": [0.0, 0.0]}], errors.ConstraintError, "zero"),
+        ([{"id": 1}], errors.ColumnNotFoundError, "'vector'"),
+        ([{"key": 1, "vector": [1.0]}], errors.ColumnNotFoundError, "'id'"),
+        ([{"id": 1, "vector": "text"}], errors.SchemaMismatchError, "'vector'"),
+        ([{"id": 1.5, "vector": [1.0]}], errors.SchemaMismatchError, "integers or text"),
+        ([{"id": 1, "vector": [1.0], "_rowid": 3}], errors.ReservedNameError, "_rowid"),
+        ([{"id": 1, "vector": [1.0], "_distance": 3}], errors.ReservedNameError, "_distance"),
+        ([{"id": 1, "vector": [1.0], "nothing": None}], errors.UnsupportedTypeError, "'nothing'"),
+        ([], errors.AffidavitError, "id"),
+        (42, errors.SchemaMismatchError, "int"),
+        ("text", errors.SchemaMismatchError, "str"),
+        ([1, 2], errors.SchemaMismatchError, "dicts"),
+        (None, errors.SchemaMismatchError, "schema="),
+    ],
+)
+def test_p12_a_bad_vector_table_leaves_nothing(session, lake, data, error, words) -> None:
+    with pytest.raises(error, match=words):
+        session.create_vector_table("v", data)
+    assert session.tables().num_rows == 0
+    folder = lake / "vectors" / "default"
+    assert not folder.exists() or list(folder.iterdir()) == []
+    assert list((lake / "vectors" / ".staging").glob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([{"id": 5, "vector": [1.0] * 8}], errors.ConstraintError, "id = 5"),
+        (
+            [{"id": 900, "vector": [1.0] * 8}, {"id": 900, "vector": [1.0] * 8}],
+            errors.ConstraintError,
+            "id = 900",
+        ),
+        ([{"id": None, "vector": [1.0] * 8}], errors.ConstraintError, "'id'"),
+        ([{"vector": [1.0] * 8}], errors.SchemaMismatchError, "'id'"),
+        ([{"id": 900, "vector": [1.0] * 7}], errors.SchemaMismatchError, "dimension|fixed"),
+        ([{"id": 900, "vector": [float("inf")] * 8}], errors.ConstraintError, "infinity"),
+        ([{"id": 900, "vector": [0.0] * 8}], errors.ConstraintError, "zero"),
+        ([{"id": 900, "vector": [1.0] * 8, "nope": 1}], errors.SchemaMismatchError, "'nope'"),
+        ([{"id": "x", "vector": [1.0] * 8}], errors.SchemaMismatchError, "'id'"),
+        ([{"id": 900, "vector": [1.0] * 8, "text": 5}], errors.SchemaMismatchError, "'text'"),
+    ],
+)
+def test_p12_bad_rows_leave_a_vector_table_as_it_was(
+    session, docs, lake, rows, error, words
+) -> None:
+    files = sorted(lake.rglob("*.lance"))
+    with pytest.raises(error, match=words):
+        docs.insert(rows)
+    assert docs.count() == 300
+    assert docs.version == 1
+    assert sorted(lake.rglob("*.lance")) == files
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([{"id": 1}, {"id": 1}], errors.ConstraintError, "id = 1"),
+        ([{"id": 7}], errors.ConstraintError, "id = 7 already"),
+        ([{"id": None}], errors.ConstraintError, "'id'"),
+        ([{"name": "x"}], errors.SchemaMismatchError, "'id'"),
+        ([{"id": 8, "nope": 1}], errors.SchemaMismatchError, "'nope'"),
+        ([{"id": "x"}], errors.SchemaMismatchError, "'id'"),
+        ([{"id": 2**70}], errors.SchemaMismatchError, "'id'"),
+        ([{"id": 1.5}], errors.SchemaMismatchError, "'id'"),
+        (pd.DataFrame({"id": ["text"]}), errors.SchemaMismatchError, "'id'"),
+        (object(), errors.SchemaMismatchError, "object"),
+    ],
+)
+def test_p12_bad_rows_leave_a_mutable_table_as_it_was(session, rows, error, words) -> None:
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("name", pa.string())])
+    table = session.create_table("t", [{"id": 7, "name": "seven"}], schema=schema, primary_key="id")
+    with pytest.raises(error, match=words):
+        table.insert(rows)
+    assert table.to_arrow().to_pylist() == [{"id": 7, "name": "seven"}]
+
+
+def test_p12_create_table_refuses_what_it_cannot_keep(session) -> None:
+    with pytest.raises(errors.ColumnNotFoundError, match="'nope'"):
+        session.create_table("t", [{"a": 1}], primary_key="nope")
+    with pytest.raises(errors.ColumnNotFoundError, match="'nope'"):
+        session.create_table("t", [{"a": 1}], indexes=["nope"])
+    with pytest.raises(errors.ColumnNotFoundError, match="'nope'"):
+        session.create_table("t", [{"a": 1}], order_column="nope")
+    with pytest.raises(errors.InvalidQueryError, match="schema="):
+        session.create_table("t")
+    with pytest.raises(errors.ConstraintError, match="a = 1"):
+        session.create_table("t", [{"a": 1}, {"a": 1}], primary_key="a")
+    session.create_table("t", [{"a": 1}])
+    with pytest.raises(errors.TableExistsError, match="'t'"):
+        session.create_table("t", [{"a": 1}])
+    with pytest.raises(errors.TableExistsError, match="'t'"):
+        session.create_vector_table("t", [{"id": 1, "vector": [1.0]}])
+    with pytest.raises(errors.ConstraintError, match="no primary key"):
+        session.table("t").upsert([{"a": 1}])
+    assert session.tables().num_rows == 1
+
+
+def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
+    frame = pd.DataFrame({"a": [1, "x", object()]})
+    with pytest.raises(errors.SchemaMismatchError, match="pandas"):
+        session.create_table("t", frame)
+    assert session.tables().num_rows == 0
+
+
+def test_p12_a_vector_tables_key_has_a_name_that_rows_can_be_merged_by(session) -> None:
+    """The table was made, and no row of it could be replaced."""
+    rows = [{'a"b': 1, "id": 1, "vector": [1.0, 0.0]}]
+    with pytest.raises(errors.SchemaMismatchError, match="double quotes"):
+        session.create_vector_table("docs", rows, key='a"b')
+    docs = session.create_vector_table("docs", rows)
+    with pytest.raises(errors.InvalidNameError, match="double quotes"):
+        session.sql('ALTER TABLE docs RENAME COLUMN id TO "i""d"')
+    docs.upsert([{'a"b': 2, "id": 1, "vector": [0.0, 1.0]}])
+    assert docs.to_arrow()['a"b'].to_pylist() == [2]

@@ -1,0 +1,601 @@
+"""Replaying records, and the table versions that records keep from being cleaned up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+from tests.support.lakes import events, vectors
+
+import affidavit
+from affidavit import Outcome, SearchRecord, errors
+from affidavit.engine.audit.replay import judge
+from affidavit.engine.search.ranking import Ranking
+
+Q8 = [1.0] * 8
+NOW = timedelta(0)
+GONE = Outcome.EVIDENCE_GONE
+
+
+def clusters(rows: int = 800, dimension: int = 16) -> pa.Table:
+    """Rows around centers, which an index of few partitions and coarse codes gets wrong."""
+    random = np.random.default_rng(3)
+    centers = random.normal(size=(20, dimension))
+    data = centers[np.arange(rows) % 20] + random.normal(size=(rows, dimension)) * 0.4
+    flat = pa.array(data.astype("f4").ravel())
+    return pa.table(
+        {
+            "id": range(rows),
+            "bucket": [at % 10 for at in range(rows)],
+            "text": [f"word{at} of a row" for at in range(rows)],
+            "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
+        }
+    )
+
+
+def encode(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text), *[1.0] * 15] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Session]:
+    """``docs`` with a model, a vector index that misses much, and a text index."""
+    lake = tmp_path_factory.mktemp("indexed")
+    with affidavit.connect(lake, actor="ann", durability="normal") as session:
+        session.models.register("lengths", encode, version="3", dim=16)
+        docs = session.create_vector_table("docs", clusters(), model="lengths")
+        docs.create_index("vector", num_partitions=8, num_sub_vectors=2)
+        docs.create_index("text", "FTS")
+        yield session
+
+
+def entries(session: affidavit.Session, kind: str) -> list[dict]:
+    rows = session.sql("SELECT body FROM system.ledger WHERE kind = $k ORDER BY seq", k=kind)
+    return [json.loads(row["body"]) for row in rows]
+
+
+def versions(table: affidavit.VectorTable) -> list[int]:
+    return [each["version"] for each in table.to_lance().versions()]
+
+
+# --- what a replay finds -------------------------------------------------------------------------
+
+Q16 = clusters()["vector"][7].as_py()
+SEARCHES = {
+    "exact": (dict(query=Q16, exact=True), {}),
+    "index": (dict(query=Q16, refine_factor=50), {}),
+    "filtered": (dict(query=Q16, where="bucket = 3", select=["id"]), {}),
+    "text": (dict(query="word17 row", mode="text"), {}),
+    "one column": (dict(query="word17", mode="text", column="text"), {}),
+    "hybrid": (dict(query=Q16, mode="hybrid", text="word17"), dict(text="word17")),
+    "encoded": (dict(query="seven"), {}),
+    "other metric": (dict(query=Q16, metric="l2"), {}),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_of_data_that_is_unchanged_is_reproduced(indexed, name: str) -> None:
+    options, more = SEARCHES[name]
+    record = indexed.search("docs", k=30, **options).audit  # refined, that is every row
+    verdict = indexed.audit.replay(record.query_id, options["query"], **more)
+    assert verdict == affidavit.Verdict(
+        record.query_id, Outcome.REPRODUCED, 1.0, (),
+        f"an exact search of version {record.table_version} finds the same rows",
+    )  # fmt: skip
+    assert str(verdict) == f"REPRODUCED: {verdict.reason}"
+
+
+def test_a_search_in_sql_is_replayed_like_any_other(indexed) -> None:
+    indexed.sql(
+        "SELECT id FROM vector_search('docs', $q, 4, '{\"exact\": true}')", q=Q16
+    ).to_arrow()
+    indexed.sql("SELECT id FROM hybrid_search('docs', $q, 'word3', 4)", q=Q16).to_arrow()
+    hybrid, exact = indexed.audit.recent(2)
+    assert indexed.audit.replay(exact.query_id, np.array(Q16)).outcome is Outcome.REPRODUCED
+    replayed = indexed.audit.replay(hybrid.query_id, Q16, text="word3")
+    assert replayed.outcome is Outcome.REPRODUCED
+
+
+def test_what_an_index_missed_is_named(indexed) -> None:
+    """One partition of eight, compared by two bytes a vector."""
+    recalls = []
+    for at in range(8):
+        query = clusters()["vector"][at].as_py()
+        found = indexed.search("docs", query, k=10, nprobes=1, refine_factor=1)
+        truth = indexed.search("docs", query, k=10, exact=True)
+        ids, true_ids = found.audit.top_k_result_ids, truth.audit.top_k_result_ids
+        verdict = indexed.audit.replay(found.query_id, query)
+        missed = tuple(row for row in true_ids if row not in set(ids))
+        assert verdict.missed == missed
+        assert verdict.recall == (10 - len(missed)) / 10
+        assert verdict.outcome is (Outcome.ANN_MISS if missed else Outcome.REPRODUCED)
+        if missed:
+            assert f"finds {len(missed)} that the index missed" in verdict.reason
+        recalls.append(verdict.recall)
+    assert min(recalls) < 1, "the index must miss something"
+
+
+def test_stored_queries_need_not_be_given(lake) -> None:
+    with affidavit.connect(lake, store_queries=True, durability="normal") as session:
+        session.models.register("counts", lambda texts: np.array([[len(t), 1.0] for t in texts]))
+        rows = [{"id": n, "text": f"word{n}", "vector": [float(n), 1.0]} for n in range(1, 40)]
+        session.create_vector_table("docs", rows, model="counts").create_index("text", "FTS")
+        made = [
+            session.search("docs", [3.0, 1.0], k=3),
+            session.search("docs", "word7", k=3, mode="text"),
+            session.search("docs", [3.0, 1.0], k=3, mode="hybrid", text="word9"),
+            session.search("docs", "seven", k=3),
+        ]
+        for each in made:
+            assert session.audit.replay(each.query_id).outcome is Outcome.REPRODUCED
+    with affidavit.connect(lake, durability="normal") as session:
+        assert session.audit.replay(made[3].query_id).outcome is Outcome.REPRODUCED, "by its vector"
+        with pytest.raises(errors.ModelNotFoundError):
+            session.audit.replay(made[3].query_id, "seven")
+
+
+def test_past_versions_and_tags_are_replayed_as_they_were(session, docs) -> None:
+    docs.tag("audited")
+    record = session.search("docs", Q8, k=3).audit
+    session.sql("DELETE FROM docs WHERE id IN (SELECT id FROM vector_search('docs', $q, 3))", q=Q8)
+    now, then = session.search("docs", Q8, k=3), session.search("docs", Q8, k=3, version="audited")
+    assert then.audit.top_k_result_ids == record.top_k_result_ids != now.audit.top_k_result_ids
+    assert (record.table_version, then.audit.table_version, now.audit.table_version) == (1, 1, 2)
+    for query_id in (record.query_id, then.query_id, now.query_id):
+        assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
+
+
+def test_a_table_and_columns_that_were_renamed_are_found_again(session, docs) -> None:
+    """The key and the vectors had other names at the version that was searched."""
+    record = session.search("docs", Q8, k=3, where="bucket < 5").audit
+    for text in (
+        "ALTER TABLE docs RENAME TO papers",
+        "ALTER TABLE papers RENAME COLUMN id TO key",
+        "ALTER TABLE papers RENAME COLUMN vector TO embedding",
+        "ALTER TABLE papers RENAME COLUMN bucket TO shelf",
+    ):
+        session.sql(text)
+        assert session.audit.replay(record.query_id, Q8).outcome is Outcome.REPRODUCED
+    past = session.search("papers", Q8, k=3, version=1, where="bucket < 5")
+    assert [str(row["id"]) for row in past] == record.top_k_result_ids
+    options = json.dumps({"version": 1, "where": "bucket < 5"})
+    by_sql = session.sql("SELECT id FROM vector_search('papers', $q, 3, $o)", q=Q8, o=options)
+    assert [str(row["id"]) for row in by_sql] == record.top_k_result_ids
+    now = session.search("papers", Q8, k=3, where="shelf < 5")
+    assert [str(row["key"]) for row in now] == record.top_k_result_ids
+    assert session.audit.replay(now.query_id, Q8).outcome is Outcome.REPRODUCED
+
+
+# --- the verdict, decided ------------------------------------------------------------------------
+
+
+def record_of(*rows: tuple[str, float], k: int = 3) -> SearchRecord:
+    return SearchRecord(
+        None, None, None, [row for row, _ in rows], [score for _, score in rows],
+        query_id="q", k_requested=k, table_version=1,
+    )  # fmt: skip
+
+
+def ranking(*rows: tuple[str, float], k: int = 3) -> Ranking:
+    return Ranking(tuple(row for row, _ in rows), tuple(score for _, score in rows), k)
+
+
+ABC = (("a", 0.1), ("b", 0.2), ("c", 0.3))
+VERDICTS = [
+    ("the same", ABC, ABC, Outcome.REPRODUCED, 1.0, ()),
+    ("scores that another kernel adds up", (("a", 0.1000001), *ABC[1:]), ABC, Outcome.REPRODUCED,
+     1.0, ()),
+    ("another score", (("a", 0.11), *ABC[1:]), ABC, Outcome.DRIFT, 1.0, ()),
+    ("one missed", (*ABC[:2], ("d", 0.4)), ABC, Outcome.ANN_MISS, 2 / 3, ("c",)),
+    ("fewer", ABC[:2], ABC, Outcome.ANN_MISS, 2 / 3, ("c",)),
+    ("none", (), ABC, Outcome.ANN_MISS, 0.0, ("a", "b", "c")),
+    ("none of none", (), (), Outcome.REPRODUCED, 1.0, ()),
+    ("equal rows in another order", (("b", 0.1), ("a", 0.1), ("c", 0.3)),
+     (("a", 0.1), ("b", 0.1), ("c", 0.3)), Outcome.REPRODUCED, 1.0, ()),
+    ("others of the last score", (("a", 0.1), ("x", 0.3), ("y", 0.3)),
+     (("a", 0.1), ("v", 0.3), ("w", 0.3)), Outcome.REPRODUCED, 1.0, ()),
+    ("rows that changed places", (("b", 0.1), ("a", 0.2), ("c", 0.3)), ABC, Outcome.DRIFT, 1.0, ()),
+    ("NaN as it was", (("a", 0.1), ("b", math.nan)), (("a", 0.1), ("b", math.nan)),
+     Outcome.REPRODUCED, 1.0, ()),
+    ("NaN where a number is", (("a", math.nan), *ABC[1:]), ABC, Outcome.DRIFT, 1.0, ()),
+    ("infinity", (("a", math.inf),), (("a", math.inf),), Outcome.REPRODUCED, 1.0, ()),
+    ("another row where none was left out", (("a", 0.1), ("x", 0.2)), (("a", 0.1), ("b", 0.2)),
+     Outcome.DRIFT, 0.5, ("b",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kept", "truth", "outcome", "recall", "missed"),
+    [case[1:] for case in VERDICTS], ids=[case[0] for case in VERDICTS],
+)  # fmt: skip
+def test_the_verdict_follows_from_rows_and_scores(kept, truth, outcome, recall, missed) -> None:
+    """What the search found again is what is recorded for a miss, and the truth for a drift."""
+    again = kept if outcome is Outcome.ANN_MISS else truth
+    verdict = judge(record_of(*kept), ranking(*again), ranking(*truth))
+    assert verdict.outcome is outcome
+    assert verdict.recall == pytest.approx(recall)
+    assert verdict.missed == missed
+
+
+# --- what is no longer there, or another's -------------------------------------------------------
+
+
+def test_data_that_somebody_replaced_is_drift(lake, tmp_path) -> None:
+    data = vectors(60)
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", data)
+        record = session.search("docs", Q8, k=5).audit
+    first, second = (int(row) for row in record.top_k_result_ids[:2])
+    values = np.array(data["vector"].to_pylist(), dtype="f4")
+    others = {"every vector": -values, "two rows": values.copy()}
+    others["two rows"][[first, second]] = values[[second, first]]
+    folder = lake / "vectors" / "default" / "docs.lance"
+    shutil.move(folder, tmp_path / "genuine.lance")
+    for changed in others.values():
+        column = pa.FixedSizeListArray.from_arrays(pa.array(changed.ravel()), 8)
+        forged = data.set_column(data.schema.get_field_index("vector"), "vector", column)
+        lance.write_dataset(forged, str(folder))
+        with affidavit.connect(lake, durability="normal") as session:
+            verdict = session.audit.replay(record.query_id, Q8)
+            assert verdict.outcome is Outcome.DRIFT
+            assert (
+                verdict.reason == "neither the same search nor an exact one finds what was recorded"
+            )
+            assert entries(session, "replay")[-1]["outcome"] == "DRIFT"
+        shutil.rmtree(folder)
+    shutil.move(tmp_path / "genuine.lance", folder)
+    with affidavit.connect(lake, durability="normal") as session:
+        assert session.audit.replay(record.query_id, Q8).outcome is Outcome.REPRODUCED
+
+
+def test_data_of_another_shape_is_no_evidence(lake) -> None:
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", vectors(20))
+        record = session.search("docs", Q8, k=5).audit
+    folder = lake / "vectors" / "default" / "docs.lance"
+    shutil.rmtree(folder)
+    lance.write_dataset(pa.table({"other": [1, 2]}), str(folder))
+    with affidavit.connect(lake, durability="normal") as session:
+        verdict = session.audit.replay(record.query_id, Q8)
+        assert verdict.outcome is GONE
+        assert "version 1 is not what was searched" in verdict.reason
+
+
+@pytest.mark.parametrize("missing", ["files", "folder", "version"])
+def test_data_that_somebody_deleted_is_gone(lake, missing: str) -> None:
+    """A missing file was an error in the question."""
+    with affidavit.connect(lake, durability="normal") as session:
+        docs = session.create_vector_table("docs", vectors(20))
+        record = session.search("docs", Q8, k=5).audit
+        docs.insert(vectors(1, start=99))
+    folder = lake / "vectors" / "default" / "docs.lance"
+    if missing == "folder":
+        shutil.rmtree(folder)
+    elif missing == "files":
+        shutil.rmtree(folder / "data")
+    else:
+        dataset = lance.dataset(str(folder))
+        for tag in dataset.tags.list():
+            dataset.tags.delete(tag)
+        dataset.cleanup_old_versions(NOW)
+    with affidavit.connect(lake, durability="normal") as session:
+        verdict = session.audit.replay(record.query_id, Q8)
+        assert (verdict.outcome, verdict.recall, verdict.missed) == (GONE, None, ())
+        assert "version 1" in verdict.reason
+        if missing == "files":
+            with pytest.raises(errors.StoreError, match="Not found"):
+                session.search("docs", Q8, k=5)
+
+
+def test_a_dropped_table_is_gone_and_its_name_gives_nothing_back(session, docs) -> None:
+    record = session.search("docs", Q8, k=5).audit
+    session.drop_table("docs")
+    session.create_vector_table("docs", vectors(300))
+    for query in (Q8, None):
+        verdict = session.audit.replay(record.query_id, query)
+        assert (verdict.outcome, verdict.reason) == (GONE, "table 'docs' was dropped")
+    assert len(entries(session, "replay")) == 2
+    assert session.audit.verify(record), "the record stays, and what it says"
+
+
+def logged(session: affidavit.Session, **changes: object) -> SearchRecord:
+    base = {
+        "model_id": None, "model_version": None, "query_lineage": None, "top_k_result_ids": ["7"],
+        "retrieval_scores": [0.0],
+    }  # fmt: skip
+    return session.audit.log([{**base, **changes}])[0]
+
+
+def test_a_logged_record_is_replayed_as_far_as_it_says_of_what(indexed) -> None:
+    hashed = hashlib.sha256(np.array(Q16, dtype="<f4").tobytes()).hexdigest()
+    whole = dict(table_name="docs", table_version=1, k_requested=1, query_sha256=hashed)
+
+    def replayed(**changes: object) -> affidavit.Verdict:
+        return indexed.audit.replay(logged(indexed, **{**whole, **changes}).query_id, Q16)
+
+    assert replayed().outcome is Outcome.REPRODUCED
+    assert replayed(top_k_result_ids=["8"]).outcome is Outcome.REPRODUCED, "of its score it is one"
+    assert replayed(retrieval_scores=[0.5]).outcome is Outcome.DRIFT
+    for gone in (
+        dict(table_name=None), dict(table_version=None), dict(table_name="nope"),
+        dict(table_name="../docs"), dict(table_version=2**40), dict(table_version=-1),
+        dict(table_id="nope"),
+    ):  # fmt: skip
+        assert replayed(**gone).outcome is GONE, gone
+    for changes, words in (
+        (dict(query_sha256=None), "has no hash of its query"),
+        (dict(params={"colour": 1}), "has a parameter 'colour'"),
+        (dict(params={"nprobes": "many"}), "nprobes must be a whole number"),
+        (dict(k_requested=None), "k must be a whole number, got None"),
+        (dict(mode="magic"), "no search mode 'magic'"),
+        (dict(query_sha256="0" * 64), "its SHA-256 differs"),
+    ):
+        with pytest.raises(errors.InvalidQueryError, match=words):
+            replayed(**changes)
+
+
+# --- the query must be the recorded one ----------------------------------------------------------
+
+
+def test_another_query_is_refused_and_leaves_no_entry(indexed) -> None:
+    near = indexed.search("docs", Q16, k=3).query_id
+    words = indexed.search("docs", "word3", k=3, mode="text").query_id
+    both = indexed.search("docs", Q16, k=3, mode="hybrid", text="word3").query_id
+    before = len(entries(indexed, "replay"))
+    other = [*Q16[:-1], float(np.nextafter(np.float32(Q16[-1]), np.float32(9)))]
+    for query_id, query, text, message in (
+        (near, other, None, "its SHA-256 differs"),
+        (near, Q8, None, "dimension 16"),
+        (near, None, None, "holds only the hash of its query"),
+        (near, "seven", None, "its SHA-256 differs"),
+        (words, "word4", None, "its SHA-256 differs"),
+        (words, None, "word4", "its SHA-256 differs"),
+        (words, Q16, None, "needs a text"),
+        (words, None, None, "holds only the hash of its query"),
+        (both, Q16, "word4", "its SHA-256 differs"),
+        (both, other, "word3", "its SHA-256 differs"),
+        (both, Q16, None, "needs a text"),
+        (both, None, "word3", "holds only the hash of its query"),
+    ):
+        with pytest.raises(errors.InvalidQueryError, match=message):
+            indexed.audit.replay(query_id, query, text=text)
+    with pytest.raises(errors.RecordNotFoundError):
+        indexed.audit.replay("nope", Q16)
+    assert len(entries(indexed, "replay")) == before
+    assert indexed.audit.replay(words, text="word3").outcome is Outcome.REPRODUCED
+
+
+def test_a_record_that_was_changed_is_not_replayed(session, docs, lake) -> None:
+    import sqlite3
+
+    record = session.search("docs", Q8, k=3).audit
+    with sqlite3.connect(lake / "catalog.db") as db:
+        [body] = db.execute("SELECT body FROM ledger WHERE seq = ?", (record.seq,)).fetchone()
+        changed = body.replace(b'"k_requested":3', b'"k_requested":4')
+        assert changed != body
+        db.execute("UPDATE ledger SET body = ? WHERE seq = ?", (changed, record.seq))
+    db.close()
+    with pytest.raises(errors.SignatureMismatchError, match=record.query_id):
+        session.audit.replay(record.query_id, Q8)
+
+
+# --- a replay is itself on record ----------------------------------------------------------------
+
+
+def test_a_replay_is_an_entry_and_no_search(session, docs) -> None:
+    record = session.search("docs", Q8, k=3).audit
+    with session.scope(actor="auditor", source="court", workspace="w") as scoped:
+        verdict = scoped.audit.replay(record.query_id, Q8)
+    [entry] = entries(session, "replay")
+    assert entry["query_id"] == record.query_id
+    assert (entry["outcome"], entry["recall"]) == (str(verdict.outcome), 1)
+    assert (entry["actor"], entry["source"], entry["workspace"]) == ("auditor", "court", "w")
+    assert session.audit.recent() == [record]
+    assert session.ledger.verify().signatures == 2
+
+
+def test_a_replay_in_a_transaction_that_is_rolled_back_stays_on_record(session, docs) -> None:
+    """Its verdict names rows that were found: it was lost with the transaction."""
+    record = session.search("docs", Q8, k=3).audit
+    with pytest.raises(ZeroDivisionError), session.transaction():
+        session.audit.replay(record.query_id, Q8)
+        raise ZeroDivisionError
+    with session.transaction():
+        session.audit.replay(record.query_id, Q8)
+    assert [each["query_id"] for each in entries(session, "replay")] == [record.query_id] * 2
+    assert session.ledger.verify().entries == 4 + events(session)
+
+
+# --- versions that records refer to --------------------------------------------------------------
+
+
+def grown(session: affidavit.Session, table: affidavit.VectorTable, count: int = 1) -> None:
+    for _ in range(count):
+        table.insert(vectors(1, start=10_000 + table.count()))
+
+
+def test_a_cleanup_spares_the_versions_that_were_searched(session, docs) -> None:
+    docs.create_index("text", "FTS")
+    asks = [
+        lambda: session.search("docs", Q8, k=3),
+        lambda: session.search("docs", "word5", k=3, mode="text"),
+        lambda: session.search_batch("docs", [Q8, Q8], k=3),
+        lambda: session.sql("SELECT id FROM vector_search('docs', $q, 3)", q=Q8).to_arrow(),
+    ]
+    for ask in asks:
+        ask()
+        grown(session, docs, 2)
+    searched = {each.table_version for each in session.audit.recent()}
+    assert searched == {2, 4, 6, 8}
+    docs.optimize(cleanup_older_than=NOW)
+    assert set(versions(docs)) == {*searched, docs.version}
+    queries = {"text": "word5"}
+    for record in session.audit.recent():
+        query = queries.get(record.mode, Q8)
+        assert session.audit.replay(record.query_id, query).outcome is Outcome.REPRODUCED
+
+
+def test_a_reader_keeps_what_it_searched(lake) -> None:
+    with affidavit.connect(lake, durability="normal") as session:
+        docs = session.create_vector_table("docs", vectors(20))
+        with affidavit.connect(lake, read_only=True, durability="normal") as reader:
+            query_id = reader.search("docs", Q8, k=3).query_id
+        grown(session, docs)
+        docs.optimize(cleanup_older_than=NOW)
+        assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
+
+
+def test_release_frees_what_only_old_records_refer_to(session, docs) -> None:
+    old = session.search("docs", Q8, k=3).audit
+    grown(session, docs)
+    shared = session.search("docs", Q8, k=3).audit
+    limit = shared.executed_at + timedelta(microseconds=1)
+    also = session.search("docs", Q8, k=3).audit
+    grown(session, docs)
+    newest = session.search("docs", Q8, k=3).audit
+    assert [r.table_version for r in (old, shared, also, newest)] == [1, 2, 2, 3]
+    with session.scope(actor="clerk") as clerk:
+        assert clerk.audit.release(limit, reason="retention of a year") == 1
+    [entry] = entries(session, "release")
+    table_id = old.table_id
+    assert entry["versions"] == [{"table": "docs", "table_id": table_id, "versions": [1]}]
+    assert (entry["reason"], entry["actor"]) == ("retention of a year", "clerk")
+    assert entry["before"] == limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    docs.optimize(cleanup_older_than=NOW)
+    verdict = session.audit.replay(old.query_id, Q8)
+    assert verdict.outcome is GONE
+    assert verdict.reason == f"version 1 of 'docs' is gone; entry {entry['seq']} released it"
+    for record in (shared, also, newest):
+        assert session.audit.replay(record.query_id, Q8).outcome is Outcome.REPRODUCED
+    assert session.ledger.verify()
+
+
+def test_release_never_frees_the_newest_version(session, docs) -> None:
+    old = session.search("docs", Q8, k=3).audit
+    grown(session, docs)
+    newest = session.search("docs", Q8, k=3).audit
+    assert session.audit.release(datetime.now(UTC)) == 1
+    assert session.audit.release(datetime.now(UTC)) == 0
+    assert list(docs.tags().values()) == [newest.table_version]
+    assert [len(each["versions"]) for each in entries(session, "release")] == [1, 0]
+    docs.optimize(cleanup_older_than=NOW)
+    assert session.audit.replay(newest.query_id, Q8).outcome is Outcome.REPRODUCED
+    assert session.audit.replay(old.query_id, Q8).outcome is GONE
+
+
+def test_what_was_let_go_is_kept_again_when_it_is_searched_again(session, docs, lake) -> None:
+    """A session that had kept it before did not look whether another had let it go."""
+    with affidavit.connect(lake, durability="normal") as other:
+        for each in (session, other):
+            each.search("docs", Q8, k=3)
+        grown(session, docs)
+        assert session.audit.release(datetime.now(UTC)) == 1
+        for each in (other, session):
+            assert docs.tags() == {}
+            query_id = each.search("docs", Q8, k=3, version=1).query_id
+            assert list(docs.tags().values()) == [1]
+            if each is other:
+                assert session.audit.release(datetime.now(UTC)) == 1
+    docs.optimize(cleanup_older_than=NOW)
+    assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
+
+
+def test_p9_a_tenant_lets_go_of_its_own_evidence_alone(session) -> None:
+    with session.scope(tenant=None) as shared:
+        docs = shared.create_vector_table("docs", vectors(20))
+    ids = {}
+    for tenant in ("red", "blue"):
+        with session.scope(tenant=tenant) as scoped:
+            ids[tenant] = scoped.search("docs", Q8, k=3).query_id
+    with session.scope(tenant=None) as shared:
+        grown(shared, docs)
+    with session.scope(tenant="red") as red:
+        assert red.audit.release(datetime.now(UTC)) == 1
+        assert entries(red, "release")[0]["versions"][0]["versions"] == [1]
+    with session.scope(tenant=None) as shared:
+        assert shared.audit.release(datetime.now(UTC)) == 0, "nor does the table's owner"
+        docs.optimize(cleanup_older_than=NOW)
+    with session.scope(tenant="blue") as blue:
+        assert blue.audit.replay(ids["blue"], Q8).outcome is Outcome.REPRODUCED
+        assert blue.audit.release(datetime.now(UTC)) == 1
+    with session.scope(tenant=None):
+        docs.optimize(cleanup_older_than=NOW)
+    with session.scope(tenant="blue") as blue:
+        assert blue.audit.replay(ids["blue"], Q8).outcome is GONE
+
+
+def test_evidence_is_not_let_go_of_in_a_transaction(session, docs) -> None:
+    """What the ledger says of it would be rolled back, and the versions be gone."""
+    session.search("docs", Q8, k=3)
+    grown(session, docs)
+    with session.transaction(), pytest.raises(errors.TransactionError, match="releasing evidence"):
+        session.audit.release(datetime.now(UTC))
+    assert list(docs.tags().values()) == [1]
+    assert entries(session, "release") == []
+
+
+@pytest.mark.parametrize("before", [None, 3, "2024-01-01", datetime.min.date(), timedelta(days=1)])
+def test_p12_release_takes_a_datetime(session, before) -> None:
+    with pytest.raises(errors.InvalidQueryError, match="before must be a datetime"):
+        session.audit.release(before)
+    assert session.ledger.size == 0
+
+
+def test_release_reads_a_time_without_zone_as_local(session, docs) -> None:
+    record = session.search("docs", Q8, k=3).audit
+    grown(session, docs)
+    moment = record.executed_at.astimezone().replace(tzinfo=None)
+    assert session.audit.release(moment) == 0
+    assert session.audit.release(moment + timedelta(microseconds=1)) == 1
+
+
+def test_users_tags_are_not_touched(session, docs) -> None:
+    docs.tag("mine")
+    session.search("docs", Q8, k=3)
+    grown(session, docs)
+    assert session.audit.release(datetime.now(UTC)) == 1
+    assert docs.tags() == {"mine": 1}
+
+
+def test_tables_are_tagged_while_many_search_them(session, docs) -> None:
+    """Lance lends a handle that tags to nobody else: searches failed with ``Already borrowed``."""
+    stop = threading.Event()
+
+    def search() -> int:
+        count = 0
+        while not stop.is_set():
+            count += session.search("docs", Q8, k=1).num_rows
+        return count
+
+    with ThreadPoolExecutor(6) as pool:
+        searching = [pool.submit(search) for _ in range(6)]
+        try:
+            for at in range(12):
+                docs.tag(f"tag{at}")
+                grown(session, docs)
+                session.audit.release(datetime.now(UTC))
+        finally:
+            stop.set()
+        total = sum(each.result() for each in searching)
+    assert len(session.audit.recent(1_000_000)) == total
+    assert {f"tag{at}" for at in range(12)} <= set(docs.tags())
+    assert session.ledger.verify(signatures=False)
+
+
+def test_the_lakes_folder_holds_no_more_than_it_should(session, docs, lake: Path) -> None:
+    """Records keep versions by Lance's own tags, so that any reader of Lance sees why."""
+    session.search("docs", Q8, k=3)
+    [tag] = lance.dataset(str(lake / "vectors" / "default" / "docs.lance")).tags.list()
+    owner = hashlib.sha256(b"default").hexdigest()[:12]
+    assert tag == f"affidavit-{owner}-1"

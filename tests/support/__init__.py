@@ -1,0 +1,1 @@
+"""What tests share: servers, an attacker's tools, values, and small lakes."""
