@@ -13,7 +13,8 @@ import pyarrow as pa
 from affidavit.catalog.journal.events import WHOLE, Batch, Event
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, Consumer, find_consumer, forget_consumers
+from affidavit.catalog.store.tables import TOPICS, TRIGGERS
+from affidavit.catalog.topics.consumer import Consumer, find_consumer, forget_consumers
 from affidavit.catalog.topics.log import (
     EVENT_BYTES_MAX,
     append_event,
@@ -25,7 +26,6 @@ from affidavit.catalog.topics.log import (
     set_retention,
 )
 from affidavit.catalog.topics.topic import (
-    TOPICS,
     Topic,
     check_topic_name,
     check_topic_schema,

@@ -40,7 +40,6 @@ from affidavit.catalog.journal.events import (
 )
 from affidavit.catalog.journal.places import place_of
 from affidavit.catalog.journal.segments import (
-    SEGMENTS,
     Segment,
     SegmentCache,
     SegmentReader,
@@ -52,9 +51,9 @@ from affidavit.catalog.journal.segments import (
 from affidavit.catalog.ledger.merkle import TILE_LEAVES
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreTable
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.store.tables import LEAVES, SEGMENTS, TAIL
 from affidavit.catalog.values.canonical import canonical
-from affidavit.catalog.values.types import Kind
 from affidavit.errors import AffidavitError, LedgerCorruptError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
@@ -82,22 +81,6 @@ RETRY_AFTER_S: Final = 60.0
 ORPHAN_AGE_S: Final = 3600
 """How long a file that no store row names stays: a snapshot may have named it."""
 
-_INT, _BLOB = Kind.INTEGER, Kind.BLOB
-TAIL: Final = StoreTable(
-    "journal_tail",
-    (
-        StoreColumn("first_seq", _INT),
-        StoreColumn("last_seq", _INT),
-        StoreColumn("events", _INT),
-        StoreColumn("data", _BLOB),
-        StoreColumn("leaves", _BLOB),
-    ),
-)
-LEAVES: Final = StoreTable(
-    "journal_leaves",
-    (StoreColumn("first_seq", _INT), StoreColumn("end_seq", _INT), StoreColumn("data", _BLOB)),
-)
-"""The leaves of sealed events that the next checkpoint is proved by: number and hash of each."""
 
 _LEAF: Final = struct.Struct("<q32s")
 _TAIL_COLUMNS: Final = [column.name for column in TAIL.columns]

@@ -25,8 +25,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from affidavit.catalog.store.disk import sync
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import PLACES
 from affidavit.errors import LakeError, StoreError
 
 if TYPE_CHECKING:
@@ -43,9 +42,6 @@ COPIED_AT_ONCE: Final = 8 * 1024 * 1024
 INDEX_SUFFIX: Final = ".entities"
 OPTIONS: Final = ("endpoint_override", "region", "scheme")
 """What the query of an ``s3://`` URL may say."""
-
-PLACES: Final = StoreTable("journal_places", (StoreColumn("url", Kind.TEXT),))
-"""The URL of the lake's segments, in the shared scope; no row while they lie in the lake."""
 
 
 class SegmentFolder(Protocol):

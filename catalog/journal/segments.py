@@ -33,8 +33,6 @@ import pyarrow.parquet as pq
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.journal.places import INDEX_SUFFIX, is_unreachable
 from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
 from affidavit.errors import LedgerCorruptError, StoreError
 
 if TYPE_CHECKING:
@@ -60,24 +58,6 @@ INDEXES_BYTES: Final = 96 * 1024 * 1024
 
 _FOOTER_GROWTH: Final = 12
 """How many times larger a footer is in memory, as measured."""
-
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
-
-SEGMENTS: Final = StoreTable(
-    "journal_segments",
-    (
-        StoreColumn("first_seq", _INT),
-        StoreColumn("last_seq", _INT),
-        StoreColumn("events", _INT),
-        StoreColumn("first_at", _INT),
-        StoreColumn("last_at", _INT),
-        StoreColumn("sha256", _BLOB),
-        StoreColumn("root", _BLOB),
-        StoreColumn("file", _TEXT),
-        StoreColumn("bytes", _INT),
-        StoreColumn("dropped", _INT),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)

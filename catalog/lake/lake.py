@@ -24,13 +24,13 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from affidavit.catalog.journal.journal import Journals
-from affidavit.catalog.journal.places import PLACES, SegmentStore, parse_place, place_of
-from affidavit.catalog.journal.segments import SEGMENTS
+from affidavit.catalog.journal.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.ledger.ledger import Ledgers, lake_id
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.sqlite import SqliteStore, check_durability
+from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from affidavit.catalog.ledger.ledger import HEADS
 from affidavit.catalog.ledger.verifier import PublicKey
+from affidavit.catalog.store.tables import HEADS
 from affidavit.errors import AffidavitError, MasterKeyError
 
 if TYPE_CHECKING:

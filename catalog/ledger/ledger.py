@@ -40,9 +40,9 @@ from affidavit.catalog.ledger.verifier import (
 )
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
+from affidavit.catalog.store.protocol import TENANT, columns_of
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LAKE, LEDGER, NODES
 from affidavit.catalog.values.canonical import canonical, canonical_object, from_us
-from affidavit.catalog.values.types import Kind
 from affidavit.errors import (
     ConstraintError,
     InvalidQueryError,
@@ -70,35 +70,6 @@ KEY: Final = "key"
 _TLOG_PROOF: Final = "c2sp.org/tlog-proof@v1"
 _US: Final = 1_000_000
 _LAKE_ID: Final = re.compile(r"[0-9a-f]{32}")
-
-
-def _table(name: str, **columns: Kind) -> StoreTable:
-    return StoreTable(name, tuple(StoreColumn(column, kind) for column, kind in columns.items()))
-
-
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
-LEDGER: Final = _table(
-    "ledger",
-    seq=_INT, kind=_TEXT, entry_id=_TEXT, created_at=_INT, leaf_hash=_BLOB, body=_BLOB,
-    signature=_BLOB,
-)  # fmt: skip
-NODES: Final = _table("ledger_nodes", level=_INT, position=_INT, hash=_BLOB)
-HEADS: Final = _table(
-    "ledger_heads",
-    size=_INT, peaks=_BLOB, note=_TEXT, key_id=_TEXT, generation=_INT, checkpoint_size=_INT,
-    checkpoint_at=_INT,
-)  # fmt: skip
-CHECKPOINTS: Final = _table(
-    "checkpoints", size=_INT, root=_BLOB, key_id=_TEXT, note=_TEXT, created_at=_INT
-)
-LAKE: Final = _table("lake", lake_id=_TEXT)
-RESULTS: Final = _table("search_results", row_id=_TEXT, seq=_INT)
-"""Which searches returned a row: an index over the search records, told by their bodies too."""
-
-
-def columns_of(table: StoreTable) -> list[str]:
-    """Return a store table's columns."""
-    return [column.name for column in table.columns]
 
 
 class Signer(Protocol):

@@ -17,16 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tqdm import tqdm
 
 from affidavit.catalog.ledger.ledger import (
-    CHECKPOINTS,
     DROPPED,
     ENTRIES_READ_AT_ONCE,
-    HEADS,
     KEY,
-    LEDGER,
-    NODES,
-    RESULTS,
     check_head,
-    columns_of,
     open_kept,
     parse_head,
 )
@@ -45,7 +39,8 @@ from affidavit.catalog.ledger.verifier import (
     stated_size,
 )
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.store.protocol import ROWID, columns_of
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.catalog.values.canonical import to_us
 from affidavit.errors import LedgerCorruptError
 

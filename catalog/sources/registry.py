@@ -15,8 +15,7 @@ from affidavit.catalog.sources.databases.mariadb import MariaDb
 from affidavit.catalog.sources.databases.postgres import Postgres
 from affidavit.catalog.sources.databases.sqlite import Sqlite
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import SOURCES
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.driver import Driver
     from affidavit.catalog.store.protocol import Reader, Writer
 
-SOURCES: Final = StoreTable(
-    "sources",
-    (
-        StoreColumn("name", Kind.TEXT),
-        StoreColumn("url", Kind.TEXT),
-        StoreColumn("created_at", Kind.INTEGER),
-    ),
-)
 POSTGRES: Final = ("postgresql", "postgres")
 MYSQL: Final = ("mysql", "mariadb")
 FILES: Final = ("duckdb", "sqlite", "lake")

@@ -29,8 +29,7 @@ from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import parse_definition
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import INTENTS
 from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
@@ -47,19 +46,6 @@ if TYPE_CHECKING:
 INTENT: Final = "affidavit.intent"
 """The Lance transaction property that names the intent of a commit."""
 
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-INTENTS: Final = StoreTable(
-    "intents",
-    (
-        StoreColumn("intent_id", _TEXT),
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("version_before", _INT),
-        StoreColumn("marked", _INT),
-        StoreColumn("rows_added", _INT),
-        StoreColumn("batches", _TEXT),
-        StoreColumn("messages", _TEXT),
-    ),
-)
 _COLUMNS: Final = [column.name for column in INTENTS.columns]
 
 

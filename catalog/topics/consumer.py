@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,42 +21,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader, Writer
 
-_INT, _TEXT = Kind.INTEGER, Kind.TEXT
 _TIME: Final = pa.timestamp("us", "UTC")
 
-CONSUMERS: Final = StoreTable(
-    "consumers",
-    (
-        StoreColumn("consumer_id", _TEXT),
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("settings", _TEXT),
-        StoreColumn("next_offset", _INT),
-        StoreColumn("created_at", _INT),
-    ),
-)
-DELIVERIES: Final = StoreTable(
-    "deliveries",
-    (
-        StoreColumn("consumer_id", _TEXT),
-        StoreColumn("offset", _INT),
-        StoreColumn("attempts", _INT),
-        StoreColumn("due_at", _INT),
-        StoreColumn("token", _TEXT),
-        StoreColumn("reason", _TEXT),
-    ),
-)
-TRIGGERS: Final = StoreTable(
-    "triggers",
-    (
-        StoreColumn("trigger_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("kind", _TEXT),
-        StoreColumn("definition", _TEXT),
-        StoreColumn("created_at", _INT),
-    ),
-)
 _CONSUMER_COLUMNS: Final = ("consumer_id", "topic_id", "name", "settings", "next_offset")
 
 

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.topics.topic import TOPICS, all_topics
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import LOG, TOPICS
+from affidavit.catalog.topics.topic import all_topics
 from affidavit.errors import InvalidEventError, StoreError
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, Store, Writer
     from affidavit.catalog.topics.topic import Topic
 
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event, as Arrow IPC."""
 
@@ -43,16 +41,6 @@ PAGE_BYTES: Final = 16 * 1024 * 1024
 FETCHED_EVENTS: Final = 32
 """How many events are taken from the store at a time, however large they are."""
 
-LOG: Final = StoreTable(
-    "topic_log",
-    (
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("offset", _INT),
-        StoreColumn("produced_at", _INT),
-        StoreColumn("rows", _INT),
-        StoreColumn("data", _BLOB),
-    ),
-)
 _LOG_COLUMNS: Final = tuple(column.name for column in LOG.columns)
 EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.ledger import RESULTS, draft
+from affidavit.catalog.ledger.ledger import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.tables import RESULTS
 from affidavit.catalog.values.canonical import canonical_object, datetime_of, from_us, instant_us
 from affidavit.engine.audit.recorder import checked_lineage, uuid7
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict

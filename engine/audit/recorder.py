@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.ledger import LEDGER, RESULTS, draft
+from affidavit.catalog.ledger.ledger import draft
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.store.group_commit import GroupCommit
+from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
 from affidavit.engine.audit.topic import publish_records

@@ -9,7 +9,6 @@ import typer
 
 from affidavit.catalog.lake.lake import Lake
 from affidavit.catalog.ledger.bundle import export_bundle
-from affidavit.catalog.ledger.ledger import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.catalog.ledger.verification import printable, verify_ledger
 from affidavit.catalog.ledger.verifier import (
     ORIGIN_PREFIX,
@@ -20,6 +19,7 @@ from affidavit.catalog.ledger.verifier import (
 )
 from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.catalog.sql.names import SHARED, check_tenant
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.errors import AffidavitError, LedgerCorruptError, NoTenantError, WitnessError
 
 if TYPE_CHECKING:

@@ -18,13 +18,11 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
-from affidavit.catalog.ledger.ledger import CHECKPOINTS, RESULTS
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
@@ -40,18 +38,6 @@ ENTITIES_MAX: Final = 100
 """Events of more entities than this are looked for by reading the whole journal."""
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-
-STATEMENTS: Final = StoreTable(
-    "statements",
-    tuple(
-        StoreColumn(name, _INT if name in {"executed_at", "rows", "duration_us"} else _TEXT)
-        for name in (
-            "statement_id", "executed_at", "actor", "source", "workspace", "kind", "text",
-            "tables_read", "tables_written", "rows", "duration_us", "status", "error",
-        )
-    ),
-)  # fmt: skip
 
 
 class _EntriesDataset(ScanDataset):

@@ -12,11 +12,11 @@ import pyarrow as pa
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not, keep, narrowing
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.topics.consumer import TRIGGERS, consumers_of, unsettled
+from affidavit.catalog.store.tables import LOG, TRIGGERS
+from affidavit.catalog.topics.consumer import consumers_of, unsettled
 from affidavit.catalog.topics.log import (
     EVENT_COLUMNS,
     FETCHED_EVENTS,
-    LOG,
     decode_events,
     end_offset,
     first_offset,

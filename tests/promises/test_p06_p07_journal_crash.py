@@ -123,7 +123,7 @@ def check(lake: Path) -> None:
         assert replayed(session, "rows") == rows
         check_vectors(session)
         with session._catalog().read() as reader:
-            from affidavit.catalog.tables.intents import INTENTS
+            from affidavit.catalog.store.tables import INTENTS
 
             assert reader.count(INTENTS) == 0
 

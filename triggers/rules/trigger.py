@@ -14,7 +14,8 @@ import pyarrow.types as pt
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, forget_consumers
+from affidavit.catalog.store.tables import TRIGGERS
+from affidavit.catalog.topics.consumer import forget_consumers
 from affidavit.catalog.topics.log import forget_topic
 from affidavit.catalog.topics.topic import (
     OWN_PREFIX,

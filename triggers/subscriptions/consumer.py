@@ -24,12 +24,8 @@ import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.topics.consumer import (
-    CONSUMERS,
-    DELIVERIES,
-    Consumer,
-    find_consumer,
-)
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
+from affidavit.catalog.topics.consumer import Consumer, find_consumer
 from affidavit.catalog.topics.log import (
     EVENT_BYTES_MAX,
     append_event,

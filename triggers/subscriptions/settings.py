@@ -11,13 +11,8 @@ import pyarrow as pa
 
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import (
-    CONSUMERS,
-    DELIVERIES,
-    Consumer,
-    ConsumerSettings,
-    find_consumer,
-)
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
+from affidavit.catalog.topics.consumer import Consumer, ConsumerSettings, find_consumer
 from affidavit.catalog.topics.log import first_offset
 from affidavit.catalog.topics.topic import check_topic_name, find_topic
 from affidavit.errors import (

@@ -685,8 +685,8 @@ class Listener:
         self.seen: list[SearchRecord] = []
 
     def on_records(self, records, writer) -> None:
-        from affidavit.catalog.ledger.ledger import LEDGER
         from affidavit.catalog.sql.predicate import In
+        from affidavit.catalog.store.tables import LEDGER
 
         seqs = tuple(each.seq for each in records)
         assert len(writer.select(LEDGER, ("seq",), In("seq", seqs))) == len(records)
