@@ -13,6 +13,7 @@ import pyarrow as pa
 from affidavit.catalog.journal.events import WHOLE, Batch, Event
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import TOPICS, TRIGGERS
 from affidavit.catalog.topics.consumer import Consumer, find_consumer, forget_consumers
 from affidavit.catalog.topics.log import (
@@ -172,9 +173,8 @@ class Topics:
         check_topic_name(name)
         with self._catalog.write() as writer:
             topic = self._own(writer, name)
-            for trigger, text in writer.select(
-                TRIGGERS, ("name", "definition"), self._catalog.ledger.own()
-            ):
+            mine = own(self._catalog.tenant)
+            for trigger, text in writer.select(TRIGGERS, ("name", "definition"), mine):
                 if json.loads(str(text))["topic"] == name:
                     msg = f"trigger {trigger!r} publishes to topic {name!r}: drop it first"
                     raise InvalidTriggerError(msg)

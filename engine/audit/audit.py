@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.ledger import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import RESULTS
 from affidavit.catalog.values.canonical import canonical_object, datetime_of, from_us, instant_us
 from affidavit.engine.audit.recorder import checked_lineage, uuid7
@@ -96,7 +97,7 @@ class Audit:
         """
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
-            where = ledger.own(Compare("=", "row_id", str(row_id)))
+            where = own(self._catalog.tenant, Compare("=", "row_id", str(row_id)))
             rows = reader.select(RESULTS, ("seq",), where)
             seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
             records = [

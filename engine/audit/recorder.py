@@ -28,6 +28,7 @@ from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.ledger.ledger import draft
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.store.group_commit import GroupCommit
+from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
@@ -332,13 +333,14 @@ class Recorder:
 
     def known(self, reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
         """Return those of ``entry_ids`` that the ledger has."""
-        own = self._lake.ledgers.of(tenant).own
+        pages = (
+            In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE]))
+            for at in range(0, len(entry_ids), IDS_AT_ONCE)
+        )
         return {
             str(row[0])
-            for at in range(0, len(entry_ids), IDS_AT_ONCE)
-            for row in reader.select(
-                LEDGER, ("entry_id",), own(In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE])))
-            )
+            for page in pages
+            for row in reader.select(LEDGER, ("entry_id",), own(tenant, page))
         }
 
     def _group(self, tenant: str) -> GroupCommit[Sequence[Draft], list[StoredEntry]]:

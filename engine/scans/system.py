@@ -22,6 +22,7 @@ from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
+from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
@@ -121,7 +122,7 @@ class ResultsDataset(_EntriesDataset):
         if not any(getattr(part, "column", None) == "row_id" for part in wanted):
             yield from super().entries(predicate)
             return
-        found = self._reader.select(RESULTS, ("seq",), self._ledger.own(*wanted))
+        found = self._reader.select(RESULTS, ("seq",), own(self._ledger.tenant, *wanted))
         seqs = sorted({int(row[0] or 0) for row in found})
         for at in range(0, len(seqs), PAGE_ENTRIES):
             page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
@@ -171,14 +172,14 @@ class StatementsDataset(ScanDataset):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(STATEMENTS_SCHEMA, snapshot.fail)
         self._reader = snapshot.reader
-        self._own = snapshot.catalog.ledger.own
+        self._mine = snapshot.catalog.tenant
         self._tenant = snapshot.catalog.identity.shown_tenant
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""
         same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
-        where = self._own(*narrowing(predicate, {name: name for name in same}))
-        names = [column.name for column in STATEMENTS.columns]
+        where = own(self._mine, *narrowing(predicate, {name: name for name in same}))
+        names = columns_of(STATEMENTS)
         for batch in self._reader.scan(STATEMENTS, names, where):
             arrays = {name: batch.column(name) for name in names}
             arrays["tenant"] = pa.array([self._tenant] * batch.num_rows, pa.string())
@@ -204,9 +205,8 @@ CHECKPOINTS_SCHEMA: Final = pa.schema(
 
 def checkpoints_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``audit.checkpoints``: the signed tree heads that were kept."""
-    names = [column.name for column in CHECKPOINTS.columns]
-    own = snapshot.catalog.ledger.own()
-    rows = snapshot.reader.select(CHECKPOINTS, names, own, order_by=("size",))
+    names, mine = columns_of(CHECKPOINTS), own(snapshot.catalog.tenant)
+    rows = snapshot.reader.select(CHECKPOINTS, names, mine, order_by=("size",))
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     arrays = [
         pa.array(list(values), field.type)
@@ -454,7 +454,7 @@ _SOURCES_SCHEMA: Final = pa.schema(
 
 def sources_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.sources``: the databases that the tenant has attached."""
-    found = remembered(snapshot.reader, snapshot.catalog.ledger)
+    found = remembered(snapshot.reader, snapshot.catalog.tenant)
     rows = [{"name": name, "url": url} for name, url in found]
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
 

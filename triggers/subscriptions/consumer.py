@@ -23,7 +23,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.store.protocol import ROWID, columns_of
 from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 from affidavit.catalog.topics.consumer import Consumer, find_consumer
 from affidavit.catalog.topics.log import (
@@ -253,7 +253,7 @@ class ConsumerSource:
         leased = [
             (consumer.consumer_id, event.offset, 0, until, token, "") for event, _ in matching
         ]
-        writer.insert(DELIVERIES, [column.name for column in DELIVERIES.columns], leased)
+        writer.insert(DELIVERIES, columns_of(DELIVERIES), leased)
         return [
             Delivery(
                 self.topic, event.offset, event.produced_at, event.data, rows,

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 from affidavit.catalog.topics.consumer import Consumer, ConsumerSettings, find_consumer
 from affidavit.catalog.topics.log import first_offset
@@ -100,7 +101,7 @@ def open_consumer(
             row = (
                 uuid4().hex, topic.topic_id, name, settings.to_json(), first, time_ns() // 1000,
             )  # fmt: skip
-            writer.insert(CONSUMERS, [column.name for column in CONSUMERS.columns], [row])
+            writer.insert(CONSUMERS, columns_of(CONSUMERS), [row])
             return Consumer(row[0], topic.topic_id, name, settings, first)
     for each in fields(ConsumerSettings):
         has = getattr(found.settings, each.name)
