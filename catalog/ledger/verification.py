@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tqdm import tqdm
 
-from affidavit.catalog.ledger.ledger import (
+from affidavit.catalog.ledger.entry import (
     DROPPED,
-    ENTRIES_READ_AT_ONCE,
     KEY,
+)
+from affidavit.catalog.ledger.head import (
     check_head,
     open_kept,
     parse_head,
 )
+from affidavit.catalog.ledger.ledger import ENTRIES_READ_AT_ONCE
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.signatures import SignatureChecks
 from affidavit.catalog.ledger.verifier import (
@@ -39,7 +41,7 @@ from affidavit.catalog.ledger.verifier import (
     stated_size,
 )
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import ROWID, columns_of
+from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.catalog.values.canonical import to_us
 from affidavit.errors import LedgerCorruptError
@@ -47,7 +49,8 @@ from affidavit.errors import LedgerCorruptError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from affidavit.catalog.ledger.ledger import Ledger, StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.ledger.merkle import Node
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.store.protocol import Reader, StoreTable
@@ -130,7 +133,7 @@ def verify_ledger(
         witnessed: Checkpoints that somebody else kept.
         progress: Show a progress bar; by default where standard error is a terminal.
     """
-    heads = reader.select(HEADS, columns_of(HEADS), ledger.own())
+    heads = reader.select(HEADS, columns_of(HEADS), own(ledger.tenant))
     size = _expected_size(reader, ledger, heads)
     with (
         SignatureChecks(size if signatures else 0) as checks,
@@ -168,7 +171,7 @@ def _expected_size(reader: Reader, ledger: Ledger, heads: list[tuple[Any, ...]])
         checkpoint, _ = open_checkpoint(str(note), ledger.keys(reader))
     except LedgerProblem:
         plausible = type(stated) is int and stated >= 0
-        return stated if plausible else reader.count(LEDGER, ledger.own())
+        return stated if plausible else reader.count(LEDGER, own(ledger.tenant))
     return checkpoint.size
 
 
@@ -266,7 +269,7 @@ class _Check:
 
     def _nothing_there(self, trusted: PublicKey | None, notes: list[str]) -> None:
         def is_any(table: StoreTable) -> bool:
-            return self._reader.count(table, self._ledger.own()) > 0
+            return self._reader.count(table, own(self._ledger.tenant)) > 0
 
         if is_any(LEDGER) or any(each.count(self._reader) for each in self._ledger.sources):
             raise LedgerProblem("its signed head is missing")
@@ -405,7 +408,7 @@ class _Check:
 
     def _kept_checkpoints(self) -> list[tuple[Any, ...]]:
         return self._reader.select(
-            CHECKPOINTS, columns_of(CHECKPOINTS), self._ledger.own(), order_by=("size",)
+            CHECKPOINTS, columns_of(CHECKPOINTS), own(self._ledger.tenant), order_by=("size",)
         )
 
     @property
@@ -495,7 +498,7 @@ class _Nodes:
 
     def __init__(self, reader: Reader, ledger: Ledger) -> None:
         self.problem: LedgerProblem | None = None
-        rows = reader.select(NODES, columns_of(NODES), ledger.own(), order_by=(ROWID,))
+        rows = reader.select(NODES, columns_of(NODES), own(ledger.tenant), order_by=(ROWID,))
         try:
             self._rows = iter(sorted(rows, key=_completed_at))
         except LedgerProblem as problem:
@@ -564,5 +567,7 @@ class _Results:
 
 def _result_rows(reader: Reader, ledger: Ledger) -> Iterator[tuple[object, ...]]:
     """Return the rows of the index in the order in which they were written."""
-    pages = reader.rows(RESULTS, ("row_id", "seq"), ledger.own(), batch_rows=RESULTS_READ_AT_ONCE)
+    pages = reader.rows(
+        RESULTS, ("row_id", "seq"), own(ledger.tenant), batch_rows=RESULTS_READ_AT_ONCE
+    )
     return chain.from_iterable(pages)
