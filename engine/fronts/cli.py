@@ -9,7 +9,8 @@ import typer
 
 from affidavit.catalog.lake.lake import Lake, LakeOptions, open_lake
 from affidavit.catalog.ledger.bundle import export_bundle
-from affidavit.catalog.ledger.verification import printable, verify_ledger
+from affidavit.catalog.ledger.verification.findings import printable
+from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import (
     ORIGIN_PREFIX,
     LedgerProblem,

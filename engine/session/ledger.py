@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.keys import KeyRing
-from affidavit.catalog.ledger.verification import Verification, verify_ledger
+from affidavit.catalog.ledger.verification.findings import Verification
+from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
 from affidavit.errors import (

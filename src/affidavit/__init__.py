@@ -6,7 +6,7 @@
 
 from affidavit import errors
 from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
-from affidavit.catalog.ledger.verification import Verification
+from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.model.change import Change, ChangeListener
 from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - a word for statements
 from affidavit.catalog.tables.mutable import MutableTable
