@@ -17,16 +17,16 @@ checkpoints: one every so many entries, one every so many seconds, and on reques
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.ledger.entries import KeptEntries
 from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of
 from affidavit.catalog.ledger.head import Head, check_head, parse_head
 from affidavit.catalog.ledger.merkle import Frontier, consistency_proof
 from affidavit.catalog.ledger.tree import Tree, prove
 from affidavit.catalog.ledger.verifier import (
     Checkpoint,
-    Keys,
     LedgerProblem,
     PublicKey,
     leaf_hash,
@@ -46,17 +46,15 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.ledger.entry import Draft, EntrySource
     from affidavit.catalog.ledger.keys import Signer, Signers
-    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.values.types import StoreValue
 
 CHECKPOINT_ENTRIES: Final = 1024
 CHECKPOINT_INTERVAL_S: Final = 60.0
-ENTRIES_READ_AT_ONCE: Final = 4096
 _US: Final = 1_000_000
 
 
@@ -69,11 +67,10 @@ class _Opened:
     signer: Signer
 
 
-@dataclass
-class Ledger:
+class Ledger(KeptEntries):
     """The ledger of one tenant. What it reads and writes goes through the caller's transaction.
 
-    Attributes:
+    Args:
         tenant: As the store writes it.
         origin: What the ledger is called in its checkpoints and keys.
         signers: Where its keys come from; ``None`` where nothing is written.
@@ -82,19 +79,23 @@ class Ledger:
         sources: Where else entries are kept.
     """
 
-    tenant: str
-    origin: str
-    signers: Signers | None
-    checkpoint_entries: int = CHECKPOINT_ENTRIES
-    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
-    sources: Sequence[EntrySource] = ()
-    _signer: tuple[int, Signer] | None = field(default=None, repr=False)
-    _intact: tuple[Sequence[StoreValue], Head] | None = field(default=None, repr=False)
-    _chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = field(default=((), ()), repr=False)
-
-    def __post_init__(self) -> None:
-        self.tree = Tree(self.tenant, self.sources)
-        self._tenant_member = canonical(None if self.tenant == SHARED else self.tenant)
+    def __init__(
+        self,
+        tenant: str,
+        origin: str,
+        signers: Signers | None,
+        checkpoint_entries: int = CHECKPOINT_ENTRIES,
+        checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+        sources: Sequence[EntrySource] = (),
+    ) -> None:
+        super().__init__(tenant, origin, sources)
+        self.signers = signers
+        self.checkpoint_entries = checkpoint_entries
+        self.checkpoint_interval_s = checkpoint_interval_s
+        self.tree = Tree(tenant, sources)
+        self._tenant_member = canonical(None if tenant == SHARED else tenant)
+        self._signer: tuple[int, Signer] | None = None
+        self._intact: tuple[Sequence[StoreValue], Head] | None = None
 
     # --- the head ------------------------------------------------------------------------------
 
@@ -380,60 +381,7 @@ class Ledger:
         rows = reader.select(CHECKPOINTS, ("size", "note"), where, order_by=("size",))
         return [(int(size or 0), str(note)) for size, note in rows]
 
-    # --- reading -------------------------------------------------------------------------------
-
-    def entries(
-        self,
-        reader: Reader,
-        *conditions: Predicate,
-        descending: bool = False,
-        limit: int | None = None,
-    ) -> list[StoredEntry]:
-        """Return the matching entries in order."""
-        columns = ("seq", "body", "signature", "kind", "entry_id", "created_at", "leaf_hash")
-        rows = reader.select(
-            LEDGER, columns, own(self.tenant, *conditions), order_by=("seq",),
-            descending=descending, limit=limit,
-        )  # fmt: skip
-        return [StoredEntry(*row) for row in rows]  # type: ignore[arg-type]  # as the store has them
-
-    def between(self, reader: Reader, first: int, end: int) -> Iterator[StoredEntry]:
-        """Yield the entries ``[first, end)`` in order, some thousands in memory at a time."""
-        for low in range(first, end, ENTRIES_READ_AT_ONCE):
-            high = min(low + ENTRIES_READ_AT_ONCE, end)
-            yield from self.page(reader, low, high)
-
-    def page(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
-        """Return the entries ``[first, end)``, wherever they are kept, in order."""
-        found = self.entries(reader, Compare(">=", "seq", first), Compare("<", "seq", end))
-        for source in self.sources:
-            found += source.entries(reader, first, end)
-        return sorted(found, key=_seq_of) if self.sources else found
-
-    def count(self, reader: Reader) -> int:
-        """Return how many entries are kept, wherever that is."""
-        here = reader.count(LEDGER, own(self.tenant))
-        return here + sum(source.count(reader) for source in self.sources)
-
-    def key_entries(self, reader: Reader) -> list[StoredEntry]:
-        """Return the entries that name keys, oldest first."""
-        return self.entries(reader, Compare("=", "kind", KEY))
-
-    def keys(self, reader: Reader) -> list[PublicKey]:
-        """Return the ledger's public keys, oldest first.
-
-        Raises:
-            LedgerProblem: One of them is no key, or was not signed by the one before.
-        """
-        entries = tuple(self.key_entries(reader))
-        checked, found = self._chain
-        if entries != checked:  # what was checked once is not checked again
-            keys = Keys(self.origin)
-            for entry in entries:
-                keys.add(entry.fields(), entry)
-            found = tuple(keys.known.values())
-            self._chain = entries, found
-        return list(found)
+    # --- proofs ---------------------------------------------------------------------------------
 
     def prove(self, reader: Reader, seq: int) -> str:
         """Return the proof that entry ``seq`` stands in the newest head (C2SP tlog-proof).
@@ -443,7 +391,3 @@ class Ledger:
             LedgerCorruptError: What is kept does not prove it.
         """
         return prove(self.tree.fetch(reader), self.head(reader), seq)
-
-
-def _seq_of(entry: StoredEntry) -> int:
-    return entry.seq if isinstance(entry.seq, int) else -1
