@@ -27,9 +27,11 @@ from affidavit.catalog.journal.journal import Journals
 from affidavit.catalog.journal.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.datasets import Datasets
-from affidavit.catalog.ledger.ledger import Ledgers, lake_id
+from affidavit.catalog.ledger.ledger import Ledgers
 from affidavit.catalog.sql.names import SHARED
-from affidavit.catalog.store.sqlite import SqliteStore, check_durability
+from affidavit.catalog.store.identity import lake_id
+from affidavit.catalog.store.protocol import StoreOptions, check_durability
+from affidavit.catalog.store.registry import open_store
 from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.errors import LakeError
 
@@ -51,7 +53,7 @@ class Lake:
     Args:
         path: The lake's folder; created unless ``read_only``.
         durability: ``"full"`` or ``"normal"``; see
-            :class:`~affidavit.catalog.store.sqlite.SqliteStore`.
+            :class:`~affidavit.catalog.store.protocol.StoreOptions`.
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         read_only: Refuse to write, and never create.
@@ -95,13 +97,10 @@ class Lake:
         except OSError as error:
             msg = f"cannot create a lake at {str(self.path)!r}: {error}"
             raise LakeError(msg) from error
-        self.store: Store = SqliteStore(
-            self.path / CATALOG_FILE,
-            locks=self._locks,
-            durability=durability,
-            busy_timeout_s=busy_timeout_s,
-            read_only=read_only,
+        options = StoreOptions(
+            self.path / CATALOG_FILE, self._locks, durability, busy_timeout_s, read_only
         )
+        self.store: Store = open_store(None, options)
         try:
             with self.store.read(SHARED) as reader:
                 self.lake_id = lake_id(reader)

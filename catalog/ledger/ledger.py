@@ -17,7 +17,6 @@ checkpoints: one every so many entries, one every so many seconds, and on reques
 
 from __future__ import annotations
 
-import re
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
@@ -41,7 +40,7 @@ from affidavit.catalog.ledger.verifier import (
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import TENANT, columns_of
-from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LAKE, LEDGER, NODES
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES
 from affidavit.catalog.values.canonical import canonical, canonical_object, from_us
 from affidavit.errors import (
     ConstraintError,
@@ -69,7 +68,6 @@ KEY: Final = "key"
 
 _TLOG_PROOF: Final = "c2sp.org/tlog-proof@v1"
 _US: Final = 1_000_000
-_LAKE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class Signer(Protocol):
@@ -680,15 +678,6 @@ def _seq_of(entry: StoredEntry) -> int:
 
 def _place_of(row: tuple[StoreValue, ...]) -> int:
     return row[0] if isinstance(row[0], int) else -1
-
-
-def lake_id(reader: Reader) -> str:
-    """Return the lake's own identity, which never changes."""
-    rows = reader.select(LAKE, ("lake_id",))
-    found = rows[0][0] if len(rows) == 1 else None
-    if not isinstance(found, str) or not _LAKE_ID.fullmatch(found):
-        raise LedgerCorruptError("the lake's identity is missing, double or malformed")
-    return found
 
 
 class Ledgers:

@@ -30,6 +30,7 @@ from affidavit.catalog.sources.registry import (
     remembered,
 )
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name, check_tenant
+from affidavit.catalog.store.registry import check_store
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
@@ -56,7 +57,6 @@ from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.statement.assignments import Name
 from affidavit.errors import (
     InvalidQueryError,
-    LakeError,
     NoTenantError,
     ReadOnlyError,
     StoreBusyError,
@@ -243,9 +243,7 @@ def connect(
         BrokerError: The broker cannot be reached.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
-    if store is not None:
-        msg = "store= is not supported by this version of affidavit: leave it out"
-        raise LakeError(msg)
+    check_store(store)
     identity = Identity(check_tenant(tenant)).narrowed(
         actor=actor, source=source, workspace=workspace
     )

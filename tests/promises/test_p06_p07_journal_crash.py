@@ -26,7 +26,8 @@ import affidavit
 from affidavit.catalog.journal import journal, places
 from affidavit.catalog.lake import datasets
 from affidavit.catalog.tables import intents
-from affidavit.catalog.store import sqlite
+from affidavit.catalog.store.sqlite.store import SqliteStore
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 hits = 0
@@ -47,18 +48,18 @@ def around(owner, name, label):
         return result
     setattr(owner, name, wrapped)
 
-around(sqlite.SqliteWriter, "insert", "insert")
-around(sqlite.SqliteWriter, "delete_where", "delete")
+around(SqliteWriter, "insert", "insert")
+around(SqliteWriter, "delete_where", "delete")
 around(datasets.Staged, "commit", "lance commit")
 around(journal, "write_segment", "segment")
 around(journal.Journal, "_seal", "seal")
 around(journal.Journal, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
-original = sqlite.SqliteStore._transaction
+original = SqliteStore._transaction
 def transaction(self, connection, tenant):
     yield from original(self, connection, tenant)
     hit("after commit")
-sqlite.SqliteStore._transaction = transaction
+SqliteStore._transaction = transaction
 
 def block(start):
     vectors = np.random.default_rng(start).normal(size=(5, 4)).astype("f4")
