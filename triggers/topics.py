@@ -178,7 +178,7 @@ class Topics:
                 if json.loads(str(text))["topic"] == name:
                     msg = f"trigger {trigger!r} publishes to topic {name!r}: drop it first"
                     raise InvalidTriggerError(msg)
-            forget_consumers(writer, self._catalog.ledger, Compare("=", "topic_id", topic.topic_id))
+            forget_consumers(writer, self._catalog.tenant, Compare("=", "topic_id", topic.topic_id))
             forget_topic(writer, topic)
             note(self._catalog, writer, "topic", name, "drop", None)
             writer.on_commit(topic.topic_id, lambda: self._exchange.wake(topic))
@@ -225,7 +225,7 @@ class Topics:
         topic = self._target(writer, name)
         rows = event_rows(data, topic)
         message = encode_event(topic, rows)
-        return append_event(self._catalog.lake, writer, topic, rows.num_rows, message)
+        return append_event(self._catalog.lake.news, writer, topic, rows.num_rows, message)
 
     def _target(self, reader: Reader | Writer, name: str) -> Topic:
         """Return the topic to publish to."""
@@ -345,11 +345,11 @@ class Topics:
             topic = get_topic(writer, name, self._catalog.tenant)
             found = self._known(writer, topic, consumer)
             own = Compare("=", "consumer_id", found.consumer_id)
-            forget_consumers(writer, self._catalog.ledger, own)
+            forget_consumers(writer, self._catalog.tenant, own)
 
     def _consumer(self, reader: Reader, topic: Topic, name: str) -> Consumer | None:
         check_name("consumer", name)
-        return find_consumer(reader, self._catalog.ledger, topic.topic_id, name)
+        return find_consumer(reader, self._catalog.tenant, topic.topic_id, name)
 
     def _known(self, reader: Reader, topic: Topic, name: str) -> Consumer:
         found = self._consumer(reader, topic, name)

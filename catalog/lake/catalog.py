@@ -307,9 +307,8 @@ class Catalog:
         messages = self.messages(writer, change)
         if seq is not None or not kept:  # else every row is what it was
             self.send(writer, messages, seq, change.version_after)
-        for listener, tenant in self.lake.listeners:
-            if tenant is None or tenant == change.identity.tenant:
-                listener.on_change(change, writer)
+        for listener in self.lake.listeners.of(change.identity.tenant):
+            listener.on_change(change, writer)
 
     def messages(self, reader: Reader, change: Change) -> Sequence[Message]:
         """Return what triggers send if ``change`` happens."""

@@ -27,8 +27,8 @@ from affidavit.errors import InvalidEventError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.store.protocol import Reader, Store, Writer
+    from affidavit.catalog.topics.news import News
     from affidavit.catalog.topics.topic import Topic
 
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -96,7 +96,7 @@ def decode_event(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
         raise StoreError(msg) from error
 
 
-def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
+def append_event(news: News, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
     """Write an event at the end of the log, and return its offset.
 
     Whoever listens is told once the transaction is committed.
@@ -111,7 +111,7 @@ def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: byte
         if retained:
             evict(writer, topic, offset, now_us)
     writer.memo[key] = (offset + 1, now_us)
-    writer.on_commit(topic.topic_id, lambda: lake.published(topic))
+    writer.on_commit(topic.topic_id, lambda: news.published(topic))
     return int(offset)
 
 

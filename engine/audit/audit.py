@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.ledger import draft
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.ledger.ledger import Draft
+    from affidavit.catalog.ledger.entry import Draft
     from affidavit.engine.audit.recorder import Recorder, RecordListener
     from affidavit.engine.search.models import Models
 

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.ledger import draft
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.store.group_commit import GroupCommit
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
-from affidavit.engine.audit.topic import publish_records
+from affidavit.engine.audit.topic import AuditTopics
 from affidavit.engine.search.ranking import ranking_of
 from affidavit.engine.search.record import KIND, SearchRecord, draft_record, record_of
 from affidavit.engine.search.searcher import complete
@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.entry import (
+        Draft,
+        StoredEntry,
+    )
     from affidavit.catalog.ledger.guard import Guard
-    from affidavit.catalog.ledger.ledger import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transaction, Transactions
@@ -203,6 +206,7 @@ class Recorder:
         self.settings = settings
         self.listeners: list[tuple[RecordListener, str | None]] = []
         self._lake = lake
+        self._topics = AuditTopics(lake.news)
         self._transactions = transactions
         self._guard = guard
         self._poke = poke
@@ -213,7 +217,7 @@ class Recorder:
 
     @property
     def _pending(self) -> Path:
-        return self._lake.path / "pending"
+        return self._lake.folders.pending
 
     # --- what the searcher asks ----------------------------------------------------------------
 
@@ -363,7 +367,7 @@ class Recorder:
             for row_id in each.row_ids
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
-        publish_records(self._lake, writer, tenant, drafts, entries)
+        self._topics.publish(writer, tenant, drafts, entries)
         told = [listener for listener, only in self.listeners if only in {None, tenant}]
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:

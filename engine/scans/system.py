@@ -30,7 +30,7 @@ from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from affidavit.catalog.ledger.ledger import StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -286,10 +286,10 @@ class JournalDataset(ScanDataset):
             filters = self._of if filters is None else filters & self._of
         entities = _entities(predicate)
         if entities is None:
-            parts = self._journal.scan(self._reader, kept, filters)
+            parts = self._journal.events.scan(self._reader, kept, filters)
         else:
             names = list(dict.fromkeys([*kept, "entity_type"]))
-            parts = self._journal.of_entities(self._reader, entities, names)
+            parts = self._journal.events.of_entities(self._reader, entities, names)
         if entities is not None and self._of is not None:
             parts = (part.filter(self._of) for part in parts)
         for part in parts:
@@ -347,7 +347,7 @@ SEGMENTS_SCHEMA: Final = pa.schema(
 
 def segments_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.segments``: the journal's sealed segments."""
-    segments = snapshot.catalog.journal.all_segments(snapshot.reader)
+    segments = snapshot.catalog.journal.kept.all_segments(snapshot.reader)
     columns = list(zip(*map(astuple, segments), strict=True)) or [()] * len(SEGMENTS_SCHEMA)
     arrays = [
         pa.array(list(values), pa.int64()).cast(field.type)

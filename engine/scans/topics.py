@@ -110,7 +110,7 @@ def consumers_table(snapshot: Snapshot) -> ScanDataset:
     those that retention let go of do not.
     """
     reader, rows = snapshot.reader, []
-    for each in consumers_of(reader, snapshot.catalog.ledger):
+    for each in consumers_of(reader, snapshot.catalog.tenant):
         topic = topic_by_id(reader, each.topic_id)
         if topic is None:
             continue

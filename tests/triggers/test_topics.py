@@ -543,8 +543,8 @@ def test_old_events_go_and_offsets_go_on(lake, clock) -> None:
             session.topics.replay("t", from_offset=3)
         assert evicted.value.first_offset == 4
         assert session.sql("SELECT count(*) AS n FROM topics.t").to_pylist() == [{"n": 0}]
-        evict_old(session._shared.lake.store)
-        evict_old(session._shared.lake.store)
+        evict_old(session._instance.lake.store)
+        evict_old(session._instance.lake.store)
         with session._catalog().read() as reader:
             assert reader.select(LOG, ("offset", "data")) == [(3, None)]
     with affidavit.connect(lake) as session:

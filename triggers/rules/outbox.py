@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.news import News
 
 EVENT_BYTES: Final = 8 * 1024 * 1024
 """What a trigger finds in one change is published in events of about so many bytes."""
@@ -94,10 +94,10 @@ class MatchRecorder(Protocol):
 
 
 class TriggerOutbox:
-    """The triggers of a lake; see :class:`~affidavit.catalog.model.change.Outbox`."""
+    """The triggers of a lake; see :class:`~affidavit.catalog.lake.outbox.Outbox`."""
 
-    def __init__(self, lake: Lake, record: MatchRecorder) -> None:
-        self._lake = lake
+    def __init__(self, news: News, record: MatchRecorder) -> None:
+        self._news = news
         self._record = record
         self._predicates: dict[str, tuple[pa.Schema, EventPredicate]] = {}
 
@@ -147,7 +147,7 @@ class TriggerOutbox:
                 field = topic.schema.field(at)
                 column = pa.array([value] * rows.num_rows, field.type)
                 rows = rows.set_column(at, field, column)
-            append_event(self._lake, writer, topic, rows.num_rows, encode_event(topic, rows))
+            append_event(self._news, writer, topic, rows.num_rows, encode_event(topic, rows))
             if message.kind == NEAR:
                 self._record_finds(catalog, writer, message, rows, version)
 

@@ -250,7 +250,7 @@ def forget_trigger(catalog: Catalog, writer: Writer, trigger: Trigger) -> None:
         topic = find_topic(writer, trigger.topic, catalog.tenant)
         if topic is not None:
             by_topic = Compare("=", "topic_id", topic.topic_id)
-            forget_consumers(writer, catalog.ledger, by_topic)
+            forget_consumers(writer, catalog.tenant, by_topic)
             forget_topic(writer, topic)
     note(catalog, writer, "trigger", trigger.name, "drop", None)
 

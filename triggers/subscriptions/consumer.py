@@ -180,8 +180,8 @@ class ConsumerSource:
         return found
 
     def _current(self, reader: Reader) -> Consumer:
-        ledger = self._catalog.ledger
-        found = find_consumer(reader, ledger, self.topic.topic_id, self.consumer.name)
+        tenant = self._catalog.tenant
+        found = find_consumer(reader, tenant, self.topic.topic_id, self.consumer.name)
         if found is None or found.consumer_id != self.consumer.consumer_id:
             if topic_by_id(reader, self.topic.topic_id) is None:
                 raise TopicNotFoundError(self.topic.name)
@@ -358,7 +358,7 @@ class ConsumerSource:
             rows = decode_event(self.topic.schema, event[0].data)
             letter = _letter(schema, rows, (offset, self.consumer.name, attempts, reason))
             data = letter.serialize().to_pybytes()
-            append_event(self._catalog.lake, writer, dead, letter.num_rows, data)
+            append_event(self._catalog.lake.news, writer, dead, letter.num_rows, data)
         writer.delete_where(DELIVERIES, _own(self.consumer, Compare("=", "offset", offset)))
 
 

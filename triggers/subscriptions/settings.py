@@ -93,7 +93,7 @@ def open_consumer(
     """
     wanted = checked_settings(topic, name, given)
     with catalog.write() as writer:
-        found = find_consumer(writer, catalog.ledger, topic.topic_id, name)
+        found = find_consumer(writer, catalog.tenant, topic.topic_id, name)
         default = ConsumerSettings(dead_letter=f"dead.{topic.name}.{name}")
         settings = replace(default, **wanted) if found is None else found.settings
         dead_letters(writer, topic, check_topic_name(settings.dead_letter), catalog.tenant)
@@ -118,7 +118,7 @@ def set_consumer(catalog: Catalog, topic: Topic, name: str, given: dict[str, Any
     """Give a consumer other settings from now on, if it is there."""
     wanted = checked_settings(topic, name, given)
     with catalog.write() as writer:
-        found = find_consumer(writer, catalog.ledger, topic.topic_id, name)
+        found = find_consumer(writer, catalog.tenant, topic.topic_id, name)
         if found is not None:
             settings = replace(found.settings, **wanted)
             writer.update_where(

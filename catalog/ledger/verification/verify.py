@@ -10,105 +10,41 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, islice, zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from affidavit.catalog.ledger.ledger import (
-    DROPPED,
-    ENTRIES_READ_AT_ONCE,
-    KEY,
+from affidavit.catalog.ledger.entries import ENTRIES_READ_AT_ONCE
+from affidavit.catalog.ledger.head import (
     check_head,
     open_kept,
     parse_head,
 )
 from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.ledger.signatures import SignatureChecks
+from affidavit.catalog.ledger.verification.derived import KeptNodes, ResultIndex
+from affidavit.catalog.ledger.verification.entries import EntryChecks
+from affidavit.catalog.ledger.verification.findings import Stretch, Verification, first_of
+from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 from affidavit.catalog.ledger.verifier import (
     EMPTY_ROOT,
-    ID_FIELDS,
-    TIME_FIELDS,
     Checkpoint,
-    Keys,
     LedgerProblem,
-    check_place,
     open_checkpoint,
     shown,
     stated_size,
 )
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import ROWID, columns_of
+from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
-from affidavit.catalog.values.canonical import to_us
 from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from affidavit.catalog.ledger.ledger import Ledger, StoredEntry
-    from affidavit.catalog.ledger.merkle import Node
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.store.protocol import Reader, StoreTable
-
-
-RESULTS_READ_AT_ONCE: Final = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What checking a ledger found; true if nothing is wrong.
-
-    Attributes:
-        origin: The ledger.
-        entries: How many entries its head states.
-        checkpoints: How many kept checkpoints were checked.
-        signatures: How many signatures of entries were checked.
-        key: The public key that signed the head.
-        problem: What is wrong; ``None`` if nothing is.
-        seq: The first entry that is wrong, if one can be named.
-        erased: How many events have lost their values, by the entry that says so.
-    """
-
-    origin: str
-    entries: int
-    checkpoints: int
-    signatures: int
-    key: str | None
-    problem: str | None = None
-    seq: int | None = None
-    erased: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.problem is None
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __str__(self) -> str:
-        if self.problem is not None:
-            where = "" if self.seq is None else f"entry {self.seq}: "
-            return f"CORRUPT {self.origin}: {where}{printable(self.problem)}"
-        erased = "".join(
-            f"; {count:,} events erased by entry {by}" for by, count in sorted(self.erased.items())
-        )
-        return (
-            f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
-            f"{self.checkpoints:,} checkpoints{erased}"
-        )
-
-    def raise_if_corrupt(self) -> None:
-        """Raise LedgerCorruptError if something is wrong."""
-        if self.problem is not None:
-            raise LedgerCorruptError(self.problem, seq=self.seq)
-
-
-def printable(text: object) -> str:
-    """Return ``text``, some of which may have stood in a store, so that no terminal obeys it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
 
 
 def verify_ledger(
@@ -130,7 +66,7 @@ def verify_ledger(
         witnessed: Checkpoints that somebody else kept.
         progress: Show a progress bar; by default where standard error is a terminal.
     """
-    heads = reader.select(HEADS, columns_of(HEADS), ledger.own())
+    heads = reader.select(HEADS, columns_of(HEADS), own(ledger.tenant))
     size = _expected_size(reader, ledger, heads)
     with (
         SignatureChecks(size if signatures else 0) as checks,
@@ -145,13 +81,13 @@ def verify_ledger(
         if forged is not None:
             problem = "its signature is wrong: the record was changed or forged"
             check.problems.append(LedgerProblem(problem, seq=forged))
-        first = _first(check.problems + check.index_problems)
-        key = check.keys.newest
+        first = first_of(check.problems + check.index_problems)
+        key = check.entries.keys.newest
         return Verification(
             ledger.origin, size, check.checkpoints, checks.checked,
             None if key is None else str(key),
             None if first is None else first.problem,
-            None if first is None else first.seq, check.erased,
+            None if first is None else first.seq, check.entries.erased,
         )  # fmt: skip
 
 
@@ -168,29 +104,8 @@ def _expected_size(reader: Reader, ledger: Ledger, heads: list[tuple[Any, ...]])
         checkpoint, _ = open_checkpoint(str(note), ledger.keys(reader))
     except LedgerProblem:
         plausible = type(stated) is int and stated >= 0
-        return stated if plausible else reader.count(LEDGER, ledger.own())
+        return stated if plausible else reader.count(LEDGER, own(ledger.tenant))
     return checkpoint.size
-
-
-class _Stretch(LedgerProblem):
-    """One of the entries ``seq`` to ``last`` is wrong, and no hash says which."""
-
-    def __init__(self, problem: str, *, seq: int, last: int) -> None:
-        super().__init__(problem, seq=seq)
-        self.last = last
-
-
-def _first(problems: list[LedgerProblem]) -> LedgerProblem | None:
-    """Return the problem of the first entry that is wrong, else the first problem.
-
-    A stretch in which an entry was found by itself says no more than that.
-    """
-    named = [each for each in problems if each.seq is not None and not isinstance(each, _Stretch)]
-    first = min(named, key=lambda each: each.seq or 0, default=None)
-    for each in problems:
-        if isinstance(each, _Stretch) and (first is None or each.last < (first.seq or 0)):
-            return each
-    return first or next(iter(problems), None)
 
 
 class _Check:
@@ -203,29 +118,14 @@ class _Check:
         self._ledger = ledger
         self._checks = checks
         self._size = size
-        self.keys = Keys(ledger.origin)
+        gone = ledger.entries(reader, In("kind", ("erasure", "retention")))
+        self.entries = EntryChecks(ledger.origin, checks, gone)
         self.checkpoints = 0
         self.problems: list[LedgerProblem] = []
         self.index_problems: list[LedgerProblem] = []
         self._frontier = Frontier()
         self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
         self._good = 0
-        self.erased: dict[int, int] = {}
-        self._erased: dict[str, int] = {}
-        self._dropped: list[tuple[int, int, int]] = []
-        for entry in ledger.entries(reader, In("kind", ("erasure", "retention"))):
-            self._note_gone(entry)
-
-    def _note_gone(self, entry: StoredEntry) -> None:
-        """Note what an entry says was let go; whether it is genuine is checked in its turn."""
-        try:
-            fields = entry.fields()
-            if entry.kind == "erasure":
-                self._erased[str(fields["entity_id"])] = entry.seq
-            else:
-                self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
-        except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
-            return
 
     def run(
         self,
@@ -266,7 +166,7 @@ class _Check:
 
     def _nothing_there(self, trusted: PublicKey | None, notes: list[str]) -> None:
         def is_any(table: StoreTable) -> bool:
-            return self._reader.count(table, self._ledger.own()) > 0
+            return self._reader.count(table, own(self._ledger.tenant)) > 0
 
         if is_any(LEDGER) or any(each.count(self._reader) for each in self._ledger.sources):
             raise LedgerProblem("its signed head is missing")
@@ -280,8 +180,8 @@ class _Check:
     # --- entries -------------------------------------------------------------------------------
 
     def _walk(self, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
-        results = _Results(self._reader, self._ledger)
-        nodes = _Nodes(self._reader, self._ledger)
+        results = ResultIndex(self._reader, self._ledger.tenant)
+        nodes = KeptNodes(self._reader, self._ledger.tenant)
         try:
             for low in range(0, self._size, ENTRIES_READ_AT_ONCE):
                 end = min(low + ENTRIES_READ_AT_ONCE, self._size)
@@ -300,24 +200,27 @@ class _Check:
         try:
             for source in self._ledger.sources:
                 for first, last, problem in source.faults(self._reader):
-                    self.index_problems.append(_Stretch(problem, seq=first, last=last))
+                    self.index_problems.append(Stretch(problem, seq=first, last=last))
         except LedgerCorruptError as error:
             self.index_problems.append(LedgerProblem(error.problem, seq=error.seq))
 
     def _check_page(
-        self, low: int, end: int, sizes: set[int], results: _Results, nodes: _Nodes
+        self, low: int, end: int, sizes: set[int], results: ResultIndex, nodes: KeptNodes
     ) -> None:
         entries = self._page(low, end)
         # 1.5 is the place of no entry: what stands there is one too many, as the end will show
         entries = [each for each in entries if each.seq == int(each.seq)]
         try:
             for seq, entry in zip(range(low, end), entries, strict=False):
-                fields = self._check_entry(seq, entry)
+                fields = self.entries.check(seq, entry)
                 results.expect(entry, fields)
                 self._frontier, completed = self._frontier.extended([entry.leaf_hash])
                 nodes.check(completed)
                 if self._frontier.size in sizes:
-                    self._states[self._frontier.size] = self._frontier.root, self.keys.newest
+                    self._states[self._frontier.size] = (
+                        self._frontier.root,
+                        self.entries.keys.newest,
+                    )
         finally:
             results.check()
         if len(entries) < end - low:
@@ -344,68 +247,11 @@ class _Check:
             )
         raise LedgerProblem("an entry was inserted that has no number of its own")
 
-    def _check_entry(self, seq: int, entry: StoredEntry) -> dict[str, Any]:
-        if entry.seq != seq:
-            twice = entry.seq < seq
-            problem = "it stands twice" if twice else "it is missing"
-            raise LedgerProblem(problem, seq=int(entry.seq) if twice else seq)
-        if type(entry.seq) is not int:
-            raise LedgerProblem(f"its number is kept as {shown(entry.seq)}", seq=seq)
-        signed = entry.signature
-        if not isinstance(entry.body, bytes) or not isinstance(signed, bytes | None):
-            raise LedgerProblem("its body or signature is no bytes", seq=seq)
-        if entry.gone:
-            self._check_gone(entry)
-            if entry.gone == DROPPED:
-                return {}
-        if entry.leaf != entry.leaf_hash:
-            raise LedgerProblem("its leaf is not the hash of its body and signature", seq=seq)
-        fields = entry.fields()
-        check_place(fields, entry, origin=self._ledger.origin)
-        self._check_columns(fields, entry)
-        if entry.kind == KEY:
-            self.keys.add(fields, entry)
-            return fields
-        signer = self.keys.signer(fields, entry)
-        if signer is not None and self._checks is not None:
-            self._checks.add(seq, signer.raw, signed or b"", entry.body)
-        return fields
-
-    def _check_gone(self, entry: StoredEntry) -> None:
-        """Raise unless a later entry says why an event, or its values, are no longer there."""
-        if entry.gone == DROPPED:
-            if not any(first <= entry.seq <= last < by for by, first, last in self._dropped):
-                raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
-            return
-        by = self._erased.get(str(entry.fields().get("entity_id")), -1)
-        if by <= entry.seq:
-            raise LedgerProblem(
-                "its values are gone, and no entry says that they were erased", seq=entry.seq
-            )
-        self.erased[by] = self.erased.get(by, 0) + 1
-
-    def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
-        kind, stands = fields.get("kind"), entry.kind
-        if kind != stands:
-            raise LedgerProblem(f"its kind is {shown(kind)}, not {shown(stands)}", seq=entry.seq)
-        named = fields.get(ID_FIELDS.get(entry.kind, "entry_id"))
-        if named != entry.entry_id:
-            raise LedgerProblem(
-                f"its id is {shown(named)}, not {shown(entry.entry_id)}", seq=entry.seq
-            )
-        time = fields.get(TIME_FIELDS.get(entry.kind, "created_at"))
-        try:
-            stated = to_us(str(time))
-        except (ValueError, TypeError, OverflowError):
-            raise LedgerProblem(f"its time {shown(time)} is no time", seq=entry.seq) from None
-        if type(entry.created_at) is not int or stated != entry.created_at:
-            raise LedgerProblem("its time is not the one in its body", seq=entry.seq)
-
     # --- what was signed -----------------------------------------------------------------------
 
     def _kept_checkpoints(self) -> list[tuple[Any, ...]]:
         return self._reader.select(
-            CHECKPOINTS, columns_of(CHECKPOINTS), self._ledger.own(), order_by=("size",)
+            CHECKPOINTS, columns_of(CHECKPOINTS), own(self._ledger.tenant), order_by=("size",)
         )
 
     @property
@@ -419,7 +265,7 @@ class _Check:
             raise LedgerProblem("its size or time is no number")
         if stated > self._frontier.size and not self._is_whole:
             return
-        checkpoint, key = open_kept(str(note), self.keys.known.values())
+        checkpoint, key = open_kept(str(note), self.entries.keys.known.values())
         told = (checkpoint.origin, checkpoint.size, checkpoint.root, key.key_id)
         if told != (self._ledger.origin, stated, root, key_id):
             raise LedgerProblem("its columns are not what was signed")
@@ -436,7 +282,7 @@ class _Check:
         root, signer = self._states.get(checkpoint.size, (EMPTY_ROOT, None))
         if root != checkpoint.root:
             first, last = self._good, checkpoint.size - 1
-            raise _Stretch(
+            raise Stretch(
                 f"one of the entries {first} to {last} is not what {where} was signed for",
                 seq=first, last=last,
             )  # fmt: skip
@@ -450,17 +296,21 @@ class _Check:
         head = parse_head(heads[0], self._ledger.origin)
         if not self._is_whole:
             return
-        check_head(head, list(self.keys.known.values()))
+        check_head(head, list(self.entries.keys.known.values()))
         state = Checkpoint(self._ledger.origin, head.size, head.frontier.root)
-        if self.keys.newest is not None:
-            self._check_state(state, self.keys.newest, "the ledger's head")
+        if self.entries.keys.newest is not None:
+            self._check_state(state, self.entries.keys.newest, "the ledger's head")
         sizes = [size for size, *_ in kept]
         newest = [(size, at_us) for size, *_, at_us in kept[-1:]]
         if newest != [(head.checkpoint_size, head.checkpoint_at)] or len(set(sizes)) < len(sizes):
             raise LedgerProblem("the kept checkpoints do not end with the one that it states")
 
     def _check_trust(self, trusted: PublicKey | None) -> None:
-        if trusted is not None and trusted not in self.keys.known.values() and self._is_whole:
+        if (
+            trusted is not None
+            and trusted not in self.entries.keys.known.values()
+            and self._is_whole
+        ):
             raise LedgerProblem(
                 f"its keys are not of the trusted key {trusted.key_id}: it is another ledger, or "
                 "was written anew"
@@ -475,7 +325,7 @@ class _Check:
             )
         if size > self._frontier.size:
             return
-        checkpoint, key = open_checkpoint(note, self.keys.known.values())
+        checkpoint, key = open_checkpoint(note, self.entries.keys.known.values())
         if checkpoint.origin != self._ledger.origin:
             raise LedgerProblem(f"it is of another ledger, {shown(checkpoint.origin)}")
         self._check_state(checkpoint, key, where)
@@ -485,84 +335,3 @@ def _size_of(note: str) -> int:
     """Return the size that a note states before it is opened; 0 if it states none."""
     _, size, *_ = [*note.split("\n"), "", ""]
     return stated_size(size) or 0
-
-
-class _Nodes:
-    """The kept nodes, read along with the entries that complete them.
-
-    They are not what was signed: one that is wrong says nothing of the entries.
-    """
-
-    def __init__(self, reader: Reader, ledger: Ledger) -> None:
-        self.problem: LedgerProblem | None = None
-        rows = reader.select(NODES, columns_of(NODES), ledger.own(), order_by=(ROWID,))
-        try:
-            self._rows = iter(sorted(rows, key=_completed_at))
-        except LedgerProblem as problem:
-            self.problem, self._rows = problem, iter(())
-
-    def check(self, completed: list[Node]) -> None:
-        """Note the first of the nodes that is not as it must be."""
-        for node in completed:
-            if next(self._rows, None) != node and self.problem is None:
-                level, at, _ = node
-                self.problem = LedgerProblem(
-                    f"the kept node {at} of level {level} is wrong or missing"
-                )
-
-    def check_end(self) -> None:
-        """Note whether there are nodes that no entry completes."""
-        if next(self._rows, None) is not None and self.problem is None:
-            self.problem = LedgerProblem("there are kept nodes that no entry completes")
-
-
-def _completed_at(node: tuple[Any, ...]) -> tuple[int, int]:
-    level, position, _ = node
-    if type(level) is not int or type(position) is not int or not 0 < level < 64:  # noqa: PLR2004 - no tree is higher
-        raise LedgerProblem("a kept node has no place")
-    return (position + 1) << level, level
-
-
-class _Results:
-    """The index of returned rows, read along with the records that tell what must stand in it."""
-
-    def __init__(self, reader: Reader, ledger: Ledger) -> None:
-        self.problem: LedgerProblem | None = None
-        self._expected: list[tuple[Any, ...]] = []
-        self._rows = _result_rows(reader, ledger)
-
-    def expect(self, entry: StoredEntry, fields: dict[str, Any]) -> None:
-        """Note the rows that a record says were returned."""
-        if entry.kind == "search":
-            ids = fields.get("top_k_result_ids")
-            self._expected += [(row, entry.seq) for row in ids] if isinstance(ids, list) else []
-
-    def check(self) -> None:
-        """Note the first record whose rows the index has not, in that order, since the last."""
-        expected, self._expected = self._expected, []
-        if self.problem is not None:
-            return
-        found = list(islice(self._rows, len(expected)))
-        if found == expected and {type(seq) for _, seq in found} <= {int}:  # 3.0 equals 3
-            return
-        for wanted, stands in zip_longest(expected, found):
-            if wanted == stands and type(stands[1]) is int:
-                continue
-            seq = wanted[1]
-            if stands is not None and type(stands[1]) is int:
-                seq = min(seq, max(stands[1], 0))  # a row that this record did not return
-            self.problem = LedgerProblem("the index of returned rows differs from it", seq=seq)
-            return
-
-    def check_end(self) -> None:
-        """Note whether the index has more rows."""
-        if next(self._rows, None) is not None and self.problem is None:
-            self.problem = LedgerProblem(
-                "the index of returned rows has one that no record returned"
-            )
-
-
-def _result_rows(reader: Reader, ledger: Ledger) -> Iterator[tuple[object, ...]]:
-    """Return the rows of the index in the order in which they were written."""
-    pages = reader.rows(RESULTS, ("row_id", "seq"), ledger.own(), batch_rows=RESULTS_READ_AT_ONCE)
-    return chain.from_iterable(pages)
