@@ -203,12 +203,12 @@ from affidavit.catalog.store.sqlite import schema, store
 original, calls = schema.migrate, 0
 class Dying:
     def __init__(self, connection): self.connection = connection
-    def execute(self, text):
+    def execute(self, text, *values):
         global calls
         calls += 1
         if calls == {at}:
             os._exit(9)
-        return self.connection.execute(text)
+        return self.connection.execute(text, *values)
     def rollback(self): self.connection.rollback()
 store.migrate = lambda connection, path, read_only: original(Dying(connection), path, read_only=read_only)
 affidavit.connect({str(lake)!r})

@@ -50,11 +50,39 @@ def render(predicate: Predicate) -> str:
 
 def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[StoreValue]]:
     """Return the WHERE clause for those rows of ``tenants`` that match, and what it binds."""
-    own = ", ".join(f"'{tenant}'" for tenant in tenants)
-    clause = f" WHERE {TENANT} IN ({own})"
+    clause = f" WHERE {TENANT} IN ({', '.join(map(_text, tenants))})"
     if where is None:
         return clause, []
     return f"{clause} AND {render(where)}", list(p.bound_values(where))
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def insert_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
+    """Return the statement that inserts a row of ``tenant``, and binds each of its values."""
+    names = ", ".join([TENANT, *map(quoted, columns)])
+    places = ", ".join([_text(tenant), *["?"] * len(columns)])
+    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})"
+
+
+def update_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
+    """Return the statement that sets ``columns`` of one row of ``tenant``, by its identity."""
+    sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
+    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {_one_of(tenant)}"
+
+
+def delete_text(table: StoreTable, tenant: str) -> str:
+    """Return the statement that deletes one row of ``tenant``, by its identity."""
+    return f"DELETE FROM {quoted(table.name)} WHERE {_one_of(tenant)}"
+
+
+def _one_of(tenant: str) -> str:
+    return f"{ROWID} = ? AND {TENANT} = {_text(tenant)}"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 # --- what there is -------------------------------------------------------------------------------

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.identity import new_lake_id
-from affidavit.catalog.store.protocol import TENANT
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
-from affidavit.catalog.store.sqlite.rendering import quoted, table_texts
+from affidavit.catalog.store.sqlite.rendering import insert_text, table_texts
 from affidavit.catalog.store.tables import LAKE, STORE_TABLES
 from affidavit.errors import LakeError, LakeVersionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -42,8 +40,11 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
     try:
         # another process may have done it while this one waited
         if not _is_current(connection, path):
-            for statement in _statements(_format(connection)):
-                connection.execute(statement)
+            found = _format(connection)
+            if found:
+                _step_on(connection, found)
+            else:
+                _create(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
@@ -62,18 +63,17 @@ def is_store(path: Path) -> bool:
     return False
 
 
-def _statements(found: int) -> Iterator[str]:
-    """Yield what makes a store of format ``found``, or an empty file, one of :data:`FORMAT`."""
-    if found:
-        for step in MIGRATIONS[found:]:
-            yield from step
-        return
+def _create(connection: sqlite3.Connection) -> None:
     for table in STORE_TABLES:
-        yield from table_texts(table)
-    yield (
-        f"INSERT INTO {quoted(LAKE.name)} ({TENANT}, lake_id)"
-        f" VALUES ('{SHARED}', '{new_lake_id()}')"
-    )
+        for text in table_texts(table):
+            connection.execute(text)
+    connection.execute(insert_text(LAKE, ["lake_id"], SHARED), (new_lake_id(),))
+
+
+def _step_on(connection: sqlite3.Connection, found: int) -> None:
+    for step in MIGRATIONS[found:]:
+        for statement in step:
+            connection.execute(statement)
 
 
 def _owner(connection: sqlite3.Connection) -> int:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.store.protocol import ROWID, TENANT
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.reader import SqliteReader
-from affidavit.catalog.store.sqlite.rendering import index_text, quoted, table_texts, where_of
+from affidavit.catalog.store.sqlite.rendering import (
+    delete_text,
+    index_text,
+    insert_text,
+    quoted,
+    table_texts,
+    update_text,
+    where_of,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,23 +66,15 @@ class SqliteWriter(SqliteReader):
     def insert(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
-        names = ", ".join([TENANT, *map(quoted, columns)])
-        places = ", ".join([f"'{self._tenant}'", *["?"] * len(columns)])
-        self._write_many(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", rows)
+        self._write_many(insert_text(table, columns, self._tenant), rows)
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
-        sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
-        own = f"{TENANT} = '{self._tenant}'"
-        self._write_many(
-            f"UPDATE {quoted(table.name)} SET {sets} WHERE {ROWID} = ? AND {own}", rows
-        )
+        self._write_many(update_text(table, columns, self._tenant), rows)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
-        own = f"{TENANT} = '{self._tenant}'"
-        sql = f"DELETE FROM {quoted(table.name)} WHERE {ROWID} = ? AND {own}"
-        self._write_many(sql, ((rowid,) for rowid in rowids))
+        self._write_many(delete_text(table, self._tenant), ((rowid,) for rowid in rowids))
 
     def update_where(
         self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None

@@ -121,6 +121,41 @@ def test_words_of_sql_are_names_of_columns(tmp_path) -> None:
     store.close()
 
 
+class Failing(sqlite3.Connection):
+    """Fails at its statement numbered ``at``, from 1 on."""
+
+    at = 0
+
+    def execute(self, text: str, *values: object) -> sqlite3.Cursor:
+        self.at -= 1
+        if self.at == 0:
+            raise ZeroDivisionError(text)
+        return super().execute(text, *values)
+
+
+@pytest.mark.parametrize("steps", range(FORMAT))
+def test_a_lake_that_fails_to_be_made_or_stepped_on_is_as_before(tmp_path, steps) -> None:
+    """Whichever statement fails, the next open does it all."""
+    path, failed = tmp_path / "s.db", 0
+    with closing(migrated(path, steps)) as old:
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID if steps else 0}")
+        before = shape(old)
+        with closing(sqlite3.connect(path, isolation_level=None, factory=Failing)) as failing:
+            for at in range(1, 1000):
+                failing.at = at
+                try:
+                    schema.migrate(failing, "s", read_only=False)
+                except ZeroDivisionError:
+                    failed += 1
+                    assert shape(old) == before
+                    assert old.execute("PRAGMA user_version").fetchone() == (steps,)
+                else:
+                    break
+        assert shape(old) == declared()
+        steps_left = sum(map(len, MIGRATIONS[steps:]))
+        assert failed >= (steps_left if steps else len(STORE_TABLES))
+
+
 def test_every_lake_is_somebody_else(tmp_path) -> None:
     """However it came to be: at once, or by steps from before lakes had an identity."""
     found = []
