@@ -26,7 +26,8 @@ from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
 from affidavit.catalog.model.listeners import Listeners
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.identity import lake_id
-from affidavit.catalog.store.sqlite import SqliteStore, check_durability
+from affidavit.catalog.store.protocol import StoreOptions, check_durability
+from affidavit.catalog.store.registry import check_store, open_store
 from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.catalog.topics.news import News
 from affidavit.errors import LakeError
@@ -50,8 +51,9 @@ class LakeOptions:
     """How a lake is opened.
 
     Attributes:
+        store: The URL of its store; ``None`` for SQLite in its folder.
         durability: ``"full"`` or ``"normal"``; see
-            :class:`~affidavit.catalog.store.sqlite.SqliteStore`.
+            :class:`~affidavit.catalog.store.protocol.StoreOptions`.
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         read_only: Refuse to write, and never create.
@@ -61,6 +63,7 @@ class LakeOptions:
         checkpoint_interval_s: And at least every so many seconds.
     """
 
+    store: str | None = None
     durability: str = "full"
     busy_timeout_s: float = BUSY_TIMEOUT_S
     cache_bytes: int = BUDGET_BYTES
@@ -71,6 +74,7 @@ class LakeOptions:
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S
 
     def __post_init__(self) -> None:
+        check_store(self.store)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
 
@@ -146,13 +150,14 @@ def open_lake(
         folders.check_there()
     else:
         folders.make()
-    store = SqliteStore(
-        folders.catalog,
+    how = StoreOptions(
+        path=folders.catalog,
         locks=folders.locks,
         durability=options.durability,
         busy_timeout_s=options.busy_timeout_s,
         read_only=options.read_only,
     )
+    store = open_store(options.store, how)
     with ExitStack() as opened:
         opened.callback(store.close)
         with store.read(SHARED) as reader:

@@ -1,8 +1,9 @@
-"""Who a lake is: an identity of its own, which it keeps for good."""
+"""Who a lake is: made once with its store, and never changed."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.store.tables import LAKE
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
 
 _LAKE_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def new_lake_id() -> str:
+    """Return an identity that no other lake has."""
+    return secrets.token_hex(16)
 
 
 def lake_id(reader: Reader) -> str:

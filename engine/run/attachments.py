@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,7 @@ from affidavit.catalog.sources.registry import (
 )
 from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
-from affidavit.catalog.store.migrations import APPLICATION_ID
+from affidavit.catalog.store.sqlite.schema import is_store
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.snapshot import memory_table
 from affidavit.engine.scans.sources import DatabaseSource
@@ -122,7 +121,7 @@ class Attachments:
         if not allowed.is_file():
             msg = f"there is no file {path!r} to attach as {name!r}"
             raise SourceError(msg)
-        if _is_store(allowed):
+        if is_store(allowed):
             msg = "a lake's own store has every tenant's rows: attach the lake, as lake:///folder"
             raise SourceError(msg)
 
@@ -156,17 +155,6 @@ class Attachments:
         with self._catalog.read() as reader:
             found = self._catalog.find(reader, name)
         return found if found is not None and found.tenant == self._catalog.tenant else None
-
-
-def _is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called."""
-    with (
-        suppress(sqlite3.Error),  # then it is none that SQLite can read
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
-    ):
-        owner: int = opened.execute("PRAGMA application_id").fetchone()[0]
-        return owner == APPLICATION_ID
-    return False
 
 
 def _external_table(

@@ -16,7 +16,6 @@ from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.session.instance import Instance
 from affidavit.engine.session.options import Options
 from affidavit.engine.session.session import Session
-from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
     import os
@@ -96,9 +95,6 @@ def connect(
         BrokerError: The broker cannot be reached.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
-    if store is not None:
-        msg = "store= is not supported by this version of affidavit: leave it out"
-        raise LakeError(msg)
     identity = Identity(check_tenant(tenant)).narrowed(
         actor=actor, source=source, workspace=workspace
     )
@@ -106,8 +102,9 @@ def connect(
         audit=AuditSettings(audit, store_queries, audit_recall),
         keys=key_store_of(key_store, path),
         lake=LakeOptions(
-            durability=durability, busy_timeout_s=busy_timeout_s, cache_bytes=cache_bytes,
-            read_only=read_only, journal=bool(journal), journal_url=journal_url,
+            store=store, durability=durability, busy_timeout_s=busy_timeout_s,
+            cache_bytes=cache_bytes, read_only=read_only, journal=bool(journal),
+            journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),
         witness=as_witness(witness),

@@ -27,7 +27,8 @@ from affidavit.catalog.journal import erasing, merging, sealing
 from affidavit.catalog.journal.segments import places
 from affidavit.catalog.lake import datasets
 from affidavit.catalog.tables import intents
-from affidavit.catalog.store import sqlite
+from affidavit.catalog.store.sqlite.store import SqliteStore
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 hits = 0
@@ -48,19 +49,19 @@ def around(owner, name, label):
         return result
     setattr(owner, name, wrapped)
 
-around(sqlite.SqliteWriter, "insert", "insert")
-around(sqlite.SqliteWriter, "delete_where", "delete")
+around(SqliteWriter, "insert", "insert")
+around(SqliteWriter, "delete_where", "delete")
 around(datasets.Staged, "commit", "lance commit")
 for module in (sealing, merging, erasing):
     around(module, "write_segment", "segment")
 around(sealing.Sealing, "_seal", "seal")
 around(merging.Merging, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
-original = sqlite.SqliteStore._transaction
+original = SqliteStore._transaction
 def transaction(self, connection, tenant):
     yield from original(self, connection, tenant)
     hit("after commit")
-sqlite.SqliteStore._transaction = transaction
+SqliteStore._transaction = transaction
 
 def block(start):
     vectors = np.random.default_rng(start).normal(size=(5, 4)).astype("f4")

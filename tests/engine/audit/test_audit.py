@@ -1179,7 +1179,7 @@ CRASHING = """
 import os, signal, sqlite3, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
-from affidavit.catalog.store.sqlite import SqliteWriter
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.engine.audit import recorder
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper

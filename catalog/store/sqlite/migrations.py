@@ -1,13 +1,14 @@
-"""The store's format: what a SQLite lake is made of, and how an older one becomes a newer one."""
+"""The store's formats: by which steps an older SQLite lake becomes a newer one; data.
+
+Rules:
+    - A step that was released is never changed, and steps are only ever added.
+    - All of them together, from nothing, make what :mod:`affidavit.catalog.store.tables` declares,
+      of which a new lake is made at once: whoever adds a step changes the declaration with it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from affidavit.errors import LakeError, LakeVersionError
-
-if TYPE_CHECKING:
-    import sqlite3
+from typing import Final
 
 APPLICATION_ID: Final = 0x41464456
 """``AFDV``: how a SQLite file says that it is a lake's catalog."""
@@ -102,56 +103,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX sources_name ON sources (_tenant, name)",
     ),
 )
-"""Each step takes format ``n`` to ``n + 1``. Steps are only ever added."""
+"""Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 
 FORMAT: Final = len(MIGRATIONS)
-
-
-def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> None:
-    """Bring the store behind ``connection`` to :data:`FORMAT`, all steps in one transaction.
-
-    Raises:
-        LakeVersionError: A newer affidavit wrote it.
-        LakeError: It is some other program's database, or was never finished and is read-only.
-    """
-    if _is_current(connection, path):
-        return
-    if read_only and _format(connection):
-        msg = (
-            f"the lake at {path!r} has format {_format(connection)}: open it to write once, which "
-            f"brings it to format {FORMAT}"
-        )
-        raise LakeError(msg)
-    if read_only:
-        msg = f"there is no lake of format {FORMAT} at {path!r}, and it was opened read-only"
-        raise LakeError(msg)
-    connection.execute("PRAGMA journal_mode = WAL")  # kept in the file from here on
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # another process may have done it while this one waited
-        if not _is_current(connection, path):
-            for step in MIGRATIONS[_format(connection) :]:
-                for statement in step:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
-
-
-def _format(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _is_current(connection: sqlite3.Connection, path: str) -> bool:
-    owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
-    if tables and owner != APPLICATION_ID:
-        msg = f"{path!r} is a SQLite database that affidavit did not write: choose another folder"
-        raise LakeError(msg)
-    found = _format(connection)
-    if found > FORMAT:
-        raise LakeVersionError(path, found=found, supported=FORMAT)
-    return found == FORMAT
