@@ -35,7 +35,8 @@ from affidavit.catalog.topics.topic import (
     topics,
 )
 from affidavit.catalog.values.canonical import us_of
-from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ConsumerNotFoundError,
     InvalidEventError,

@@ -27,7 +27,7 @@ import pyarrow.types as pt
 
 from affidavit.catalog.ledger.verifier import leaf_hash
 from affidavit.catalog.sql.names import SHARED
-from affidavit.catalog.tables.rows import take_rows
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.canonical import canonical, canonical_texts, from_us
 from affidavit.catalog.values.text import NULL, json_array, json_texts
 from affidavit.catalog.values.types import FEW_ROWS_MAX

@@ -27,7 +27,8 @@ from affidavit.catalog.past.undo import ROW_COLUMNS, Undo, stored_at
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.tables.rows import definition_of, read_table, take_rows
+from affidavit.catalog.tables.rows import definition_of, read_table
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.canonical import us_of
 from affidavit.catalog.values.text import from_json
 from affidavit.errors import InvalidQueryError, TableNotFoundError

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from affidavit.catalog.values.types import codec_for, encode_scalar, take
+from affidavit.catalog.values.arrays import take
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import UnsupportedPredicateError
 
 if TYPE_CHECKING:

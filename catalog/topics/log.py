@@ -286,9 +286,3 @@ def decode_events(schema: pa.Schema, messages: Sequence[bytes]) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         msg = f"an event of a topic's log cannot be read: {error}"
         raise StoreError(msg) from error
-
-
-def whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column in one piece."""
-    found = column.combine_chunks()
-    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)

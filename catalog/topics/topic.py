@@ -24,7 +24,8 @@ from affidavit.catalog.sql.names import (
 )
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind, codec_for
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.types import Kind
 from affidavit.errors import (
     InvalidNameError,
     ReservedNameError,

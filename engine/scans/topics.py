@@ -21,9 +21,9 @@ from affidavit.catalog.topics.log import (
     end_offset,
     first_offset,
     runs,
-    whole,
 )
 from affidavit.catalog.topics.topic import LOG_FIELDS, topic_by_id, topics
+from affidavit.catalog.values.arrays import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

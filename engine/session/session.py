@@ -36,7 +36,8 @@ from affidavit.catalog.tables.mutable import MutableTable, create_mutable, defin
 from affidavit.catalog.tables.rows import insert_rows
 from affidavit.catalog.tables.vector import VectorTable, create_vector
 from affidavit.catalog.topics.log import evict_old
-from affidavit.catalog.values.ingest import conform, to_reader
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.audit.recorder import AuditSettings, Recorder
 from affidavit.engine.plan.planner import Planner

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql import predicate as tree
-from affidavit.catalog.values.types import FEW_ROWS_MAX, codec_for, encode_scalar
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
+from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.model.change import Message
-from affidavit.catalog.tables.rows import take_rows
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.topics.log import append_event, decode_event, encode_event
 from affidavit.catalog.topics.topic import topic_by_id
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import AffidavitError, ExecutionError, InvalidEventError, InvalidTriggerError
 from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
 from affidavit.triggers.rules.trigger import (

@@ -17,7 +17,7 @@ from tests.support.lakes import vectors
 import affidavit
 from affidavit import errors
 from affidavit.catalog.journal.events import row_texts
-from affidavit.catalog.values.types import take
+from affidavit.catalog.values.arrays import take
 
 
 @pytest.fixture
