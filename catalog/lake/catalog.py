@@ -21,7 +21,8 @@ from affidavit.catalog.sql.names import (
     check_schema_name,
     check_table_name,
 )
-from affidavit.catalog.sql.predicate import IN_VALUES_MAX, And, Compare, In
+from affidavit.catalog.sql.predicate import And, Compare, In
+from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
 from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
 from affidavit.catalog.values.types import Kind
 from affidavit.errors import (

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from affidavit.catalog.sql import predicate as p
 from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.sql.pushdown import bound_values
 from affidavit.catalog.store.migrations import migrate
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
 from affidavit.catalog.values.types import STORAGE_TYPES, Kind
@@ -97,7 +98,7 @@ def _where(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[S
     clause = f" WHERE {TENANT} IN ({own})"
     if where is None:
         return clause, []
-    return f"{clause} AND {render(where)}", list(p.bound_values(where))
+    return f"{clause} AND {render(where)}", list(bound_values(where))
 
 
 # --- errors --------------------------------------------------------------------------------------

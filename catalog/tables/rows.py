@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition
-from affidavit.catalog.sql.predicate import And, Compare, In, Or, keep, split
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import And, Compare, In, Or
+from affidavit.catalog.sql.pushdown import split
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.codecs import codec_for

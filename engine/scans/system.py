@@ -20,8 +20,10 @@ from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
 from affidavit.catalog.ledger.ledger import CHECKPOINTS, RESULTS
 from affidavit.catalog.sources.registry import remembered
-from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable
 from affidavit.catalog.values.types import Kind

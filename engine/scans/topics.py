@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.topics.consumer import TRIGGERS, consumers_of, unsettled
 from affidavit.catalog.topics.log import (

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.datasets import lance_errors
-from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.request import CompletedSearch, with_vector
