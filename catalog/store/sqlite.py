@@ -12,7 +12,6 @@ import hashlib
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 from affidavit.catalog.sql import predicate as p
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.pushdown import bound_values
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.migrations import migrate
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
 from affidavit.catalog.values.types import STORAGE_TYPES, Kind
@@ -61,12 +61,6 @@ def check_durability(durability: object) -> None:
         raise LakeError(msg)
 
 
-@lru_cache(maxsize=4096)
-def quoted(name: str) -> str:
-    """Return ``name`` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 # --- rendering: pure -----------------------------------------------------------------------------
 
 
@@ -94,7 +88,7 @@ def render(predicate: Predicate) -> str:
 
 
 def _where(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[StoreValue]]:
-    own = ", ".join(f"'{tenant}'" for tenant in tenants)
+    own = ", ".join(map(quoted_text, tenants))
     clause = f" WHERE {TENANT} IN ({own})"
     if where is None:
         return clause, []
@@ -293,20 +287,20 @@ class SqliteWriter(SqliteReader):
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
         names = ", ".join([TENANT, *map(quoted, columns)])
-        places = ", ".join([f"'{self._tenant}'", *["?"] * len(columns)])
+        places = ", ".join([quoted_text(self._tenant), *["?"] * len(columns)])
         self._write_many(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", rows)
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
         sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
-        own = f"{TENANT} = '{self._tenant}'"
+        own = f"{TENANT} = {quoted_text(self._tenant)}"
         self._write_many(
             f"UPDATE {quoted(table.name)} SET {sets} WHERE {ROWID} = ? AND {own}", rows
         )
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
-        own = f"{TENANT} = '{self._tenant}'"
+        own = f"{TENANT} = {quoted_text(self._tenant)}"
         sql = f"DELETE FROM {quoted(table.name)} WHERE {ROWID} = ? AND {own}"
         self._write_many(sql, ((rowid,) for rowid in rowids))
 

@@ -27,6 +27,7 @@ import numpy as np
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.ledger.ledger import LEDGER, RESULTS, draft
 from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.sql.quoting import lance_in
 from affidavit.catalog.store.group_commit import GroupCommit
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
@@ -173,18 +174,6 @@ def _parameters(request: SearchRequest) -> dict[str, Any]:
         text = request.text or ""
         parameters["text_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return parameters
-
-
-def _literal(key: object) -> str:
-    """Return a row's key as SQL."""
-    if isinstance(key, str):
-        return "'" + key.replace("'", "''") + "'"
-    return str(key)
-
-
-def _column(name: str) -> str:
-    """Return a column's name as Lance's filters read it."""
-    return name if name.isidentifier() and name.islower() else f"`{name}`"
 
 
 class Recorder:
@@ -374,7 +363,6 @@ class Recorder:
             return
         now_us, identity = time_ns() // 1000, match.identity
         vector = np.asarray(match.query, np.float32)
-        ids = ", ".join(_literal(each) for each in match.ids)
         record = SearchRecord(
             model_id=None,
             model_version=None,
@@ -389,7 +377,7 @@ class Recorder:
             mode="vector",
             k_requested=len(match.ids),
             k_returned=len(match.ids),
-            filter=f"{_column(match.key)} IN ({ids})",
+            filter=lance_in(match.key, match.ids, bare=True),
             params={"column": match.column, "metric": match.metric, "exact": True},
             query_sha256=hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest(),
             query_vector=vector.tolist() if self.settings.store_queries else None,

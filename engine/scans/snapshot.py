@@ -21,9 +21,9 @@ from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 from affidavit.catalog.past.past import Past, PastTable, change_rows, change_schema
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.evaluation import keep
-from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import And, Compare, In, Or, columns_of
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table

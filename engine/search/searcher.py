@@ -17,6 +17,7 @@ import pyarrow as pa
 from affidavit.catalog.lake.datasets import lance_errors
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of
+from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.request import CompletedSearch, with_vector
@@ -151,7 +152,8 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
-    present = f"`{request.column}` IS NOT NULL"
+    assert request.column is not None
+    present = f"{lance_name(request.column)} IS NOT NULL"
     condition = present if request.where is None else f"({request.where}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
