@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeWatch, Message
     from affidavit.catalog.model.definition import Definition
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transactions
 

@@ -18,7 +18,8 @@ import pyarrow.types as pt
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
-from affidavit.catalog.past.past import Past, PastTable, change_rows, change_schema
+from affidavit.catalog.past.changes import change_rows, change_schema
+from affidavit.catalog.past.past import Past
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.cache import CachedTable
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.errors import AffidavitError

@@ -24,7 +24,8 @@ from affidavit.catalog.ledger.ledger import (
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.definition import Index
 from affidavit.catalog.model.identity import UNSET, Identity
-from affidavit.catalog.past.past import Past, dataset_of, parse_moment
+from affidavit.catalog.model.moment import parse_moment
+from affidavit.catalog.past.past import Past, dataset_of
 from affidavit.catalog.sources.registry import (
     parse_url,
     remembered,
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.identity import _Unset
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
     from affidavit.engine.search.request import SearchRequest
 
 _scopes: ContextVar[Mapping[int, Identity]] = ContextVar(
