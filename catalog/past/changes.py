@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import row_texts
 from affidavit.catalog.model.moment import Moment
-from affidavit.catalog.past.past import Past
 from affidavit.catalog.past.redo import nullable, row_of, table_of, value_of
 from affidavit.catalog.past.table import PastTable
 from affidavit.catalog.past.undo import stored_at
+from affidavit.catalog.past.vantage import Vantage
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import InvalidQueryError, TableNotFoundError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition
-    from affidavit.catalog.store.protocol import Reader
 
 _TIME: Final = pa.timestamp("us", "UTC")
 CHANGE_FIELDS: Final = (
@@ -39,26 +38,25 @@ CHANGE_FIELDS: Final = (
 """The columns that ``changes`` adds, as Delta's change data feed names them."""
 
 
-def change_rows(
-    catalog: Catalog, reader: Reader, name: str, first: int, last: int
-) -> Iterator[pa.Table]:
+def change_rows(catalog: Catalog, end: PastTable, first: int, last: int) -> Iterator[pa.Table]:
     """Yield what entries ``first`` to ``last`` did to a table, as Delta's change data feed does.
 
+    ``end`` is the table as it was at ``last``.
+
     Raises:
-        TableNotFoundError: There is no such table.
+        InvalidQueryError: The table is shared.
     """
-    end = Past(catalog, reader, Moment(seq=last)).table(name)
     if end.journal is not catalog.journal:
         msg = (
-            f"table {name!r} is shared, and its changes are numbered by the shared scope's ledger: "
-            "ask in a session with tenant=None"
+            f"table {end.name!r} is shared, and its changes are numbered by the shared scope's "
+            "ledger: ask in a session with tenant=None"
         )
         raise InvalidQueryError(msg)
     if end.is_vector:
         yield from _vector_changes(catalog, end, first, last)
         return
-    start = Past(catalog, reader, Moment(seq=max(first - 1, 0))).vantage
-    before = PastTable(start, end.journal, end.table_id, name, end.info)
+    start = Vantage(catalog, end.vantage.reader, Moment(seq=max(first - 1, 0)))
+    before = PastTable(start, end.journal, end.table_id, end.name, end.info)
     yield from _mutable_changes(before, end, first, last)
 
 

@@ -442,14 +442,13 @@ class ChangesDataset(ScanDataset):
         else:
             columns = table.definition().schema
         super().__init__(change_schema(columns), snapshot.fail)
-        self._snapshot = snapshot
-        self._name = table.name
+        self._catalog = snapshot.catalog
+        self._table = table
         self._span = (first, last)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        catalog, reader = self._snapshot.catalog, self._snapshot.reader
-        for table in change_rows(catalog, reader, self._name, *self._span):
+        for table in change_rows(self._catalog, self._table, *self._span):
             whole = table.select(self.schema.names).cast(self.schema).combine_chunks()
             for batch in whole.to_batches():
                 yield keep(predicate, batch).select(columns)
