@@ -20,7 +20,7 @@ import struct
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -50,6 +50,7 @@ from affidavit.catalog.journal.segments import (
     write_segment,
 )
 from affidavit.catalog.ledger.merkle import TILE_LEAVES
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreTable
@@ -173,7 +174,7 @@ class Journal:
         return self.append(
             writer,
             Batch(
-                change.table, change.table_id, change.identity, time_ns() // 1000,
+                change.table, change.table_id, change.identity, clock.now_us(),
                 transaction.tx_id, events_of(change),
             ),
             transaction,

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
 from affidavit.catalog.model.definition import MutableDefinition, TableInfo, parse_definition
 from affidavit.catalog.sql.names import (
@@ -66,10 +66,6 @@ SCHEMAS: Final = StoreTable(
 )
 
 _COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 def new_table_id() -> str:
@@ -262,7 +258,8 @@ class Catalog:
             raise TableExistsError(name, kind="table" if existing.kind != "view" else "view")
         columns = [column.name for column in TABLES.columns]
         row = (
-            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count, _now_us(),
+            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
+            clock.now_us(),
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
         return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count)
@@ -300,7 +297,7 @@ class Catalog:
                 if if_not_exists:
                     return
                 raise TableExistsError(name, kind="schema")
-            writer.insert(SCHEMAS, ("name", "created_at"), [(name, _now_us())])
+            writer.insert(SCHEMAS, ("name", "created_at"), [(name, clock.now_us())])
 
     def drop_schema(self, name: str, *, if_exists: bool = False) -> None:
         """Drop an SQL schema that has no tables."""

@@ -16,16 +16,15 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import threading
 from dataclasses import dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.ledger.ledger import LEDGER, RESULTS, draft
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.sql.quoting import lance_in
 from affidavit.catalog.store.group_commit import GroupCommit
@@ -88,18 +87,6 @@ class RecordListener(Protocol):
         """Note ``records``; write only through ``writer``, and raise to refuse."""
 
 
-def uuid7(at_us: int) -> str:
-    """Return a UUIDv7 (RFC 9562 section 5.7) of that time, its microseconds included.
-
-    What was before 1970 has the id of 1970's first moment: there is none below it.
-    """
-    milliseconds, rest = divmod(max(at_us, 0), 1000)
-    fraction = rest * 4096 // 1000
-    tail = 2 << 62 | secrets.randbits(62)
-    text = f"{milliseconds:012x}7{fraction:03x}{tail:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
 def checked_lineage(lineage: object) -> bytes:
     """Return a search's lineage as JSON.
 
@@ -134,7 +121,7 @@ def _describe(search: CompletedSearch, *, store_query: bool, recall: float | Non
         query_lineage=request.lineage,
         top_k_result_ids=[str(each) for each in search.ids],
         retrieval_scores=search.scores,
-        query_id=uuid7(search.started_at_us),
+        query_id=clock.uuid7(search.started_at_us),
         table_name=request.info.name,
         table_version=request.version,
         table_id=request.info.table_id,
@@ -217,9 +204,9 @@ class Recorder:
         if self.settings.mode != "off" or identity.tenant in self._off:
             return
         self._guard.open(identity.tenant)
-        now_us = time_ns() // 1000
+        now_us = clock.now_us()
         note = draft(
-            "audit-off", f"audit-off-{uuid7(now_us)}", now_us, actor=identity.actor,
+            "audit-off", f"audit-off-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
             source=identity.source, workspace=identity.workspace,
         )  # fmt: skip
         self.note(identity, note)
@@ -342,7 +329,7 @@ class Recorder:
 
     def _append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
         ledger = self._lake.ledgers.of(tenant)
-        entries = ledger.append(writer, drafts, now_us=time_ns() // 1000)
+        entries = ledger.append(writer, drafts, now_us=clock.now_us())
         rows = [
             (row_id, entry.seq)
             for each, entry in zip(drafts, entries, strict=True)
@@ -361,7 +348,7 @@ class Recorder:
         """Put on record what a standing search found, in the transaction of the change."""
         if self.settings.mode == "off":
             return
-        now_us, identity = time_ns() // 1000, match.identity
+        now_us, identity = clock.now_us(), match.identity
         vector = np.asarray(match.query, np.float32)
         record = SearchRecord(
             model_id=None,
@@ -369,7 +356,7 @@ class Recorder:
             query_lineage={"trigger": match.trigger, "within": match.within},
             top_k_result_ids=[str(each) for each in match.ids],
             retrieval_scores=match.distances,
-            query_id=uuid7(now_us),
+            query_id=clock.uuid7(now_us),
             table_name=match.table,
             table_version=match.version,
             table_id=match.table_id,

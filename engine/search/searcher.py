@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.quoting import lance_name
@@ -99,7 +100,7 @@ class Searcher:
 
 def complete(request: SearchRequest) -> CompletedSearch:
     """Run ``request`` in Lance, without hooks."""
-    started_at_us, started = time_ns() // 1000, perf_counter_ns()
+    started_at_us, started = clock.now_us(), perf_counter_ns()
     with lance_errors(f"searching {request.info.name!r}"):
         if request.mode == "text":
             rows, index, exact = _text(request, request.k), None, True
