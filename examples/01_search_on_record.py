@@ -21,11 +21,15 @@ with TemporaryDirectory() as folder, affidavit.connect(f"{folder}/lake", actor="
 
     record = found.audit
     print(f"{record.actor} asked {record.table_name} at version {record.table_version}:")
-    print(f"  {record.k_returned} of {record.k_requested} rows came back: {record.top_k_result_ids}")
+    print(
+        f"  {record.k_returned} of {record.k_requested} rows came back: {record.top_k_result_ids}"
+    )
     assert session.audit.verify(record)
 
     # SQL's searches are on record too, however they are written, and the record is a table
-    session.sql("SELECT title FROM vector_search('guidelines', $q, 1)", q=[0.0, 0.1, 0.9]).to_arrow()
+    session.sql(
+        "SELECT title FROM vector_search('guidelines', $q, 1)", q=[0.0, 0.1, 0.9]
+    ).to_arrow()
     print(session.sql("SELECT seq, actor, mode, k_returned FROM audit.searches ORDER BY seq"))
 
     # the same search on the same version gives the same rows

@@ -20,7 +20,9 @@ PATENTS = [
 
 with TemporaryDirectory() as folder, affidavit.connect(f"{folder}/lake") as session:
     session.create_vector_table("patents", PATENTS)
-    session.sql("CREATE TABLE reviews (patent_id BIGINT PRIMARY KEY, examiner VARCHAR, done BOOLEAN)")
+    session.sql(
+        "CREATE TABLE reviews (patent_id BIGINT PRIMARY KEY, examiner VARCHAR, done BOOLEAN)"
+    )
     session.sql("INSERT INTO reviews VALUES (1, 'Ito', true), (2, 'Okafor', false)")
 
     fees = Path(folder, "fees.parquet")
@@ -29,7 +31,9 @@ with TemporaryDirectory() as folder, affidavit.connect(f"{folder}/lake") as sess
 
     with closing(sqlite3.connect(f"{folder}/offices.db")) as offices, offices:
         offices.execute("CREATE TABLE owners (patent_id INTEGER, owner TEXT)")
-        offices.executemany("INSERT INTO owners VALUES (?, ?)", [(1, "Mill & Co"), (2, "Lathe Ltd")])
+        offices.executemany(
+            "INSERT INTO owners VALUES (?, ?)", [(1, "Mill & Co"), (2, "Lathe Ltd")]
+        )
     session.attach("office", f"sqlite:///{folder}/offices.db")
 
     statement = """

@@ -15,10 +15,12 @@ with TemporaryDirectory() as folder, affidavit.connect(f"{folder}/lake", actor="
     before = session.ledger.size - 1  # the newest entry: a moment
 
     with session.scope(actor="clerk-3", reason="yearly review") as clerk:
-        clerk.sql("UPDATE accounts SET \"limit\" = \"limit\" + 100 WHERE owner = 'Ana'")
+        clerk.sql('UPDATE accounts SET "limit" = "limit" + 100 WHERE owner = \'Ana\'')
         clerk.sql("DELETE FROM accounts WHERE number = 2")
 
-    changes = "SELECT actor, reason, action, entity_id, old_value, new_value FROM journal ORDER BY seq"
+    changes = (
+        "SELECT actor, reason, action, entity_id, old_value, new_value FROM journal ORDER BY seq"
+    )
     print(session.sql(changes))
 
     # the table as it was, in SQL or as a session on the whole lake of then

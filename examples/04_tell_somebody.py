@@ -13,14 +13,18 @@ with TemporaryDirectory() as folder, affidavit.connect(f"{folder}/lake", actor="
     # published in the transaction of the change: exactly when it is committed
     session.triggers.on("stories", "insert", where="NOT new.checked", publish="unchecked")
 
-    session.sql("INSERT INTO stories VALUES (1, 'Bridge reopens', true), (2, 'Mayor resigns', false)")
+    session.sql(
+        "INSERT INTO stories VALUES (1, 'Bridge reopens', true), (2, 'Mayor resigns', false)"
+    )
     with session.transaction():
         session.sql("INSERT INTO stories VALUES (3, 'Library to close', false)")
 
     # a named consumer goes on where it was, also after a crash; workers share its events
     with session.topics.subscribe("unchecked", consumer="fact-check", timeout=0.2) as deliveries:
         for delivery in deliveries:
-            with session.transaction():  # what is done about an event, and that it is done: one commit
+            with (
+                session.transaction()
+            ):  # what is done about an event, and that it is done: one commit
                 for story in delivery.data["new"].to_pylist():
                     session.table("to_check").insert([{"story_id": story["id"]}])
                 delivery.ack()

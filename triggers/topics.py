@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import deque
 from datetime import datetime, timedelta
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import WHOLE, Batch, Event
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import own
@@ -36,7 +36,8 @@ from affidavit.catalog.topics.topic import (
     topics,
 )
 from affidavit.catalog.values.canonical import us_of
-from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ConsumerNotFoundError,
     InvalidEventError,
@@ -510,5 +511,5 @@ def note(catalog: Catalog, writer: Writer, kind: str, name: str, action: str, to
     assert transaction is not None
     value = None if told is None else json.dumps(told, sort_keys=True, ensure_ascii=False)
     event = Event(name, WHOLE, action, None, value)
-    batch = Batch(kind, None, catalog.identity, time_ns() // 1000, transaction.tx_id, [event])
+    batch = Batch(kind, None, catalog.identity, clock.now_us(), transaction.tx_id, [event])
     catalog.journal.append(writer, batch, transaction)

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from affidavit.catalog.tables.rows import take_rows
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.text import json_array, json_texts
 from affidavit.catalog.values.types import FEW_ROWS_MAX
 

@@ -21,7 +21,7 @@ from affidavit.catalog.journal.merging import SEGMENTS_MERGED, Merging
 from affidavit.catalog.journal.reading import EventReader
 from affidavit.catalog.journal.sealing import Sealing
 from affidavit.catalog.journal.signing import numbered
-from affidavit.catalog.model.clock import now_us
+from affidavit.catalog.model import clock
 from affidavit.catalog.store.tables import TAIL
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Journal:
     def note(self, writer: Writer, change: Change, transaction: Transaction) -> int | None:
         """Write ``change`` down, in the transaction that makes it; return its first event's seq."""
         batch = Batch(
-            change.table, change.table_id, change.identity, now_us(), transaction.tx_id,
+            change.table, change.table_id, change.identity, clock.now_us(), transaction.tx_id,
             events_of(change),
         )  # fmt: skip
         return self.append(writer, batch, transaction)

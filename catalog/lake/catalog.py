@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
 from affidavit.catalog.model.definition import MutableDefinition, TableInfo, parse_definition
 from affidavit.catalog.sql.names import (
@@ -21,7 +21,12 @@ from affidavit.catalog.sql.names import (
     check_schema_name,
     check_table_name,
 )
-from affidavit.catalog.sql.predicate import IN_VALUES_MAX, And, Compare, In
+from affidavit.catalog.sql.predicate import (
+    And,
+    Compare,
+    In,
+)
+from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
 from affidavit.catalog.store.protocol import TENANT
 from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
@@ -41,16 +46,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeWatch, Message
     from affidavit.catalog.model.definition import Definition
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transactions
 
 
 _COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 def new_table_id() -> str:
@@ -243,7 +244,8 @@ class Catalog:
             raise TableExistsError(name, kind="table" if existing.kind != "view" else "view")
         columns = [column.name for column in TABLES.columns]
         row = (
-            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count, _now_us(),
+            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
+            clock.now_us(),
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
         return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count)
@@ -281,7 +283,7 @@ class Catalog:
                 if if_not_exists:
                     return
                 raise TableExistsError(name, kind="schema")
-            writer.insert(SCHEMAS, ("name", "created_at"), [(name, _now_us())])
+            writer.insert(SCHEMAS, ("name", "created_at"), [(name, clock.now_us())])
 
     def drop_schema(self, name: str, *, if_exists: bool = False) -> None:
         """Drop an SQL schema that has no tables."""

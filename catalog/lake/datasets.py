@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -301,8 +302,7 @@ def stage_merge(
     if insert:
         builder = builder.when_not_matched_insert_all()
     if len(delete):
-        literals = ", ".join(map(_literal, delete.to_pylist()))
-        builder = builder.when_not_matched_by_source_delete(f"`{key}` IN ({literals})")
+        builder = builder.when_not_matched_by_source_delete(lance_in(key, delete.to_pylist()))
     transaction, stats = builder.execute_uncommitted(rows)
     return Staged(dataset, transaction, stats)
 
@@ -315,20 +315,13 @@ def rows_with_keys(
     if not len(keys):
         return pa.schema([dataset.schema.field(name) for name in names]).empty_table()
     if len(keys) <= KEYS_IN_FILTER_MAX:
-        literals = ", ".join(map(_literal, keys.to_pylist()))
-        return dataset.scanner(columns=names, filter=f"`{key}` IN ({literals})").to_table()
+        return dataset.scanner(columns=names, filter=lance_in(key, keys.to_pylist())).to_table()
     parts = []
     for batch in dataset.scanner(columns=[*{*names, key}]).to_batches():
         mask = pc.is_in(batch[key], keys)
         parts.append(batch.filter(mask).select(names))
     wanted = pa.schema([dataset.schema.field(name) for name in names])
     return pa.Table.from_batches(parts, wanted)
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value)
 
 
 def check_unique(keys: pa.ChunkedArray, *, key: str, table: str) -> pa.Array:

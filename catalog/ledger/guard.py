@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.witness import check_against, latest_note
+from affidavit.catalog.model import clock
 from affidavit.errors import AffidavitError, WitnessError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Guard:
             head = ledger.head(reader)
         if head is None or head.checkpoint_size == head.size:
             return False
-        at_us = time_ns() // 1000
+        at_us = clock.now_us()
         if not now and at_us - head.checkpoint_at < ledger.checkpoint_interval_s * _US:
             return True
         with self._store.write(ledger.tenant, record=True) as writer:

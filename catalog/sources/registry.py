@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.databases.duckdb import DuckDb
 from affidavit.catalog.sources.databases.mariadb import MariaDb
@@ -155,7 +155,7 @@ def remembered(reader: Reader, tenant: str) -> list[tuple[str, str]]:
 
 def remember(writer: Writer, name: str, url: SourceUrl) -> None:
     """Keep a source."""
-    row: tuple[Any, ...] = (name, url.plain, time_ns() // 1000)
+    row: tuple[Any, ...] = (name, url.plain, clock.now_us())
     writer.insert(SOURCES, columns_of(SOURCES), [row])
 
 

@@ -16,7 +16,7 @@ from affidavit.catalog.store.protocol import ROWID, StoreColumn
 from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.tables.vector_rows import locked
-from affidavit.catalog.values.types import codec_for, encode_scalar
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,

@@ -19,12 +19,12 @@ import base64
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from affidavit.catalog.journal.events import Batch, Event, events_of
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import parse_definition
 from affidavit.catalog.model.identity import Identity
@@ -97,7 +97,7 @@ def intended(
     The block ends the intent with :meth:`Intent.finish`. If it raises, whether the change happened
     all the same is found out at once.
     """
-    now_us = time_ns() // 1000
+    now_us = clock.now_us()
     batches = tuple(
         Batch(
             each.table, each.table_id, each.identity, now_us, f"intent-{uuid4().hex}",

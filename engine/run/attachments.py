@@ -17,8 +17,8 @@ from affidavit.catalog.sources.registry import (
     parse_url,
     remember,
 )
-from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.sqlite.schema import is_store
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.snapshot import memory_table
@@ -188,11 +188,7 @@ def _lake_format(location: str) -> str:
 
 
 def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
-    text = ", ".join(f"'{_literal(k)}' '{_literal(v)}'" for k, v in options.items())
+    text = ", ".join(f"{quoted_text(k)} {quoted_text(str(v))}" for k, v in options.items())
     clause = f" OPTIONS ({text})" if text else ""
-    place = f"LOCATION '{_literal(location)}'{clause}"
+    place = f"LOCATION {quoted_text(location)}{clause}"
     return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")

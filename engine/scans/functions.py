@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from datafusion import udtf
 from datafusion.catalog import Table
 
-from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
+from affidavit.catalog.model.moment import Moment, parse_moment
+from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.scans.snapshot import ChangesDataset
 from affidavit.engine.scans.system import JournalDataset

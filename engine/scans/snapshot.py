@@ -18,11 +18,13 @@ import pyarrow.types as pt
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
-from affidavit.catalog.past.past import Past, PastTable, change_rows, change_schema
+from affidavit.catalog.past.changes import change_rows, change_schema
+from affidavit.catalog.past.past import Past
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sql.expression import quoted
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
-from affidavit.catalog.sql.predicate import And, Compare, In, Or, columns_of, keep
+from affidavit.catalog.sql.predicate import And, Compare, In, Or, columns_of
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.cache import CachedTable
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.errors import AffidavitError
@@ -439,14 +442,13 @@ class ChangesDataset(ScanDataset):
         else:
             columns = table.definition().schema
         super().__init__(change_schema(columns), snapshot.fail)
-        self._snapshot = snapshot
-        self._name = table.name
+        self._catalog = snapshot.catalog
+        self._table = table
         self._span = (first, last)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        catalog, reader = self._snapshot.catalog, self._snapshot.reader
-        for table in change_rows(catalog, reader, self._name, *self._span):
+        for table in change_rows(self._catalog, self._table, *self._span):
             whole = table.select(self.schema.names).cast(self.schema).combine_chunks()
             for batch in whole.to_batches():
                 yield keep(predicate, batch).select(columns)

@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
 from affidavit.catalog.sources.registry import remembered
-from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import LOG, TRIGGERS
@@ -22,9 +24,9 @@ from affidavit.catalog.topics.log import (
     end_offset,
     first_offset,
     runs,
-    whole,
 )
 from affidavit.catalog.topics.topic import LOG_FIELDS, topic_by_id, topics
+from affidavit.catalog.values.arrays import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.model import clock
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.result.result import Result
@@ -85,7 +85,7 @@ class JournalHandle:
         with self._catalog.write() as writer:
             transaction = self._catalog.transactions.current()
             assert transaction is not None
-            batch = Batch(kind, None, identity, time_ns() // 1000, transaction.tx_id, [event])
+            batch = Batch(kind, None, identity, clock.now_us(), transaction.tx_id, [event])
             self._journal.append(writer, batch, transaction)
 
     def record_insert(
@@ -199,7 +199,7 @@ class JournalHandle:
         return sum(each.events for each in self._journal.erasing.retain(limit, keep, note))
 
     def _note(self, writer: Writer, kind: str, **fields: object) -> None:
-        identity, now_us = self._catalog.identity, time_ns() // 1000
+        identity, now_us = self._catalog.identity, clock.now_us()
         note = draft(
             kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
             workspace=identity.workspace, **fields,

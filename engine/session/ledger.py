@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.bundle import export_bundle
@@ -12,6 +11,7 @@ from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
+from affidavit.catalog.model import clock
 from affidavit.errors import (
     InvalidQueryError,
     LedgerCorruptError,
@@ -100,7 +100,7 @@ class LedgerHandle:
         self._refuse_transaction("a checkpoint states what is committed")
         self._guard.open(self._catalog.tenant)
         with self._catalog.write() as writer:
-            note = self._ledger.keep_checkpoint(writer, now_us=time_ns() // 1000)
+            note = self._ledger.keep_checkpoint(writer, now_us=clock.now_us())
         self._guard.send()
         return note
 
@@ -232,7 +232,7 @@ class LedgerHandle:
         self._guard.open(self._catalog.tenant)
         signers = None if key_store is None else KeyRing(key_store)
         with self._catalog.write() as writer:
-            key = self._ledger.rotate(writer, time_ns() // 1000, signers)
+            key = self._ledger.rotate(writer, clock.now_us(), signers)
         if signers is not None:
             self._ledger.adopt(signers)
         return str(key)

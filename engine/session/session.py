@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from affidavit.catalog.lake.catalog import Catalog, Trace
 from affidavit.catalog.model.identity import UNSET, Identity
-from affidavit.catalog.past.past import Past, dataset_of, parse_moment
+from affidavit.catalog.model.moment import parse_moment
+from affidavit.catalog.past.past import (
+    Past,
+    dataset_of,
+)
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
 from affidavit.catalog.tables.rows import insert_rows
 from affidavit.catalog.tables.vector import VectorTable, create_vector
-from affidavit.catalog.values.ingest import conform, to_reader
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.run.attachments import Attachments
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.identity import _Unset
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
     from affidavit.engine.search.request import SearchRequest
     from affidavit.engine.session.arguments import Params
     from affidavit.engine.session.instance import Instance

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import affidavit
-from affidavit.catalog.past.past import Moment, Past
+from affidavit.catalog.model.moment import Moment
+from affidavit.catalog.past.past import Past
 
 ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "6"))
 """How many rounds are killed at random; a long run sets more."""

@@ -39,14 +39,14 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 1_700_000_000.0
 
-    def __call__(self) -> int:
-        return int(self.now_s * 1_000_000_000)
+    def now_us(self) -> int:
+        return int(self.now_s * 1_000_000)
 
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(topic_log, "time_ns", made)
+    monkeypatch.setattr(topic_log, "clock", made)
     return made
 
 
@@ -579,7 +579,7 @@ def log(session, topics):
     """Six events of one to six rows, ten seconds apart."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topic_log, "time_ns", clock)
+        patch.setattr(topic_log, "clock", clock)
         for n in range(6):
             topics.publish(
                 "t", [{"id": 10 * n + i, "score": i / 10, "tag": "ab"[i % 2]} for i in range(n + 1)]

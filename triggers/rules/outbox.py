@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
-from affidavit.catalog.tables.rows import take_rows
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.topics.log import append_event, decode_event, encode_event
 from affidavit.catalog.topics.topic import topic_by_id
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import AffidavitError, ExecutionError, InvalidEventError, InvalidTriggerError
 from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
 from affidavit.triggers.rules.trigger import (
@@ -265,7 +265,7 @@ class _Watch:
 
     def _event(self, trigger: Trigger, tail: list[pa.Array], schema: pa.Schema) -> pa.Table:
         change, count = self._change, len(tail[-1])
-        now = pa.scalar(time_ns() // 1000, pa.int64()).cast(schema.field("changed_at").type)
+        now = pa.scalar(clock.now_us(), pa.int64()).cast(schema.field("changed_at").type)
         head = [
             pa.nulls(count, pa.string()),
             pa.nulls(count, pa.int64()),

@@ -29,7 +29,7 @@ from affidavit.catalog.topics.log import (
     read_log,
 )
 from affidavit.catalog.topics.topic import topic_by_id
-from affidavit.catalog.values.types import take
+from affidavit.catalog.values.arrays import take
 from affidavit.errors import (
     ClosedError,
     ExecutionError,

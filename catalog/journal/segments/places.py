@@ -15,7 +15,6 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from urllib.request import url2pathname
@@ -24,6 +23,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import folder_of
 from affidavit.catalog.store.disk import sync
 from affidavit.catalog.store.tables import PLACES
@@ -212,7 +212,7 @@ class RemoteFolder:
 
 def _is_older(mtime_ns: int, age_s: float) -> bool:
     """Return whether a file is; all are older than nothing, whatever another clock says."""
-    return not age_s or mtime_ns < time_ns() - int(age_s * 1_000_000_000)
+    return not age_s or mtime_ns < 1000 * clock.now_us() - int(age_s * 1_000_000_000)
 
 
 def is_unreachable(error: BaseException) -> bool:

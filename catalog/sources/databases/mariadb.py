@@ -23,6 +23,7 @@ from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class MariaDb(Driver):
 
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
-        own = f"= {_literal(self._database)}" if self._database else f"NOT IN {_HIDDEN}"
+        own = f"= {quoted_text(self._database)}" if self._database else f"NOT IN {_HIDDEN}"
         columns: dict[tuple[str, str], list[SourceColumn]] = {}
         for schema, table, name, kind, declared in rows_of(connection, _columns(own)):
             columns.setdefault((schema, table), []).append(_column(name, kind, declared))
@@ -254,10 +255,6 @@ def _encrypts(url: str) -> bool:
 
 def _braced(value: str) -> str:
     return "{" + value.replace("}", "}}") + "}"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"  # a backslash is itself: NO_BACKSLASH_ESCAPES
 
 
 # --- what there is --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.files.objects import PREFIXES, is_remote, refuse_secrets
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
@@ -120,12 +121,10 @@ def parse_external(sql: str) -> ExternalTable:
     if kind in LAKE_FORMATS:
         _check_lake(kind, rest, theirs)
     text = " ".join(token.text for token in rest)
-    place = location.replace("'", "''")
     shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
     clause = f" OPTIONS ({shown})" if theirs else ""
-    return ExternalTable(
-        kind, location, ours, f"{text} STORED AS {kind} LOCATION '{place}'{clause}"
-    )
+    place = f"LOCATION {quoted_text(location)}"
+    return ExternalTable(kind, location, ours, f"{text} STORED AS {kind} {place}{clause}")
 
 
 def plain_location(token: Token | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql import predicate as p
+from affidavit.catalog.sql.pushdown import bound_values
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.protocol import ROWID, TENANT
 
 if TYPE_CHECKING:
@@ -14,12 +15,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import StoreIndex, StoreTable
     from affidavit.catalog.values.types import StoreValue
-
-
-@lru_cache(maxsize=4096)
-def quoted(name: str) -> str:
-    """Return ``name`` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -50,10 +45,10 @@ def render(predicate: Predicate) -> str:
 
 def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[StoreValue]]:
     """Return the WHERE clause for those rows of ``tenants`` that match, and what it binds."""
-    clause = f" WHERE {TENANT} IN ({', '.join(map(_text, tenants))})"
+    clause = f" WHERE {TENANT} IN ({', '.join(map(quoted_text, tenants))})"
     if where is None:
         return clause, []
-    return f"{clause} AND {render(where)}", list(p.bound_values(where))
+    return f"{clause} AND {render(where)}", list(bound_values(where))
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -62,7 +57,7 @@ def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list
 def insert_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
     """Return the statement that inserts a row of ``tenant``, and binds each of its values."""
     names = ", ".join([TENANT, *map(quoted, columns)])
-    places = ", ".join([_text(tenant), *["?"] * len(columns)])
+    places = ", ".join([quoted_text(tenant), *["?"] * len(columns)])
     return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})"
 
 
@@ -78,11 +73,7 @@ def delete_text(table: StoreTable, tenant: str) -> str:
 
 
 def _one_of(tenant: str) -> str:
-    return f"{ROWID} = ? AND {TENANT} = {_text(tenant)}"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"{ROWID} = ? AND {TENANT} = {quoted_text(tenant)}"
 
 
 # --- what there is -------------------------------------------------------------------------------

@@ -36,9 +36,10 @@ from tests.support.lakes import events, vectors
 
 import affidavit
 from affidavit import SearchRecord, errors
+from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.catalog.values.canonical import canonical, canonical_object
-from affidavit.engine.audit.recorder import Recorder, uuid7
+from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
