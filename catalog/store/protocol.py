@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from affidavit.catalog.sql.predicate import And, Compare
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -27,6 +29,11 @@ ROWID: Final = "_rowid"
 TENANT: Final = "_tenant"
 BATCH_ROWS: Final = 16_384
 """How many rows a scan hands over at a time."""
+
+
+def own(tenant: str, *conditions: Predicate) -> And:
+    """Return the predicate for a tenant's own rows alone, which meet ``conditions`` too."""
+    return And((Compare("=", TENANT, tenant), *conditions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ class _Shared:
                 identity.tenant, Planner(own, self.searcher, self.models)
             )
             with self.lake.store.read(identity.tenant) as reader:
-                known = remembered(reader, own.ledger)
+                known = remembered(reader, own.tenant)
             for name, url in known:  # connected to when it is first named
                 planner.attach(planner.open(name, parse_url(url)))
         return planner
