@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from affidavit.catalog.sources.databases.database import Database
-from affidavit.catalog.sources.databases.duckdb import DuckDb
-from affidavit.catalog.sources.databases.mariadb import MariaDb
-from affidavit.catalog.sources.databases.postgres import Postgres
-from affidavit.catalog.sources.databases.sqlite import Sqlite
+from affidavit.catalog.sources.drivers.duckdb import DuckDb
+from affidavit.catalog.sources.drivers.mariadb import MariaDb
+from affidavit.catalog.sources.drivers.postgres import Postgres
+from affidavit.catalog.sources.drivers.sqlite import Sqlite
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import StoreColumn, StoreTable, own
 from affidavit.catalog.values.types import Kind

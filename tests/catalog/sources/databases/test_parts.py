@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import affidavit
-from affidavit.catalog.sources.databases import database, postgres
+from affidavit.catalog.sources.databases import database
+from affidavit.catalog.sources.drivers import postgres
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
