@@ -68,6 +68,9 @@ class LakeSource:
         with self._lake.errors(), catalog.read() as reader:
             return [(info.schema, info.name) for info in catalog.tables(reader)]
 
+    def refresh(self) -> None:
+        """Do nothing: a lake's tables are looked for in each statement."""
+
     def snapshot(self, outer: Snapshot) -> OtherSnapshot:
         """Return the snapshot of the lake that a statement reads."""
         held = outer.others.get(self.name)

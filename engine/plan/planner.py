@@ -12,13 +12,13 @@ import pyarrow as pa
 from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.iceberg import open_iceberg
 from affidavit.catalog.sources.files.objects import ObjectStores
-from affidavit.catalog.sources.lake import SCHEME, AttachedLake
-from affidavit.catalog.sources.registry import open_database
+from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sources.registry import SourceUrl
+    from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
@@ -108,11 +108,11 @@ class Planner:
         self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
     ) -> Source:
         """Return a database or lake, which is opened when it is first asked."""
-        if url.scheme != SCHEME:
-            return DatabaseSource(open_database(name, url, password))
-        lake = AttachedLake(name, url.path, self._catalog.tenant)
+        opened = open_source(name, url, password, self._catalog.tenant)
+        if isinstance(opened, Database):
+            return DatabaseSource(opened)
         make = partial(Planner, searcher=None, models=self._models, stores=self.stores)
-        return LakeSource(lake, url.plain, make)
+        return LakeSource(opened, url.plain, make)
 
     def attach(self, source: Source) -> None:
         """Let statements name the tables of a database or lake."""

@@ -11,19 +11,13 @@ from affidavit.catalog.sources.files.delta import LOG_FOLDER
 from affidavit.catalog.sources.files.external import LAKE_FORMATS, NAMES_FILES
 from affidavit.catalog.sources.files.iceberg import is_iceberg
 from affidavit.catalog.sources.files.objects import checked_location, is_remote, split_options
-from affidavit.catalog.sources.lake import SCHEME
-from affidavit.catalog.sources.registry import (
-    forget,
-    is_database,
-    parse_url,
-    remember,
-)
+from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
+from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.store.migrations import APPLICATION_ID
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.snapshot import memory_table
-from affidavit.engine.scans.sources import DatabaseSource
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 from affidavit.triggers.topics import note
 
@@ -62,8 +56,8 @@ class Attachments:
     def attach(self, name: str, source: object, options: dict[str, Any]) -> None:
         """Make ``source`` readable; see :meth:`affidavit.Session.attach`."""
         check_table_name(name)
-        if is_database(source):
-            self._attach_database(name, str(source), options)
+        if is_source_url(source):
+            self._attach_source(name, str(source), options)
             return
         if (MAIN_SCHEMA, name) in self._planner.sources or self._find(name) is not None:
             raise TableExistsError(name)
@@ -81,32 +75,33 @@ class Attachments:
         with self._planner.stores.given(location, secrets):
             self._run(text)
 
-    def _attach_database(self, name: str, source: str, options: dict[str, Any]) -> None:
+    def _attach_source(self, name: str, text: str, options: dict[str, Any]) -> None:
         if name.casefold() in RESERVED_SCHEMAS:
             raise ReservedNameError(name, kind="source")
-        catalog, url = self._catalog, parse_url(source)
-        password = None if url.scheme == SCHEME else options.pop("password", None)
+        catalog, url = self._catalog, parse_url(text)
+        kind = kind_of(url.scheme)
+        given = {option: options.pop(option, None) for option in kind.options}
         if options:
-            takes = "no options" if url.scheme == SCHEME else "password="
+            takes = ", ".join(f"{option}=" for option in kind.options) or "no options"
             msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
-        if url.scheme == SCHEME:
+        if kind.at is At.FOLDER:
             self._check_lake(url.path)
-        elif url.path:
+        elif kind.at is At.FILE:
             self._check_file(name, url.path)
         with catalog.read() as reader:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        database = self._planner.open(name, url, password)
+        source = self._planner.open(name, url, **given)
         with ExitStack() as opened:
-            opened.callback(database.close)
-            database.tables()
+            opened.callback(source.close)
+            source.tables()
             with catalog.write() as writer:
                 remember(writer, name, url)
                 note(catalog, writer, "source", name, "attach", {"url": url.plain})
             opened.pop_all()
-        self._planner.attach(database)
+        self._planner.attach(source)
 
     def _check_lake(self, path: str) -> None:
         folder = Path(self._paths.checked(path))
@@ -127,12 +122,11 @@ class Attachments:
             raise SourceError(msg)
 
     def refresh(self, name: str) -> None:
-        """Look at the tables of a database again; those of a lake are always seen."""
+        """Look for the tables of a source anew."""
         source = self._planner.attached.get(name)
         if source is None:
             raise TableNotFoundError(name, known=sorted(self._planner.attached))
-        if isinstance(source, DatabaseSource):
-            source.database.tables(refresh=True)
+        source.refresh()
 
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
@@ -143,9 +137,9 @@ class Attachments:
             with catalog.write() as writer:
                 forget(writer, catalog.tenant, name)
                 note(catalog, writer, "source", name, "detach", None)
-            database = planner.detach(name)
-            if database is not None:
-                database.close()
+            source = planner.detach(name)
+            if source is not None:
+                source.close()
             return
         info = self._find(name)
         if info is None or info.kind != "external":

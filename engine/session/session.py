@@ -25,10 +25,8 @@ from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.definition import Index
 from affidavit.catalog.model.identity import UNSET, Identity
 from affidavit.catalog.past.past import Past, dataset_of, parse_moment
-from affidavit.catalog.sources.registry import (
-    parse_url,
-    remembered,
-)
+from affidavit.catalog.sources.kinds import parse_url
+from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.catalog.tables.intents import settle_all

@@ -19,6 +19,7 @@ from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.drivers.infinity import bounded, finite
 from affidavit.catalog.sources.drivers.postgres_tables import find_tables
+from affidavit.catalog.sources.url import with_password
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -39,15 +40,20 @@ _PATIENCE: Final = {
 
 
 class Postgres(Driver):
-    """A PostgreSQL server."""
+    """A PostgreSQL server.
+
+    Args:
+        url: Where it is, as libpq takes it.
+        password: The user's.
+    """
 
     # text is ordered by bytes in the collation "C", and in UTF-8 these are in code point order
     dialect = Dialect(
         "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"'
     )  # fmt: skip
 
-    def __init__(self, url: str) -> None:
-        self._url = _patient(url)
+    def __init__(self, url: str, password: str | None) -> None:
+        self._url = _patient(with_password(url, password))
 
     def connect(self, *, writing: bool = False) -> Any:  # noqa: ANN401 - an ADBC connection
         """Open a connection."""
