@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.drivers.infinity import bounded, finite
 from affidavit.catalog.sources.drivers.postgres_tables import find_tables
-from affidavit.catalog.sources.url import with_password
+from affidavit.catalog.sources.url import joined, with_password
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -160,4 +160,4 @@ def _patient(url: str) -> str:
     options = [each for each in parts.query.split("&") if each]
     given = {each.partition("=")[0] for each in options}
     options += [f"{key}={value}" for key, value in _PATIENCE.items() if key not in given]
-    return urlunsplit((*parts[:3], "&".join(options), ""))
+    return joined(parts.scheme, parts.netloc, parts.path, "&".join(options))
