@@ -17,9 +17,9 @@ from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.iceberg import open_iceberg
-from affidavit.catalog.sources.files.objects import ObjectStores
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
@@ -86,7 +86,7 @@ class Planner:
         catalog: Catalog,
         searcher: Searcher | None,
         models: Models,
-        stores: ObjectStores | None = None,
+        contexts: Contexts | None = None,
     ) -> None:
         self.provider = LakeCatalog(catalog)
         self.attached: dict[str, Source] = {}
@@ -98,9 +98,9 @@ class Planner:
         # a statement over the rows of one table is planned in two thirds of the time without
         # anything to spread over partitions
         self._narrow = self._context(_ONE_PARTITION)
-        self.stores = stores or ObjectStores()
-        own = (self.context, self._narrow)  # another thread may go through the set that was
-        self.stores.contexts = self.stores.contexts.union(own)
+        self.contexts = Contexts() if contexts is None else contexts
+        self.contexts.add(self.context, self._narrow)
+        self.stores = self.contexts.stores
         self.sources: dict[tuple[str, str], Any] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
 
@@ -111,7 +111,7 @@ class Planner:
         opened = open_source(name, url, password, self._catalog.tenant)
         if isinstance(opened, Database):
             return DatabaseSource(opened)
-        make = partial(Planner, searcher=None, models=self._models, stores=self.stores)
+        make = partial(Planner, searcher=None, models=self._models, contexts=self.contexts)
         return LakeSource(opened, url.plain, make)
 
     def attach(self, source: Source) -> None:

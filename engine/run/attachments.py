@@ -7,10 +7,11 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.sources.buckets.location import checked_location, is_remote
+from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.delta import LOG_FOLDER
 from affidavit.catalog.sources.files.external import LAKE_FORMATS, NAMES_FILES
 from affidavit.catalog.sources.files.iceberg import is_iceberg
-from affidavit.catalog.sources.files.objects import checked_location, is_remote, split_options
 from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
 from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.expression import quoted

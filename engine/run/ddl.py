@@ -11,8 +11,8 @@ import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.model.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
-from affidavit.catalog.sources.files.objects import checked_location
 from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.tables.alter import (

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sources.files.objects import SECRET_WORDS
+from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.audit.recorder import uuid7
 from affidavit.engine.result.result import Result, watch

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.files.objects import PREFIXES, is_remote, refuse_secrets
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.options import refuse_secrets
+from affidavit.catalog.sources.buckets.services import PREFIXES
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.errors import SourceError, SqlError
 

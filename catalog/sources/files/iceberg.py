@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pyarrow import fs
 
+from affidavit.catalog.sources.buckets.bucket import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S
 from affidavit.catalog.sources.files.library import LibraryDataset
-from affidavit.catalog.sources.files.objects import iceberg_properties
 from affidavit.catalog.sql import predicate as p
 from affidavit.errors import SourceError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from affidavit.catalog.sources.buckets.bucket import Bucket
     from affidavit.catalog.sources.files.external import ExternalTable
-    from affidavit.catalog.sources.files.objects import Place
     from affidavit.catalog.sql.predicate import Predicate
 
 METADATA_FOLDER: Final = "metadata"
@@ -283,9 +283,28 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
+def _properties(bucket: Bucket | None) -> dict[str, str]:
+    """Return how pyiceberg reaches a store."""
+    if bucket is None:
+        return {}
+    if bucket.service.scheme != "s3":
+        msg = f"{bucket.url}: Iceberg tables are read from files and s3:// only"
+        raise SourceError(msg)
+    known = {
+        f"s3.{name.replace('_', '-')}": value
+        for name, value in {**bucket.given, **bucket.way}.items()
+        if name != "allow_http" and value
+    }
+    bounds = {
+        "s3.connect-timeout": f"{CONNECT_TIMEOUT_S:g}",
+        "s3.request-timeout": f"{REQUEST_TIMEOUT_S:g}",
+    }
+    return {**bounds, **known}
+
+
 def open_iceberg(
     table: ExternalTable,
-    place: Place | None,
+    bucket: Bucket | None,
     fail: Callable[[BaseException], None],
     errors: Callable[[], AbstractContextManager[None]],
 ) -> IcebergDataset:
@@ -294,7 +313,7 @@ def open_iceberg(
     Raises:
         SourceError: pyiceberg is not installed, or there is no such snapshot.
     """
-    properties, library = iceberg_properties(place), Library()
+    properties, library = _properties(bucket), Library()
     location = table.location.rstrip("/")
     is_file = location.endswith(METADATA_ENDING)
     metadata = location if is_file else library.newest(location, properties)
