@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import CATALOG_FILE, Lake
 from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.sources.drivers.sqlite import application_of
+from affidavit.catalog.store.migrations import APPLICATION_ID
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def is_store(path: Path) -> bool:
+    """Return whether a file is the store of a lake, whatever it is called."""
+    return application_of(path) == APPLICATION_ID
 
 
 class AttachedLake:

@@ -14,9 +14,7 @@ from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
-from affidavit.catalog.sources.files.iceberg import open_iceberg
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.contexts import Contexts
@@ -279,8 +277,7 @@ class Planner:
         with errors(), self.stores.reach(table.location, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
-            make = open_delta if table.kind == "DELTA" else open_iceberg
-            dataset = make(table, place, snapshot.fail, errors)
+            dataset = table.open(place, snapshot.fail, errors)
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = f"{'.'.join(key)}@{dataset.version}"
             return snapshot.scan(key, dataset)

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sources.buckets.location import checked_location, is_remote
+from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.buckets.options import split_options
-from affidavit.catalog.sources.files.delta import LOG_FOLDER
-from affidavit.catalog.sources.files.external import LAKE_FORMATS, NAMES_FILES
-from affidavit.catalog.sources.files.iceberg import is_iceberg
+from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
 from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
+from affidavit.catalog.sources.lake import is_store
 from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
-from affidavit.catalog.store.migrations import APPLICATION_ID
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.snapshot import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.run.paths import AllowedPaths
-
-_FORMATS: Final = {
-    "parquet": "PARQUET", "csv": "CSV", "tsv": "CSV", "json": "JSON", "ndjson": "JSON",
-    "jsonl": "JSON", "arrow": "ARROW", "feather": "ARROW", "ipc": "ARROW", "avro": "AVRO",
-}  # fmt: skip
 
 
 class Attachments:
@@ -71,8 +63,8 @@ class Attachments:
     def _attach_files(self, name: str, source: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
         location = self._paths.checked(checked_location(source))
-        named, secrets, rest = split_options(location, options)
-        text = _external_table(name, location, rest, named)
+        way, secrets, rest = split_options(location, options)
+        text = external_sql(name, location, rest, way)
         with self._planner.stores.given(location, secrets):
             self._run(text)
 
@@ -118,7 +110,7 @@ class Attachments:
         if not allowed.is_file():
             msg = f"there is no file {path!r} to attach as {name!r}"
             raise SourceError(msg)
-        if _is_store(allowed):
+        if is_store(allowed):
             msg = "a lake's own store has every tenant's rows: attach the lake, as lake:///folder"
             raise SourceError(msg)
 
@@ -151,55 +143,3 @@ class Attachments:
         with self._catalog.read() as reader:
             found = self._catalog.find(reader, name)
         return found if found is not None and found.tenant == self._catalog.tenant else None
-
-
-def _is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called."""
-    with (
-        suppress(sqlite3.Error),  # then it is none that SQLite can read
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
-    ):
-        owner: int = opened.execute("PRAGMA application_id").fetchone()[0]
-        return owner == APPLICATION_ID
-    return False
-
-
-def _external_table(
-    name: str, location: str, options: Mapping[str, object], named: Mapping[str, str]
-) -> str:
-    given = dict(options)
-    ending = location.rstrip("/").rpartition(".")[2].lower()
-    kind = str(given.pop("format", _lake_format(location) or _FORMATS.get(ending, ""))).upper()
-    if kind in LAKE_FORMATS:
-        unknown = sorted(given.keys() - LAKE_FORMATS[kind])
-        if unknown:
-            msg = f"{kind} takes the options {list(LAKE_FORMATS[kind])}, not {unknown}"
-            raise SourceError(msg)
-        return _create(name, location, kind, {**named, **given})
-    if kind not in _FORMATS.values():
-        known = sorted({*_FORMATS.values(), *LAKE_FORMATS})
-        msg = f"cannot tell the format of {location!r}: pass format=, one of {known}"
-        raise SourceError(msg)
-    if ending == "tsv":
-        given.setdefault("delimiter", "\t")
-    return _create(name, location, kind, {**named, **{f"format.{k}": given[k] for k in given}})
-
-
-def _lake_format(location: str) -> str:
-    """Return the table format of a local folder or metadata file; empty if it has none."""
-    if is_remote(location):
-        return ""
-    if (Path(location) / LOG_FOLDER).is_dir():
-        return "DELTA"
-    return "ICEBERG" if is_iceberg(location) else ""
-
-
-def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
-    text = ", ".join(f"'{_literal(k)}' '{_literal(v)}'" for k, v in options.items())
-    clause = f" OPTIONS ({text})" if text else ""
-    place = f"LOCATION '{_literal(location)}'{clause}"
-    return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")

@@ -7,6 +7,7 @@ its pyarrow dataset refuses the first two, so SQL is sent to it and batches come
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -24,10 +25,9 @@ from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from affidavit.catalog.sources.buckets.bucket import Bucket
-    from affidavit.catalog.sources.files.external import ExternalTable
+    from affidavit.catalog.sources.files.library import Opening
     from affidavit.catalog.sql.predicate import Predicate
 
 LOG_FOLDER: Final = "_delta_log"
@@ -92,10 +92,9 @@ class DeltaDataset(LibraryDataset):
         table: Any,  # noqa: ANN401 - a deltalake.DeltaTable
         schema: pa.Schema,
         query: Callable[[], Any],
-        fail: Callable[[BaseException], None],
-        errors: Callable[[], AbstractContextManager[None]],
+        opening: Opening,
     ) -> None:
-        super().__init__(schema, {}, int(table.version()), fail, errors)
+        super().__init__(schema, {}, int(table.version()), opening)
         self._table = table
         self._query = query
 
@@ -131,12 +130,12 @@ def _options(bucket: Bucket | None) -> dict[str, str] | None:
     return {**bounds, **{OPTION_NAMES[name]: value for name, value in known.items()}}
 
 
-def open_delta(
-    table: ExternalTable,
-    bucket: Bucket | None,
-    fail: Callable[[BaseException], None],
-    errors: Callable[[], AbstractContextManager[None]],
-) -> DeltaDataset:
+def is_delta(path: str) -> bool:
+    """Return whether a local path is a Delta table's folder."""
+    return (Path(path) / LOG_FOLDER).is_dir()
+
+
+def open_delta(opening: Opening) -> DeltaDataset:
     """Return a Delta table as it is now, or as it was at ``version``.
 
     Raises:
@@ -148,10 +147,10 @@ def open_delta(
         msg = "reading Delta tables needs deltalake: pip install 'affidavit[delta]'"
         raise SourceError(msg) from error
     found = deltalake.DeltaTable(
-        table.location.rstrip("/"),
-        version=table.number("version"),
-        storage_options=_options(bucket),
+        opening.location.rstrip("/"),
+        version=opening.number("version"),
+        storage_options=_options(opening.bucket),
     )
     schema = pa.schema(found.schema().to_arrow())
     plain = pa.schema([pa.field(each.name, each.type) for each in schema])
-    return DeltaDataset(found, plain, deltalake.QueryBuilder, fail, errors)
+    return DeltaDataset(found, plain, deltalake.QueryBuilder, opening)

@@ -21,11 +21,10 @@ from affidavit.catalog.sql import predicate as p
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.sources.buckets.bucket import Bucket
-    from affidavit.catalog.sources.files.external import ExternalTable
+    from affidavit.catalog.sources.files.library import Opening
     from affidavit.catalog.sql.predicate import Predicate
 
 METADATA_FOLDER: Final = "metadata"
@@ -75,8 +74,7 @@ class IcebergDataset(LibraryDataset):
         library: Library,
         table: Any,  # noqa: ANN401 - a pyiceberg StaticTable
         snapshot_id: int | None,
-        fail: Callable[[BaseException], None],
-        errors: Callable[[], AbstractContextManager[None]],
+        opening: Opening,
     ) -> None:
         self._library, self._table, self._snapshot_id = library, table, snapshot_id
         columns = table.scan(snapshot_id=snapshot_id).projection()
@@ -88,7 +86,7 @@ class IcebergDataset(LibraryDataset):
         }
         current = table.current_snapshot()
         version = snapshot_id or (0 if current is None else int(current.snapshot_id))
-        super().__init__(schema, refused, version, fail, errors)
+        super().__init__(schema, refused, version, opening)
         # pyiceberg reads filters by the names of today: of another schema they are not sent; nor
         # are lists, maps and structs, for which it has no filters
         same = columns.schema_id == table.schema().schema_id
@@ -302,25 +300,20 @@ def _properties(bucket: Bucket | None) -> dict[str, str]:
     return {**bounds, **known}
 
 
-def open_iceberg(
-    table: ExternalTable,
-    bucket: Bucket | None,
-    fail: Callable[[BaseException], None],
-    errors: Callable[[], AbstractContextManager[None]],
-) -> IcebergDataset:
+def open_iceberg(opening: Opening) -> IcebergDataset:
     """Return an Iceberg table as it is now, or as it was at ``snapshot_id``.
 
     Raises:
         SourceError: pyiceberg is not installed, or there is no such snapshot.
     """
-    properties, library = _properties(bucket), Library()
-    location = table.location.rstrip("/")
+    properties, library = _properties(opening.bucket), Library()
+    location = opening.location.rstrip("/")
     is_file = location.endswith(METADATA_ENDING)
     metadata = location if is_file else library.newest(location, properties)
     found = library.table(metadata, properties)
-    snapshot_id = table.number("snapshot_id")
+    snapshot_id = opening.number("snapshot_id")
     if snapshot_id is not None and found.snapshot_by_id(snapshot_id) is None:
         known = [each.snapshot_id for each in found.snapshots()]
         msg = f"there is no snapshot {snapshot_id}; there are {known}"
         raise SourceError(msg)
-    return IcebergDataset(library, found, snapshot_id, fail, errors)
+    return IcebergDataset(library, found, snapshot_id, opening)
