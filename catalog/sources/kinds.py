@@ -110,9 +110,9 @@ KINDS: Final = (
 _BY_SCHEME: Final = {scheme: kind for kind in KINDS for scheme in kind.schemes}
 
 
-def is_source_url(source: object) -> bool:
+def is_source_url(given: object) -> bool:
     """Return whether what is to be attached is the URL of a database or lake."""
-    return isinstance(source, str) and source.partition("://")[0].lower() in _BY_SCHEME
+    return isinstance(given, str) and given.partition("://")[0].lower() in _BY_SCHEME
 
 
 def kind_of(scheme: str) -> SourceKind:

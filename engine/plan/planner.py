@@ -99,7 +99,7 @@ class Planner:
         self.contexts = Contexts() if contexts is None else contexts
         self.contexts.add(self.context, self._narrow)
         self.stores = self.contexts.stores
-        self.sources: dict[tuple[str, str], Any] = {}
+        self.frames: dict[tuple[str, str], Any] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def open(
@@ -242,7 +242,7 @@ class Planner:
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        for key, table in self.sources.items():
+        for key, table in self.frames.items():
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
         for name, source in self.attached.items():

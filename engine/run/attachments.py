@@ -1,4 +1,4 @@
-"""What a session attaches: databases, files, and frames in memory."""
+"""What a session attaches: databases and lakes, files, and frames in memory."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ class Attachments:
         self._paths = paths
         self._run = run
 
-    def attach(self, name: str, source: object, options: dict[str, Any]) -> None:
-        """Make ``source`` readable; see :meth:`affidavit.Session.attach`."""
+    def attach(self, name: str, given: object, options: dict[str, Any]) -> None:
+        """Make what is given readable; see :meth:`affidavit.Session.attach`."""
         check_table_name(name)
-        if is_source_url(source):
-            self._attach_source(name, str(source), options)
+        if is_source_url(given):
+            self._attach_source(name, str(given), options)
             return
-        if (MAIN_SCHEMA, name) in self._planner.sources or self._find(name) is not None:
+        if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
             raise TableExistsError(name)
-        if not isinstance(source, str) and not hasattr(source, "__fspath__"):
-            data = to_reader(source).read_all()
-            self._planner.sources[MAIN_SCHEMA, name] = memory_table(data)
+        if not isinstance(given, str) and not hasattr(given, "__fspath__"):
+            data = to_reader(given).read_all()
+            self._planner.frames[MAIN_SCHEMA, name] = memory_table(data)
             return
-        self._attach_files(name, str(source), options)
+        self._attach_files(name, str(given), options)
 
-    def _attach_files(self, name: str, source: str, options: dict[str, Any]) -> None:
+    def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
-        location = self._paths.checked(checked_location(source))
+        location = self._paths.checked(checked_location(told))
         way, secrets, rest = split_options(location, options)
         text = external_sql(name, location, rest, way)
         with self._planner.stores.given(location, secrets):
@@ -124,7 +124,7 @@ class Attachments:
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
         planner, catalog = self._planner, self._catalog
-        if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
+        if planner.frames.pop((MAIN_SCHEMA, name), None) is not None:
             return
         if name in planner.attached:
             with catalog.write() as writer:
@@ -136,7 +136,7 @@ class Attachments:
             return
         info = self._find(name)
         if info is None or info.kind != "external":
-            raise TableNotFoundError(name, known=[key[1] for key in planner.sources])
+            raise TableNotFoundError(name, known=[key[1] for key in planner.frames])
         self._run(f"DROP TABLE {quoted(name)}")
 
     def _find(self, name: str) -> TableInfo | None:

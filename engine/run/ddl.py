@@ -181,7 +181,7 @@ class Ddl:
 
     def _check_new(self, name: Name) -> None:
         check_table_name(name.table, schema=name.schema)
-        if (name.schema, name.table) in self._planner.sources:
+        if (name.schema, name.table) in self._planner.frames:
             raise TableExistsError(name.table, kind="frame attached as")
 
     def _own(self, snapshot: Snapshot, name: Name) -> TableInfo | None:
