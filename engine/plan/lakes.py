@@ -7,7 +7,7 @@ tables of their lake. What is planned there runs where the statement runs.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
 from affidavit.engine.scans.snapshot import Snapshot
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.lake import AttachedLake
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.engine.plan.planner import Planner
+
+
+class Prepares(Protocol):
+    """Plans what a lake keeps as texts; the planner of one tenant does."""
+
+    def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
 
 
 class OtherSnapshot(Snapshot):
@@ -48,15 +54,15 @@ class LakeSource:
     Args:
         lake: The lake.
         shown: Its URL.
-        make: Makes the planner of what is in it.
+        make: Makes what plans the texts that are in it.
     """
 
-    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Planner]) -> None:
+    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Prepares]) -> None:
         self.name = lake.name
         self.shown = shown
         self._lake = lake
         self._make = make
-        self._planner: tuple[Catalog, Planner] | None = None
+        self._planner: tuple[Catalog, Prepares] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
         """Return the schema and name of every table that the tenant sees.
