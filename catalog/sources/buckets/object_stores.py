@@ -85,6 +85,7 @@ class ObjectStores:
             msg = f"{named}: {error}"
             raise SourceError(msg) from error
         except BaseException as error:
+            # a Rust library's panic is no Exception, and pyo3 exports no class of it
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             text = _COLOR.sub("", " ".join(str(error).split()))

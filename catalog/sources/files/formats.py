@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.files.delta import is_delta, open_delta
-from affidavit.catalog.sources.files.iceberg import is_iceberg, open_iceberg
+from affidavit.catalog.sources.files.iceberg import open_iceberg
+from affidavit.catalog.sources.files.iceberg_metadata import is_iceberg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
