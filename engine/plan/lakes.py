@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Prepares(Protocol):
-    """Plans what a lake keeps as texts; the planner of one tenant does."""
+    """What plans the views and external tables of a lake: its planner."""
 
     def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
-        """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
+        """Plan those among ``names``, for a statement that is planned elsewhere."""
 
 
 class OtherSnapshot(Snapshot):
@@ -54,7 +54,7 @@ class LakeSource:
     Args:
         lake: The lake.
         shown: Its URL.
-        make: Makes what plans the texts that are in it.
+        make: Makes the planner of what is in it.
     """
 
     def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Prepares]) -> None:
