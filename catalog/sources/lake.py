@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.folders import CATALOG_FILE
@@ -16,8 +16,6 @@ from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SCHEME: Final = "lake"
 
 
 class AttachedLake:

@@ -7,7 +7,7 @@ tables of their lake. What is planned there runs where the statement runs.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
 from affidavit.engine.scans.snapshot import Snapshot
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.lake import AttachedLake
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.engine.plan.planner import Planner
+
+
+class Prepares(Protocol):
+    """What plans the views and external tables of a lake: its planner."""
+
+    def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Plan those among ``names``, for a statement that is planned elsewhere."""
 
 
 class OtherSnapshot(Snapshot):
@@ -51,12 +57,12 @@ class LakeSource:
         make: Makes the planner of what is in it.
     """
 
-    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Planner]) -> None:
+    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Prepares]) -> None:
         self.name = lake.name
         self.shown = shown
         self._lake = lake
         self._make = make
-        self._planner: tuple[Catalog, Planner] | None = None
+        self._planner: tuple[Catalog, Prepares] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
         """Return the schema and name of every table that the tenant sees.
@@ -67,6 +73,9 @@ class LakeSource:
         catalog = self._lake.catalog()
         with self._lake.errors(), catalog.read() as reader:
             return [(info.schema, info.name) for info in catalog.tables(reader)]
+
+    def refresh(self) -> None:
+        """Do nothing: a lake's tables are looked for in each statement."""
 
     def snapshot(self, outer: Snapshot) -> OtherSnapshot:
         """Return the snapshot of the lake that a statement reads."""

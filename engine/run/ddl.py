@@ -11,8 +11,8 @@ import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.model.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
-from affidavit.catalog.sources.files.objects import checked_location
 from affidavit.catalog.sql.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.alter import (
@@ -181,7 +181,7 @@ class Ddl:
 
     def _check_new(self, name: Name) -> None:
         check_table_name(name.table, schema=name.schema)
-        if (name.schema, name.table) in self._planner.sources:
+        if (name.schema, name.table) in self._planner.frames:
             raise TableExistsError(name.table, kind="frame attached as")
 
     def _own(self, snapshot: Snapshot, name: Name) -> TableInfo | None:

@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model import clock
-from affidavit.catalog.sources.files.objects import SECRET_WORDS
+from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.store.tables import STATEMENTS

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
 from affidavit.catalog.ledger.guard import Guard
-from affidavit.catalog.sources.registry import parse_url, remembered
+from affidavit.catalog.sources.kinds import parse_url
+from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old

@@ -415,7 +415,7 @@ class Session:
 
     def _check_new(self, name: str) -> None:
         check_table_name(name)
-        if (MAIN_SCHEMA, name) in self._instance.planner(self.identity).sources:
+        if (MAIN_SCHEMA, name) in self._instance.planner(self.identity).frames:
             raise TableExistsError(name, kind="frame attached as")
 
     def create_table(

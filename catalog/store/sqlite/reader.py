@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
 from affidavit.catalog.store.sqlite.failures import translated
-from affidavit.catalog.store.sqlite.rendering import quoted, where_of
+from affidavit.catalog.store.sqlite.rendering import where_of
 from affidavit.catalog.values.types import STORAGE_TYPES, Kind
 from affidavit.errors import ClosedError
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.catalog.store.sqlite.rendering import (
     delete_text,
     index_text,
     insert_text,
-    quoted,
     table_texts,
     update_text,
     where_of,

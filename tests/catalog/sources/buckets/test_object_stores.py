@@ -303,15 +303,15 @@ def test_contexts_of_lakes_that_were_detached_are_let_go(
 ) -> None:
     with affidavit.connect(tmp_path / "other") as other:
         other.sql("CREATE VIEW v AS SELECT 1 AS one")
-    stores = session._instance.planner(session.identity).stores
-    before = len(stores.contexts)
+    contexts = session._instance.planner(session.identity).contexts
+    before = len(contexts)
     for _ in range(3):
         session.attach("other", f"lake:///{tmp_path / 'other'}")
         assert session.sql("SELECT * FROM other.main.v").to_pylist() == [{"one": 1}]
-        assert len(stores.contexts) > before
+        assert len(contexts) > before
         session.detach("other")
     gc.collect()
-    assert len(stores.contexts) == before
+    assert len(contexts) == before
 
 
 def test_credentials_are_of_one_tenant(session: affidavit.Session, server: Server) -> None:
@@ -401,7 +401,7 @@ def test_missing_credentials_are_named_soon(
     options: dict[str, Any],
     named: str,
 ) -> None:
-    monkeypatch.setattr("affidavit.catalog.sources.files.objects.METADATA_HOST", "127.0.0.1")
+    monkeypatch.setattr("affidavit.catalog.sources.buckets.probe.METADATA_HOST", "127.0.0.1")
     begun = monotonic()
     with pytest.raises(SourceError, match=named):
         session.attach("t", url, **options)
@@ -459,7 +459,7 @@ def test_a_google_url_reaches_its_bucket(
     }  # fmt: skip
     path = tmp_path / "account.json"
     path.write_text(json.dumps(told))
-    monkeypatch.setattr("affidavit.catalog.sources.files.objects._answers", lambda *_: True)
+    monkeypatch.setattr("affidavit.catalog.sources.buckets.probe._answers", lambda *_: True)
     with pytest.raises(SourceError, match="box/some/x.parquet"):
         session.attach("t", "gs://box/some/x.parquet", service_account_path=str(path))
     assert any("/box/some" in path for path in asked.paths)

@@ -1,17 +1,13 @@
 """DuckDB files: read through the ADBC driver inside the duckdb wheel, written through the wheel.
 
-A file is opened for one scan or one INSERT, and closed. DuckDB's file locks keep other processes
-apart, but do not see one process open a file twice; two writers would lose each other's rows. So
-within the process readers and writers are kept apart here. The wheel's own connections share one
+A file is opened for one scan or one INSERT, and closed. Two writers of one process would lose each
+other's rows, so each connection holds the file's gate. The wheel's own connections share one
 database with those that a program has open already; ADBC's do not.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -21,10 +17,11 @@ from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sources.drivers.gate import GatedConnection
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.table import Select
@@ -38,9 +35,6 @@ _TYPES: Final = {
     "TIME": pa.time64("us"),
 }  # fmt: skip
 _NEEDED: Final = "DuckDB needs a driver: pip install 'affidavit[duckdb]'"
-WAIT_S: Final = 10.0
-"""How long a file is waited for that this process reads or writes."""
-
 _AS_TEXT: Final = frozenset({"UUID", "JSON"})
 _ENUM: Final = re.compile(r"ENUM\(.*\)", re.DOTALL)
 _DECIMAL: Final = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
@@ -50,67 +44,6 @@ WHERE table_catalog = current_database()
   AND table_schema NOT IN ('information_schema', 'pg_catalog')
 ORDER BY table_schema, table_name, ordinal_position
 """
-
-
-class _Gate:
-    """Lets readers of a file in together, or one writer alone."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._readers = 0
-        self._is_written = False
-
-    def enter(self, *, writing: bool) -> None:
-        def is_free() -> bool:
-            return not self._is_written and not (writing and self._readers)
-
-        with self._changed:
-            if not self._changed.wait_for(is_free, WAIT_S):
-                does = "reads it: read or close its results" if self._readers else "writes it"
-                raise SourceError(f"this process {does} first")
-            self._is_written = writing
-            self._readers += not writing
-
-    def leave(self, *, writing: bool) -> None:
-        with self._changed:
-            self._readers -= not writing
-            self._is_written = self._is_written and not writing
-            self._changed.notify_all()
-
-
-_gates: defaultdict[Path, _Gate] = defaultdict(_Gate)
-_gates_lock = threading.Lock()
-
-
-class _Opened:
-    """A connection that holds its file's gate until it is closed."""
-
-    def __init__(self, path: str, connect: Callable[[], Any], *, writing: bool) -> None:
-        with _gates_lock:
-            self._gate = _gates[Path(path).resolve()]
-        self._writing = writing
-        self._gate.enter(writing=writing)
-        try:
-            self.library = connect()
-        except BaseException:
-            self._gate.leave(writing=writing)
-            raise
-        self._is_open = True
-
-    def cursor(self) -> Any:  # noqa: ANN401 - ADBC's
-        return self.library.cursor()
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            try:
-                self.library.close()
-            finally:
-                self._gate.leave(writing=self._writing)
-
-    def __del__(self) -> None:
-        if getattr(self, "_is_open", False):
-            self.close()
 
 
 class DuckDb(Driver):
@@ -123,10 +56,10 @@ class DuckDb(Driver):
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def connect(self, *, writing: bool = False) -> _Opened:
+    def connect(self, *, writing: bool = False) -> GatedConnection:
         """Open a connection."""
         connect = self._connect_to_write if writing else self._connect_to_read
-        return _Opened(self._path, connect, writing=writing)
+        return GatedConnection(self._path, connect, writing=writing)
 
     def _connect_to_read(self) -> Any:  # noqa: ANN401 - an ADBC connection
         try:

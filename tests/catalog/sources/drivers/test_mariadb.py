@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import affidavit
-from affidavit.catalog.sources.databases import mariadb
+from affidavit.catalog.sources.drivers import mariadb
 from affidavit.errors import AffidavitError, SourceError, SqlError, TableExistsError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import re
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,49 +22,21 @@ from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
-from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
-from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.catalog.sources.drivers.mariadb_tables import find_tables
+from affidavit.catalog.sources.drivers.odbc import asks_for_tls, braced, connection_string
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import Select
+    from affidavit.catalog.sources.databases.table import Select, SourceColumn, SourceTable
 
 PAGE_ROWS: Final = 250_000
-_PORT: Final = 3306
-_DIGITS_MAX: Final = 38
 _NEEDED: Final = (
     "MySQL needs the extra, pip install 'affidavit[mysql]', and an ODBC driver of the machine's: "
     "on Debian apt-get install unixodbc odbc-mariadb"
 )
-_OPTIONS: Final = {
-    "unix_socket": "SOCKET", "ssl_ca": "SSLCA", "ssl_capath": "SSLCAPATH", "ssl_cert": "SSLCERT",
-    "ssl_key": "SSLKEY", "ssl_cipher": "SSLCIPHER", "ssl_verify": "SSLVERIFY",
-    "force_tls": "FORCETLS", "tls_version": "TLSVERSION", "connect_timeout": "CONN_TIMEOUT",
-    "read_timeout": "READ_TIMEOUT", "plugin_dir": "PLUGIN_DIR",
-}  # fmt: skip
-_TLS: Final = {key for key in _OPTIONS if key.startswith("ssl_")} | {"force_tls", "tls_version"}
-_NO: Final = {"", "0", "no", "off", "false"}
-_INTEGERS: Final = {
-    "tinyint": (pa.int8(), pa.uint8()), "smallint": (pa.int16(), pa.uint16()),
-    "mediumint": (pa.int32(), pa.uint32()), "int": (pa.int32(), pa.uint32()),
-    "bigint": (pa.int64(), pa.uint64()),
-}  # fmt: skip
-_TYPES: Final = {
-    "double": pa.float64(), "char": pa.string(), "varchar": pa.string(),
-    "tinytext": pa.string(), "text": pa.string(), "mediumtext": pa.string(),
-    "longtext": pa.string(), "binary": pa.binary(), "varbinary": pa.binary(),
-    "tinyblob": pa.binary(), "blob": pa.binary(), "mediumblob": pa.binary(),
-    "longblob": pa.binary(),
-}  # fmt: skip
-_MOMENTS: Final = {
-    "date": pa.date32(), "datetime": pa.timestamp("us"), "timestamp": pa.timestamp("us", "UTC"),
-}  # fmt: skip
-_AS_TEXT: Final = frozenset({"enum", "set", "json", "time", "uuid", "inet4", "inet6"})
-_DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
-_HIDDEN: Final = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 _FRACTION: Final = re.compile(r"\((\d)\)")
 _MODES: Final = (
     "NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
@@ -93,8 +65,8 @@ class MariaDb(Driver):
 
     def __init__(self, url: str, password: str | None) -> None:
         self._database = unquote(urlsplit(url).path.removeprefix("/"))
-        self._encrypts = _encrypts(url)
-        self._string = _connection_string(url, password)
+        self._encrypts = asks_for_tls(url)
+        self._string = connection_string(url, password)
 
     def connect(self, *, writing: bool = False) -> Any:  # noqa: ANN401 - an ADBC connection
         """Open a connection."""
@@ -106,7 +78,7 @@ class MariaDb(Driver):
         found = [name for kind in ("maria", "mysql") for name in names if kind in name.lower()]
         if not found:
             raise SourceError(f"{_NEEDED}; the ODBC drivers here are {names}")
-        text = f"Driver={_braced(found[0])};{self._string}"
+        text = f"Driver={braced(found[0])};{self._string}"
         connection = adbcbridge.connect(
             uri=text, autocommit=not writing, delegate="never", batch_size=16_384
         )
@@ -124,18 +96,7 @@ class MariaDb(Driver):
 
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
-        own = f"= {quoted_text(self._database)}" if self._database else f"NOT IN {_HIDDEN}"
-        columns: dict[tuple[str, str], list[SourceColumn]] = {}
-        for schema, table, name, kind, declared in rows_of(connection, _columns(own)):
-            columns.setdefault((schema, table), []).append(_column(name, kind, declared))
-        keys: dict[tuple[str, str], list[str]] = {}
-        for schema, table, name in rows_of(connection, _keys(own)):
-            keys.setdefault((schema, table), []).append(name)
-        sizes = {(row[0], row[1]): row[2] for row in rows_of(connection, _sizes(own))}
-        return [
-            SourceTable(*name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name))
-            for name, found in columns.items()
-        ]
+        return find_tables(connection, self._database, self.dialect)
 
     def batches(
         self,
@@ -220,93 +181,3 @@ def _expected(connection: Any, select: Select) -> int:  # noqa: ANN401 - an ADBC
         cursor.execute(f"EXPLAIN {select.text()}")
         at = [each[0].lower() for each in cursor.description].index("rows")
         return max((int(row[at] or 0) for row in cursor.fetchall()), default=0)
-
-
-# --- where it is ----------------------------------------------------------------------------------
-
-
-def _connection_string(url: str, password: str | None) -> str:
-    parts = urlsplit(url)
-    pairs = {
-        "SERVER": parts.hostname or "localhost",
-        "PORT": str(parts.port or _PORT),
-        "DATABASE": unquote(parts.path.removeprefix("/")),
-        "UID": unquote(parts.username or ""),
-        "PWD": password or "",
-        "CHARSET": "utf8mb4",
-        "CONN_TIMEOUT": "10",
-    }
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in _OPTIONS:
-            msg = f"the URL has the option {key!r}; those of MySQL are {sorted(_OPTIONS)}"
-            raise SourceError(msg)
-        pairs[_OPTIONS[key]] = value
-    if _encrypts(url):  # a version alone, say, asks for nothing yet
-        pairs["FORCETLS"] = "1"
-    if "SOCKET" in pairs:
-        del pairs["SERVER"], pairs["PORT"]
-    return "".join(f"{key}={_braced(value)};" for key, value in pairs.items() if value)
-
-
-def _encrypts(url: str) -> bool:
-    given = parse_qsl(urlsplit(url).query)
-    return any(key in _TLS and value.lower() not in _NO for key, value in given)
-
-
-def _braced(value: str) -> str:
-    return "{" + value.replace("}", "}}") + "}"
-
-
-# --- what there is --------------------------------------------------------------------------------
-
-
-def _columns(own: str) -> str:
-    return (
-        "SELECT table_schema, table_name, column_name, data_type, column_type "
-        f"FROM information_schema.columns WHERE table_schema {own} "
-        "ORDER BY table_schema, table_name, ordinal_position"
-    )
-
-
-def _keys(own: str) -> str:
-    return (
-        "SELECT table_schema, table_name, column_name FROM information_schema.statistics "
-        f"WHERE table_schema {own} AND index_name = 'PRIMARY' "
-        "ORDER BY table_schema, table_name, seq_in_index"
-    )
-
-
-def _sizes(own: str) -> str:
-    return (
-        "SELECT table_schema, table_name, table_rows FROM information_schema.tables "
-        f"WHERE table_schema {own}"
-    )
-
-
-def _integers(key: Sequence[str], columns: Sequence[SourceColumn]) -> tuple[str, ...]:
-    """Return a key, if all of its columns are integers."""
-    types = {each.name: each.type for each in columns if each.compares}
-    whole = all(types.get(name) is not None and pa.types.is_integer(types[name]) for name in key)
-    return tuple(key) if whole else ()
-
-
-def _column(name: str, kind: str, declared: str) -> SourceColumn:
-    kind, declared = kind.lower(), declared.lower()
-    quoted = MariaDb.dialect.quoted(name)
-    text = f"CAST({quoted} AS CHAR)"
-    if kind in _MOMENTS:
-        return SourceColumn(name, _MOMENTS[kind], declared, text)
-    if kind in _AS_TEXT:
-        return SourceColumn(name, pa.string(), declared, text, compares=False)
-    if kind == "float":  # the ODBC driver lays an array of floats out as if they were doubles
-        return SourceColumn(name, pa.float32(), declared, f"CAST({quoted} AS DOUBLE)")
-    if kind == "year":  # compared with 70 it is as with 1970
-        return SourceColumn(name, pa.int16(), declared, compares=False)
-    if kind == "bit":
-        return SourceColumn(name, pa.uint64(), declared, f"CAST({quoted} AS UNSIGNED)")
-    if kind in _INTEGERS:
-        return SourceColumn(name, _INTEGERS[kind]["unsigned" in declared], declared)
-    decimal = _DECIMAL.match(declared)
-    if decimal is not None and int(decimal[1]) <= _DIGITS_MAX:
-        return SourceColumn(name, pa.decimal128(int(decimal[1]), int(decimal[2])), declared)
-    return SourceColumn(name, _TYPES.get(kind), declared)
