@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections import deque
 from datetime import datetime, timedelta
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.journal.events import WHOLE, Batch, Event
+from affidavit.catalog.journal.note import note
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.topics.consumer import TRIGGERS, Consumer, find_consumer, forget_consumers
@@ -180,7 +179,7 @@ class Topics:
                     raise InvalidTriggerError(msg)
             forget_consumers(writer, self._catalog.ledger, Compare("=", "topic_id", topic.topic_id))
             forget_topic(writer, topic)
-            note(self._catalog, writer, "topic", name, "drop", None)
+            note(self._catalog, writer, "topic", name, "drop")
             writer.on_commit(topic.topic_id, lambda: self._exchange.wake(topic))
 
     def _own(self, reader: Reader, name: str) -> Topic:
@@ -500,15 +499,3 @@ def _until(source: LogSource, end: int) -> Iterator[Delivery]:
             if pending[0].offset >= end:
                 return
             yield pending.popleft()
-
-
-def note(catalog: Catalog, writer: Writer, kind: str, name: str, action: str, told: object) -> None:
-    """Write down in the journal that a topic or trigger was made or dropped."""
-    if not catalog.journal.is_kept(writer):
-        return
-    transaction = catalog.transactions.current()
-    assert transaction is not None
-    value = None if told is None else json.dumps(told, sort_keys=True, ensure_ascii=False)
-    event = Event(name, WHOLE, action, None, value)
-    batch = Batch(kind, None, catalog.identity, time_ns() // 1000, transaction.tx_id, [event])
-    catalog.journal.append(writer, batch, transaction)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.journal.note import note
 from affidavit.catalog.sources.files.delta import LOG_FOLDER
 from affidavit.catalog.sources.files.external import LAKE_FORMATS, NAMES_FILES
 from affidavit.catalog.sources.files.iceberg import is_iceberg
@@ -25,7 +26,6 @@ from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.snapshot import memory_table
 from affidavit.engine.scans.sources import DatabaseSource
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
-from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

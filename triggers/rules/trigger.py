@@ -11,6 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
@@ -29,7 +30,6 @@ from affidavit.errors import (
     TriggerExistsError,
     TriggerNotFoundError,
 )
-from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +251,7 @@ def forget_trigger(catalog: Catalog, writer: Writer, trigger: Trigger) -> None:
             by_topic = Compare("=", "topic_id", topic.topic_id)
             forget_consumers(writer, catalog.ledger, by_topic)
             forget_topic(writer, topic)
-    note(catalog, writer, "trigger", trigger.name, "drop", None)
+    note(catalog, writer, "trigger", trigger.name, "drop")
 
 
 def drop_trigger(catalog: Catalog, name: str, *, if_exists: bool = False) -> None:
