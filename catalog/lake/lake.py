@@ -31,10 +31,11 @@ from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.ledger.ledger import Ledgers, lake_id
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.sqlite import SqliteStore, check_durability
+from affidavit.catalog.topics.news import News
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from affidavit.catalog.journal.places import Place, SegmentFolder
     from affidavit.catalog.model.change import ChangeListener, Outbox
@@ -81,7 +82,7 @@ class Lake:
         self.cache = TableCache(cache_bytes)
         self.listeners: list[tuple[ChangeListener, str | None]] = []
         self.outbox: Outbox | None = None
-        self.on_published: Callable[[Topic], None] | None = None
+        self.news = News()
         self.known_topics: dict[tuple[str, str], Topic] = {}
         self.datasets = Datasets(self)
         try:
@@ -212,8 +213,7 @@ class Lake:
 
     def published(self, topic: Topic) -> None:
         """Tell whoever carries the news that a topic has a new event, which is committed."""
-        if self.on_published is not None:
-            self.on_published(topic)
+        self.news.published(topic)
 
     def close(self) -> None:
         """Release the store."""

@@ -56,7 +56,7 @@ class Exchange:
         self.runners: dict[tuple[str, str], CallbackRunner] = {}
         self._open: WeakSet[Subscription] = WeakSet()
         self._failing = False
-        lake.on_published = self.wake
+        lake.news.listen(self.wake)
 
     def channel(self, topic: Topic) -> Channel:
         """Return a topic as brokers know it."""
@@ -100,7 +100,7 @@ class Exchange:
         until = monotonic() + STOPPING_S  # for all of them together
         for runner in runners:
             runner.wait(until - monotonic())
-        self.lake.on_published = None
+        self.lake.news.silence(self.wake)
         for subscription in list(self._open):
             subscription.close()
         self._broker.close()
