@@ -26,7 +26,7 @@ from tests.support.topic_workers import QUERY
 import affidavit
 from affidavit.catalog.tables.intents import INTENTS
 from affidavit.catalog.topics.consumer import DELIVERIES
-from affidavit.triggers.brokers.address import stream_of
+from affidavit.triggers.brokers.nats.address import stream_of
 from affidavit.triggers.brokers.protocol import Channel
 
 if TYPE_CHECKING:

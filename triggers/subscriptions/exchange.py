@@ -13,7 +13,7 @@ from affidavit.catalog.topics.log import decode_event, evict_old, read_log
 from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.errors import LakeError
 from affidavit.triggers.brokers.memory import MemoryBroker
-from affidavit.triggers.brokers.nats import NatsBroker
+from affidavit.triggers.brokers.nats.broker import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 from affidavit.triggers.brokers.store import StoreBroker
 from affidavit.triggers.subscriptions.callbacks import STOPPING_S
