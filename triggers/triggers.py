@@ -15,9 +15,8 @@ from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
 from affidavit.triggers.predicates.predicate import compile_predicate
+from affidavit.triggers.rules.event import CHANGE, NEAR
 from affidavit.triggers.rules.trigger import (
-    CHANGE,
-    NEAR,
     OWN_TRIGGERS,
     Trigger,
     checked_actions,

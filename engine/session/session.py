@@ -116,7 +116,7 @@ class _Shared:
         self.recorder = Recorder(
             lake, self.transactions, settings, self.guard, self.housekeeper.poke
         )
-        lake.outbox = TriggerOutbox(lake, self.recorder.record_match)
+        lake.outbox = TriggerOutbox(self.recorder.record_match)
         self.searcher = Searcher(self.hooks, self.models, self.recorder)
         self.planners: dict[str, Planner] = {}
         self.closed = False
