@@ -145,10 +145,10 @@ class Triggers:
         timeout: float,
     ) -> None:
         """Call ``function`` with the trigger's events, in place of the one that was."""
-        key = (self._catalog.tenant, trigger.name)
-        self._end(key)
-        self._exchange.runners[key] = CallbackRunner(
-            trigger.name, function, subscription, timeout, partial(self._tidy, trigger)
+        tidy = partial(self._tidy, trigger)
+        self._exchange.runners.run(
+            self._key(trigger.name),
+            lambda: CallbackRunner(trigger.name, function, subscription, timeout, tidy),
         )
 
     def _tidy(self, trigger: Trigger) -> None:
@@ -226,14 +226,11 @@ class Triggers:
         """
         drop_trigger(self._catalog, name, if_exists=if_exists)
         if self._catalog.transactions.current() is None:  # else it ends when that is committed
-            self._end((self._catalog.tenant, name))
+            self._exchange.runners.end(self._key(name))
 
-    def _end(self, key: tuple[str, str]) -> None:
-        """Call a trigger's function no more."""
-        running = self._exchange.runners.pop(key, None)
-        if running is not None:
-            running.stop()
-            running.wait()
+    def _key(self, name: str) -> tuple[str, str]:
+        """Return under what a trigger's function runs."""
+        return self._catalog.tenant, name
 
 
 def _checked_vector(

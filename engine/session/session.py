@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import _Unset
     from affidavit.catalog.past.past import Moment
     from affidavit.engine.search.request import SearchRequest
+    from affidavit.triggers.brokers.protocol import Broker
 
 _scopes: ContextVar[Mapping[int, Identity]] = ContextVar(
     "affidavit_scopes", default=MappingProxyType({})
@@ -96,7 +97,7 @@ class _Shared:
         lake: Lake,
         settings: AuditSettings,
         witness: Callable[[str], None] | None,
-        broker: object,
+        broker: Broker | str | None,
     ) -> None:
         self.lake = lake
         self.transactions = Transactions(lake.store)
@@ -183,7 +184,7 @@ def connect(
     workspace: str = "",
     store: str | None = None,
     key_store: object = None,
-    broker: object = None,
+    broker: Broker | str | None = None,
     read_only: bool = False,
     durability: str = "full",
     busy_timeout_s: float = 30.0,
