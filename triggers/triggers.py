@@ -12,6 +12,7 @@ from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.topics.consumer import find_consumer, unsettled
 from affidavit.catalog.topics.log import evict_before
 from affidavit.catalog.topics.topic import topic_by_id
+from affidavit.catalog.values.durations import is_seconds
 from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
 from affidavit.triggers.predicates.predicate import compile_predicate
@@ -26,7 +27,7 @@ from affidavit.triggers.rules.trigger import (
     watched_table,
 )
 from affidavit.triggers.subscriptions.callbacks import CallbackRunner
-from affidavit.triggers.subscriptions.settings import check_count, is_seconds, set_consumer
+from affidavit.triggers.subscriptions.settings import Wanted, check_count, set_consumer
 from affidavit.triggers.topics import Topics
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Triggers:
         if self._catalog.transactions.current() is not None:
             msg = "a function is brought outside of transactions: COMMIT or ROLLBACK first"
             raise TransactionError(msg)
-        if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:  # type: ignore[operator]  # it is a number
+        if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:
             msg = (
                 f"timeout must be a number of seconds from 0.001 to {TIMEOUT_MAX_S:,}, got "
                 f"{timeout!r}"
@@ -130,10 +131,11 @@ class Triggers:
         """Return the trigger's events, from the first that its function has not taken."""
         topics = Topics(self._catalog, self._exchange)
         # the lease outlasts the call, so that a call that hangs is noticed here first
-        settings = {"ack_wait_s": timeout * 2 + 1, "max_deliveries": max_deliveries}
-        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, settings)
+        ack_wait_s = timeout * 2 + 1
+        wanted = Wanted(ack_wait_s=ack_wait_s, max_deliveries=max_deliveries)
+        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, wanted)
         return topics.subscribe(
-            trigger.topic, consumer=trigger.name, ack_wait=settings["ack_wait_s"],
+            trigger.topic, consumer=trigger.name, ack_wait=ack_wait_s,
             max_deliveries=max_deliveries, dead_letter=f"dead.{trigger.name}",
         )  # fmt: skip
 

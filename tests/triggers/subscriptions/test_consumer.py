@@ -15,6 +15,7 @@ import pytest
 import affidavit
 from affidavit import errors
 from affidavit.triggers.subscriptions import consumer as consumer_module
+from affidavit.triggers.subscriptions import letters
 
 SCHEMA = pa.schema([("id", pa.int64()), ("tag", pa.string())])
 SOON_S = 30.0
@@ -269,7 +270,7 @@ def test_letters_go_where_they_are_told_to_with_a_reason_of_bounded_length(topic
     worker = topics.subscribe("t", consumer="c", dead_letter="grave.yard")
     taken(worker, 1)[0].term("x" * 10_000)
     (letter,) = topics.replay("grave.yard")
-    assert letter.data["dead_reason"].to_pylist() == ["x" * consumer_module.REASON_LENGTH_MAX]
+    assert letter.data["dead_reason"].to_pylist() == ["x" * letters.REASON_LENGTH_MAX]
     reading = topics.subscribe("grave.yard", consumer="c")
     taken(reading, 1)[0].term()
     (again,) = topics.replay("dead.grave.yard.c")
