@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, Consumer, find_consumer, forget_consumers
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import TOPICS, TRIGGERS
+from affidavit.catalog.topics.consumer import Consumer, find_consumer, forget_consumers
 from affidavit.catalog.topics.event import event_rows, is_quick
 from affidavit.catalog.topics.log import (
     append_event,
@@ -23,7 +25,6 @@ from affidavit.catalog.topics.registration import (
     checked_retention,
 )
 from affidavit.catalog.topics.topic import (
-    TOPICS,
     Topic,
     check_topic_name,
     check_topic_schema,
@@ -161,13 +162,12 @@ class Topics:
         check_topic_name(name)
         with self._catalog.write() as writer:
             topic = self._own(writer, name)
-            for trigger, text in writer.select(
-                TRIGGERS, ("name", "definition"), self._catalog.ledger.own()
-            ):
+            mine = own(self._catalog.tenant)
+            for trigger, text in writer.select(TRIGGERS, ("name", "definition"), mine):
                 if json.loads(str(text))["topic"] == name:
                     msg = f"trigger {trigger!r} publishes to topic {name!r}: drop it first"
                     raise InvalidTriggerError(msg)
-            forget_consumers(writer, self._catalog.ledger, Compare("=", "topic_id", topic.topic_id))
+            forget_consumers(writer, self._catalog.tenant, Compare("=", "topic_id", topic.topic_id))
             forget_topic(writer, topic)
             note(self._catalog, writer, "topic", name, "drop")
             writer.on_commit(topic.topic_id, lambda: self._exchange.wake(topic))
@@ -214,7 +214,7 @@ class Topics:
         topic = self._target(writer, name)
         rows = event_rows(data, topic)
         message = encode_event(topic, rows)
-        return append_event(self._catalog.lake, writer, topic, rows.num_rows, message)
+        return append_event(self._catalog.lake.news, writer, topic, rows.num_rows, message)
 
     def _target(self, reader: Reader | Writer, name: str) -> Topic:
         """Return the topic to publish to."""
@@ -331,11 +331,11 @@ class Topics:
             topic = get_topic(writer, name, self._catalog.tenant)
             found = self._known(writer, topic, consumer)
             own = Compare("=", "consumer_id", found.consumer_id)
-            forget_consumers(writer, self._catalog.ledger, own)
+            forget_consumers(writer, self._catalog.tenant, own)
 
     def _consumer(self, reader: Reader, topic: Topic, name: str) -> Consumer | None:
         check_name("consumer", name)
-        return find_consumer(reader, self._catalog.ledger, topic.topic_id, name)
+        return find_consumer(reader, self._catalog.tenant, topic.topic_id, name)
 
     def _known(self, reader: Reader, topic: Topic, name: str) -> Consumer:
         found = self._consumer(reader, topic, name)

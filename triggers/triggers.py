@@ -159,7 +159,7 @@ class Triggers:
             topic = topic_by_id(writer, trigger.topic_id)
             if topic is None:
                 return
-            found = find_consumer(writer, self._catalog.ledger, topic.topic_id, trigger.name)
+            found = find_consumer(writer, self._catalog.tenant, topic.topic_id, trigger.name)
             if found is not None:
                 evict_before(writer, topic, min([*unsettled(writer, found)[:1], found.next_offset]))
 

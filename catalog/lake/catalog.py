@@ -22,8 +22,8 @@ from affidavit.catalog.sql.names import (
     check_table_name,
 )
 from affidavit.catalog.sql.predicate import IN_VALUES_MAX, And, Compare, In
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
     ReadOnlyError,
@@ -45,24 +45,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transactions
 
-_TEXT, _INTEGER = Kind.TEXT, Kind.INTEGER
-
-TABLES: Final = StoreTable(
-    "tables",
-    (
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("schema_name", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("kind", _TEXT),
-        StoreColumn("definition", _TEXT),
-        StoreColumn("version", _INTEGER),
-        StoreColumn("row_count", _INTEGER),
-        StoreColumn("created_at", _INTEGER),
-    ),
-)
-SCHEMAS: Final = StoreTable(
-    "schemas", (StoreColumn("name", _TEXT), StoreColumn("created_at", _INTEGER))
-)
 
 _COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
 
@@ -325,9 +307,8 @@ class Catalog:
         messages = self.messages(writer, change)
         if seq is not None or not kept:  # else every row is what it was
             self.send(writer, messages, seq, change.version_after)
-        for listener, tenant in self.lake.listeners:
-            if tenant is None or tenant == change.identity.tenant:
-                listener.on_change(change, writer)
+        for listener in self.lake.listeners.of(change.identity.tenant):
+            listener.on_change(change, writer)
 
     def messages(self, reader: Reader, change: Change) -> Sequence[Message]:
         """Return what triggers send if ``change`` happens."""

@@ -31,7 +31,7 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.folders import Folders
     from affidavit.catalog.model.definition import TableInfo
 
 TABLE_ID: Final = "affidavit.table_id"
@@ -63,10 +63,16 @@ def lance_errors(what: str) -> Iterator[None]:
 
 
 class Datasets:
-    """Handles on the datasets of one lake, each pinned to a version and shared by readers."""
+    """Handles on the datasets of one lake, each pinned to a version and shared by readers.
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    Args:
+        folders: Where they lie.
+        read_only: Whether nothing may be put back into its place.
+    """
+
+    def __init__(self, folders: Folders, *, read_only: bool) -> None:
+        self._folders = folders
+        self._read_only = read_only
         self._latest: dict[str, lance.LanceDataset] = {}
         self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -74,7 +80,7 @@ class Datasets:
 
     def path(self, info: TableInfo) -> Path:
         """Return where ``info`` lies."""
-        return self._lake.vector_path(info.tenant, info.name)
+        return self._folders.vector_table(info.tenant, info.name)
 
     def latest(self, info: TableInfo) -> lance.LanceDataset:
         """Return ``info`` at its newest version; costs a directory listing when nothing changed."""
@@ -98,7 +104,7 @@ class Datasets:
             return home
         for folder in home.parent.glob("*.lance"):
             if made_for(folder) == info.table_id:
-                if self._lake.read_only:
+                if self._read_only:
                     return folder
                 folder.rename(home)
                 return home

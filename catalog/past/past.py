@@ -145,7 +145,7 @@ class Past:
         """Return the identity of a table of this name that was dropped after the moment."""
         journal = self._catalog.journal
         filters = (pc.field("entity_type") == name) & (pc.field("action") == "drop")
-        for part in journal.scan(self._reader, ["seq", "timestamp", "table_id"], filters):
+        for part in journal.events.scan(self._reader, ["seq", "timestamp", "table_id"], filters):
             for event in part.filter(self.after(journal)).to_pylist():
                 return str(event["table_id"])
         return None
@@ -178,7 +178,7 @@ class Past:
         schema = pa.schema([EVENTS_SCHEMA.field(name) for name in columns])
         held: list[pa.Table] = []
         filters = (pc.field("table_id") == table_id) & when
-        for part in journal.scan(self._reader, columns, filters):
+        for part in journal.events.scan(self._reader, columns, filters):
             held.append(part.cast(schema))
             if sum(each.num_rows for each in held) >= PART_EVENTS:
                 yield pa.concat_tables(held)
@@ -257,7 +257,7 @@ class PastTable:
             & pc.field("action").isin(["create", "alter"])
         )
         found = []
-        for part in self.journal.scan(self.past.reader, names, filters):
+        for part in self.journal.events.scan(self.past.reader, names, filters):
             times = part["timestamp"].cast(pa.int64()).to_pylist()
             for event, at_us in zip(part.to_pylist(), times, strict=True):
                 text = json.loads(event["new_value"] or "{}").get("definition")
@@ -279,7 +279,7 @@ class PastTable:
     def _refuse_before_journal(self) -> None:
         """Raise InvalidQueryError if the table is older than the journal, and the moment too."""
         seq, at_us = self.past._bound(self.journal)  # noqa: SLF001 - of the same module
-        first = self.journal.first_seq(self.past.reader)
+        first = self.journal.kept.first_seq(self.past.reader)
         if first is not None and seq is None:
             seq = first if (at_us or 0) >= self._time_of(first) else -1
         if first is None or (seq or 0) < first:
@@ -288,13 +288,13 @@ class PastTable:
             raise InvalidQueryError(msg)
 
     def _time_of(self, seq: int) -> int:
-        found = self.journal.entries(self.past.reader, seq, seq + 1)
+        found = self.journal.entries.entries(self.past.reader, seq, seq + 1)
         return found[0].created_at if found else 0
 
     def _refuse_dropped(self) -> None:
         """Raise InvalidQueryError if events that the moment needs were let go."""
         seq, at_us = self.past._bound(self.journal)  # noqa: SLF001 - of the same module
-        for segment in self.journal.all_segments(self.past.reader):
+        for segment in self.journal.kept.all_segments(self.past.reader):
             later = segment.last_seq > seq if seq is not None else segment.last_at > (at_us or 0)
             if segment.dropped and (later or self.info is None):
                 msg = (

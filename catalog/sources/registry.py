@@ -15,25 +15,16 @@ from affidavit.catalog.sources.databases.mariadb import MariaDb
 from affidavit.catalog.sources.databases.postgres import Postgres
 from affidavit.catalog.sources.databases.sqlite import Sqlite
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import SOURCES
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.sources.databases.driver import Driver
     from affidavit.catalog.store.protocol import Reader, Writer
 
-SOURCES: Final = StoreTable(
-    "sources",
-    (
-        StoreColumn("name", Kind.TEXT),
-        StoreColumn("url", Kind.TEXT),
-        StoreColumn("created_at", Kind.INTEGER),
-    ),
-)
 POSTGRES: Final = ("postgresql", "postgres")
 MYSQL: Final = ("mysql", "mariadb")
 FILES: Final = ("duckdb", "sqlite", "lake")
@@ -156,19 +147,18 @@ def _joined(scheme: str, netloc: str, path: str, query: str) -> str:
 # --- as the lake remembers them -------------------------------------------------------------------
 
 
-def remembered(reader: Reader, ledger: Ledger) -> list[tuple[str, str]]:
+def remembered(reader: Reader, tenant: str) -> list[tuple[str, str]]:
     """Return the name and URL of each of a tenant's sources."""
-    rows = reader.select(SOURCES, ("name", "url"), ledger.own(), order_by=("name",))
+    rows = reader.select(SOURCES, ("name", "url"), own(tenant), order_by=("name",))
     return [(str(name), str(url)) for name, url in rows]
 
 
 def remember(writer: Writer, name: str, url: SourceUrl) -> None:
     """Keep a source."""
-    columns: list[str] = [column.name for column in SOURCES.columns]
     row: tuple[Any, ...] = (name, url.plain, time_ns() // 1000)
-    writer.insert(SOURCES, columns, [row])
+    writer.insert(SOURCES, columns_of(SOURCES), [row])
 
 
-def forget(writer: Writer, ledger: Ledger, name: str) -> bool:
+def forget(writer: Writer, tenant: str, name: str) -> bool:
     """Forget a source, and return whether there was one."""
-    return bool(writer.delete_where(SOURCES, ledger.own(Compare("=", "name", name))))
+    return bool(writer.delete_where(SOURCES, own(tenant, Compare("=", "name", name))))

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from affidavit.catalog.sql.predicate import And, Compare
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -53,6 +55,16 @@ class StoreTable:
     name: str
     columns: tuple[StoreColumn, ...]
     indexes: tuple[StoreIndex, ...] = ()
+
+
+def columns_of(table: StoreTable) -> list[str]:
+    """Return a store table's columns."""
+    return [column.name for column in table.columns]
+
+
+def own(tenant: str, *conditions: Predicate) -> And:
+    """Return what the tenant's own rows fulfil: a reader sees the shared scope's too."""
+    return And((Compare("=", TENANT, tenant), *conditions))
 
 
 class Reader(Protocol):

@@ -367,7 +367,7 @@ def rename_table(catalog: Catalog, info: TableInfo, new: str) -> None:
         return
     with locked(catalog, info, "renaming a vector table") as (now, _):
         old_home = catalog.lake.datasets.path(now)
-        new_home = catalog.lake.vector_path(now.tenant, new)
+        new_home = catalog.lake.folders.vector_table(now.tenant, new)
         moved = False
         try:
             with catalog.write() as writer:

@@ -20,19 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.topics.topic import TOPICS, all_topics
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import LOG, TOPICS
+from affidavit.catalog.topics.topic import all_topics
 from affidavit.errors import InvalidEventError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.store.protocol import Reader, Store, Writer
+    from affidavit.catalog.topics.news import News
     from affidavit.catalog.topics.topic import Topic
 
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event, as Arrow IPC."""
 
@@ -43,16 +41,6 @@ PAGE_BYTES: Final = 16 * 1024 * 1024
 FETCHED_EVENTS: Final = 32
 """How many events are taken from the store at a time, however large they are."""
 
-LOG: Final = StoreTable(
-    "topic_log",
-    (
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("offset", _INT),
-        StoreColumn("produced_at", _INT),
-        StoreColumn("rows", _INT),
-        StoreColumn("data", _BLOB),
-    ),
-)
 _LOG_COLUMNS: Final = tuple(column.name for column in LOG.columns)
 EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
 
@@ -108,7 +96,7 @@ def decode_event(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
         raise StoreError(msg) from error
 
 
-def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
+def append_event(news: News, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
     """Write an event at the end of the log, and return its offset.
 
     Whoever listens is told once the transaction is committed.
@@ -123,7 +111,7 @@ def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: byte
         if retained:
             evict(writer, topic, offset, now_us)
     writer.memo[key] = (offset + 1, now_us)
-    writer.on_commit(topic.topic_id, lambda: lake.published(topic))
+    writer.on_commit(topic.topic_id, lambda: news.published(topic))
     return int(offset)
 
 

@@ -23,8 +23,9 @@ from affidavit.catalog.sql.names import (
     check_name,
 )
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind, codec_for
+from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.tables import TOPICS
+from affidavit.catalog.values.types import codec_for
 from affidavit.errors import (
     InvalidNameError,
     ReservedNameError,
@@ -44,21 +45,8 @@ OWN_TOPICS: Final = "affidavit"
 TOPICS_SCHEMA: Final = "topics"
 """The SQL schema that the logs are tables of."""
 
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 _TIME: Final = pa.timestamp("us", "UTC")
 
-TOPICS: Final = StoreTable(
-    "topics",
-    (
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("schema", _BLOB),
-        StoreColumn("metadata", _TEXT),
-        StoreColumn("retain_events", _INT),
-        StoreColumn("retain_us", _INT),
-        StoreColumn("created_at", _INT),
-    ),
-)
 _TOPIC_COLUMNS: Final = (TENANT, *(column.name for column in TOPICS.columns))
 
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.ledger import RESULTS, draft
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import RESULTS
 from affidavit.catalog.values.canonical import canonical_object, datetime_of, from_us, instant_us
 from affidavit.engine.audit.recorder import checked_lineage, uuid7
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.ledger.ledger import Draft
+    from affidavit.catalog.ledger.entry import Draft
     from affidavit.engine.audit.recorder import Recorder, RecordListener
     from affidavit.engine.search.models import Models
 
@@ -95,7 +97,7 @@ class Audit:
         """
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
-            where = ledger.own(Compare("=", "row_id", str(row_id)))
+            where = own(self._catalog.tenant, Compare("=", "row_id", str(row_id)))
             rows = reader.select(RESULTS, ("seq",), where)
             seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
             records = [

@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.ledger import LEDGER, RESULTS, draft
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.store.group_commit import GroupCommit
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
-from affidavit.engine.audit.topic import publish_records
+from affidavit.engine.audit.topic import AuditTopics
 from affidavit.engine.search.ranking import ranking_of
 from affidavit.engine.search.record import KIND, SearchRecord, draft_record, record_of
 from affidavit.engine.search.searcher import complete
@@ -42,8 +44,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.entry import (
+        Draft,
+        StoredEntry,
+    )
     from affidavit.catalog.ledger.guard import Guard
-    from affidavit.catalog.ledger.ledger import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transaction, Transactions
@@ -201,6 +206,7 @@ class Recorder:
         self.settings = settings
         self.listeners: list[tuple[RecordListener, str | None]] = []
         self._lake = lake
+        self._topics = AuditTopics(lake.news)
         self._transactions = transactions
         self._guard = guard
         self._poke = poke
@@ -211,7 +217,7 @@ class Recorder:
 
     @property
     def _pending(self) -> Path:
-        return self._lake.path / "pending"
+        return self._lake.folders.pending
 
     # --- what the searcher asks ----------------------------------------------------------------
 
@@ -331,13 +337,14 @@ class Recorder:
 
     def known(self, reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
         """Return those of ``entry_ids`` that the ledger has."""
-        own = self._lake.ledgers.of(tenant).own
+        pages = (
+            In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE]))
+            for at in range(0, len(entry_ids), IDS_AT_ONCE)
+        )
         return {
             str(row[0])
-            for at in range(0, len(entry_ids), IDS_AT_ONCE)
-            for row in reader.select(
-                LEDGER, ("entry_id",), own(In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE])))
-            )
+            for page in pages
+            for row in reader.select(LEDGER, ("entry_id",), own(tenant, page))
         }
 
     def _group(self, tenant: str) -> GroupCommit[Sequence[Draft], list[StoredEntry]]:
@@ -360,7 +367,7 @@ class Recorder:
             for row_id in each.row_ids
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
-        publish_records(self._lake, writer, tenant, drafts, entries)
+        self._topics.publish(writer, tenant, drafts, entries)
         told = [listener for listener, only in self.listeners if only in {None, tenant}]
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:

@@ -141,7 +141,7 @@ class Attachments:
             return
         if name in planner.attached:
             with catalog.write() as writer:
-                forget(writer, catalog.ledger, name)
+                forget(writer, catalog.tenant, name)
                 note(catalog, writer, "source", name, "detach", None)
             database = planner.detach(name)
             if database is not None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.files.objects import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.store.protocol import columns_of
+from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.audit.recorder import uuid7
 from affidavit.engine.result.result import Result, watch
-from affidavit.engine.scans.system import STATEMENTS
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError
 
@@ -40,7 +41,7 @@ _USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#
 
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
-_COLUMNS: Final = [column.name for column in STATEMENTS.columns]
+_COLUMNS: Final = columns_of(STATEMENTS)
 
 
 class StatementLog:

@@ -18,20 +18,19 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
-from affidavit.catalog.ledger.ledger import CHECKPOINTS, RESULTS
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from affidavit.catalog.ledger.ledger import StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -40,18 +39,6 @@ ENTITIES_MAX: Final = 100
 """Events of more entities than this are looked for by reading the whole journal."""
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-
-STATEMENTS: Final = StoreTable(
-    "statements",
-    tuple(
-        StoreColumn(name, _INT if name in {"executed_at", "rows", "duration_us"} else _TEXT)
-        for name in (
-            "statement_id", "executed_at", "actor", "source", "workspace", "kind", "text",
-            "tables_read", "tables_written", "rows", "duration_us", "status", "error",
-        )
-    ),
-)  # fmt: skip
 
 
 class _EntriesDataset(ScanDataset):
@@ -135,7 +122,7 @@ class ResultsDataset(_EntriesDataset):
         if not any(getattr(part, "column", None) == "row_id" for part in wanted):
             yield from super().entries(predicate)
             return
-        found = self._reader.select(RESULTS, ("seq",), self._ledger.own(*wanted))
+        found = self._reader.select(RESULTS, ("seq",), own(self._ledger.tenant, *wanted))
         seqs = sorted({int(row[0] or 0) for row in found})
         for at in range(0, len(seqs), PAGE_ENTRIES):
             page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
@@ -185,14 +172,14 @@ class StatementsDataset(ScanDataset):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(STATEMENTS_SCHEMA, snapshot.fail)
         self._reader = snapshot.reader
-        self._own = snapshot.catalog.ledger.own
+        self._mine = snapshot.catalog.tenant
         self._tenant = snapshot.catalog.identity.shown_tenant
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""
         same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
-        where = self._own(*narrowing(predicate, {name: name for name in same}))
-        names = [column.name for column in STATEMENTS.columns]
+        where = own(self._mine, *narrowing(predicate, {name: name for name in same}))
+        names = columns_of(STATEMENTS)
         for batch in self._reader.scan(STATEMENTS, names, where):
             arrays = {name: batch.column(name) for name in names}
             arrays["tenant"] = pa.array([self._tenant] * batch.num_rows, pa.string())
@@ -218,9 +205,8 @@ CHECKPOINTS_SCHEMA: Final = pa.schema(
 
 def checkpoints_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``audit.checkpoints``: the signed tree heads that were kept."""
-    names = [column.name for column in CHECKPOINTS.columns]
-    own = snapshot.catalog.ledger.own()
-    rows = snapshot.reader.select(CHECKPOINTS, names, own, order_by=("size",))
+    names, mine = columns_of(CHECKPOINTS), own(snapshot.catalog.tenant)
+    rows = snapshot.reader.select(CHECKPOINTS, names, mine, order_by=("size",))
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     arrays = [
         pa.array(list(values), field.type)
@@ -300,10 +286,10 @@ class JournalDataset(ScanDataset):
             filters = self._of if filters is None else filters & self._of
         entities = _entities(predicate)
         if entities is None:
-            parts = self._journal.scan(self._reader, kept, filters)
+            parts = self._journal.events.scan(self._reader, kept, filters)
         else:
             names = list(dict.fromkeys([*kept, "entity_type"]))
-            parts = self._journal.of_entities(self._reader, entities, names)
+            parts = self._journal.events.of_entities(self._reader, entities, names)
         if entities is not None and self._of is not None:
             parts = (part.filter(self._of) for part in parts)
         for part in parts:
@@ -361,7 +347,7 @@ SEGMENTS_SCHEMA: Final = pa.schema(
 
 def segments_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.segments``: the journal's sealed segments."""
-    segments = snapshot.catalog.journal.all_segments(snapshot.reader)
+    segments = snapshot.catalog.journal.kept.all_segments(snapshot.reader)
     columns = list(zip(*map(astuple, segments), strict=True)) or [()] * len(SEGMENTS_SCHEMA)
     arrays = [
         pa.array(list(values), pa.int64()).cast(field.type)
@@ -468,7 +454,7 @@ _SOURCES_SCHEMA: Final = pa.schema(
 
 def sources_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.sources``: the databases that the tenant has attached."""
-    found = remembered(snapshot.reader, snapshot.catalog.ledger)
+    found = remembered(snapshot.reader, snapshot.catalog.tenant)
     rows = [{"name": name, "url": url} for name, url in found]
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
 

@@ -23,7 +23,8 @@ CHILD = """
 import os, signal, sys
 import numpy as np, pyarrow as pa
 import affidavit
-from affidavit.catalog.journal import journal, places
+from affidavit.catalog.journal import erasing, merging, sealing
+from affidavit.catalog.journal.segments import places
 from affidavit.catalog.lake import datasets
 from affidavit.catalog.tables import intents
 from affidavit.catalog.store import sqlite
@@ -50,9 +51,10 @@ def around(owner, name, label):
 around(sqlite.SqliteWriter, "insert", "insert")
 around(sqlite.SqliteWriter, "delete_where", "delete")
 around(datasets.Staged, "commit", "lance commit")
-around(journal, "write_segment", "segment")
-around(journal.Journal, "_seal", "seal")
-around(journal.Journal, "_merge", "merge")
+for module in (sealing, merging, erasing):
+    around(module, "write_segment", "segment")
+around(sealing.Sealing, "_seal", "seal")
+around(merging.Merging, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
 original = sqlite.SqliteStore._transaction
 def transaction(self, connection, tenant):
@@ -77,7 +79,7 @@ with affidavit.connect(path, durability="normal") as session:
             session.journal.record("turn", str(turn), "*", "done")
         session.table("docs").upsert(block(start + 1).slice(0, 2))
         session.journal.flush()
-        session._catalog().journal.compact()
+        session._catalog().journal.merging.compact()
         if turn % 5 == 4:
             session.table("docs").create_index("n", "BTREE")
             session.table("docs").optimize()
@@ -123,7 +125,7 @@ def check(lake: Path) -> None:
         assert replayed(session, "rows") == rows
         check_vectors(session)
         with session._catalog().read() as reader:
-            from affidavit.catalog.tables.intents import INTENTS
+            from affidavit.catalog.store.tables import INTENTS
 
             assert reader.count(INTENTS) == 0
 

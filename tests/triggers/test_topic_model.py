@@ -134,7 +134,7 @@ class TopicModel(RuleBasedStateMachine):
     @precondition(lambda self: self.before is None)
     @rule()
     def delete_the_old(self) -> None:
-        evict_old(self.session._shared.lake.store)
+        evict_old(self.session._instance.lake.store)
 
     # --- transactions and reopening ---
 

@@ -675,7 +675,7 @@ def test_p1_without_the_event_there_is_no_record_and_no_rows(session, docs, monk
 
     before = session.ledger.size
     with monkeypatch.context() as patched:
-        patched.setattr("affidavit.engine.audit.recorder.publish_records", fail)
+        patched.setattr("affidavit.engine.audit.topic.AuditTopics.publish", fail)
         with pytest.raises(errors.StoreError):
             session.search("docs", np.ones(8), k=3)
     assert session.ledger.size == before

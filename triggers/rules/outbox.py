@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.news import News
     from affidavit.triggers.rules.near import MatchRecorder
 
 EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -44,13 +45,15 @@ _ACTION_OF: Final = {"truncate": "delete"}
 
 
 class TriggerOutbox:
-    """The triggers of a lake; see :class:`~affidavit.catalog.model.change.Outbox`.
+    """The triggers of a lake; see :class:`~affidavit.catalog.lake.outbox.Outbox`.
 
     Args:
+        news: Who is told of what they publish.
         record: Puts the finds of standing searches on record.
     """
 
-    def __init__(self, record: MatchRecorder) -> None:
+    def __init__(self, news: News, record: MatchRecorder) -> None:
+        self._news = news
         self._record = record
         self._predicates: dict[str, tuple[pa.Schema, EventPredicate]] = {}
 
@@ -100,7 +103,7 @@ class TriggerOutbox:
                 field = topic.schema.field(at)
                 column = pa.array([value] * rows.num_rows, field.type)
                 rows = rows.set_column(at, field, column)
-            append_event(catalog.lake, writer, topic, rows.num_rows, encode_event(topic, rows))
+            append_event(self._news, writer, topic, rows.num_rows, encode_event(topic, rows))
             if message.kind == NEAR:
                 for match in matches(message, rows, version):
                     self._record(catalog, writer, match)

@@ -12,7 +12,9 @@ from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, forget_consumers
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import TRIGGERS
+from affidavit.catalog.topics.consumer import forget_consumers
 from affidavit.catalog.topics.log import forget_topic
 from affidavit.catalog.topics.topic import (
     OWN_PREFIX,
@@ -108,7 +110,7 @@ def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
 
 # --- kept in the store ----------------------------------------------------------------------------
 
-_COLUMNS: Final = [column.name for column in TRIGGERS.columns]
+_COLUMNS: Final = columns_of(TRIGGERS)
 _LEFT_OUT: Final = ("trigger_id", "name", "table_id", "kind")
 
 
@@ -127,7 +129,7 @@ def triggers_of_table(reader: Reader, table_id: str) -> list[Trigger]:
 
 def own_triggers(reader: Reader, catalog: Catalog) -> list[Trigger]:
     """Return the tenant's triggers, by name."""
-    rows = reader.select(TRIGGERS, _COLUMNS, catalog.ledger.own(), order_by=("name",))
+    rows = reader.select(TRIGGERS, _COLUMNS, own(catalog.tenant), order_by=("name",))
     names = {info.table_id: info.name for info in catalog.tables(reader)}
     found = [_trigger(row) for row in rows]
     return [replace(each, table=names.get(each.table_id, each.table)) for each in found]
@@ -135,7 +137,7 @@ def own_triggers(reader: Reader, catalog: Catalog) -> list[Trigger]:
 
 def find_trigger(reader: Reader, catalog: Catalog, name: str) -> Trigger | None:
     """Return the tenant's trigger of that name; ``None`` if there is none."""
-    where = catalog.ledger.own(Compare("=", "name", name))
+    where = own(catalog.tenant, Compare("=", "name", name))
     rows = reader.select(TRIGGERS, _COLUMNS, where)
     return _trigger(rows[0]) if rows else None
 
@@ -189,13 +191,12 @@ def _topic(catalog: Catalog, writer: Writer, trigger: Trigger, schema: pa.Schema
 
 def forget_trigger(catalog: Catalog, writer: Writer, trigger: Trigger) -> None:
     """Forget a trigger; what it published stays, unless it went to a callback alone."""
-    own = catalog.ledger.own(Compare("=", "name", trigger.name))
-    writer.delete_where(TRIGGERS, own)
+    writer.delete_where(TRIGGERS, own(catalog.tenant, Compare("=", "name", trigger.name)))
     if trigger.callback:
         topic = find_topic(writer, trigger.topic, catalog.tenant)
         if topic is not None:
             by_topic = Compare("=", "topic_id", topic.topic_id)
-            forget_consumers(writer, catalog.ledger, by_topic)
+            forget_consumers(writer, catalog.tenant, by_topic)
             forget_topic(writer, topic)
     note(catalog, writer, "trigger", trigger.name, "drop")
 

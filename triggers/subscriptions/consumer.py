@@ -21,13 +21,9 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.topics.consumer import (
-    CONSUMERS,
-    DELIVERIES,
-    Consumer,
-    find_consumer,
-)
+from affidavit.catalog.store.protocol import ROWID, columns_of
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
+from affidavit.catalog.topics.consumer import Consumer, find_consumer
 from affidavit.catalog.topics.log import end_offset, read_log
 from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.errors import (
@@ -120,8 +116,8 @@ class ConsumerFeed:
         return found
 
     def _current(self, reader: Reader) -> Consumer:
-        ledger = self._catalog.ledger
-        found = find_consumer(reader, ledger, self.topic.topic_id, self.consumer.name)
+        tenant = self._catalog.tenant
+        found = find_consumer(reader, tenant, self.topic.topic_id, self.consumer.name)
         if found is None or found.consumer_id != self.consumer.consumer_id:
             if topic_by_id(reader, self.topic.topic_id) is None:
                 raise TopicNotFoundError(self.topic.name)
@@ -193,7 +189,7 @@ class ConsumerFeed:
         leased = [
             (consumer.consumer_id, event.offset, 0, until, token, "") for event, _ in matching
         ]
-        writer.insert(DELIVERIES, [column.name for column in DELIVERIES.columns], leased)
+        writer.insert(DELIVERIES, columns_of(DELIVERIES), leased)
         return [
             Delivery(
                 self.topic, event.offset, event.produced_at, event.data, rows,

@@ -71,7 +71,7 @@ def write_letter(
         dead = define_topic(writer, name, schema, tenant, metadata=told)
     rows = decode_event(topic.schema, event.data)
     letter = _letter(schema, rows, (event.offset, consumer.name, attempts, reason))
-    append_event(catalog.lake, writer, dead, letter.num_rows, letter.serialize().to_pybytes())
+    append_event(catalog.lake.news, writer, dead, letter.num_rows, letter.serialize().to_pybytes())
 
 
 def _letter(schema: pa.Schema, rows: pa.RecordBatch, told: Sequence[int | str]) -> pa.RecordBatch:

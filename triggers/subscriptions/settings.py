@@ -9,13 +9,9 @@ from uuid import uuid4
 
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import (
-    CONSUMERS,
-    DELIVERIES,
-    Consumer,
-    ConsumerSettings,
-    find_consumer,
-)
+from affidavit.catalog.store.protocol import columns_of
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
+from affidavit.catalog.topics.consumer import Consumer, ConsumerSettings, find_consumer
 from affidavit.catalog.topics.log import first_offset
 from affidavit.catalog.topics.topic import check_topic_name
 from affidavit.catalog.values.durations import SECONDS_MAX, is_seconds
@@ -101,7 +97,7 @@ def open_consumer(
     check_name("consumer", name)
     wanted.check(topic)
     with catalog.write() as writer:
-        found = find_consumer(writer, catalog.ledger, topic.topic_id, name)
+        found = find_consumer(writer, catalog.tenant, topic.topic_id, name)
         default = ConsumerSettings(dead_letter=f"dead.{topic.name}.{name}")
         settings = wanted.applied(default) if found is None else found.settings
         dead_letters(writer, topic, check_topic_name(settings.dead_letter), catalog.tenant)
@@ -109,7 +105,7 @@ def open_consumer(
             row = (
                 uuid4().hex, topic.topic_id, name, settings.to_json(), first, time_ns() // 1000,
             )  # fmt: skip
-            writer.insert(CONSUMERS, [column.name for column in CONSUMERS.columns], [row])
+            writer.insert(CONSUMERS, columns_of(CONSUMERS), [row])
             return Consumer(row[0], topic.topic_id, name, settings, first)
     for each in fields(ConsumerSettings):
         has, asked = getattr(found.settings, each.name), getattr(wanted, each.name)
@@ -132,7 +128,7 @@ def set_consumer(catalog: Catalog, topic: Topic, name: str, wanted: Wanted) -> N
     check_name("consumer", name)
     wanted.check(topic)
     with catalog.write() as writer:
-        found = find_consumer(writer, catalog.ledger, topic.topic_id, name)
+        found = find_consumer(writer, catalog.tenant, topic.topic_id, name)
         if found is not None:
             settings = wanted.applied(found.settings)
             writer.update_where(

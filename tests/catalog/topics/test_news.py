@@ -70,7 +70,7 @@ def test_the_news_comes_after_the_commit_and_of_no_rollback(session) -> None:
             session.sql(f'SELECT count(*) AS n FROM topics."{topic.name}"').to_pylist()[0]["n"]
         )
 
-    news = session._shared.lake.news
+    news = session._instance.lake.news
     news.listen(counted)
     with session.transaction():
         session.topics.publish("t", {"a": 1})

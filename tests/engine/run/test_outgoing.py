@@ -411,7 +411,7 @@ def test_the_table_is_looked_at_as_it_is_now(session: affidavit.Session, source:
 
 def elsewhere(session: affidavit.Session, kind: str, statement: str) -> None:
     """Run a statement in a source by a connection of its own kind."""
-    database = session._shared.planner(session.identity).attached[kind].database
+    database = session._instance.planner(session.identity).attached[kind].database
     connection = database.driver.connect(writing=True)
     try:
         if kind == "duck":

@@ -394,7 +394,7 @@ def test_a_subscription_that_nobody_keeps_is_no_burden(session, topics) -> None:
         list(topics.subscribe("t", timeout=0))
     gc.collect()
     assert len(memory._listening) == 0
-    assert len(session._shared.exchange._broker._ends) == 0
+    assert len(session._instance.exchange._broker._ends) == 0
     publish(topics, 0)
 
 

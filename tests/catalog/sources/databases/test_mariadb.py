@@ -822,7 +822,7 @@ def test_a_password_works_however_it_comes_and_is_kept_nowhere(
             with pytest.raises(AffidavitError) as caught:
                 session.sql("SELECT nothing FROM my.vault.t").to_arrow()
             shown += [str(caught.value), repr(caught.value), repr(session)]
-            attached = session._shared.planner(session.identity).attached
+            attached = session._instance.planner(session.identity).attached
             shown += [f"{each} {each!r}" for each in attached.values()]
             session.detach("my")
         session.attach("my", given, **options)

@@ -24,9 +24,9 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
+from affidavit.catalog.sql.names import folder_of
 from affidavit.catalog.store.disk import sync
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import PLACES
 from affidavit.errors import LakeError, StoreError
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ COPIED_AT_ONCE: Final = 8 * 1024 * 1024
 INDEX_SUFFIX: Final = ".entities"
 OPTIONS: Final = ("endpoint_override", "region", "scheme")
 """What the query of an ``s3://`` URL may say."""
-
-PLACES: Final = StoreTable("journal_places", (StoreColumn("url", Kind.TEXT),))
-"""The URL of the lake's segments, in the shared scope; no row while they lie in the lake."""
 
 
 class SegmentFolder(Protocol):
@@ -302,8 +299,11 @@ class SegmentStore:
         self._lake_id = lake_id
         self._filesystem: fs.FileSystem | None = None
 
-    def folder(self, name: str) -> SegmentFolder:
-        """Return the folder ``name``."""
+    def folder(self, tenant: str) -> SegmentFolder:
+        """Return where a tenant's segments lie."""
+        return self._folder(folder_of(tenant))
+
+    def _folder(self, name: str) -> SegmentFolder:
         place = self.place
         if place is None:
             return LocalFolder(self._local / name)
@@ -329,7 +329,7 @@ class SegmentStore:
         Raises:
             StoreError: The place cannot be reached or written.
         """
-        folder, name = self.folder(".writable"), uuid4().hex
+        folder, name = self._folder(".writable"), uuid4().hex
         try:
             aside = folder.aside()
             aside.touch()

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from affidavit.catalog.ledger.signature_worker import (
+from affidavit.catalog.ledger.verification.signature_worker import (
     ANSWER,
     SIGNATURE_BYTES,
     Signed,
