@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from time import time_ns
 from typing import TYPE_CHECKING, Protocol
 
 from affidavit.catalog.journal.events import WHOLE, Batch, Event
+from affidavit.catalog.model.clock import now_us
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,5 +57,5 @@ def note(
     assert transaction is not None
     value = None if told is None else json.dumps(told, sort_keys=True, ensure_ascii=False)
     event = Event(name, WHOLE, action, None, value)
-    batch = Batch(kind, None, author.identity, time_ns() // 1000, transaction.tx_id, [event])
+    batch = Batch(kind, None, author.identity, now_us(), transaction.tx_id, [event])
     author.journal.append(writer, batch, transaction)

@@ -70,8 +70,8 @@ class TopicModel(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.now_s = 1_700_000_000.0
         self.patch = pytest.MonkeyPatch()
-        for module in (topic_log, consumer_module):
-            self.patch.setattr(module, "time_ns", lambda: int(self.now_s * 1_000_000_000))
+        self.patch.setattr(topic_log, "time_ns", lambda: int(self.now_s * 1_000_000_000))
+        self.patch.setattr(consumer_module, "now_us", lambda: int(self.now_s * 1_000_000))
         self.patch.setattr(consumer_module, "monotonic", lambda: self.now_s)
         self.log = LogModel()
         self.consumers = {

@@ -12,13 +12,13 @@ Rules:
 from __future__ import annotations
 
 import threading
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.model.change import Message
+from affidavit.catalog.model.clock import now_us
 from affidavit.catalog.tables.rows import take_rows
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.topics.log import append_event, decode_event, encode_event
@@ -162,7 +162,7 @@ class _Watch:
             if tail and len(tail[-1]):
                 found = event_rows(
                     self._change, trigger.name, self._action, tail, topic.schema,
-                    time_ns() // 1000,
+                    now_us(),
                 )  # fmt: skip
                 self._found.setdefault(trigger.trigger_id, []).append(found)
 

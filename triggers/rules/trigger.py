@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from affidavit.catalog.journal.note import note
+from affidavit.catalog.model.clock import now_us
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
@@ -165,7 +165,7 @@ def keep_trigger(catalog: Catalog, wanted: Trigger, schema: pa.Schema) -> Trigge
         text = json.dumps(told)
         row = (
             trigger.trigger_id, trigger.name, trigger.table_id, trigger.kind, text,
-            time_ns() // 1000,
+            now_us(),
         )  # fmt: skip
         writer.insert(TRIGGERS, _COLUMNS, [row])
         shown = {key: told[key] for key in ("table", "actions", "where", "topic", "within")}

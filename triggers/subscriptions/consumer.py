@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice, pairwise
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from affidavit.catalog.model.clock import now_us
 from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import ROWID, columns_of
 from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
@@ -56,10 +57,6 @@ LOOKED_AT_ONCE: Final = 256
 """How many events a predicate is asked about in one transaction."""
 
 _US: Final = 1_000_000
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 def _own(consumer: Consumer, *conditions: Compare) -> And:
@@ -134,7 +131,7 @@ class ConsumerFeed:
         due = reader.select(
             DELIVERIES, ("due_at",), _own(consumer), order_by=("due_at",), limit=1
         )  # fmt: skip
-        self._due_in = (int(due[0][0] or 0) - _now_us()) / _US if due else None
+        self._due_in = (int(due[0][0] or 0) - now_us()) / _US if due else None
         if self._due_in is not None and self._due_in <= 0:
             return True
         return is_new and reader.count(DELIVERIES, _own(consumer)) < consumer.settings.max_in_flight
@@ -143,7 +140,7 @@ class ConsumerFeed:
         """Return what nobody settled in time, or was given back."""
         return writer.select(
             DELIVERIES, (ROWID, "offset", "attempts", "reason"),
-            _own(self.consumer, Compare("<=", "due_at", _now_us())), order_by=("offset",),
+            _own(self.consumer, Compare("<=", "due_at", now_us())), order_by=("offset",),
             limit=self._many,
         )  # fmt: skip
 
@@ -199,7 +196,7 @@ class ConsumerFeed:
         ]  # fmt: skip
 
     def _until(self) -> int:
-        return _now_us() + int(self.consumer.settings.ack_wait_s * _US)
+        return now_us() + int(self.consumer.settings.ack_wait_s * _US)
 
     def confirmed(self, delivery: Delivery) -> bool:
         """Return whether the lease is still this worker's, and begin it anew if it is old."""
@@ -234,7 +231,7 @@ class ConsumerFeed:
             with self._catalog.write() as writer:
                 for lease in leases:
                     values: dict[str, int | str] = {
-                        "due_at": _now_us(), "token": "", "attempts": lease.attempts - 1,
+                        "due_at": now_us(), "token": "", "attempts": lease.attempts - 1,
                     }  # fmt: skip
                     writer.update_where(DELIVERIES, values, self._held(lease))
             self._exchange.wake(self.topic)
@@ -266,7 +263,7 @@ class ConsumerFeed:
 
     def put_back(self, lease: Lease, delay: float, reason: str) -> None:
         """Make the event due after ``delay`` seconds, if the lease still holds."""
-        due = _now_us() + int(delay * _US)
+        due = now_us() + int(delay * _US)
         with self._catalog.write() as writer:
             values: dict[str, int | str] = {
                 "due_at": due,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from affidavit.catalog.model.clock import now_us
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of
@@ -103,7 +103,7 @@ def open_consumer(
         dead_letters(writer, topic, check_topic_name(settings.dead_letter), catalog.tenant)
         if found is None:
             row = (
-                uuid4().hex, topic.topic_id, name, settings.to_json(), first, time_ns() // 1000,
+                uuid4().hex, topic.topic_id, name, settings.to_json(), first, now_us(),
             )  # fmt: skip
             writer.insert(CONSUMERS, columns_of(CONSUMERS), [row])
             return Consumer(row[0], topic.topic_id, name, settings, first)
