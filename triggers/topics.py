@@ -204,8 +204,9 @@ class Topics:
         if active is not None and active.tenant == self._catalog.tenant:
             return self._append(active.writer, name, data)
         if not is_quick(data):  # then it is made ready before the store is locked
+            check_topic_name(name)
             with self._catalog.read() as reader:
-                topic = self._target(reader, name)
+                topic = self._own(reader, name)
             data = event_rows(data, topic)
         with self._catalog.write() as writer:
             return self._append(writer, name, data)
@@ -216,14 +217,16 @@ class Topics:
         message = encode_event(topic, rows)
         return append_event(self._catalog.lake.news, writer, topic, rows.num_rows, message)
 
-    def _target(self, reader: Reader | Writer, name: str) -> Topic:
-        """Return the topic to publish to."""
-        memo: dict[object, object] = getattr(reader, "memo", {})
+    def _target(self, writer: Writer, name: str) -> Topic:
+        """Return the topic to publish to; a transaction looks it up once."""
         key = (TOPICS.name, name)
-        if key not in memo:
-            check_topic_name(name)
-            memo[key] = self._own(reader, name)
-        return memo[key]  # type: ignore[return-value]  # what was put there
+        known = writer.memo.get(key)
+        if isinstance(known, Topic):
+            return known
+        check_topic_name(name)
+        topic = self._own(writer, name)
+        writer.memo[key] = topic
+        return topic
 
     # --- reading -------------------------------------------------------------------------------
 

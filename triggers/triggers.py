@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from affidavit.triggers.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.triggers.subscriptions.delivery import Delivery
@@ -167,7 +169,7 @@ class Triggers:
         self,
         name: str,
         table: str,
-        query: Any,  # noqa: ANN401 - a vector in any form
+        query: npt.ArrayLike,
         within: float,
         publish: str,
         *,
@@ -235,11 +237,8 @@ class Triggers:
         return self._catalog.tenant, name
 
 
-def _checked_vector(
-    query: Any,  # noqa: ANN401 - a vector in any form
-    width: int,
-    what: str,
-) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _checked_vector(query: npt.ArrayLike, width: int, what: str) -> npt.NDArray[np.float32]:
+    """Return ``query`` as a vector of ``width`` numbers, or raise InvalidQueryError."""
     try:
         vector = np.asarray(query, dtype=np.float32)
     except (TypeError, ValueError) as error:

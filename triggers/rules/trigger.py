@@ -164,8 +164,7 @@ def keep_trigger(catalog: Catalog, wanted: Trigger, schema: pa.Schema) -> Trigge
         told = {key: value for key, value in asdict(trigger).items() if key not in _LEFT_OUT}
         text = json.dumps(told)
         row = (
-            trigger.trigger_id, trigger.name, trigger.table_id, trigger.kind, text,
-            now_us(),
+            trigger.trigger_id, trigger.name, trigger.table_id, trigger.kind, text, now_us(),
         )  # fmt: skip
         writer.insert(TRIGGERS, _COLUMNS, [row])
         shown = {key: told[key] for key in ("table", "actions", "where", "topic", "within")}

@@ -198,7 +198,7 @@ class ConsumerFeed:
     def _until(self) -> int:
         return now_us() + int(self.consumer.settings.ack_wait_s * _US)
 
-    def confirmed(self, delivery: Delivery) -> bool:
+    def confirmed(self, delivery: Delivery, /) -> bool:
         """Return whether the lease is still this worker's, and begin it anew if it is old."""
         lease = delivery.lease
         assert lease is not None

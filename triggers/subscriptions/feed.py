@@ -44,7 +44,7 @@ class Feed(Protocol):
         Empty if nothing was found yet, but there is more to look at; ``None`` if there is not.
         """
 
-    def confirmed(self, delivery: Delivery) -> bool:
+    def confirmed(self, delivery: Delivery, /) -> bool:
         """Return whether a delivery that was fetched may still be handed out, which is done now."""
 
     def due_in(self) -> float | None:
@@ -174,7 +174,7 @@ class LogFeed:
                     return
                 yield pending.popleft()
 
-    def confirmed(self, delivery: Delivery) -> bool:  # noqa: ARG002 - the protocol's
+    def confirmed(self, _delivery: Delivery, /) -> bool:
         """Return true: nobody else gets it."""
         return True
 
