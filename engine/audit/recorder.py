@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transaction, Transactions
     from affidavit.engine.search.request import CompletedSearch, SearchRequest
-    from affidavit.triggers.rules.outbox import Match
+    from affidavit.triggers.rules.near import Match
 
 LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
 LINEAGE_BYTES_MAX: Final = 8192

@@ -25,7 +25,7 @@ from tests.support.topic_workers import QUERY
 
 import affidavit
 from affidavit.catalog.store.tables import DELIVERIES, INTENTS
-from affidavit.triggers.brokers.address import stream_of
+from affidavit.triggers.brokers.nats.address import stream_of
 from affidavit.triggers.brokers.protocol import Channel
 
 if TYPE_CHECKING:

@@ -20,36 +20,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import pyarrow as pa
-
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import ROWID, columns_of
 from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 from affidavit.catalog.topics.consumer import Consumer, find_consumer
-from affidavit.catalog.topics.log import (
-    EVENT_BYTES_MAX,
-    append_event,
-    decode_event,
-    end_offset,
-    read_log,
-)
-from affidavit.catalog.topics.topic import define_topic, topic_by_id
+from affidavit.catalog.topics.log import end_offset, read_log
+from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.errors import (
     AffidavitError,
     ConsumerConflictError,
-    InvalidQueryError,
     LeaseLostError,
     TopicNotFoundError,
 )
-from affidavit.triggers.subscriptions.delivery import Delivery
-from affidavit.triggers.subscriptions.settings import (
-    DEAD_FIELDS,
-    SECONDS_MAX,
-    dead_letters,
-    is_seconds,
-)
-from affidavit.triggers.subscriptions.subscription import read_page, select
+from affidavit.triggers.subscriptions.delivery import Delivery, Lease
+from affidavit.triggers.subscriptions.feed import read_page, select
+from affidavit.triggers.subscriptions.letters import REASON_LENGTH_MAX, write_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +56,6 @@ QUICK_S: Final = 0.1
 LOOKED_AT_ONCE: Final = 256
 """How many events a predicate is asked about in one transaction."""
 
-REASON_LENGTH_MAX: Final = 1000
-LETTER_ROW_BYTES: Final = 1024
-"""About how much a dead letter has in a row beside the event's own columns, the reason left out."""
-
 _US: Final = 1_000_000
 
 
@@ -81,53 +63,7 @@ def _own(consumer: Consumer, *conditions: Compare) -> And:
     return And((Compare("=", "consumer_id", consumer.consumer_id), *conditions))
 
 
-# --- leases ---------------------------------------------------------------------------------------
-
-
-class Lease:
-    """One delivery to one worker, until it is settled.
-
-    Attributes:
-        offset: The event.
-        attempts: How often it is delivered with this delivery.
-        token: By what the store knows the lease.
-        until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
-        following: The lease of the event that is handed out next.
-        is_given_back: Whether its worker asked for the event again, or gave it up.
-    """
-
-    __slots__ = (
-        "_source", "attempts", "following", "is_given_back", "offset", "token", "until",
-    )  # fmt: skip
-
-    def __init__(self, source: ConsumerSource, offset: int, attempts: int, token: str) -> None:
-        self._source = source
-        self.offset = offset
-        self.attempts = attempts
-        self.token = token
-        self.until: float | None = None
-        self.following: Lease | None = None
-        self.is_given_back = False
-
-    def ack(self) -> None:
-        """Settle it for good."""
-        self._source.settle(self)
-
-    def nak(self, delay: float, reason: str) -> None:
-        """Have it delivered again after ``delay`` seconds."""
-        if not is_seconds(delay):
-            msg = f"delay must be a number of seconds from 0 to {SECONDS_MAX:,}, got {delay!r}"
-            raise InvalidQueryError(msg)
-        self._source.put_back(self, delay, reason)
-        self.is_given_back = True
-
-    def term(self, reason: str) -> None:
-        """Give it up."""
-        self._source.bury(self, reason)
-        self.is_given_back = True
-
-
-class ConsumerSource:
+class ConsumerFeed:
     """A named consumer's deliveries, as one of its workers gets them."""
 
     def __init__(
@@ -262,7 +198,7 @@ class ConsumerSource:
     def _until(self) -> int:
         return clock.now_us() + int(self.consumer.settings.ack_wait_s * _US)
 
-    def confirmed(self, delivery: Delivery) -> bool:
+    def confirmed(self, delivery: Delivery, /) -> bool:
         """Return whether the lease is still this worker's, and begin it anew if it is old."""
         lease = delivery.lease
         assert lease is not None
@@ -347,27 +283,7 @@ class ConsumerSource:
     def _bury(self, writer: Writer, offset: int, attempts: int, reason: str) -> None:
         event = read_log(writer, self.topic, offset, limit=1)
         if event and event[0].offset == offset:
-            name, tenant = self.consumer.settings.dead_letter, self._catalog.tenant
-            dead, schema = dead_letters(writer, self.topic, name, tenant)
-            if dead is None:
-                told = {"dead_letters_of": self.topic.name}
-                dead = define_topic(writer, name, schema, tenant, metadata=told)
-            rows = decode_event(self.topic.schema, event[0].data)
-            letter = _letter(schema, rows, (offset, self.consumer.name, attempts, reason))
-            data = letter.serialize().to_pybytes()
-            append_event(self._catalog.lake.news, writer, dead, letter.num_rows, data)
+            write_letter(
+                self._catalog, writer, self.topic, self.consumer, event[0], attempts, reason
+            )
         writer.delete_where(DELIVERIES, _own(self.consumer, Compare("=", "offset", offset)))
-
-
-def _letter(schema: pa.Schema, rows: pa.RecordBatch, told: Sequence[int | str]) -> pa.RecordBatch:
-    """Return an event's rows as a dead letter; of very many rows, the first.
-
-    An event that was allowed always fits: nothing could be done with one that does not.
-    """
-    rows = rows.slice(0, EVENT_BYTES_MAX // (LETTER_ROW_BYTES + 4 * REASON_LENGTH_MAX))
-    arrays = [
-        pa.array([value] * rows.num_rows, each.type)
-        for each, value in zip(DEAD_FIELDS, told, strict=True)
-    ]
-    arrays += [rows.column(name) for name in schema.names[len(DEAD_FIELDS) :]]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
