@@ -16,7 +16,7 @@ from affidavit.catalog.sources.files.objects import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.audit.recorder import uuid7
 from affidavit.engine.result.result import Result, watch
-from affidavit.engine.scans.system import STATEMENTS
+from affidavit.engine.scans.audit import STATEMENTS
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError
 

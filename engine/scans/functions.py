@@ -13,8 +13,8 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.snapshot import ChangesDataset
-from affidavit.engine.scans.system import JournalDataset
 from affidavit.engine.search.request import build_request, parse_options
 from affidavit.engine.search.searcher import SearchDataset
 from affidavit.errors import InvalidQueryError

@@ -21,7 +21,7 @@ from affidavit import errors
 from affidavit.catalog.lake.catalog import Trace
 from affidavit.catalog.model.identity import Identity
 from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
-from affidavit.engine.scans.system import STATEMENTS, STATEMENTS_SCHEMA
+from affidavit.engine.scans.audit import STATEMENTS, STATEMENTS_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
 Q8 = [1.0] * 8
