@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
+from affidavit.engine.scans.resolve import resolve
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.errors import SourceError
 
@@ -27,9 +28,8 @@ class OtherSnapshot(Snapshot):
     """What one statement reads of an attached lake, as part of what it reads at all."""
 
     def __init__(self, outer: Snapshot, name: str, catalog: Catalog, reader: Reader) -> None:
-        super().__init__(catalog, reader, committed=True)
+        super().__init__(catalog, reader, committed=True, hide=outer.hide)
         self.refused = outer.refused
-        self.hide = outer.hide
         self._outer = outer
         self._name = name
 
@@ -96,7 +96,7 @@ class LakeSource:
             return None
         snapshot = self.snapshot(outer)
         with self._lake.errors():
-            return snapshot.provider(schema, name)
+            return resolve(snapshot, schema, name)
 
     def close(self) -> None:
         """Close the lake until it is asked again."""

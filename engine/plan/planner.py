@@ -12,7 +12,6 @@ import pyarrow as pa
 from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.iceberg import open_iceberg
@@ -23,7 +22,9 @@ from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
-from affidavit.engine.scans.snapshot import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.engine.scans.lake import LakeCatalog
+from affidavit.engine.scans.resolve import prepare_tables
+from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params, numbered
 from affidavit.engine.statement.statement import parse_statement
@@ -142,8 +143,11 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with catalog.read() as reader, Snapshot(catalog, reader, committed=committed) as snapshot:
-            snapshot.hide = self.stores.hide
+        hide = self.stores.hide
+        with (
+            catalog.read() as reader,
+            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+        ):
             yield snapshot
 
     def plan(
@@ -166,7 +170,7 @@ class Planner:
             TableNotFoundError: It names a table that the tenant does not see.
         """
         values = arrow_params(params)
-        snapshot.parameters = values
+        snapshot.bind(values)
         with self._lock, self._planning(snapshot):
             self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
@@ -250,7 +254,7 @@ class Planner:
         for name, source in self.attached.items():
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
-        for info in snapshot.prepare(names):
+        for info in prepare_tables(snapshot, names):
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue
@@ -365,9 +369,7 @@ class Planner:
 @contextmanager
 def cancelling(snapshot: Snapshot) -> Iterator[None]:
     """End what sources do for a plan that has its rows, is given up, or fails."""
-    if snapshot.running.is_over:  # of the statement's plan before this one
-        snapshot.running = Running()
-    running = snapshot.running
+    running = snapshot.begin_running()
     try:
         yield
     except BaseException:

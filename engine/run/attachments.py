@@ -22,7 +22,7 @@ from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.store.migrations import APPLICATION_ID
 from affidavit.catalog.values.ingest import to_reader
-from affidavit.engine.scans.snapshot import memory_table
+from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.sources import DatabaseSource
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 from affidavit.triggers.topics import note
