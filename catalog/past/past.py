@@ -22,7 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, entity_names, row_texts
-from affidavit.catalog.model.definition import MutableDefinition, parse_definition
+from affidavit.catalog.model.definition import (
+    KINDS,
+    MUTABLE,
+    MutableDefinition,
+    parse_definition,
+)
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo, stored_at
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
@@ -128,7 +133,7 @@ class Past:
             TableNotFoundError: There was none of that name.
         """
         info = self._catalog.find(self._reader, name, schema)
-        if info is not None and info.kind in {"mutable", "vector"}:
+        if info is not None and KINDS[info.kind].has_rows:
             journal = self._catalog.lake.journals.of(info.tenant)
             found = PastTable(self, journal, info.table_id, name, info)
             if found.existed():
@@ -269,7 +274,7 @@ class PastTable:
         """Return from which event on the table had which definition."""
         eras = []
         for seq, _, _, text in self._definitions():
-            definition = parse_definition("mutable", text)
+            definition = parse_definition(MUTABLE.name, text)
             assert isinstance(definition, MutableDefinition)
             eras.append((seq, definition))
         if not eras and self.info is not None:  # its creation was let go, and nothing came since
@@ -316,7 +321,7 @@ class PastTable:
             return definition_of(self.info)
         for at, time, _, text in told:
             if self._is_past(at, time):
-                found = parse_definition("mutable", text)
+                found = parse_definition(MUTABLE.name, text)
         if not isinstance(found, MutableDefinition):
             raise TableNotFoundError(self.name)
         return found
@@ -324,7 +329,7 @@ class PastTable:
     @property
     def is_vector(self) -> bool:
         """Whether it is a vector table."""
-        return self.info is not None and self.info.kind == "vector"
+        return self.info is not None and KINDS[self.info.kind].has_versions
 
     def version(self) -> int:
         """Return the version of Lance that the vector table had.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from datafusion import udtf
 
+from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import columns_of, keep
@@ -229,7 +230,7 @@ def _table_name(function: str, given: object) -> tuple[str, str]:
 
 def require_vector(info: TableInfo) -> None:
     """Raise InvalidQueryError unless ``info`` can be searched."""
-    if info.kind != "vector":
+    if not isinstance(info.definition, VectorDefinition):
         msg = f"table {info.name!r} is a {info.kind} table: only vector tables can be searched"
         raise InvalidQueryError(msg)
 

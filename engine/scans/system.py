@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.engine.scans.audit import (
@@ -23,6 +24,7 @@ from affidavit.engine.search.record import SEARCHES_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.scans.snapshot import Snapshot
 
 _TABLES_SCHEMA: Final = pa.schema(
@@ -37,14 +39,34 @@ _TABLES_SCHEMA: Final = pa.schema(
 )
 
 
+def _counted_in_store(_snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
+    return info.row_count, info.version
+
+
+def _counted_by_lance(snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
+    """Return what Lance says, which a crash cannot make untrue."""
+    dataset = snapshot.catalog.lake.datasets.latest(info)
+    return dataset.count_rows(), dataset.version
+
+
+def _uncounted(_snapshot: Snapshot, info: TableInfo) -> tuple[None, int]:
+    return None, info.version
+
+
+COUNTS: Final[Mapping[str, Callable[[Snapshot, TableInfo], tuple[int | None, int]]]] = {
+    MUTABLE.name: _counted_in_store,
+    VECTOR.name: _counted_by_lance,
+    VIEW.name: _uncounted,
+    EXTERNAL.name: _uncounted,
+}
+"""How many rows a table of each kind has, if that is known unread, and its version."""
+
+
 def tables_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.tables``: every table that the tenant sees."""
     rows = []
     for info in snapshot.catalog.tables(snapshot.reader):
-        count, version = info.row_count if info.kind == "mutable" else None, info.version
-        if info.kind == "vector":  # what Lance says, which a crash cannot make untrue
-            dataset = snapshot.catalog.lake.datasets.latest(info)
-            count, version = dataset.count_rows(), dataset.version
+        count, version = COUNTS[info.kind](snapshot, info)
         rows.append(
             {
                 "schema_name": info.schema,

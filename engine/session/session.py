@@ -32,6 +32,7 @@ from affidavit.catalog.sources.registry import (
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name, check_tenant
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.catalog.tables.intents import settle_all
+from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
 from affidavit.catalog.tables.rows import insert_rows
 from affidavit.catalog.tables.vector import VectorTable, create_vector
@@ -691,9 +692,9 @@ class Session:
         with catalog.read() as reader:
             info = catalog.get(reader, plain, schema)
             known = [each.name for each in catalog.tables(reader)]
-        if info.kind not in {"vector", "mutable"}:
+        handle = HANDLES.get(info.kind)
+        if handle is None:
             raise TableNotFoundError(name, known=known)
-        handle = VectorTable if info.kind == "vector" else MutableTable
         return handle(catalog, self._executor(), plain, schema)
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:
