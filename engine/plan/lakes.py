@@ -6,6 +6,7 @@ tables of their lake. What is planned there runs where the statement runs.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class LakeSource:
         self.shown = shown
         self._lake = lake
         self._make = make
+        self._lock = threading.Lock()
         self._planner: tuple[Catalog, Planner] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
@@ -86,9 +88,14 @@ class LakeSource:
         """
         with suppress(SourceError), self._lake.errors():
             snapshot = self.snapshot(outer)
-            if self._planner is None or self._planner[0] is not snapshot.catalog:
-                self._planner = snapshot.catalog, self._make(snapshot.catalog)
-            self._planner[1].prepare(names, snapshot)
+            self._planner_of(snapshot.catalog).prepare(names, snapshot)
+
+    def _planner_of(self, catalog: Catalog) -> Planner:
+        with self._lock:  # one for all threads: a planner is costly, and has settings of its own
+            held = self._planner
+            if held is None or held[0] is not catalog:
+                held = self._planner = catalog, self._make(catalog)
+            return held[1]
 
     def provider(self, outer: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Return what DataFusion reads a table through, or ``None``."""

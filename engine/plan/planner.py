@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.iceberg import open_iceberg
-from affidavit.catalog.sources.files.objects import ObjectStores
+from affidavit.catalog.sources.files.objects import ObjectStores, is_remote
 from affidavit.catalog.sources.lake import SCHEME, AttachedLake
 from affidavit.catalog.sources.registry import open_database
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
@@ -27,7 +27,7 @@ from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params, numbered
-from affidavit.engine.statement.statement import parse_statement
+from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
+
+_CHANGING: Final = {Kind.PREPARE, Kind.DEALLOCATE, Kind.CREATE}
+"""What changes a context when it is planned; a CREATE that is only explained is an EXPLAIN."""
 
 VIEW_DEPTH_MAX: Final = 32
 QUERIES_ONLY: Final = (
@@ -93,7 +96,10 @@ class Planner:
         self.attached: dict[str, Source] = {}
         self._catalog = catalog
         self._models = models
-        self._lock = threading.RLock()
+        # Held by what changes the contexts. DataFusion asks back under a lock of its own while it
+        # makes an external table: whoever waited to change the context then, and whoever held
+        # Python's lock to read it, would wait for each other.
+        self._changing = threading.Lock()
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
         self.context = self._context({})
         # a statement over the rows of one table is planned in two thirds of the time without
@@ -171,14 +177,20 @@ class Planner:
         """
         values = arrow_params(params)
         snapshot.bind(values)
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            return self._sql(text, values, options, self._narrow if narrow else self.context)
+            changes = parse_statement(text).kind in _CHANGING
+            with self._changing if changes else nullcontext():
+                return self._sql(text, values, options, self._narrow if narrow else self.context)
 
     def set(self, text: str) -> None:
-        """Run a SET or RESET."""
-        with self._lock, engine_errors(None, SqlError):
+        """Run a SET or RESET.
+
+        A statement that is planned meanwhile, or a view that it reads, has the settings from
+        before or those from after; what was planned keeps those that it was planned with.
+        """
+        with self._changing, engine_errors(None, SqlError):
             for context in (self._narrow, self.context):
                 context.sql(text)
 
@@ -216,7 +228,7 @@ class Planner:
         found = str(planned.to_variant().location())
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._external(create, snapshot)
 
     def _sql(
@@ -231,16 +243,12 @@ class Planner:
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
-        outer, self.provider.snapshot = self.provider.snapshot, snapshot
-        try:
-            with engine_errors(snapshot, SqlError):
-                yield
-        finally:
-            self.provider.snapshot = outer
+        with self.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
+            yield
 
     def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
         """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._prepare_names(names, snapshot)
 
     def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
@@ -248,10 +256,10 @@ class Planner:
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        for key, table in self.sources.items():
+        for key, table in list(self.sources.items()):  # another thread may attach meanwhile
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
-        for name, source in self.attached.items():
+        for name, source in list(self.attached.items()):
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
         for info in prepare_tables(snapshot, names):
@@ -280,7 +288,8 @@ class Planner:
         if table.is_plain:
             return self._capture(create)
         errors = partial(self.stores.errors, key[1], table.location)
-        with errors(), self.stores.reach(table.location, table.options) as place:
+        turn = self.stores.turn if is_remote(table.location) else nullcontext()
+        with errors(), turn, self.stores.reach(table.location, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
             make = open_delta if table.kind == "DELTA" else open_iceberg
@@ -291,12 +300,8 @@ class Planner:
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        made: list[Any] = []
-        self.provider.on_register = lambda _name, table: made.append(table)
-        try:
+        with self._changing, self.provider.planning.capturing() as made:
             self.context.sql(create)
-        finally:
-            self.provider.on_register = None
         if not made:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)
@@ -331,7 +336,8 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        with self._lock, self._planning(snapshot):
+        listing = self.provider.planning.listing(snapshot)
+        with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 
     def _schema_of(self, frame: DataFrame) -> pa.Schema:

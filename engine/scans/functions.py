@@ -80,7 +80,7 @@ class TableFunctions:
         self, name: str, mode: str, arguments: tuple[str, ...]
     ) -> Callable[..., Table]:
         def make(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
-            snapshot = self._provider.snapshot
+            snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
                 return self._search_table(snapshot, name, mode, arguments, given)
@@ -97,7 +97,7 @@ class TableFunctions:
         make: Callable[[Snapshot, dict[str, Any]], Table],
     ) -> Callable[..., Table]:
         def table(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
-            snapshot = self._provider.snapshot
+            snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
                 if len(given) != len(arguments):

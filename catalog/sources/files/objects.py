@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -216,9 +217,15 @@ def _refuse_userinfo(options: Mapping[str, str]) -> None:
 
 
 class ObjectStores:
-    """The object stores that one tenant's statements reach in one session."""
+    """The object stores that one tenant's statements reach in one session.
+
+    Attributes:
+        turn: Held while a statement finds out whether it can read a table in a store: if not, the
+            bucket is not reached after all, and no other statement has counted on it meanwhile.
+    """
 
     def __init__(self) -> None:
+        self.turn = threading.RLock()
         self.contexts: weakref.WeakSet[SessionContext] = weakref.WeakSet()
         self._secrets: dict[tuple[str, str], dict[str, str]] = {}
         self._reached: dict[tuple[str, str], tuple[tuple[str, int], dict[str, str]]] = {}
