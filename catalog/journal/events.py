@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.text import json_array, json_texts
 from affidavit.catalog.values.types import FEW_ROWS_MAX
@@ -135,7 +136,11 @@ class Batch:
 
 def events_of(change: Change) -> Sequence[Event]:
     """Return ``change`` as events."""
-    if change.kind != "mutable" or (change.before is None and change.after is None):
+    return EVENTS_OF[change.kind](change)
+
+
+def _told_by_row(change: Change) -> Sequence[Event]:
+    if change.before is None and change.after is None:
         return [_whole_event(change)]
     if change.action == "update":
         return _update_events(change)
@@ -143,9 +148,30 @@ def events_of(change: Change) -> Sequence[Event]:
     return [_whole_event(change), *events] if change.action == "truncate" else events
 
 
-def _whole_event(change: Change) -> Event:
+def _told_as_batch(change: Change) -> Sequence[Event]:
     """Return what happened to a table as a whole, or to rows that are in its versions."""
-    action = change.action
+    event = _whole_event(change)
+    if change.action not in {"insert", "update", "delete"}:
+        return [event]
+    action = _BULK_ACTIONS.get(change.action, change.action)
+    return [replace(event, entity_id=f"batch:{change.rows}", action=action)]
+
+
+def _told_as_whole(change: Change) -> Sequence[Event]:
+    return [_whole_event(change)]
+
+
+EVENTS_OF: Final[Mapping[str, Callable[[Change], Sequence[Event]]]] = {
+    MUTABLE.name: _told_by_row,
+    VECTOR.name: _told_as_batch,
+    VIEW.name: _told_as_whole,
+    EXTERNAL.name: _told_as_whole,
+}
+"""What the journal says of a change of each kind of table."""
+
+
+def _whole_event(change: Change) -> Event:
+    """Return what happened to a table as a whole."""
     told: dict[str, object] = {}
     if change.rows:
         told["rows"] = change.rows
@@ -159,11 +185,7 @@ def _whole_event(change: Change) -> Event:
         told["detail"] = change.detail
     if change.definition:
         told["definition"] = change.definition
-    entity = change.table
-    if change.kind == "vector" and change.action in {"insert", "update", "delete"}:
-        action = _BULK_ACTIONS.get(action, action)
-        entity = f"batch:{change.rows}"
-    return Event(entity, WHOLE, action, None, json.dumps(told, sort_keys=True))
+    return Event(change.table, WHOLE, change.action, None, json.dumps(told, sort_keys=True))
 
 
 def _row_events(change: Change) -> Events:

@@ -15,7 +15,12 @@ from uuid import uuid4
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
-from affidavit.catalog.model.definition import MutableDefinition, TableInfo, parse_definition
+from affidavit.catalog.model.definition import (
+    KINDS,
+    MutableDefinition,
+    TableInfo,
+    parse_definition,
+)
 from affidavit.catalog.sql.names import (
     MAIN_SCHEMA,
     check_schema_name,
@@ -241,7 +246,7 @@ class Catalog:
             raise InvalidNameError("schema", schema, "it does not exist: CREATE SCHEMA first")
         existing = self.find(writer, name, schema)
         if existing is not None and existing.tenant == self.tenant:
-            raise TableExistsError(name, kind="table" if existing.kind != "view" else "view")
+            raise TableExistsError(name, kind=KINDS[existing.kind].word)
         columns = [column.name for column in TABLES.columns]
         row = (
             definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,

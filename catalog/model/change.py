@@ -29,7 +29,7 @@ class Change:
         table_id: The table's identity, which survives renaming.
         schema: The SQL schema that the table is in.
         table: The table's name.
-        kind: ``"mutable"``, ``"vector"``, ``"view"`` or ``"external"``.
+        kind: The name of the table's :class:`~affidavit.catalog.model.definition.TableKind`.
         action: ``create``, ``insert``, ``update``, ``delete``, ``truncate``, ``drop``, ``alter``,
             ``index``, ``optimize``, ``tag`` or ``restore``.
         rows: How many rows it touched.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.past.table import PastTable
 from affidavit.catalog.past.vantage import Vantage
 from affidavit.catalog.sql.names import MAIN_SCHEMA
@@ -51,7 +52,7 @@ class Past:
             TableNotFoundError: There was none of that name.
         """
         info = self._catalog.find(self.vantage.reader, name, schema)
-        if info is not None and info.kind in {"mutable", "vector"}:
+        if info is not None and KINDS[info.kind].has_rows:
             journal = self._catalog.lake.journals.of(info.tenant)
             found = PastTable(self.vantage, journal, info.table_id, name, info)
             if found.existed():

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import WHOLE, entity_names
-from affidavit.catalog.model.definition import MutableDefinition, parse_definition
+from affidavit.catalog.model.definition import KINDS, MUTABLE, MutableDefinition, parse_definition
 from affidavit.catalog.past.redo import nullable, redone, table_of
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo
 from affidavit.catalog.store.protocol import ROWID
@@ -88,7 +88,7 @@ class PastTable:
         """Return from which event on the table had which definition."""
         eras = []
         for seq, _, _, text in self._definitions():
-            definition = parse_definition("mutable", text)
+            definition = parse_definition(MUTABLE.name, text)
             assert isinstance(definition, MutableDefinition)
             eras.append((seq, definition))
         if not eras and self.info is not None:  # its creation was let go, and nothing came since
@@ -135,7 +135,7 @@ class PastTable:
             return definition_of(self.info)
         for at, time, _, text in told:
             if self.vantage.is_past(self.journal, at, time):
-                found = parse_definition("mutable", text)
+                found = parse_definition(MUTABLE.name, text)
         if not isinstance(found, MutableDefinition):
             raise TableNotFoundError(self.name)
         return found
@@ -143,7 +143,7 @@ class PastTable:
     @property
     def is_vector(self) -> bool:
         """Whether it is a vector table."""
-        return self.info is not None and self.info.kind == "vector"
+        return self.info is not None and KINDS[self.info.kind].has_versions
 
     def version(self) -> int:
         """Return the version of Lance that the vector table had.

@@ -22,7 +22,7 @@ from affidavit.catalog.lake.datasets import (
     made_for,
     own_handle,
 )
-from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -180,7 +180,7 @@ def _install(
         moved = False
         try:
             with catalog.write() as writer:
-                info = catalog.define(writer, name, "vector", definition, row_count=rows)
+                info = catalog.define(writer, name, VECTOR.name, definition, row_count=rows)
                 created = catalog.change(
                     info, "create", version_after=1, definition=definition.to_json()
                 )
@@ -234,7 +234,7 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
 class VectorTable(TableHandle):
     """A handle on a vector table; it always reads and writes the newest version."""
 
-    kind = "vector"
+    kind = VECTOR.name
 
     def __repr__(self) -> str:
         info = self._info()
@@ -247,7 +247,7 @@ class VectorTable(TableHandle):
     def _info(self) -> TableInfo:
         with self._catalog.read() as reader:
             info = self._catalog.get(reader, self.name, self._schema)
-        if info.kind != "vector":
+        if info.kind != self.kind:
             raise TableNotFoundError(self.name)
         return info
 

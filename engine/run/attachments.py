@@ -21,7 +21,7 @@ from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.schema import is_store
 from affidavit.catalog.values.ingest import to_reader
-from affidavit.engine.scans.snapshot import memory_table
+from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 
 if TYPE_CHECKING:

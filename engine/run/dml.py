@@ -28,7 +28,8 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Images, OpenTarget, open_target
-from affidavit.engine.scans.snapshot import DML_SCHEMA, DML_TARGET, memory_table
+from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.scans.snapshot import DML_SCHEMA, DML_TARGET
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
 from affidavit.engine.statement.clauses import (
     TAIL,

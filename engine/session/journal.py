@@ -15,7 +15,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.result.result import Result
-from affidavit.engine.scans.system import JOURNAL_SCHEMA, journal_batch
+from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
 
 if TYPE_CHECKING:

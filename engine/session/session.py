@@ -17,6 +17,7 @@ from affidavit.catalog.past.past import (
     dataset_of,
 )
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
+from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
 from affidavit.catalog.tables.rows import insert_rows
 from affidavit.catalog.tables.vector import VectorTable, create_vector
@@ -475,9 +476,9 @@ class Session:
         with catalog.read() as reader:
             info = catalog.get(reader, plain, schema)
             known = [each.name for each in catalog.tables(reader)]
-        if info.kind not in {"vector", "mutable"}:
+        handle = HANDLES.get(info.kind)
+        if handle is None:
             raise TableNotFoundError(name, known=known)
-        handle = VectorTable if info.kind == "vector" else MutableTable
         return handle(catalog, self._executor(), plain, schema)
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:

@@ -22,7 +22,7 @@ from affidavit.catalog.lake.catalog import Trace
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
-from affidavit.engine.scans.system import STATEMENTS_SCHEMA
+from affidavit.engine.scans.audit import STATEMENTS_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
 Q8 = [1.0] * 8
