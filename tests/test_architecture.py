@@ -197,7 +197,7 @@ def test_the_project_speaks_of_itself_alone() -> None:
 
 
 IMPORT = """
-import pathlib, affidavit, affidavit.engine, affidavit.catalog.store.sqlite, affidavit.triggers
+import pathlib, affidavit, affidavit.engine, affidavit.catalog.store.sqlite.store, affidavit.triggers
 assert "site-packages" in affidavit.engine.__file__, affidavit.engine.__file__
 assert (pathlib.Path(affidavit.__file__).parent / "py.typed").exists()
 with affidavit.connect("lake") as session:

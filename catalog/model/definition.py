@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
-from affidavit.catalog.values.types import codec_for
+from affidavit.catalog.values.codecs import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from affidavit.catalog.values.types import Codec
+    from affidavit.catalog.values.codecs import Codec
 
 ORDER_COLUMN_INDEX: Final = "order column"
 

@@ -24,7 +24,7 @@ from affidavit.catalog.store.protocol import ROWID, StoreColumn
 from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.tables.vector_rows import locked
-from affidavit.catalog.values.types import codec_for, encode_scalar
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -379,7 +379,7 @@ def _rename(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
 def _rename_dataset(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
     with locked(catalog, info, "renaming a vector table") as (now, _):
         old_home = catalog.lake.datasets.path(now)
-        new_home = catalog.lake.vector_path(now.tenant, new)
+        new_home = catalog.lake.folders.vector_table(now.tenant, new)
         moved = False
         try:
             with catalog.write() as writer:

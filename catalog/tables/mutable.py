@@ -20,8 +20,9 @@ from affidavit.catalog.tables.rows import (
     truncate,
     upsert_rows,
 )
-from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
-from affidavit.catalog.values.types import codec_for
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
 from affidavit.engine.scans.resolve import resolve
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.lake import AttachedLake
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.engine.plan.planner import Planner
+
+
+class Prepares(Protocol):
+    """What plans the views and external tables of a lake: its planner."""
+
+    def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Plan those among ``names``, for a statement that is planned elsewhere."""
 
 
 class OtherSnapshot(Snapshot):
@@ -52,13 +58,13 @@ class LakeSource:
         make: Makes the planner of what is in it.
     """
 
-    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Planner]) -> None:
+    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Prepares]) -> None:
         self.name = lake.name
         self.shown = shown
         self._lake = lake
         self._make = make
         self._lock = threading.Lock()
-        self._planner: tuple[Catalog, Planner] | None = None
+        self._planner: tuple[Catalog, Prepares] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
         """Return the schema and name of every table that the tenant sees.
@@ -69,6 +75,9 @@ class LakeSource:
         catalog = self._lake.catalog()
         with self._lake.errors(), catalog.read() as reader:
             return [(info.schema, info.name) for info in catalog.tables(reader)]
+
+    def refresh(self) -> None:
+        """Do nothing: a lake's tables are looked for in each statement."""
 
     def snapshot(self, outer: Snapshot) -> OtherSnapshot:
         """Return the snapshot of the lake that a statement reads."""
@@ -90,8 +99,8 @@ class LakeSource:
             snapshot = self.snapshot(outer)
             self._planner_of(snapshot.catalog).prepare(names, snapshot)
 
-    def _planner_of(self, catalog: Catalog) -> Planner:
-        with self._lock:  # one for all threads: a planner is costly, and has settings of its own
+    def _planner_of(self, catalog: Catalog) -> Prepares:
+        with self._lock:  # one for all threads: a planner is costly
             held = self._planner
             if held is None or held[0] is not catalog:
                 held = self._planner = catalog, self._make(catalog)

@@ -12,13 +12,12 @@ import pyarrow as pa
 from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.files.delta import open_delta
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
-from affidavit.catalog.sources.files.iceberg import open_iceberg
-from affidavit.catalog.sources.files.objects import ObjectStores, is_remote
-from affidavit.catalog.sources.lake import SCHEME, AttachedLake
-from affidavit.catalog.sources.registry import open_database
+from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sources.registry import SourceUrl
+    from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
@@ -90,7 +89,7 @@ class Planner:
         catalog: Catalog,
         searcher: Searcher | None,
         models: Models,
-        stores: ObjectStores | None = None,
+        contexts: Contexts | None = None,
     ) -> None:
         self.provider = LakeCatalog(catalog)
         self.attached: dict[str, Source] = {}
@@ -105,21 +104,21 @@ class Planner:
         # a statement over the rows of one table is planned in two thirds of the time without
         # anything to spread over partitions
         self._narrow = self._context(_ONE_PARTITION)
-        self.stores = stores or ObjectStores()
-        own = (self.context, self._narrow)  # another thread may go through the set that was
-        self.stores.contexts = self.stores.contexts.union(own)
-        self.sources: dict[tuple[str, str], Any] = {}
+        self.contexts = Contexts() if contexts is None else contexts
+        self.contexts.add(self.context, self._narrow)
+        self.stores = self.contexts.stores
+        self.frames: dict[tuple[str, str], Any] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def open(
         self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
     ) -> Source:
         """Return a database or lake, which is opened when it is first asked."""
-        if url.scheme != SCHEME:
-            return DatabaseSource(open_database(name, url, password))
-        lake = AttachedLake(name, url.path, self._catalog.tenant)
-        make = partial(Planner, searcher=None, models=self._models, stores=self.stores)
-        return LakeSource(lake, url.plain, make)
+        opened = open_source(name, url, password, self._catalog.tenant)
+        if isinstance(opened, Database):
+            return DatabaseSource(opened)
+        make = partial(Planner, searcher=None, models=self._models, contexts=self.contexts)
+        return LakeSource(opened, url.plain, make)
 
     def attach(self, source: Source) -> None:
         """Let statements name the tables of a database or lake."""
@@ -256,7 +255,7 @@ class Planner:
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        for key, table in list(self.sources.items()):  # another thread may attach meanwhile
+        for key, table in list(self.frames.items()):  # another thread may attach meanwhile
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
         for name, source in list(self.attached.items()):
@@ -292,8 +291,7 @@ class Planner:
         with errors(), turn, self.stores.reach(table.location, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
-            make = open_delta if table.kind == "DELTA" else open_iceberg
-            dataset = make(table, place, snapshot.fail, errors)
+            dataset = table.open(place, snapshot.fail, errors)
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = f"{'.'.join(key)}@{dataset.version}"
             return snapshot.scan(key, dataset)

@@ -6,34 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.ledger.ledger import CHECKPOINTS, RESULTS
-from affidavit.catalog.sql.predicate import In, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
 from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from affidavit.catalog.ledger.ledger import StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-
-STATEMENTS: Final = StoreTable(
-    "statements",
-    tuple(
-        StoreColumn(name, _INT if name in {"executed_at", "rows", "duration_us"} else _TEXT)
-        for name in (
-            "statement_id", "executed_at", "actor", "source", "workspace", "kind", "text",
-            "tables_read", "tables_written", "rows", "duration_us", "status", "error",
-        )
-    ),
-)  # fmt: skip
 
 
 class SearchesDataset(EntriesDataset):
@@ -74,7 +63,7 @@ class ResultsDataset(EntriesDataset):
         if not any(getattr(part, "column", None) == "row_id" for part in wanted):
             yield from super().entries(predicate)
             return
-        found = self._reader.select(RESULTS, ("seq",), self._ledger.own(*wanted))
+        found = self._reader.select(RESULTS, ("seq",), own(self._ledger.tenant, *wanted))
         seqs = sorted({int(row[0] or 0) for row in found})
         for at in range(0, len(seqs), PAGE_ENTRIES):
             page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
@@ -124,14 +113,14 @@ class StatementsDataset(ScanDataset):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(STATEMENTS_SCHEMA, snapshot.fail)
         self._reader = snapshot.reader
-        self._own = snapshot.catalog.ledger.own
+        self._mine = snapshot.catalog.tenant
         self._tenant = snapshot.catalog.identity.shown_tenant
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""
         same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
-        where = self._own(*narrowing(predicate, {name: name for name in same}))
-        names = [column.name for column in STATEMENTS.columns]
+        where = own(self._mine, *narrowing(predicate, {name: name for name in same}))
+        names = columns_of(STATEMENTS)
         for batch in self._reader.scan(STATEMENTS, names, where):
             arrays = {name: batch.column(name) for name in names}
             arrays["tenant"] = pa.array([self._tenant] * batch.num_rows, pa.string())
@@ -157,9 +146,8 @@ CHECKPOINTS_SCHEMA: Final = pa.schema(
 
 def checkpoints_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``audit.checkpoints``: the signed tree heads that were kept."""
-    names = [column.name for column in CHECKPOINTS.columns]
-    own = snapshot.catalog.ledger.own()
-    rows = snapshot.reader.select(CHECKPOINTS, names, own, order_by=("size",))
+    names, mine = columns_of(CHECKPOINTS), own(snapshot.catalog.tenant)
+    rows = snapshot.reader.select(CHECKPOINTS, names, mine, order_by=("size",))
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     arrays = [
         pa.array(list(values), field.type)

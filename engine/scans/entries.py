@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
-from affidavit.catalog.sql.predicate import Compare, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ScanDataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from affidavit.catalog.ledger.ledger import StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from datafusion import udtf
 
 from affidavit.catalog.model.definition import VectorDefinition
-from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
+from affidavit.catalog.model.moment import Moment, parse_moment
+from affidavit.catalog.past.past import dataset_of
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
-from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
-from affidavit.catalog.sql.predicate import Compare, In, conjuncts, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 
 if TYPE_CHECKING:
@@ -93,10 +95,10 @@ class JournalDataset(ScanDataset):
             filters = self._of if filters is None else filters & self._of
         entities = _entities(predicate)
         if entities is None:
-            parts = self._journal.scan(self._reader, kept, filters)
+            parts = self._journal.events.scan(self._reader, kept, filters)
         else:
             names = list(dict.fromkeys([*kept, "entity_type"]))
-            parts = self._journal.of_entities(self._reader, entities, names)
+            parts = self._journal.events.of_entities(self._reader, entities, names)
         if entities is not None and self._of is not None:
             parts = (part.filter(self._of) for part in parts)
         for part in parts:
@@ -154,7 +156,7 @@ SEGMENTS_SCHEMA: Final = pa.schema(
 
 def segments_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.segments``: the journal's sealed segments."""
-    segments = snapshot.catalog.journal.all_segments(snapshot.reader)
+    segments = snapshot.catalog.journal.kept.all_segments(snapshot.reader)
     columns = list(zip(*map(astuple, segments), strict=True)) or [()] * len(SEGMENTS_SCHEMA)
     arrays = [
         pa.array(list(values), pa.int64()).cast(field.type)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 from datafusion import SessionContext
 
-from affidavit.catalog.sql.expression import quoted
+from affidavit.catalog.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

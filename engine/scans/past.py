@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from affidavit.catalog.past.past import Past, change_rows, change_schema
-from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.past.changes import change_rows, change_schema
+from affidavit.catalog.past.past import Past
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset, project, rows_without_columns
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
     from datafusion.catalog import Table
 
-    from affidavit.catalog.past.past import Moment, PastTable
+    from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -60,14 +63,13 @@ class ChangesDataset(ScanDataset):
         else:
             columns = table.definition().schema
         super().__init__(change_schema(columns), snapshot.fail)
-        self._snapshot = snapshot
-        self._name = table.name
+        self._catalog = snapshot.catalog
+        self._table = table
         self._span = (first, last)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        catalog, reader = self._snapshot.catalog, self._snapshot.reader
-        for table in change_rows(catalog, reader, self._name, *self._span):
+        for table in change_rows(self._catalog, self._table, *self._span):
             whole = table.select(self.schema.names).cast(self.schema).combine_chunks()
             for batch in whole.to_batches():
                 yield keep(predicate, batch).select(columns)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.ledger.ledger import Draft
+from affidavit.catalog.ledger.entry import Draft
 from affidavit.catalog.values.canonical import (
     canonical,
     datetime_of,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.model import clock
+from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.request import CompletedSearch, with_vector
 from affidavit.errors import InvalidQueryError
@@ -93,7 +95,7 @@ class Searcher:
 
 def complete(request: SearchRequest) -> CompletedSearch:
     """Run ``request`` in Lance, without hooks."""
-    started_at_us, started = time_ns() // 1000, perf_counter_ns()
+    started_at_us, started = clock.now_us(), perf_counter_ns()
     with lance_errors(f"searching {request.info.name!r}"):
         if request.mode == "text":
             rows, index, exact = _text(request, request.k), None, True
@@ -146,7 +148,8 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
-    present = f"`{request.column}` IS NOT NULL"
+    assert request.column is not None
+    present = f"{lance_name(request.column)} IS NOT NULL"
     condition = present if request.where is None else f"({request.where}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
