@@ -100,7 +100,7 @@ class LakeSource:
             self._planner_of(snapshot.catalog).prepare(names, snapshot)
 
     def _planner_of(self, catalog: Catalog) -> Prepares:
-        with self._lock:  # one for all threads: a planner is costly, and has settings of its own
+        with self._lock:  # one for all threads: a planner is costly
             held = self._planner
             if held is None or held[0] is not catalog:
                 held = self._planner = catalog, self._make(catalog)

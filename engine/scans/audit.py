@@ -10,12 +10,12 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable, columns_of, own
+from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import (
     CHECKPOINTS,
     RESULTS,
+    STATEMENTS,
 )
-from affidavit.catalog.values.types import Kind
 from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.snapshot import Snapshot
 
 _TIME: Final = pa.timestamp("us", "UTC")
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-
-STATEMENTS: Final = StoreTable(
-    "statements",
-    tuple(
-        StoreColumn(name, _INT if name in {"executed_at", "rows", "duration_us"} else _TEXT)
-        for name in (
-            "statement_id", "executed_at", "actor", "source", "workspace", "kind", "text",
-            "tables_read", "tables_written", "rows", "duration_us", "status", "error",
-        )
-    ),
-)  # fmt: skip
 
 
 class SearchesDataset(EntriesDataset):
