@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.lakes import vectors
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import errors
@@ -21,7 +22,7 @@ from affidavit.engine.audit.recorder import Recorder
 from affidavit.triggers.subscriptions import callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 BIG = "new.total > 100 AND (old.total <= 100 OR old.total IS NULL)"
 
@@ -39,13 +40,6 @@ def sent(session: affidavit.Session, topic: str) -> list[dict]:
 
 def images(session: affidavit.Session, topic: str) -> list[tuple]:
     return [(row["action"], row["old"], row["new"]) for row in sent(session, topic)]
-
-
-def eventually(check: Callable[[], object], *, seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
 
 
 # --- change triggers ------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.faults import Faulty
 from tests.support.lakes import events, vectors
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import SearchRecord, errors
@@ -859,16 +860,6 @@ def test_p1_a_full_disk_gives_no_rows(lake) -> None:
 # --- P1: many threads ----------------------------------------------------------------------------
 
 
-def until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait until ``holds``."""
-    turn = threading.Event()
-    for _ in range(int(timeout_s / 0.002)):
-        if holds():
-            return
-        turn.wait(0.002)
-    pytest.fail("it never came")
-
-
 def test_p1_sixteen_threads_at_once_all_find_their_records(session, docs) -> None:
     def work(number: int) -> list[SearchRecord]:
         query = [float(number + 1)] * 8
@@ -903,7 +894,7 @@ def gathered(
     with ThreadPoolExecutor(threads) as pool:
         with session._shared.lake.store.write("default"):
             futures = [pool.submit(ask, number) for number in range(threads)]
-            until(lambda: len(group._waiting) + sum(leading) == threads)
+            eventually(lambda: len(group._waiting) + sum(leading) == threads)
             yield futures
         wait(futures)
 
@@ -962,7 +953,7 @@ def test_a_group_keeps_its_order_and_its_size() -> None:
         assert first.wait(20)
         for number in range(1, ITEMS_MAX + 10):
             futures.append(pool.submit(group.submit, number))
-            until(lambda number=number: len(group._waiting) == number)
+            eventually(lambda number=number: len(group._waiting) == number)
         others.set()
         assert [each.result() for each in futures] == [n * 2 for n in range(ITEMS_MAX + 10)]
     assert [len(batch) for batch in batches] == [1, ITEMS_MAX, 9]

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support.nats_server import NatsServer, free_port
+from tests.support.waiting import eventually
 
 from affidavit.errors import BrokerError, ClosedError
 from affidavit.triggers.brokers.address import stream_of, subject_of
@@ -30,7 +31,7 @@ from affidavit.triggers.brokers.nats import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nats.js.api import RawStreamMsg
@@ -114,15 +115,8 @@ async def _last_offset(server: NatsServer, channel: Channel) -> int:
         await client.close()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 def wait_for_offset(server: NatsServer, offset: int, channel: Channel = ORDERS) -> None:
-    wait_for(lambda: asyncio.run(_last_offset(server, channel)) == offset)
+    eventually(lambda: asyncio.run(_last_offset(server, channel)) == offset)
 
 
 def offsets(messages: list[RawStreamMsg]) -> list[int]:
@@ -634,7 +628,7 @@ def test_closing_relays_what_is_committed_and_leaves_no_thread(server, log) -> N
     broker.close()
     broker.close()
     assert offsets(stored(server)) == list(range(300))
-    wait_for(lambda: not threads_of_brokers())
+    eventually(lambda: not threads_of_brokers())
     seen = woken.count
     broker.notify(ORDERS)
     broker.listen(ORDERS, woken)()
@@ -653,7 +647,7 @@ def test_closing_is_quick_while_the_server_is_away(server, log, how: str) -> Non
     broker.close()
     broker.close()
     assert time.monotonic() - began < 6.0
-    wait_for(lambda: not threads_of_brokers())
+    eventually(lambda: not threads_of_brokers())
     gc.collect()  # a socket left open is a warning, and so a failure
 
 
@@ -670,7 +664,7 @@ def test_closing_does_not_wait_for_a_read_that_hangs(server) -> None:
     broker.close()
     assert time.monotonic() - began < 6.0
     release.set()
-    wait_for(lambda: not threads_of_brokers())
+    eventually(lambda: not threads_of_brokers())
 
 
 def test_the_streams_own_description_is_what_the_documentation_says(server, log, broker) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit.catalog.sources.databases import mariadb
@@ -47,13 +48,6 @@ def url(mariadb_server: MariaDbServer) -> str:
 def my(session: affidavit.Session, url: str) -> affidavit.Session:
     session.attach("my", url)
     return session
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + BOUND_S
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 def ids(session: affidavit.Session, text: str) -> list[int]:
@@ -625,7 +619,7 @@ def test_a_result_that_is_given_up_leaves_no_query_running(
         result.close()
         del batches, result
     gc.collect()
-    assert eventually(lambda: not any(mariadb_server.processes()))
+    eventually(lambda: not any(mariadb_server.processes()))
     assert ids(session, "SELECT id FROM my.big.t WHERE id = 7") == [7]
 
 
@@ -639,7 +633,7 @@ def test_ctrl_c_ends_what_the_server_computes(
     """ADBC would take the signal in the main thread, and crash if the query ended meanwhile."""
 
     def interrupt() -> None:
-        assert eventually(lambda: computing(mariadb_server))
+        eventually(lambda: computing(mariadb_server))
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -649,7 +643,7 @@ def test_ctrl_c_ends_what_the_server_computes(
                 other.submit(interrupt)
                 with pytest.raises(KeyboardInterrupt):
                     my.sql("SELECT * FROM my.first.slow").to_arrow()
-            assert eventually(lambda: not computing(mariadb_server))
+            eventually(lambda: not computing(mariadb_server))
     finally:
         signal.signal(signal.SIGINT, before)
     assert ids(my, "SELECT id FROM my.first.people") == [1, 2, 3]
@@ -668,11 +662,11 @@ def test_a_result_that_another_thread_closes_ends_what_the_server_computes(
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert eventually(lambda: computing(mariadb_server))
+    eventually(lambda: computing(mariadb_server))
     result.close()
     assert ended.wait(BOUND_S)
     reader.join()
-    assert eventually(lambda: not computing(mariadb_server))
+    eventually(lambda: not computing(mariadb_server))
     assert ids(my, "SELECT id FROM my.first.people") == [1, 2, 3]
 
 
@@ -689,7 +683,7 @@ def test_many_threads_read_at_once(my: affidavit.Session, mariadb_server: MariaD
 def test_a_session_that_closes_leaves_no_connection(
     lake: Path, mariadb_server: MariaDbServer, url: str
 ) -> None:
-    assert eventually(lambda: not mariadb_server.processes())
+    eventually(lambda: not mariadb_server.processes())
     with affidavit.connect(lake) as session:
         session.attach("my", url)
         for _ in range(5):
@@ -700,7 +694,7 @@ def test_a_session_that_closes_leaves_no_connection(
         session.sql("SELECT * FROM my.first.people").to_arrow()
         assert 1 <= len(mariadb_server.processes()) <= 8
     gc.collect()
-    assert eventually(lambda: not mariadb_server.processes())
+    eventually(lambda: not mariadb_server.processes())
 
 
 # --- what is refused ------------------------------------------------------------------------------
