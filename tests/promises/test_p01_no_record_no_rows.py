@@ -17,8 +17,6 @@ from tests.support.records import ASKS, Q8, Listener, Refusing, everything, pend
 import affidavit
 from affidavit import errors
 
-# --- P1: no record, no rows ------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("name", ASKS)
@@ -203,9 +201,6 @@ def test_p1_a_full_disk_gives_no_rows(lake) -> None:
         assert session.ledger.verify()
 
 
-# --- transactions ----------------------------------------------------------------------------------
-
-
 def test_p1_searches_of_another_tenants_transaction_give_no_rows(session, docs) -> None:
     with session.scope(tenant="red") as red:
         red.create_vector_table("docs", vectors(10))
@@ -216,9 +211,6 @@ def test_p1_searches_of_another_tenants_transaction_give_no_rows(session, docs) 
                     again.search("docs", Q8)
         assert pending(session) == []
         assert red.ledger.size == size
-
-
-# --- sessions that only read -----------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes whatever it likes")

@@ -26,9 +26,6 @@ import affidavit
 from affidavit import SearchRecord
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 
-# --- P3: what a record says ------------------------------------------------------------------------
-
-
 KINDS = {
     "exact": ({"query": Q16, "exact": True}, "vector_search('docs', $q, 4, $o)", {"exact": True}),
     "index": ({"query": Q16}, "vector_search('docs', $q, 4, $o)", {}),
@@ -224,9 +221,6 @@ def test_p3_results_of_any_kind_of_key_and_score_are_recorded(session) -> None:
     assert session.ledger.verify()
 
 
-# --- canonical bytes and signatures ----------------------------------------------------------------
-
-
 def body_of(record: SearchRecord) -> bytes:
     """Return what must have been signed, written without any of the engine's own code."""
     body = record.to_dict()
@@ -255,9 +249,6 @@ def test_p3_a_stranger_checks_a_record_with_the_public_key_alone(lake) -> None:
     assert entry == {"body": body_of(record).decode(), "signature": record.signature}
     with pytest.raises(InvalidSignature):
         key.verify(record.signature, body_of(record.replaced(k_requested=4)))
-
-
-# --- audit.log -------------------------------------------------------------------------------------
 
 
 ODD_SCORES = [

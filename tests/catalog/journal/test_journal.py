@@ -16,7 +16,7 @@ from affidavit import errors
 from affidavit.catalog.journal import events as events_module
 from affidavit.engine.session.housekeeping import Housekeeper
 
-# --- whether there is one --------------------------------------------------------------------------
+# --- whether there is one -------------------------------------------------------------------------
 
 
 def test_a_journal_begins_with_the_first_change_unless_the_session_begins_none(lake) -> None:
@@ -55,7 +55,7 @@ def test_a_session_that_only_reads_begins_no_journal(lake) -> None:
     assert [row["kind"] for row in kinds] == ["key", "search"]
 
 
-# --- what is written down --------------------------------------------------------------------------
+# --- what is written down -------------------------------------------------------------------------
 
 
 def test_an_insert_is_one_event_a_row_with_the_whole_row(session, notes) -> None:
@@ -198,7 +198,7 @@ def test_p10_awkward_values_read_back(session) -> None:
     assert session.ledger.verify(progress=False)
 
 
-# --- callers' own ----------------------------------------------------------------------------------
+# --- callers' own ---------------------------------------------------------------------------------
 
 
 def test_callers_write_their_own_events(session) -> None:
@@ -240,7 +240,7 @@ def test_p12_bad_events_are_refused_and_nothing_is_written(session, call, named)
     assert session.ledger.size == before
 
 
-# --- reading ---------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def test_recent_and_history_span_the_store_and_the_segments(session, notes) -> None:
@@ -287,7 +287,7 @@ def test_p12_nobody_writes_the_journal(session, text) -> None:
         session.sql(text)
 
 
-# --- what journaling by default showed -------------------------------------------------------------
+# --- what journaling by default showed ------------------------------------------------------------
 
 
 def test_p6_whichever_call_of_the_store_fails_what_raised_changed_nothing(monkeypatch, tmp_path):

@@ -17,8 +17,6 @@ import affidavit
 from affidavit import SearchRecord, errors
 from affidavit.engine.audit.recorder import uuid7
 
-# --- P3: what a record says ------------------------------------------------------------------------
-
 
 @given(st.integers(0, 2**48 * 1000 - 1), st.integers(0, 10_000))
 def test_a_uuid7_orders_by_the_microsecond(at_us: int, more: int) -> None:
@@ -29,9 +27,6 @@ def test_a_uuid7_orders_by_the_microsecond(at_us: int, more: int) -> None:
         assert first < second
     else:
         assert more == 0 or at_us + more >= 2**48 * 1000 - 1
-
-
-# --- canonical bytes and signatures ----------------------------------------------------------------
 
 
 OTHER = {
@@ -96,9 +91,6 @@ def test_verify_denies_another_ledgers_record(indexed, signed, tmp_path) -> None
         assert not indexed.audit.verify(other.search("docs", Q16, k=3).audit)
 
 
-# --- P1: no record, no rows ------------------------------------------------------------------------
-
-
 def test_a_scoped_listener_hears_of_its_tenant_alone(session, docs) -> None:
     red_only, all_of_them = Listener(), Listener()
     session.audit.add_listener(all_of_them)
@@ -109,9 +101,6 @@ def test_a_scoped_listener_hears_of_its_tenant_alone(session, docs) -> None:
     session.search("docs", Q8)
     assert [each.tenant for each in red_only.seen] == ["red"]
     assert [each.tenant for each in all_of_them.seen] == ["red", "default"]
-
-
-# --- audit.log -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, "3", True, None])

@@ -62,7 +62,7 @@ def entries(session: affidavit.Session, kind: str) -> list[dict]:
     return [json.loads(row["body"]) for row in rows]
 
 
-# --- what a replay finds ---------------------------------------------------------------------------
+# --- what a replay finds --------------------------------------------------------------------------
 
 
 Q16 = clusters()["vector"][7].as_py()
@@ -171,7 +171,7 @@ def test_a_table_and_columns_that_were_renamed_are_found_again(session, docs) ->
     assert session.audit.replay(now.query_id, Q8).outcome is Outcome.REPRODUCED
 
 
-# --- the verdict, decided --------------------------------------------------------------------------
+# --- the verdict, decided -------------------------------------------------------------------------
 
 
 def record_of(*rows: tuple[str, float], k: int = 3) -> SearchRecord:
@@ -222,7 +222,7 @@ def test_the_verdict_follows_from_rows_and_scores(kept, truth, outcome, recall, 
     assert verdict.missed == missed
 
 
-# --- what is no longer there, or another's ---------------------------------------------------------
+# --- what is no longer there, or another's --------------------------------------------------------
 
 
 def test_data_that_somebody_replaced_is_drift(lake, tmp_path) -> None:
@@ -339,7 +339,7 @@ def test_a_logged_record_is_replayed_as_far_as_it_says_of_what(indexed) -> None:
             replayed(**changes)
 
 
-# --- the query must be the recorded one ------------------------------------------------------------
+# --- the query must be the recorded one -----------------------------------------------------------
 
 
 def test_another_query_is_refused_and_leaves_no_entry(indexed) -> None:
@@ -384,7 +384,7 @@ def test_a_record_that_was_changed_is_not_replayed(session, docs, lake) -> None:
         session.audit.replay(record.query_id, Q8)
 
 
-# --- a replay is itself on record ------------------------------------------------------------------
+# --- a replay is itself on record -----------------------------------------------------------------
 
 
 def test_a_replay_is_an_entry_and_no_search(session, docs) -> None:

@@ -15,7 +15,7 @@ from tests.support.records import Q8, Q16, SEARCH, everything, made
 import affidavit
 from affidavit import errors
 
-# --- what is put on record -------------------------------------------------------------------------
+# --- what is put on record ------------------------------------------------------------------------
 
 
 def kinds(session: affidavit.Session) -> list[str]:
@@ -92,7 +92,7 @@ def test_recall_counts_rows_of_one_score_as_one_another(lake) -> None:
     assert Ranking(("b", "x", "y"), (0.2, 0.5, 0.5), 3).recall_of(truth) == pytest.approx(2 / 3)
 
 
-# --- sessions that only read -----------------------------------------------------------------------
+# --- sessions that only read ----------------------------------------------------------------------
 
 
 def test_a_session_that_only_reads_puts_its_searches_on_record(lake) -> None:

@@ -13,9 +13,6 @@ from tests.support.published import sent
 import affidavit
 from affidavit import errors
 
-# --- the audit topic -------------------------------------------------------------------------------
-
-
 AUDIT = "affidavit.audit.searches"
 
 
@@ -80,9 +77,6 @@ def test_nobody_else_publishes_to_affidavits_own_topics(session, docs) -> None:
         with pytest.raises(errors.ReservedNameError):
             attempt()
     assert [each["seq"] for each in sent(session, AUDIT)] == [row["seq"]]
-
-
-# --- what a review found ---------------------------------------------------------------------------
 
 
 def test_p1_the_audit_topic_outlives_a_statement_that_is_undone(session, docs) -> None:

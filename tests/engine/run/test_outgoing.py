@@ -176,7 +176,7 @@ def test_explaining_inserts_nothing(session: affidavit.Session, source: str) -> 
     assert rows(session, source) == []
 
 
-# --- crashes ---------------------------------------------------------------------------------------
+# --- crashes --------------------------------------------------------------------------------------
 
 
 CRASH = """
@@ -228,7 +228,7 @@ def test_a_commit_that_fails_is_unsettled(session: affidavit.Session, pg_server:
     assert [action for action, _ in entries(session, "pg.public.t")] == ["insert", "unsettled"]
 
 
-# --- what databases would let pass -----------------------------------------------------------------
+# --- what databases would let pass ----------------------------------------------------------------
 
 
 def test_the_table_is_looked_at_as_it_is_now(session: affidavit.Session, source: str) -> None:

@@ -17,9 +17,6 @@ from affidavit import errors
 BIG = "new.total > 100 AND (old.total <= 100 OR old.total IS NULL)"
 
 
-# --- change triggers -------------------------------------------------------------------------------
-
-
 def test_p6_an_event_says_what_changed_and_who_changed_it(session, orders) -> None:
     session.triggers.on("orders", ["insert", "update"], where=BIG, publish="big-orders")
     session.sql("INSERT INTO orders VALUES (1, 50, 'a'), (2, 500, 'b')")
@@ -233,7 +230,7 @@ def test_p6_a_table_can_be_made_again_from_its_events(tmp_path_factory, steps) -
         assert session.ledger.verify()
 
 
-# --- what a review found ---------------------------------------------------------------------------
+# --- what a review found --------------------------------------------------------------------------
 
 
 def test_an_update_that_changes_nothing_sends_nothing(session, orders) -> None:

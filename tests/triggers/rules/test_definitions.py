@@ -11,8 +11,6 @@ from tests.support.published import sent
 import affidavit
 from affidavit import errors
 
-# --- making and dropping them ----------------------------------------------------------------------
-
 
 def test_the_same_trigger_again_does_nothing(session, orders) -> None:
     first = session.triggers.on("orders", "insert", publish="seen")
@@ -217,7 +215,7 @@ def test_a_session_that_reads_makes_no_triggers(lake, session, orders) -> None:
         session.at(session.ledger.size - 1).triggers.on("orders", "insert", publish="seen")
 
 
-# --- what a review found ---------------------------------------------------------------------------
+# --- what a review found --------------------------------------------------------------------------
 
 
 def test_a_topics_retention_can_be_changed(session, orders) -> None:

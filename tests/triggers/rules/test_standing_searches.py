@@ -11,8 +11,6 @@ import affidavit
 from affidavit import errors
 from affidavit.engine.audit.recorder import Recorder
 
-# --- standing searches -----------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "dot"])
 def test_a_standing_search_finds_what_a_search_finds(session, metric: str) -> None:
@@ -111,9 +109,6 @@ def test_p12_a_standing_search_that_cannot_be_asked(session, docs, changes, erro
     with pytest.raises(error, match=words):
         session.triggers.near("close", **arguments)
     assert session.triggers.list() == []
-
-
-# --- what a review found ---------------------------------------------------------------------------
 
 
 def test_p12_a_text_is_no_vector(session, docs) -> None:

@@ -15,8 +15,6 @@ import affidavit
 from affidavit import errors
 from affidavit.triggers.subscriptions import callbacks
 
-# --- callbacks -------------------------------------------------------------------------------------
-
 
 def test_a_function_is_called_after_the_commit(session, orders) -> None:
     seen: list[tuple] = []
@@ -91,7 +89,7 @@ def test_what_happened_while_nobody_called_is_brought_later(lake) -> None:
     assert seen == [1, 2, 3]
 
 
-# --- what a review found ---------------------------------------------------------------------------
+# --- what a review found --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from affidavit import errors
 from affidavit.catalog.topics import log as topic_log
 from affidavit.errors import UnsupportedTypeError
 
-# --- registering -----------------------------------------------------------------------------------
+# --- registering ----------------------------------------------------------------------------------
 
 
 def test_registering_again_with_the_same_schema_does_nothing(session, topics) -> None:
@@ -135,7 +135,7 @@ def test_p12_retention_is_a_number_that_can_be_kept(session) -> None:
     assert session.topics.list() == []
 
 
-# --- dropping --------------------------------------------------------------------------------------
+# --- dropping -------------------------------------------------------------------------------------
 
 
 def test_a_dropped_topic_is_gone_with_its_log_and_consumers(session, topics) -> None:

@@ -15,8 +15,6 @@ from tests.support.places import Place, connect, fill, index_of_nobody, seqs, ve
 
 from affidavit import errors
 
-# --- everything works everywhere -------------------------------------------------------------------
-
 
 def edited(data: bytes) -> bytes:
     table = pq.read_table(pa.BufferReader(data))
@@ -169,9 +167,6 @@ def test_without_an_index_the_segment_is_read(session, place, lake, what) -> Non
         assert reader.journal.history(3).num_rows == 1
 
 
-# --- places that are away --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("what", ["changed", "cut short"])
 def test_p4_kept_leaves_that_are_not_the_events_are_found(session, lake, what) -> None:
     fill(session, 10)
@@ -188,9 +183,6 @@ def test_p4_kept_leaves_that_are_not_the_events_are_found(session, lake, what) -
         store.execute("UPDATE journal_leaves SET data = ?", (data,))
     store.close()
     assert session.ledger.verify(progress=False)
-
-
-# --- at the same time ------------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_missing_is_named(lake) -> None:

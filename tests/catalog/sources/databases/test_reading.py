@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tests.support.pg_server import PgServer
 
 
-# --- what can be read ------------------------------------------------------------------------------
-
-
 def test_one_statement_joins_all_sources_with_a_table_and_a_search(
     all_three: affidavit.Session,
 ) -> None:
@@ -145,9 +142,6 @@ def test_a_server_in_another_encoding_is_read_as_utf_8(
     session.attach("pg", pg_server.url("latin"))
     found = session.sql("SELECT s FROM pg.public.t WHERE s = 'é' AND s > 'z'").to_pylist()
     assert found == [{"s": "é"}]
-
-
-# --- large results and many readers ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

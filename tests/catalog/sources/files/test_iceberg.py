@@ -23,8 +23,6 @@ from affidavit.errors import (
     SqlError,
 )
 
-# --- Iceberg ---------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("partition", ["p", "d", "n", "bucket", "month", "truncate", ""])
 def test_an_iceberg_table_gives_pyicebergs_own_answer(
@@ -186,9 +184,6 @@ def test_a_version_hint_decides(session: affidavit.Session, ice: Ice) -> None:
     (metadata / "version-hint.text").write_text(last.name)
     session.attach("t", folder)
     assert count(session, "t") == 10
-
-
-# --- what is refused -------------------------------------------------------------------------------
 
 
 def test_null_lists_and_long_decimals_are_asked_here(session: affidavit.Session, ice: Ice) -> None:

@@ -20,7 +20,7 @@ from affidavit.triggers.brokers.address import stream_of
 from affidavit.triggers.brokers.nats import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 
-# --- loss ------------------------------------------------------------------------------------------
+# --- loss -----------------------------------------------------------------------------------------
 
 
 def test_a_killed_server_loses_doubles_and_reorders_nothing(server, log, broker, caplog) -> None:
@@ -99,7 +99,7 @@ def test_a_deleted_stream_is_made_again(server, log, broker, caplog) -> None:
     assert caplog.text.count("is not relayed") == 1
 
 
-# --- a log that cannot be read ---------------------------------------------------------------------
+# --- a log that cannot be read --------------------------------------------------------------------
 
 
 def test_a_read_that_fails_is_said_once_and_tried_again(server, log, caplog) -> None:
@@ -132,7 +132,7 @@ def test_a_closed_log_ends_the_relay_quietly(server, caplog) -> None:
     assert not caplog.records
 
 
-# --- closing ---------------------------------------------------------------------------------------
+# --- closing --------------------------------------------------------------------------------------
 
 
 def threads_of_brokers() -> list[str]:

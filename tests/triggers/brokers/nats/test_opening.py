@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# --- opening ---------------------------------------------------------------------------------------
+# --- opening --------------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_not_there_is_named(log) -> None:
@@ -67,7 +67,7 @@ def test_an_address_that_is_none_is_refused_and_not_repeated(url: str, log) -> N
     assert "hush" not in str(caught.value)
 
 
-# --- secrets ---------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 def said(error: BaseException | None) -> str:

@@ -18,7 +18,7 @@ from affidavit.triggers.brokers.address import stream_of, subject_of
 from affidavit.triggers.brokers.nats import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel
 
-# --- relaying --------------------------------------------------------------------------------------
+# --- relaying -------------------------------------------------------------------------------------
 
 
 def test_every_event_is_relayed_in_order_for_anybody_to_read(server, log, broker) -> None:
@@ -181,7 +181,7 @@ def test_names_never_share_a_subject() -> None:
     assert subject_of(Channel("l", "", "t", "big_orders-2")) == "affidavit.l._shared.big_orders-2"
 
 
-# --- listening -------------------------------------------------------------------------------------
+# --- listening ------------------------------------------------------------------------------------
 
 
 def test_a_listener_wakes_until_it_ends(server, log, broker) -> None:
@@ -231,9 +231,6 @@ def test_a_wake_that_raises_harms_nobody(server, log, broker, caplog) -> None:
         log.append(ORDERS)
         broker.notify(ORDERS)
         woken.wait_past(before)
-
-
-# --- closing ---------------------------------------------------------------------------------------
 
 
 def test_the_streams_own_description_is_what_the_documentation_says(server, log, broker) -> None:

@@ -30,7 +30,7 @@ def ids(session: affidavit.Session, text: str) -> list[int]:
     return sorted(each["id"] for each in session.sql(text).to_pylist())
 
 
-# --- what changes under us -------------------------------------------------------------------------
+# --- what changes under us ------------------------------------------------------------------------
 
 
 def test_a_table_that_is_made_altered_or_dropped_is_noticed(
@@ -104,7 +104,7 @@ def test_a_connection_that_died_while_idle_is_replaced(
         assert ids(session, "SELECT id FROM my.big.t WHERE id = 1") == [1]
 
 
-# --- giving up -------------------------------------------------------------------------------------
+# --- giving up ------------------------------------------------------------------------------------
 
 
 def test_a_result_that_is_given_up_leaves_no_query_running(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BOUND_S = 20.0
 
 
-# --- what is refused -------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_not_there_is_an_error_soon(session: affidavit.Session) -> None:
@@ -89,7 +89,7 @@ def test_a_missing_driver_is_named(
     assert "affidavit[mysql]" in str(caught.value)
 
 
-# --- passwords -------------------------------------------------------------------------------------
+# --- passwords ------------------------------------------------------------------------------------
 
 
 PASSWORDS = [
