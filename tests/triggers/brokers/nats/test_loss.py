@@ -24,7 +24,18 @@ from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 
 
 def test_a_killed_server_loses_doubles_and_reorders_nothing(server, log, broker, caplog) -> None:
+    """And each loss is said once, and that it is over once.
+
+    A connection to a server that has only just started may be lost again: how many losses there
+    are depends on the machine, but they alternate with their ends.
+    """
     caplog.set_level(logging.INFO, "affidavit")
+    lost = f"NATS at {server.address} was lost: subscribers read the log until it is back"
+    back = f"NATS at {server.address} is back"
+
+    def lines() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.name == "affidavit"]
+
     woken = Waking()
     broker.listen(ORDERS, woken)
     woken.wait_past(0)
@@ -34,21 +45,21 @@ def test_a_killed_server_loses_doubles_and_reorders_nothing(server, log, broker,
             broker.notify(ORDERS)
             time.sleep(0.001)
         server.kill()
-        lost = woken.count
+        count = woken.count
         for _ in range(50):
             log.append(ORDERS)
             began = time.monotonic()
             broker.notify(ORDERS)
             assert time.monotonic() - began < 0.05
+        eventually(lambda: lines()[-1:] == [lost])
         server.start()
-        woken.wait_past(lost)
+        woken.wait_past(count)
+        eventually(lambda: lines()[-1:] == [back])
     wait_for_offset(server, 599)
     assert offsets(stored(server)) == list(range(600))
-    lines = [r.getMessage() for r in caplog.records if r.name == "affidavit"]
-    assert lines == [
-        f"NATS at {server.address} was lost: subscribers read the log until it is back",
-        f"NATS at {server.address} is back",
-    ] * 3  # fmt: skip
+    said = lines()
+    assert said == ([lost, back] * len(said))[: len(said)]
+    assert 3 <= said.count(lost) <= 9
 
 
 def test_what_is_notified_and_listened_to_while_it_is_down_comes_after(server, log, broker) -> None:
