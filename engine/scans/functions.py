@@ -20,7 +20,8 @@ from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
-from affidavit.engine.search.request import build_request, parse_options
+from affidavit.engine.search.options import options_of, parse_options
+from affidavit.engine.search.request import build_request
 from affidavit.engine.search.searcher import released
 from affidavit.errors import InvalidQueryError
 
@@ -143,16 +144,15 @@ class TableFunctions:
         schema, _, plain = table.rpartition(".")
         info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
         require_vector(info)
-        options = parse_options(values.pop("options")) if "options" in values else {}
-        version = options.pop("version", None)
-        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, version)
-        snapshot.note_read(info, dataset.version)
+        asked = parse_options(values.pop("options")) if "options" in values else {}
         text = values.pop("text", None)
+        options = options_of({**asked, "mode": mode, "text": text})
+        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, options.version)
+        snapshot.note_read(info, dataset.version)
         query = text if mode == "text" else values.pop("query")
         request = build_request(
-            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"),
-            mode=mode, text=text, encode=False,
-            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader), **options,
+            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
+            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
         return snapshot.search(SearchDataset(request, self._searcher, snapshot))
 

@@ -24,6 +24,8 @@ from affidavit.errors import InvalidQueryError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lance.lance.indices import IndexDescription
+
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -38,8 +40,11 @@ RRF_K: Final = 60
 FUSED_CANDIDATES_MIN: Final = 50
 BATCH_THREADS_MAX: Final = 8
 
+_TEXT_INDEX: Final = "Inverted"
+"""What Lance calls an index over words."""
 
-class Audit(Protocol):
+
+class RecordKeeper(Protocol):
     """What puts searches on record."""
 
     def before(self, request: SearchRequest) -> None:
@@ -52,10 +57,10 @@ class Audit(Protocol):
 class Searcher:
     """Runs searches under a session's hooks, and puts them on record."""
 
-    def __init__(self, hooks: Hooks, models: Models, audit: Audit) -> None:
+    def __init__(self, hooks: Hooks, models: Models, keeper: RecordKeeper) -> None:
         self._hooks = hooks
         self._models = models
-        self._audit = audit
+        self._keeper = keeper
 
     def run(self, request: SearchRequest) -> CompletedSearch:
         """Run one search; what it returns may be released to the caller.
@@ -71,10 +76,10 @@ class Searcher:
         try:
             ready = [with_vector(request, self._models) for request in requests]
             for request in ready:
-                self._audit.before(request)
+                self._keeper.before(request)
                 self._hooks.before(request)
             completed = self._complete(ready)
-            records = self._audit.record(completed)
+            records = self._keeper.record(completed)
             completed = [
                 replace(search, record=record)
                 for search, record in zip(completed, records, strict=True)
@@ -124,10 +129,20 @@ def _index_on(request: SearchRequest) -> dict[str, Any] | None:
     """Return the vector index that serves the request, if there is one."""
     if request.exact or request.metric != vector_definition(request.info).metric:
         return None
-    for index in request.dataset.list_indices():
-        if index["fields"] == [request.column] and index["type"] != "Inverted":
-            return dict(index)
+    for index in request.dataset.describe_indices():
+        if index.field_names == [request.column] and index.index_type != _TEXT_INDEX:
+            return _described(index)
     return None
+
+
+def _described(index: IndexDescription) -> dict[str, Any]:
+    """Return an index as hooks see it; of several segments the oldest stands for it."""
+    segment = index.segments[0]
+    return {
+        "name": index.name, "type": index.index_type, "uuid": segment.uuid,
+        "fields": index.field_names, "version": segment.dataset_version_at_last_update,
+        "fragment_ids": segment.fragment_ids, "base_id": segment.base_id,
+    }  # fmt: skip
 
 
 def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] | None, bool]:
@@ -194,9 +209,9 @@ def _text(request: SearchRequest, k: int) -> pa.Table:
 
 def _check_text_index(request: SearchRequest) -> None:
     indexed = [
-        index["fields"][0]
-        for index in request.dataset.list_indices()
-        if index["type"] == "Inverted"
+        index.field_names[0]
+        for index in request.dataset.describe_indices()
+        if index.index_type == _TEXT_INDEX
     ]
     wanted = request.column if request.mode == "text" else None
     if not indexed or (wanted is not None and wanted not in indexed):

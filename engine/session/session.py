@@ -29,6 +29,7 @@ from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
+from affidavit.engine.search.options import options_of
 from affidavit.engine.search.request import build_request
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.identity import _Unset
     from affidavit.catalog.model.moment import Moment
-    from affidavit.engine.search.request import SearchRequest
+    from affidavit.engine.search.options import Lineage, SearchOptions
+    from affidavit.engine.search.request import Query, SearchRequest
     from affidavit.engine.session.arguments import Params
     from affidavit.engine.session.instance import Instance
 
@@ -222,7 +224,7 @@ class Session:
     def search(
         self,
         table: str,
-        query: Any = None,  # noqa: ANN401 - a vector in any form, or text
+        query: Query | None = None,
         k: int = 10,
         *,
         where: str | None = None,
@@ -234,7 +236,7 @@ class Session:
         nprobes: int | None = None,
         refine_factor: int | None = None,
         version: int | str | None = None,
-        lineage: object = None,
+        lineage: Lineage = None,
         model: str | None = None,
         text: str | None = None,
     ) -> SearchResult:
@@ -269,26 +271,27 @@ class Session:
         options = {
             "where": where, "select": select, "column": column, "metric": metric, "mode": mode,
             "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
-            "lineage": lineage, "model": model, "text": text,
+            "version": version, "lineage": lineage, "model": model, "text": text,
         }  # fmt: skip
-        request = self._requests(table, [query], k, version, options)[0]
+        request = self._requests(table, [query], k, options_of(options))[0]
         search = self._instance.searcher.run(request)
         return SearchResult(released(search), search.request, search.record)
 
     def search_batch(
         self,
         table: str,
-        queries: Iterable[Any],
+        queries: Iterable[Query | None],
         k: int = 10,
         *,
         version: int | str | None = None,
-        **options: Any,  # noqa: ANN401 - those of search()
+        **options: object,
     ) -> list[SearchResult]:
         """Run many searches of one table at once, at one version; hooks see them together.
 
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
-        requests = self._requests(table, list(queries), k, version, options)
+        asked = options_of({**options, "version": version})
+        requests = self._requests(table, list(queries), k, asked)
         if not requests:
             return []
         searches = self._instance.searcher.run_batch(requests)
@@ -297,12 +300,7 @@ class Session:
         ]
 
     def _requests(
-        self,
-        table: str,
-        queries: list[Any],
-        k: int,
-        version: int | str | None,
-        options: dict[str, Any],
+        self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
     ) -> list[SearchRequest]:
         catalog = self._catalog()
         refuse_elsewhere(table, self._instance.planner(catalog.identity).attached)
@@ -310,25 +308,13 @@ class Session:
             info = catalog.get(reader, table)
             require_vector(info)
             seen = catalog.ledger.last_seq(reader)
-            info, dataset = dataset_of(catalog, reader, info, version)
-        try:
-            return [
-                build_request(
-                    catalog.identity,
-                    info,
-                    dataset,
-                    self.models,
-                    query,
-                    k,
-                    encode=False,
-                    journal_seq=seen,
-                    **options,
-                )
-                for query in queries
-            ]
-        except TypeError as error:
-            msg = f"searching {table!r}: {error}"
-            raise InvalidQueryError(msg) from error
+            info, dataset = dataset_of(catalog, reader, info, options.version)
+        return [
+            build_request(
+                catalog.identity, info, dataset, self.models, query, k, options, journal_seq=seen
+            )
+            for query in queries
+        ]
 
     # --- audit and ledger ----------------------------------------------------------------------
 
