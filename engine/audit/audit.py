@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import RESULTS
@@ -265,7 +266,7 @@ class Audit:
         catalog.refuse_transaction("releasing evidence")
         datasets = catalog.lake.datasets
         with catalog.read() as reader:
-            vectors = [info for info in catalog.tables(reader) if info.kind == "vector"]
+            vectors = [info for info in catalog.tables(reader) if KINDS[info.kind].has_versions]
         # in this order, so that a search that comes in between is of a version that stays
         kept = {info.table_id: datasets.kept(info, owner) for info in vectors}
         newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.audit.recorder import query_digest
 from affidavit.engine.search.options import PARAMETERS, options_of
@@ -138,7 +139,7 @@ class Evidence:
                 info = catalog.by_id(reader, record.table_id)
             else:
                 info = catalog.find(reader, str(record.table_name), MAIN_SCHEMA)
-        if info is None or info.kind != "vector":
+        if info is None or not KINDS[info.kind].has_versions:
             raise _GoneError(f"table {record.table_name!r} was dropped")
         try:
             return catalog.lake.datasets.as_of(info, record.table_version)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.topics.log import append_event, decode_event, encode_event
 from affidavit.catalog.topics.topic import topic_by_id
@@ -126,7 +127,7 @@ class _Watch:
         self._action = action
         self._triggers = triggers
         self._key = ""
-        if change.kind == "vector":
+        if KINDS[change.kind].has_versions:
             info = catalog.by_id(reader, change.table_id)
             assert info is not None
             self._key = vector_definition(info).key
@@ -143,7 +144,7 @@ class _Watch:
         rows = after if after is not None else before
         if rows is None or not rows.num_rows:
             return
-        if self._change.kind == "vector":
+        if KINDS[self._change.kind].has_versions:
             _elsewhere(lambda: self._look(before, after, rows))
         else:
             self._look(before, after, rows)

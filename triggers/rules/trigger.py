@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model import clock
-from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.model.definition import KINDS, MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
@@ -102,7 +102,7 @@ def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
     """
     if isinstance(info.definition, MutableDefinition):
         return info.definition.schema
-    if info.kind == "vector":
+    if KINDS[info.kind].has_versions:
         return catalog.lake.datasets.latest(info).schema
     msg = f"{info.name!r} is a {info.kind}: triggers are on tables that are written here"
     raise InvalidTriggerError(msg)
