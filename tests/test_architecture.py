@@ -19,15 +19,10 @@ import pytest
 import affidavit
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.fronts.cli import app
-from affidavit.engine.scans.system import (
-    CHECKPOINTS_SCHEMA,
-    JOURNAL_SCHEMA,
-    LEDGER_SCHEMA,
-    RESULTS_SCHEMA,
-    SEGMENTS_SCHEMA,
-    STATEMENTS_SCHEMA,
-    SYSTEM_TABLES,
-)
+from affidavit.engine.scans.audit import CHECKPOINTS_SCHEMA, RESULTS_SCHEMA, STATEMENTS_SCHEMA
+from affidavit.engine.scans.entries import LEDGER_SCHEMA
+from affidavit.engine.scans.journal import JOURNAL_SCHEMA, SEGMENTS_SCHEMA
+from affidavit.engine.scans.system import SYSTEM_TABLES
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
@@ -202,7 +197,7 @@ def test_the_project_speaks_of_itself_alone() -> None:
 
 
 IMPORT = """
-import pathlib, affidavit, affidavit.engine, affidavit.catalog.store.sqlite, affidavit.triggers
+import pathlib, affidavit, affidavit.engine, affidavit.catalog.store.sqlite.store, affidavit.triggers
 assert "site-packages" in affidavit.engine.__file__, affidavit.engine.__file__
 assert (pathlib.Path(affidavit.__file__).parent / "py.typed").exists()
 with affidavit.connect("lake") as session:

@@ -1,1 +1,1 @@
-"""What is read where it is: databases, table formats, files in object stores, other lakes."""
+"""What is read where it is: databases and lakes by their URLs, files by where they lie."""

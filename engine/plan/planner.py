@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,21 +12,21 @@ import pyarrow as pa
 from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sources.files.delta import open_delta
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
-from affidavit.catalog.sources.files.iceberg import open_iceberg
-from affidavit.catalog.sources.files.objects import ObjectStores
-from affidavit.catalog.sources.lake import SCHEME, AttachedLake
-from affidavit.catalog.sources.registry import open_database
+from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
-from affidavit.engine.scans.snapshot import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.engine.scans.lake import LakeCatalog
+from affidavit.engine.scans.resolve import prepare_tables
+from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params, numbered
-from affidavit.engine.statement.statement import parse_statement
+from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sources.registry import SourceUrl
+    from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
+
+_CHANGING: Final = {Kind.PREPARE, Kind.DEALLOCATE, Kind.CREATE}
+"""What changes a context when it is planned; a CREATE that is only explained is an EXPLAIN."""
 
 VIEW_DEPTH_MAX: Final = 32
 QUERIES_ONLY: Final = (
@@ -86,33 +89,36 @@ class Planner:
         catalog: Catalog,
         searcher: Searcher | None,
         models: Models,
-        stores: ObjectStores | None = None,
+        contexts: Contexts | None = None,
     ) -> None:
         self.provider = LakeCatalog(catalog)
         self.attached: dict[str, Source] = {}
         self._catalog = catalog
         self._models = models
-        self._lock = threading.RLock()
+        # Held by what changes the contexts. DataFusion asks back under a lock of its own while it
+        # makes an external table: whoever waited to change the context then, and whoever held
+        # Python's lock to read it, would wait for each other.
+        self._changing = threading.Lock()
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
         self.context = self._context({})
         # a statement over the rows of one table is planned in two thirds of the time without
         # anything to spread over partitions
         self._narrow = self._context(_ONE_PARTITION)
-        self.stores = stores or ObjectStores()
-        own = (self.context, self._narrow)  # another thread may go through the set that was
-        self.stores.contexts = self.stores.contexts.union(own)
-        self.sources: dict[tuple[str, str], Any] = {}
+        self.contexts = Contexts() if contexts is None else contexts
+        self.contexts.add(self.context, self._narrow)
+        self.stores = self.contexts.stores
+        self.frames: dict[tuple[str, str], Any] = {}
         self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def open(
         self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
     ) -> Source:
         """Return a database or lake, which is opened when it is first asked."""
-        if url.scheme != SCHEME:
-            return DatabaseSource(open_database(name, url, password))
-        lake = AttachedLake(name, url.path, self._catalog.tenant)
-        make = partial(Planner, searcher=None, models=self._models, stores=self.stores)
-        return LakeSource(lake, url.plain, make)
+        opened = open_source(name, url, password, self._catalog.tenant)
+        if isinstance(opened, Database):
+            return DatabaseSource(opened)
+        make = partial(Planner, searcher=None, models=self._models, contexts=self.contexts)
+        return LakeSource(opened, url.plain, make)
 
     def attach(self, source: Source) -> None:
         """Let statements name the tables of a database or lake."""
@@ -142,8 +148,11 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with catalog.read() as reader, Snapshot(catalog, reader, committed=committed) as snapshot:
-            snapshot.hide = self.stores.hide
+        hide = self.stores.hide
+        with (
+            catalog.read() as reader,
+            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+        ):
             yield snapshot
 
     def plan(
@@ -166,15 +175,21 @@ class Planner:
             TableNotFoundError: It names a table that the tenant does not see.
         """
         values = arrow_params(params)
-        snapshot.parameters = values
-        with self._lock, self._planning(snapshot):
+        snapshot.bind(values)
+        with self._planning(snapshot):
             self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            return self._sql(text, values, options, self._narrow if narrow else self.context)
+            changes = parse_statement(text).kind in _CHANGING
+            with self._changing if changes else nullcontext():
+                return self._sql(text, values, options, self._narrow if narrow else self.context)
 
     def set(self, text: str) -> None:
-        """Run a SET or RESET."""
-        with self._lock, engine_errors(None, SqlError):
+        """Run a SET or RESET.
+
+        A statement that is planned meanwhile, or a view that it reads, has the settings from
+        before or those from after; what was planned keeps those that it was planned with.
+        """
+        with self._changing, engine_errors(None, SqlError):
             for context in (self._narrow, self.context):
                 context.sql(text)
 
@@ -212,7 +227,7 @@ class Planner:
         found = str(planned.to_variant().location())
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._external(create, snapshot)
 
     def _sql(
@@ -227,16 +242,12 @@ class Planner:
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
-        outer, self.provider.snapshot = self.provider.snapshot, snapshot
-        try:
-            with engine_errors(snapshot, SqlError):
-                yield
-        finally:
-            self.provider.snapshot = outer
+        with self.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
+            yield
 
     def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
         """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._prepare_names(names, snapshot)
 
     def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
@@ -244,13 +255,13 @@ class Planner:
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        for key, table in self.sources.items():
+        for key, table in list(self.frames.items()):  # another thread may attach meanwhile
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
-        for name, source in self.attached.items():
+        for name, source in list(self.attached.items()):
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
-        for info in snapshot.prepare(names):
+        for info in prepare_tables(snapshot, names):
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue
@@ -276,23 +287,19 @@ class Planner:
         if table.is_plain:
             return self._capture(create)
         errors = partial(self.stores.errors, key[1], table.location)
-        with errors(), self.stores.reach(table.location, table.options) as place:
+        turn = self.stores.turn if is_remote(table.location) else nullcontext()
+        with errors(), turn, self.stores.reach(table.location, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
-            make = open_delta if table.kind == "DELTA" else open_iceberg
-            dataset = make(table, place, snapshot.fail, errors)
+            dataset = table.open(place, snapshot.fail, errors)
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = f"{'.'.join(key)}@{dataset.version}"
             return snapshot.scan(key, dataset)
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        made: list[Any] = []
-        self.provider.on_register = lambda _name, table: made.append(table)
-        try:
+        with self._changing, self.provider.planning.capturing() as made:
             self.context.sql(create)
-        finally:
-            self.provider.on_register = None
         if not made:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)
@@ -327,7 +334,8 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        with self._lock, self._planning(snapshot):
+        listing = self.provider.planning.listing(snapshot)
+        with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 
     def _schema_of(self, frame: DataFrame) -> pa.Schema:
@@ -365,9 +373,7 @@ class Planner:
 @contextmanager
 def cancelling(snapshot: Snapshot) -> Iterator[None]:
     """End what sources do for a plan that has its rows, is given up, or fails."""
-    if snapshot.running.is_over:  # of the statement's plan before this one
-        snapshot.running = Running()
-    running = snapshot.running
+    running = snapshot.begin_running()
     try:
         yield
     except BaseException:

@@ -1,44 +1,36 @@
-"""What a session attaches: databases, files, and frames in memory."""
+"""What a session attaches: databases and lakes, files, and frames in memory."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sources.files.delta import LOG_FOLDER
-from affidavit.catalog.sources.files.external import LAKE_FORMATS, NAMES_FILES
-from affidavit.catalog.sources.files.iceberg import is_iceberg
-from affidavit.catalog.sources.files.objects import checked_location, is_remote, split_options
-from affidavit.catalog.sources.lake import SCHEME
+from affidavit.catalog.journal.note import note
+from affidavit.catalog.sources.buckets.location import (
+    checked_location,
+)
+from affidavit.catalog.sources.buckets.options import split_options
+from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
+from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
 from affidavit.catalog.sources.registry import (
     forget,
-    is_database,
-    parse_url,
     remember,
 )
-from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
-from affidavit.catalog.store.migrations import APPLICATION_ID
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.sqlite.schema import is_store
 from affidavit.catalog.values.ingest import to_reader
-from affidavit.engine.scans.snapshot import memory_table
-from affidavit.engine.scans.sources import DatabaseSource
+from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
-from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.run.paths import AllowedPaths
-
-_FORMATS: Final = {
-    "parquet": "PARQUET", "csv": "CSV", "tsv": "CSV", "json": "JSON", "ndjson": "JSON",
-    "jsonl": "JSON", "arrow": "ARROW", "feather": "ARROW", "ipc": "ARROW", "avro": "AVRO",
-}  # fmt: skip
 
 
 class Attachments:
@@ -59,54 +51,55 @@ class Attachments:
         self._paths = paths
         self._run = run
 
-    def attach(self, name: str, source: object, options: dict[str, Any]) -> None:
-        """Make ``source`` readable; see :meth:`affidavit.Session.attach`."""
+    def attach(self, name: str, given: object, options: dict[str, Any]) -> None:
+        """Make what is given readable; see :meth:`affidavit.Session.attach`."""
         check_table_name(name)
-        if is_database(source):
-            self._attach_database(name, str(source), options)
+        if is_source_url(given):
+            self._attach_source(name, str(given), options)
             return
-        if (MAIN_SCHEMA, name) in self._planner.sources or self._find(name) is not None:
+        if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
             raise TableExistsError(name)
-        if not isinstance(source, str) and not hasattr(source, "__fspath__"):
-            data = to_reader(source).read_all()
-            self._planner.sources[MAIN_SCHEMA, name] = memory_table(data)
+        if not isinstance(given, str) and not hasattr(given, "__fspath__"):
+            data = to_reader(given).read_all()
+            self._planner.frames[MAIN_SCHEMA, name] = memory_table(data)
             return
-        self._attach_files(name, str(source), options)
+        self._attach_files(name, str(given), options)
 
-    def _attach_files(self, name: str, source: str, options: dict[str, Any]) -> None:
+    def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
-        location = self._paths.checked(checked_location(source))
-        named, secrets, rest = split_options(location, options)
-        text = _external_table(name, location, rest, named)
+        location = self._paths.checked(checked_location(told))
+        way, secrets, rest = split_options(location, options)
+        text = external_sql(name, location, rest, way)
         with self._planner.stores.given(location, secrets):
             self._run(text)
 
-    def _attach_database(self, name: str, source: str, options: dict[str, Any]) -> None:
+    def _attach_source(self, name: str, text: str, options: dict[str, Any]) -> None:
         if name.casefold() in RESERVED_SCHEMAS:
             raise ReservedNameError(name, kind="source")
-        catalog, url = self._catalog, parse_url(source)
-        password = None if url.scheme == SCHEME else options.pop("password", None)
+        catalog, url = self._catalog, parse_url(text)
+        kind = kind_of(url.scheme)
+        given = {option: options.pop(option, None) for option in kind.options}
         if options:
-            takes = "no options" if url.scheme == SCHEME else "password="
+            takes = ", ".join(f"{option}=" for option in kind.options) or "no options"
             msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
-        if url.scheme == SCHEME:
+        if kind.at is At.FOLDER:
             self._check_lake(url.path)
-        elif url.path:
+        elif kind.at is At.FILE:
             self._check_file(name, url.path)
         with catalog.read() as reader:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        database = self._planner.open(name, url, password)
+        source = self._planner.open(name, url, **given)
         with ExitStack() as opened:
-            opened.callback(database.close)
-            database.tables()
+            opened.callback(source.close)
+            source.tables()
             with catalog.write() as writer:
                 remember(writer, name, url)
                 note(catalog, writer, "source", name, "attach", {"url": url.plain})
             opened.pop_all()
-        self._planner.attach(database)
+        self._planner.attach(source)
 
     def _check_lake(self, path: str) -> None:
         folder = Path(self._paths.checked(path))
@@ -122,89 +115,36 @@ class Attachments:
         if not allowed.is_file():
             msg = f"there is no file {path!r} to attach as {name!r}"
             raise SourceError(msg)
-        if _is_store(allowed):
+        if is_store(allowed):
             msg = "a lake's own store has every tenant's rows: attach the lake, as lake:///folder"
             raise SourceError(msg)
 
     def refresh(self, name: str) -> None:
-        """Look at the tables of a database again; those of a lake are always seen."""
+        """Look for the tables of a source anew."""
         source = self._planner.attached.get(name)
         if source is None:
             raise TableNotFoundError(name, known=sorted(self._planner.attached))
-        if isinstance(source, DatabaseSource):
-            source.database.tables(refresh=True)
+        source.refresh()
 
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
         planner, catalog = self._planner, self._catalog
-        if planner.sources.pop((MAIN_SCHEMA, name), None) is not None:
+        if planner.frames.pop((MAIN_SCHEMA, name), None) is not None:
             return
         if name in planner.attached:
             with catalog.write() as writer:
-                forget(writer, catalog.ledger, name)
+                forget(writer, catalog.tenant, name)
                 note(catalog, writer, "source", name, "detach", None)
-            database = planner.detach(name)
-            if database is not None:
-                database.close()
+            source = planner.detach(name)
+            if source is not None:
+                source.close()
             return
         info = self._find(name)
         if info is None or info.kind != "external":
-            raise TableNotFoundError(name, known=[key[1] for key in planner.sources])
+            raise TableNotFoundError(name, known=[key[1] for key in planner.frames])
         self._run(f"DROP TABLE {quoted(name)}")
 
     def _find(self, name: str) -> TableInfo | None:
         with self._catalog.read() as reader:
             found = self._catalog.find(reader, name)
         return found if found is not None and found.tenant == self._catalog.tenant else None
-
-
-def _is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called."""
-    with (
-        suppress(sqlite3.Error),  # then it is none that SQLite can read
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
-    ):
-        owner: int = opened.execute("PRAGMA application_id").fetchone()[0]
-        return owner == APPLICATION_ID
-    return False
-
-
-def _external_table(
-    name: str, location: str, options: Mapping[str, object], named: Mapping[str, str]
-) -> str:
-    given = dict(options)
-    ending = location.rstrip("/").rpartition(".")[2].lower()
-    kind = str(given.pop("format", _lake_format(location) or _FORMATS.get(ending, ""))).upper()
-    if kind in LAKE_FORMATS:
-        unknown = sorted(given.keys() - LAKE_FORMATS[kind])
-        if unknown:
-            msg = f"{kind} takes the options {list(LAKE_FORMATS[kind])}, not {unknown}"
-            raise SourceError(msg)
-        return _create(name, location, kind, {**named, **given})
-    if kind not in _FORMATS.values():
-        known = sorted({*_FORMATS.values(), *LAKE_FORMATS})
-        msg = f"cannot tell the format of {location!r}: pass format=, one of {known}"
-        raise SourceError(msg)
-    if ending == "tsv":
-        given.setdefault("delimiter", "\t")
-    return _create(name, location, kind, {**named, **{f"format.{k}": given[k] for k in given}})
-
-
-def _lake_format(location: str) -> str:
-    """Return the table format of a local folder or metadata file; empty if it has none."""
-    if is_remote(location):
-        return ""
-    if (Path(location) / LOG_FOLDER).is_dir():
-        return "DELTA"
-    return "ICEBERG" if is_iceberg(location) else ""
-
-
-def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
-    text = ", ".join(f"'{_literal(k)}' '{_literal(v)}'" for k, v in options.items())
-    clause = f" OPTIONS ({text})" if text else ""
-    place = f"LOCATION '{_literal(location)}'{clause}"
-    return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from affidavit.catalog.sources.databases.database import Database
-    from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
+    from affidavit.engine.scans.lake import LakeCatalog
+    from affidavit.engine.scans.snapshot import Snapshot
 
 _log = logging.getLogger("affidavit")
 
@@ -37,6 +38,13 @@ class Source(Protocol):
             SourceError: It cannot be asked.
         """
 
+    def refresh(self) -> None:
+        """Look for the tables anew, where they are not looked for each time.
+
+        Raises:
+            SourceError: It cannot be asked.
+        """
+
     def provider(self, snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Return what DataFusion reads a table through in one statement, or ``None``."""
 
@@ -54,6 +62,10 @@ class DatabaseSource:
     def tables(self) -> Iterable[tuple[str, str]]:
         """Return the schema and name of each table."""
         return self.database.tables()
+
+    def refresh(self) -> None:
+        """Look for the tables anew."""
+        self.database.tables(refresh=True)
 
     def provider(self, snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Return what DataFusion reads a table through, or ``None``."""

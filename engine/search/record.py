@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.ledger.ledger import Draft
+from affidavit.catalog.ledger.entry import Draft
 from affidavit.catalog.values.canonical import canonical, parsed, us_of
 from affidavit.engine.search.fields import FIELDS
 from affidavit.errors import InvalidQueryError, LengthMismatchError, RecordNotFoundError

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.datasets import lance_errors
-from affidavit.catalog.sql.predicate import columns_of, keep
-from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.model import clock
+from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.request import CompletedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lance.lance.indices import IndexDescription
 
-    from affidavit.catalog.sql.predicate import Predicate
-    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -102,7 +100,7 @@ class Searcher:
 
 def complete(request: SearchRequest) -> CompletedSearch:
     """Run ``request`` in Lance, without hooks."""
-    started_at_us, started = time_ns() // 1000, perf_counter_ns()
+    started_at_us, started = clock.now_us(), perf_counter_ns()
     with lance_errors(f"searching {request.info.name!r}"):
         if request.mode == "text":
             rows, index, exact = _text(request, request.k), None, True
@@ -165,7 +163,8 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
-    present = f"`{request.column}` IS NOT NULL"
+    assert request.column is not None
+    present = f"{lance_name(request.column)} IS NOT NULL"
     condition = present if request.where is None else f"({request.where}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
@@ -252,26 +251,3 @@ def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any
             scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
     order = sorted(scores, key=lambda item: -scores[item])
     return order, np.array([scores[item] for item in order])
-
-
-# --- in SQL --------------------------------------------------------------------------------------
-
-
-class SearchDataset(ScanDataset):
-    """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
-
-    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
-        super().__init__(request.schema, snapshot.fail)
-        self._request = request
-        self._searcher = searcher
-        self._snapshot = snapshot
-
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield what the search found, then filtered and projected."""
-        score = self._request.score_column
-        needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
-        select = tuple(name for name in self._request.select if name in needed)
-        with self._snapshot.joined():
-            found = released(self._searcher.run(replace(self._request, select=select)))
-        for batch in found.select([*select, score]).to_batches():
-            yield keep(predicate, batch).select(columns)

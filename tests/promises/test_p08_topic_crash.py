@@ -24,9 +24,8 @@ from tests.support.nats_server import NatsServer
 from tests.support.topic_workers import QUERY
 
 import affidavit
-from affidavit.catalog.tables.intents import INTENTS
-from affidavit.catalog.topics.consumer import DELIVERIES
-from affidavit.triggers.brokers.address import stream_of
+from affidavit.catalog.store.tables import DELIVERIES, INTENTS
+from affidavit.triggers.brokers.nats.address import stream_of
 from affidavit.triggers.brokers.protocol import Channel
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from tests.support.arrow_values import arrays, bits
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES, LOG
 from affidavit.catalog.topics import log as topic_log
 from affidavit.catalog.topics.log import EVENT_BYTES_MAX, evict_old
 from affidavit.errors import UnsupportedTypeError
@@ -38,14 +39,14 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 1_700_000_000.0
 
-    def __call__(self) -> int:
-        return int(self.now_s * 1_000_000_000)
+    def now_us(self) -> int:
+        return int(self.now_s * 1_000_000)
 
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(topic_log, "time_ns", made)
+    monkeypatch.setattr(topic_log, "clock", made)
     return made
 
 
@@ -499,7 +500,7 @@ def test_an_event_of_10_000_rows_is_one_row_of_the_log(session, topics) -> None:
     assert topics.publish("t", big) == 0
     assert topics.publish("t", row(1)) == 1
     with session._catalog().read() as reader:
-        assert reader.count(topic_log.LOG) == 2
+        assert reader.count(LOG) == 2
     found = session.sql("SELECT count(*) AS n, sum(id) AS s, max(_row_index) AS m FROM topics.t")
     assert found.to_pylist() == [{"n": 10_001, "s": sum(range(10_000)) + 1, "m": 9_999}]
 
@@ -542,10 +543,10 @@ def test_old_events_go_and_offsets_go_on(lake, clock) -> None:
             session.topics.replay("t", from_offset=3)
         assert evicted.value.first_offset == 4
         assert session.sql("SELECT count(*) AS n FROM topics.t").to_pylist() == [{"n": 0}]
-        evict_old(session._shared.lake.store)
-        evict_old(session._shared.lake.store)
+        evict_old(session._instance.lake.store)
+        evict_old(session._instance.lake.store)
         with session._catalog().read() as reader:
-            assert reader.select(topic_log.LOG, ("offset", "data")) == [(3, None)]
+            assert reader.select(LOG, ("offset", "data")) == [(3, None)]
     with affidavit.connect(lake) as session:
         assert offsets(session, from_offset="beginning") == []
         assert session.topics.publish("t", row(4)) == 4
@@ -553,7 +554,7 @@ def test_old_events_go_and_offsets_go_on(lake, clock) -> None:
         clock.now_s += 5
         assert session.topics.publish("t", row(5)) == 5
         with session._catalog().read() as reader:
-            assert reader.count(topic_log.LOG) == 2
+            assert reader.count(LOG) == 2
         clock.now_s -= 1_000  # a clock that is set back puts no event before another
         session.topics.publish("t", row(6))
         times = [d.produced_at for d in session.topics.replay("t", from_offset=4)]
@@ -578,7 +579,7 @@ def log(session, topics):
     """Six events of one to six rows, ten seconds apart."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topic_log, "time_ns", clock)
+        patch.setattr(topic_log, "clock", clock)
         for n in range(6):
             topics.publish(
                 "t", [{"id": 10 * n + i, "score": i / 10, "tag": "ab"[i % 2]} for i in range(n + 1)]
@@ -693,13 +694,7 @@ def test_a_dropped_topic_is_gone_with_its_log_and_consumers(session, topics) -> 
         session.sql("SELECT * FROM topics.t").to_arrow()
     assert session.sql("SELECT * FROM system.consumers").to_pylist() == []
     with session._catalog().read() as reader:
-        from affidavit.catalog.topics.consumer import CONSUMERS, DELIVERIES
-
-        assert [reader.count(each) for each in (topic_log.LOG, CONSUMERS, DELIVERIES)] == [
-            0,
-            0,
-            0,
-        ]
+        assert [reader.count(each) for each in (LOG, CONSUMERS, DELIVERIES)] == [0, 0, 0]
     topics.register("t", pa.schema([("other", pa.int8())]))
     assert topics.publish("t", {"other": 1}) == 0
 

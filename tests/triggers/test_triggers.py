@@ -18,7 +18,7 @@ from tests.support.lakes import vectors
 import affidavit
 from affidavit import errors
 from affidavit.engine.audit.recorder import Recorder
-from affidavit.triggers.subscriptions import callbacks
+from affidavit.triggers.subscriptions import runners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -675,7 +675,7 @@ def test_p1_without_the_event_there_is_no_record_and_no_rows(session, docs, monk
 
     before = session.ledger.size
     with monkeypatch.context() as patched:
-        patched.setattr("affidavit.engine.audit.recorder.publish_records", fail)
+        patched.setattr("affidavit.engine.audit.topic.AuditTopics.publish", fail)
         with pytest.raises(errors.StoreError):
             session.search("docs", np.ones(8), k=3)
     assert session.ledger.size == before
@@ -902,7 +902,7 @@ def test_a_function_may_drop_its_trigger_and_close_the_session(lake) -> None:
     session.triggers.on("orders", "insert", call=end, name="note")
     session.sql("INSERT INTO orders VALUES (1)")
     assert done.wait(20)
-    assert took[0] < callbacks.STOPPING_S
+    assert took[0] < runners.STOPPING_S
 
 
 def test_closing_waits_once_for_all_calls(lake) -> None:
@@ -923,7 +923,7 @@ def test_closing_waits_once_for_all_calls(lake) -> None:
     began = time.monotonic()
     session.close()
     going.set()
-    assert time.monotonic() - began < 2 * callbacks.STOPPING_S
+    assert time.monotonic() - began < 2 * runners.STOPPING_S
 
 
 def test_closing_while_another_writes_does_not_wait_for_consumers(lake) -> None:

@@ -1,1 +1,1 @@
-"""Databases: what is particular to each kind, and what is not."""
+"""Databases that are attached: what all kinds have in common."""

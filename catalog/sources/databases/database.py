@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ from affidavit.catalog.sources.databases.interruptible import Interruptible, cal
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.databases.table import Select
-from affidavit.catalog.sql.predicate import Compare, conjuncts, keep
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.errors import AffidavitError, SourceError
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
-PARTED_ROWS_MIN: Final = 500_000
-"""A table that has fewer rows is read as one."""
 
 
 class Database:
@@ -85,16 +83,20 @@ class Database:
         self._tables = None
         self.pool.close()
 
-    def _attempt(self, attempt: Callable[[], T]) -> T:
-        """Do what asks the database; once more if it fails where a kept connection may be why."""
+    def attempt(self, ask: Callable[[], T]) -> T:
+        """Do what asks the database; once more if it fails where a kept connection may be why.
+
+        Raises:
+            SourceError: It failed for another reason; nothing that may be stale is kept.
+        """
         had_idle = self.pool.has_idle
         try:
-            return attempt()
+            return ask()
         except SourceError:
             self._forget()
             if not had_idle:
                 raise
-        return attempt()
+        return ask()
 
     # --- what there is -------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class Database:
         """Return the tables and views, as they were when they were last looked for."""
         found = self._tables
         if found is None or refresh:
-            found = self._tables = self._attempt(self._find_tables)
+            found = self._tables = self.attempt(self._find_tables)
         return found
 
     def _find_tables(self) -> Mapping[tuple[str, str], SourceTable]:
@@ -168,48 +170,11 @@ class Database:
             Interruptible(running.cancel) as waiting,
         ):
             while True:
-                with self.errors(_reading(select.table)):
+                with self.errors(reading(select.table)):
                     batch = waiting.call(partial(next, batches, None))
                 if batch is None:
                     return
                 yield batch
-
-    # --- reading in parts ----------------------------------------------------------------------
-
-    def ranges(
-        self, table: SourceTable, predicate: Predicate | None, running: Running
-    ) -> list[str]:
-        """Return conditions that part a large scan by the table's key; none if it is read whole."""
-        if not table.key or (table.rows is not None and table.rows < PARTED_ROWS_MIN):
-            return []
-        if predicate is not None and _fixes(predicate, table.key[0]):
-            return []
-        select = self.select(table, [], predicate)
-
-        def ask() -> list[str]:
-            with self.pool.lend() as connection, self.errors(_reading(table)):
-                ranges = partial(self.driver.ranges, connection, select, running)
-                return call(ranges, running.cancel)
-
-        return self._attempt(ask)
-
-    def at_one_moment(self, table: SourceTable, count: int) -> list[Any]:
-        """Return connections that read what there is at one moment; they are the caller's."""
-
-        def open_all() -> list[Any]:
-            opened: list[Any] = []
-            try:
-                while len(opened) < count:
-                    opened.append(self.pool.take())
-                with self.errors(_reading(table)):
-                    call(partial(self.driver.share_snapshot, opened))
-            except BaseException:
-                for each in opened:
-                    close(each)
-                raise
-            return opened
-
-        return self._attempt(open_all)
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -267,13 +232,6 @@ class Database:
             close(connection)
 
 
-def _fixes(predicate: Predicate, column: str) -> bool:
-    """Return whether only one value of a column matches."""
-    return any(
-        isinstance(part, Compare) and part.op == "=" and part.column == column
-        for part in conjuncts(predicate)
-    )
-
-
-def _reading(table: SourceTable) -> str:
+def reading(table: SourceTable) -> str:
+    """Return what an error says was done, where a table was read."""
     return f"reading {table.schema}.{table.name}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sources.databases.interruptible import call
-from affidavit.catalog.sources.databases.pool import close
+from affidavit.catalog.sources.databases.parts import Parts, ranges_of
 from affidavit.catalog.sql.scan import Fragment, ScanDataset
 from affidavit.errors import SourceError
 
@@ -74,14 +71,14 @@ class SourceDataset(ScanDataset):
         """Yield what is read side by side: the one table, or ranges of its key."""
         predicate = self.read_filter(filter)
         try:
-            ranges = self._database.ranges(self._table, predicate, self._running())
+            ranges = ranges_of(self._database, self._table, predicate, self._running())
         except (SourceError, KeyboardInterrupt) as error:
             self._fail(error)
             raise
         if not ranges:
             yield from super().get_fragments(filter)
             return
-        parts = _Parts(self._database, self._table, len(ranges), self._running)
+        parts = Parts(self._database, self._table, len(ranges), self._running)
         for number, condition in enumerate(ranges):
             lend = partial(parts.connection, number)
             part = SourceDataset(
@@ -94,45 +91,3 @@ class SourceDataset(ScanDataset):
         """Yield the matching rows."""
         select = self._database.select(self._table, columns, predicate).where(self._condition)
         return self._database.scan(select, predicate, columns, self._running(), self._lend)
-
-
-class _Parts:
-    """The connections that the parts of one scan are read over, all at the same moment.
-
-    The first part that is read opens the connections of all.
-    """
-
-    def __init__(
-        self, database: Database, table: SourceTable, count: int, running: Callable[[], Running]
-    ) -> None:
-        self._database = database
-        self._table = table
-        self._count = count
-        self._lock = threading.Lock()
-        self._waiting: dict[int, Any] = {}
-        self._running = running
-
-    @contextmanager
-    def connection(self, number: int) -> Iterator[Any]:
-        """Lend a part its connection."""
-        with self._lock:
-            if number not in self._waiting:  # or the plan runs a second time
-                self._close()
-                running = self._running()
-                running.refuse_over()
-                opened = self._database.at_one_moment(self._table, self._count)
-                self._waiting = dict(enumerate(opened))
-                running.hold(self._close)
-            connection = self._waiting.pop(number)
-        try:
-            yield connection
-            call(partial(self._database.driver.end_snapshot, connection))
-        except BaseException:
-            close(connection)
-            raise
-        self._database.pool.give(connection)
-
-    def _close(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for each in waiting.values():
-            close(each)

@@ -45,10 +45,10 @@ class Insertion:
             for name, each in zip(names, self.columns, strict=True)
         )
 
-    def statement(self, dialect: Dialect, source: str = "") -> str:
-        """Return an INSERT of what ``source`` selects, or else of one parameter a column."""
+    def statement(self, dialect: Dialect, query: str = "") -> str:
+        """Return an INSERT of what ``query`` selects, or else of one parameter a column."""
         names = ", ".join(dialect.quoted(each.name) for each in self.columns)
-        values = source or f"VALUES ({', '.join('?' * len(self.columns))})"
+        values = query or f"VALUES ({', '.join('?' * len(self.columns))})"
         return f"INSERT INTO {self.table.quoted(dialect)} ({names}) {values}"
 
 

@@ -1,1 +1,1 @@
-"""Files where they are: object stores, external tables, Delta and Iceberg."""
+"""External tables: files that DataFusion reads, Delta and Iceberg tables that a library does."""

@@ -7,26 +7,41 @@ its pyarrow dataset refuses the first two, so SQL is sent to it and batches come
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.sources.buckets.bucket import (
+    CONNECT_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    RETRIES_MAX,
+)
 from affidavit.catalog.sources.databases.dialect import Dialect, Sent
 from affidavit.catalog.sources.files.library import LibraryDataset
-from affidavit.catalog.sources.files.objects import delta_options
 from affidavit.catalog.sql import predicate as p
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
-    from affidavit.catalog.sources.files.external import ExternalTable
-    from affidavit.catalog.sources.files.objects import Place
+    from affidavit.catalog.sources.buckets.bucket import Bucket
+    from affidavit.catalog.sources.files.library import Opening
     from affidavit.catalog.sql.predicate import Predicate
 
 LOG_FOLDER: Final = "_delta_log"
+OPTION_NAMES: Final = {
+    "region": "aws_region", "endpoint": "aws_endpoint_url", "access_key_id": "aws_access_key_id",
+    "secret_access_key": "aws_secret_access_key", "session_token": "aws_session_token",
+    "service_account_path": "google_service_account", "account": "azure_storage_account_name",
+    "access_key": "azure_storage_account_key", "bearer_token": "azure_storage_token",
+    "client_id": "azure_storage_client_id", "client_secret": "azure_storage_client_secret",
+    "tenant_id": "azure_storage_tenant_id", "sas_token": "azure_storage_sas_token",
+    "use_emulator": "azure_storage_use_emulator", "allow_http": "allow_http",
+}  # fmt: skip
+"""What deltalake calls the options of object stores."""
+
 _TABLE: Final = "t"
 _STATISTICS_US: Final = 1000
 """How far a moment in a file's statistics may be from the value: they are cut to milliseconds."""
@@ -77,10 +92,9 @@ class DeltaDataset(LibraryDataset):
         table: Any,  # noqa: ANN401 - a deltalake.DeltaTable
         schema: pa.Schema,
         query: Callable[[], Any],
-        fail: Callable[[BaseException], None],
-        errors: Callable[[], AbstractContextManager[None]],
+        opening: Opening,
     ) -> None:
-        super().__init__(schema, {}, int(table.version()), fail, errors)
+        super().__init__(schema, {}, int(table.version()), opening)
         self._table = table
         self._query = query
 
@@ -104,12 +118,24 @@ class DeltaDataset(LibraryDataset):
         return iter(pa.RecordBatchReader.from_stream(found))
 
 
-def open_delta(
-    table: ExternalTable,
-    place: Place | None,
-    fail: Callable[[BaseException], None],
-    errors: Callable[[], AbstractContextManager[None]],
-) -> DeltaDataset:
+def _options(bucket: Bucket | None) -> dict[str, str] | None:
+    """Return how deltalake reaches a store."""
+    if bucket is None:
+        return None
+    bounds = {
+        "connect_timeout": f"{CONNECT_TIMEOUT_S:g}s", "timeout": f"{REQUEST_TIMEOUT_S:g}s",
+        "max_retries": str(RETRIES_MAX), "retry_timeout": f"{REQUEST_TIMEOUT_S:g}s",
+    }  # fmt: skip
+    known = {**bucket.given, **bucket.way}
+    return {**bounds, **{OPTION_NAMES[name]: value for name, value in known.items()}}
+
+
+def is_delta(path: str) -> bool:
+    """Return whether a local path is a Delta table's folder."""
+    return (Path(path) / LOG_FOLDER).is_dir()
+
+
+def open_delta(opening: Opening) -> DeltaDataset:
     """Return a Delta table as it is now, or as it was at ``version``.
 
     Raises:
@@ -121,10 +147,10 @@ def open_delta(
         msg = "reading Delta tables needs deltalake: pip install 'affidavit[delta]'"
         raise SourceError(msg) from error
     found = deltalake.DeltaTable(
-        table.location.rstrip("/"),
-        version=table.number("version"),
-        storage_options=delta_options(place),
+        opening.location.rstrip("/"),
+        version=opening.number("version"),
+        storage_options=_options(opening.bucket),
     )
     schema = pa.schema(found.schema().to_arrow())
     plain = pa.schema([pa.field(each.name, each.type) for each in schema])
-    return DeltaDataset(found, plain, deltalake.QueryBuilder, fail, errors)
+    return DeltaDataset(found, plain, deltalake.QueryBuilder, opening)

@@ -1,26 +1,29 @@
-"""``CREATE EXTERNAL TABLE``: what its text says, and which of its options are ours."""
+"""``CREATE EXTERNAL TABLE``: how it is written, what it says, and which of its options are ours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.files.objects import PREFIXES, is_remote, refuse_secrets
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.options import refuse_secrets
+from affidavit.catalog.sources.buckets.services import PREFIXES
+from affidavit.catalog.sources.files.formats import FORMATS
+from affidavit.catalog.sources.files.library import Opening
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.model.definition import Definition
+    from affidavit.catalog.sources.buckets.bucket import Bucket
+    from affidavit.catalog.sources.files.library import LibraryDataset
     from affidavit.catalog.sql.lexer import Token
-
-LAKE_FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
-    "DELTA": ("version",),
-    "ICEBERG": ("snapshot_id",),
-}
-"""Table formats that a library reads, and their options."""
 
 NAMES_FILES: Final = (
     "its metadata names files itself: let a session without allowed_paths attach it, and read it "
@@ -51,27 +54,93 @@ class ExternalTable:
     @property
     def is_lake(self) -> bool:
         """Whether a library reads it, and not DataFusion."""
-        return self.kind in LAKE_FORMATS
+        return _is_lake(self.kind)
 
     @property
     def is_plain(self) -> bool:
         """Whether its text is DataFusion's as it stands: it is of local files."""
         return not self.is_lake and not is_remote(self.location)
 
-    def number(self, option: str) -> int | None:
-        """Return an option that is a whole number, if it was given."""
-        given = self.options.get(option)
-        if given is None:
-            return None
-        if not (given.isascii() and given.isdecimal()):
-            msg = f"{option}= must be a whole number, got {given!r}"
-            raise SourceError(msg)
-        return int(given)
+    def open(
+        self,
+        bucket: Bucket | None,
+        fail: Callable[[BaseException], None],
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> LibraryDataset:
+        """Return what a library reads it through, as it is now or at the version of its options.
+
+        Args:
+            bucket: How its bucket is reached; ``None`` if it is in none.
+            fail: Told what a scan raises.
+            errors: Tells what the library raises as a SourceError.
+
+        Raises:
+            SourceError: The library is not installed, or there is no such version.
+        """
+        read = FORMATS[self.kind].open
+        assert read is not None, "a library reads it"
+        return read(Opening(self.location, self.options, bucket, fail, errors))
+
+
+def _is_lake(kind: str) -> bool:
+    return kind in FORMATS and FORMATS[kind].open is not None
 
 
 def is_lake_table(definition: Definition) -> bool:
     """Return whether a definition is of a table that a library reads."""
     return isinstance(definition, SqlDefinition) and parse_external(definition.sql).is_lake
+
+
+# --- written -------------------------------------------------------------------------------------
+
+
+def external_sql(
+    name: str, location: str, options: Mapping[str, object], way: Mapping[str, str]
+) -> str:
+    """Return the statement that makes a table of files.
+
+    Args:
+        name: The table's name.
+        location: Where the files are.
+        options: ``format``, unless it can be told by their names, and those of that format.
+        way: How their store is reached, as options of the statement.
+
+    Raises:
+        SourceError: The format cannot be told, or takes no such option.
+    """
+    given = dict(options)
+    ending = location.rstrip("/").rpartition(".")[2].lower()
+    kind = str(given.pop("format", _detected(location, ending))).upper()
+    if kind not in FORMATS:
+        msg = f"cannot tell the format of {location!r}: pass format=, one of {sorted(FORMATS)}"
+        raise SourceError(msg)
+    if not _is_lake(kind):
+        for option, value in FORMATS[kind].endings.get(ending, {}).items():
+            given.setdefault(option, value)
+        theirs = {f"format.{option}": value for option, value in given.items()}
+        return _create(name, location, kind, {**way, **theirs})
+    unknown = sorted(given.keys() - FORMATS[kind].options)
+    if unknown:
+        msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {unknown}"
+        raise SourceError(msg)
+    return _create(name, location, kind, {**way, **given})
+
+
+def _detected(location: str, ending: str) -> str:
+    """Return the format of files by what a local folder holds, or by their names; empty if none."""
+    held = () if is_remote(location) else (f for f in FORMATS.values() if f.detect(location))
+    named = (each for each in FORMATS.values() if ending in each.endings)
+    return next((each.name for each in chain(held, named)), "")
+
+
+def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
+    text = ", ".join(f"{quoted_text(k)} {quoted_text(str(v))}" for k, v in options.items())
+    clause = f" OPTIONS ({text})" if text else ""
+    place = f"LOCATION {quoted_text(location)}{clause}"
+    return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
+
+
+# --- read ----------------------------------------------------------------------------------------
 
 
 def parse_external(sql: str) -> ExternalTable:
@@ -117,15 +186,13 @@ def parse_external(sql: str) -> ExternalTable:
     refuse_secrets(key for key, _ in options)
     ours = {key: _value(tokens) for key, tokens in options if _is_ours(kind, key)}
     theirs = [tokens for key, tokens in options if not _is_ours(kind, key)]
-    if kind in LAKE_FORMATS:
+    if _is_lake(kind):
         _check_lake(kind, rest, theirs)
     text = " ".join(token.text for token in rest)
-    place = location.replace("'", "''")
     shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
     clause = f" OPTIONS ({shown})" if theirs else ""
-    return ExternalTable(
-        kind, location, ours, f"{text} STORED AS {kind} LOCATION '{place}'{clause}"
-    )
+    place = f"LOCATION {quoted_text(location)}"
+    return ExternalTable(kind, location, ours, f"{text} STORED AS {kind} {place}{clause}")
 
 
 def plain_location(token: Token | None) -> str:
@@ -163,7 +230,7 @@ def _value(tokens: Sequence[Token]) -> str:
 
 
 def _is_ours(kind: str, key: str) -> bool:
-    return key.partition(".")[0] in PREFIXES or key in LAKE_FORMATS.get(kind, ())
+    return key.partition(".")[0] in PREFIXES or (kind in FORMATS and key in FORMATS[kind].options)
 
 
 def _check_lake(kind: str, rest: Sequence[Token], theirs: Sequence[Sequence[Token]]) -> None:
@@ -172,5 +239,5 @@ def _check_lake(kind: str, rest: Sequence[Token], theirs: Sequence[Sequence[Toke
         raise SqlError(f"a table STORED AS {kind} says its own columns, and takes only OPTIONS")
     if theirs:
         given = [_text(tokens[0]) for tokens in theirs]
-        msg = f"{kind} takes the options {list(LAKE_FORMATS[kind])}, not {given}"
+        msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {given}"
         raise SourceError(msg)

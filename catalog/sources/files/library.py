@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset, rows_without_columns
+from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from affidavit.catalog.sources.buckets.bucket import Bucket
     from affidavit.catalog.sql.predicate import Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a library is to open.
+
+    Attributes:
+        location: The table's folder or metadata file.
+        options: Those of the table's format.
+        bucket: How its bucket is reached; ``None`` if it is in none.
+        fail: Told what a scan raises.
+        errors: Tells what the library raises as a SourceError.
+    """
+
+    location: str
+    options: Mapping[str, str]
+    bucket: Bucket | None
+    fail: Callable[[BaseException], None]
+    errors: Callable[[], AbstractContextManager[None]]
+
+    def number(self, option: str) -> int | None:
+        """Return an option that is a whole number, if it was given.
+
+        Raises:
+            SourceError: It is none.
+        """
+        given = self.options.get(option)
+        if given is None:
+            return None
+        if not (given.isascii() and given.isdecimal()):
+            msg = f"{option}= must be a whole number, got {given!r}"
+            raise SourceError(msg)
+        return int(given)
 
 
 class LibraryDataset(ScanDataset):
@@ -25,8 +62,7 @@ class LibraryDataset(ScanDataset):
         schema: The columns that can be given.
         refused: The columns that cannot, and their types there.
         version: The version, as its format numbers them.
-        fail: Told what a scan raises.
-        errors: Tells what the library raises as a SourceError.
+        opening: What was opened.
     """
 
     def __init__(
@@ -34,13 +70,12 @@ class LibraryDataset(ScanDataset):
         schema: pa.Schema,
         refused: Mapping[str, str],
         version: int,
-        fail: Callable[[BaseException], None],
-        errors: Callable[[], AbstractContextManager[None]],
+        opening: Opening,
     ) -> None:
-        super().__init__(schema, fail)
+        super().__init__(schema, opening.fail)
         self.refused = refused
         self.version = version
-        self._errors = errors
+        self._errors = opening.errors
 
     def count(self) -> int:
         """Return how many rows there are."""

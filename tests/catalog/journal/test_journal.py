@@ -16,7 +16,7 @@ from tests.support.lakes import vectors
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.journal import events as events_module
+from affidavit.catalog.journal import signing
 from affidavit.engine.session.housekeeping import Housekeeper
 
 
@@ -307,7 +307,7 @@ def test_small_segments_are_merged_without_changing_a_proof(session, notes) -> N
         session.journal.flush()
     proof = session.ledger.prove(55)
     head = proof.partition("\n\n")[2]
-    session._catalog().journal.compact()
+    session._catalog().journal.merging.compact()
     segments = session.sql("SELECT * FROM system.segments ORDER BY first_seq").to_pylist()
     assert 1 < len(segments) < 8
     assert sum(each["events"] for each in segments) == 201
@@ -501,7 +501,7 @@ def test_erased_values_are_gone_and_every_proof_holds(session, lake) -> None:
 def test_p4_values_that_were_removed_without_an_erasure_are_found(session, notes, lake) -> None:
     fill(session, 3)
     session.journal.flush()
-    from affidavit.catalog.journal.events import without_values
+    from affidavit.catalog.journal.signing import without_values
 
     path = lake / "journal" / "default" / "1-4.parquet"
     pq.write_table(without_values(pq.read_table(path), "1")[0], path)
@@ -550,7 +550,7 @@ def test_erased_values_are_gone_from_segments_that_were_merged_away_too(session,
     for at in range(9):
         people.insert([{"id": 10 + at, "name": "kept"}])
         session.journal.flush()
-    session._catalog().journal.compact()
+    session._catalog().journal.merging.compact()
     assert session.journal.erase("1", "asked") == 1
     stored = [path.read_bytes() for path in (lake / "journal").rglob("*") if path.is_file()]
     assert stored
@@ -601,7 +601,7 @@ def test_a_row_that_grew_too_large_to_be_inserted_can_be_deleted(
     session, notes, monkeypatch, text
 ) -> None:
     """Each column could be written down by itself, the row never: it was there for good."""
-    monkeypatch.setattr(events_module, "VALUE_BYTES_MAX", 1000)
+    monkeypatch.setattr(signing, "VALUE_BYTES_MAX", 1000)
     session.sql("INSERT INTO notes (id) VALUES (1)")
     session.sql("ALTER TABLE notes ADD COLUMN more VARCHAR")
     session.sql("UPDATE notes SET body = repeat('a', 900), more = repeat('b', 900)")
@@ -618,7 +618,7 @@ def test_a_row_that_grew_too_large_to_be_inserted_can_be_deleted(
 
 
 def test_p6_a_large_change_is_kept_in_several_blocks(session, notes, monkeypatch) -> None:
-    monkeypatch.setattr("affidavit.catalog.journal.events.BLOCK_CHARACTERS_MAX", 5_000)
+    monkeypatch.setattr("affidavit.catalog.journal.blocks.BLOCK_CHARACTERS_MAX", 5_000)
     rows = [{"id": at, "body": "x" * 40, "stars": at % 5} for at in range(500)]
     notes.insert(rows)
     session.sql("UPDATE notes SET stars = stars + 1")

@@ -24,10 +24,15 @@ from pyarrow import fs
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.journal import journal as journal_module
-from affidavit.catalog.journal.journal import Journal, mergeable
-from affidavit.catalog.journal.places import parse_place
-from affidavit.catalog.journal.segments import Recent, Segment, SegmentReader
+from affidavit.catalog.journal.erasing import Erasing
+from affidavit.catalog.journal.evidence import EventEntries
+from affidavit.catalog.journal.journal import Journal
+from affidavit.catalog.journal.merging import mergeable
+from affidavit.catalog.journal.sealing import Sealing
+from affidavit.catalog.journal.segments.places import parse_place
+from affidavit.catalog.journal.segments.reading import SegmentReader
+from affidavit.catalog.journal.segments.remembered import Recent
+from affidavit.catalog.journal.segments.segment import Segment
 
 ACCESS_KEY, SECRET_KEY = "AKIDOFTHETESTS", "the-secret-of-the-tests"
 
@@ -232,7 +237,7 @@ def test_small_segments_are_merged_and_every_event_stands_once(session, place) -
         fill(session, 10, start=at * 10)
         session.journal.flush()
     journal = session._catalog().journal
-    journal.compact()
+    journal.merging.compact()
     segments = session.sql("SELECT * FROM system.segments ORDER BY first_seq").to_pylist()
     assert [each["events"] for each in segments] == [81, 80, 10]
     for one, other in pairwise(segments):
@@ -241,7 +246,7 @@ def test_small_segments_are_merged_and_every_event_stands_once(session, place) -
     assert session.journal.history(95).num_rows == 1
     assert session.ledger.verify(progress=False)
     assert len(place.files()) == 2 * (17 + 2)  # a snapshot may still read what was merged
-    journal.remove_orphans(age_s=0)
+    journal.erasing.remove_orphans(age_s=0)
     assert len(place.files()) == 2 * 3
     assert seqs(session) == list(range(1, 172))
 
@@ -250,7 +255,7 @@ def test_erased_values_are_in_no_file(session, place, lake) -> None:
     for at in range(9):
         session.table("notes").insert([{"id": at, "body": f"body-{at}"}])
         session.journal.flush()
-    session._catalog().journal.compact()
+    session._catalog().journal.merging.compact()
     assert session.journal.erase("1", "asked to be forgotten") == 1
     assert session.journal.history(1).to_pylist()[0]["new_value"] is None
     assert session.ledger.verify(progress=False).erased
@@ -445,7 +450,7 @@ def test_p12_while_the_place_is_away_nothing_is_lost(session, place, caplog) -> 
     """A flush says where it could not write; a commit says so once, and both are made good."""
     fill(session, 10)
     session.journal.flush()
-    session._catalog().journal.flush_threshold = 5
+    session._catalog().journal.sealing.flush_threshold = 5
     place.go_away()
     try:
         named = place.url.partition("?")[0] if place.url else place.root
@@ -601,7 +606,7 @@ def test_two_lakes_at_one_place_leave_each_other_alone(tmp_path, elsewhere) -> N
         for session in (one, two):
             session.journal.record("thing", "1", "*", "seen")
             session.journal.flush()
-        one._catalog().journal.remove_orphans(age_s=0)
+        one._catalog().journal.erasing.remove_orphans(age_s=0)
         assert one.journal.history("1").num_rows == two.journal.history("1").num_rows == 1
 
 
@@ -646,7 +651,7 @@ def test_no_credentials_are_kept_or_shown(lake, server) -> None:
     with connect(lake, Bucket(server)) as session:
         session.journal.record("thing", "1", "*", "seen")
         session.journal.flush()
-        shown = repr(session) + repr(session.journal) + str(session._shared.lake.segments.place)
+        shown = repr(session) + repr(session.journal) + str(session._instance.lake.places.place)
     kept = b"".join(path.read_bytes() for path in lake.rglob("*") if path.is_file())
     for secret in (ACCESS_KEY, SECRET_KEY):
         assert secret not in shown
@@ -660,7 +665,7 @@ def scan(session: affidavit.Session) -> Iterator[pa.Table]:
     """Read the journal as a statement does: one snapshot, its segments opened one by one."""
     catalog = session._catalog()
     with catalog.read() as reader:
-        yield from catalog.journal.scan(reader, ["seq", "new_value"], None)
+        yield from catalog.journal.events.scan(reader, ["seq", "new_value"], None)
 
 
 def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
@@ -677,7 +682,7 @@ def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
             session.journal.flush()
         reading = scan(session)
         found = [next(reading)]
-        session._catalog().journal.compact()
+        session._catalog().journal.merging.compact()
         with pytest.raises(errors.StoreError, match="erase again"):
             session.journal.erase("40", "asked")
         found += reading
@@ -711,23 +716,23 @@ def test_a_flush_does_not_wait_for_a_merge_and_closing_ends_it(lake, place, monk
 
     def slow(reader, segment):
         merging.set()
-        assert session._shared.lake.journals.stopping.wait(60)
+        assert session._instance.lake.journals._stopping.wait(60)
         return whole(reader, segment)
 
     monkeypatch.setattr(SegmentReader, "whole", slow)
-    session._shared.merger.poke()
+    session._instance._merger.poke()
     assert merging.wait(60)
     session.journal.record("thing", "late", "*", "seen")
     assert session.journal.flush() == 1
     assert session.journal.stats()["persisted_files"] == 10
-    monkeypatch.setattr(journal_module.Journal, "tidy", lambda _: None)
+    monkeypatch.setattr(Journal, "tidy", lambda _: None)
     session.close()
     monkeypatch.undo()
     assert len(place.files()) == 20
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(key, ACCESS_KEY if key.endswith("ID") else SECRET_KEY)
     with connect(lake) as session:
-        assert session._catalog().journal.compact() == 8
+        assert session._catalog().journal.merging.compact() == 8
         assert seqs(session) == list(range(1, 11))
         assert session.ledger.verify(progress=False)
 
@@ -742,18 +747,18 @@ def test_an_erasure_ends_the_merge_that_it_would_wait_for(session, monkeypatch) 
     def slow(reader, segment):
         if threading.current_thread() is merger:
             merging.set()
-            assert journal._hold.wait(60)
+            assert journal.kept._wanted_alone.wait(60)
         return whole(reader, segment)
 
     monkeypatch.setattr(SegmentReader, "whole", slow)
     merged: list[int] = []
-    merger = threading.Thread(target=lambda: merged.append(journal.compact()))
+    merger = threading.Thread(target=lambda: merged.append(journal.merging.compact()))
     merger.start()
     assert merging.wait(60)
     assert session.journal.erase("3", "asked") == 1
     merger.join()
     assert merged == [0]
-    assert journal.compact() == 8
+    assert journal.merging.compact() == 8
     assert session.ledger.verify(progress=False)
 
 
@@ -797,7 +802,7 @@ def test_sealing_holds_no_snapshot_while_it_waits_to_write(lake, monkeypatch) ->
     with connect(lake) as session, connect(lake) as other:
         session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
         fill(session, 3)
-        seal, scrubbed = Journal._seal, []
+        seal, scrubbed = Sealing._seal, []
 
         def later(journal, *what):
             store = other._catalog().lake.store
@@ -805,7 +810,7 @@ def test_sealing_holds_no_snapshot_while_it_waits_to_write(lake, monkeypatch) ->
             scrubbed.append(store.scrub())
             seal(journal, *what)
 
-        monkeypatch.setattr(Journal, "_seal", later)
+        monkeypatch.setattr(Sealing, "_seal", later)
         assert session.journal.flush() == 4
         assert scrubbed == [True]
 
@@ -817,7 +822,7 @@ def test_p4_a_ledger_whose_segments_are_erased_meanwhile_verifies(lake, monkeypa
         fill(session, 3)
         session.journal.flush()
         other._catalog().lake.store.hurry(0.1)
-        faults, calls = Journal.faults, []
+        faults, calls = EventEntries.faults, []
 
         def late(journal, reader):
             calls.append(1)
@@ -826,7 +831,7 @@ def test_p4_a_ledger_whose_segments_are_erased_meanwhile_verifies(lake, monkeypa
                     other.journal.erase("1", "asked")
             yield from faults(journal, reader)
 
-        monkeypatch.setattr(Journal, "faults", late)
+        monkeypatch.setattr(EventEntries, "faults", late)
         assert session.ledger.verify(progress=False).erased
         assert len(calls) == 2
 
@@ -837,16 +842,16 @@ def test_p12_an_erasure_that_left_files_behind_is_finished_by_the_next(
     """The place goes away between the erasure's commit and the removal of what it replaced."""
     session.table("notes").insert([{"id": 1, "body": "secret"}])
     session.journal.flush()
-    remove = journal_module.Journal._remove_others
+    remove = Erasing._remove_others
 
     def fail(journal, *, age_s):
         raise errors.StoreError("away")
 
-    monkeypatch.setattr(journal_module.Journal, "_remove_others", fail)
+    monkeypatch.setattr(Erasing, "_remove_others", fail)
     with pytest.raises(errors.StoreError, match="erase again"):
         session.journal.erase("1", "asked")
     assert len(place.files()) == 4
-    monkeypatch.setattr(journal_module.Journal, "_remove_others", remove)
+    monkeypatch.setattr(Erasing, "_remove_others", remove)
     with pytest.raises(errors.RecordNotFoundError):
         session.journal.erase("1", "asked")
     assert len(place.files()) == 2
@@ -861,7 +866,7 @@ def test_sessions_seal_and_merge_at_once_and_readers_see_every_event_once(lake) 
 
         def merge() -> None:
             while not stop.is_set():
-                merger._catalog().journal.compact()
+                merger._catalog().journal.merging.compact()
 
         def read() -> None:
             while not stop.is_set():

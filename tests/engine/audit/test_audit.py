@@ -36,9 +36,10 @@ from tests.support.lakes import events, vectors
 
 import affidavit
 from affidavit import SearchRecord, errors
+from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.catalog.values.canonical import canonical, canonical_object
-from affidavit.engine.audit.recorder import Recorder, uuid7
+from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
@@ -663,7 +664,7 @@ def test_p1_whichever_call_of_the_store_fails_there_are_no_rows(faulty, name, la
 
 
 def test_p1_a_version_that_cannot_be_kept_for_replay_is_not_searched(session, docs) -> None:
-    shared = session._shared
+    shared = session._instance
     keep = shared.lake.datasets.keep
 
     def refuse(*_: object) -> None:
@@ -685,8 +686,8 @@ class Listener:
         self.seen: list[SearchRecord] = []
 
     def on_records(self, records, writer) -> None:
-        from affidavit.catalog.ledger.ledger import LEDGER
         from affidavit.catalog.sql.predicate import In
+        from affidavit.catalog.store.tables import LEDGER
 
         seqs = tuple(each.seq for each in records)
         assert len(writer.select(LEDGER, ("seq",), In("seq", seqs))) == len(records)
@@ -891,7 +892,7 @@ def gathered(
     session: affidavit.Session, ask: Callable[[int], object], threads: int = 16
 ) -> Iterator[list[Future]]:
     """Hold the store until ``threads`` wait to be recorded; yield what becomes of them."""
-    group = session._shared.recorder._group("default")
+    group = session._instance.recorder._group("default")
     leading: list[int] = []
     attempt = group._try
 
@@ -901,7 +902,7 @@ def gathered(
 
     group._try = noted
     with ThreadPoolExecutor(threads) as pool:
-        with session._shared.lake.store.write("default"):
+        with session._instance.lake.store.write("default"):
             futures = [pool.submit(ask, number) for number in range(threads)]
             until(lambda: len(group._waiting) + sum(leading) == threads)
             yield futures
@@ -1012,7 +1013,7 @@ def test_a_thread_that_is_interrupted_fails_those_it_committed_for() -> None:
 
 
 def pending(session: affidavit.Session) -> list[str]:
-    folder = session._shared.lake.path / "pending"
+    folder = session._instance.lake.path / "pending"
     return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
 
@@ -1179,7 +1180,7 @@ CRASHING = """
 import os, signal, sqlite3, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
-from affidavit.catalog.store.sqlite import SqliteWriter
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.engine.audit import recorder
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper
@@ -1365,7 +1366,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Sess
                     scoped.search(f"docs_{tenant}", Q8, k=at + 1, lineage=f"secret of {tenant}")
                 scoped.sql(f"SELECT 'secret of {tenant}'").to_arrow()
                 scoped.ledger.checkpoint()
-        session._shared.statements.flush()
+        session._instance.statements.flush()
         yield session
 
 

@@ -349,7 +349,7 @@ def test_nan_is_not_made_null(
 CRASH = """
 import os, sys
 import affidavit
-import affidavit.catalog.sources.databases.postgres as postgres
+import affidavit.catalog.sources.drivers.postgres as postgres
 lake, url, when = sys.argv[1:]
 real = postgres.rows_of
 def rows_of(connection, sql, *rest):
@@ -411,7 +411,7 @@ def test_the_table_is_looked_at_as_it_is_now(session: affidavit.Session, source:
 
 def elsewhere(session: affidavit.Session, kind: str, statement: str) -> None:
     """Run a statement in a source by a connection of its own kind."""
-    database = session._shared.planner(session.identity).attached[kind].database
+    database = session._instance.planner(session.identity).attached[kind].database
     connection = database.driver.connect(writing=True)
     try:
         if kind == "duck":
@@ -458,7 +458,7 @@ def test_a_duckdb_file_is_not_written_while_a_result_of_it_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("affidavit.catalog.sources.databases.duckdb.WAIT_S", 0.2)
+    monkeypatch.setattr("affidavit.catalog.sources.drivers.gate.WAIT_S", 0.2)
     table = "CREATE TABLE t AS SELECT range AS id FROM range(1000000)"
     session.attach("duck", make("duck", request, tmp_path, table))
     result = session.sql("SELECT id FROM duck.main.t")

@@ -42,7 +42,7 @@ class Kind:
     def fail(self, session: affidavit.Session) -> None:
         """Let the broker be of no more use to ``session``, and a server's to nobody."""
         if self.server is None:
-            session._shared.exchange._broker.close()
+            session._instance.exchange._broker.close()
         else:
             self.server.kill()
 

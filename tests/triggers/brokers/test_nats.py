@@ -25,8 +25,8 @@ from cryptography.x509.oid import NameOID
 from tests.support.nats_server import NatsServer, free_port
 
 from affidavit.errors import BrokerError, ClosedError
-from affidavit.triggers.brokers.address import stream_of, subject_of
-from affidavit.triggers.brokers.nats import NatsBroker
+from affidavit.triggers.brokers.nats.address import stream_of, subject_of
+from affidavit.triggers.brokers.nats.broker import NatsBroker
 from affidavit.triggers.brokers.protocol import Channel, LoggedEvent
 
 if TYPE_CHECKING:

@@ -740,7 +740,9 @@ def test_a_password_is_kept_nowhere(
         shown += [str(session.sql("SELECT * FROM audit.statements").to_pylist())]
         for table in ("system.journal", "system.ledger", "system.sources"):
             shown.append(str(session.sql(f"SELECT * FROM {table}").to_pylist()))
-        shown += [str(each) for each in session._shared.planner(session.identity).attached.values()]
+        shown += [
+            str(each) for each in session._instance.planner(session.identity).attached.values()
+        ]
         kept = [*shown, *(_bytes(lake))]
         # "vault" is in the URL: the same search would have found a password there
         assert any(b"vault" in each for each in kept if isinstance(each, bytes))

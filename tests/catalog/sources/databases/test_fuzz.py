@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import affidavit
-from affidavit.catalog.sources.databases.duckdb import DuckDb
-from affidavit.catalog.sources.databases.mariadb import MariaDb
-from affidavit.catalog.sources.databases.postgres import Postgres
-from affidavit.catalog.sources.databases.sqlite import Sqlite
+from affidavit.catalog.sources.drivers.duckdb import DuckDb
+from affidavit.catalog.sources.drivers.mariadb import MariaDb
+from affidavit.catalog.sources.drivers.postgres import Postgres
+from affidavit.catalog.sources.drivers.sqlite import Sqlite
 from affidavit.catalog.sql import predicate as p
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import affidavit
-from affidavit.catalog.sources.databases import database, postgres
+from affidavit.catalog.sources.databases import parts
+from affidavit.catalog.sources.drivers import postgres
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def parted(
     session: affidavit.Session, pg_server: PgServer, monkeypatch: pytest.MonkeyPatch
 ) -> affidavit.Session:
     """Attach a database whose tables are all large."""
-    monkeypatch.setattr(database, "PARTED_ROWS_MIN", 0)
+    monkeypatch.setattr(parts, "PARTED_ROWS_MIN", 0)
     monkeypatch.setattr(postgres, "_PART_ROWS", 1)
     monkeypatch.setattr(postgres.os, "cpu_count", lambda: 4)
     session.attach("pg", pg_server.database("parted", *STATEMENTS))
@@ -180,7 +181,7 @@ def test_small_tables_and_narrow_filters_are_read_as_one(
 ) -> None:
     session.attach("pg", pg_server.database("parted", *STATEMENTS))
     assert fragments(session, "SELECT id FROM pg.public.t") == 1
-    monkeypatch.setattr(database, "PARTED_ROWS_MIN", 0)
+    monkeypatch.setattr(parts, "PARTED_ROWS_MIN", 0)
     monkeypatch.setattr(postgres, "_PART_ROWS", 100)
     monkeypatch.setattr(postgres.os, "cpu_count", lambda: 4)
     session.refresh("pg")

@@ -22,7 +22,7 @@ from tests.support.lakes import vectors
 from tests.support.optional import library
 
 import affidavit
-from affidavit.catalog.sources.files.iceberg import newest_metadata
+from affidavit.catalog.sources.files.iceberg_metadata import newest_metadata
 from affidavit.errors import (
     AffidavitError,
     PathNotAllowedError,

@@ -1,0 +1,1 @@
+"""Object stores: which there are, and how a bucket is reached."""

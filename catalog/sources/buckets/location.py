@@ -1,0 +1,61 @@
+"""Where files are, as it is written: a path of this machine, or a URL of an object store."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from affidavit.catalog.sources.buckets.services import SERVICES
+from affidavit.errors import SourceError
+
+MASK: Final = "***"
+"""What stands where a secret did."""
+
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+
+
+def is_remote(location: str) -> bool:
+    """Return whether files lie in an object store."""
+    return location.partition("://")[0] in SERVICES
+
+
+def checked_location(location: str) -> str:
+    """Return a path, or a URL of a store, without credentials; its scheme in small letters.
+
+    Raises:
+        SourceError: It is another URL; nothing but its scheme is repeated.
+    """
+    url = _URL.match(location)
+    if url is None:
+        return location
+    scheme, bucket = url[1].lower(), url[2]
+    if scheme == "file":
+        return location
+    if scheme not in SERVICES:
+        known = [f"{each}://" for each in SERVICES]
+        msg = f"{scheme}:// is not read: expected a path, or a URL of one of {known}"
+        raise SourceError(msg)
+    if not bucket or "@" in bucket or ":" in bucket:
+        msg = f"expected {scheme}://bucket/path, without credentials"
+        raise SourceError(msg)
+    return scheme + location[len(scheme) :]
+
+
+def bucket_of(location: str) -> tuple[str, str]:
+    """Return the scheme of a URL of a store, and the bucket that it is in.
+
+    Raises:
+        SourceError: It is none, or a pattern.
+    """
+    parts = urlsplit(checked_location(location))
+    if "*" in parts.path:
+        msg = f"{location!r}: patterns are for local files: name a file, or a folder with a last /"
+        raise SourceError(msg)
+    return parts.scheme, parts.netloc
+
+
+def shown(location: str) -> str:
+    """Return a location as an error may repeat it: without what may be a password."""
+    url = _URL.match(location)
+    return f"{url[1]}://{MASK}" if url and set(url[2]) & {"@", ":"} else location

@@ -1,0 +1,1 @@
+"""What is particular to each kind of database: a driver a kind."""

@@ -1,0 +1,134 @@
+"""DuckDB files: read through the ADBC driver inside the duckdb wheel, written through the wheel.
+
+A file is opened for one scan or one INSERT, and closed. Two writers of one process would lose each
+other's rows, so each connection holds the file's gate. The wheel's own connections share one
+database with those that a program has open already; ADBC's do not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import pyarrow as pa
+
+from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
+from affidavit.catalog.sources.databases.dialect import Dialect
+from affidavit.catalog.sources.databases.driver import Driver, Insertion
+from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sources.drivers.gate import GatedConnection
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.table import Select
+
+_TYPES: Final = {
+    "BOOLEAN": pa.bool_(), "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(), "UTINYINT": pa.uint8(), "USMALLINT": pa.uint16(),
+    "UINTEGER": pa.uint32(), "UBIGINT": pa.uint64(), "FLOAT": pa.float32(), "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(), "BLOB": pa.binary(), "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"), "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
+    "TIME": pa.time64("us"),
+}  # fmt: skip
+_NEEDED: Final = "DuckDB needs a driver: pip install 'affidavit[duckdb]'"
+_AS_TEXT: Final = frozenset({"UUID", "JSON"})
+_ENUM: Final = re.compile(r"ENUM\(.*\)", re.DOTALL)
+_DECIMAL: Final = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
+_COLUMNS: Final = """
+SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns
+WHERE table_catalog = current_database()
+  AND table_schema NOT IN ('information_schema', 'pg_catalog')
+ORDER BY table_schema, table_name, ordinal_position
+"""
+
+
+class DuckDb(Driver):
+    """A DuckDB file."""
+
+    dialect = Dialect("DuckDB", floats="'{}'::double precision")
+    excludes_readers = True
+    idle_max = 0  # an open file keeps out whoever wants to write it, and is read as it was
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def connect(self, *, writing: bool = False) -> GatedConnection:
+        """Open a connection."""
+        connect = self._connect_to_write if writing else self._connect_to_read
+        return GatedConnection(self._path, connect, writing=writing)
+
+    def _connect_to_read(self) -> Any:  # noqa: ANN401 - an ADBC connection
+        try:
+            import adbc_driver_duckdb as library  # noqa: PLC0415 - an optional library
+            from adbc_driver_manager import dbapi  # noqa: PLC0415 - as above
+        except ImportError as error:
+            raise SourceError(_NEEDED) from error
+        options = {
+            "path": self._path,
+            "access_mode": "READ_ONLY",
+            "enable_external_access": "false",  # or its views could read any file
+        }
+        connection = dbapi.connect(
+            driver=library.driver_path(), entrypoint="duckdb_adbc_init", db_kwargs=options,
+            autocommit=True,
+        )  # fmt: skip
+        rows_of(connection, "SET TimeZone = 'UTC'")
+        return connection
+
+    def _connect_to_write(self) -> Any:  # noqa: ANN401 - a DuckDB connection
+        try:
+            import duckdb  # noqa: PLC0415 - an optional library
+        except ImportError as error:
+            raise SourceError(_NEEDED) from error
+        return duckdb.connect(self._path)
+
+    def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
+        """Return every table and view."""
+        found: dict[tuple[str, str], list[SourceColumn]] = {}
+        for schema, table, name, declared in rows_of(connection, _COLUMNS):
+            column = _column(name, declared)
+            found.setdefault((schema, table), []).append(column)
+        return [SourceTable(*name, tuple(columns)) for name, columns in found.items()]
+
+    def batches(
+        self,
+        connection: Any,  # noqa: ANN401 - an ADBC DB-API connection
+        select: Select,
+        running: Running,
+    ) -> Generator[pa.RecordBatch]:
+        """Yield the rows of a query."""
+        return batches_of(connection, select.text(), select.schema, running)
+
+    def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
+        """Insert rows in one transaction."""
+        library, rows = connection.library, f"rows_{uuid4().hex}"
+        library.register(rows, insertion.reader)
+        names = [self.dialect.quoted(each.name) for each in insertion.columns]
+        library.execute("BEGIN")
+        with insertion.running.until_done(library.interrupt):
+            values = f"SELECT {insertion.values(names)} FROM {rows}"
+            library.execute(insertion.statement(self.dialect, values))
+            ((kept,),) = library.fetchall()
+        insertion.ready(kept)
+        library.execute("COMMIT")
+
+
+def _column(name: str, declared: str) -> SourceColumn:
+    if declared in _AS_TEXT or _ENUM.fullmatch(declared):
+        shown = f"{DuckDb.dialect.quoted(name)}::VARCHAR"
+        return SourceColumn(name, pa.string(), declared, shown, compares=False, cast=declared)
+    return SourceColumn(name, _type(declared), declared)
+
+
+def _type(declared: str) -> pa.DataType | None:
+    if declared.endswith("[]"):
+        inner = _type(declared.removesuffix("[]"))
+        return None if inner is None else pa.list_(inner)
+    decimal = _DECIMAL.fullmatch(declared)
+    if decimal is not None:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    return _TYPES.get(declared)

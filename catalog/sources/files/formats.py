@@ -1,0 +1,57 @@
+"""Which formats files and tables have: a row each.
+
+To add a format that a library reads, write what opens one (a
+:class:`~affidavit.catalog.sources.files.library.LibraryDataset`) as a module of this room, and add
+its row to :data:`FORMATS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sources.files.delta import is_delta, open_delta
+from affidavit.catalog.sources.files.iceberg import open_iceberg
+from affidavit.catalog.sources.files.iceberg_metadata import is_iceberg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from affidavit.catalog.sources.files.library import LibraryDataset, Opening
+
+
+def _holds_none(_: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format of files or tables.
+
+    Attributes:
+        name: What follows STORED AS.
+        endings: How its files may end, and the options that an ending stands for.
+        options: Those that it takes, where a library reads it; DataFusion knows its own.
+        detect: Returns whether a local path is a table of it.
+        open: Opens a table; ``None`` where DataFusion reads it.
+    """
+
+    name: str
+    endings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    detect: Callable[[str], bool] = _holds_none
+    open: Callable[[Opening], LibraryDataset] | None = None
+
+
+FORMATS: Final = {
+    each.name: each
+    for each in (
+        Format("PARQUET", {"parquet": {}}),
+        Format("CSV", {"csv": {}, "tsv": {"delimiter": "\t"}}),
+        Format("JSON", {"json": {}, "ndjson": {}, "jsonl": {}}),
+        Format("ARROW", {"arrow": {}, "feather": {}, "ipc": {}}),
+        Format("AVRO", {"avro": {}}),
+        Format("DELTA", options=("version",), detect=is_delta, open=open_delta),
+        Format("ICEBERG", options=("snapshot_id",), detect=is_iceberg, open=open_iceberg),
+    )
+}
