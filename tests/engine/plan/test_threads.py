@@ -371,11 +371,7 @@ def test_settings_are_the_same_in_both_contexts_whoever_set_them_last(session) -
             session.sql(f"SET datafusion.execution.batch_size = {size}")
 
     together([lambda size=size: work(size) for size in range(1000, 1000 + THREADS)])
-<<<<<<< HEAD
-    planner = session._instance.planner(session.identity)
-=======
     planner = session._executor()._planner
->>>>>>> w-scans
     shown = {
         context.sql("SHOW datafusion.execution.batch_size").to_pydict()["value"][0]
         for context in (planner.context, planner._narrow)
