@@ -13,9 +13,9 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import affidavit
-from affidavit.catalog.lake.lake import Lake
-from affidavit.catalog.ledger.keys import key_store_of, open_keys
-from affidavit.catalog.ledger.ledger import Draft, Ledgers
+from affidavit.catalog.lake.lake import LakeOptions, open_lake
+from affidavit.catalog.ledger.entry import Draft
+from affidavit.catalog.ledger.keys import key_store_of
 from affidavit.catalog.ledger.verifier import PublicKey
 from affidavit.catalog.values.canonical import canonical, from_us
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
@@ -171,9 +171,8 @@ def _append(path: Path, count: int) -> None:
     """Fill a new lake's ledger with small entries, each in the tree and none signed by itself."""
     now_us = time_ns() // 1000
     when, names = canonical(from_us(now_us)), [f"note-{at}" for at in range(count)]
-    lake = Lake(path, durability="normal")
+    lake = open_lake(path, LakeOptions(durability="normal"), keys=key_store_of(None, path))
     try:
-        lake.ledgers = Ledgers(lake.lake_id, open_keys(key_store_of(None, path), lake))
         ledger = lake.ledgers.of("default")
         for first in range(0, count, APPENDED_AT_ONCE):
             drafts = [

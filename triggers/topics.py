@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from datetime import datetime, timedelta
-from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from affidavit.catalog.journal.events import WHOLE, Batch, Event
+from affidavit.catalog.journal.note import note
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, Consumer, find_consumer, forget_consumers
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import TOPICS, TRIGGERS
+from affidavit.catalog.topics.consumer import Consumer, find_consumer, forget_consumers
+from affidavit.catalog.topics.event import event_rows, is_quick
 from affidavit.catalog.topics.log import (
-    EVENT_BYTES_MAX,
     append_event,
     encode_event,
     end_offset,
-    first_offset,
     forget_topic,
-    offset_at,
     set_retention,
 )
+from affidavit.catalog.topics.registration import (
+    check_same_schema,
+    checked_metadata,
+    checked_retention,
+)
 from affidavit.catalog.topics.topic import (
-    TOPICS,
     Topic,
     check_topic_name,
     check_topic_schema,
@@ -34,40 +33,32 @@ from affidavit.catalog.topics.topic import (
     get_topic,
     topics,
 )
-from affidavit.catalog.values.canonical import us_of
-from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ConsumerNotFoundError,
-    InvalidEventError,
     InvalidQueryError,
     InvalidTriggerError,
-    OffsetEvictedError,
     ReadOnlyError,
-    SchemaConflictError,
-    SchemaMismatchError,
 )
 from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
-from affidavit.triggers.subscriptions.consumer import ConsumerSource
-from affidavit.triggers.subscriptions.settings import is_seconds, open_consumer, seek
-from affidavit.triggers.subscriptions.subscription import LogSource, Subscription
+from affidavit.triggers.subscriptions.consumer import ConsumerFeed
+from affidavit.triggers.subscriptions.feed import LogFeed
+from affidavit.triggers.subscriptions.settings import Wanted, open_consumer, seek
+from affidavit.triggers.subscriptions.start import BEGINNING, NOW, start_offset
+from affidavit.triggers.subscriptions.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
+    from datetime import timedelta
+
+    import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.registration import Json
     from affidavit.triggers.subscriptions.delivery import Delivery
     from affidavit.triggers.subscriptions.exchange import Exchange
-
-NOW: Final = "now"
-BEGINNING: Final = "beginning"
-"""Where a subscription may begin besides an offset and a time."""
-
-METADATA_BYTES_MAX: Final = 65_536
-RETAIN_EVENTS_MAX: Final = 10**15
-QUICK_ROWS_MAX: Final = 64
-"""Up to so many rows are made an event while the store is locked: a snapshot would take longer."""
+    from affidavit.triggers.subscriptions.start import Start
 
 
 class Topics:
@@ -100,7 +91,7 @@ class Topics:
         self,
         name: str,
         schema: pa.Schema,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Json] | None = None,
         *,
         retain_events: int | None = None,
         retain_for: timedelta | float | None = None,
@@ -122,13 +113,12 @@ class Topics:
         """
         check_topic_name(name)
         checked = check_topic_schema(schema, name)
-        told = _checked_metadata(metadata)
-        events, microseconds = _checked_retention(retain_events, retain_for)
+        told = checked_metadata(metadata)
+        events, microseconds = checked_retention(retain_events, retain_for)
         with self._catalog.write() as writer:
             found = find_topic(writer, name, self._catalog.tenant)
             if found is not None and found.tenant == self._catalog.tenant:
-                if not found.schema.equals(checked):
-                    raise SchemaConflictError(_conflict(found, checked))
+                check_same_schema(found, checked)
                 return found
             topic = define_topic(
                 writer, name, checked, self._catalog.tenant, metadata=told,
@@ -154,7 +144,7 @@ class Topics:
             ReadOnlyError: It is shared.
         """
         check_topic_name(name)
-        events, microseconds = _checked_retention(retain_events, retain_for)
+        events, microseconds = checked_retention(retain_events, retain_for)
         with self._catalog.write() as writer:
             changed = set_retention(writer, self._own(writer, name), events, microseconds)
             told = {"retain_events": events, "retain_us": microseconds}
@@ -172,15 +162,14 @@ class Topics:
         check_topic_name(name)
         with self._catalog.write() as writer:
             topic = self._own(writer, name)
-            for trigger, text in writer.select(
-                TRIGGERS, ("name", "definition"), self._catalog.ledger.own()
-            ):
+            mine = own(self._catalog.tenant)
+            for trigger, text in writer.select(TRIGGERS, ("name", "definition"), mine):
                 if json.loads(str(text))["topic"] == name:
                     msg = f"trigger {trigger!r} publishes to topic {name!r}: drop it first"
                     raise InvalidTriggerError(msg)
-            forget_consumers(writer, self._catalog.ledger, Compare("=", "topic_id", topic.topic_id))
+            forget_consumers(writer, self._catalog.tenant, Compare("=", "topic_id", topic.topic_id))
             forget_topic(writer, topic)
-            note(self._catalog, writer, "topic", name, "drop", None)
+            note(self._catalog, writer, "topic", name, "drop")
             writer.on_commit(topic.topic_id, lambda: self._exchange.wake(topic))
 
     def _own(self, reader: Reader, name: str) -> Topic:
@@ -214,9 +203,10 @@ class Topics:
         active = self._catalog.transactions.current()
         if active is not None and active.tenant == self._catalog.tenant:
             return self._append(active.writer, name, data)
-        if not _is_quick(data):  # then it is made ready before the store is locked
+        if not is_quick(data):  # then it is made ready before the store is locked
+            check_topic_name(name)
             with self._catalog.read() as reader:
-                topic = self._target(reader, name)
+                topic = self._own(reader, name)
             data = event_rows(data, topic)
         with self._catalog.write() as writer:
             return self._append(writer, name, data)
@@ -225,16 +215,18 @@ class Topics:
         topic = self._target(writer, name)
         rows = event_rows(data, topic)
         message = encode_event(topic, rows)
-        return append_event(self._catalog.lake, writer, topic, rows.num_rows, message)
+        return append_event(self._catalog.lake.news, writer, topic, rows.num_rows, message)
 
-    def _target(self, reader: Reader | Writer, name: str) -> Topic:
-        """Return the topic to publish to."""
-        memo: dict[object, object] = getattr(reader, "memo", {})
+    def _target(self, writer: Writer, name: str) -> Topic:
+        """Return the topic to publish to; a transaction looks it up once."""
         key = (TOPICS.name, name)
-        if key not in memo:
-            check_topic_name(name)
-            memo[key] = self._own(reader, name)
-        return memo[key]  # type: ignore[return-value]  # what was put there
+        known = writer.memo.get(key)
+        if isinstance(known, Topic):
+            return known
+        check_topic_name(name)
+        topic = self._own(writer, name)
+        writer.memo[key] = topic
+        return topic
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -242,7 +234,7 @@ class Topics:
         self,
         name: str,
         where: str | None = None,
-        from_offset: int | str | datetime | None = None,
+        from_offset: Start | None = None,
         consumer: str | None = None,
         *,
         timeout: float | None = None,
@@ -277,29 +269,26 @@ class Topics:
             InvalidQueryError: The first event is beyond the topic's end, or an option is none.
             ConsumerConflictError: The consumer is there with other settings.
         """
-        settings = {
-            "where": where, "ack_wait_s": ack_wait, "max_deliveries": max_deliveries,
-            "max_in_flight": max_in_flight, "dead_letter": dead_letter,
-        }  # fmt: skip
-        if consumer is None and any(settings[key] is not None for key in list(settings)[1:]):
+        wanted = Wanted(where, ack_wait, max_deliveries, max_in_flight, dead_letter)
+        if consumer is None and wanted.names() - {"where"}:
             msg = "ack_wait, max_deliveries, max_in_flight and dead_letter are a consumer's: pass "
             raise InvalidQueryError(f"{msg}consumer='name' too")
         with (self._catalog.read if consumer else self._committed)() as reader:
             topic = get_topic(reader, name, self._catalog.tenant)
             known = consumer is not None and self._consumer(reader, topic, consumer)
             start = from_offset if from_offset is not None else BEGINNING if consumer else NOW
-            first = 0 if known else _start(reader, topic, start)
+            first = 0 if known else start_offset(reader, topic, start)
         if consumer is None:
-            source = LogSource(self._committed, topic, first, self._compiled(where, topic))
-            return Subscription(self._exchange, source, timeout)
+            feed = LogFeed(self._committed, topic, first, self._compiled(where, topic))
+            return Subscription(self._exchange, feed, timeout)
         self._compiled(where, topic)  # before the consumer is made
-        opened = open_consumer(self._catalog, topic, consumer, settings, first)
+        opened = open_consumer(self._catalog, topic, consumer, wanted, first)
         predicate = self._compiled(opened.settings.where, topic)
-        shared = ConsumerSource(self._catalog, self._exchange, topic, opened, predicate)
+        shared = ConsumerFeed(self._catalog, self._exchange, topic, opened, predicate)
         return Subscription(self._exchange, shared, timeout)
 
     def replay(
-        self, name: str, where: str | None = None, from_offset: int | str | datetime = 0
+        self, name: str, where: str | None = None, from_offset: Start = 0
     ) -> Iterator[Delivery]:
         """Return the events that a topic has now, from some event on.
 
@@ -308,9 +297,9 @@ class Topics:
         """
         with self._catalog.read() as reader:
             topic = get_topic(reader, name, self._catalog.tenant)
-            first, end = _start(reader, topic, from_offset), end_offset(reader, topic)
+            first, end = start_offset(reader, topic, from_offset), end_offset(reader, topic)
         predicate = self._compiled(where, topic)
-        return _until(LogSource(self._catalog.read, topic, first, predicate), end)
+        return LogFeed(self._catalog.read, topic, first, predicate).until(end)
 
     def _committed(self) -> AbstractContextManager[Reader]:
         """Open a snapshot without what this context's transaction has not committed yet."""
@@ -322,7 +311,7 @@ class Topics:
 
     # --- consumers -----------------------------------------------------------------------------
 
-    def seek(self, name: str, consumer: str, offset: int | str | datetime) -> None:
+    def seek(self, name: str, consumer: str, offset: Start) -> None:
         """Let a consumer go on from an event: its offset, a time, ``"beginning"`` or ``"now"``.
 
         Raises:
@@ -332,7 +321,7 @@ class Topics:
         with self._catalog.write() as writer:
             topic = get_topic(writer, name, self._catalog.tenant)
             found = self._known(writer, topic, consumer)
-            seek(self._catalog, topic, found, _start(writer, topic, offset))
+            seek(self._catalog, topic, found, start_offset(writer, topic, offset))
             writer.on_commit(topic.topic_id, lambda: self._exchange.wake(topic))
 
     def drop_consumer(self, name: str, consumer: str) -> None:
@@ -345,11 +334,11 @@ class Topics:
             topic = get_topic(writer, name, self._catalog.tenant)
             found = self._known(writer, topic, consumer)
             own = Compare("=", "consumer_id", found.consumer_id)
-            forget_consumers(writer, self._catalog.ledger, own)
+            forget_consumers(writer, self._catalog.tenant, own)
 
     def _consumer(self, reader: Reader, topic: Topic, name: str) -> Consumer | None:
         check_name("consumer", name)
-        return find_consumer(reader, self._catalog.ledger, topic.topic_id, name)
+        return find_consumer(reader, self._catalog.tenant, topic.topic_id, name)
 
     def _known(self, reader: Reader, topic: Topic, name: str) -> Consumer:
         found = self._consumer(reader, topic, name)
@@ -357,158 +346,3 @@ class Topics:
             msg = f"topic {topic.name!r} has no consumer {name!r}: subscribe with it first"
             raise ConsumerNotFoundError(msg)
         return found
-
-
-# --- what is given --------------------------------------------------------------------------------
-
-
-def _is_quick(data: object) -> bool:
-    """Return whether ``data`` is a few rows that are there already."""
-    if isinstance(data, pa.RecordBatch | pa.Table):
-        return bool(data.num_rows <= QUICK_ROWS_MAX)
-    return is_rows(data) and len(_listed(data)) <= QUICK_ROWS_MAX
-
-
-def _listed(data: Any) -> Sequence[Any]:  # noqa: ANN401 - rows, or one
-    return data if isinstance(data, list | tuple) else [data]
-
-
-def event_rows(data: object, topic: Topic) -> pa.RecordBatch:
-    """Return an event's rows with exactly the topic's columns and types.
-
-    Raises:
-        SchemaMismatchError: They do not fit; the column is named.
-        InvalidEventError: There are none.
-    """
-    schema, name = topic.schema, topic.name
-    if is_rows(data):
-        batches = [schema_rows(_listed(data), schema, table=name, optional=(), kind="topic")]
-    else:
-        batches = list(_conforming(data, topic))
-    batches = [batch for batch in batches if batch.num_rows]
-    if not batches:
-        msg = f"an event of topic {topic.name!r} needs at least one row"
-        raise InvalidEventError(msg)
-    whole = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    for each in schema:
-        if not each.nullable and whole.column(each.name).null_count:
-            msg = f"column {each.name!r} of topic {topic.name!r} is NOT NULL and the data has NULL"
-            raise SchemaMismatchError(msg)
-    return whole
-
-
-def _conforming(data: object, topic: Topic) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of ``data``, as long as an event can hold them."""
-    left = EVENT_BYTES_MAX
-    try:
-        for batch in to_reader(data, topic.schema):
-            yield conform(batch, topic.schema, table=topic.name, kind="topic")
-            if isinstance(data, pa.RecordBatch | pa.Table):
-                continue  # it is in memory already, and counting takes long
-            left -= batch.nbytes
-            if left < 0:
-                break  # what there is already is refused for its size
-    except pa.ArrowException as error:
-        reason = str(error).strip().rpartition("\n")[2]
-        msg = f"the data for topic {topic.name!r} cannot be read: {reason}"
-        raise SchemaMismatchError(msg) from error
-
-
-def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        text = json.dumps(dict(metadata or {}), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        msg = f"metadata must be a dict of what JSON holds: {error}"
-        raise InvalidQueryError(msg) from error
-    if len(text) > METADATA_BYTES_MAX:
-        msg = f"metadata has {len(text):,} bytes as JSON, and {METADATA_BYTES_MAX:,} are allowed"
-        raise InvalidQueryError(msg)
-    told: dict[str, Any] = json.loads(text)  # as it will be read again
-    return told
-
-
-def _checked_retention(
-    events: int | None, duration: timedelta | float | None
-) -> tuple[int | None, int | None]:
-    if events is not None and (
-        isinstance(events, bool)
-        or not isinstance(events, int)
-        or not 1 <= events <= RETAIN_EVENTS_MAX
-    ):
-        msg = (
-            f"retain_events must be a number of events from 1 to {RETAIN_EVENTS_MAX:,}, got "
-            f"{events!r}"
-        )
-        raise InvalidQueryError(msg)
-    if duration is None:
-        return events, None
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if not is_seconds(seconds, least=1e-6):
-        msg = f"retain_for must be a timedelta or seconds above 0, got {duration!r}"
-        raise InvalidQueryError(msg)
-    return events, int(seconds * 1_000_000)
-
-
-def _conflict(topic: Topic, wanted: pa.Schema) -> str:
-    for has, other in zip(topic.schema, wanted, strict=False):
-        if not has.equals(other):
-            return f"topic {topic.name!r} has {_shown(has)} where {_shown(other)} was asked for"
-    return (
-        f"topic {topic.name!r} has the columns {topic.schema.names}, and {wanted.names} were "
-        "asked for"
-    )
-
-
-def _shown(column: pa.Field) -> str:
-    return f"column {column.name!r} ({column.type}{'' if column.nullable else ' NOT NULL'})"
-
-
-def _start(reader: Reader, topic: Topic, given: object) -> int:
-    """Return the offset of the first event to read."""
-    if given == BEGINNING:
-        return first_offset(reader, topic)
-    end = end_offset(reader, topic)
-    if given == NOW:
-        return end
-    if isinstance(given, datetime):
-        try:
-            moment_us = us_of(given if given.tzinfo else given.astimezone())
-        except (OverflowError, ValueError) as error:  # near the ends of what datetime can say
-            msg = f"from_offset is no time that there is: {given!r}"
-            raise InvalidQueryError(msg) from error
-        return offset_at(reader, topic, moment_us)
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-        msg = f"from_offset must be an offset, a datetime, 'beginning' or 'now', got {given!r}"
-        raise InvalidQueryError(msg)
-    if given > end:
-        msg = f"offset {given:,} is beyond topic {topic.name!r}: its next event will be {end:,}"
-        raise InvalidQueryError(msg)
-    oldest = first_offset(reader, topic)
-    if given < oldest:
-        raise OffsetEvictedError(topic.name, given, first_offset=oldest)
-    return given
-
-
-def _until(source: LogSource, end: int) -> Iterator[Delivery]:
-    while source.position < end:
-        found = source.fetch()
-        if found is None:  # they were published in a transaction that was rolled back meanwhile
-            return
-        pending = deque(found)
-        del found  # a page's deliveries are let go one by one, each with its decoded rows
-        while pending:
-            if pending[0].offset >= end:
-                return
-            yield pending.popleft()
-
-
-def note(catalog: Catalog, writer: Writer, kind: str, name: str, action: str, told: object) -> None:
-    """Write down in the journal that a topic or trigger was made or dropped."""
-    if not catalog.journal.is_kept(writer):
-        return
-    transaction = catalog.transactions.current()
-    assert transaction is not None
-    value = None if told is None else json.dumps(told, sort_keys=True, ensure_ascii=False)
-    event = Event(name, WHOLE, action, None, value)
-    batch = Batch(kind, None, catalog.identity, time_ns() // 1000, transaction.tx_id, [event])
-    catalog.journal.append(writer, batch, transaction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.topics.consumer import find_consumer, unsettled
 from affidavit.catalog.topics.log import evict_before
 from affidavit.catalog.topics.topic import topic_by_id
+from affidavit.catalog.values.durations import is_seconds
 from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
 from affidavit.triggers.predicates.predicate import compile_predicate
+from affidavit.triggers.rules.event import CHANGE, NEAR
 from affidavit.triggers.rules.trigger import (
-    CHANGE,
-    NEAR,
     OWN_TRIGGERS,
     Trigger,
     checked_actions,
@@ -27,11 +27,13 @@ from affidavit.triggers.rules.trigger import (
     watched_table,
 )
 from affidavit.triggers.subscriptions.callbacks import CallbackRunner
-from affidavit.triggers.subscriptions.settings import check_count, is_seconds, set_consumer
+from affidavit.triggers.subscriptions.settings import Wanted, check_count, set_consumer
 from affidavit.triggers.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.triggers.subscriptions.delivery import Delivery
@@ -119,7 +121,7 @@ class Triggers:
         if self._catalog.transactions.current() is not None:
             msg = "a function is brought outside of transactions: COMMIT or ROLLBACK first"
             raise TransactionError(msg)
-        if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:  # type: ignore[operator]  # it is a number
+        if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:
             msg = (
                 f"timeout must be a number of seconds from 0.001 to {TIMEOUT_MAX_S:,}, got "
                 f"{timeout!r}"
@@ -131,10 +133,11 @@ class Triggers:
         """Return the trigger's events, from the first that its function has not taken."""
         topics = Topics(self._catalog, self._exchange)
         # the lease outlasts the call, so that a call that hangs is noticed here first
-        settings = {"ack_wait_s": timeout * 2 + 1, "max_deliveries": max_deliveries}
-        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, settings)
+        ack_wait_s = timeout * 2 + 1
+        wanted = Wanted(ack_wait_s=ack_wait_s, max_deliveries=max_deliveries)
+        set_consumer(self._catalog, topics.get(trigger.topic), trigger.name, wanted)
         return topics.subscribe(
-            trigger.topic, consumer=trigger.name, ack_wait=settings["ack_wait_s"],
+            trigger.topic, consumer=trigger.name, ack_wait=ack_wait_s,
             max_deliveries=max_deliveries, dead_letter=f"dead.{trigger.name}",
         )  # fmt: skip
 
@@ -146,10 +149,10 @@ class Triggers:
         timeout: float,
     ) -> None:
         """Call ``function`` with the trigger's events, in place of the one that was."""
-        key = (self._catalog.tenant, trigger.name)
-        self._end(key)
-        self._exchange.runners[key] = CallbackRunner(
-            trigger.name, function, subscription, timeout, partial(self._tidy, trigger)
+        tidy = partial(self._tidy, trigger)
+        self._exchange.runners.run(
+            self._key(trigger.name),
+            lambda: CallbackRunner(trigger.name, function, subscription, timeout, tidy),
         )
 
     def _tidy(self, trigger: Trigger) -> None:
@@ -158,7 +161,7 @@ class Triggers:
             topic = topic_by_id(writer, trigger.topic_id)
             if topic is None:
                 return
-            found = find_consumer(writer, self._catalog.ledger, topic.topic_id, trigger.name)
+            found = find_consumer(writer, self._catalog.tenant, topic.topic_id, trigger.name)
             if found is not None:
                 evict_before(writer, topic, min([*unsettled(writer, found)[:1], found.next_offset]))
 
@@ -166,7 +169,7 @@ class Triggers:
         self,
         name: str,
         table: str,
-        query: Any,  # noqa: ANN401 - a vector in any form
+        query: npt.ArrayLike,
         within: float,
         publish: str,
         *,
@@ -227,21 +230,15 @@ class Triggers:
         """
         drop_trigger(self._catalog, name, if_exists=if_exists)
         if self._catalog.transactions.current() is None:  # else it ends when that is committed
-            self._end((self._catalog.tenant, name))
+            self._exchange.runners.end(self._key(name))
 
-    def _end(self, key: tuple[str, str]) -> None:
-        """Call a trigger's function no more."""
-        running = self._exchange.runners.pop(key, None)
-        if running is not None:
-            running.stop()
-            running.wait()
+    def _key(self, name: str) -> tuple[str, str]:
+        """Return under what a trigger's function runs."""
+        return self._catalog.tenant, name
 
 
-def _checked_vector(
-    query: Any,  # noqa: ANN401 - a vector in any form
-    width: int,
-    what: str,
-) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _checked_vector(query: npt.ArrayLike, width: int, what: str) -> npt.NDArray[np.float32]:
+    """Return ``query`` as a vector of ``width`` numbers, or raise InvalidQueryError."""
     try:
         vector = np.asarray(query, dtype=np.float32)
     except (TypeError, ValueError) as error:

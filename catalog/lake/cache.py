@@ -7,6 +7,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 BUDGET_BYTES: Final = 128 * 1024 * 1024
@@ -19,6 +21,11 @@ class CachedTable:
         self.version = version
         self.data = data
         self.provider: Any = None  # DataFusion's in-memory table over ``data``, once asked for
+
+    def build(self, make: Callable[[pa.Table], object]) -> None:
+        """Have the provider made, if it is not there yet."""
+        if self.provider is None:
+            self.provider = make(self.data)
 
 
 class TableCache:

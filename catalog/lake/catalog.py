@@ -10,20 +10,30 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
-from affidavit.catalog.model.definition import MutableDefinition, TableInfo, parse_definition
+from affidavit.catalog.model.definition import (
+    KINDS,
+    MutableDefinition,
+    TableInfo,
+    parse_definition,
+)
 from affidavit.catalog.sql.names import (
     MAIN_SCHEMA,
     check_schema_name,
     check_table_name,
 )
-from affidavit.catalog.sql.predicate import IN_VALUES_MAX, And, Compare, In
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.sql.predicate import (
+    And,
+    Compare,
+    In,
+)
+from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
+from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
     ReadOnlyError,
@@ -41,34 +51,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeWatch, Message
     from affidavit.catalog.model.definition import Definition
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.past.past import Moment
+    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transactions
 
-_TEXT, _INTEGER = Kind.TEXT, Kind.INTEGER
-
-TABLES: Final = StoreTable(
-    "tables",
-    (
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("schema_name", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("kind", _TEXT),
-        StoreColumn("definition", _TEXT),
-        StoreColumn("version", _INTEGER),
-        StoreColumn("row_count", _INTEGER),
-        StoreColumn("created_at", _INTEGER),
-    ),
-)
-SCHEMAS: Final = StoreTable(
-    "schemas", (StoreColumn("name", _TEXT), StoreColumn("created_at", _INTEGER))
-)
 
 _COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 def new_table_id() -> str:
@@ -258,10 +246,11 @@ class Catalog:
             raise InvalidNameError("schema", schema, "it does not exist: CREATE SCHEMA first")
         existing = self.find(writer, name, schema)
         if existing is not None and existing.tenant == self.tenant:
-            raise TableExistsError(name, kind="table" if existing.kind != "view" else "view")
+            raise TableExistsError(name, kind=KINDS[existing.kind].word)
         columns = [column.name for column in TABLES.columns]
         row = (
-            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count, _now_us(),
+            definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
+            clock.now_us(),
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
         return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count)
@@ -299,7 +288,7 @@ class Catalog:
                 if if_not_exists:
                     return
                 raise TableExistsError(name, kind="schema")
-            writer.insert(SCHEMAS, ("name", "created_at"), [(name, _now_us())])
+            writer.insert(SCHEMAS, ("name", "created_at"), [(name, clock.now_us())])
 
     def drop_schema(self, name: str, *, if_exists: bool = False) -> None:
         """Drop an SQL schema that has no tables."""
@@ -325,9 +314,8 @@ class Catalog:
         messages = self.messages(writer, change)
         if seq is not None or not kept:  # else every row is what it was
             self.send(writer, messages, seq, change.version_after)
-        for listener, tenant in self.lake.listeners:
-            if tenant is None or tenant == change.identity.tenant:
-                listener.on_change(change, writer)
+        for listener in self.lake.listeners.of(change.identity.tenant):
+            listener.on_change(change, writer)
 
     def messages(self, reader: Reader, change: Change) -> Sequence[Message]:
         """Return what triggers send if ``change`` happens."""

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from lance.fragment import write_fragments
 
 from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -31,7 +32,7 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.folders import Folders
     from affidavit.catalog.model.definition import TableInfo
 
 TABLE_ID: Final = "affidavit.table_id"
@@ -63,10 +64,16 @@ def lance_errors(what: str) -> Iterator[None]:
 
 
 class Datasets:
-    """Handles on the datasets of one lake, each pinned to a version and shared by readers."""
+    """Handles on the datasets of one lake, each pinned to a version and shared by readers.
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    Args:
+        folders: Where they lie.
+        read_only: Whether nothing may be put back into its place.
+    """
+
+    def __init__(self, folders: Folders, *, read_only: bool) -> None:
+        self._folders = folders
+        self._read_only = read_only
         self._latest: dict[str, lance.LanceDataset] = {}
         self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -74,7 +81,7 @@ class Datasets:
 
     def path(self, info: TableInfo) -> Path:
         """Return where ``info`` lies."""
-        return self._lake.vector_path(info.tenant, info.name)
+        return self._folders.vector_table(info.tenant, info.name)
 
     def latest(self, info: TableInfo) -> lance.LanceDataset:
         """Return ``info`` at its newest version; costs a directory listing when nothing changed."""
@@ -98,7 +105,7 @@ class Datasets:
             return home
         for folder in home.parent.glob("*.lance"):
             if made_for(folder) == info.table_id:
-                if self._lake.read_only:
+                if self._read_only:
                     return folder
                 folder.rename(home)
                 return home
@@ -295,8 +302,7 @@ def stage_merge(
     if insert:
         builder = builder.when_not_matched_insert_all()
     if len(delete):
-        literals = ", ".join(map(_literal, delete.to_pylist()))
-        builder = builder.when_not_matched_by_source_delete(f"`{key}` IN ({literals})")
+        builder = builder.when_not_matched_by_source_delete(lance_in(key, delete.to_pylist()))
     transaction, stats = builder.execute_uncommitted(rows)
     return Staged(dataset, transaction, stats)
 
@@ -309,20 +315,13 @@ def rows_with_keys(
     if not len(keys):
         return pa.schema([dataset.schema.field(name) for name in names]).empty_table()
     if len(keys) <= KEYS_IN_FILTER_MAX:
-        literals = ", ".join(map(_literal, keys.to_pylist()))
-        return dataset.scanner(columns=names, filter=f"`{key}` IN ({literals})").to_table()
+        return dataset.scanner(columns=names, filter=lance_in(key, keys.to_pylist())).to_table()
     parts = []
     for batch in dataset.scanner(columns=[*{*names, key}]).to_batches():
         mask = pc.is_in(batch[key], keys)
         parts.append(batch.filter(mask).select(names))
     wanted = pa.schema([dataset.schema.field(name) for name in names])
     return pa.Table.from_batches(parts, wanted)
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value)
 
 
 def check_unique(keys: pa.ChunkedArray, *, key: str, table: str) -> pa.Array:

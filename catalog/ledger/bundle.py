@@ -11,7 +11,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from affidavit.catalog.ledger import verifier
-from affidavit.catalog.ledger.ledger import DROPPED
+from affidavit.catalog.ledger.entry import DROPPED
 from affidavit.catalog.ledger.merkle import inclusion_proof, subtree_root
 from affidavit.catalog.ledger.verifier import (
     BUNDLE_FORMAT,
@@ -26,7 +26,8 @@ from affidavit.errors import InvalidQueryError, LedgerCorruptError, RecordNotFou
 if TYPE_CHECKING:
     import os
 
-    from affidavit.catalog.ledger.ledger import Ledger, StoredEntry
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader
 
 _README: Final = """\
@@ -78,7 +79,7 @@ def export_bundle(
         msg = f"{str(target)!r} exists already: a bundle is a new folder"
         raise InvalidQueryError(msg)
     aside = target.with_name(f".{target.name}-{uuid4().hex}")
-    fetch = ledger.fetch(reader)
+    fetch = ledger.tree.fetch(reader)
     try:
         aside.mkdir(parents=True)
         leaves = _write_entries(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.witness import check_against, latest_note
+from affidavit.catalog.model import clock
 from affidavit.errors import AffidavitError, WitnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.ledger.ledgers import Ledgers
+    from affidavit.catalog.ledger.witness import Witness
+    from affidavit.catalog.store.protocol import Store
 
 _US: Final = 1_000_000
 
@@ -22,12 +22,14 @@ class Guard:
     """The ledgers of a lake that a session has opened.
 
     Args:
-        lake: The lake.
+        store: The lake's store.
+        ledgers: Its ledgers.
         witness: Where checkpoints are sent, if anywhere.
     """
 
-    def __init__(self, lake: Lake, witness: Callable[[str], None] | None) -> None:
-        self._lake = lake
+    def __init__(self, store: Store, ledgers: Ledgers, witness: Witness | None) -> None:
+        self._store = store
+        self._ledgers = ledgers
         self._witness = witness
         self._sent: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -41,8 +43,8 @@ class Guard:
         """
         if tenant in self._sent:
             return
-        ledger = self._lake.ledgers.of(tenant)
-        with self._lake.store.read(tenant) as reader:
+        ledger = self._ledgers.of(tenant)
+        with self._store.read(tenant) as reader:
             if ledger.signers is not None:
                 ledger.check_key(reader)
             head = ledger.head(reader)
@@ -65,10 +67,10 @@ class Guard:
             return
         with self._lock:
             for tenant in list(self._sent):
-                self._send(self._lake.ledgers.of(tenant), self._witness)
+                self._send(self._ledgers.of(tenant), self._witness)
 
-    def _send(self, ledger: Ledger, witness: Callable[[str], None]) -> None:
-        with self._lake.store.read(ledger.tenant) as reader:
+    def _send(self, ledger: Ledger, witness: Witness) -> None:
+        with self._store.read(ledger.tenant) as reader:
             waiting = ledger.checkpoints(reader, after_size=self._sent[ledger.tenant])
         for size, note in waiting:
             try:
@@ -88,18 +90,18 @@ class Guard:
         """
         waiting = False
         for tenant in list(self._sent):
-            waiting = self._keep(self._lake.ledgers.of(tenant), now=now) or waiting
+            waiting = self._keep(self._ledgers.of(tenant), now=now) or waiting
         self.send()
         return waiting
 
     def _keep(self, ledger: Ledger, *, now: bool) -> bool:
-        with self._lake.store.read(ledger.tenant) as reader:
+        with self._store.read(ledger.tenant) as reader:
             head = ledger.head(reader)
         if head is None or head.checkpoint_size == head.size:
             return False
-        at_us = time_ns() // 1000
+        at_us = clock.now_us()
         if not now and at_us - head.checkpoint_at < ledger.checkpoint_interval_s * _US:
             return True
-        with self._lake.store.write(ledger.tenant, record=True) as writer:
+        with self._store.write(ledger.tenant, record=True) as writer:
             ledger.keep_checkpoint(writer, now_us=at_us)
         return False

@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from affidavit.catalog.ledger.ledger import HEADS
 from affidavit.catalog.ledger.verifier import PublicKey
+from affidavit.catalog.store.tables import HEADS
 from affidavit.errors import AffidavitError, MasterKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.store.protocol import Store
 
 MASTER_KEY_VARIABLE: Final = "AFFIDAVIT_MASTER_KEY"
 MASTER_KEY_FILE: Final = "master.key"
@@ -43,6 +43,28 @@ class KeyStore(Protocol):
 
         Raises:
             MasterKeyError: The master key is missing or malformed.
+        """
+
+
+class Signer(Protocol):
+    """One private key."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """Its public half."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of ``message``."""
+
+
+class Signers(Protocol):
+    """The private keys of a lake: one a tenant and generation."""
+
+    def signer(self, origin: str, generation: int) -> Signer:
+        """Return the key of the ledger ``origin`` in its ``generation``.
+
+        Raises:
+            MasterKeyError: There is no master key to derive it from.
         """
 
 
@@ -193,8 +215,13 @@ def key_store_of(given: object, lake: str | os.PathLike[str]) -> KeyStore:
     return store  # type: ignore[return-value]  # as above
 
 
-def open_keys(store: KeyStore, lake: Lake) -> KeyRing | None:
-    """Return the signing keys of ``lake``; a new lake's key file is made here.
+def open_keys(keys: KeyStore, store: Store, *, read_only: bool) -> KeyRing | None:
+    """Return the signing keys of a lake; a new lake's key file is made here.
+
+    Args:
+        keys: Where the master key is.
+        store: The lake's store.
+        read_only: Whether nothing may be made.
 
     ``None`` for a lake that is only read and whose key is elsewhere: it is verified with public
     keys.
@@ -202,11 +229,11 @@ def open_keys(store: KeyStore, lake: Lake) -> KeyRing | None:
     Raises:
         MasterKeyError: The lake was signed with a master key that is no longer there.
     """
-    if isinstance(store, FileKeyStore) and not store.path.exists():
-        if lake.read_only:
+    if isinstance(keys, FileKeyStore) and not keys.path.exists():
+        if read_only:
             return None
-        if not lake.store.tenants(HEADS):
-            store.create()
-    ring = KeyRing(store)
+        if not store.tenants(HEADS):
+            keys.create()
+    ring = KeyRing(keys)
     ring.signer("probe", 0)
     return ring

@@ -16,8 +16,6 @@ from affidavit.catalog.ledger.verifier import KEPT, Checkpoint, LedgerProblem, o
 from affidavit.errors import AffidavitError, LedgerCorruptError, WitnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader
 
@@ -34,7 +32,7 @@ _NOTE: Final = re.compile(
 class Witness(Protocol):
     """What keeps checkpoints. One that has ``latest`` too is asked when a lake is opened."""
 
-    def __call__(self, note: str) -> None:
+    def __call__(self, note: str, /) -> None:
         """Keep ``note``, a signed checkpoint; raise if it could not be kept."""
 
 
@@ -83,7 +81,7 @@ class FileWitness:
         return {note["origin"]: f"{note[0]}\n" for note in found}
 
 
-def as_witness(given: object) -> Callable[[str], None] | None:
+def as_witness(given: str | os.PathLike[str] | Witness | None) -> Witness | None:
     """Return a witness from a path or callable.
 
     Raises:
@@ -137,7 +135,7 @@ def check_against(reader: Reader, ledger: Ledger, note: str) -> Checkpoint:
         found, _ = open_checkpoint(note, ledger.keys(reader))
     except LedgerProblem as problem:
         raise LedgerCorruptError(problem.problem) from None
-    if found.size and subtree_root(ledger.fetch(reader), 0, found.size) != found.root:
+    if found.size and subtree_root(ledger.tree.fetch(reader), 0, found.size) != found.root:
         msg = f"the first {found.size} entries are not those that the witness saw"
         raise LedgerCorruptError(msg)
     return found

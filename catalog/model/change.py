@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.store.protocol import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Change:
         table_id: The table's identity, which survives renaming.
         schema: The SQL schema that the table is in.
         table: The table's name.
-        kind: ``"mutable"``, ``"vector"``, ``"view"`` or ``"external"``.
+        kind: The name of the table's :class:`~affidavit.catalog.model.definition.TableKind`.
         action: ``create``, ``insert``, ``update``, ``delete``, ``truncate``, ``drop``, ``alter``,
             ``index``, ``optimize``, ``tag`` or ``restore``.
         rows: How many rows it touched.
@@ -101,36 +100,6 @@ class ChangeWatch(Protocol):
 
     def messages(self) -> list[Message]:
         """Return what is to be sent, now that all rows were seen."""
-
-
-class Outbox(Protocol):
-    """What has triggers, and sends what they publish in the transaction of the change."""
-
-    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> ChangeWatch | None:
-        """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
-
-        Raises:
-            InvalidTriggerError: A trigger could not go on after the change.
-        """
-
-    def send(
-        self,
-        catalog: Catalog,
-        writer: Writer,
-        messages: Sequence[Message],
-        *,
-        seq: int | None,
-        version: int | None,
-    ) -> None:
-        """Publish ``messages`` of a change.
-
-        Args:
-            catalog: Of the tenant whose change it is.
-            writer: The transaction that makes it, or says that it was made.
-            messages: What :meth:`ChangeWatch.messages` returned.
-            seq: The number of the change's first journal event, if one is kept.
-            version: The version of a vector table that it made.
-        """
 
 
 class ChangeListener(Protocol):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
-from affidavit.catalog.values.types import codec_for
+from affidavit.catalog.values.codecs import codec_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from affidavit.catalog.values.types import Codec
+    from affidavit.catalog.values.codecs import Codec
 
 ORDER_COLUMN_INDEX: Final = "order column"
 
@@ -161,19 +161,44 @@ class SqlDefinition:
 
 Definition = MutableDefinition | VectorDefinition | SqlDefinition
 
-_KINDS: Final[Mapping[str, Any]] = {
-    "mutable": MutableDefinition,
-    "vector": VectorDefinition,
-    "view": SqlDefinition,
-    "external": SqlDefinition,
+
+@dataclass(frozen=True, slots=True)
+class TableKind:
+    """What every table of one kind has in common.
+
+    What is done with a table by its kind is a table of its own in the room that does it, by
+    ``name``: how it is read, what the journal says of it. A new kind is a row here and in each.
+
+    Attributes:
+        name: What the store and ``system.tables`` call it.
+        parse: Reads its definitions.
+        word: What an error calls one.
+        is_text: Whether it is an SQL text, planned anew by every statement that reads it.
+        has_rows: Whether its rows are kept here: then it has a handle, a past, and triggers.
+        has_versions: Whether each version stays readable as it was, and changes tell no rows.
+    """
+
+    name: str
+    parse: Callable[[str], Definition]
+    word: str = "table"
+    is_text: bool = False
+    has_rows: bool = False
+    has_versions: bool = False
+
+
+MUTABLE: Final = TableKind("mutable", MutableDefinition.from_json, has_rows=True)
+VECTOR: Final = TableKind("vector", VectorDefinition.from_json, has_rows=True, has_versions=True)
+VIEW: Final = TableKind("view", SqlDefinition.from_json, "view", is_text=True)
+EXTERNAL: Final = TableKind("external", SqlDefinition.from_json, is_text=True)
+KINDS: Final[Mapping[str, TableKind]] = {
+    kind.name: kind for kind in (MUTABLE, VECTOR, VIEW, EXTERNAL)
 }
 
 
 @lru_cache(maxsize=4096)
 def parse_definition(kind: str, text: str) -> Definition:
     """Return the definition that ``text`` writes down; cached, since texts never change."""
-    definition: Definition = _KINDS[kind].from_json(text)
-    return definition
+    return KINDS[kind].parse(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affidavit.catalog.values.arrays import take, whole
 from affidavit.catalog.values.text import read_objects, read_texts
-from affidavit.catalog.values.types import take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,10 +67,10 @@ class Undo:
     def add(self, part: pa.Table) -> None:
         """Add inserts, deletes and updates of rows; a table's other events may not be there."""
         part = part.combine_chunks()
-        rows = self._rows(_array(part["entity_id"]))
+        rows = self._rows(whole(part["entity_id"]))
         eras = np.searchsorted(self._starts, part["seq"].to_numpy(), side="right") - 1
         eras = np.maximum(eras, 0)
-        columns = self._columns(_array(part["field"]), eras)
+        columns = self._columns(whole(part["field"]), eras)
         at: Numbers = np.arange(part.num_rows)
         is_whole = _numpy(pc.not_equal(part["action"], UPDATE))
         ends = np.full(len(self._whole), part.num_rows)
@@ -118,7 +118,7 @@ class Undo:
     def _keep(self, part: pa.Table, at: Numbers, eras: Numbers) -> Numbers:
         """Keep the events ``at``, and return where."""
         if len(at):
-            self._olds.append(_array(part["old_value"].take(pa.array(at))))
+            self._olds.append(whole(part["old_value"].take(pa.array(at))))
             self._eras.append(eras[at])
         self._kept += len(at)
         return np.arange(self._kept - len(at), self._kept)
@@ -143,7 +143,7 @@ class Undo:
             places = source.copy()
             places[changed] = self._present + len(back) + np.arange(len(changed))
             known = stored in present.schema.names
-            now = _array(present[stored]) if known else pa.nulls(self._present, field.type)
+            now = whole(present[stored]) if known else pa.nulls(self._present, field.type)
             arrays.append(_taken([now, revived[at], values], places))
         schema = pa.schema([field.with_name(stored) for stored, field in self._fields.items()])
         return self._names.take(pa.array(chosen)), pa.Table.from_arrays(arrays, schema=schema)
@@ -179,10 +179,10 @@ def _put_first(into: Numbers, places: Numbers, values: Numbers) -> None:
 def _taken(parts: Sequence[pa.Array], source: Numbers) -> pa.Array:
     """Return the values at ``source`` of ``parts``, one after the other."""
     filled = [part for part in parts if len(part)]
-    whole = pa.concat_arrays(filled) if len(filled) > 1 else (filled or parts)[0]
-    if len(source) == len(whole) and np.array_equal(source, np.arange(len(whole))):
-        return whole
-    batch = pa.RecordBatch.from_arrays([whole], ["_"])
+    joined = pa.concat_arrays(filled) if len(filled) > 1 else (filled or parts)[0]
+    if len(source) == len(joined) and np.array_equal(source, np.arange(len(joined))):
+        return joined
+    batch = pa.RecordBatch.from_arrays([joined], ["_"])
     return take(batch, pa.array(source)).column(0)
 
 
@@ -192,8 +192,3 @@ def _numpy(column: pa.Array | pa.ChunkedArray) -> Any:  # noqa: ANN401 - of numb
         if isinstance(column, pa.ChunkedArray)
         else column.to_numpy(zero_copy_only=False)
     )
-
-
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole

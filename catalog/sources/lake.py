@@ -8,20 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.lake.lake import CATALOG_FILE, Lake
+from affidavit.catalog.lake.folders import CATALOG_FILE
+from affidavit.catalog.lake.lake import LakeOptions, open_lake
 from affidavit.catalog.model.identity import Identity
-from affidavit.catalog.sources.drivers.sqlite import application_of
-from affidavit.catalog.store.migrations import APPLICATION_ID
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called."""
-    return application_of(path) == APPLICATION_ID
 
 
 class AttachedLake:
@@ -69,7 +63,7 @@ class AttachedLake:
             if held is not None:
                 held[1].lake.close()
                 self._opened = None
-            lake = Lake(self.folder, read_only=True)
+            lake = open_lake(self.folder, LakeOptions(read_only=True))
             catalog = Catalog(lake, Identity(self._tenant), Transactions(lake.store))
             self._opened = found, catalog
             return catalog

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable, own
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import SOURCES
 
 if TYPE_CHECKING:
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.catalog.store.protocol import Reader, Writer
-
-SOURCES: Final = StoreTable(
-    "sources",
-    (
-        StoreColumn("name", Kind.TEXT),
-        StoreColumn("url", Kind.TEXT),
-        StoreColumn("created_at", Kind.INTEGER),
-    ),
-)
 
 
 def remembered(reader: Reader, tenant: str) -> list[tuple[str, str]]:
@@ -31,9 +22,7 @@ def remembered(reader: Reader, tenant: str) -> list[tuple[str, str]]:
 
 def remember(writer: Writer, name: str, url: SourceUrl) -> None:
     """Keep a source."""
-    columns: list[str] = [column.name for column in SOURCES.columns]
-    row: tuple[Any, ...] = (name, url.plain, time_ns() // 1000)
-    writer.insert(SOURCES, columns, [row])
+    writer.insert(SOURCES, columns_of(SOURCES), [(name, url.plain, clock.now_us())])
 
 
 def forget(writer: Writer, tenant: str, name: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from affidavit.catalog.sql.quoting import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -26,11 +28,6 @@ class Statements(Protocol):
 
     def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
         """Return the value of each column's default expression, as the column's type."""
-
-
-def quoted(name: str) -> str:
-    """Return ``name`` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def update_text(

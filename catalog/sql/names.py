@@ -25,6 +25,8 @@ MAIN_SCHEMA: Final = "main"
 SHARED: Final = ""
 """How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""
 
+SHARED_FOLDER: Final = "_shared"
+
 JOURNAL: Final = "journal"
 RESERVED_TABLES: Final = frozenset({JOURNAL})
 RESERVED_SCHEMAS: Final = frozenset({"audit", "system", "topics", "information_schema", "_dml"})
@@ -115,3 +117,8 @@ def check_tenant(tenant: object) -> str:
         msg = f"{checked!r} cannot name a tenant: a leading underscore is affidavit's own"
         raise NoTenantError(msg)
     return checked
+
+
+def folder_of(tenant: str) -> str:
+    """Return what the folders of a tenant are called, which the store writes as ``tenant``."""
+    return SHARED_FOLDER if tenant == SHARED else tenant

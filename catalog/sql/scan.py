@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from affidavit.catalog.sql.predicate import keep, read_expression
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.filter import read_expression
 from affidavit.errors import UnsupportedPredicateError
 
 if TYPE_CHECKING:

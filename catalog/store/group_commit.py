@@ -18,11 +18,30 @@ Outcome = TypeVar("Outcome")
 
 
 class _Ticket(Generic[Item, Outcome]):
+    """One caller's item, and how committing it went the last time."""
+
     def __init__(self, item: Item) -> None:
         self.item = item
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.done = False
+
+    def committed(self, outcome: Outcome) -> None:
+        self.outcome, self.error = outcome, None
+
+    def failed(self, error: BaseException) -> None:
+        self.error = error
+
+    def settle(self) -> None:
+        """Let nobody try it again."""
+        self.done = True
+
+    def result(self) -> Outcome:
+        """Return the outcome, or raise what failed."""
+        if self.error is not None:
+            raise self.error
+        assert self.outcome is not None
+        return self.outcome
 
 
 class GroupCommit(Generic[Item, Outcome]):
@@ -48,10 +67,7 @@ class GroupCommit(Generic[Item, Outcome]):
         with self._leader:
             while not ticket.done:
                 self._lead()
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.outcome is not None
-        return ticket.outcome
+        return ticket.result()
 
     def _lead(self) -> None:
         """Commit the oldest waiting items."""
@@ -65,20 +81,20 @@ class GroupCommit(Generic[Item, Outcome]):
         except BaseException:
             for ticket in batch:
                 if ticket.outcome is None:
-                    ticket.error = StoreError("the thread that committed was interrupted")
+                    ticket.failed(StoreError("the thread that committed was interrupted"))
             raise
         finally:
             for ticket in batch:
-                ticket.done = True
+                ticket.settle()
 
     def _try(self, batch: Sequence[_Ticket[Item, Outcome]]) -> Exception | None:
         """Commit ``batch`` and note how that went on each ticket; return what was raised."""
         try:
             outcomes = self._commit([ticket.item for ticket in batch])
             for ticket, outcome in zip(batch, outcomes, strict=True):
-                ticket.outcome, ticket.error = outcome, None
+                ticket.committed(outcome)
         except Exception as error:  # noqa: BLE001 - each of the waiting threads raises its own
             for ticket in batch:
-                ticket.error = error
+                ticket.failed(error)
             return error
         return None

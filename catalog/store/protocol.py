@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -60,6 +62,41 @@ class StoreTable:
     name: str
     columns: tuple[StoreColumn, ...]
     indexes: tuple[StoreIndex, ...] = ()
+
+
+def columns_of(table: StoreTable) -> list[str]:
+    """Return a store table's columns."""
+    return [column.name for column in table.columns]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a lake's store is opened.
+
+    Attributes:
+        path: The file in the lake's folder, of a store that is a file there.
+        locks: A folder for the files that stand for locks.
+        durability: ``"full"`` survives power loss; ``"normal"`` survives a crash of the process
+            and may lose the last commits when the power goes.
+        busy_timeout_s: How long a writer waits for other writers.
+        read_only: Refuse to write, and never create.
+    """
+
+    path: Path
+    locks: Path
+    durability: str = "full"
+    busy_timeout_s: float = 30.0
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        check_durability(self.durability)
+
+
+def check_durability(durability: object) -> None:
+    """Raise LakeError unless ``durability`` is ``"full"`` or ``"normal"``."""
+    if durability not in {"full", "normal"}:
+        msg = f"durability must be 'full' or 'normal', got {durability!r}"
+        raise LakeError(msg)
 
 
 class Reader(Protocol):

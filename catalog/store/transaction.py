@@ -30,6 +30,7 @@ class Transaction:
         tenant: Whose it is.
         releases: Whether rows reach the caller before it is committed: it is the caller's own, and
             not one statement's.
+        open: Whether it is neither committed nor rolled back.
     """
 
     def __init__(self, writer: Writer, tenant: str, stack: ExitStack, *, releases: bool) -> None:
@@ -38,7 +39,7 @@ class Transaction:
         self.releases = releases
         self._stack = stack
         self._on_end: list[Callable[[bool], None]] = []
-        self.thread = threading.current_thread()
+        self._thread = threading.current_thread()
         self.open = True
 
     def end(self, error: BaseException | None = None) -> None:
@@ -55,6 +56,16 @@ class Transaction:
             with ExitStack() as calls:  # each is made, whatever another of them raises
                 for call in reversed(self._on_end):
                     calls.callback(call, committed)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is open, and was opened by this thread."""
+        return self.open and self._thread is threading.current_thread()
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it is open, and the thread that opened it is gone."""
+        return self.open and not self._thread.is_alive()
 
     @cached_property
     def tx_id(self) -> str:
@@ -97,10 +108,9 @@ class Transactions:
 
     def current(self) -> Transaction | None:
         """Return the transaction that a statement here is part of."""
-        here = threading.current_thread()
         for found in (_blocks.get().get(id(self)), self._begun.get(threading.get_ident())):
             # a thread may inherit another's context, or a dead one's number
-            if found is not None and found.open and found.thread is here:
+            if found is not None and found.is_here:
                 return found
         joined = self._joined.get(threading.get_ident())
         return joined if joined is not None and joined.open else None
@@ -125,7 +135,7 @@ class Transactions:
     def _end_orphans(self) -> None:
         """Roll back what threads that are gone left open."""
         for number, transaction in list(self._begun.items()):
-            if not transaction.thread.is_alive() and transaction.open:
+            if transaction.is_orphan:
                 del self._begun[number]
                 _roll_back(transaction)
 
@@ -171,7 +181,7 @@ class Transactions:
             TransactionError: This is inside a ``with`` block's transaction.
         """
         block = _blocks.get().get(id(self))
-        if block is not None and block.open and block.thread is threading.current_thread():
+        if block is not None and block.is_here:
             msg = "the session cannot be closed inside its own transaction: leave the block first"
             raise TransactionError(msg)
         while self._begun:

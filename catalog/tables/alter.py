@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import pyarrow as pa
 from lance.udf import batch_udf
 
 from affidavit.catalog.lake.datasets import lance_errors
-from affidavit.catalog.model.definition import Index, MutableDefinition, VectorDefinition
+from affidavit.catalog.model.definition import (
+    EXTERNAL,
+    MUTABLE,
+    VECTOR,
+    VIEW,
+    Index,
+    MutableDefinition,
+    VectorDefinition,
+)
 from affidavit.catalog.sql.names import check_column_name, check_name, check_table_name
 from affidavit.catalog.store.protocol import ROWID, StoreColumn
 from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.tables.vector_rows import locked
-from affidavit.catalog.values.types import codec_for, encode_scalar
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -28,7 +36,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import lance
@@ -359,15 +367,19 @@ def rename_table(catalog: Catalog, info: TableInfo, new: str) -> None:
         InvalidNameError: It cannot name a table.
     """
     check_table_name(new, schema=info.schema)
-    detail = f"rename to {new}"
-    if info.kind != "vector":
-        with catalog.write() as writer:
-            now = _now(catalog, writer, info)
-            _redefine(catalog, writer, now, now.definition, detail, name=new)
-        return
+    RENAMES[info.kind](catalog, info, new, f"rename to {new}")
+
+
+def _rename(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
+    with catalog.write() as writer:
+        now = _now(catalog, writer, info)
+        _redefine(catalog, writer, now, now.definition, detail, name=new)
+
+
+def _rename_dataset(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
     with locked(catalog, info, "renaming a vector table") as (now, _):
         old_home = catalog.lake.datasets.path(now)
-        new_home = catalog.lake.vector_path(now.tenant, new)
+        new_home = catalog.lake.folders.vector_table(now.tenant, new)
         moved = False
         try:
             with catalog.write() as writer:
@@ -381,6 +393,15 @@ def rename_table(catalog: Catalog, info: TableInfo, new: str) -> None:
             raise
         finally:
             catalog.lake.datasets.forget(now)
+
+
+RENAMES: Final[Mapping[str, Callable[[Catalog, TableInfo, str, str], None]]] = {
+    MUTABLE.name: _rename,
+    VECTOR.name: _rename_dataset,
+    VIEW.name: _rename,
+    EXTERNAL.name: _rename,
+}
+"""How a table of each kind gets another name."""
 
 
 def _refuse_folder(home: Path) -> None:
@@ -441,10 +462,11 @@ def drop_index(
     for table in tables:
         if table.tenant != catalog.tenant:
             continue
-        if table.kind == "mutable" and any(i.name == name for i in _mutable(table).indexes):
-            _drop_mutable_index(catalog, table, name)
-            return
-        if isinstance(table.definition, VectorDefinition):
+        if isinstance(table.definition, MutableDefinition):
+            if any(index.name == name for index in table.definition.indexes):
+                _drop_mutable_index(catalog, table, name)
+                return
+        elif isinstance(table.definition, VectorDefinition):
             indexes = catalog.lake.datasets.latest(table).list_indices()
             if any(index["name"] == name for index in indexes):
                 _alter_dataset(

@@ -19,18 +19,18 @@ import base64
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from affidavit.catalog.journal.events import Batch, Event, events_of
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import parse_definition
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import INTENTS
 from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
@@ -47,20 +47,7 @@ if TYPE_CHECKING:
 INTENT: Final = "affidavit.intent"
 """The Lance transaction property that names the intent of a commit."""
 
-_TEXT, _INT = Kind.TEXT, Kind.INTEGER
-INTENTS: Final = StoreTable(
-    "intents",
-    (
-        StoreColumn("intent_id", _TEXT),
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("version_before", _INT),
-        StoreColumn("marked", _INT),
-        StoreColumn("rows_added", _INT),
-        StoreColumn("batches", _TEXT),
-        StoreColumn("messages", _TEXT),
-    ),
-)
-_COLUMNS: Final = [column.name for column in INTENTS.columns]
+_COLUMNS: Final = columns_of(INTENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +97,7 @@ def intended(
     The block ends the intent with :meth:`Intent.finish`. If it raises, whether the change happened
     all the same is found out at once.
     """
-    now_us = time_ns() // 1000
+    now_us = clock.now_us()
     batches = tuple(
         Batch(
             each.table, each.table_id, each.identity, now_us, f"intent-{uuid4().hex}",
@@ -200,7 +187,7 @@ def settle_all(lake: Lake, transactions: Transactions) -> None:
     for tenant in lake.store.tenants(INTENTS):
         catalog = Catalog(lake, Identity(tenant), transactions)
         with catalog.read() as reader:
-            rows = reader.select(INTENTS, ("table_id",), catalog.ledger.own())
+            rows = reader.select(INTENTS, ("table_id",), own(tenant))
         for table_id in sorted({str(row[0]) for row in rows}):
             with suppress(StoreBusyError), lake.store.lock(table_id, timeout_s=0):
                 _settle_table(catalog, table_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.model.definition import Index, MutableDefinition
+from affidavit.catalog.model.definition import MUTABLE, Index, MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
@@ -20,8 +20,9 @@ from affidavit.catalog.tables.rows import (
     truncate,
     upsert_rows,
 )
-from affidavit.catalog.values.ingest import conform, is_rows, schema_rows, to_reader
-from affidavit.catalog.values.types import codec_for
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,
@@ -91,7 +92,7 @@ def create_mutable(
     schema: str = MAIN_SCHEMA,
 ) -> TableInfo:
     """Create an empty mutable table."""
-    info = catalog.define(writer, name, "mutable", definition, schema=schema)
+    info = catalog.define(writer, name, MUTABLE.name, definition, schema=schema)
     writer.create_table(definition.store_table)
     catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
     return info
@@ -107,7 +108,7 @@ def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
 class MutableTable(TableHandle):
     """A handle on a mutable table; it always reads and writes the table as it is now."""
 
-    kind = "mutable"
+    kind = MUTABLE.name
 
     def __repr__(self) -> str:
         info = self._info()
@@ -116,7 +117,7 @@ class MutableTable(TableHandle):
 
     def _find(self, reader: Reader) -> TableInfo:
         info = self._catalog.get(reader, self.name, self._schema)
-        if info.kind != "mutable":
+        if info.kind != self.kind:
             raise TableNotFoundError(self.name)
         return info
 

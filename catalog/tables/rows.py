@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition
-from affidavit.catalog.sql.predicate import And, Compare, In, Or, keep, split
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import And, Compare, In, Or
+from affidavit.catalog.sql.pushdown import split
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID
-from affidavit.catalog.values.ingest import fit
-from affidavit.catalog.values.types import codec_for, take
+from affidavit.catalog.values.arrays import take_rows
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.fit import fit
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
@@ -394,17 +397,6 @@ def rows_by_id(reader: Reader, info: TableInfo, rowids: Sequence[int]) -> pa.Tab
     found = pa.concat_tables(parts)
     at_rowid = {rowid: at for at, rowid in enumerate(found[ROWID].to_pylist())}
     return take_rows(found.drop_columns([ROWID]), [at_rowid[rowid] for rowid in rowids])
-
-
-def take_rows(
-    table: pa.Table, positions: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> pa.Table:
-    """Return the rows of ``table`` at ``positions``."""
-    batches = table.combine_chunks().to_batches()
-    indices = pa.array(positions, pa.int64())
-    if not batches:
-        return table
-    return pa.Table.from_batches([take(batches[0], indices)], table.schema)
 
 
 def truncate(catalog: Catalog, writer: Writer, info: TableInfo) -> int:

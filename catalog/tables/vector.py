@@ -22,7 +22,7 @@ from affidavit.catalog.lake.datasets import (
     made_for,
     own_handle,
 )
-from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -100,7 +100,7 @@ def create_vector(
     incoming = Incoming(
         chain([first] if first is not None else [], source), shape, name, definition
     )
-    with catalog.lake.staging() as staged:
+    with catalog.lake.folders.staging() as staged:
         with incoming.errors(f"writing vector table {name!r}"):
             properties = {TABLE_ID: definition.table_id}
             lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
@@ -176,11 +176,11 @@ def _install(
     catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int, digest: str
 ) -> TableInfo:
     with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
-        home = catalog.lake.vector_path(catalog.tenant, name)
+        home = catalog.lake.folders.vector_table(catalog.tenant, name)
         moved = False
         try:
             with catalog.write() as writer:
-                info = catalog.define(writer, name, "vector", definition, row_count=rows)
+                info = catalog.define(writer, name, VECTOR.name, definition, row_count=rows)
                 created = catalog.change(
                     info, "create", version_after=1, definition=definition.to_json()
                 )
@@ -196,7 +196,7 @@ def _install(
                 moved = True
         except BaseException:
             if moved:
-                catalog.lake.discard(home)
+                catalog.lake.folders.discard(home)
             raise
     return info
 
@@ -210,7 +210,7 @@ def _clear_orphan(catalog: Catalog, writer: Writer, home: Path) -> None:
         raise TableExistsError(home.stem, kind="folder that affidavit did not write named")
     renamed = catalog.by_id(writer, owner)
     if renamed is None:
-        catalog.lake.discard(home)
+        catalog.lake.folders.discard(home)
     else:  # its renaming was cut off before the catalog knew of it
         home.rename(catalog.lake.datasets.path(renamed))
 
@@ -228,13 +228,13 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
             catalog.forget(writer, info)
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
         catalog.lake.datasets.forget(info)
-        catalog.lake.discard(catalog.lake.datasets.path(info))
+        catalog.lake.folders.discard(catalog.lake.datasets.path(info))
 
 
 class VectorTable(TableHandle):
     """A handle on a vector table; it always reads and writes the newest version."""
 
-    kind = "vector"
+    kind = VECTOR.name
 
     def __repr__(self) -> str:
         info = self._info()
@@ -247,7 +247,7 @@ class VectorTable(TableHandle):
     def _info(self) -> TableInfo:
         with self._catalog.read() as reader:
             info = self._catalog.get(reader, self.name, self._schema)
-        if info.kind != "vector":
+        if info.kind != self.kind:
             raise TableNotFoundError(self.name)
         return info
 

@@ -13,51 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader, Writer
 
-_INT, _TEXT = Kind.INTEGER, Kind.TEXT
 _TIME: Final = pa.timestamp("us", "UTC")
 
-CONSUMERS: Final = StoreTable(
-    "consumers",
-    (
-        StoreColumn("consumer_id", _TEXT),
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("settings", _TEXT),
-        StoreColumn("next_offset", _INT),
-        StoreColumn("created_at", _INT),
-    ),
-)
-DELIVERIES: Final = StoreTable(
-    "deliveries",
-    (
-        StoreColumn("consumer_id", _TEXT),
-        StoreColumn("offset", _INT),
-        StoreColumn("attempts", _INT),
-        StoreColumn("due_at", _INT),
-        StoreColumn("token", _TEXT),
-        StoreColumn("reason", _TEXT),
-    ),
-)
-TRIGGERS: Final = StoreTable(
-    "triggers",
-    (
-        StoreColumn("trigger_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("table_id", _TEXT),
-        StoreColumn("kind", _TEXT),
-        StoreColumn("definition", _TEXT),
-        StoreColumn("created_at", _INT),
-    ),
-)
 _CONSUMER_COLUMNS: Final = ("consumer_id", "topic_id", "name", "settings", "next_offset")
 
 
@@ -110,16 +75,16 @@ def _consumer(row: Sequence[Any]) -> Consumer:
     )
 
 
-def find_consumer(reader: Reader, ledger: Ledger, topic_id: str, name: str) -> Consumer | None:
+def find_consumer(reader: Reader, tenant: str, topic_id: str, name: str) -> Consumer | None:
     """Return a tenant's consumer of that name; ``None`` if there is none."""
-    where = ledger.own(Compare("=", "topic_id", topic_id), Compare("=", "name", name))
+    where = own(tenant, Compare("=", "topic_id", topic_id), Compare("=", "name", name))
     rows = reader.select(CONSUMERS, _CONSUMER_COLUMNS, where)
     return _consumer(rows[0]) if rows else None
 
 
-def consumers_of(reader: Reader, ledger: Ledger, *conditions: Compare) -> list[Consumer]:
+def consumers_of(reader: Reader, tenant: str, *conditions: Compare) -> list[Consumer]:
     """Return a tenant's consumers."""
-    rows = reader.select(CONSUMERS, _CONSUMER_COLUMNS, ledger.own(*conditions))
+    rows = reader.select(CONSUMERS, _CONSUMER_COLUMNS, own(tenant, *conditions))
     return sorted(map(_consumer, rows), key=lambda each: (each.topic_id, each.name))
 
 
@@ -130,9 +95,9 @@ def unsettled(reader: Reader, consumer: Consumer) -> list[int]:
     return [int(row[0] or 0) for row in rows]
 
 
-def forget_consumers(writer: Writer, ledger: Ledger, *conditions: Compare) -> None:
+def forget_consumers(writer: Writer, tenant: str, *conditions: Compare) -> None:
     """Forget consumers, and what they had in hand."""
-    for each in consumers_of(writer, ledger, *conditions):
+    for each in consumers_of(writer, tenant, *conditions):
         own = Compare("=", "consumer_id", each.consumer_id)
         writer.delete_where(DELIVERIES, own)
         writer.delete_where(CONSUMERS, own)

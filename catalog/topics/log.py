@@ -14,25 +14,23 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, islice
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
-from affidavit.catalog.store.protocol import StoreColumn, StoreTable
-from affidavit.catalog.topics.topic import TOPICS, all_topics
-from affidavit.catalog.values.types import Kind
+from affidavit.catalog.store.tables import LOG, TOPICS
+from affidavit.catalog.topics.topic import all_topics
 from affidavit.errors import InvalidEventError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.store.protocol import Reader, Store, Writer
+    from affidavit.catalog.topics.news import News
     from affidavit.catalog.topics.topic import Topic
 
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event, as Arrow IPC."""
 
@@ -43,22 +41,8 @@ PAGE_BYTES: Final = 16 * 1024 * 1024
 FETCHED_EVENTS: Final = 32
 """How many events are taken from the store at a time, however large they are."""
 
-LOG: Final = StoreTable(
-    "topic_log",
-    (
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("offset", _INT),
-        StoreColumn("produced_at", _INT),
-        StoreColumn("rows", _INT),
-        StoreColumn("data", _BLOB),
-    ),
-)
 _LOG_COLUMNS: Final = tuple(column.name for column in LOG.columns)
 EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 class LogEvent(NamedTuple):
@@ -108,7 +92,7 @@ def decode_event(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
         raise StoreError(msg) from error
 
 
-def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
+def append_event(news: News, writer: Writer, topic: Topic, rows: int, data: bytes) -> int:
     """Write an event at the end of the log, and return its offset.
 
     Whoever listens is told once the transaction is committed.
@@ -116,14 +100,14 @@ def append_event(lake: Lake, writer: Writer, topic: Topic, rows: int, data: byte
     key = (LOG.name, topic.topic_id)
     known = writer.memo.get(key)
     offset, last_us = known if isinstance(known, tuple) else _next(writer, topic)
-    now_us = max(_now_us(), last_us)  # so that times are in the order of offsets
+    now_us = max(clock.now_us(), last_us)  # so that times are in the order of offsets
     retained = topic.retain_events is not None or topic.retain_us is not None
     with writer.savepoint() if retained else nullcontext():
         writer.insert(LOG, _LOG_COLUMNS, [(topic.topic_id, offset, now_us, rows, data)])
         if retained:
             evict(writer, topic, offset, now_us)
     writer.memo[key] = (offset + 1, now_us)
-    writer.on_commit(topic.topic_id, lambda: lake.published(topic))
+    writer.on_commit(topic.topic_id, lambda: news.published(topic))
     return int(offset)
 
 
@@ -176,7 +160,7 @@ def set_retention(
     writer.memo.clear()
     newest = end_offset(writer, topic) - 1
     if newest >= 0:
-        evict(writer, changed, newest, _now_us())
+        evict(writer, changed, newest, clock.now_us())
     return changed
 
 
@@ -195,7 +179,7 @@ def evict_old(store: Store) -> None:
             with store.write(tenant) as writer:
                 newest = end_offset(writer, topic) - 1
                 if newest >= 0:  # it may have been dropped meanwhile
-                    evict(writer, topic, newest, _now_us())
+                    evict(writer, topic, newest, clock.now_us())
 
 
 def _oldest(reader: Reader, topic: Topic) -> int:
@@ -210,7 +194,7 @@ def first_offset(reader: Reader, topic: Topic, now_us: int | None = None) -> int
     oldest = _oldest(reader, topic)
     if topic.retain_us is None:
         return oldest
-    kept_from = (_now_us() if now_us is None else now_us) - topic.retain_us
+    kept_from = (clock.now_us() if now_us is None else now_us) - topic.retain_us
     return _published_from(reader, topic, kept_from, oldest, end_offset(reader, topic))
 
 
@@ -286,9 +270,3 @@ def decode_events(schema: pa.Schema, messages: Sequence[bytes]) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         msg = f"an event of a topic's log cannot be read: {error}"
         raise StoreError(msg) from error
-
-
-def whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column in one piece."""
-    found = column.combine_chunks()
-    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)

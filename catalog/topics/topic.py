@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import (
     NAME_BYTES_MAX,
     NAME_LENGTH_MAX,
@@ -23,8 +23,9 @@ from affidavit.catalog.sql.names import (
     check_name,
 )
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreTable
-from affidavit.catalog.values.types import Kind, codec_for
+from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.tables import TOPICS
+from affidavit.catalog.values.codecs import codec_for
 from affidavit.errors import (
     InvalidNameError,
     ReservedNameError,
@@ -44,21 +45,8 @@ OWN_TOPICS: Final = "affidavit"
 TOPICS_SCHEMA: Final = "topics"
 """The SQL schema that the logs are tables of."""
 
-_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 _TIME: Final = pa.timestamp("us", "UTC")
 
-TOPICS: Final = StoreTable(
-    "topics",
-    (
-        StoreColumn("topic_id", _TEXT),
-        StoreColumn("name", _TEXT),
-        StoreColumn("schema", _BLOB),
-        StoreColumn("metadata", _TEXT),
-        StoreColumn("retain_events", _INT),
-        StoreColumn("retain_us", _INT),
-        StoreColumn("created_at", _INT),
-    ),
-)
 _TOPIC_COLUMNS: Final = (TENANT, *(column.name for column in TOPICS.columns))
 
 
@@ -68,10 +56,6 @@ LOG_FIELDS: Final = (
     pa.field("_produced_at", _TIME, nullable=False),
 )
 """What a topic's table has before the topic's own columns."""
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +215,7 @@ def define_topic(
     topic = Topic(tenant, uuid4().hex, name, schema, metadata or {}, retain_events, retain_us)
     row = (
         topic.topic_id, name, schema.serialize().to_pybytes(), json.dumps(topic.metadata),
-        retain_events, retain_us, _now_us(),
+        retain_events, retain_us, clock.now_us(),
     )  # fmt: skip
     writer.insert(TOPICS, _TOPIC_COLUMNS[1:], [row])
     writer.memo.clear()

@@ -22,7 +22,8 @@ import pyarrow.json as pa_json
 import pyarrow.types as pt
 
 from affidavit.catalog.values.canonical import from_float, to_float
-from affidavit.catalog.values.types import FEW_ROWS_MAX, codec_for
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.types import FEW_ROWS_MAX, count_type, is_bytes, is_moment, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,13 +73,13 @@ def _texts(array: pa.Array) -> list[str]:
         return [_BOOLEANS[value] for value in array.to_pylist()]
     if pt.is_floating(kind):
         return [NULL if value is None else _float_text(value) for value in array.to_pylist()]
-    if _is_text(kind):
+    if is_text(kind):
         return [NULL if value is None else _quote(value) for value in array.to_pylist()]
-    if _is_moment(kind):
+    if is_moment(kind):
         return _moments(array)
     if pt.is_decimal(kind):
         return [NULL if value is None else f'"{value}"' for value in array.to_pylist()]
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return [NULL if value is None else f'"{_b64(value)}"' for value in array.to_pylist()]
     if pt.is_interval(kind):
         return [json.dumps(value) for value in array.to_pylist()]
@@ -99,34 +100,13 @@ def _b64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
-
-
-def _is_moment(kind: pa.DataType) -> bool:
-    return pt.is_date(kind) or pt.is_time(kind) or pt.is_timestamp(kind)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return (
-        pt.is_binary(kind)
-        or pt.is_large_binary(kind)
-        or pt.is_binary_view(kind)
-        or pt.is_fixed_size_binary(kind)
-    )
-
-
 def _plain_moment(kind: pa.DataType) -> pa.DataType:
     return pa.timestamp(kind.unit) if pt.is_timestamp(kind) else kind
 
 
-def _whole(kind: pa.DataType) -> pa.DataType:
-    return pa.int32() if kind.bit_width == 32 else pa.int64()  # noqa: PLR2004 - Arrow's widths
-
-
 def _moments(array: pa.Array) -> list[str]:
     """Return dates and times as texts, or as numbers where Arrow does not read its own text."""
-    kind, counts = array.type, array.view(_whole(array.type)).to_pylist()
+    kind, counts = array.type, array.view(count_type(array.type)).to_pylist()
     unit = "D" if pt.is_date32(kind) else "ms" if pt.is_date64(kind) else kind.unit
     return [
         NULL if count is None
@@ -155,7 +135,7 @@ def _python_moment(kind: pa.DataType, unit: str, count: int) -> str | None:
 def _arrow_moment(one: pa.Array) -> str:
     written = _written_moments(one)
     text: str = (
-        one.cast(_plain_moment(one.type)).cast(_whole(one.type)) if written is None else written
+        one.cast(_plain_moment(one.type)).cast(count_type(one.type)) if written is None else written
     )[0].as_py()
     return str(text)
 
@@ -188,11 +168,11 @@ def _written(array: pa.Array) -> pa.Array | None:
         return array.cast(pa.string())
     if pt.is_floating(kind):
         return _written_floats(array.cast(pa.float64()))
-    if _is_text(kind):
+    if is_text(kind):
         texts = array.cast(pa.string())
         escaped = pc.any(pc.match_substring_regex(texts, _ESCAPED)).as_py()
         return None if escaped else _in_quotes(texts)
-    return _written_moments(array) if _is_moment(kind) else None
+    return _written_moments(array) if is_moment(kind) else None
 
 
 def _in_quotes(texts: pa.Array) -> pa.Array:
@@ -231,22 +211,15 @@ def from_json(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return from_json(values, kind.value_type).dictionary_encode().cast(kind)
     if pt.is_floating(kind):
         return pa.array(_each(values, to_float), pa.float64()).cast(kind)
-    if _is_moment(kind):
+    if is_moment(kind):
         return _from_moments(values, kind)
     if pt.is_decimal(kind):
         return pa.array(_each(values, Decimal), kind)
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return pa.array(_each(values, base64.b64decode), kind)
     if pt.is_interval(kind):
         return pa.array(_each(values, pa.MonthDayNano), kind)
-    if (
-        pt.is_integer(kind)
-        or pt.is_boolean(kind)
-        or pt.is_null(kind)
-        or pt.is_string(kind)
-        or pt.is_large_string(kind)
-        or pt.is_string_view(kind)
-    ):
+    if pt.is_integer(kind) or pt.is_boolean(kind) or pt.is_null(kind) or is_text(kind):
         return pa.array(values, kind)
     codec = codec_for(kind)
     if pt.is_nested(kind):
@@ -276,7 +249,7 @@ def _cast_texts(texts: pa.Array, kind: pa.DataType) -> pa.Array | None:
         return texts.cast(kind)
     if pt.is_floating(kind):
         return pc.utf8_trim(texts, '"').cast(pa.float64()).cast(kind)
-    if _is_moment(kind) and pc.all(pc.starts_with(texts, '"')).as_py() is not False:
+    if is_moment(kind) and pc.all(pc.starts_with(texts, '"')).as_py() is not False:
         return _parsed(pc.utf8_trim(texts, '"'), _plain_moment(kind)).cast(kind)
     return None
 
@@ -305,15 +278,15 @@ def _json_type(kind: pa.DataType) -> pa.DataType | None:
         return kind
     if pt.is_floating(kind):
         return pa.float64()
-    is_written = _is_text(kind) or _is_moment(kind) or pt.is_decimal(kind) or _is_bytes(kind)
+    is_written = is_text(kind) or is_moment(kind) or pt.is_decimal(kind) or is_bytes(kind)
     return pa.string() if is_written else None
 
 
 def _from_plain(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     plain = pa.concat_arrays([pa.array([], column.type), *column.chunks])
-    if _is_moment(kind):
+    if is_moment(kind):
         return _parsed(plain, _plain_moment(kind)).cast(kind)
-    if pt.is_decimal(kind) or _is_bytes(kind):
+    if pt.is_decimal(kind) or is_bytes(kind):
         return from_json(plain.to_pylist(), kind)
     return plain.cast(kind)
 
@@ -327,7 +300,7 @@ def _from_moments(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     texts = [value if isinstance(value, str) else None for value in values]
     numbers = [value if isinstance(value, int) else None for value in values]
     if any(value is not None for value in numbers):
-        whole = pa.array(numbers, _whole(plain)).cast(plain)
+        whole = pa.array(numbers, count_type(plain)).cast(plain)
         read = _parsed(pa.array(texts, pa.string()), plain)
         return pc.coalesce(read, whole).cast(kind)
     return _parsed(pa.array(texts, pa.string()), plain).cast(kind)

@@ -1,45 +1,12 @@
-"""Arrow values to store values and back, without loss (P10).
-
-A store keeps three kinds of value: 64-bit signed integers, text and bytes. SQLite writes NaN as
-NULL and -0.0 as 0, so floats are kept as integers whose order is the IEEE 754 totalOrder, which is
-also how DataFusion compares them. Each codec says whether it keeps order, so that comparisons may
-run in the store on the encoded values and mean the same there.
-
-=====================================  =======  =========================================
-Arrow                                  kept as  how
-=====================================  =======  =========================================
-bool, int8..int64, uint8..uint32       INTEGER  the value
-uint64                                 INTEGER  value - 2**63
-float16, float32, float64              INTEGER  the bits, negative values mirrored
-date, time, timestamp, duration        INTEGER  the count since the epoch, in the type's unit
-string, large_string, string_view      TEXT     UTF-8
-binary, fixed_size_binary, ..._view    BLOB     the bytes
-decimal32..decimal256                  BLOB     big-endian two's complement, sign bit flipped
-interval                               BLOB     months, days, nanoseconds, sign bits flipped
-list, struct, map                      TEXT     JSON by position; not ordered
-dictionary                             as its values
-=====================================  =======  =========================================
-"""
+"""Which Arrow types there are: what a store keeps them as, and which it can give back."""
 
 from __future__ import annotations
 
-import base64
-import json
-from abc import ABC, abstractmethod
-from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
-from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-
-from affidavit.errors import UnsupportedTypeError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 StoreValue = int | str | bytes | None
 
@@ -58,472 +25,45 @@ FEW_ROWS_MAX: Final = 16
 STORAGE_TYPES: Final = {Kind.INTEGER: pa.int64(), Kind.TEXT: pa.string(), Kind.BLOB: pa.binary()}
 
 
-class Codec(Protocol):
-    """How one Arrow type is kept in the store."""
-
-    @property
-    def kind(self) -> Kind:
-        """The store column's kind."""
-
-    @property
-    def ordered(self) -> bool:
-        """Whether comparing encoded values means comparing the values."""
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        """Return ``array`` as the kind's Arrow type: int64, string or binary."""
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        """Return the inverse of :meth:`encode`, bit for bit."""
-
-    def values(self, array: pa.Array) -> list[StoreValue]:
-        """Return what :meth:`encode` does as Python values, quickly for few rows and for many."""
-
-
-class _Encoded(ABC):
-    """What codecs share."""
-
-    @abstractmethod
-    def encode(self, array: pa.Array) -> pa.Array: ...
-
-    def values(self, array: pa.Array) -> list[StoreValue]:
-        return _as_list(self.encode(array))
-
-
-def _as_list(array: pa.Array) -> list[StoreValue]:
-    if array.null_count or not pt.is_integer(array.type):
-        return array.to_pylist()
-    return array.to_numpy().tolist()
-
-
-class _Cast(_Encoded):
-    """Types whose Arrow cast to the storage type and back is exact."""
-
-    ordered = True
-
-    def __init__(self, arrow_type: pa.DataType, kind: Kind) -> None:
-        self.kind = kind
-        self._type = arrow_type
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        storage = STORAGE_TYPES[self.kind]
-        return array if array.type == storage else array.cast(storage)
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        return array if array.type == self._type else array.cast(self._type)
-
-    def values(self, array: pa.Array) -> list[StoreValue]:
-        if pt.is_boolean(array.type):
-            return [None if value is None else int(value) for value in array.to_pylist()]
-        return _as_list(array)
-
-
-class _Temporal(_Encoded):
-    """Counts since an epoch: reinterpreted, never converted, so that no unit overflows."""
-
-    kind = Kind.INTEGER
-    ordered = True
-
-    def __init__(self, arrow_type: pa.DataType) -> None:
-        self._type = arrow_type
-        self._count = pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        return array.view(self._count).cast(pa.int64())
-
-    def values(self, array: pa.Array) -> list[StoreValue]:
-        return _as_list(array.view(self._count))
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        return array.cast(self._count).view(self._type)
-
-
-class _Bits(_Encoded):
-    """Floats and uint64: fixed-width values whose bits are mapped to ordered signed integers."""
-
-    kind = Kind.INTEGER
-    ordered = True
-
-    def __init__(self, arrow_type: pa.DataType) -> None:
-        self._type = arrow_type
-        self._unsigned = pt.is_uint64(arrow_type)
-        bits = arrow_type.bit_width
-        self._signed = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[bits]
-        self._low = 2 ** (bits - 1) - 1
-        self._struct = Struct({16: "<e", 32: "<f", 64: "<d"}[bits])
-        self._signed_struct = Struct({16: "<h", 32: "<i", 64: "<q"}[bits])
-
-    def _mirror(self, bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        if self._unsigned:
-            return bits ^ np.int64(-(2**63))
-        low = np.iinfo(bits.dtype).max
-        return bits ^ ((bits >> (bits.dtype.itemsize * 8 - 1)) & low)
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        return self._swap(array, self._signed).cast(pa.int64())
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        return self._swap(array.cast(self._signed), self._type)
-
-    def values(self, array: pa.Array) -> list[StoreValue]:
-        if len(array) > FEW_ROWS_MAX:
-            return super().values(array)
-        return [None if value is None else self._value(value) for value in array.to_pylist()]
-
-    def _value(self, value: float) -> int:
-        if self._unsigned:
-            return int(value) - 2**63
-        bits: int = self._signed_struct.unpack(self._struct.pack(value))[0]
-        return bits ^ ((bits >> 63) & self._low)
-
-    def _swap(self, array: pa.Array, to: pa.DataType) -> pa.Array:
-        bits = np.frombuffer(
-            array.buffers()[1] or b"", dtype=self._signed.to_pandas_dtype(), count=-1
-        )[array.offset : array.offset + len(array)]
-        valid = array.is_valid() if array.null_count else None
-        mirrored = pa.py_buffer(np.ascontiguousarray(self._mirror(bits)))
-        mask = valid.buffers()[1] if valid is not None else None
-        return pa.Array.from_buffers(to, len(array), [mask, mirrored])
-
-
-class _Decimal(_Encoded):
-    """Decimals as bytes whose order is the values' order."""
-
-    kind = Kind.BLOB
-    ordered = True
-
-    def __init__(self, arrow_type: pa.DataType) -> None:
-        self._type = arrow_type
-        self._width = arrow_type.bit_width // 8
-
-    def _flip(self, raw: np.ndarray[Any, Any], *, before: bool) -> np.ndarray[Any, Any]:
-        flipped = raw.copy()
-        if before:
-            flipped[:, 0] ^= 0x80
-        flipped = np.ascontiguousarray(flipped[:, ::-1])
-        if not before:
-            flipped[:, 0] ^= 0x80
-        return flipped
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        start = array.offset * self._width
-        raw = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
-        raw = raw[start : start + len(array) * self._width].reshape(-1, self._width)
-        flipped = pa.py_buffer(self._flip(raw, before=False))
-        mask = array.is_valid().buffers()[1] if array.null_count else None
-        fixed = pa.Array.from_buffers(pa.binary(self._width), len(array), [mask, flipped])
-        return fixed.cast(pa.binary())
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        fixed = array.cast(pa.binary(self._width))
-        raw = np.frombuffer(fixed.buffers()[1] or b"", dtype=np.uint8)
-        start = fixed.offset * self._width
-        raw = raw[start : start + len(fixed) * self._width].reshape(-1, self._width)
-        swapped = pa.py_buffer(self._flip(raw, before=True))
-        mask = fixed.is_valid().buffers()[1] if fixed.null_count else None
-        return pa.Array.from_buffers(self._type, len(fixed), [mask, swapped])
-
-
-class _Interval(_Encoded):
-    """Month-day-nano intervals as bytes: months, then days, then nanoseconds, as they compare."""
-
-    kind = Kind.BLOB
-    ordered = True
-
-    def __init__(self) -> None:
-        self._type = pa.month_day_nano_interval()
-        self._native = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanos", "<i8")])
-        self._kept = np.dtype([("months", ">u4"), ("days", ">u4"), ("nanos", ">u8")])
-        self._signs = {"months": 2**31, "days": 2**31, "nanos": 2**63}
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        raw = np.frombuffer(array.buffers()[1] or b"", dtype=self._native)
-        raw = raw[array.offset : array.offset + len(array)]
-        kept = np.empty(len(raw), dtype=self._kept)
-        for name, sign in self._signs.items():
-            unsigned = raw[name].view(f"u{raw[name].dtype.itemsize}")
-            kept[name] = unsigned ^ unsigned.dtype.type(sign)
-        mask = array.is_valid().buffers()[1] if array.null_count else None
-        fixed = pa.Array.from_buffers(pa.binary(16), len(array), [mask, pa.py_buffer(kept)])
-        return fixed.cast(pa.binary())
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        fixed = array.cast(pa.binary(16))
-        kept = np.frombuffer(fixed.buffers()[1] or b"", dtype=self._kept)
-        kept = kept[fixed.offset : fixed.offset + len(fixed)]
-        raw = np.empty(len(kept), dtype=self._native)
-        for name, sign in self._signs.items():
-            unsigned = kept[name].astype(f"u{kept[name].dtype.itemsize}")
-            raw[name] = (unsigned ^ unsigned.dtype.type(sign)).view(raw[name].dtype)
-        mask = fixed.is_valid().buffers()[1] if fixed.null_count else None
-        return pa.Array.from_buffers(self._type, len(fixed), [mask, pa.py_buffer(raw)])
-
-
-class _Dictionary(_Encoded):
-    """Dictionary-encoded columns: the store keeps the values."""
-
-    def __init__(self, arrow_type: pa.DictionaryType, values: Codec) -> None:
-        self.kind = values.kind
-        self.ordered = values.ordered
-        self._type = arrow_type
-        self._values = values
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        if pt.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        return self._values.encode(array.cast(self._type.value_type))
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        encoded = self._values.decode(array).dictionary_encode()
-        indices = encoded.indices.cast(self._type.index_type)
-        return pa.DictionaryArray.from_arrays(
-            indices, encoded.dictionary, ordered=self._type.ordered
-        )
-
-
-class _Null(_Encoded):
-    """The type whose only value is NULL."""
-
-    kind = Kind.INTEGER
-    ordered = True
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        return pa.nulls(len(array), pa.int64())
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        return pa.nulls(len(array), pa.null())
-
-
-class _Json(_Encoded):
-    """Nested values as JSON text, structs by position."""
-
-    kind = Kind.TEXT
-    ordered = False
-
-    def __init__(self, arrow_type: pa.DataType) -> None:
-        self._type = arrow_type
-        self._plain = _plain_type(arrow_type)
-        self._dump = _dumper(self._plain)
-        self._load = _loader(self._plain)
-
-    def encode(self, array: pa.Array) -> pa.Array:
-        if array.offset:  # pyarrow's casts misread the offsets of some sliced nested arrays
-            array = pa.concat_arrays([array])
-        plain = array if array.type == self._plain else array.cast(self._plain)
-        texts = [
-            None if value is None else json.dumps(self._dump(value), separators=(",", ":"))
-            for value in plain.to_pylist(maps_as_pydicts=None)
-        ]
-        return pa.array(texts, pa.string())
-
-    def decode(self, array: pa.Array) -> pa.Array:
-        values = [
-            None if text is None else self._load(json.loads(text)) for text in array.to_pylist()
-        ]
-        plain = _built(values, self._plain)
-        return plain if self._plain == self._type else plain.cast(self._type)
-
-
-def _built(values: list[Any], plain: pa.DataType) -> pa.Array:
-    """Return ``values`` as an array in which a NULL struct's fields are NULL too.
-
-    pyarrow fills them with zeros, which DataFusion reads without looking at the struct's own NULL.
-    """
-    if pt.is_struct(plain):
-        children = [
-            _built([None if value is None else value[field.name] for value in values], field.type)
-            for field in plain
-        ]
-        mask = pa.array([value is None for value in values], pa.bool_())
-        return pa.StructArray.from_arrays(children, fields=list(plain), mask=mask)
-    if not _has_struct(plain):
-        return pa.array(values, plain)
-    mask = pa.array([value is None for value in values], pa.bool_())
-    if pt.is_fixed_size_list(plain):
-        empty = [None] * plain.list_size
-        padded = [each for value in values for each in (empty if value is None else value)]
-        items = _built(padded, plain.value_type)
-        return pa.FixedSizeListArray.from_arrays(items, type=plain, mask=mask)
-    lengths = np.cumsum([0, *(0 if value is None else len(value) for value in values)])
-    offsets = pa.array(lengths, pa.int32())
-    flat: list[Any] = [each for value in values if value is not None for each in value]
-    if pt.is_map(plain):
-        keys = _built([pair[0] for pair in flat], plain.key_type)
-        items = _built([pair[1] for pair in flat], plain.item_type)
-        entries = pa.StructArray.from_arrays(
-            [keys, items], fields=[plain.key_field, plain.item_field]
-        )
-        valid = pa.array([value is not None for value in values], pa.bool_())
-        buffers = [valid.buffers()[1], offsets.buffers()[1]]
-        return pa.Array.from_buffers(plain, len(values), buffers, children=[entries])
-    return pa.ListArray.from_arrays(offsets, _built(flat, plain.value_type), type=plain, mask=mask)
-
-
-def _has_struct(plain: pa.DataType) -> bool:
-    if pt.is_map(plain):
-        return _has_struct(plain.item_type)
-    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
-        return _has_struct(plain.value_type)
-    return pt.is_struct(plain)
-
-
-def _plain_type(arrow_type: pa.DataType) -> pa.DataType:
-    """Return ``arrow_type`` with its leaves replaced by types that Python holds exactly."""
-    if pt.is_temporal(arrow_type) and not pt.is_interval(arrow_type):
-        return pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004
-    if pt.is_float16(arrow_type):
-        return pa.float32()
-    if pt.is_string_view(arrow_type) or pt.is_large_string(arrow_type):
-        return pa.string()
-    if pt.is_binary_view(arrow_type) or pt.is_large_binary(arrow_type):
-        return pa.binary()
-    if pt.is_dictionary(arrow_type):
-        return _plain_type(arrow_type.value_type)
-    if pt.is_fixed_size_list(arrow_type):
-        return pa.list_(_plain_field(arrow_type.value_field), arrow_type.list_size)
-    if pt.is_list(arrow_type) or pt.is_large_list(arrow_type):
-        return pa.list_(_plain_field(arrow_type.value_field))
-    if pt.is_struct(arrow_type):
-        return pa.struct([_plain_field(field) for field in arrow_type])
-    if pt.is_map(arrow_type):
-        return pa.map_(_plain_type(arrow_type.key_type), _plain_type(arrow_type.item_type))
-    return arrow_type
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    return field.with_type(_plain_type(field.type))
-
-
-def _identity(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
-    return value
-
-
-def _dumper(plain: pa.DataType) -> Callable[[Any], Any]:
-    """Return a function from ``as_py()`` values of ``plain`` to what :func:`json.dumps` takes."""
-    if pt.is_binary(plain) or pt.is_fixed_size_binary(plain):
-        return _optional(lambda value: base64.b64encode(value).decode())
-    if pt.is_interval(plain):
-        return _optional(list)
-    if pt.is_decimal(plain):
-        return _optional(str)
-    if pt.is_struct(plain):
-        fields = [(field.name, _dumper(field.type)) for field in plain]
-        return _optional(lambda value: [dump(value[name]) for name, dump in fields])
-    if pt.is_map(plain):
-        key, item = _dumper(plain.key_type), _dumper(plain.item_type)
-        return _optional(lambda value: [[key(k), item(v)] for k, v in value])
-    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
-        inner = _dumper(plain.value_type)
-        if inner is _identity:
-            return _identity
-        return _optional(lambda value: [inner(each) for each in value])
-    return _identity
-
-
-def _loader(plain: pa.DataType) -> Callable[[Any], Any]:
-    """Return the inverse of :func:`_dumper`."""
-    if pt.is_binary(plain) or pt.is_fixed_size_binary(plain):
-        return _optional(base64.b64decode)
-    if pt.is_interval(plain):
-        return _optional(pa.MonthDayNano)
-    if pt.is_decimal(plain):
-        return _optional(Decimal)
-    if pt.is_struct(plain):
-        fields = [(field.name, _loader(field.type)) for field in plain]
-        return _optional(
-            lambda value: {
-                name: load(each) for (name, load), each in zip(fields, value, strict=True)
-            }
-        )
-    if pt.is_map(plain):
-        key, item = _loader(plain.key_type), _loader(plain.item_type)
-        return _optional(lambda value: [(key(k), item(v)) for k, v in value])
-    if pt.is_list(plain) or pt.is_fixed_size_list(plain):
-        inner = _loader(plain.value_type)
-        if inner is _identity:
-            return _identity
-        return _optional(lambda value: [inner(each) for each in value])
-    return _identity
-
-
-def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else convert(value)
-
-
-def _is_supported(arrow_type: pa.DataType) -> bool:
+def is_supported(arrow_type: pa.DataType) -> bool:
+    """Return whether values of ``arrow_type`` can be kept and given back exactly."""
     if pt.is_struct(arrow_type):
         names = [field.name for field in arrow_type]
-        return len(set(names)) == len(names) and all(_is_supported(f.type) for f in arrow_type)
+        return len(set(names)) == len(names) and all(is_supported(f.type) for f in arrow_type)
     if pt.is_map(arrow_type):
-        return _is_supported(arrow_type.key_type) and _is_supported(arrow_type.item_type)
+        return is_supported(arrow_type.key_type) and is_supported(arrow_type.item_type)
     if pt.is_list(arrow_type) or pt.is_large_list(arrow_type) or pt.is_fixed_size_list(arrow_type):
-        return _is_supported(arrow_type.value_type)
+        return is_supported(arrow_type.value_type)
     if pt.is_dictionary(arrow_type):
         values = arrow_type.value_type
-        return _is_supported(values) and not (pt.is_nested(values) or pt.is_dictionary(values))
+        return is_supported(values) and not (pt.is_nested(values) or pt.is_dictionary(values))
     if pt.is_nested(arrow_type) or isinstance(arrow_type, pa.BaseExtensionType):
         return False
     return not pt.is_run_end_encoded(arrow_type)
 
 
-def _codec(arrow_type: pa.DataType) -> Codec:
-    if pt.is_dictionary(arrow_type):
-        return _Dictionary(arrow_type, _codec(arrow_type.value_type))
-    if pt.is_null(arrow_type):
-        return _Null()
-    if pt.is_interval(arrow_type):
-        return _Interval()
-    if pt.is_nested(arrow_type):
-        return _Json(arrow_type)
-    if pt.is_floating(arrow_type) or pt.is_uint64(arrow_type):
-        return _Bits(arrow_type)
-    if pt.is_boolean(arrow_type) or pt.is_integer(arrow_type):
-        return _Cast(arrow_type, Kind.INTEGER)
-    if pt.is_temporal(arrow_type):
-        return _Temporal(arrow_type)
-    if pt.is_decimal(arrow_type):
-        return _Decimal(arrow_type)
-    if pt.is_string(arrow_type) or pt.is_large_string(arrow_type) or pt.is_string_view(arrow_type):
-        return _Cast(arrow_type, Kind.TEXT)
-    return _Cast(arrow_type, Kind.BLOB)
-
-
-@lru_cache(maxsize=1024)
-def codec_for(arrow_type: pa.DataType, *, column: str = "") -> Codec:
-    """Return the codec of ``arrow_type``.
-
-    Raises:
-        UnsupportedTypeError: Values of this type could not be given back exactly.
-    """
-    if not _is_supported(arrow_type):
-        raise UnsupportedTypeError(column, arrow_type)
-    return _codec(arrow_type)
-
-
-def encode_scalar(arrow_type: pa.DataType, scalar: pa.Scalar) -> StoreValue:
-    """Return ``scalar`` as the store keeps a value of ``arrow_type``; NULL is ``None``."""
-    if not scalar.is_valid:
-        return None
-    wanted = arrow_type.value_type if pt.is_dictionary(arrow_type) else arrow_type
-    array = pa.array([scalar.as_py()], wanted) if scalar.type == pa.null() else pa.repeat(scalar, 1)
-    if array.type != wanted:
-        array = array.cast(wanted)
-    value: StoreValue = codec_for(wanted).encode(array)[0].as_py()
-    return value
-
-
-def take(batch: pa.RecordBatch, indices: pa.Array) -> pa.RecordBatch:
-    """Return the rows of ``batch`` at ``indices``, whatever the columns' types.
-
-    pyarrow has no ``take`` or ``filter`` kernel for view types: those go through their codec.
-    """
-    return pa.RecordBatch.from_arrays(
-        [_take(column, indices) for column in batch.columns], schema=batch.schema
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Return whether it is text, however it is laid out."""
+    return bool(
+        pt.is_string(arrow_type) or pt.is_large_string(arrow_type) or pt.is_string_view(arrow_type)
     )
 
 
-def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
-    try:
-        return array.take(indices)
-    except pa.ArrowNotImplementedError:
-        codec = codec_for(array.type)
-        return codec.decode(codec.encode(array).take(indices))
+def is_bytes(arrow_type: pa.DataType) -> bool:
+    """Return whether it is bytes, however they are laid out."""
+    return bool(
+        pt.is_binary(arrow_type)
+        or pt.is_large_binary(arrow_type)
+        or pt.is_binary_view(arrow_type)
+        or pt.is_fixed_size_binary(arrow_type)
+    )
+
+
+def is_moment(arrow_type: pa.DataType) -> bool:
+    """Return whether it is dates, times, or both."""
+    return bool(pt.is_date(arrow_type) or pt.is_time(arrow_type) or pt.is_timestamp(arrow_type))
+
+
+def count_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Return the integers in which a date, time, timestamp or duration counts its units."""
+    return pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004 - Arrow's widths

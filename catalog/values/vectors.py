@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.values.ingest import conform
+from affidavit.catalog.values.fit import conform
 from affidavit.errors import ColumnNotFoundError, ConstraintError, SchemaMismatchError
 
 if TYPE_CHECKING:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.ledger import RESULTS, draft
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import RESULTS
 from affidavit.catalog.values.canonical import canonical_object, datetime_of, from_us, instant_us
-from affidavit.engine.audit.recorder import checked_lineage, uuid7
+from affidavit.engine.audit.recorder import checked_lineage
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
 from affidavit.engine.search.record import (
     KIND,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.ledger.ledger import Draft
+    from affidavit.catalog.ledger.entry import Draft
     from affidavit.engine.audit.recorder import Recorder, RecordListener
     from affidavit.engine.search.models import Models
 
@@ -95,7 +98,7 @@ class Audit:
         """
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
-            where = ledger.own(Compare("=", "row_id", str(row_id)))
+            where = own(self._catalog.tenant, Compare("=", "row_id", str(row_id)))
             rows = reader.select(RESULTS, ("seq",), where)
             seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
             records = [
@@ -149,7 +152,7 @@ class Audit:
         verdict = Evidence(self._catalog, self._models).replay(record, query, text)
         if verdict.outcome is Outcome.EVIDENCE_GONE:
             verdict = self._with_release(record, verdict)
-        now_us = time_ns() // 1000
+        now_us = clock.now_us()
         self._note(
             "replay", now_us, query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall
         )
@@ -168,8 +171,8 @@ class Audit:
     def _note(self, kind: str, now_us: int, **fields: object) -> None:
         identity = self._catalog.identity
         note = draft(
-            kind, f"{kind}-{uuid7(now_us)}", now_us, actor=identity.actor, source=identity.source,
-            workspace=identity.workspace, **fields,
+            kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
+            source=identity.source, workspace=identity.workspace, **fields,
         )  # fmt: skip
         self._recorder.note(identity, note)
 
@@ -195,7 +198,7 @@ class Audit:
             msg = f"expected a list of records, got {type(records).__name__}"
             raise InvalidQueryError(msg)
         self._refuse_read_only()
-        now_us = time_ns() // 1000
+        now_us = clock.now_us()
         completed: list[SearchRecord] = []
         drafts: list[Draft] = []
         for at, each in enumerate(records):
@@ -236,7 +239,7 @@ class Audit:
         moment = record.executed_at
         at_us = now_us if moment is None else instant_us(moment, "executed_at")
         return record.replaced(
-            query_id=record.query_id or uuid7(at_us),
+            query_id=record.query_id or clock.uuid7(at_us),
             executed_at=datetime_of(at_us),
             actor=identity.actor if record.actor is None else record.actor,
             source=identity.source if record.source is None else record.source,
@@ -263,7 +266,7 @@ class Audit:
         catalog.refuse_transaction("releasing evidence")
         datasets = catalog.lake.datasets
         with catalog.read() as reader:
-            vectors = [info for info in catalog.tables(reader) if info.kind == "vector"]
+            vectors = [info for info in catalog.tables(reader) if KINDS[info.kind].has_versions]
         # in this order, so that a search that comes in between is of a version that stays
         kept = {info.table_id: datasets.kept(info, owner) for info in vectors}
         newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}
@@ -285,7 +288,7 @@ class Audit:
             for info in vectors
             if freed[info.table_id]
         ]
-        now_us, stated = time_ns() // 1000, from_us(limit_us)
+        now_us, stated = clock.now_us(), from_us(limit_us)
         self._note("release", now_us, before=stated, reason=reason, versions=versions)
         for info in vectors:
             datasets.release(info, freed[info.table_id])

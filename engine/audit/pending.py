@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from affidavit.catalog.ledger.ledger import Draft
+from affidavit.catalog.ledger.entry import Draft
 from affidavit.catalog.sql.names import check_tenant
 from affidavit.catalog.store.disk import sync
 from affidavit.errors import LedgerCorruptError, NoTenantError, StoreError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from affidavit.catalog.ledger.ledger import Signer
+    from affidavit.catalog.ledger.keys import Signer
     from affidavit.catalog.ledger.verifier import PublicKey
 
 _SIGNED_AS: Final = "affidavit pending\n"

@@ -16,21 +16,26 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import threading
 from dataclasses import dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.ledger import LEDGER, RESULTS, draft
+from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.sql.quoting import lance_in
 from affidavit.catalog.store.group_commit import GroupCommit
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import (
+    LEDGER,
+    RESULTS,
+)
 from affidavit.catalog.values.canonical import canonical, datetime_of
 from affidavit.engine.audit.pending import PendingFile, abandoned
-from affidavit.engine.audit.topic import publish_records
+from affidavit.engine.audit.topic import AuditTopics
 from affidavit.engine.search.ranking import ranking_of
 from affidavit.engine.search.record import KIND, SearchRecord, draft_record, record_of
 from affidavit.engine.search.searcher import complete
@@ -42,13 +47,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.ledger.entry import (
+        Draft,
+        StoredEntry,
+    )
     from affidavit.catalog.ledger.guard import Guard
-    from affidavit.catalog.ledger.ledger import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transaction, Transactions
     from affidavit.engine.search.request import CompletedSearch, SearchRequest
-    from affidavit.triggers.rules.outbox import Match
+    from affidavit.triggers.rules.near import Match
 
 LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
 LINEAGE_BYTES_MAX: Final = 8192
@@ -87,18 +95,6 @@ class RecordListener(Protocol):
         """Note ``records``; write only through ``writer``, and raise to refuse."""
 
 
-def uuid7(at_us: int) -> str:
-    """Return a UUIDv7 (RFC 9562 section 5.7) of that time, its microseconds included.
-
-    What was before 1970 has the id of 1970's first moment: there is none below it.
-    """
-    milliseconds, rest = divmod(max(at_us, 0), 1000)
-    fraction = rest * 4096 // 1000
-    tail = 2 << 62 | secrets.randbits(62)
-    text = f"{milliseconds:012x}7{fraction:03x}{tail:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
 def checked_lineage(lineage: object) -> bytes:
     """Return a search's lineage as JSON.
 
@@ -133,7 +129,7 @@ def _describe(search: CompletedSearch, *, store_query: bool, recall: float | Non
         query_lineage=request.lineage,
         top_k_result_ids=[str(each) for each in search.ids],
         retrieval_scores=search.scores,
-        query_id=uuid7(search.started_at_us),
+        query_id=clock.uuid7(search.started_at_us),
         table_name=request.info.name,
         table_version=request.version,
         table_id=request.info.table_id,
@@ -175,18 +171,6 @@ def _parameters(request: SearchRequest) -> dict[str, Any]:
     return parameters
 
 
-def _literal(key: object) -> str:
-    """Return a row's key as SQL."""
-    if isinstance(key, str):
-        return "'" + key.replace("'", "''") + "'"
-    return str(key)
-
-
-def _column(name: str) -> str:
-    """Return a column's name as Lance's filters read it."""
-    return name if name.isidentifier() and name.islower() else f"`{name}`"
-
-
 class Recorder:
     """Puts searches on record, for every session of one lake."""
 
@@ -201,6 +185,7 @@ class Recorder:
         self.settings = settings
         self.listeners: list[tuple[RecordListener, str | None]] = []
         self._lake = lake
+        self._topics = AuditTopics(lake.news)
         self._transactions = transactions
         self._guard = guard
         self._poke = poke
@@ -211,7 +196,7 @@ class Recorder:
 
     @property
     def _pending(self) -> Path:
-        return self._lake.path / "pending"
+        return self._lake.folders.pending
 
     # --- what the searcher asks ----------------------------------------------------------------
 
@@ -228,9 +213,9 @@ class Recorder:
         if self.settings.mode != "off" or identity.tenant in self._off:
             return
         self._guard.open(identity.tenant)
-        now_us = time_ns() // 1000
+        now_us = clock.now_us()
         note = draft(
-            "audit-off", f"audit-off-{uuid7(now_us)}", now_us, actor=identity.actor,
+            "audit-off", f"audit-off-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
             source=identity.source, workspace=identity.workspace,
         )  # fmt: skip
         self.note(identity, note)
@@ -331,13 +316,14 @@ class Recorder:
 
     def known(self, reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
         """Return those of ``entry_ids`` that the ledger has."""
-        own = self._lake.ledgers.of(tenant).own
+        pages = (
+            In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE]))
+            for at in range(0, len(entry_ids), IDS_AT_ONCE)
+        )
         return {
             str(row[0])
-            for at in range(0, len(entry_ids), IDS_AT_ONCE)
-            for row in reader.select(
-                LEDGER, ("entry_id",), own(In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE])))
-            )
+            for page in pages
+            for row in reader.select(LEDGER, ("entry_id",), own(tenant, page))
         }
 
     def _group(self, tenant: str) -> GroupCommit[Sequence[Draft], list[StoredEntry]]:
@@ -353,14 +339,14 @@ class Recorder:
 
     def _append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
         ledger = self._lake.ledgers.of(tenant)
-        entries = ledger.append(writer, drafts, now_us=time_ns() // 1000)
+        entries = ledger.append(writer, drafts, now_us=clock.now_us())
         rows = [
             (row_id, entry.seq)
             for each, entry in zip(drafts, entries, strict=True)
             for row_id in each.row_ids
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
-        publish_records(self._lake, writer, tenant, drafts, entries)
+        self._topics.publish(writer, tenant, drafts, entries)
         told = [listener for listener, only in self.listeners if only in {None, tenant}]
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:
@@ -372,16 +358,15 @@ class Recorder:
         """Put on record what a standing search found, in the transaction of the change."""
         if self.settings.mode == "off":
             return
-        now_us, identity = time_ns() // 1000, match.identity
+        now_us, identity = clock.now_us(), match.identity
         vector = np.asarray(match.query, np.float32)
-        ids = ", ".join(_literal(each) for each in match.ids)
         record = SearchRecord(
             model_id=None,
             model_version=None,
             query_lineage={"trigger": match.trigger, "within": match.within},
             top_k_result_ids=[str(each) for each in match.ids],
             retrieval_scores=match.distances,
-            query_id=uuid7(now_us),
+            query_id=clock.uuid7(now_us),
             table_name=match.table,
             table_version=match.version,
             table_id=match.table_id,
@@ -389,7 +374,7 @@ class Recorder:
             mode="vector",
             k_requested=len(match.ids),
             k_returned=len(match.ids),
-            filter=f"{_column(match.key)} IN ({ids})",
+            filter=lance_in(match.key, match.ids, bare=True),
             params={"column": match.column, "metric": match.metric, "exact": True},
             query_sha256=hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest(),
             query_vector=vector.tolist() if self.settings.store_queries else None,

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.audit.recorder import query_digest
+from affidavit.engine.search.options import PARAMETERS, options_of
 from affidavit.engine.search.ranking import Ranking, ranking_of
 from affidavit.engine.search.request import build_request, with_vector
 from affidavit.engine.search.searcher import complete
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import SearchRequest
-
-PARAMETERS: Final = frozenset({"column", "metric", "exact", "nprobes", "refine_factor"})
-"""Which of a record's parameters a search is run again with."""
 
 _DESCRIPTIVE: Final = frozenset({"select", "text_sha256"})
 
@@ -140,7 +139,7 @@ class Evidence:
                 info = catalog.by_id(reader, record.table_id)
             else:
                 info = catalog.find(reader, str(record.table_name), MAIN_SCHEMA)
-        if info is None or info.kind != "vector":
+        if info is None or not KINDS[info.kind].has_versions:
             raise _GoneError(f"table {record.table_name!r} was dropped")
         try:
             return catalog.lake.datasets.as_of(info, record.table_version)
@@ -164,11 +163,15 @@ class Evidence:
                 f"record {record.query_id} {lacking}, so no search here can be told to be the same"
             )
             raise InvalidQueryError(msg)
+        options = options_of({
+            **{name: value for name, value in given.items() if name in PARAMETERS},
+            "mode": record.mode, "text": text, "where": record.filter, "model": record.model_id,
+            "select": (),
+        })  # fmt: skip
         try:
             unencoded = build_request(
                 self._catalog.identity, info, dataset, self._models, query, record.k_requested,
-                mode=record.mode or "vector", text=text, where=record.filter, model=record.model_id,
-                select=(), encode=False, **{k: v for k, v in given.items() if k in PARAMETERS},
+                options,
             )  # fmt: skip
         except ColumnNotFoundError as error:
             msg = f"version {record.table_version} is not what was searched: {error}"

@@ -9,14 +9,17 @@ import pyarrow as pa
 
 from affidavit.catalog.topics.log import append_event, encode_event, evict_before
 from affidavit.catalog.topics.topic import define_topic, find_topic
-from affidavit.engine.search.record import KIND
+from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from affidavit.catalog.lake.lake import Lake
-    from affidavit.catalog.ledger.ledger import Draft, StoredEntry
+    from affidavit.catalog.ledger.entry import (
+        Draft,
+        StoredEntry,
+    )
     from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.topics.news import News
     from affidavit.catalog.topics.topic import Topic
 
 AUDIT_TOPIC: Final = "affidavit.audit.searches"
@@ -24,36 +27,70 @@ RETAIN_EVENTS: Final = 1_000_000
 EVICT_EVENTS: Final = 1024
 """The ledger keeps every record; the topic is for who listens. Every so often the oldest go."""
 
-_MEMBERS: Final = {
-    "actor": pa.string(), "table_name": pa.string(), "table_version": pa.int64(),
-    "mode": pa.string(), "k_requested": pa.int64(), "k_returned": pa.int64(),
-    "model_id": pa.string(),
-}  # fmt: skip
+_MEMBERS: Final = (
+    "actor", "table_name", "table_version", "mode", "k_requested", "k_returned", "model_id",
+)  # fmt: skip
+"""What an event tells of a record beside its text, so that a subscription can filter by it."""
+
 AUDIT_SCHEMA: Final = pa.schema(
     [
-        pa.field("seq", pa.int64()),
-        pa.field("query_id", pa.string()),
-        pa.field("executed_at", pa.timestamp("us", "UTC")),
-        *(pa.field(name, kind) for name, kind in _MEMBERS.items()),
+        *map(SEARCHES_SCHEMA.field, ("seq", "query_id", "executed_at", *_MEMBERS)),
         pa.field("record", pa.string()),
-        pa.field("key_id", pa.string()),
-        pa.field("signature", pa.binary()),
+        *map(SEARCHES_SCHEMA.field, ("key_id", "signature")),
     ]
 )
 """``record`` is the record's canonical JSON, which ``signature`` signs."""
 
 
-def publish_records(
-    lake: Lake, writer: Writer, tenant: str, drafts: Sequence[Draft], entries: Sequence[StoredEntry]
-) -> None:
-    """Publish the searches among ``entries``, one row each, as one event."""
-    pairs = [
-        (draft.members, entry)
-        for draft, entry in zip(drafts, entries, strict=True)
-        if entry.kind == KIND
-    ]
-    if not pairs:
-        return
+class AuditTopics:
+    """The audit topics of one lake, one a tenant.
+
+    Args:
+        news: Who is told of their events.
+    """
+
+    def __init__(self, news: News) -> None:
+        self._news = news
+        self._known: dict[str, Topic] = {}
+
+    def publish(
+        self,
+        writer: Writer,
+        tenant: str,
+        drafts: Sequence[Draft],
+        entries: Sequence[StoredEntry],
+    ) -> None:
+        """Publish the searches among ``entries``, one row each, as one event."""
+        pairs = [
+            (draft.members, entry)
+            for draft, entry in zip(drafts, entries, strict=True)
+            if entry.kind == KIND
+        ]
+        if not pairs:
+            return
+        rows, topic = _rows(pairs), self._topic(writer, tenant)
+        offset = append_event(self._news, writer, topic, rows.num_rows, encode_event(topic, rows))
+        if offset % EVICT_EVENTS == 0:
+            evict_before(writer, topic, offset - RETAIN_EVENTS)
+
+    def _topic(self, writer: Writer, tenant: str) -> Topic:
+        """Return the tenant's topic, made if there is none.
+
+        It is never dropped, so one that is committed is known from then on.
+        """
+        known = self._known.get(tenant)
+        if known is not None:
+            return known
+        topic = find_topic(writer, AUDIT_TOPIC, tenant)
+        if topic is None or topic.tenant != tenant:
+            metadata = {"holds": "the record of every search"}
+            topic = define_topic(writer, AUDIT_TOPIC, AUDIT_SCHEMA, tenant, metadata=metadata)
+        found = topic
+        writer.on_commit(AUDIT_TOPIC, lambda: self._known.__setitem__(tenant, found))
+        return topic
+
+
+def _rows(pairs: Sequence[tuple[Mapping[str, bytes], StoredEntry]]) -> pa.RecordBatch:
     # the members are JSON already: one text has all of them
     told = ",".join(
         "[" + b",".join([members[name] for name in _MEMBERS]).decode() + "]" for members, _ in pairs
@@ -68,27 +105,4 @@ def publish_records(
         [entry.signature for _, entry in pairs],
     ]
     arrays = list(map(pa.array, columns, AUDIT_SCHEMA.types))
-    rows = pa.RecordBatch.from_arrays(arrays, schema=AUDIT_SCHEMA)
-    topic = _topic(lake, writer, tenant)
-    offset = append_event(lake, writer, topic, rows.num_rows, encode_event(topic, rows))
-    if offset % EVICT_EVENTS == 0:
-        evict_before(writer, topic, offset - RETAIN_EVENTS)
-
-
-def _topic(lake: Lake, writer: Writer, tenant: str) -> Topic:
-    """Return the tenant's topic, made if there is none.
-
-    It is never dropped, so one that is committed is known from then on.
-    """
-    known = lake.known_topics.get((tenant, AUDIT_TOPIC))
-    if known is not None:
-        return known
-    topic = find_topic(writer, AUDIT_TOPIC, tenant)
-    if topic is None or topic.tenant != tenant:
-        metadata = {"holds": "the record of every search"}
-        topic = define_topic(writer, AUDIT_TOPIC, AUDIT_SCHEMA, tenant, metadata=metadata)
-    found = topic
-    writer.on_commit(
-        AUDIT_TOPIC, lambda: lake.known_topics.__setitem__((tenant, AUDIT_TOPIC), found)
-    )
-    return topic
+    return pa.RecordBatch.from_arrays(arrays, schema=AUDIT_SCHEMA)

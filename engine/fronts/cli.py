@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 
 import typer
 
-from affidavit.catalog.lake.lake import Lake
+from affidavit.catalog.lake.lake import Lake, LakeOptions, open_lake
 from affidavit.catalog.ledger.bundle import export_bundle
-from affidavit.catalog.ledger.ledger import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
-from affidavit.catalog.ledger.verification import printable, verify_ledger
+from affidavit.catalog.ledger.verification.findings import printable
+from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import (
     ORIGIN_PREFIX,
     LedgerProblem,
@@ -20,6 +20,7 @@ from affidavit.catalog.ledger.verifier import (
 )
 from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.catalog.sql.names import SHARED, check_tenant
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.errors import AffidavitError, LedgerCorruptError, NoTenantError, WitnessError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def verify(
     trusted = _public_key(public_key)
     try:
         seen = _newest_notes(witness)
-        opened = Lake(lake, read_only=True)
+        opened = open_lake(lake, LakeOptions(read_only=True))
     except LedgerCorruptError as error:
         typer.echo(f"CORRUPT: {printable(error)}")
         raise typer.Exit(1) from None
@@ -178,7 +179,7 @@ def export(
 ) -> None:
     """Write a bundle that a stranger can verify."""
     try:
-        opened = Lake(lake, read_only=True)
+        opened = open_lake(lake, LakeOptions(read_only=True))
         try:
             owner = check_tenant(None if tenant == "-" else tenant)
             with opened.store.read(owner) as reader:
@@ -193,7 +194,7 @@ def export(
 def key(lake: LakePath, tenant: Tenant = "default") -> None:
     """Print the public keys of a ledger, the newest last."""
     try:
-        opened = Lake(lake, read_only=True)
+        opened = open_lake(lake, LakeOptions(read_only=True))
         try:
             owner = check_tenant(None if tenant == "-" else tenant)
             with opened.store.read(owner) as reader:

@@ -6,10 +6,12 @@ tables of their lake. What is planned there runs where the statement runs.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
+from affidavit.engine.scans.resolve import resolve
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.errors import SourceError
 
@@ -33,9 +35,8 @@ class OtherSnapshot(Snapshot):
     """What one statement reads of an attached lake, as part of what it reads at all."""
 
     def __init__(self, outer: Snapshot, name: str, catalog: Catalog, reader: Reader) -> None:
-        super().__init__(catalog, reader, committed=True)
+        super().__init__(catalog, reader, committed=True, hide=outer.hide)
         self.refused = outer.refused
-        self.hide = outer.hide
         self._outer = outer
         self._name = name
 
@@ -62,6 +63,7 @@ class LakeSource:
         self.shown = shown
         self._lake = lake
         self._make = make
+        self._lock = threading.Lock()
         self._planner: tuple[Catalog, Prepares] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
@@ -95,9 +97,14 @@ class LakeSource:
         """
         with suppress(SourceError), self._lake.errors():
             snapshot = self.snapshot(outer)
-            if self._planner is None or self._planner[0] is not snapshot.catalog:
-                self._planner = snapshot.catalog, self._make(snapshot.catalog)
-            self._planner[1].prepare(names, snapshot)
+            self._planner_of(snapshot.catalog).prepare(names, snapshot)
+
+    def _planner_of(self, catalog: Catalog) -> Prepares:
+        with self._lock:  # one for all threads: a planner is costly
+            held = self._planner
+            if held is None or held[0] is not catalog:
+                held = self._planner = catalog, self._make(catalog)
+            return held[1]
 
     def provider(self, outer: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Return what DataFusion reads a table through, or ``None``."""
@@ -105,7 +112,7 @@ class LakeSource:
             return None
         snapshot = self.snapshot(outer)
         with self._lake.errors():
-            return snapshot.provider(schema, name)
+            return resolve(snapshot, schema, name)
 
     def close(self) -> None:
         """Close the lake until it is asked again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
-from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
@@ -21,10 +21,12 @@ from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
-from affidavit.engine.scans.snapshot import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.engine.scans.lake import LakeCatalog
+from affidavit.engine.scans.resolve import prepare_tables
+from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params, numbered
-from affidavit.engine.statement.statement import parse_statement
+from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
+
+_CHANGING: Final = {Kind.PREPARE, Kind.DEALLOCATE, Kind.CREATE}
+"""What changes a context when it is planned; a CREATE that is only explained is an EXPLAIN."""
 
 VIEW_DEPTH_MAX: Final = 32
 QUERIES_ONLY: Final = (
@@ -90,7 +95,10 @@ class Planner:
         self.attached: dict[str, Source] = {}
         self._catalog = catalog
         self._models = models
-        self._lock = threading.RLock()
+        # Held by what changes the contexts. DataFusion asks back under a lock of its own while it
+        # makes an external table: whoever waited to change the context then, and whoever held
+        # Python's lock to read it, would wait for each other.
+        self._changing = threading.Lock()
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
         self.context = self._context({})
         # a statement over the rows of one table is planned in two thirds of the time without
@@ -140,8 +148,11 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with catalog.read() as reader, Snapshot(catalog, reader, committed=committed) as snapshot:
-            snapshot.hide = self.stores.hide
+        hide = self.stores.hide
+        with (
+            catalog.read() as reader,
+            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+        ):
             yield snapshot
 
     def plan(
@@ -164,15 +175,21 @@ class Planner:
             TableNotFoundError: It names a table that the tenant does not see.
         """
         values = arrow_params(params)
-        snapshot.parameters = values
-        with self._lock, self._planning(snapshot):
+        snapshot.bind(values)
+        with self._planning(snapshot):
             self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            return self._sql(text, values, options, self._narrow if narrow else self.context)
+            changes = parse_statement(text).kind in _CHANGING
+            with self._changing if changes else nullcontext():
+                return self._sql(text, values, options, self._narrow if narrow else self.context)
 
     def set(self, text: str) -> None:
-        """Run a SET or RESET."""
-        with self._lock, engine_errors(None, SqlError):
+        """Run a SET or RESET.
+
+        A statement that is planned meanwhile, or a view that it reads, has the settings from
+        before or those from after; what was planned keeps those that it was planned with.
+        """
+        with self._changing, engine_errors(None, SqlError):
             for context in (self._narrow, self.context):
                 context.sql(text)
 
@@ -210,7 +227,7 @@ class Planner:
         found = str(planned.to_variant().location())
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._external(create, snapshot)
 
     def _sql(
@@ -225,16 +242,12 @@ class Planner:
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
-        outer, self.provider.snapshot = self.provider.snapshot, snapshot
-        try:
-            with engine_errors(snapshot, SqlError):
-                yield
-        finally:
-            self.provider.snapshot = outer
+        with self.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
+            yield
 
     def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
         """Plan the views and external tables among ``names``, for a statement planned elsewhere."""
-        with self._lock, self._planning(snapshot):
+        with self._planning(snapshot):
             self._prepare_names(names, snapshot)
 
     def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
@@ -242,13 +255,13 @@ class Planner:
         if depth > VIEW_DEPTH_MAX:
             msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
             raise SqlError(msg)
-        for key, table in self.frames.items():
+        for key, table in list(self.frames.items()):  # another thread may attach meanwhile
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)
-        for name, source in self.attached.items():
+        for name, source in list(self.attached.items()):
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
-        for info in snapshot.prepare(names):
+        for info in prepare_tables(snapshot, names):
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue
@@ -274,7 +287,8 @@ class Planner:
         if table.is_plain:
             return self._capture(create)
         errors = partial(self.stores.errors, key[1], table.location)
-        with errors(), self.stores.reach(table.location, table.options) as place:
+        turn = self.stores.turn if is_remote(table.location) else nullcontext()
+        with errors(), turn, self.stores.reach(table.location, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
             dataset = table.open(place, snapshot.fail, errors)
@@ -284,12 +298,8 @@ class Planner:
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        made: list[Any] = []
-        self.provider.on_register = lambda _name, table: made.append(table)
-        try:
+        with self._changing, self.provider.planning.capturing() as made:
             self.context.sql(create)
-        finally:
-            self.provider.on_register = None
         if not made:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)
@@ -324,7 +334,8 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        with self._lock, self._planning(snapshot):
+        listing = self.provider.planning.listing(snapshot)
+        with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 
     def _schema_of(self, frame: DataFrame) -> pa.Schema:
@@ -362,9 +373,7 @@ class Planner:
 @contextmanager
 def cancelling(snapshot: Snapshot) -> Iterator[None]:
     """End what sources do for a plan that has its rows, is given up, or fails."""
-    if snapshot.running.is_over:  # of the statement's plan before this one
-        snapshot.running = Running()
-    running = snapshot.running
+    running = snapshot.begin_running()
     try:
         yield
     except BaseException:

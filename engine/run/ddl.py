@@ -13,8 +13,8 @@ from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.model.definition import Index, MutableDefinition, SqlDefinition
 from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
-from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.names import CATALOG, check_schema_name, check_table_name
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.alter import (
     add_column,
     add_index,
@@ -262,8 +262,7 @@ class Ddl:
         location = self._paths.checked(checked_location(plain_location(cursor.token)))
         before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
         kind = "UNBOUNDED EXTERNAL" if unbounded else "EXTERNAL"
-        quoted = location.replace("'", "''")
-        sql = f"CREATE {kind} TABLE external_ {before} '{quoted}' {after}"
+        sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"
         if self._paths.limited and parse_external(sql).is_lake:
             msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
             raise SourceError(msg)

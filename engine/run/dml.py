@@ -23,12 +23,13 @@ from datafusion import col
 
 from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
-from affidavit.catalog.sql.expression import quoted
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.tables.rows import take_rows
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Images, OpenTarget, open_target
-from affidavit.engine.scans.snapshot import DML_SCHEMA, DML_TARGET, memory_table
+from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.scans.snapshot import DML_SCHEMA, DML_TARGET
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
 from affidavit.engine.statement.clauses import (
     TAIL,

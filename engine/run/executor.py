@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.result.result import Result
 from affidavit.engine.run.ddl import Ddl
 from affidavit.engine.run.dml import Dml
@@ -216,10 +217,10 @@ class Executor:
         if token is None or token.kind != "string":
             raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
         location = self._paths.checked(token.text[1:-1].replace("''", "'"))
-        quoted = "'" + location.replace("'", "''") + "'"
         # without comments, and checked against DataFusion's own reading: where the two readings of
         # a text differ, a path that was never checked could be written
-        text = f"{cursor.spaced(0, cursor.at)} {quoted} {cursor.spaced(cursor.at + 1)}"
+        place = quoted_text(location)
+        text = f"{cursor.spaced(0, cursor.at)} {place} {cursor.spaced(cursor.at + 1)}"
         stores = self._planner.stores
         with (
             self._planner.snapshot(self._catalog) as snapshot,

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import suppress
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
-from affidavit.engine.audit.recorder import uuid7
+from affidavit.catalog.store.protocol import columns_of
+from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
-from affidavit.engine.scans.system import STATEMENTS
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError
 
@@ -40,7 +41,7 @@ _USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#
 
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
-_COLUMNS: Final = [column.name for column in STATEMENTS.columns]
+_COLUMNS: Final = columns_of(STATEMENTS)
 
 
 class StatementLog:
@@ -63,7 +64,7 @@ class StatementLog:
         self, identity: Identity, text: str, trace: Trace, execute: Callable[[], Result]
     ) -> Result:
         """Return what ``execute`` returns, and log how it went once its rows were read."""
-        at_us, started = time_ns() // 1000, perf_counter_ns()
+        at_us, started = clock.now_us(), perf_counter_ns()
 
         def done(rows: int | None, error: BaseException | None) -> None:
             duration_us = (perf_counter_ns() - started) // 1000
@@ -90,7 +91,7 @@ class StatementLog:
         said = "" if error is None else str(error)
         shown, told = without_secrets(text if isinstance(text, str) else repr(text), said)
         row = (
-            uuid7(at_us), at_us, _storable(identity.actor), _storable(identity.source),
+            clock.uuid7(at_us), at_us, _storable(identity.actor), _storable(identity.source),
             _storable(identity.workspace), _kind(text), _storable(shown[:TEXT_LENGTH_MAX]),
             _storable("\n".join(trace.read)),
             _storable("\n".join(trace.written)) if error is None else "",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from affidavit.catalog.journal.note import note
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.scans.sources import DatabaseSource
@@ -28,7 +29,6 @@ from affidavit.errors import (
     TableNotFoundError,
     TransactionError,
 )
-from affidavit.triggers.topics import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -26,6 +26,7 @@ from affidavit.catalog.tables.vector_rows import (
     upsert_vectors,
     vector_definition,
 )
+from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import DML_TARGET, Snapshot
 from affidavit.errors import ConstraintError, ExecutionError, ReadOnlyError
 
@@ -72,7 +73,7 @@ def open_target(catalog: Catalog, target: Target) -> Iterator[OpenTarget]:
             Snapshot(catalog, writer, committed=False) as snapshot,
         ):
             info = catalog.get(writer, target.name, target.schema)
-            snapshot.set_target(info)
+            offer_target(snapshot, info)
             yield OpenTarget(catalog, info, snapshot, writer, None)
     else:
         msg = f"{target.name!r} is a {info.kind}: write to the tables that it reads"

@@ -6,27 +6,38 @@ and a search recorded, when the plan runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from datafusion import udtf
-from datafusion.catalog import Table
 
-from affidavit.catalog.past.past import Moment, dataset_of, parse_moment
+from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.model.moment import Moment, parse_moment
+from affidavit.catalog.past.past import dataset_of
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
-from affidavit.engine.scans.snapshot import ChangesDataset
-from affidavit.engine.scans.system import JournalDataset
-from affidavit.engine.search.request import build_request, parse_options
-from affidavit.engine.search.searcher import SearchDataset
+from affidavit.catalog.sql.predicate import columns_of
+from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.engine.scans.journal import JournalDataset
+from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
+from affidavit.engine.search.options import options_of, parse_options
+from affidavit.engine.search.request import build_request
+from affidavit.engine.search.searcher import released
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
+    import pyarrow as pa
     from datafusion import SessionContext
+    from datafusion.catalog import Table
 
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.scans.lake import LakeCatalog
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
+    from affidavit.engine.search.request import SearchRequest
     from affidavit.engine.search.searcher import Searcher
 
 SEARCHES: Final = {
@@ -72,7 +83,7 @@ class TableFunctions:
         self, name: str, mode: str, arguments: tuple[str, ...]
     ) -> Callable[..., Table]:
         def make(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
-            snapshot = self._provider.snapshot
+            snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
                 return self._search_table(snapshot, name, mode, arguments, given)
@@ -89,7 +100,7 @@ class TableFunctions:
         make: Callable[[Snapshot, dict[str, Any]], Table],
     ) -> Callable[..., Table]:
         def table(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
-            snapshot = self._provider.snapshot
+            snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
                 if len(given) != len(arguments):
@@ -133,18 +144,37 @@ class TableFunctions:
         schema, _, plain = table.rpartition(".")
         info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
         require_vector(info)
-        options = parse_options(values.pop("options")) if "options" in values else {}
-        version = options.pop("version", None)
-        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, version)
-        snapshot.note_read(info, dataset.version)
+        asked = parse_options(values.pop("options")) if "options" in values else {}
         text = values.pop("text", None)
+        options = options_of({**asked, "mode": mode, "text": text})
+        info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, options.version)
+        snapshot.note_read(info, dataset.version)
         query = text if mode == "text" else values.pop("query")
         request = build_request(
-            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"),
-            mode=mode, text=text, encode=False,
-            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader), **options,
+            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
+            journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
-        return Table(SearchDataset(request, self._searcher, snapshot))
+        return snapshot.search(SearchDataset(request, self._searcher, snapshot))
+
+
+class SearchDataset(ScanDataset):
+    """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
+
+    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
+        super().__init__(request.schema, snapshot.fail)
+        self._request = request
+        self._searcher = searcher
+        self._snapshot = snapshot
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield what the search found, then filtered and projected."""
+        score = self._request.score_column
+        needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
+        select = tuple(name for name in self._request.select if name in needed)
+        with self._snapshot.joined():
+            found = released(self._searcher.run(replace(self._request, select=select)))
+        for batch in found.select([*select, score]).to_batches():
+            yield keep(predicate, batch).select(columns)
 
 
 def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
@@ -156,8 +186,8 @@ def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
 
 def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     schema, name = _table_name("as_of", given["table"])
-    table = snapshot.past(parse_moment(given["moment"])).table(name, schema)
-    return snapshot.past_table(table, ("", f"as_of {given}"))
+    table = past_at(snapshot, parse_moment(given["moment"])).table(name, schema)
+    return past_table(snapshot, table, ("", f"as_of {given}"))
 
 
 def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
@@ -168,7 +198,7 @@ def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     if first > newest:
         msg = f"changes: entry {first} has not happened: the newest is {newest}"
         raise InvalidQueryError(msg)
-    table = snapshot.past(Moment(seq=last)).table(name, schema)
+    table = past_at(snapshot, Moment(seq=last)).table(name, schema)
     return snapshot.scan(("", f"changes {given}"), ChangesDataset(snapshot, table, first, last))
 
 
@@ -202,7 +232,7 @@ def _table_name(function: str, given: object) -> tuple[str, str]:
 
 def require_vector(info: TableInfo) -> None:
     """Raise InvalidQueryError unless ``info`` can be searched."""
-    if info.kind != "vector":
+    if not isinstance(info.definition, VectorDefinition):
         msg = f"table {info.name!r} is a {info.kind} table: only vector tables can be searched"
         raise InvalidQueryError(msg)
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from affidavit.catalog.sources.databases.database import Database
-    from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
+    from affidavit.engine.scans.lake import LakeCatalog
+    from affidavit.engine.scans.snapshot import Snapshot
 
 _log = logging.getLogger("affidavit")
 

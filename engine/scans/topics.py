@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not, keep, narrowing
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
 from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
-from affidavit.catalog.topics.consumer import TRIGGERS, consumers_of, unsettled
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import LOG, TRIGGERS
+from affidavit.catalog.topics.consumer import consumers_of, unsettled
 from affidavit.catalog.topics.log import (
     EVENT_COLUMNS,
     FETCHED_EVENTS,
-    LOG,
     decode_events,
     end_offset,
     first_offset,
     runs,
-    whole,
 )
 from affidavit.catalog.topics.topic import LOG_FIELDS, topic_by_id, topics
+from affidavit.catalog.values.arrays import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,7 +112,7 @@ def consumers_table(snapshot: Snapshot) -> ScanDataset:
     those that retention let go of do not.
     """
     reader, rows = snapshot.reader, []
-    for each in consumers_of(reader, snapshot.catalog.ledger):
+    for each in consumers_of(reader, snapshot.catalog.tenant):
         topic = topic_by_id(reader, each.topic_id)
         if topic is None:
             continue
@@ -135,10 +138,8 @@ def consumers_table(snapshot: Snapshot) -> ScanDataset:
 def triggers_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.triggers``: the tenant's triggers and standing searches."""
     reader, catalog = snapshot.reader, snapshot.catalog
-    found = reader.select(
-        TRIGGERS, [column.name for column in TRIGGERS.columns], catalog.ledger.own(),
-        order_by=("name",),
-    )  # fmt: skip
+    mine = own(catalog.tenant)
+    found = reader.select(TRIGGERS, columns_of(TRIGGERS), mine, order_by=("name",))
     rows = []
     for _, name, table_id, kind, definition, created_at in found:
         told = json.loads(str(definition))

@@ -8,7 +8,7 @@ through the session that searches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 from affidavit.errors import AffidavitError, HookError
 
@@ -18,28 +18,46 @@ if TYPE_CHECKING:
     from affidavit.engine.search.request import CompletedSearch, SearchRequest
 
 
-@runtime_checkable
-class SearchHook(Protocol):
-    """What a hook may have; a hook without some method is not asked there."""
+class SeesBefore(Protocol):
+    """A hook that is asked before a search runs."""
 
     def before(self, request: SearchRequest) -> None:
         """See a request that is about to run; raise to refuse it."""
 
+
+class SeesAfter(Protocol):
+    """A hook that is asked before rows are released."""
+
     def after(self, searches: Sequence[CompletedSearch]) -> None:
         """See searches that ran, those of one batch together; raise to keep their rows back."""
 
+
+class SeesFailed(Protocol):
+    """A hook that is told of what failed."""
+
     def failed(self, request: SearchRequest, error: BaseException) -> None:
         """See a request that raised ``error``, in the search or in a hook."""
+
+
+@runtime_checkable
+class SearchHook(SeesBefore, SeesAfter, SeesFailed, Protocol):
+    """What a hook may have; a hook without some method is not asked there."""
+
+
+Hook: TypeAlias = SeesBefore | SeesAfter | SeesFailed
+"""What a hook must have: one of the methods."""
+
+_MOMENTS: Final = ("before", "after", "failed")
 
 
 class Hooks:
     """The hooks of a session, or of one tenant in it."""
 
     def __init__(
-        self, tenant: str | None = None, entries: list[tuple[object, str | None]] | None = None
+        self, tenant: str | None = None, entries: list[tuple[Hook, str | None]] | None = None
     ) -> None:
         self._tenant = tenant
-        self._entries = [] if entries is None else entries
+        self._entries: list[tuple[Hook, str | None]] = [] if entries is None else entries
 
     def of(self, tenant: str) -> Hooks:
         """Return these hooks as ``tenant`` may add to them: for its own searches."""
@@ -48,18 +66,18 @@ class Hooks:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, hook: object) -> None:
+    def add(self, hook: Hook) -> None:
         """Add ``hook``, last.
 
         Raises:
             TypeError: It has none of a hook's methods.
         """
-        if not any(callable(getattr(hook, name, None)) for name in ("before", "after", "failed")):
+        if not any(callable(getattr(hook, name, None)) for name in _MOMENTS):
             msg = f"expected an object with before, after or failed; got {type(hook).__name__}"
             raise TypeError(msg)
         self._entries.append((hook, self._tenant))
 
-    def remove(self, hook: object) -> None:
+    def remove(self, hook: Hook) -> None:
         """Remove ``hook`` if it is here."""
         self._entries[:] = [e for e in self._entries if e[0] is not hook or e[1] != self._tenant]
 
@@ -79,13 +97,15 @@ class Hooks:
             except Exception as second:  # noqa: BLE001 - the first error is the one to report
                 error.add_note(f"and hook {type(hook).__name__} failed too: {second}")
 
-    def _methods(self, moment: str, tenant: str) -> Iterator[tuple[object, Callable[..., None]]]:
+    def _methods(self, moment: str, tenant: str) -> Iterator[tuple[Hook, Callable[..., None]]]:
         for hook, only in tuple(self._entries):
             method = getattr(hook, moment, None)
             if method is not None and only in {None, tenant}:
                 yield hook, method
 
-    def _ask(self, moment: str, tenant: str, subject: object) -> None:
+    def _ask(
+        self, moment: str, tenant: str, subject: SearchRequest | Sequence[CompletedSearch]
+    ) -> None:
         for hook, ask in self._methods(moment, tenant):
             try:
                 ask(subject)

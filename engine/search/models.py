@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from affidavit.errors import ExecutionError, InvalidQueryError, ModelNotFoundError
 
-Encode = Callable[[list[str]], Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+Encode: TypeAlias = "Callable[[list[str]], npt.ArrayLike]"
+"""Makes one vector a text: an array of shape ``(n, dim)``, or what numpy makes one of."""
+
+
+class EmbeddingFunction(Protocol):
+    """A function of LanceDB's embedding registry, as far as it is asked here."""
+
+    def ndims(self) -> int:
+        """Return the dimension."""
+
+    def compute_query_embeddings(self, query: str) -> Sequence[npt.ArrayLike | None]:
+        """Return the vector of one text, in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,12 @@ class Models:
         return f"Models({sorted(self._models)})"
 
     def register(
-        self, name: str, encode: object, *, version: object = None, dim: int | None = None
+        self,
+        name: str,
+        encode: Encode | EmbeddingFunction,
+        *,
+        version: str | float | None = None,
+        dim: int | None = None,
     ) -> None:
         """Give a model a name that tables and searches can use.
 
@@ -77,7 +97,7 @@ class Models:
         model = self._models.get(name) if name is not None else None
         return None if model is None else model.version
 
-    def encode(self, name: str, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def encode(self, name: str, texts: list[str]) -> npt.NDArray[np.float32]:
         """Return one float32 row a text.
 
         Raises:
@@ -96,12 +116,12 @@ class Models:
         return vectors
 
 
-def _function_of(encode: object) -> tuple[Encode | None, int | None]:
+def _function_of(encode: Encode | EmbeddingFunction) -> tuple[Encode | None, int | None]:
     query = getattr(encode, "compute_query_embeddings", None)
     if callable(query):  # LanceDB's EmbeddingFunction: one text at a time, a list of vectors each
 
-        def each(texts: Sequence[str]) -> list[Any]:
+        def each(texts: list[str]) -> npt.ArrayLike:
             return [query(text)[0] for text in texts]
 
-        return each, int(encode.ndims())  # type: ignore[attr-defined]  # it has one
+        return each, int(encode.ndims())  # type: ignore[union-attr]  # it has one
     return (encode, None) if callable(encode) else (None, None)

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.tables.vector_rows import vector_definition
-from affidavit.catalog.values.vectors import METRICS
+from affidavit.engine.search.options import checked_count
 from affidavit.errors import ColumnNotFoundError, InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import lance
+    import numpy.typing as npt
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
     from affidavit.engine.search.models import Models
+    from affidavit.engine.search.options import Lineage, SearchOptions
     from affidavit.engine.search.record import SearchRecord
 
-K_MAX: Final = 1_000_000
-MODES: Final = ("vector", "text", "hybrid")
-NPROBES_DEFAULT: Final = 20
-REFINE_FACTOR_DEFAULT: Final = 30
-OPTIONS: Final = frozenset(
-    {
-        "where", "select", "column", "metric", "exact", "nprobes", "refine_factor", "version",
-        "lineage", "model",
-    }
-)  # fmt: skip
+SCORES: Final = ("_distance", "_score")
+"""The columns that say how well a row fits, one of which always comes back."""
+
+Query: TypeAlias = "str | Sequence[float] | npt.NDArray[Any] | pa.Array | pa.Scalar"
+"""A vector in any form, or the text that a model makes one of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class SearchRequest:
     info: TableInfo
     dataset: lance.LanceDataset
     mode: str
-    vector: np.ndarray[Any, np.dtype[np.float32]] | None
+    vector: npt.NDArray[np.float32] | None
     text: str | None
     k: int
     where: str | None
@@ -76,7 +72,7 @@ class SearchRequest:
     exact: bool
     nprobes: int
     refine_factor: int
-    lineage: object = None
+    lineage: Lineage = None
     model: str | None = None
     model_version: str | None = None
     journal_seq: int | None = None
@@ -136,83 +132,61 @@ def build_request(
     info: TableInfo,
     dataset: lance.LanceDataset,
     models: Models,
-    query: object,
-    k: object,
+    query: Query | None,
+    k: int | None,
+    options: SearchOptions,
     *,
-    mode: str = "vector",
-    text: object = None,
-    where: object = None,
-    select: Sequence[str] | None = None,
-    column: str | None = None,
-    metric: str | None = None,
-    exact: bool = False,
-    nprobes: object = None,
-    refine_factor: object = None,
-    lineage: object = None,
-    model: str | None = None,
     journal_seq: int | None = None,
-    encode: bool = True,
 ) -> SearchRequest:
-    """Return a checked request. ``encode=False`` leaves a query text for :func:`with_vector`.
+    """Return a checked request; a query text that is to be a vector waits for :func:`with_vector`.
+
+    ``dataset`` is the table at the version that ``options`` ask for.
 
     Raises:
-        InvalidQueryError: k, the vector, the filter or an option cannot be used; it is named.
+        InvalidQueryError: k, the vector or an option cannot be used; it is named.
         ColumnNotFoundError: ``select`` or ``column`` names no column.
         ModelNotFoundError: The query is text and its model is not registered.
     """
     definition = vector_definition(info)
-    if mode not in MODES:
-        msg = f"no search mode {mode!r}; there are {list(MODES)}"
-        raise InvalidQueryError(msg)
-    count = _positive(k, "k", most=K_MAX)
-    used_metric = metric or definition.metric
-    if used_metric not in METRICS:
-        msg = f"no metric {metric!r}; there are {list(METRICS)}"
-        raise InvalidQueryError(msg)
-    if where is not None and (not isinstance(where, str) or not where.strip()):
-        msg = f"where must be an SQL predicate such as \"kind = 'note'\"; got {where!r}"
-        raise InvalidQueryError(msg)
-    if column is None and mode != "text":
+    count = checked_count(k, "k")
+    column = options.column
+    if column is None and options.mode != "text":
         column = definition.vector
-    _check_column(dataset.schema, info.name, column, mode)
-    words, vector_query = _words_and_vector(mode, query, text)
-    named = model or definition.model
+    _check_column(dataset.schema, info.name, column, options.mode)
+    text, vector = _text_and_vector(query, options)
+    model = options.model or definition.model
     request = SearchRequest(
         identity=identity,
         info=info,
         dataset=dataset,
-        mode=mode,
+        mode=options.mode,
         vector=None,
-        text=words,
+        text=text,
         k=count,
-        where=where,
-        select=_selected(dataset.schema, select, info.name),
+        where=options.where,
+        select=_selected(dataset.schema, options.select, info.name),
         column=column,
-        metric=used_metric,
-        exact=bool(exact),
-        nprobes=NPROBES_DEFAULT if nprobes is None else _positive(nprobes, "nprobes"),
-        refine_factor=(
-            REFINE_FACTOR_DEFAULT
-            if refine_factor is None
-            else _positive(refine_factor, "refine_factor")
-        ),
-        lineage=lineage,
-        model=named,
-        model_version=models.version(named),
+        metric=options.metric or definition.metric,
+        exact=options.exact,
+        nprobes=options.nprobes,
+        refine_factor=options.refine_factor,
+        lineage=options.lineage,
+        model=model,
+        model_version=models.version(model),
         journal_seq=journal_seq,
     )
-    if mode == "text":
+    if options.mode == "text":
         return request
-    if vector_query is None:
-        if named is None:
-            msg = (
-                f"the query for vector table {info.name!r} is text and the table names no model: "
-                "pass a vector, or model="
-            )
-            raise InvalidQueryError(msg)
-        models.get(named)
-        return with_vector(request, models) if encode else request
-    return _with(request, vector=checked_vector(vector_query, request))
+    if vector is not None:
+        return replace(request, vector=checked_vector(vector, request))
+    if model is None:
+        msg = (
+            f"the query for vector table {info.name!r} is text and the table names no model: "
+            "pass a vector, or model="
+        )
+        raise InvalidQueryError(msg)
+    models.get(model)
+    return request
 
 
 def with_vector(request: SearchRequest, models: Models) -> SearchRequest:
@@ -223,35 +197,21 @@ def with_vector(request: SearchRequest, models: Models) -> SearchRequest:
     assert request.model is not None
     encoded = models.encode(request.model, [request.text])[0]
     try:
-        return _with(request, vector=checked_vector(encoded, request))
+        return replace(request, vector=checked_vector(encoded, request))
     except InvalidQueryError as error:
         msg = f"embedding model {request.model!r} cannot encode {request.text!r}: {error}"
         raise InvalidQueryError(msg) from error
 
 
-def _with(request: SearchRequest, **changes: object) -> SearchRequest:
-    return replace(request, **changes)  # type: ignore[arg-type]  # the fields' own types
-
-
-def _words_and_vector(mode: str, query: object, text: object) -> tuple[str | None, object]:
-    words = query if isinstance(query, str) else text
-    if words is not None and not isinstance(words, str):
-        msg = f"text must be text, got {type(words).__name__}"
-        raise InvalidQueryError(msg)
-    if mode in {"text", "hybrid"} and (words is None or not words.strip()):
-        msg = f"{mode} search needs a text to look for, got {words!r}"
+def _text_and_vector(
+    query: Query | None, options: SearchOptions
+) -> tuple[str | None, Query | None]:
+    """Return the words that are looked for, and the vector, which of text is still to be made."""
+    words = query if isinstance(query, str) else options.text
+    if options.mode in {"text", "hybrid"} and (words is None or not words.strip()):
+        msg = f"{options.mode} search needs a text to look for, got {words!r}"
         raise InvalidQueryError(msg)
     return words, None if isinstance(query, str) else query
-
-
-def _positive(value: object, what: str, *, most: int = K_MAX) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"{what} must be a whole number, got {value!r}"
-        raise InvalidQueryError(msg)
-    if not 1 <= value <= most:
-        msg = f"{what} must be between 1 and {most:,}, got {value}"
-        raise InvalidQueryError(msg)
-    return int(value)
 
 
 def _check_column(schema: pa.Schema, table: str, column: str | None, mode: str) -> None:
@@ -268,17 +228,14 @@ def _check_column(schema: pa.Schema, table: str, column: str | None, mode: str) 
 def _selected(schema: pa.Schema, select: Sequence[str] | None, table: str) -> tuple[str, ...]:
     if select is None:
         return tuple(schema.names)
-    if isinstance(select, str):
-        msg = f"select must be a list of columns, got {select!r}"
-        raise InvalidQueryError(msg)
-    names = [name for name in select if name not in {"_distance", "_score"}]
+    names = [name for name in select if name not in SCORES]
     for name in names:
         if name not in schema.names:
             raise ColumnNotFoundError(name, table=table, known=schema.names)
     return tuple(dict.fromkeys(names))
 
 
-def checked_vector(query: object, request: SearchRequest) -> np.ndarray[Any, np.dtype[np.float32]]:
+def checked_vector(query: Query, request: SearchRequest) -> npt.NDArray[np.float32]:
     """Return ``query`` as a float32 vector that the request's column can be searched with.
 
     Raises:
@@ -306,24 +263,3 @@ def checked_vector(query: object, request: SearchRequest) -> np.ndarray[Any, np.
         msg = f"{where} is the zero vector, which has no cosine distance"
         raise InvalidQueryError(msg)
     return vector
-
-
-def parse_options(text: object) -> dict[str, Any]:
-    """Return a table function's options.
-
-    Raises:
-        InvalidQueryError: They are no JSON object, or name an option that there is not.
-    """
-    try:
-        options = json.loads(text) if isinstance(text, str) else None
-    except ValueError as error:
-        msg = f"options must be a JSON object, got {text!r}: {error}"
-        raise InvalidQueryError(msg) from error
-    if not isinstance(options, dict):
-        msg = f"options must be a JSON object such as '{{\"exact\": true}}', got {text!r}"
-        raise InvalidQueryError(msg)
-    unknown = sorted(set(options) - OPTIONS)
-    if unknown:
-        msg = f"no search option {unknown[0]!r}; there are {sorted(OPTIONS)}"
-        raise InvalidQueryError(msg)
-    return options

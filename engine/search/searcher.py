@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.datasets import lance_errors
-from affidavit.catalog.sql.predicate import columns_of, keep
-from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.model import clock
+from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.request import CompletedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from affidavit.catalog.sql.predicate import Predicate
-    from affidavit.engine.scans.snapshot import Snapshot
+    from lance.lance.indices import IndexDescription
+
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -40,8 +40,11 @@ RRF_K: Final = 60
 FUSED_CANDIDATES_MIN: Final = 50
 BATCH_THREADS_MAX: Final = 8
 
+_TEXT_INDEX: Final = "Inverted"
+"""What Lance calls an index over words."""
 
-class Audit(Protocol):
+
+class RecordKeeper(Protocol):
     """What puts searches on record."""
 
     def before(self, request: SearchRequest) -> None:
@@ -54,10 +57,10 @@ class Audit(Protocol):
 class Searcher:
     """Runs searches under a session's hooks, and puts them on record."""
 
-    def __init__(self, hooks: Hooks, models: Models, audit: Audit) -> None:
+    def __init__(self, hooks: Hooks, models: Models, keeper: RecordKeeper) -> None:
         self._hooks = hooks
         self._models = models
-        self._audit = audit
+        self._keeper = keeper
 
     def run(self, request: SearchRequest) -> CompletedSearch:
         """Run one search; what it returns may be released to the caller.
@@ -73,10 +76,10 @@ class Searcher:
         try:
             ready = [with_vector(request, self._models) for request in requests]
             for request in ready:
-                self._audit.before(request)
+                self._keeper.before(request)
                 self._hooks.before(request)
             completed = self._complete(ready)
-            records = self._audit.record(completed)
+            records = self._keeper.record(completed)
             completed = [
                 replace(search, record=record)
                 for search, record in zip(completed, records, strict=True)
@@ -97,7 +100,7 @@ class Searcher:
 
 def complete(request: SearchRequest) -> CompletedSearch:
     """Run ``request`` in Lance, without hooks."""
-    started_at_us, started = time_ns() // 1000, perf_counter_ns()
+    started_at_us, started = clock.now_us(), perf_counter_ns()
     with lance_errors(f"searching {request.info.name!r}"):
         if request.mode == "text":
             rows, index, exact = _text(request, request.k), None, True
@@ -126,10 +129,20 @@ def _index_on(request: SearchRequest) -> dict[str, Any] | None:
     """Return the vector index that serves the request, if there is one."""
     if request.exact or request.metric != vector_definition(request.info).metric:
         return None
-    for index in request.dataset.list_indices():
-        if index["fields"] == [request.column] and index["type"] != "Inverted":
-            return dict(index)
+    for index in request.dataset.describe_indices():
+        if index.field_names == [request.column] and index.index_type != _TEXT_INDEX:
+            return _described(index)
     return None
+
+
+def _described(index: IndexDescription) -> dict[str, Any]:
+    """Return an index as hooks see it; of several segments the oldest stands for it."""
+    segment = index.segments[0]
+    return {
+        "name": index.name, "type": index.index_type, "uuid": segment.uuid,
+        "fields": index.field_names, "version": segment.dataset_version_at_last_update,
+        "fragment_ids": segment.fragment_ids, "base_id": segment.base_id,
+    }  # fmt: skip
 
 
 def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] | None, bool]:
@@ -150,7 +163,8 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
-    present = f"`{request.column}` IS NOT NULL"
+    assert request.column is not None
+    present = f"{lance_name(request.column)} IS NOT NULL"
     condition = present if request.where is None else f"({request.where}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
@@ -195,9 +209,9 @@ def _text(request: SearchRequest, k: int) -> pa.Table:
 
 def _check_text_index(request: SearchRequest) -> None:
     indexed = [
-        index["fields"][0]
-        for index in request.dataset.list_indices()
-        if index["type"] == "Inverted"
+        index.field_names[0]
+        for index in request.dataset.describe_indices()
+        if index.index_type == _TEXT_INDEX
     ]
     wanted = request.column if request.mode == "text" else None
     if not indexed or (wanted is not None and wanted not in indexed):
@@ -237,26 +251,3 @@ def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any
             scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
     order = sorted(scores, key=lambda item: -scores[item])
     return order, np.array([scores[item] for item in order])
-
-
-# --- in SQL --------------------------------------------------------------------------------------
-
-
-class SearchDataset(ScanDataset):
-    """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
-
-    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
-        super().__init__(request.schema, snapshot.fail)
-        self._request = request
-        self._searcher = searcher
-        self._snapshot = snapshot
-
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield what the search found, then filtered and projected."""
-        score = self._request.score_column
-        needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
-        select = tuple(name for name in self._request.select if name in needed)
-        with self._snapshot.joined():
-            found = released(self._searcher.run(replace(self._request, select=select)))
-        for batch in found.select([*select, score]).to_batches():
-            yield keep(predicate, batch).select(columns)

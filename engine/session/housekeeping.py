@@ -7,30 +7,34 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 INTERVAL_S: Final = 0.5
 _log = logging.getLogger("affidavit")
 
 
 class Housekeeper:
-    """Runs ``tasks`` in the background every so often while there is something to do.
+    """Runs tasks in the background every so often while there is something to do.
 
     Args:
-        tasks: Each does what is due and returns whether it should be asked again. One that raises
-            is logged and asked again.
         interval_s: How long to wait between rounds.
     """
 
-    def __init__(
-        self, tasks: Sequence[Callable[[], bool]], *, interval_s: float = INTERVAL_S
-    ) -> None:
-        self.tasks = list(tasks)
+    def __init__(self, *, interval_s: float = INTERVAL_S) -> None:
+        self._tasks: list[Callable[[], bool]] = []
         self._interval_s = interval_s
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+
+    def add(self, task: Callable[[], bool]) -> None:
+        """Run ``task`` too, after the others.
+
+        It does what is due and returns whether it should be asked again. One that raises is logged
+        and asked again.
+        """
+        self._tasks.append(task)
 
     def poke(self) -> None:
         """Say that there is something to do."""
@@ -55,7 +59,7 @@ class Housekeeper:
 
     def _round(self) -> bool:
         again = False
-        for task in self.tasks:
+        for task in list(self._tasks):
             try:
                 again = task() or again
             except Exception:  # noqa: BLE001 - whatever it was, it is logged with its trace

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.ledger import draft
+from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.model import clock
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.result.result import Result
-from affidavit.engine.scans.system import JOURNAL_SCHEMA, journal_batch
+from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.catalog.journal.segments import Segment
+    from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.store.protocol import Writer
 
@@ -85,7 +85,7 @@ class JournalHandle:
         with self._catalog.write() as writer:
             transaction = self._catalog.transactions.current()
             assert transaction is not None
-            batch = Batch(kind, None, identity, time_ns() // 1000, transaction.tx_id, [event])
+            batch = Batch(kind, None, identity, clock.now_us(), transaction.tx_id, [event])
             self._journal.append(writer, batch, transaction)
 
     def record_insert(
@@ -139,7 +139,7 @@ class JournalHandle:
             StoreError: The segment cannot be written; no event is lost.
         """
         self._refuse_transaction("events are sealed")
-        return self._journal.flush()
+        return self._journal.sealing.flush()
 
     # --- letting go ----------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class JournalHandle:
         def note(writer: Writer, count: int) -> None:
             self._note(writer, "erasure", entity_id=entity, reason=why, events=count)
 
-        count = self._journal.erase(entity, note)
+        count = self._journal.erasing.erase(entity, note)
         if not count:
             msg = f"the journal has no values of an entity {entity!r}"
             raise RecordNotFoundError(msg)
@@ -196,10 +196,10 @@ class JournalHandle:
                 events=sum(each.events for each in segments),
             )  # fmt: skip
 
-        return sum(each.events for each in self._journal.retain(limit, keep, note))
+        return sum(each.events for each in self._journal.erasing.retain(limit, keep, note))
 
     def _note(self, writer: Writer, kind: str, **fields: object) -> None:
-        identity, now_us = self._catalog.identity, time_ns() // 1000
+        identity, now_us = self._catalog.identity, clock.now_us()
         note = draft(
             kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
             workspace=identity.workspace, **fields,
@@ -217,7 +217,7 @@ class JournalHandle:
     def history(self, entity_id: object) -> Result:
         """Return every event of an entity, oldest first."""
         with self._catalog.read() as reader:
-            found = list(self._journal.of_entities(reader, [str(entity_id)], SHOWN))
+            found = list(self._journal.events.of_entities(reader, [str(entity_id)], SHOWN))
         return self._result(pa.concat_tables(found))
 
     def recent(self, limit: int = 20) -> Result:
@@ -226,7 +226,7 @@ class JournalHandle:
             msg = f"limit must be a number of events, got {limit!r}"
             raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
-            return self._result(self._journal.newest(reader, limit, SHOWN))
+            return self._result(self._journal.events.newest(reader, limit, SHOWN))
 
     def _result(self, events: pa.Table) -> Result:
         tenant = self._catalog.identity.shown_tenant
@@ -236,12 +236,12 @@ class JournalHandle:
     def stats(self) -> dict[str, int]:
         """Return ``buffer_events``, ``flush_threshold``, ``persisted_files`` and the total."""
         with self._catalog.read() as reader:
-            waiting = self._journal.tail_events(reader)
-            sealed = len(self._journal.segments(reader))
-            total = self._journal.count(reader)
+            waiting = self._journal.kept.tail_events(reader)
+            sealed = len(self._journal.kept.segments(reader))
+            total = self._journal.kept.count(reader)
         return {
             "buffer_events": waiting,
-            "flush_threshold": self._journal.flush_threshold,
+            "flush_threshold": self._journal.sealing.flush_threshold,
             "persisted_files": sealed,
             "total_events_created": total,
         }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.keys import KeyRing
-from affidavit.catalog.ledger.verification import Verification, verify_ledger
+from affidavit.catalog.ledger.verification.findings import Verification
+from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
+from affidavit.catalog.model import clock
 from affidavit.errors import (
     InvalidQueryError,
     LedgerCorruptError,
@@ -21,12 +22,13 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.guard import Guard
     from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.ledger.witness import Witness
     from affidavit.catalog.store.protocol import Reader
 
 
@@ -37,9 +39,7 @@ VERIFICATIONS_MAX: Final = 3
 class LedgerHandle:
     """The ledger of one tenant: every search record and journal entry, in one Merkle tree."""
 
-    def __init__(
-        self, catalog: Catalog, guard: Guard, witness: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, catalog: Catalog, guard: Guard, witness: Witness | None) -> None:
         self._catalog = catalog
         self._ledger = catalog.ledger
         self._guard = guard
@@ -100,7 +100,7 @@ class LedgerHandle:
         self._refuse_transaction("a checkpoint states what is committed")
         self._guard.open(self._catalog.tenant)
         with self._catalog.write() as writer:
-            note = self._ledger.keep_checkpoint(writer, now_us=time_ns() // 1000)
+            note = self._ledger.keep_checkpoint(writer, now_us=clock.now_us())
         self._guard.send()
         return note
 
@@ -151,7 +151,7 @@ class LedgerHandle:
         *,
         signatures: bool = True,
         public_key: str | None = None,
-        witness: object = None,
+        witness: str | os.PathLike[str] | Witness | None = None,
         progress: bool | None = None,
     ) -> Verification:
         """Check the whole ledger, and return what was found: true if nothing is wrong.
@@ -178,9 +178,9 @@ class LedgerHandle:
                     reader, signatures=signatures, trusted=self._trusted(reader, public_key),
                     witnessed=[] if note is None else [note], progress=progress,
                 )  # fmt: skip
-                sealed = self._catalog.journal.sealed(reader)
+                sealed = self._catalog.journal.kept.sealed(reader)
             with self._catalog.read() as reader:
-                if found or sealed == self._catalog.journal.sealed(reader):
+                if found or sealed == self._catalog.journal.kept.sealed(reader):
                     break  # else a file may be missing that was replaced since the snapshot
         if found and found.entries and note is None and witness is not None:
             return replace(found, problem="the witness given has no checkpoint of this ledger")
@@ -232,7 +232,7 @@ class LedgerHandle:
         self._guard.open(self._catalog.tenant)
         signers = None if key_store is None else KeyRing(key_store)
         with self._catalog.write() as writer:
-            key = self._ledger.rotate(writer, time_ns() // 1000, signers)
+            key = self._ledger.rotate(writer, clock.now_us(), signers)
         if signers is not None:
-            self._ledger.signers = signers
+            self._ledger.adopt(signers)
         return str(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.expression import quoted
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
 from affidavit.errors import ColumnNotFoundError, SqlError

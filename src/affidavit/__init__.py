@@ -6,7 +6,7 @@
 
 from affidavit import errors
 from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
-from affidavit.catalog.ledger.verification import Verification
+from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.model.change import Change, ChangeListener
 from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - a word for statements
 from affidavit.catalog.tables.mutable import MutableTable
@@ -19,7 +19,8 @@ from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.search.hooks import SearchHook
 from affidavit.engine.search.record import SearchRecord
 from affidavit.engine.search.request import CompletedSearch, SearchRequest
-from affidavit.engine.session.session import Session, connect
+from affidavit.engine.session.connect import connect
+from affidavit.engine.session.session import Session
 from affidavit.errors import AffidavitError
 from affidavit.triggers.brokers.protocol import Broker, Channel
 from affidavit.triggers.rules.trigger import Trigger

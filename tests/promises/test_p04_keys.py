@@ -25,8 +25,8 @@ from tests.support.forging import (
     verdict,
 )
 
+from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
-from affidavit.catalog.ledger.ledger import draft
 from affidavit.catalog.ledger.verifier import PublicKey, sign_note
 from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.errors import (
@@ -157,7 +157,7 @@ def test_p4_a_master_key_that_vanishes_while_a_session_is_open_is_not_passed_ove
     """verify() then trusted whatever key the ledger had."""
     with connect(lake) as session:
         (lake / "keys" / "master.key").rename(lake / "away")
-        session._shared.lake.ledgers.of("default")._signer = None
+        session._instance.lake.ledgers.of("default")._signer = None
         with pytest.raises(MasterKeyError):
             session.ledger.verify()
         (lake / "away").rename(lake / "keys" / "master.key")
@@ -433,6 +433,6 @@ def test_p4_a_swallowed_record_is_missed(lake, store) -> None:
 def test_p4_a_draft_that_names_a_key_is_never_signed(lake) -> None:
     """Any draft could name a key, which the true key then signed as its successor."""
     with connect(lake) as session, pytest.raises(LedgerCorruptError, match="only rotating"):
-        ledger = session._shared.lake.ledgers.of("default")
-        with session._shared.lake.store.write("default") as writer:
+        ledger = session._instance.lake.ledgers.of("default")
+        with session._instance.lake.store.write("default") as writer:
             ledger.append(writer, [draft("key", "key-1", 1, public_key="x")], now_us=1)

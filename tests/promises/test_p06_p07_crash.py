@@ -199,19 +199,18 @@ def test_p12_a_half_written_lake_is_finished_by_the_next_open(lake: Path, at: in
     """The process dies at each of the statements that make a lake in turn."""
     script = f"""
 import os, sqlite3, affidavit
-from affidavit.catalog.store import migrations
-original, calls = migrations.migrate, 0
+from affidavit.catalog.store.sqlite import schema, store
+original, calls = schema.migrate, 0
 class Dying:
     def __init__(self, connection): self.connection = connection
-    def execute(self, text):
+    def execute(self, text, *values):
         global calls
         calls += 1
         if calls == {at}:
             os._exit(9)
-        return self.connection.execute(text)
+        return self.connection.execute(text, *values)
     def rollback(self): self.connection.rollback()
-from affidavit.catalog.store import sqlite
-sqlite.migrate = lambda connection, path, read_only: original(Dying(connection), path, read_only=read_only)
+store.migrate = lambda connection, path, read_only: original(Dying(connection), path, read_only=read_only)
 affidavit.connect({str(lake)!r})
 """
     done = subprocess.run([sys.executable, "-c", script], check=False)

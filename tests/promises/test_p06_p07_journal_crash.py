@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import affidavit
-from affidavit.catalog.past.past import Moment, Past
+from affidavit.catalog.model.moment import Moment
+from affidavit.catalog.past.past import Past
 
 ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "6"))
 """How many rounds are killed at random; a long run sets more."""
@@ -23,10 +24,12 @@ CHILD = """
 import os, signal, sys
 import numpy as np, pyarrow as pa
 import affidavit
-from affidavit.catalog.journal import journal, places
+from affidavit.catalog.journal import erasing, merging, sealing
+from affidavit.catalog.journal.segments import places
 from affidavit.catalog.lake import datasets
 from affidavit.catalog.tables import intents
-from affidavit.catalog.store import sqlite
+from affidavit.catalog.store.sqlite.store import SqliteStore
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 hits = 0
@@ -47,18 +50,19 @@ def around(owner, name, label):
         return result
     setattr(owner, name, wrapped)
 
-around(sqlite.SqliteWriter, "insert", "insert")
-around(sqlite.SqliteWriter, "delete_where", "delete")
+around(SqliteWriter, "insert", "insert")
+around(SqliteWriter, "delete_where", "delete")
 around(datasets.Staged, "commit", "lance commit")
-around(journal, "write_segment", "segment")
-around(journal.Journal, "_seal", "seal")
-around(journal.Journal, "_merge", "merge")
+for module in (sealing, merging, erasing):
+    around(module, "write_segment", "segment")
+around(sealing.Sealing, "_seal", "seal")
+around(merging.Merging, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
-original = sqlite.SqliteStore._transaction
+original = SqliteStore._transaction
 def transaction(self, connection, tenant):
     yield from original(self, connection, tenant)
     hit("after commit")
-sqlite.SqliteStore._transaction = transaction
+SqliteStore._transaction = transaction
 
 def block(start):
     vectors = np.random.default_rng(start).normal(size=(5, 4)).astype("f4")
@@ -77,7 +81,7 @@ with affidavit.connect(path, durability="normal") as session:
             session.journal.record("turn", str(turn), "*", "done")
         session.table("docs").upsert(block(start + 1).slice(0, 2))
         session.journal.flush()
-        session._catalog().journal.compact()
+        session._catalog().journal.merging.compact()
         if turn % 5 == 4:
             session.table("docs").create_index("n", "BTREE")
             session.table("docs").optimize()
@@ -123,7 +127,7 @@ def check(lake: Path) -> None:
         assert replayed(session, "rows") == rows
         check_vectors(session)
         with session._catalog().read() as reader:
-            from affidavit.catalog.tables.intents import INTENTS
+            from affidavit.catalog.store.tables import INTENTS
 
             assert reader.count(INTENTS) == 0
 

@@ -15,7 +15,8 @@ from tests.support.arrow_values import LEAVES, arrays, bits, make_array
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.values.types import STORAGE_TYPES, codec_for
+from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.types import STORAGE_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.store.migrations import FORMAT
+from affidavit.catalog.store.sqlite.migrations import FORMAT
 
 BAD_NAMES = [
     "", " ", "a b ", "a.b", "a/b", "a\\b", "..", "a'b", 'a"b', "a`b", "a\x00b", "a\nb", "x" * 129,

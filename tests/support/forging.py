@@ -18,9 +18,10 @@ from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
 from affidavit.catalog.ledger.ledger import Ledger
 from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.ledger.verification import Verification, verify_ledger
+from affidavit.catalog.ledger.verification.findings import Verification
+from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, leaf_hash, origin_of, sign_note
-from affidavit.catalog.store.sqlite import SqliteReader
+from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.errors import LedgerCorruptError
 from tests.support.lakes import vectors
 

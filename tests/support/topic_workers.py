@@ -14,7 +14,8 @@ import time
 
 import affidavit
 from affidavit.catalog.lake import datasets
-from affidavit.catalog.store import sqlite
+from affidavit.catalog.store.sqlite.store import SqliteStore
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.catalog.tables import intents
 from affidavit.triggers.rules import outbox
 
@@ -91,18 +92,18 @@ class Steps:
         self.at = at
         self.label = label
         for name in ("insert", "update", "update_where", "increment", "delete", "delete_where"):
-            self.around(sqlite.SqliteWriter, name)
+            self.around(SqliteWriter, name)
         self.around(datasets.Staged, "commit")
         self.around(intents.Intent, "finish")
         self.around(outbox, "append_event")
         self.around(outbox.TriggerOutbox, "send")
-        original = sqlite.SqliteStore._transaction
+        original = SqliteStore._transaction
 
         def transaction(store: object, connection: object, tenant: str) -> object:
             yield from original(store, connection, tenant)
             self.hit("after the store's commit")
 
-        sqlite.SqliteStore._transaction = transaction
+        SqliteStore._transaction = transaction
 
     def around(self, owner: object, name: str) -> None:
         original = getattr(owner, name)

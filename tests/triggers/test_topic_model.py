@@ -71,7 +71,7 @@ class TopicModel(RuleBasedStateMachine):
         self.now_s = 1_700_000_000.0
         self.patch = pytest.MonkeyPatch()
         for module in (topic_log, consumer_module):
-            self.patch.setattr(module, "time_ns", lambda: int(self.now_s * 1_000_000_000))
+            self.patch.setattr(module, "clock", self)
         self.patch.setattr(consumer_module, "monotonic", lambda: self.now_s)
         self.log = LogModel()
         self.consumers = {
@@ -79,6 +79,9 @@ class TopicModel(RuleBasedStateMachine):
         }  # fmt: skip
         self.before: tuple[LogModel, dict[str, ConsumerModel]] | None = None
         self.open()
+
+    def now_us(self) -> int:
+        return int(self.now_s * 1_000_000)
 
     def open(self) -> None:
         self.session = affidavit.connect(self.folder / "lake", durability="normal")
@@ -134,7 +137,7 @@ class TopicModel(RuleBasedStateMachine):
     @precondition(lambda self: self.before is None)
     @rule()
     def delete_the_old(self) -> None:
-        evict_old(self.session._shared.lake.store)
+        evict_old(self.session._instance.lake.store)
 
     # --- transactions and reopening ---
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql import predicate as tree
-from affidavit.catalog.values.types import FEW_ROWS_MAX, codec_for, encode_scalar
+from affidavit.catalog.sql.evaluation import evaluate
+from affidavit.catalog.values.codecs import codec_for, encode_scalar
+from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ class Comparisons:
             return pa.array([answer is True for answer in self.answers(rows)], pa.bool_())
         arrays = [column_of(rows, name, arrow_type) for name, arrow_type, _ in self._reads]
         batch = pa.RecordBatch.from_arrays(arrays, names=[str(at) for at in range(len(arrays))])
-        return tree.evaluate(self._predicate, batch).fill_null(fill_value=False)
+        return evaluate(self._predicate, batch).fill_null(fill_value=False)
 
     def answers(self, rows: Rows) -> Iterable[bool | None]:
         """Return the answer for each row, ``None`` for unknown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.expression import quoted
+from affidavit.catalog.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Token

@@ -23,7 +23,8 @@ from datafusion import SessionConfig, SessionContext
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
-from affidavit.catalog.values.types import FEW_ROWS_MAX, take
+from affidavit.catalog.values.arrays import take
+from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import (
     KNOWN_NAMES_MAX,
     ExecutionError,

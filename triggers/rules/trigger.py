@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-import pyarrow as pa
-import pyarrow.types as pt
-
-from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.journal.note import note
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import KINDS, MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.topics.consumer import TRIGGERS, forget_consumers
+from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.tables import TRIGGERS
+from affidavit.catalog.topics.consumer import forget_consumers
 from affidavit.catalog.topics.log import forget_topic
 from affidavit.catalog.topics.topic import (
     OWN_PREFIX,
@@ -29,31 +29,20 @@ from affidavit.errors import (
     TriggerExistsError,
     TriggerNotFoundError,
 )
-from affidavit.triggers.topics import note
+from affidavit.triggers.rules.event import NEAR, event_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
 
 ACTIONS: Final = ("insert", "update", "delete")
-CHANGE: Final = "change"
-NEAR: Final = "near"
 OWN_TRIGGERS: Final = f"{OWN_PREFIX}triggers."
 """How the topics begin that bring changes to Python callbacks."""
-
-_TIME: Final = pa.timestamp("us", "UTC")
-_HEAD: Final = (
-    pa.field("event_id", pa.string()),
-    pa.field("seq", pa.int64()),
-    pa.field("trigger", pa.string()),
-    pa.field("action", pa.string()),
-    pa.field("table_name", pa.string()),
-    pa.field("changed_at", _TIME),
-    pa.field("actor", pa.string()),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,47 +94,6 @@ class Trigger:
         return replace(self, **own) == replace(other, **own)  # type: ignore[arg-type]  # fields
 
 
-# --- what they publish ----------------------------------------------------------------------------
-
-
-def image_type(schema: pa.Schema) -> pa.StructType:
-    """Return a row of a table as one value: nothing in it is ever missing or encoded."""
-    return pa.struct([pa.field(each.name, _plain(each.type)) for each in schema])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pt.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if pt.is_string_view(kind):
-        return pa.string()
-    if pt.is_binary_view(kind):
-        return pa.binary()
-    if not pt.is_nested(kind):
-        return kind
-    inside = [each.with_type(_plain(each.type)) for each in map(kind.field, range(kind.num_fields))]
-    if pt.is_struct(kind):
-        return pa.struct(inside)
-    if pt.is_map(kind):
-        return pa.map_(*inside[0].type, keys_sorted=kind.keys_sorted)
-    if pt.is_fixed_size_list(kind):
-        return pa.list_(inside[0], kind.list_size)
-    return pa.large_list(inside[0]) if pt.is_large_list(kind) else pa.list_(inside[0])
-
-
-def event_schema(kind: str, schema: pa.Schema) -> pa.Schema:
-    """Return the columns of what a trigger on a table of ``schema`` publishes.
-
-    ``event_id`` is the number of the change in the journal and the trigger's name: a consumer that
-    gets an event twice knows it by that.
-    """
-    row = image_type(schema)
-    if kind == NEAR:
-        tail = [pa.field("distance", pa.float64()), pa.field("new", row)]
-    else:
-        tail = [pa.field("old", row), pa.field("new", row)]
-    return pa.schema([*_HEAD, *tail])
-
-
 def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
     """Return the columns of a table that triggers can be on.
 
@@ -154,7 +102,7 @@ def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
     """
     if isinstance(info.definition, MutableDefinition):
         return info.definition.schema
-    if info.kind == "vector":
+    if KINDS[info.kind].has_versions:
         return catalog.lake.datasets.latest(info).schema
     msg = f"{info.name!r} is a {info.kind}: triggers are on tables that are written here"
     raise InvalidTriggerError(msg)
@@ -162,7 +110,7 @@ def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
 
 # --- kept in the store ----------------------------------------------------------------------------
 
-_COLUMNS: Final = [column.name for column in TRIGGERS.columns]
+_COLUMNS: Final = columns_of(TRIGGERS)
 _LEFT_OUT: Final = ("trigger_id", "name", "table_id", "kind")
 
 
@@ -181,7 +129,7 @@ def triggers_of_table(reader: Reader, table_id: str) -> list[Trigger]:
 
 def own_triggers(reader: Reader, catalog: Catalog) -> list[Trigger]:
     """Return the tenant's triggers, by name."""
-    rows = reader.select(TRIGGERS, _COLUMNS, catalog.ledger.own(), order_by=("name",))
+    rows = reader.select(TRIGGERS, _COLUMNS, own(catalog.tenant), order_by=("name",))
     names = {info.table_id: info.name for info in catalog.tables(reader)}
     found = [_trigger(row) for row in rows]
     return [replace(each, table=names.get(each.table_id, each.table)) for each in found]
@@ -189,7 +137,7 @@ def own_triggers(reader: Reader, catalog: Catalog) -> list[Trigger]:
 
 def find_trigger(reader: Reader, catalog: Catalog, name: str) -> Trigger | None:
     """Return the tenant's trigger of that name; ``None`` if there is none."""
-    where = catalog.ledger.own(Compare("=", "name", name))
+    where = own(catalog.tenant, Compare("=", "name", name))
     rows = reader.select(TRIGGERS, _COLUMNS, where)
     return _trigger(rows[0]) if rows else None
 
@@ -216,8 +164,7 @@ def keep_trigger(catalog: Catalog, wanted: Trigger, schema: pa.Schema) -> Trigge
         told = {key: value for key, value in asdict(trigger).items() if key not in _LEFT_OUT}
         text = json.dumps(told)
         row = (
-            trigger.trigger_id, trigger.name, trigger.table_id, trigger.kind, text,
-            time_ns() // 1000,
+            trigger.trigger_id, trigger.name, trigger.table_id, trigger.kind, text, clock.now_us(),
         )  # fmt: skip
         writer.insert(TRIGGERS, _COLUMNS, [row])
         shown = {key: told[key] for key in ("table", "actions", "where", "topic", "within")}
@@ -243,15 +190,14 @@ def _topic(catalog: Catalog, writer: Writer, trigger: Trigger, schema: pa.Schema
 
 def forget_trigger(catalog: Catalog, writer: Writer, trigger: Trigger) -> None:
     """Forget a trigger; what it published stays, unless it went to a callback alone."""
-    own = catalog.ledger.own(Compare("=", "name", trigger.name))
-    writer.delete_where(TRIGGERS, own)
+    writer.delete_where(TRIGGERS, own(catalog.tenant, Compare("=", "name", trigger.name)))
     if trigger.callback:
         topic = find_topic(writer, trigger.topic, catalog.tenant)
         if topic is not None:
             by_topic = Compare("=", "topic_id", topic.topic_id)
-            forget_consumers(writer, catalog.ledger, by_topic)
+            forget_consumers(writer, catalog.tenant, by_topic)
             forget_topic(writer, topic)
-    note(catalog, writer, "trigger", trigger.name, "drop", None)
+    note(catalog, writer, "trigger", trigger.name, "drop")
 
 
 def drop_trigger(catalog: Catalog, name: str, *, if_exists: bool = False) -> None:

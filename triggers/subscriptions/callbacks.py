@@ -30,8 +30,6 @@ TIDY_EVENTS: Final = 256
 """How many events are taken before those that were are let go."""
 
 LOOK_S: Final = 0.5
-STOPPING_S: Final = 2.0
-"""How long the end of a session waits for a function that is being called."""
 
 _log = logging.getLogger("affidavit")
 _T = TypeVar("_T")
@@ -134,7 +132,7 @@ class CallbackRunner:
         self._stopping.set()
         self._subscription.close()
 
-    def wait(self, seconds: float = STOPPING_S) -> None:
-        """Wait for the call that is being made, unless it is the one that waits."""
+    def wait(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for the call that is being made, unless that is who waits."""
         if threading.current_thread() not in {self._thread, self._call}:
             self._thread.join(seconds)

@@ -16,43 +16,26 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice, pairwise
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import pyarrow as pa
-
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.topics.consumer import (
-    CONSUMERS,
-    DELIVERIES,
-    Consumer,
-    find_consumer,
-)
-from affidavit.catalog.topics.log import (
-    EVENT_BYTES_MAX,
-    append_event,
-    decode_event,
-    end_offset,
-    read_log,
-)
-from affidavit.catalog.topics.topic import define_topic, topic_by_id
+from affidavit.catalog.store.protocol import ROWID, columns_of
+from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
+from affidavit.catalog.topics.consumer import Consumer, find_consumer
+from affidavit.catalog.topics.log import end_offset, read_log
+from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.errors import (
     AffidavitError,
     ConsumerConflictError,
-    InvalidQueryError,
     LeaseLostError,
     TopicNotFoundError,
 )
-from affidavit.triggers.subscriptions.delivery import Delivery
-from affidavit.triggers.subscriptions.settings import (
-    DEAD_FIELDS,
-    SECONDS_MAX,
-    dead_letters,
-    is_seconds,
-)
-from affidavit.triggers.subscriptions.subscription import read_page, select
+from affidavit.triggers.subscriptions.delivery import Delivery, Lease
+from affidavit.triggers.subscriptions.feed import read_page, select
+from affidavit.triggers.subscriptions.letters import REASON_LENGTH_MAX, write_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,68 +56,14 @@ QUICK_S: Final = 0.1
 LOOKED_AT_ONCE: Final = 256
 """How many events a predicate is asked about in one transaction."""
 
-REASON_LENGTH_MAX: Final = 1000
-LETTER_ROW_BYTES: Final = 1024
-"""About how much a dead letter has in a row beside the event's own columns, the reason left out."""
-
 _US: Final = 1_000_000
-
-
-def _now_us() -> int:
-    return time_ns() // 1000
 
 
 def _own(consumer: Consumer, *conditions: Compare) -> And:
     return And((Compare("=", "consumer_id", consumer.consumer_id), *conditions))
 
 
-# --- leases ---------------------------------------------------------------------------------------
-
-
-class Lease:
-    """One delivery to one worker, until it is settled.
-
-    Attributes:
-        offset: The event.
-        attempts: How often it is delivered with this delivery.
-        token: By what the store knows the lease.
-        until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
-        following: The lease of the event that is handed out next.
-        is_given_back: Whether its worker asked for the event again, or gave it up.
-    """
-
-    __slots__ = (
-        "_source", "attempts", "following", "is_given_back", "offset", "token", "until",
-    )  # fmt: skip
-
-    def __init__(self, source: ConsumerSource, offset: int, attempts: int, token: str) -> None:
-        self._source = source
-        self.offset = offset
-        self.attempts = attempts
-        self.token = token
-        self.until: float | None = None
-        self.following: Lease | None = None
-        self.is_given_back = False
-
-    def ack(self) -> None:
-        """Settle it for good."""
-        self._source.settle(self)
-
-    def nak(self, delay: float, reason: str) -> None:
-        """Have it delivered again after ``delay`` seconds."""
-        if not is_seconds(delay):
-            msg = f"delay must be a number of seconds from 0 to {SECONDS_MAX:,}, got {delay!r}"
-            raise InvalidQueryError(msg)
-        self._source.put_back(self, delay, reason)
-        self.is_given_back = True
-
-    def term(self, reason: str) -> None:
-        """Give it up."""
-        self._source.bury(self, reason)
-        self.is_given_back = True
-
-
-class ConsumerSource:
+class ConsumerFeed:
     """A named consumer's deliveries, as one of its workers gets them."""
 
     def __init__(
@@ -184,8 +113,8 @@ class ConsumerSource:
         return found
 
     def _current(self, reader: Reader) -> Consumer:
-        ledger = self._catalog.ledger
-        found = find_consumer(reader, ledger, self.topic.topic_id, self.consumer.name)
+        tenant = self._catalog.tenant
+        found = find_consumer(reader, tenant, self.topic.topic_id, self.consumer.name)
         if found is None or found.consumer_id != self.consumer.consumer_id:
             if topic_by_id(reader, self.topic.topic_id) is None:
                 raise TopicNotFoundError(self.topic.name)
@@ -202,7 +131,7 @@ class ConsumerSource:
         due = reader.select(
             DELIVERIES, ("due_at",), _own(consumer), order_by=("due_at",), limit=1
         )  # fmt: skip
-        self._due_in = (int(due[0][0] or 0) - _now_us()) / _US if due else None
+        self._due_in = (int(due[0][0] or 0) - clock.now_us()) / _US if due else None
         if self._due_in is not None and self._due_in <= 0:
             return True
         return is_new and reader.count(DELIVERIES, _own(consumer)) < consumer.settings.max_in_flight
@@ -211,7 +140,7 @@ class ConsumerSource:
         """Return what nobody settled in time, or was given back."""
         return writer.select(
             DELIVERIES, (ROWID, "offset", "attempts", "reason"),
-            _own(self.consumer, Compare("<=", "due_at", _now_us())), order_by=("offset",),
+            _own(self.consumer, Compare("<=", "due_at", clock.now_us())), order_by=("offset",),
             limit=self._many,
         )  # fmt: skip
 
@@ -257,7 +186,7 @@ class ConsumerSource:
         leased = [
             (consumer.consumer_id, event.offset, 0, until, token, "") for event, _ in matching
         ]
-        writer.insert(DELIVERIES, [column.name for column in DELIVERIES.columns], leased)
+        writer.insert(DELIVERIES, columns_of(DELIVERIES), leased)
         return [
             Delivery(
                 self.topic, event.offset, event.produced_at, event.data, rows,
@@ -267,9 +196,9 @@ class ConsumerSource:
         ]  # fmt: skip
 
     def _until(self) -> int:
-        return _now_us() + int(self.consumer.settings.ack_wait_s * _US)
+        return clock.now_us() + int(self.consumer.settings.ack_wait_s * _US)
 
-    def confirmed(self, delivery: Delivery) -> bool:
+    def confirmed(self, delivery: Delivery, /) -> bool:
         """Return whether the lease is still this worker's, and begin it anew if it is old."""
         lease = delivery.lease
         assert lease is not None
@@ -302,7 +231,7 @@ class ConsumerSource:
             with self._catalog.write() as writer:
                 for lease in leases:
                     values: dict[str, int | str] = {
-                        "due_at": _now_us(), "token": "", "attempts": lease.attempts - 1,
+                        "due_at": clock.now_us(), "token": "", "attempts": lease.attempts - 1,
                     }  # fmt: skip
                     writer.update_where(DELIVERIES, values, self._held(lease))
             self._exchange.wake(self.topic)
@@ -334,7 +263,7 @@ class ConsumerSource:
 
     def put_back(self, lease: Lease, delay: float, reason: str) -> None:
         """Make the event due after ``delay`` seconds, if the lease still holds."""
-        due = _now_us() + int(delay * _US)
+        due = clock.now_us() + int(delay * _US)
         with self._catalog.write() as writer:
             values: dict[str, int | str] = {
                 "due_at": due,
@@ -354,27 +283,7 @@ class ConsumerSource:
     def _bury(self, writer: Writer, offset: int, attempts: int, reason: str) -> None:
         event = read_log(writer, self.topic, offset, limit=1)
         if event and event[0].offset == offset:
-            name, tenant = self.consumer.settings.dead_letter, self._catalog.tenant
-            dead, schema = dead_letters(writer, self.topic, name, tenant)
-            if dead is None:
-                told = {"dead_letters_of": self.topic.name}
-                dead = define_topic(writer, name, schema, tenant, metadata=told)
-            rows = decode_event(self.topic.schema, event[0].data)
-            letter = _letter(schema, rows, (offset, self.consumer.name, attempts, reason))
-            data = letter.serialize().to_pybytes()
-            append_event(self._catalog.lake, writer, dead, letter.num_rows, data)
+            write_letter(
+                self._catalog, writer, self.topic, self.consumer, event[0], attempts, reason
+            )
         writer.delete_where(DELIVERIES, _own(self.consumer, Compare("=", "offset", offset)))
-
-
-def _letter(schema: pa.Schema, rows: pa.RecordBatch, told: Sequence[int | str]) -> pa.RecordBatch:
-    """Return an event's rows as a dead letter; of very many rows, the first.
-
-    An event that was allowed always fits: nothing could be done with one that does not.
-    """
-    rows = rows.slice(0, EVENT_BYTES_MAX // (LETTER_ROW_BYTES + 4 * REASON_LENGTH_MAX))
-    arrays = [
-        pa.array([value] * rows.num_rows, each.type)
-        for each, value in zip(DEAD_FIELDS, told, strict=True)
-    ]
-    arrays += [rows.column(name) for name in schema.names[len(DEAD_FIELDS) :]]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,19 +1,76 @@
-"""One event, as a subscriber gets it."""
+"""One event, as a subscriber gets it, and the lease that a named consumer has of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
 from affidavit.catalog.topics.log import decode_event
 from affidavit.catalog.values.canonical import datetime_of
+from affidavit.catalog.values.durations import SECONDS_MAX, is_seconds
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from affidavit.catalog.topics.topic import Topic
-    from affidavit.triggers.subscriptions.consumer import Lease
+
+
+class Settles(Protocol):
+    """What leases deliveries, and is told what became of them."""
+
+    def settle(self, lease: Lease) -> None:
+        """Settle a delivery for good."""
+
+    def put_back(self, lease: Lease, delay: float, reason: str) -> None:
+        """Have it delivered again after ``delay`` seconds."""
+
+    def bury(self, lease: Lease, reason: str) -> None:
+        """Send its event to the dead letters."""
+
+
+class Lease:
+    """One delivery to one worker, until it is settled.
+
+    Attributes:
+        offset: The event.
+        attempts: How often it is delivered with this delivery.
+        token: By what the store knows the lease.
+        until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
+        following: The lease of the event that is handed out next.
+        is_given_back: Whether its worker asked for the event again, or gave it up.
+    """
+
+    __slots__ = (
+        "_settles", "attempts", "following", "is_given_back", "offset", "token", "until",
+    )  # fmt: skip
+
+    def __init__(self, settles: Settles, offset: int, attempts: int, token: str) -> None:
+        self._settles = settles
+        self.offset = offset
+        self.attempts = attempts
+        self.token = token
+        self.until: float | None = None
+        self.following: Lease | None = None
+        self.is_given_back = False
+
+    def ack(self) -> None:
+        """Settle it for good."""
+        self._settles.settle(self)
+
+    def nak(self, delay: float, reason: str) -> None:
+        """Have it delivered again after ``delay`` seconds."""
+        if not is_seconds(delay):
+            msg = f"delay must be a number of seconds from 0 to {SECONDS_MAX:,}, got {delay!r}"
+            raise InvalidQueryError(msg)
+        self._settles.put_back(self, delay, reason)
+        self.is_given_back = True
+
+    def term(self, reason: str) -> None:
+        """Give it up."""
+        self._settles.bury(self, reason)
+        self.is_given_back = True
 
 
 class Delivery:

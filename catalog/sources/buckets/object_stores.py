@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -40,9 +41,14 @@ class ObjectStores:
 
     Args:
         register: Has statements read a bucket as it is reached now.
+
+    Attributes:
+        turn: Held while a statement finds out whether it can read a table in a store: if not, the
+            bucket is not reached after all, and no other statement has counted on it meanwhile.
     """
 
     def __init__(self, register: Callable[[Bucket], None]) -> None:
+        self.turn = threading.RLock()
         self._register = register
         self._secrets: dict[tuple[str, str], dict[str, str]] = {}
         self._reached: dict[tuple[str, str], tuple[tuple[str, int], dict[str, str]]] = {}

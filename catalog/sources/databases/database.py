@@ -21,8 +21,8 @@ from affidavit.catalog.sources.databases.interruptible import Interruptible, cal
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.databases.table import Select
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
-from affidavit.catalog.sql.predicate import keep
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:

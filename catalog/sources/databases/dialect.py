@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql import predicate as p
+from affidavit.catalog.sql.quoting import quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ class Dialect:
         """Compare bytes, where the database can; equal bytes are equal in every collation."""
         if "\x00" in value or "\\" in value:
             return None
-        literal = "'" + value.replace("'", "''") + "'"
+        literal = quoted_text(value)
         if op == "=":
             return Sent(f"{name} = {literal}", exact=False)
         if op == "!=" or not self.text_order:

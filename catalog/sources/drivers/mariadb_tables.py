@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from affidavit.catalog.sources.databases.adbc import rows_of
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sql.quoting import quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def find_tables(
     dialect: Dialect,
 ) -> list[SourceTable]:
     """Return every table and view that may be read; if ``database`` is named, of it alone."""
-    own = f"= {_literal(database)}" if database else f"NOT IN {_HIDDEN}"
+    own = f"= {quoted_text(database)}" if database else f"NOT IN {_HIDDEN}"
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
     for schema, table, name, kind, declared in rows_of(connection, _columns(own)):
         column = _column(name, kind.lower(), declared.lower(), dialect)
@@ -55,10 +56,6 @@ def find_tables(
         SourceTable(*name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name))
         for name, found in columns.items()
     ]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"  # a backslash is itself: NO_BACKSLASH_ESCAPES
 
 
 def _columns(own: str) -> str:

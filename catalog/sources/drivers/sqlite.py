@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -98,16 +98,6 @@ class Sqlite(Driver):
                 kept += connection.executemany(text, zip(*columns, strict=True)).rowcount
         insertion.ready(kept)
         connection.execute("COMMIT")
-
-
-def application_of(path: Path) -> int | None:
-    """Return the number by which a file names the program that it is of; ``None`` if it is none."""
-    with (
-        suppress(sqlite3.Error),  # then it is none that SQLite can read
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
-    ):
-        return int(opened.execute("PRAGMA application_id").fetchone()[0])
-    return None
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -12,8 +12,8 @@ from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
 from affidavit.catalog.sources.files.formats import FORMATS
 from affidavit.catalog.sources.files.library import Opening
-from affidavit.catalog.sql.expression import quoted
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
@@ -134,14 +134,10 @@ def _detected(location: str, ending: str) -> str:
 
 
 def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
-    text = ", ".join(f"'{_literal(k)}' '{_literal(v)}'" for k, v in options.items())
+    text = ", ".join(f"{quoted_text(k)} {quoted_text(str(v))}" for k, v in options.items())
     clause = f" OPTIONS ({text})" if text else ""
-    place = f"LOCATION '{_literal(location)}'{clause}"
+    place = f"LOCATION {quoted_text(location)}{clause}"
     return f"CREATE EXTERNAL TABLE {quoted(name)} STORED AS {kind} {place}"
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")
 
 
 # --- read ----------------------------------------------------------------------------------------
@@ -195,9 +191,8 @@ def parse_external(sql: str) -> ExternalTable:
     text = " ".join(token.text for token in rest)
     shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
     clause = f" OPTIONS ({shown})" if theirs else ""
-    return ExternalTable(
-        kind, location, ours, f"{text} STORED AS {kind} LOCATION '{_literal(location)}'{clause}"
-    )
+    place = f"LOCATION {quoted_text(location)}"
+    return ExternalTable(kind, location, ours, f"{text} STORED AS {kind} {place}{clause}")
 
 
 def plain_location(token: Token | None) -> str:

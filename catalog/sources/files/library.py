@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.predicate import columns_of, keep
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset, rows_without_columns
 from affidavit.errors import SourceError
 

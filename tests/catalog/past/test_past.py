@@ -17,7 +17,7 @@ from tests.support.lakes import vectors
 import affidavit
 from affidavit import errors
 from affidavit.catalog.journal.events import row_texts
-from affidavit.catalog.values.types import take
+from affidavit.catalog.values.arrays import take
 
 
 @pytest.fixture
@@ -367,6 +367,17 @@ def test_p12_changes_of_a_shared_table_are_asked_of_the_shared_scope(lake) -> No
             bank.create_table("own", [{"id": 1}])
             with pytest.raises(errors.InvalidQueryError, match="tenant=None"):
                 bank.sql("SELECT * FROM changes('rates', 0, NULL)").to_arrow()
+
+
+def test_changes_are_those_of_the_schema_that_was_named(session) -> None:
+    """They were looked up a second time by the table's name alone, and so in ``main``."""
+    session.sql("CREATE SCHEMA other")
+    for at, name in enumerate(["other.t", "t"]):
+        session.sql(f"CREATE TABLE {name} (id BIGINT PRIMARY KEY)")
+        session.sql(f"INSERT INTO {name} VALUES ({at})")
+        found = session.sql("SELECT id FROM changes('other.t', 0, NULL)").to_pylist()
+        assert found == [{"id": 0}]
+    assert session.sql("SELECT id FROM changes('t', 0, NULL)").to_pylist() == [{"id": 1}]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import affidavit
 from affidavit import errors
 from affidavit.catalog.sql.predicate import (
     And,
@@ -20,8 +21,17 @@ from affidavit.catalog.sql.predicate import (
     Not,
     Or,
 )
-from affidavit.catalog.store.protocol import ROWID, StoreColumn, StoreIndex, StoreTable
-from affidavit.catalog.store.sqlite import SqliteStore
+from affidavit.catalog.store.protocol import (
+    ROWID,
+    StoreColumn,
+    StoreIndex,
+    StoreOptions,
+    StoreTable,
+)
+from affidavit.catalog.store.registry import open_store
+from affidavit.catalog.store.sqlite import schema
+from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
+from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.values.types import Kind
 
 if TYPE_CHECKING:
@@ -244,37 +254,54 @@ def test_a_full_disk_is_an_error_and_loses_nothing(store) -> None:
         writer.insert(T, ("i",), [(70,)])
 
 
-def test_migrations_only_ever_go_forward(tmp_path) -> None:
-    from affidavit.catalog.store import migrations
-
+def test_migrations_only_ever_go_forward(tmp_path, monkeypatch) -> None:
     connection = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
-    migrations.migrate(connection, "m", read_only=False)
-    assert connection.execute("PRAGMA user_version").fetchone() == (migrations.FORMAT,)
+    schema.migrate(connection, "m", read_only=False)
+    assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     first = connection.execute("SELECT sql FROM sqlite_schema").fetchall()
-    extra = (("CREATE TABLE extra (a)",),)
-    try:
-        migrations.MIGRATIONS += extra
-        migrations.FORMAT += 1
-        migrations.migrate(connection, "m", read_only=False)
-    finally:
-        migrations.MIGRATIONS = migrations.MIGRATIONS[:-1]
-        migrations.FORMAT -= 1
+    with monkeypatch.context() as newer:
+        newer.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE extra (a)",)))
+        newer.setattr(schema, "FORMAT", FORMAT + 1)
+        schema.migrate(connection, "m", read_only=False)
     assert len(connection.execute("SELECT sql FROM sqlite_schema").fetchall()) == len(first) + 1
     with pytest.raises(errors.LakeVersionError):
-        migrations.migrate(connection, "m", read_only=False)
+        schema.migrate(connection, "m", read_only=False)
     connection.close()
 
 
 def test_a_lake_of_an_older_format_says_how_to_read_it(tmp_path) -> None:
-    from affidavit.catalog.store import migrations
-
     connection = sqlite3.connect(tmp_path / "old.db")
-    for statement in migrations.MIGRATIONS[0]:
+    for statement in MIGRATIONS[0]:
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {migrations.APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     with pytest.raises(errors.LakeError, match="has format 1: open it to write once"):
-        migrations.migrate(connection, "old.db", read_only=True)
-    migrations.migrate(connection, "old.db", read_only=False)
-    migrations.migrate(connection, "old.db", read_only=True)
+        schema.migrate(connection, "old.db", read_only=True)
+    schema.migrate(connection, "old.db", read_only=False)
+    schema.migrate(connection, "old.db", read_only=True)
     connection.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "postgresql://h/d", "", "x", 3, []])
+def test_a_store_that_there_is_not_says_so(tmp_path, url) -> None:
+    with pytest.raises(errors.LakeError, match="store= is not supported by this version"):
+        affidavit.connect(tmp_path / "lake", store=url)
+    assert not (tmp_path / "lake").exists()
+    with pytest.raises(errors.LakeError, match="store= is not supported by this version"):
+        open_store(url, StoreOptions(tmp_path / "s.db", tmp_path))
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_store_is_opened_as_is_said(tmp_path) -> None:
+    opened = open_store(None, StoreOptions(tmp_path / "s.db", tmp_path, durability="normal"))
+    assert isinstance(opened, SqliteStore)
+    with opened.read("x") as reader:
+        assert reader._connection.execute("PRAGMA synchronous").fetchone() == (1,)
+    opened.close()
+    options = StoreOptions(tmp_path / "s.db", tmp_path, read_only=True)
+    opened = open_store(None, options)
+    with pytest.raises(errors.ReadOnlyError), opened.write("x"):
+        pass
+    opened.close()
+    with pytest.raises(errors.LakeError, match="durability"):
+        StoreOptions(tmp_path / "s.db", tmp_path, durability="maybe")

@@ -87,7 +87,7 @@ def test_a_result_is_lazy_and_holds_one_batch_at_a_time(numbers) -> None:
 
 
 def test_a_result_that_is_dropped_gives_its_snapshot_back(numbers) -> None:
-    store = numbers._shared.lake.store
+    store = numbers._instance.lake.store
     results = [numbers.sql(f"SELECT x FROM n WHERE id > {i}") for i in range(5)]
     next(results[0].batches())
     results[1].close()

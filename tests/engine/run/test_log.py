@@ -20,8 +20,9 @@ import affidavit
 from affidavit import errors
 from affidavit.catalog.lake.catalog import Trace
 from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
-from affidavit.engine.scans.system import STATEMENTS, STATEMENTS_SCHEMA
+from affidavit.engine.scans.audit import STATEMENTS_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
 Q8 = [1.0] * 8
@@ -327,7 +328,7 @@ def test_what_waits_is_written_when_the_session_closes(lake, monkeypatch) -> Non
         for at in range(5):
             session.sql(f"SELECT {at}").to_arrow()
         result = session.sql("SELECT 'never read'")
-        assert len(session._shared.statements._waiting) == 5
+        assert len(session._instance.statements._waiting) == 5
     result.close()
     with affidavit.connect(lake, durability="normal") as session:
         assert [row["text"] for row in log(session)] == [f"SELECT {at}" for at in range(5)]
@@ -342,8 +343,8 @@ def test_what_waits_is_written_in_the_background(session, monkeypatch) -> None:
         written.set()
         return done
 
-    session._shared.housekeeper.tasks[0] = lambda: noted(session._shared.statements)
-    session._shared.housekeeper._interval_s = 0.001
+    session._instance.housekeeper.tasks[0] = lambda: noted(session._instance.statements)
+    session._instance.housekeeper._interval_s = 0.001
     session.sql("SELECT 1").to_arrow()
     assert written.wait(20)
     with session._catalog().read() as reader:
@@ -400,7 +401,7 @@ def test_a_log_that_cannot_be_written_fails_no_statement(lake, monkeypatch, erro
     """Reading the log wrote it first, and failed with it."""
     monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
     with affidavit.connect(lake, durability="normal") as session:
-        statements = session._shared.statements
+        statements = session._instance.statements
         store = statements._store = Failing(statements._store, error)
         session.sql("CREATE TABLE t (a BIGINT)")
         session.sql("INSERT INTO t VALUES (1)")
@@ -413,7 +414,7 @@ def test_a_log_that_cannot_be_written_fails_no_statement(lake, monkeypatch, erro
 
 
 def test_a_log_that_cannot_be_written_is_tried_again_in_the_background(session, caplog) -> None:
-    shared = session._shared
+    shared = session._instance
     store = shared.statements._store = Failing(shared.lake.store, errors.StoreError("full"))
     logged = threading.Event()
 
@@ -438,7 +439,7 @@ def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) 
     for _ in range(2):
         session.search("docs", Q8)
     session.sql("SELECT 1").to_arrow()
-    session._shared.statements._store = Failing(None, errors.StoreError("the disk is full"))
+    session._instance.statements._store = Failing(None, errors.StoreError("the disk is full"))
     with pytest.raises(errors.StoreError, match="the disk is full"):
         session.close()
     with affidavit.connect(lake, durability="normal") as again:

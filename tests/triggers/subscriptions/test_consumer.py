@@ -33,8 +33,8 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 1_700_000_000.0
 
-    def time_ns(self) -> int:
-        return int(self.now_s * 1_000_000_000)
+    def now_us(self) -> int:
+        return int(self.now_s * 1_000_000)
 
     def monotonic(self) -> float:
         return self.now_s
@@ -43,7 +43,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(consumer_module, "time_ns", made.time_ns)
+    monkeypatch.setattr(consumer_module, "clock", made)
     monkeypatch.setattr(consumer_module, "monotonic", made.monotonic)
     return made
 

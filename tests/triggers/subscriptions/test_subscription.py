@@ -306,7 +306,7 @@ def test_a_predicate_that_fails_at_an_event_loses_none(topics) -> None:
     for _ in range(2):
         with pytest.raises(errors.ExecutionError, match="(?i)divi"):
             live.next(0)
-    assert live._source.position == 0
+    assert live._feed.position == 0
 
 
 @pytest.mark.parametrize("events", [3, 30])
@@ -394,7 +394,7 @@ def test_a_subscription_that_nobody_keeps_is_no_burden(session, topics) -> None:
         list(topics.subscribe("t", timeout=0))
     gc.collect()
     assert len(memory._listening) == 0
-    assert len(session._shared.exchange._broker._ends) == 0
+    assert len(session._instance.exchange._broker._ends) == 0
     publish(topics, 0)
 
 
@@ -525,7 +525,7 @@ def test_p8_a_task_that_is_cancelled_while_it_takes_an_event_loses_none(
 ) -> None:
     """The event was in the hands of a thread that nobody waited for any more."""
     live = topics.subscribe("t", timeout=0)
-    fetch, taking, go_on = live._source.fetch, threading.Event(), threading.Event()
+    fetch, taking, go_on = live._feed.fetch, threading.Event(), threading.Event()
 
     def held() -> object:
         taking.set()
@@ -533,7 +533,7 @@ def test_p8_a_task_that_is_cancelled_while_it_takes_an_event_loses_none(
         return fetch()
 
     async def main() -> list[int]:
-        monkeypatch.setattr(live._source, "fetch", held)
+        monkeypatch.setattr(live._feed, "fetch", held)
         publish(topics, 0, 1)
         task = asyncio.create_task(anext(live))
         await asyncio.to_thread(taking.wait, SOON_S)

@@ -303,7 +303,7 @@ def test_contexts_of_lakes_that_were_detached_are_let_go(
 ) -> None:
     with affidavit.connect(tmp_path / "other") as other:
         other.sql("CREATE VIEW v AS SELECT 1 AS one")
-    contexts = session._shared.planner(session.identity).contexts
+    contexts = session._instance.planner(session.identity).contexts
     before = len(contexts)
     for _ in range(3):
         session.attach("other", f"lake:///{tmp_path / 'other'}")

@@ -1,0 +1,132 @@
+"""Blocks: the newest events as the store keeps them, a block for each change."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, Events
+from affidavit.errors import LedgerCorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.journal.events import Event
+
+ROW_EVENTS_MAX: Final = 64
+"""A block of up to so many events is kept as JSON: an Arrow schema would be larger than they."""
+
+BLOCK_EVENTS_MAX: Final = 262_144
+BLOCK_CHARACTERS_MAX: Final = 32 * 1024 * 1024
+"""How much one block holds; a change with more is kept as several."""
+
+_BLOCK_SCHEMA: Final = EVENTS_SCHEMA.remove(EVENTS_SCHEMA.get_field_index("leaf_hash"))
+HASH_BYTES: Final = 32
+
+
+def in_blocks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Yield ``events`` in parts that are small enough for one block each."""
+    if len(events) <= ROW_EVENTS_MAX:
+        yield events
+        return
+    _, _, _, olds, news = (whole := Events.of(events)).columns
+    start = size = 0
+    for at, (old, new) in enumerate(zip(olds, news, strict=True)):
+        added = len(old or "") + len(new or "")
+        if at > start and (at - start >= BLOCK_EVENTS_MAX or size + added > BLOCK_CHARACTERS_MAX):
+            yield whole[start:at]
+            start, size = at, 0
+        size += added
+    yield whole[start:] if start else whole
+
+
+def event_columns(events: pa.Table) -> list[Sequence[Any]]:
+    """Return events as :func:`pack` takes them."""
+    return [
+        (events[each.name].cast(pa.int64()) if pt.is_timestamp(each.type) else events[each.name])
+        .to_pylist()
+        for each in _BLOCK_SCHEMA
+    ]  # fmt: skip
+
+
+def pack(columns: Sequence[Sequence[Any]]) -> bytes:
+    """Return events as :func:`numbered` gives them as a block, their leaves left out."""
+    if len(columns[0]) <= ROW_EVENTS_MAX:
+        plain = [
+            [each.hex() if isinstance(each, bytes) else each for each in row]
+            for row in zip(*columns, strict=True)
+        ]
+        return json.dumps(plain, separators=(",", ":")).encode()
+    arrays = [pa.array(v, f.type) for v, f in zip(columns, _BLOCK_SCHEMA, strict=True)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=_BLOCK_SCHEMA)
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, _BLOCK_SCHEMA, options=options) as writer:
+        writer.write_batch(batch)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
+
+
+def unpack(block: bytes, leaves: bytes) -> pa.RecordBatch:
+    """Return the events of a block, with their leaves.
+
+    Raises:
+        ValueError: It is no block, or has another number of leaves.
+    """
+    if block.startswith(b"["):
+        batch = _from_rows(json.loads(block))
+    else:
+        with pa.ipc.open_stream(block) as reader:
+            batch = reader.read_next_batch()
+    hashes = [leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES)]
+    return batch.append_column("leaf_hash", pa.array(hashes, pa.binary()))
+
+
+def _from_rows(rows: list[list[object]]) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True)) or [()] * len(_BLOCK_SCHEMA)
+    arrays = []
+    for values, each in zip(columns, _BLOCK_SCHEMA, strict=True):
+        plain: list[object] = list(values)
+        if pa.types.is_binary(each.type):
+            plain = [None if value is None else bytes.fromhex(str(value)) for value in plain]
+        arrays.append(pa.array(plain, each.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=_BLOCK_SCHEMA)
+
+
+# --- rows of the tail -----------------------------------------------------------------------------
+
+
+def checked_block(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a block's row if its columns have what an append puts there.
+
+    Args:
+        row: Its rowid, first number, last number, number of events, events and leaves.
+
+    Raises:
+        LedgerCorruptError: They have something else.
+    """
+    if [type(value) for value in row[1:]] != [int, int, int, bytes, bytes]:
+        seq = row[1] if type(row[1]) is int else None
+        raise LedgerCorruptError("its block in the journal's tail is unreadable", seq=seq)
+    return row
+
+
+def table_of_blocks(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Return the events of blocks, in their order.
+
+    Raises:
+        LedgerCorruptError: One of them cannot be read.
+    """
+    return pa.Table.from_batches(map(_unpacked, rows), EVENTS_SCHEMA)
+
+
+def _unpacked(row: tuple[Any, ...]) -> pa.RecordBatch:
+    _, first, *_, data, leaves = checked_block(row)
+    try:
+        return unpack(data, leaves).cast(EVENTS_SCHEMA)
+    except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        msg = f"its block in the journal's tail cannot be read: {error}"
+        raise LedgerCorruptError(msg, seq=first) from error

@@ -1,0 +1,113 @@
+"""Reading the journal: events by what they are, the newest, and those of some entities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affidavit.catalog.journal.blocks import table_of_blocks
+from affidavit.catalog.journal.span import Span
+from affidavit.catalog.values.canonical import canonical
+from affidavit.errors import LedgerCorruptError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from affidavit.catalog.journal.kept import Kept
+    from affidavit.catalog.journal.segments.segment import Segment
+    from affidavit.catalog.store.protocol import Reader
+
+
+class EventReader:
+    """Reads the events of one tenant, wherever they are kept.
+
+    Its methods raise LedgerCorruptError where a segment is missing or unreadable, and StoreError
+    where its events were let go, or its file went, while they were read.
+    """
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+
+    def scan(
+        self, reader: Reader, columns: Sequence[str], filters: pc.Expression | None
+    ) -> Iterator[pa.Table]:
+        """Yield ``columns`` of every event that ``filters`` keeps, oldest first, some at a time."""
+        names = list(columns)
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            return self._kept.files.scan(segment, names, within.narrowed(segment, filters))
+
+        for segment in self._kept.segments(reader):
+            yield from self._read(segment, Span(), read)
+        tail = self._kept.tail(reader)
+        if tail.num_rows:
+            yield (tail if filters is None else tail.filter(filters)).select(names)
+
+    def of_entities(
+        self, reader: Reader, entities: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the events of some entities, oldest first, without reading those of others."""
+        names = list(dict.fromkeys([*columns, "entity_id", "seq"]))
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            for part in self._kept.files.of_entities(segment, entities, names):
+                yield within.kept(part)
+
+        for segment in self._kept.segments(reader):
+            for part in self._read(segment, Span(), read):
+                yield part.select(list(columns))
+        written = [canonical(each) for each in entities]
+        blocks = [
+            block
+            for block in self._kept.blocks(reader)
+            if not block[4].startswith(b"[")
+            or b"\\u" in block[4]
+            or any(each in block[4] for each in written)
+        ]
+        tail = table_of_blocks(blocks)
+        wanted = pa.array(entities, pa.string())
+        yield tail.filter(pc.is_in(tail["entity_id"], wanted)).select(list(columns))
+
+    def newest(self, reader: Reader, limit: int, columns: Sequence[str]) -> pa.Table:
+        """Return the newest ``limit`` events, newest first; ``columns`` have their ``seq``."""
+        names = list(columns)
+        tail = table_of_blocks(self._kept.newest_blocks(reader, max(limit, 1))).select(names)
+        parts = [tail.slice(max(0, tail.num_rows - limit))]
+        missing = limit - parts[0].num_rows
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            for part in self._kept.files.last(segment, missing, within.end, names):
+                yield within.kept(part)
+
+        for segment in reversed(self._kept.segments(reader)):
+            if missing <= 0:
+                break
+            found = list(self._read(segment, Span(), read))
+            parts += found
+            missing -= sum(part.num_rows for part in found)
+        newest: pa.Table = pa.concat_tables(parts).sort_by([("seq", "descending")])
+        return newest.slice(0, limit)
+
+    def _read(
+        self, segment: Segment, within: Span, read: Callable[[Segment, Span], Iterator[pa.Table]]
+    ) -> Iterator[pa.Table]:
+        """Yield what ``read`` finds in a segment, or in what took its place since the snapshot."""
+        begun = False
+        try:
+            for part in read(segment, within):
+                begun = True
+                yield part
+            return
+        except LedgerCorruptError as error:
+            inside = within.within(segment)
+            with self._kept.store.read(self._kept.tenant) as now:
+                heirs = self._kept.all_segments(now, *inside.bounds())
+            if segment in heirs:
+                raise
+            if begun or any(each.dropped for each in heirs):
+                msg = f"segment {segment.file} of the journal was replaced while it was read: again"
+                raise StoreError(msg) from error
+        for heir in heirs:
+            yield from self._read(heir, inside, read)

@@ -1,0 +1,1 @@
+"""Sealed segments: immutable Parquet files of events, written, indexed and read where they lie."""

@@ -1,0 +1,170 @@
+"""What is signed of a journal event, and what is left of it when its values are destroyed.
+
+Rules:
+    - An entry's leaf commits to the values by salted hashes: with the salt and the values destroyed
+      the proof still holds, and nobody can find the values by trying.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, KIND, Events
+from affidavit.catalog.ledger.verifier import leaf_hash
+from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.values.canonical import canonical, canonical_texts, from_us
+from affidavit.catalog.values.text import NULL
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.journal.events import Batch
+
+SALT_BYTES: Final = 16
+VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The largest new value that an event takes, as JSON. A row is one that is inserted."""
+
+
+def value_digest(salt: bytes, side: bytes, value: str | None) -> str | None:
+    """Return what a leaf says of a value: ``None``, or the hash of salt, side and value."""
+    if value is None:
+        return None
+    return hashlib.sha256(salt + side + value.encode()).hexdigest()
+
+
+OLD, NEW = b"\x00", b"\x01"
+
+
+def event_id(at_us: int, seq: int) -> str:
+    """Return an event's name."""
+    return f"evt-{at_us // 1000}-{seq}"
+
+
+def body_template(
+    *,
+    entity_type: str,
+    table_id: str | None,
+    tenant: str | None,
+    actor: str,
+    source: str,
+    workspace: str,
+    reason: str,
+    tx_id: str,
+    at_us: int,
+) -> str:
+    """Return the canonical body of events that happened together.
+
+    It has places for: action, entity_id, seq, field, new_digest, old_digest and seq again, each
+    in canonical JSON.
+    """
+    constants = {
+        "actor": actor, "entity_type": entity_type, "reason": reason, "source": source,
+        "table_id": table_id, "tenant": tenant, "timestamp": from_us(at_us), "tx_id": tx_id,
+        "workspace_id": workspace,
+    }  # fmt: skip
+    c = {
+        name: canonical(value, name).decode().replace("%", "%%")
+        for name, value in constants.items()
+    }
+    return (
+        f'{{"action":%s,"actor":{c["actor"]},"entity_id":%s,"entity_type":{c["entity_type"]},'
+        f'"event_id":"evt-{at_us // 1000}-%d","field":%s,"kind":"{KIND}","new_digest":%s,'
+        f'"old_digest":%s,"reason":{c["reason"]},"seq":%d,"source":{c["source"]},'
+        f'"table_id":{c["table_id"]},"tenant":{c["tenant"]},"timestamp":{c["timestamp"]},'
+        f'"tx_id":{c["tx_id"]},"workspace_id":{c["workspace_id"]}}}'
+    )
+
+
+def numbered(batch: Batch, first: int) -> tuple[list[Sequence[Any]], list[bytes]]:
+    """Return the events of ``batch`` from ``first`` on, as columns to keep, and their leaves.
+
+    Raises:
+        InvalidQueryError: A value is too large, or an id cannot be written as JSON.
+    """
+    ids, fields, actions, olds, news = Events.of(batch.events).columns
+    _check_sizes(batch.entity_type, ids, news)
+    if batch.table_id is None:  # a table's row that grew larger can be deleted nevertheless
+        _check_sizes(batch.entity_type, ids, olds)
+    who, count = batch.identity, len(ids)
+    template = body_template(
+        entity_type=batch.entity_type, table_id=batch.table_id,
+        tenant=None if who.tenant == SHARED else who.tenant, actor=who.actor, source=who.source,
+        workspace=who.workspace, reason=who.reason, tx_id=batch.tx_id, at_us=batch.at_us,
+    )  # fmt: skip
+    drawn = os.urandom(SALT_BYTES * count)
+    salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
+    seqs = range(first, first + count)
+    bodies = zip(
+        _words(actions, "action"), canonical_texts(ids, "entity_id"), seqs, _words(fields, "field"),
+        _digests(salts, NEW, news), _digests(salts, OLD, olds), seqs, strict=True,
+    )  # fmt: skip
+    leaves = [leaf_hash((template % body).encode()) for body in bodies]
+    told = (who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id)
+    columns: list[Sequence[Any]] = [
+        seqs, [batch.at_us] * count, [batch.entity_type] * count, ids, fields, actions, olds, news,
+        *([each] * count for each in told), salts, [None] * count, [None] * count,
+    ]  # fmt: skip
+    return columns, leaves
+
+
+def _check_sizes(entity_type: str, ids: Sequence[str], values: Sequence[str | None]) -> None:
+    for entity_id, value in zip(ids, values, strict=True):
+        if value is not None and len(value) > VALUE_BYTES_MAX:
+            msg = (
+                f"{entity_type} {entity_id!r}: a value of {len(value):,} characters is more "
+                f"than the journal takes, {VALUE_BYTES_MAX:,}"
+            )
+            raise InvalidQueryError(msg)
+
+
+def _words(words: Sequence[str], what: str) -> list[str]:
+    """Return texts, most of them the same, in canonical JSON."""
+    known = {word: canonical(word, what).decode() for word in set(words)}
+    return [known[word] for word in words]
+
+
+def _digests(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) -> list[str]:
+    """Return :func:`value_digest` of each value in canonical JSON."""
+    sha256 = hashlib.sha256
+    return [
+        NULL if value is None else f'"{sha256(salt + side + value.encode()).hexdigest()}"'
+        for salt, value in zip(salts, values, strict=True)
+    ]
+
+
+def without_values(events: pa.Table, entity_id: str) -> tuple[pa.Table, int]:
+    """Return events with the values of one entity destroyed, and how many there were.
+
+    Their salts go too. What their leaves say of the values stays, so that proofs hold.
+    """
+    mask = pc.and_(
+        pc.fill_null(pc.equal(events["entity_id"], entity_id), fill_value=False),
+        pc.is_valid(events["salt"]),
+    ).combine_chunks()
+    count = pc.sum(mask).as_py() or 0
+    if not count:
+        return events, 0
+    chosen = events.filter(mask)
+    salts = chosen["salt"].to_pylist()
+    digests = {
+        "old_digest": [value_digest(s, OLD, v) for s, v in _pairs(salts, chosen["old_value"])],
+        "new_digest": [value_digest(s, NEW, v) for s, v in _pairs(salts, chosen["new_value"])],
+    }
+    for name in ("old_value", "new_value", "salt", "old_digest", "new_digest"):
+        kept = events[name].combine_chunks()
+        written = [
+            None if d is None else bytes.fromhex(d) for d in digests.get(name, [None] * count)
+        ]
+        column = pc.replace_with_mask(kept, mask, pa.array(written, kept.type))
+        events = events.set_column(events.schema.get_field_index(name), name, column)
+    return events.cast(EVENTS_SCHEMA), count
+
+
+def _pairs(salts: list[bytes], values: pa.ChunkedArray) -> Iterator[tuple[bytes, str | None]]:
+    return zip(salts, values.to_pylist(), strict=True)

@@ -1,0 +1,145 @@
+"""The folders of a lake.
+
+    <lake>/catalog.db                        definitions and mutable tables
+    <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
+    <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL
+    <lake>/pending/                          searches of open transactions, signed
+    <lake>/locks/                            lock files
+
+Rules:
+    - A vector table is written under ``.staging`` and renamed into place by the transaction that
+      defines it. What a crash left there is removed once its owner's lock is free.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from affidavit.catalog.sql.names import folder_of
+from affidavit.errors import LakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CATALOG_FILE: Final = "catalog.db"
+
+
+class Folders:
+    """Where everything of one lake lies.
+
+    Args:
+        path: The lake's folder.
+
+    Raises:
+        LakeError: The path is a file, or none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _checked_path(path)
+        self.catalog = self.path / CATALOG_FILE
+        self.journal = self.path / "journal"
+        self.locks = self.path / "locks"
+        self.pending = self.path / "pending"
+        self.vectors = self.path / "vectors"
+        self._staging = self.vectors / ".staging"
+
+    def make(self) -> None:
+        """Make what is not there yet.
+
+        Raises:
+            LakeError: The disk does not allow it.
+        """
+        try:
+            for folder in (self.path, self.vectors, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+            _check_writable(self.path)
+        except OSError as error:
+            msg = f"cannot create a lake at {str(self.path)!r}: {error}"
+            raise LakeError(msg) from error
+
+    def check_there(self) -> None:
+        """Raise LakeError unless there is a lake, which is to be read only."""
+        try:
+            found = self.catalog.is_file()
+        except OSError as error:
+            msg = f"cannot create a lake at {str(self.path)!r}: {error}"
+            raise LakeError(msg) from error
+        if not found:
+            msg = f"there is no lake at {str(self.path)!r}, and it was opened read-only"
+            raise LakeError(msg)
+
+    def vector_table(self, tenant: str, table: str) -> Path:
+        """Return where a tenant's vector table lies."""
+        return self.vectors / folder_of(tenant) / f"{table}.lance"
+
+    # --- staging ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield a folder to write a new dataset in; what is still there afterwards is removed."""
+        name = uuid4().hex
+        folder = self._staging / f"{name}.lance"
+        lock = FileLock(self._staging / f"{name}.lock")
+        try:
+            self._staging.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            msg = f"cannot write in {str(self.path)!r}: {error}"
+            raise LakeError(msg) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def discard(self, folder: Path) -> None:
+        """Remove a dataset that no definition names any more; a crash half-way is finished later.
+
+        The folder leaves its place in one step, so that nobody opens half a table.
+        """
+        doomed = self._staging / f"{uuid4().hex}.lance"
+        self._staging.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def remove_abandoned(self) -> None:
+        """Remove what crashes left in staging."""
+        if not self._staging.is_dir():
+            return
+        for folder in self._staging.glob("*.lance"):
+            lock = FileLock(folder.with_suffix(".lock"), timeout=0)
+            try:
+                with lock:
+                    shutil.rmtree(folder, ignore_errors=True)
+            except (Timeout, OSError):
+                continue  # its writer is alive
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\x00" in text:
+        msg = f"{text!r} cannot be a lake's folder: expected a non-empty path without NUL"
+        raise LakeError(msg)
+    folder = Path(text).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        msg = f"{text!r} is a file: a lake is a folder"
+        raise LakeError(msg)
+    return folder
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / f".writable-{uuid4().hex}"
+    probe.touch()
+    probe.unlink()

@@ -1,0 +1,42 @@
+"""What has triggers, as the catalog asks it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.change import Change, ChangeWatch, Message
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+
+class Outbox(Protocol):
+    """What has triggers, and sends what they publish in the transaction of the change."""
+
+    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> ChangeWatch | None:
+        """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
+
+        Raises:
+            InvalidTriggerError: A trigger could not go on after the change.
+        """
+
+    def send(
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        messages: Sequence[Message],
+        *,
+        seq: int | None,
+        version: int | None,
+    ) -> None:
+        """Publish ``messages`` of a change.
+
+        Args:
+            catalog: Of the tenant whose change it is.
+            writer: The transaction that makes it, or says that it was made.
+            messages: What :meth:`ChangeWatch.messages` returned.
+            seq: The number of the change's first journal event, if one is kept.
+            version: The version of a vector table that it made.
+        """

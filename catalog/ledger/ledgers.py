@@ -1,0 +1,60 @@
+"""The ledgers of one lake, by tenant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S, Ledger
+from affidavit.catalog.ledger.verifier import origin_of
+from affidavit.catalog.sql.names import SHARED
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from affidavit.catalog.ledger.entry import EntrySource
+    from affidavit.catalog.ledger.keys import Signers
+
+
+def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> None:
+    """Raise InvalidQueryError unless checkpoints can be kept that often."""
+    given = {
+        "checkpoint_entries": (checkpoint_entries, int, 1),
+        "checkpoint_interval_s": (checkpoint_interval_s, int | float, 0),
+    }
+    for name, (value, kind, least) in given.items():
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            msg = f"{name} must be at least {least}, got {value!r}"
+            raise InvalidQueryError(msg)
+
+
+class Ledgers:
+    """The ledgers of one lake, by tenant."""
+
+    def __init__(
+        self,
+        lake_id: str,
+        signers: Signers | None,
+        *,
+        checkpoint_entries: int = CHECKPOINT_ENTRIES,
+        checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+        sources: Callable[[str], Sequence[EntrySource]] = lambda _tenant: (),
+    ) -> None:
+        self._sources = sources
+        self.lake_id = lake_id
+        self.signers = signers
+        self._limits = (checkpoint_entries, checkpoint_interval_s)
+        self._ledgers: dict[str, Ledger] = {}
+
+    def of(self, tenant: str) -> Ledger:
+        """Return a tenant's ledger."""
+        ledger = self._ledgers.get(tenant)
+        if ledger is None:
+            origin = origin_of(self.lake_id, None if tenant == SHARED else tenant)
+            made = Ledger(tenant, origin, self.signers, *self._limits, self._sources(tenant))
+            ledger = self._ledgers.setdefault(tenant, made)
+        return ledger
+
+    def opened(self) -> Iterable[Ledger]:
+        """Return the ledgers that were asked for."""
+        return list(self._ledgers.values())

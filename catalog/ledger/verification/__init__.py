@@ -1,0 +1,1 @@
+"""A whole ledger checked against its own signatures: nothing in the lake is trusted."""

@@ -1,0 +1,121 @@
+"""One entry after the other: its number, its columns, its leaf, its signature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.ledger.entry import DROPPED, KEY
+from affidavit.catalog.ledger.verifier import (
+    ID_FIELDS,
+    TIME_FIELDS,
+    Keys,
+    LedgerProblem,
+    check_place,
+    shown,
+)
+from affidavit.catalog.values.canonical import to_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.verification.signatures import SignatureChecks
+
+
+class EntryChecks:
+    """Checks entries in their order.
+
+    Args:
+        origin: The ledger.
+        checks: Where signatures are checked; ``None`` to pass them over.
+        said_gone: The entries that say what was let go.
+
+    Attributes:
+        keys: The ledger's keys, as far as its entries have named them.
+        erased: How many events have lost their values, by the entry that says so.
+    """
+
+    def __init__(
+        self, origin: str, checks: SignatureChecks | None, said_gone: Iterable[StoredEntry]
+    ) -> None:
+        self.keys = Keys(origin)
+        self.erased: dict[int, int] = {}
+        self._origin = origin
+        self._checks = checks
+        self._erased: dict[str, int] = {}
+        self._dropped: list[tuple[int, int, int]] = []
+        for entry in said_gone:
+            self._note_gone(entry)
+
+    def _note_gone(self, entry: StoredEntry) -> None:
+        """Note what an entry says was let go; whether it is genuine is checked in its turn."""
+        try:
+            fields = entry.fields()
+            if entry.kind == "erasure":
+                self._erased[str(fields["entity_id"])] = entry.seq
+            else:
+                self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
+        except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
+            return
+
+    def check(self, seq: int, entry: StoredEntry) -> dict[str, Any]:
+        """Return what the body of the entry says that must be number ``seq``.
+
+        Raises:
+            LedgerProblem: It is another, or something is wrong with it.
+        """
+        if entry.seq != seq:
+            twice = entry.seq < seq
+            problem = "it stands twice" if twice else "it is missing"
+            raise LedgerProblem(problem, seq=int(entry.seq) if twice else seq)
+        if type(entry.seq) is not int:
+            raise LedgerProblem(f"its number is kept as {shown(entry.seq)}", seq=seq)
+        signed = entry.signature
+        if not isinstance(entry.body, bytes) or not isinstance(signed, bytes | None):
+            raise LedgerProblem("its body or signature is no bytes", seq=seq)
+        if entry.gone:
+            self._check_gone(entry)
+            if entry.gone == DROPPED:
+                return {}
+        if entry.leaf != entry.leaf_hash:
+            raise LedgerProblem("its leaf is not the hash of its body and signature", seq=seq)
+        fields = entry.fields()
+        check_place(fields, entry, origin=self._origin)
+        self._check_columns(fields, entry)
+        if entry.kind == KEY:
+            self.keys.add(fields, entry)
+            return fields
+        signer = self.keys.signer(fields, entry)
+        if signer is not None and self._checks is not None:
+            self._checks.add(seq, signer.raw, signed or b"", entry.body)
+        return fields
+
+    def _check_gone(self, entry: StoredEntry) -> None:
+        """Raise unless a later entry says why an event, or its values, are no longer there."""
+        if entry.gone == DROPPED:
+            if not any(first <= entry.seq <= last < by for by, first, last in self._dropped):
+                raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
+            return
+        by = self._erased.get(str(entry.fields().get("entity_id")), -1)
+        if by <= entry.seq:
+            raise LedgerProblem(
+                "its values are gone, and no entry says that they were erased", seq=entry.seq
+            )
+        self.erased[by] = self.erased.get(by, 0) + 1
+
+    def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
+        kind, stands = fields.get("kind"), entry.kind
+        if kind != stands:
+            raise LedgerProblem(f"its kind is {shown(kind)}, not {shown(stands)}", seq=entry.seq)
+        named = fields.get(ID_FIELDS.get(entry.kind, "entry_id"))
+        if named != entry.entry_id:
+            raise LedgerProblem(
+                f"its id is {shown(named)}, not {shown(entry.entry_id)}", seq=entry.seq
+            )
+        time = fields.get(TIME_FIELDS.get(entry.kind, "created_at"))
+        try:
+            stated = to_us(str(time))
+        except (ValueError, TypeError, OverflowError):
+            raise LedgerProblem(f"its time {shown(time)} is no time", seq=entry.seq) from None
+        if type(entry.created_at) is not int or stated != entry.created_at:
+            raise LedgerProblem("its time is not the one in its body", seq=entry.seq)

@@ -1,0 +1,88 @@
+"""What checking a ledger finds: the first entry that is wrong, or that nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.ledger.verifier import LedgerProblem
+from affidavit.errors import LedgerCorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What checking a ledger found; true if nothing is wrong.
+
+    Attributes:
+        origin: The ledger.
+        entries: How many entries its head states.
+        checkpoints: How many kept checkpoints were checked.
+        signatures: How many signatures of entries were checked.
+        key: The public key that signed the head.
+        problem: What is wrong; ``None`` if nothing is.
+        seq: The first entry that is wrong, if one can be named.
+        erased: How many events have lost their values, by the entry that says so.
+    """
+
+    origin: str
+    entries: int
+    checkpoints: int
+    signatures: int
+    key: str | None
+    problem: str | None = None
+    seq: int | None = None
+    erased: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.problem is None
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        if self.problem is not None:
+            where = "" if self.seq is None else f"entry {self.seq}: "
+            return f"CORRUPT {self.origin}: {where}{printable(self.problem)}"
+        erased = "".join(
+            f"; {count:,} events erased by entry {by}" for by, count in sorted(self.erased.items())
+        )
+        return (
+            f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
+            f"{self.checkpoints:,} checkpoints{erased}"
+        )
+
+    def raise_if_corrupt(self) -> None:
+        """Raise LedgerCorruptError if something is wrong."""
+        if self.problem is not None:
+            raise LedgerCorruptError(self.problem, seq=self.seq)
+
+
+def printable(text: object) -> str:
+    """Return ``text``, some of which may have stood in a store, so that no terminal obeys it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
+class Stretch(LedgerProblem):
+    """One of the entries ``seq`` to ``last`` is wrong, and no hash says which."""
+
+    def __init__(self, problem: str, *, seq: int, last: int) -> None:
+        super().__init__(problem, seq=seq)
+        self.last = last
+
+
+def first_of(problems: Sequence[LedgerProblem]) -> LedgerProblem | None:
+    """Return the problem of the first entry that is wrong, else the first problem.
+
+    A stretch in which an entry was found by itself says no more than that.
+    """
+    named = [each for each in problems if each.seq is not None and not isinstance(each, Stretch)]
+    first = min(named, key=lambda each: each.seq or 0, default=None)
+    for each in problems:
+        if isinstance(each, Stretch) and (first is None or each.last < (first.seq or 0)):
+            return each
+    return first or next(iter(problems), None)

@@ -1,0 +1,96 @@
+"""What SQLite is told, as text: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sql import predicate as p
+from affidavit.catalog.sql.pushdown import bound_values
+from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.store.protocol import ROWID, TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import StoreIndex, StoreTable
+    from affidavit.catalog.values.types import StoreValue
+
+
+# --- what is asked for ---------------------------------------------------------------------------
+
+
+def render(predicate: Predicate) -> str:
+    """Return an encoded predicate as SQL with ``?`` for each of its bound values."""
+    match predicate:
+        case p.And(operands) | p.Or(operands):
+            word = " AND " if isinstance(predicate, p.And) else " OR "
+            return "(" + word.join(map(render, operands)) + ")"
+        case p.Not(operand):
+            return f"(NOT {render(operand)})"
+        case p.Compare(op, column, _):
+            return f"{quoted(column)} {op} ?"
+        case p.CompareColumns(op, left, right):
+            return f"{quoted(left)} {op} {quoted(right)}"
+        case p.IsNull(column):
+            return f"{quoted(column)} IS NULL"
+        case p.IsTrue(column):
+            return quoted(column)
+        case p.Constant(value):
+            return "NULL" if value is None else str(int(value))
+        case p.In(column, values, has_null):
+            places = ["?"] * len(values) + ["NULL"] * has_null
+            return f"{quoted(column)} IN ({', '.join(places)})"
+
+
+def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[StoreValue]]:
+    """Return the WHERE clause for those rows of ``tenants`` that match, and what it binds."""
+    clause = f" WHERE {TENANT} IN ({', '.join(map(quoted_text, tenants))})"
+    if where is None:
+        return clause, []
+    return f"{clause} AND {render(where)}", list(bound_values(where))
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def insert_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
+    """Return the statement that inserts a row of ``tenant``, and binds each of its values."""
+    names = ", ".join([TENANT, *map(quoted, columns)])
+    places = ", ".join([quoted_text(tenant), *["?"] * len(columns)])
+    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})"
+
+
+def update_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
+    """Return the statement that sets ``columns`` of one row of ``tenant``, by its identity."""
+    sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
+    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {_one_of(tenant)}"
+
+
+def delete_text(table: StoreTable, tenant: str) -> str:
+    """Return the statement that deletes one row of ``tenant``, by its identity."""
+    return f"DELETE FROM {quoted(table.name)} WHERE {_one_of(tenant)}"
+
+
+def _one_of(tenant: str) -> str:
+    return f"{ROWID} = ? AND {TENANT} = {quoted_text(tenant)}"
+
+
+# --- what there is -------------------------------------------------------------------------------
+
+
+def table_texts(table: StoreTable) -> Iterator[str]:
+    """Yield the statements that create ``table``, and then its indexes."""
+    columns = [f"{ROWID} INTEGER PRIMARY KEY", f"{TENANT} TEXT NOT NULL"]
+    # no declared type: SQLite would convert on write what looks like another type
+    columns += [quoted(column.name) for column in table.columns]
+    yield f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})"
+    for index in table.indexes:
+        yield index_text(table, index)
+
+
+def index_text(table: StoreTable, index: StoreIndex) -> str:
+    """Return the statement that creates ``index``."""
+    unique = "UNIQUE " if index.unique else ""
+    columns = ", ".join(map(quoted, index.columns))
+    return f"CREATE {unique}INDEX {quoted(index.name)} ON {quoted(table.name)} ({columns})"

@@ -1,0 +1,95 @@
+"""What a SQLite lake is made of: a new one of what is declared, an older one by steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.store.identity import new_lake_id
+from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
+from affidavit.catalog.store.sqlite.rendering import insert_text, table_texts
+from affidavit.catalog.store.tables import LAKE, STORE_TABLES
+from affidavit.errors import LakeError, LakeVersionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> None:
+    """Bring the store behind ``connection`` to :data:`FORMAT`, in one transaction.
+
+    Raises:
+        LakeVersionError: A newer affidavit wrote it.
+        LakeError: It is some other program's database, or was never finished and is read-only.
+    """
+    if _is_current(connection, path):
+        return
+    if read_only and _format(connection):
+        msg = (
+            f"the lake at {path!r} has format {_format(connection)}: open it to write once, which "
+            f"brings it to format {FORMAT}"
+        )
+        raise LakeError(msg)
+    if read_only:
+        msg = f"there is no lake of format {FORMAT} at {path!r}, and it was opened read-only"
+        raise LakeError(msg)
+    connection.execute("PRAGMA journal_mode = WAL")  # kept in the file from here on
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # another process may have done it while this one waited
+        if not _is_current(connection, path):
+            found = _format(connection)
+            if found:
+                _step_on(connection, found)
+            else:
+                _create(connection)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def is_store(path: Path) -> bool:
+    """Return whether a file is the store of a lake, whatever it is called."""
+    with (
+        suppress(sqlite3.Error),  # then it is none that SQLite can read
+        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
+    ):
+        return _owner(opened) == APPLICATION_ID
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for table in STORE_TABLES:
+        for text in table_texts(table):
+            connection.execute(text)
+    connection.execute(insert_text(LAKE, ["lake_id"], SHARED), (new_lake_id(),))
+
+
+def _step_on(connection: sqlite3.Connection, found: int) -> None:
+    for step in MIGRATIONS[found:]:
+        for statement in step:
+            connection.execute(statement)
+
+
+def _owner(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_current(connection: sqlite3.Connection, path: str) -> bool:
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    if tables and _owner(connection) != APPLICATION_ID:
+        msg = f"{path!r} is a SQLite database that affidavit did not write: choose another folder"
+        raise LakeError(msg)
+    found = _format(connection)
+    if found > FORMAT:
+        raise LakeVersionError(path, found=found, supported=FORMAT)
+    return found == FORMAT

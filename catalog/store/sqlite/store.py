@@ -1,0 +1,187 @@
+"""The store on SQLite: one file, WAL, any number of processes.
+
+Everything goes through the interpreter's own ``sqlite3``. Reading through a second SQLite library
+in one process (such as the one inside ``adbc-driver-sqlite``) would be faster and is not safe:
+POSIX locks belong to the process, so neither library sees the other's, and a checkpoint overwrites
+pages that the other is reading. See docs/adr/0002.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.store.protocol import check_durability
+from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
+from affidavit.catalog.store.sqlite.failures import translated
+from affidavit.catalog.store.sqlite.locks import held
+from affidavit.catalog.store.sqlite.reader import SqliteReader
+from affidavit.catalog.store.sqlite.schema import migrate
+from affidavit.catalog.store.sqlite.watch import SqliteWatch
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
+from affidavit.errors import ReadOnlyError, StoreBusyError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from affidavit.catalog.store.protocol import StoreTable
+
+SCRUB_STEP_S: Final = 0.2
+"""How long writers wait, and for how long not, while an older state is read: at first."""
+
+
+class SqliteStore:
+    """A :class:`~affidavit.catalog.store.protocol.Store` in one SQLite file.
+
+    Args:
+        path: The database file; created with its schema unless ``read_only``.
+        locks: The folder for lock files.
+        durability: ``"full"`` survives power loss; ``"normal"`` survives a crash of the process
+            and may lose the last commits when the power goes.
+        busy_timeout_s: How long a writer waits for other writers.
+        read_only: Refuse to write, and never create.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        locks: Path,
+        durability: str = "full",
+        busy_timeout_s: float = 30.0,
+        read_only: bool = False,
+    ) -> None:
+        check_durability(durability)
+        self._locks = locks
+        self._timeout_s = busy_timeout_s
+        self._read_only = read_only
+        self._connections = Connections(path, durability, "ro" if read_only else "rwc")
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        with translated(f"opening {str(path)!r}", busy_timeout_s):
+            connection = self._connections.open(busy_timeout_s)
+            try:
+                migrate(connection, str(path), read_only=read_only)
+            except BaseException:
+                connection.close()
+                raise
+            self._connections.give_back(connection)
+
+    # --- reading and writing -------------------------------------------------------------------
+
+    @contextmanager
+    def read(self, tenant: str) -> Iterator[SqliteReader]:
+        connection = self._connections.take()
+        with translated("opening a snapshot", self._timeout_s):
+            connection = connection or self._connections.open(self._timeout_s)
+            connection.execute("BEGIN")
+        reader = SqliteReader(connection, tenant, self._timeout_s)
+        try:
+            yield reader
+        finally:
+            reader.close()
+            self._connections.give_back(connection)
+
+    @contextmanager
+    def write(self, tenant: str, *, record: bool = False) -> Iterator[SqliteWriter]:
+        if not record:
+            self._refuse_read_only()
+        if not self._writing.acquire(timeout=self._timeout_s):
+            raise StoreBusyError("the store", timeout_s=self._timeout_s)
+        try:
+            self._connections.refuse_closed()
+            with translated("opening a transaction", self._timeout_s):
+                connection = self._write_connection("rw" if record else None)
+                connection.execute("BEGIN IMMEDIATE")
+            yield from self._transaction(connection, tenant)
+        finally:
+            self._writing.release()
+
+    def _write_connection(self, mode: str | None = None) -> sqlite3.Connection:
+        """Return the one connection that writes; :attr:`_writing` is held."""
+        self._writer = self._writer or self._connections.open(self._timeout_s, mode)
+        return self._writer
+
+    def _transaction(self, connection: sqlite3.Connection, tenant: str) -> Iterator[SqliteWriter]:
+        writer = SqliteWriter(connection, tenant, self._timeout_s)
+        try:
+            yield writer
+            with translated("committing", self._timeout_s):
+                connection.execute("COMMIT")
+            writer.committed()
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            writer.close()
+
+    def _refuse_read_only(self) -> None:
+        if self._read_only:
+            msg = "this session is read-only: connect with read_only=False to write"
+            raise ReadOnlyError(msg)
+
+    def tenants(self, table: StoreTable) -> list[str]:
+        with self.read(SHARED) as reader:
+            return reader.tenants(table)
+
+    # --- others who use it ---------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
+        self._refuse_read_only()
+        self._connections.refuse_closed()
+        with held(self._locks, name, self._timeout_s if timeout_s is None else timeout_s):
+            yield
+
+    def watch(self) -> SqliteWatch:
+        self._connections.refuse_closed()
+        with translated("watching the store", self._timeout_s):
+            return SqliteWatch(self._connections.open(self._timeout_s, "ro"))
+
+    def hurry(self, timeout_s: float) -> None:
+        self._timeout_s = min(timeout_s, self._timeout_s)
+        if self._writer is not None:
+            wait_up_to(self._writer, self._timeout_s)
+
+    # --- erasing -------------------------------------------------------------------------------
+
+    def scrub(self) -> bool:
+        deadline, step_s = monotonic() + self._timeout_s, SCRUB_STEP_S
+        while not (done := self._truncate_log(step_s)) and monotonic() < deadline:
+            sleep(SCRUB_STEP_S)
+            step_s = min(2 * step_s, max(deadline - monotonic(), SCRUB_STEP_S))
+        return done
+
+    def _truncate_log(self, timeout_s: float) -> bool:
+        """Try to move the log into the file and to empty it; every writer waits for it."""
+        if not self._writing.acquire(timeout=self._timeout_s):
+            return False
+        try:
+            with translated("scrubbing the store", self._timeout_s):
+                connection = self._write_connection()
+                wait_up_to(connection, min(timeout_s, self._timeout_s))
+                try:
+                    found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    wait_up_to(connection, self._timeout_s)
+                return found[0] == 0
+        finally:
+            self._writing.release()
+
+    # --- its end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._connections.close()
+        if not self._writing.acquire(timeout=self._timeout_s):
+            raise StoreBusyError("the store", timeout_s=self._timeout_s)
+        try:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        finally:
+            self._writing.release()

@@ -1,0 +1,118 @@
+"""Writing SQLite: a transaction of one tenant."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.sqlite.failures import translated
+from affidavit.catalog.store.sqlite.reader import SqliteReader
+from affidavit.catalog.store.sqlite.rendering import (
+    delete_text,
+    index_text,
+    insert_text,
+    table_texts,
+    update_text,
+    where_of,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
+    from affidavit.catalog.values.types import StoreValue
+
+
+class SqliteWriter(SqliteReader):
+    """A transaction on the store's one write connection."""
+
+    def __init__(self, connection: sqlite3.Connection, tenant: str, timeout_s: float) -> None:
+        super().__init__(connection, tenant, timeout_s)
+        self._tenant = tenant
+        self._savepoints = 0
+        self.memo: dict[object, object] = {}
+        self._committed: dict[str, Callable[[], None]] = {}
+
+    def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
+        with self._lock, translated("writing the store", self._timeout_s):
+            return self._connection.execute(sql, values)
+
+    def _write_many(self, sql: str, rows: Iterable[Sequence[StoreValue]]) -> None:
+        with self._lock, translated("writing the store", self._timeout_s):
+            self._connection.executemany(sql, rows)
+
+    def create_table(self, table: StoreTable) -> None:
+        for text in table_texts(table):
+            self._write(text)
+
+    def drop_table(self, table: StoreTable) -> None:
+        self._write(f"DROP TABLE {quoted(table.name)}")
+
+    def add_column(self, table: StoreTable, column: StoreColumn) -> None:
+        self._write(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)}")
+
+    def drop_column(self, table: StoreTable, column: str) -> None:
+        self._write(f"ALTER TABLE {quoted(table.name)} DROP COLUMN {quoted(column)}")
+
+    def create_index(self, table: StoreTable, index: StoreIndex) -> None:
+        self._write(index_text(table, index))
+
+    def drop_index(self, index: StoreIndex) -> None:
+        self._write(f"DROP INDEX {quoted(index.name)}")
+
+    def insert(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        self._write_many(insert_text(table, columns, self._tenant), rows)
+
+    def update(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        self._write_many(update_text(table, columns, self._tenant), rows)
+
+    def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
+        self._write_many(delete_text(table, self._tenant), ((rowid,) for rowid in rowids))
+
+    def update_where(
+        self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None
+    ) -> int:
+        sets = ", ".join(f"{quoted(name)} = ?" for name in values)
+        clause, bound = where_of((self._tenant,), where)
+        sql = f"UPDATE {quoted(table.name)} SET {sets}{clause}"
+        return self._write(sql, [*values.values(), *bound]).rowcount
+
+    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
+        sets = ", ".join(f"{quoted(name)} = {quoted(name)} + ?" for name in by)
+        clause, bound = where_of((self._tenant,), where)
+        self._write(f"UPDATE {quoted(table.name)} SET {sets}{clause}", [*by.values(), *bound])
+
+    def delete_where(self, table: StoreTable, where: Predicate | None) -> int:
+        clause, bound = where_of((self._tenant,), where)
+        return self._write(f"DELETE FROM {quoted(table.name)}{clause}", bound).rowcount
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._savepoints += 1
+        name = f"s{self._savepoints}"
+        committed = dict(self._committed)
+        self._write(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            self.memo.clear()
+            self._committed = committed
+            self._write(f"ROLLBACK TO {name}")
+            self._write(f"RELEASE {name}")
+            raise
+        self._write(f"RELEASE {name}")
+
+    def on_commit(self, key: str, call: Callable[[], None]) -> None:
+        self._committed.setdefault(key, call)
+
+    def committed(self) -> None:
+        """Make the calls that were asked for."""
+        for call in self._committed.values():
+            call()

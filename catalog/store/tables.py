@@ -1,0 +1,184 @@
+"""The tables that every lake's store has: each is declared here, and nowhere else.
+
+Rules:
+    - A store renders a fresh lake's schema from these declarations. A lake of an older format is
+      brought to the same schema by the steps of its store.
+    - A declaration says what is kept, in kinds that every database has, and what is unique. Every
+      table has ``_rowid`` and ``_tenant`` too, which keys name where a tenant has its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreIndex, StoreTable
+from affidavit.catalog.values.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
+
+
+def _table(name: str, columns: Mapping[str, Kind], *indexes: StoreIndex) -> StoreTable:
+    kept = tuple(StoreColumn(column, kind) for column, kind in columns.items())
+    return StoreTable(name, kept, indexes)
+
+
+def _unique(name: str, *columns: str) -> StoreIndex:
+    return StoreIndex(name, columns, unique=True)
+
+
+# --- the lake and what is in it ------------------------------------------------------------------
+
+LAKE: Final = _table("lake", {"lake_id": _TEXT})
+"""One row, in the shared scope: who this lake is."""
+
+SCHEMAS: Final = _table(
+    "schemas", {"name": _TEXT, "created_at": _INT}, _unique("schemas_name", TENANT, "name")
+)
+TABLES: Final = _table(
+    "tables",
+    {
+        "table_id": _TEXT, "schema_name": _TEXT, "name": _TEXT, "kind": _TEXT, "definition": _TEXT,
+        "version": _INT, "row_count": _INT, "created_at": _INT,
+    },
+    _unique("tables_id", "table_id"),
+    _unique("tables_name", TENANT, "schema_name", "name"),
+)  # fmt: skip
+INTENTS: Final = _table(
+    "intents",
+    {
+        "intent_id": _TEXT, "table_id": _TEXT, "version_before": _INT, "marked": _INT,
+        "rows_added": _INT, "batches": _TEXT, "messages": _TEXT,
+    },
+    _unique("intents_id", "intent_id"),
+    StoreIndex("intents_table", ("table_id",)),
+)  # fmt: skip
+"""The changes of vector tables that are about to happen."""
+
+SOURCES: Final = _table(
+    "sources",
+    {"name": _TEXT, "url": _TEXT, "created_at": _INT},
+    _unique("sources_name", TENANT, "name"),
+)
+STATEMENTS: Final = _table(
+    "statements",
+    {
+        "statement_id": _TEXT, "executed_at": _INT, "actor": _TEXT, "source": _TEXT,
+        "workspace": _TEXT, "kind": _TEXT, "text": _TEXT, "tables_read": _TEXT,
+        "tables_written": _TEXT, "rows": _INT, "duration_us": _INT, "status": _TEXT, "error": _TEXT,
+    },
+)  # fmt: skip
+
+# --- the ledgers ---------------------------------------------------------------------------------
+
+LEDGER: Final = _table(
+    "ledger",
+    {
+        "seq": _INT, "kind": _TEXT, "entry_id": _TEXT, "created_at": _INT, "leaf_hash": _BLOB,
+        "body": _BLOB, "signature": _BLOB,
+    },
+    _unique("ledger_seq", TENANT, "seq"),
+    _unique("ledger_entry", TENANT, "entry_id"),
+    StoreIndex("ledger_kind", (TENANT, "kind", "seq")),
+)  # fmt: skip
+NODES: Final = _table(
+    "ledger_nodes",
+    {"level": _INT, "position": _INT, "hash": _BLOB},
+    _unique("ledger_nodes_place", TENANT, "level", "position"),
+)
+HEADS: Final = _table(
+    "ledger_heads",
+    {
+        "size": _INT, "peaks": _BLOB, "note": _TEXT, "key_id": _TEXT, "generation": _INT,
+        "checkpoint_size": _INT, "checkpoint_at": _INT,
+    },
+    _unique("ledger_heads_one", TENANT),
+)  # fmt: skip
+CHECKPOINTS: Final = _table(
+    "checkpoints",
+    {"size": _INT, "root": _BLOB, "key_id": _TEXT, "note": _TEXT, "created_at": _INT},
+    _unique("checkpoints_size", TENANT, "size"),
+)
+RESULTS: Final = _table(
+    "search_results",
+    {"row_id": _TEXT, "seq": _INT},
+    StoreIndex("search_results_row", (TENANT, "row_id", "seq")),
+)
+"""Which searches returned a row: an index over the search records, told by their bodies too."""
+
+# --- the journals --------------------------------------------------------------------------------
+
+TAIL: Final = _table(
+    "journal_tail",
+    {"first_seq": _INT, "last_seq": _INT, "events": _INT, "data": _BLOB, "leaves": _BLOB},
+    _unique("journal_tail_seq", TENANT, "first_seq"),
+)
+SEGMENTS: Final = _table(
+    "journal_segments",
+    {
+        "first_seq": _INT, "last_seq": _INT, "events": _INT, "first_at": _INT, "last_at": _INT,
+        "sha256": _BLOB, "root": _BLOB, "file": _TEXT, "bytes": _INT, "dropped": _INT,
+    },
+    _unique("journal_segments_seq", TENANT, "first_seq"),
+)  # fmt: skip
+LEAVES: Final = _table(
+    "journal_leaves",
+    {"first_seq": _INT, "end_seq": _INT, "data": _BLOB},
+    _unique("journal_leaves_first", TENANT, "first_seq"),
+)
+"""The leaves of sealed events that the next checkpoint is proved by: number and hash of each."""
+
+PLACES: Final = _table("journal_places", {"url": _TEXT}, _unique("journal_places_one", TENANT))
+"""The URL of the lake's segments, in the shared scope; no row while they lie in the lake."""
+
+# --- topics and who reads them -------------------------------------------------------------------
+
+TOPICS: Final = _table(
+    "topics",
+    {
+        "topic_id": _TEXT, "name": _TEXT, "schema": _BLOB, "metadata": _TEXT,
+        "retain_events": _INT, "retain_us": _INT, "created_at": _INT,
+    },
+    _unique("topics_id", "topic_id"),
+    _unique("topics_name", TENANT, "name"),
+)  # fmt: skip
+LOG: Final = _table(
+    "topic_log",
+    {"topic_id": _TEXT, "offset": _INT, "produced_at": _INT, "rows": _INT, "data": _BLOB},
+    _unique("topic_log_offset", "topic_id", "offset"),
+)
+CONSUMERS: Final = _table(
+    "consumers",
+    {
+        "consumer_id": _TEXT, "topic_id": _TEXT, "name": _TEXT, "settings": _TEXT,
+        "next_offset": _INT, "created_at": _INT,
+    },
+    _unique("consumers_name", TENANT, "topic_id", "name"),
+)  # fmt: skip
+DELIVERIES: Final = _table(
+    "deliveries",
+    {
+        "consumer_id": _TEXT, "offset": _INT, "attempts": _INT, "due_at": _INT, "token": _TEXT,
+        "reason": _TEXT,
+    },
+    _unique("deliveries_offset", "consumer_id", "offset"),
+)  # fmt: skip
+TRIGGERS: Final = _table(
+    "triggers",
+    {
+        "trigger_id": _TEXT, "name": _TEXT, "table_id": _TEXT, "kind": _TEXT, "definition": _TEXT,
+        "created_at": _INT,
+    },
+    _unique("triggers_name", TENANT, "name"),
+    StoreIndex("triggers_table", ("table_id",)),
+)  # fmt: skip
+
+STORE_TABLES: Final = (
+    LAKE, SCHEMAS, TABLES, INTENTS, SOURCES, STATEMENTS,
+    LEDGER, NODES, HEADS, CHECKPOINTS, RESULTS,
+    TAIL, SEGMENTS, LEAVES, PLACES,
+    TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,
+)  # fmt: skip
+"""Every table that a lake has from the beginning."""

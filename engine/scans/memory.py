@@ -1,0 +1,62 @@
+"""Tables in memory: DataFusion's own, over Arrow data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+from datafusion import SessionContext
+
+from affidavit.catalog.sql.quoting import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datafusion.catalog import Table
+
+_SQL_TYPES: Final = {
+    pa.int8(): "TINYINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INT",
+    pa.int64(): "BIGINT",
+    pa.uint8(): "TINYINT UNSIGNED",
+    pa.uint16(): "SMALLINT UNSIGNED",
+    pa.uint32(): "INT UNSIGNED",
+    pa.uint64(): "BIGINT UNSIGNED",
+    pa.float32(): "REAL",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.string_view(): "VARCHAR",
+    pa.date32(): "DATE",
+    pa.timestamp("ns"): "TIMESTAMP",
+    pa.time64("ns"): "TIME",
+}
+
+
+def memory_table(data: pa.Table, primary_key: Sequence[str] = ()) -> Table:
+    """Return DataFusion's own in-memory table over ``data``.
+
+    A primary key lets a query group by it and select the other columns. DataFusion takes
+    constraints only from DDL, so it is declared wherever each type has a name in SQL.
+    """
+    context = SessionContext()
+    batches = data.to_batches() or [pa.RecordBatch.from_pylist([], schema=data.schema)]
+    context.register_record_batches("t", [batches])
+    types = [_sql_type(kind) for kind in data.schema.types]
+    if primary_key and all(types):
+        columns = [
+            f"{quoted(field.name)} {kind}" + ("" if field.nullable else " NOT NULL")
+            for kind, field in zip(types, data.schema, strict=True)
+        ]
+        keys = ", ".join(map(quoted, primary_key))
+        text = f"CREATE TABLE k ({', '.join(columns)}, PRIMARY KEY ({keys})) AS SELECT * FROM t"
+        context.sql(text)
+        return context.table_provider("k")
+    return context.table_provider("t")
+
+
+def _sql_type(kind: pa.DataType) -> str | None:
+    if pt.is_decimal128(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return _SQL_TYPES.get(kind)

@@ -1,0 +1,52 @@
+"""What callers hand to a session, in the one form that the rest goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from affidavit.catalog.model.definition import Index
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.errors import InvalidQueryError, TableNotFoundError
+
+Params = Mapping[str, Any] | Sequence[Any]
+"""A statement's parameters: a dict for ``$name``, a list for ``$1``, ``$2``..."""
+
+
+def named_parameters(params: Params | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a statement's parameters by name; those of a list are called 1, 2...
+
+    Raises:
+        InvalidQueryError: ``params`` is neither a mapping nor a list.
+    """
+    if params is None:
+        return dict(named)
+    if isinstance(params, dict):
+        return {**{str(name): value for name, value in params.items()}, **named}
+    if isinstance(params, list | tuple):
+        return {**{str(at): value for at, value in enumerate(params, 1)}, **named}
+    msg = f"params must be a dict or a list, got {type(params).__name__}"
+    raise InvalidQueryError(msg)
+
+
+def as_columns(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one column, or several, as a tuple."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def as_indexes(table: str, given: Sequence[str | Sequence[str]]) -> list[Index]:
+    """Return the indexes that a new table is to have: one for each column, or list of columns."""
+    listed = [as_columns(each) for each in ([given] if isinstance(given, str) else given)]
+    return [Index(f"{table}_{'_'.join(each)}_idx", each) for each in listed]
+
+
+def split_name(name: object) -> tuple[str, str]:
+    """Return the schema and the name of ``name`` or ``schema.name``.
+
+    Raises:
+        TableNotFoundError: It is no text.
+    """
+    if not isinstance(name, str):
+        raise TableNotFoundError(str(name))
+    schema, _, plain = name.rpartition(".")
+    return schema or MAIN_SCHEMA, plain

@@ -1,0 +1,114 @@
+"""``affidavit.connect``: a lake opened, and a session on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.lake.cache import BUDGET_BYTES
+from affidavit.catalog.lake.lake import BUSY_TIMEOUT_S, LakeOptions
+from affidavit.catalog.ledger.keys import key_store_of
+from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
+from affidavit.catalog.ledger.witness import as_witness
+from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.sql.names import check_tenant
+from affidavit.engine.audit.recorder import AuditSettings
+from affidavit.engine.run.paths import AllowedPaths
+from affidavit.engine.session.instance import Instance
+from affidavit.engine.session.options import Options
+from affidavit.engine.session.session import Session
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.ledger.witness import Witness
+    from affidavit.triggers.brokers.protocol import Broker
+
+
+def connect(
+    path: str | os.PathLike[str] = "./lake",
+    *,
+    tenant: str | None = "default",
+    actor: str = "",
+    source: str = "api",
+    workspace: str = "",
+    store: str | None = None,
+    key_store: KeyStore | None = None,
+    broker: Broker | str | None = None,
+    read_only: bool = False,
+    durability: str = "full",
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    cache_bytes: int = BUDGET_BYTES,
+    allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+    audit: str = "statements",
+    store_queries: bool = False,
+    audit_recall: float = 0.0,
+    witness: str | os.PathLike[str] | Witness | None = None,
+    checkpoint_entries: int = CHECKPOINT_ENTRIES,
+    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+    journal: bool = True,
+    journal_url: str | None = None,
+) -> Session:
+    """Open a lake, creating it if it is not there, and return a session on it.
+
+    Args:
+        path: The lake's folder.
+        tenant: Whose tables are seen and written; ``None`` for the shared scope.
+        actor: Who acts, as changes and searches write it down.
+        source: Through what, likewise.
+        workspace: Where, likewise.
+        store: ``None`` for SQLite in the lake's folder, the one store there is yet.
+        key_store: Where the master key is; see :class:`~affidavit.catalog.ledger.keys.KeyStore`. By
+            default the environment's ``AFFIDAVIT_MASTER_KEY``, if it is set, else a file that the
+            lake makes for itself.
+        broker: What tells subscribers of new events: ``"memory"`` (the default) those in this
+            process, ``"store"`` those in every process on this lake, ``"nats://host:port"``
+            whoever listens there; or a :class:`~affidavit.triggers.brokers.protocol.Broker`. The
+            log in the lake is what they read; without a broker they look at it once a second.
+        read_only: Refuse every write, and never create.
+        durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
+        busy_timeout_s: How long a writer waits for other writers.
+        cache_bytes: The memory budget for copies of unchanged tables.
+        allowed_paths: Folders that SQL may read files from and write files to; by default all.
+        audit: What is put on record: ``"statements"`` and searches, ``"searches"``, or ``"off"``,
+            which the ledger notes.
+        store_queries: Whether records hold the query itself, and not only its SHA-256.
+        audit_recall: Which share of the searches is run once more, exactly, to measure recall.
+        witness: A second place for checkpoints: a file, or a function that is given each signed
+            note. A lake older than its witness is not opened.
+        checkpoint_entries: Keep a checkpoint of the ledger at least every so many entries.
+        checkpoint_interval_s: And at least every so many seconds.
+        journal: Write every mutation down. ``False``: do not begin a tenant's journal; one that
+            was begun is kept by every session. A session that only reads begins none.
+        journal_url: Where the journal's sealed segments are kept, for good: ``s3://bucket/prefix``
+            or ``file:///folder``; by default in the lake's folder. The lake remembers it. It has
+            no credentials in it: they come from the environment.
+
+    Raises:
+        LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
+            elsewhere than ``journal_url`` says.
+        StoreError: ``journal_url`` is new to the lake, and cannot be reached or written.
+        MasterKeyError: The master key is missing, malformed, or another lake's.
+        LedgerCorruptError: The ledger is older than its witness.
+        LakeVersionError: A newer affidavit wrote the lake.
+        BrokerError: The broker cannot be reached.
+        NoTenantError: ``tenant`` cannot name a tenant.
+    """
+    identity = Identity(check_tenant(tenant)).narrowed(
+        actor=actor, source=source, workspace=workspace
+    )
+    options = Options(
+        audit=AuditSettings(audit, store_queries, audit_recall),
+        keys=key_store_of(key_store, path),
+        lake=LakeOptions(
+            store=store, durability=durability, busy_timeout_s=busy_timeout_s,
+            cache_bytes=cache_bytes, read_only=read_only, journal=bool(journal),
+            journal_url=journal_url,
+            checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
+        ),
+        witness=as_witness(witness),
+        broker=broker,
+    )  # fmt: skip
+    paths = AllowedPaths(allowed_paths)
+    return Session(Instance(path, options, identity), identity, paths)

@@ -1,0 +1,144 @@
+"""An opened lake, and all that its sessions have in common."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.lake import open_lake
+from affidavit.catalog.ledger.guard import Guard
+from affidavit.catalog.sources.kinds import parse_url
+from affidavit.catalog.sources.registry import remembered
+from affidavit.catalog.store.transaction import Transactions
+from affidavit.catalog.tables.intents import settle_all
+from affidavit.catalog.topics.log import evict_old
+from affidavit.engine.audit.recorder import Recorder
+from affidavit.engine.plan.planner import Planner
+from affidavit.engine.run.log import StatementLog
+from affidavit.engine.search.hooks import Hooks
+from affidavit.engine.search.models import Models
+from affidavit.engine.search.searcher import Searcher
+from affidavit.engine.session.housekeeping import Housekeeper
+from affidavit.errors import StoreBusyError
+from affidavit.triggers.rules.outbox import TriggerOutbox
+from affidavit.triggers.subscriptions.exchange import Exchange
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.engine.session.options import Options
+
+CLOSING_TIMEOUT_S: Final = 1.0
+"""How long an instance that closes waits for other writers."""
+
+_log: Final = logging.getLogger("affidavit")
+
+
+class Instance:
+    """What the sessions on one opened lake share.
+
+    Args:
+        path: The lake's folder.
+        options: What it is opened with.
+        identity: Who opens it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: Options, identity: Identity) -> None:
+        self.closed = False
+        self.hooks = Hooks()
+        self.models = Models()
+        self.witness = options.witness
+        self.housekeeper = Housekeeper()
+        self._merger = Housekeeper()
+        self._planners: dict[str, Planner] = {}
+        poke = self.housekeeper.poke
+        with ExitStack() as opened:
+            lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.poke)
+            opened.callback(lake.close)
+            self.transactions = Transactions(lake.store)
+            self.guard = Guard(lake.store, lake.ledgers, options.witness)
+            self.recorder = Recorder(lake, self.transactions, options.audit, self.guard, poke)
+            outbox = TriggerOutbox(lake.news, self.recorder.record_match)
+            self.lake: Lake = replace(lake, outbox=outbox)
+            self.exchange = Exchange(self.lake, options.broker, poke)
+            opened.callback(self.exchange.close)
+            self.searcher = Searcher(self.hooks, self.models, self.recorder)
+            logs = options.audit.mode == "statements" and not lake.read_only
+            self.statements = StatementLog(lake.store, poke) if logs else None
+            self._add_tasks()
+            self._recover(identity)
+            opened.pop_all()
+
+    def _add_tasks(self) -> None:
+        if self.statements is not None:
+            self.housekeeper.add(self.statements.flush)
+        self.housekeeper.add(self.guard.keep_checkpoints)
+        self.housekeeper.add(self.exchange.tidy)
+        self._merger.add(self.lake.journals.compact)
+
+    def _recover(self, identity: Identity) -> None:
+        """Check the ledger, and finish what a crash left half done."""
+        self.guard.open(identity.tenant)
+        if not self.lake.read_only:
+            self.recorder.recover()
+            settle_all(self.lake, self.transactions)
+        self.recorder.note_if_off(identity)
+
+    def planner(self, identity: Identity) -> Planner:
+        """Return the DataFusion contexts of the identity's tenant."""
+        planner = self._planners.get(identity.tenant)
+        if planner is None:
+            own = Catalog(self.lake, identity, self.transactions)
+            planner = self._planners.setdefault(
+                identity.tenant, Planner(own, self.searcher, self.models)
+            )
+            with self.lake.store.read(identity.tenant) as reader:
+                known = remembered(reader, identity.tenant)
+            for name, url in known:  # connected to when it is first named
+                planner.attach(planner.open(name, parse_url(url)))
+        return planner
+
+    def close(self) -> None:
+        """Roll back what is open, write what waits, keep a checkpoint, and release the lake."""
+        self.transactions.rollback_all()
+        self.closed = True
+        try:
+            if not self.lake.read_only:
+                self.lake.store.hurry(CLOSING_TIMEOUT_S)
+            self.exchange.close()
+            self.lake.journals.stop()
+            self._merger.stop()
+            self.housekeeper.stop()
+            if not self.lake.read_only:
+                self._tidy()
+        finally:
+            for planner in self._planners.values():
+                for database in planner.attached.values():
+                    database.close()
+            self.lake.close()
+
+    def _tidy(self) -> None:
+        """Do what is due; what another writer keeps from being done is left to who opens next."""
+        tasks: list[Callable[[], object]] = []
+        if self.statements is not None:
+            tasks.append(self.statements.flush)
+        tasks.append(partial(evict_old, self.lake.store))
+        tasks += [journal.tidy for journal in self.lake.journals.opened()]
+        tasks.append(partial(self.guard.keep_checkpoints, now=True))
+        with ExitStack() as stack:  # each is done, and then the last error is raised
+            for task in reversed(tasks):
+                stack.callback(_unless_busy, task)
+
+
+def _unless_busy(task: Callable[[], object]) -> None:
+    try:
+        task()
+    except StoreBusyError:
+        _log.info("closing while another writer holds the lake: %s was left out", task)

@@ -1,0 +1,1 @@
+"""How the news, and the events themselves, go through a NATS server."""
