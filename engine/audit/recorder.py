@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.outbox import Changer
     from affidavit.catalog.ledger.entry import (
         Draft,
         StoredEntry,
@@ -354,7 +355,7 @@ class Recorder:
                 listener.on_records(records, writer)
         return entries
 
-    def record_match(self, catalog: Catalog, writer: Writer, match: Match) -> None:
+    def record_match(self, catalog: Changer, writer: Writer, match: Match) -> None:
         """Put on record what a standing search found, in the transaction of the change."""
         if self.settings.mode == "off":
             return
@@ -380,7 +381,7 @@ class Recorder:
             query_vector=vector.tolist() if self.settings.store_queries else None,
             executed_at=datetime_of(now_us),
             duration_us=0,
-            journal_seq=catalog.ledger.last_seq(writer),
+            journal_seq=self._lake.ledgers.of(catalog.tenant).last_seq(writer),
             actor=identity.actor,
             source=identity.source,
             workspace=identity.workspace,
