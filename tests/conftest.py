@@ -9,9 +9,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import affidavit
+from affidavit.catalog.topics import log as topic_log
+from tests.support import budget, marks
 from tests.support.lakes import Recorder, vectors
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.pg_server import PgServer
+from tests.support.records import encode
+from tests.support.topics import SCHEMA, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +27,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    budget.pytest_addoption(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    budget.pytest_configure(config)
+    config.pluginmanager.register(marks)
 
 
 @pytest.fixture
@@ -64,3 +77,31 @@ def recorder(session: affidavit.Session) -> Recorder:
     listener = Recorder()
     session.add_change_listener(listener)
     return listener
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Session]:
+    """A session on ``docs``: 600 rows in 16 dimensions with a model, a vector and a text index."""
+    lake = tmp_path_factory.mktemp("indexed")
+    with affidavit.connect(
+        lake, actor="ann", source="test", workspace="lab", durability="normal"
+    ) as session:
+        session.models.register("lengths", encode, version="3", dim=16)
+        table = session.create_vector_table("docs", vectors(600, 16), model="lengths")
+        table.create_index("vector", num_partitions=4, num_sub_vectors=8)
+        table.create_index("text", "FTS")
+        session.create_table("t", [{"id": i, "v": i} for i in range(600)], primary_key="id")
+        yield session
+
+
+@pytest.fixture
+def topics(session):
+    session.topics.register("t", SCHEMA)
+    return session.topics
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(topic_log, "clock", made)
+    return made

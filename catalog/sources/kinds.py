@@ -1,7 +1,7 @@
 """Which kinds of source a URL may name: a row each.
 
-To add a kind of database, write its driver (:class:`~affidavit.catalog.sources.databases.driver.
-Driver`) as a module of the room ``drivers``, and add its row to :data:`KINDS`.
+To add a kind of database, write its driver as a module of the room ``drivers`` (what one does is
+said in ``databases/driver.py``), and add its row to :data:`KINDS`.
 """
 
 from __future__ import annotations

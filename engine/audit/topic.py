@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from affidavit.catalog.topics.log import append_event, encode_event, evict_before
 from affidavit.catalog.topics.topic import define_topic, find_topic
-from affidavit.engine.search.record import KIND
+from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,20 +27,16 @@ RETAIN_EVENTS: Final = 1_000_000
 EVICT_EVENTS: Final = 1024
 """The ledger keeps every record; the topic is for who listens. Every so often the oldest go."""
 
-_MEMBERS: Final = {
-    "actor": pa.string(), "table_name": pa.string(), "table_version": pa.int64(),
-    "mode": pa.string(), "k_requested": pa.int64(), "k_returned": pa.int64(),
-    "model_id": pa.string(),
-}  # fmt: skip
+_MEMBERS: Final = (
+    "actor", "table_name", "table_version", "mode", "k_requested", "k_returned", "model_id",
+)  # fmt: skip
+"""What an event tells of a record beside its text, so that a subscription can filter by it."""
+
 AUDIT_SCHEMA: Final = pa.schema(
     [
-        pa.field("seq", pa.int64()),
-        pa.field("query_id", pa.string()),
-        pa.field("executed_at", pa.timestamp("us", "UTC")),
-        *(pa.field(name, kind) for name, kind in _MEMBERS.items()),
+        *map(SEARCHES_SCHEMA.field, ("seq", "query_id", "executed_at", *_MEMBERS)),
         pa.field("record", pa.string()),
-        pa.field("key_id", pa.string()),
-        pa.field("signature", pa.binary()),
+        *map(SEARCHES_SCHEMA.field, ("key_id", "signature")),
     ]
 )
 """``record`` is the record's canonical JSON, which ``signature`` signs."""

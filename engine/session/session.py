@@ -19,8 +19,9 @@ from affidavit.catalog.past.past import (
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
-from affidavit.catalog.tables.rows import insert_rows
-from affidavit.catalog.tables.vector import VectorTable, create_vector
+from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.catalog.tables.vector_making import create_vector
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit

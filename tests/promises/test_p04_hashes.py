@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.forging import BIG, attack, body_with, evil_key, make_big, make_small
 
-from affidavit.catalog.ledger import signatures
+from affidavit.catalog.ledger.verification import signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

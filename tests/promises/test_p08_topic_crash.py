@@ -22,6 +22,7 @@ import pytest
 from tests.support import topic_workers
 from tests.support.nats_server import NatsServer
 from tests.support.topic_workers import QUERY
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit.catalog.store.tables import DELIVERIES, INTENTS
@@ -29,20 +30,13 @@ from affidavit.triggers.brokers.nats.address import stream_of
 from affidavit.triggers.brokers.protocol import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "2"))
 """How many rounds are killed at random, and at how many steps; a long run sets more."""
 
 SOON_S = 60.0
 EVENT = pa.schema([("run", pa.int64()), ("n", pa.int64()), ("whole", pa.int64())])
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 class Job:
@@ -63,7 +57,7 @@ class Job:
         return Path(f"{self._said}.log").read_text()
 
     def opened(self) -> Job:
-        wait_for(lambda: ["open"] in self.said, f"it did not open: {self._said}")
+        eventually(lambda: ["open"] in self.said, f"it did not open: {self._said}", seconds=SOON_S)
         return self
 
     def kill(self) -> None:
@@ -134,8 +128,10 @@ class Listener:
         self._thread.join()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("broker", ["memory", "store", "nats"])
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    "broker", ["memory", "store", pytest.param("nats", marks=pytest.mark.server)]
+)
 def test_p8_killed_at_random_no_event_is_lost_and_none_settled_comes_again(
     lake: Path, tmp_path: Path, forker: Forker, broker: str
 ) -> None:
@@ -166,8 +162,14 @@ def test_p8_killed_at_random_no_event_is_lost_and_none_settled_comes_again(
             check_consumer(session, consumed)
         last = session.topics.publish("t", {"run": ROUNDS, "n": 0, "whole": 1})
         consumer = forker.start("consume", str(lake), url).opened()
-        wait_for(lambda: lag(session) == 0, "the consumer did not come to the end")
-        wait_for(lambda: len(listener.seen) > last, "the subscriber did not come to the end")
+        eventually(
+            lambda: lag(session) == 0, "the consumer did not come to the end", seconds=SOON_S
+        )
+        eventually(
+            lambda: len(listener.seen) > last,
+            "the subscriber did not come to the end",
+            seconds=SOON_S,
+        )
         consumer.kill()
         consumed.append([words for words in consumer.said if words != ["open"]])
         check_log(session, published)
@@ -176,7 +178,11 @@ def test_p8_killed_at_random_no_event_is_lost_and_none_settled_comes_again(
         rows = session.sql("SELECT run, n, whole FROM topics.t ORDER BY _offset").to_pylist()
         assert listener.seen == list(enumerate(rows))
         if server is not None:
-            wait_for(lambda: relayed(session, server)[-1:] == [last], "NATS did not get the end")
+            eventually(
+                lambda: relayed(session, server)[-1:] == [last],
+                "NATS did not get the end",
+                seconds=SOON_S,
+            )
             assert relayed(session, server) == list(range(last + 1))
 
 
@@ -299,7 +305,7 @@ def watched(lake: Path, journal: bool) -> Path:
     return lake
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_p9_killed_at_a_step_a_triggers_event_is_there_exactly_when_its_change_is(
     watched: Path, forker: Forker, operation: str, journal: bool
@@ -314,7 +320,7 @@ def test_p9_killed_at_a_step_a_triggers_event_is_there_exactly_when_its_change_i
         check_triggers(watched, journal, " ".join(job.said[-1]))
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 def test_p9_killed_again_while_a_change_is_settled_its_event_is_there_once(
     watched: Path, forker: Forker, journal: bool
 ) -> None:

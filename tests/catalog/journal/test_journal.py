@@ -1,35 +1,20 @@
-"""P4, P6: every mutation is an event, committed with it, sealed, proved and read back."""
+"""P6: every mutation is an event, committed with it, and read back."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from datetime import UTC, datetime
-from itertools import pairwise
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from tests.support.faults import Faulty
+from tests.support.journals import events, fill
 from tests.support.lakes import vectors
 
 import affidavit
 from affidavit import errors
 from affidavit.catalog.journal import signing
 from affidavit.engine.session.housekeeping import Housekeeper
-
-
-def events(session: affidavit.Session, where: str = "true") -> list[tuple]:
-    text = f"SELECT entity_type, entity_id, field, action, old_value, new_value FROM journal WHERE {where} ORDER BY seq"
-    return [tuple(row.values()) for row in session.sql(text).to_pylist()]
-
-
-@pytest.fixture
-def notes(session):
-    session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR, stars INT)")
-    return session.table("notes")
-
 
 # --- whether there is one -------------------------------------------------------------------------
 
@@ -255,165 +240,6 @@ def test_p12_bad_events_are_refused_and_nothing_is_written(session, call, named)
     assert session.ledger.size == before
 
 
-# --- sealing --------------------------------------------------------------------------------------
-
-
-def fill(session, count: int, *, start: int = 0) -> None:
-    session.table("notes").insert([{"id": start + at, "body": f"b{at}"} for at in range(count)])
-
-
-def test_sealed_events_read_as_before(session, notes, lake) -> None:
-    fill(session, 100)
-    before = session.sql("SELECT * FROM journal ORDER BY seq").to_arrow()
-    assert session.journal.stats() == {
-        "buffer_events": 101, "flush_threshold": 10_000, "persisted_files": 0,
-        "total_events_created": 101,
-    }  # fmt: skip
-    assert session.journal.flush() == 101
-    assert session.journal.flush() == 0
-    assert session.journal.stats()["persisted_files"] == 1
-    assert session.journal.stats()["buffer_events"] == 0
-    assert session.sql("SELECT * FROM journal ORDER BY seq").to_arrow().equals(before)
-    fill(session, 5, start=1000)
-    assert session.sql("SELECT count(*) AS n FROM journal").to_pylist() == [{"n": 106}]
-    assert session.ledger.verify(progress=False)
-    found = list((lake / "journal" / "default").glob("*.parquet"))
-    assert [path.name for path in found] == ["1-101.parquet"]
-    assert pq.read_table(found[0])["seq"].to_pylist() == list(range(1, 102))
-
-
-def test_a_full_tail_is_sealed_by_itself(session, notes) -> None:
-    session.journal  # noqa: B018 - made with the lake's threshold
-    fill(session, 12_000)
-    assert session.journal.stats()["buffer_events"] == 0
-    assert session.journal.stats()["persisted_files"] == 1
-    assert session.ledger.verify(progress=False)
-
-
-def test_closing_seals_and_reopening_reads(lake) -> None:
-    with affidavit.connect(lake, durability="normal") as session:
-        session.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, body VARCHAR)")
-        fill(session, 10)
-    with affidavit.connect(lake, durability="normal") as session:
-        assert session.journal.stats()["buffer_events"] == 0
-        assert session.journal.stats()["total_events_created"] == 11
-        assert session.journal.history("3").num_rows == 1
-        assert session.ledger.verify(progress=False)
-
-
-def test_small_segments_are_merged_without_changing_a_proof(session, notes) -> None:
-    for at in range(20):
-        fill(session, 10, start=at * 10)
-        session.journal.flush()
-    proof = session.ledger.prove(55)
-    head = proof.partition("\n\n")[2]
-    session._catalog().journal.merging.compact()
-    segments = session.sql("SELECT * FROM system.segments ORDER BY first_seq").to_pylist()
-    assert 1 < len(segments) < 8
-    assert sum(each["events"] for each in segments) == 201
-    for one, other in pairwise(segments):
-        assert one["last_seq"] < other["first_seq"]
-    assert session.ledger.prove(55).partition("\n\n")[2] == head
-    assert session.ledger.verify(progress=False)
-    assert session.journal.history("155").num_rows == 1
-
-
-def test_readers_during_sealing_see_every_event_once(session, notes) -> None:
-    """Eight rounds of writing and sealing while a reader counts and checks for doubles."""
-    fill(session, 50)
-    stop, wrong = threading.Event(), []
-
-    def read() -> None:
-        while not stop.is_set():
-            seqs = session.sql("SELECT seq FROM journal").to_arrow()["seq"].to_pylist()
-            if sorted(seqs) != list(range(1, len(seqs) + 1)):
-                wrong.append(seqs)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for at in range(1, 9):
-        fill(session, 20, start=at * 100)
-        session.journal.flush()
-    stop.set()
-    reader.join()
-    assert not wrong
-
-
-def test_orphans_of_a_crash_are_ignored(session, notes, lake) -> None:
-    fill(session, 10)
-    session.journal.flush()
-    folder = lake / "journal" / "default"
-    (folder / "999-1000.parquet").write_bytes(b"half a file")
-    (folder / ".aside").write_bytes(b"x")
-    assert session.sql("SELECT count(*) AS n FROM journal").to_pylist() == [{"n": 11}]
-    assert session.ledger.verify(progress=False)
-
-
-def test_p12_a_flush_in_a_transaction_is_refused(session, notes) -> None:
-    with session.transaction(), pytest.raises(errors.TransactionError):
-        session.journal.flush()
-
-
-def test_p12_a_missing_or_damaged_segment_is_named(session, notes, lake) -> None:
-    fill(session, 10)
-    session.journal.flush()
-    path = lake / "journal" / "default" / "1-11.parquet"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(errors.LedgerCorruptError, match=r"1-11\.parquet"):
-        session.sql("SELECT * FROM journal").to_arrow()
-    assert "1-11.parquet" in str(session.ledger.verify(progress=False))
-    path.unlink()
-    with pytest.raises(errors.LedgerCorruptError, match="missing"):
-        session.journal.recent(5)
-    assert "missing" in str(session.ledger.verify(progress=False))
-    path.write_bytes(whole)
-    assert session.ledger.verify(progress=False)
-
-
-def test_p4_an_edited_segment_is_found_and_the_event_named(session, notes, lake) -> None:
-    fill(session, 10)
-    session.journal.flush()
-    path = lake / "journal" / "default" / "1-11.parquet"
-    table = pq.read_table(path)
-    for column, value in (
-        ("new_value", '{"id":4,"body":"forged"}'), ("actor", "nobody"), ("entity_id", "77"),
-        ("old_value", "1"), ("action", "delete"), ("tx_id", "x"), ("reason", "because"),
-    ):  # fmt: skip
-        values = table[column].to_pylist()
-        values[6] = value
-        at = table.schema.get_field_index(column)
-        pq.write_table(
-            table.set_column(
-                at, table.schema.field(at), pa.array(values, table.schema.field(at).type)
-            ),
-            path,
-        )
-        found = session.ledger.verify(progress=False)
-        assert not found
-        assert found.seq == 7, column
-    pq.write_table(table, path)
-
-
-@pytest.mark.parametrize(
-    ("column", "old", "new"), [("data", b'\\"b1\\"', b'\\"b9\\"'), ("leaves", None, None)]
-)
-def test_p4_an_edited_tail_is_found(session, notes, lake, column, old, new) -> None:
-    fill(session, 3)
-    with sqlite3.connect(lake / "catalog.db") as store:
-        where = "WHERE first_seq = 2"
-        (found,) = store.execute(f"SELECT {column} FROM journal_tail {where}").fetchone()
-        changed = found.replace(old, new) if old else found[:32] + bytes(32) + found[64:]
-        assert changed != found
-        store.execute(f"UPDATE journal_tail SET {column} = ? {where}", (changed,))
-        store.commit()
-        verdict = session.ledger.verify(progress=False)
-        assert (verdict.ok, verdict.seq) == (False, 3)
-        store.execute(f"UPDATE journal_tail SET {column} = ? {where}", (found,))
-    store.close()
-    assert session.ledger.verify(progress=False)
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -461,106 +287,7 @@ def test_p12_nobody_writes_the_journal(session, text) -> None:
         session.sql(text)
 
 
-# --- letting go -----------------------------------------------------------------------------------
-
-
-def test_erased_values_are_gone_and_every_proof_holds(session, lake) -> None:
-    people = session.create_table(
-        "people", [{"id": 1, "name": "first-secret"}, {"id": 2, "name": "kept"}], primary_key="id"
-    )
-    people.update({"name": "second-secret"}, "id = 1")
-    session.journal.flush()
-    people.update({"name": "third-secret"}, "id = 1")
-    people.delete("id = 1")
-    assert session.journal.erase("1", "asked to be forgotten") == 4
-    rows = session.journal.history("1").to_pylist()
-    assert [(row["action"], row["old_value"], row["new_value"]) for row in rows] == [
-        (action, None, None) for action in ("insert", "update", "update", "delete")
-    ]
-    verdict = session.ledger.verify(progress=False)
-    assert verdict
-    ((entry, count),) = verdict.erased.items()
-    assert count == 4
-    assert f"4 events erased by entry {entry}" in str(verdict)
-    body = session.sql(f"SELECT body FROM system.ledger WHERE seq = {entry}").to_pylist()[0]["body"]
-    assert json.loads(body)["reason"] == "asked to be forgotten"
-    assert "kept" in session.journal.history("2").to_pylist()[0]["new_value"]
-    session.journal.flush()
-    assert session.ledger.verify(progress=False)
-    stored = b"".join(path.read_bytes() for path in (lake / "journal").rglob("*.parquet"))
-    tables = sqlite3.connect(lake / "catalog.db")
-    kept = b"".join(row[0] for row in tables.execute("SELECT data FROM journal_tail"))
-    tables.close()
-    assert b"secret" not in stored + kept
-    with pytest.raises(errors.RecordNotFoundError, match="nobody"):
-        session.journal.erase("nobody", "x")
-    with pytest.raises(errors.RecordNotFoundError):
-        session.journal.erase("1", "again")
-
-
-def test_p4_values_that_were_removed_without_an_erasure_are_found(session, notes, lake) -> None:
-    fill(session, 3)
-    session.journal.flush()
-    from affidavit.catalog.journal.signing import without_values
-
-    path = lake / "journal" / "default" / "1-4.parquet"
-    pq.write_table(without_values(pq.read_table(path), "1")[0], path)
-    found = session.ledger.verify(progress=False)
-    assert (found.ok, found.seq) == (False, 3)
-    assert "no entry says" in found.problem
-
-
-def test_retention_drops_whole_segments_and_the_rest_verifies(session, notes) -> None:
-    for at in range(3):
-        fill(session, 10, start=at * 10)
-        session.journal.flush()
-    moment = session.ledger.size - 1
-    session.sql("UPDATE notes SET stars = 1 WHERE id = 29")
-    assert session.journal.retain(keep=12, reason="policy") == 11
-    assert session.journal.history("1").num_rows == 0
-    assert session.journal.history("29").num_rows == 2
-    assert session.ledger.verify(progress=False)
-    assert session.ledger.prove(3)
-    rows = session.sql(f"SELECT stars FROM as_of('notes', {moment}) WHERE id = 29").to_pylist()
-    assert rows == [{"stars": None}]
-    with pytest.raises(errors.InvalidQueryError, match="let go"):
-        session.sql("SELECT * FROM as_of('notes', 5)").to_arrow()
-    assert session.journal.retain(before=datetime(2000, 1, 1, tzinfo=UTC)) == 0
-    dropped = session.sql("SELECT count(*) AS n FROM system.segments WHERE dropped").to_pylist()
-    assert dropped == [{"n": 1}]
-
-
-def test_p4_a_segment_that_was_emptied_without_a_retention_is_found(session, notes, lake) -> None:
-    fill(session, 3)
-    session.journal.flush()
-    from affidavit.catalog.journal.events import EVENTS_SCHEMA
-
-    path = lake / "journal" / "default" / "1-4.parquet"
-    whole = pq.read_table(path)
-    kept = {"seq", "timestamp", "leaf_hash"}
-    columns = [whole[f.name] if f.name in kept else pa.nulls(4, f.type) for f in EVENTS_SCHEMA]
-    pq.write_table(pa.Table.from_arrays(columns, schema=EVENTS_SCHEMA), path)
-    found = session.ledger.verify(progress=False)
-    assert (found.ok, found.seq) == (False, 1)
-
-
-def test_erased_values_are_gone_from_segments_that_were_merged_away_too(session, lake) -> None:
-    """What a merge leaves behind stays for an hour, and held the values."""
-    people = session.create_table("people", [{"id": 1, "name": "first-secret"}], primary_key="id")
-    for at in range(9):
-        people.insert([{"id": 10 + at, "name": "kept"}])
-        session.journal.flush()
-    session._catalog().journal.merging.compact()
-    assert session.journal.erase("1", "asked") == 1
-    stored = [path.read_bytes() for path in (lake / "journal").rglob("*") if path.is_file()]
-    assert stored
-    files = (lake / "journal").rglob("*.parquet")
-    values = [row for path in files for row in pq.read_table(path)["new_value"].to_pylist()]
-    assert not [value for value in values if value and "secret" in value]
-    assert session.ledger.verify(progress=False)
-
-
-# --- what journaling by default showed ---------------------------------------------------------------
+# --- what journaling by default showed ------------------------------------------------------------
 
 
 def test_p6_whichever_call_of_the_store_fails_what_raised_changed_nothing(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Replaying records, and the table versions that records keep from being cleaned up."""
+"""Replaying records: what was found then, held against the same data now."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import hashlib
 import json
 import math
 import shutil
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import lance
 import numpy as np
@@ -65,11 +62,8 @@ def entries(session: affidavit.Session, kind: str) -> list[dict]:
     return [json.loads(row["body"]) for row in rows]
 
 
-def versions(table: affidavit.VectorTable) -> list[int]:
-    return [each["version"] for each in table.to_lance().versions()]
+# --- what a replay finds --------------------------------------------------------------------------
 
-
-# --- what a replay finds -------------------------------------------------------------------------
 
 Q16 = clusters()["vector"][7].as_py()
 SEARCHES = {
@@ -177,7 +171,7 @@ def test_a_table_and_columns_that_were_renamed_are_found_again(session, docs) ->
     assert session.audit.replay(now.query_id, Q8).outcome is Outcome.REPRODUCED
 
 
-# --- the verdict, decided ------------------------------------------------------------------------
+# --- the verdict, decided -------------------------------------------------------------------------
 
 
 def record_of(*rows: tuple[str, float], k: int = 3) -> SearchRecord:
@@ -228,7 +222,7 @@ def test_the_verdict_follows_from_rows_and_scores(kept, truth, outcome, recall, 
     assert verdict.missed == missed
 
 
-# --- what is no longer there, or another's -------------------------------------------------------
+# --- what is no longer there, or another's --------------------------------------------------------
 
 
 def test_data_that_somebody_replaced_is_drift(lake, tmp_path) -> None:
@@ -345,7 +339,7 @@ def test_a_logged_record_is_replayed_as_far_as_it_says_of_what(indexed) -> None:
             replayed(**changes)
 
 
-# --- the query must be the recorded one ----------------------------------------------------------
+# --- the query must be the recorded one -----------------------------------------------------------
 
 
 def test_another_query_is_refused_and_leaves_no_entry(indexed) -> None:
@@ -390,7 +384,7 @@ def test_a_record_that_was_changed_is_not_replayed(session, docs, lake) -> None:
         session.audit.replay(record.query_id, Q8)
 
 
-# --- a replay is itself on record ----------------------------------------------------------------
+# --- a replay is itself on record -----------------------------------------------------------------
 
 
 def test_a_replay_is_an_entry_and_no_search(session, docs) -> None:
@@ -415,187 +409,3 @@ def test_a_replay_in_a_transaction_that_is_rolled_back_stays_on_record(session, 
         session.audit.replay(record.query_id, Q8)
     assert [each["query_id"] for each in entries(session, "replay")] == [record.query_id] * 2
     assert session.ledger.verify().entries == 4 + events(session)
-
-
-# --- versions that records refer to --------------------------------------------------------------
-
-
-def grown(session: affidavit.Session, table: affidavit.VectorTable, count: int = 1) -> None:
-    for _ in range(count):
-        table.insert(vectors(1, start=10_000 + table.count()))
-
-
-def test_a_cleanup_spares_the_versions_that_were_searched(session, docs) -> None:
-    docs.create_index("text", "FTS")
-    asks = [
-        lambda: session.search("docs", Q8, k=3),
-        lambda: session.search("docs", "word5", k=3, mode="text"),
-        lambda: session.search_batch("docs", [Q8, Q8], k=3),
-        lambda: session.sql("SELECT id FROM vector_search('docs', $q, 3)", q=Q8).to_arrow(),
-    ]
-    for ask in asks:
-        ask()
-        grown(session, docs, 2)
-    searched = {each.table_version for each in session.audit.recent()}
-    assert searched == {2, 4, 6, 8}
-    docs.optimize(cleanup_older_than=NOW)
-    assert set(versions(docs)) == {*searched, docs.version}
-    queries = {"text": "word5"}
-    for record in session.audit.recent():
-        query = queries.get(record.mode, Q8)
-        assert session.audit.replay(record.query_id, query).outcome is Outcome.REPRODUCED
-
-
-def test_a_reader_keeps_what_it_searched(lake) -> None:
-    with affidavit.connect(lake, durability="normal") as session:
-        docs = session.create_vector_table("docs", vectors(20))
-        with affidavit.connect(lake, read_only=True, durability="normal") as reader:
-            query_id = reader.search("docs", Q8, k=3).query_id
-        grown(session, docs)
-        docs.optimize(cleanup_older_than=NOW)
-        assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
-
-
-def test_release_frees_what_only_old_records_refer_to(session, docs) -> None:
-    old = session.search("docs", Q8, k=3).audit
-    grown(session, docs)
-    shared = session.search("docs", Q8, k=3).audit
-    limit = shared.executed_at + timedelta(microseconds=1)
-    also = session.search("docs", Q8, k=3).audit
-    grown(session, docs)
-    newest = session.search("docs", Q8, k=3).audit
-    assert [r.table_version for r in (old, shared, also, newest)] == [1, 2, 2, 3]
-    with session.scope(actor="clerk") as clerk:
-        assert clerk.audit.release(limit, reason="retention of a year") == 1
-    [entry] = entries(session, "release")
-    table_id = old.table_id
-    assert entry["versions"] == [{"table": "docs", "table_id": table_id, "versions": [1]}]
-    assert (entry["reason"], entry["actor"]) == ("retention of a year", "clerk")
-    assert entry["before"] == limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    docs.optimize(cleanup_older_than=NOW)
-    verdict = session.audit.replay(old.query_id, Q8)
-    assert verdict.outcome is GONE
-    assert verdict.reason == f"version 1 of 'docs' is gone; entry {entry['seq']} released it"
-    for record in (shared, also, newest):
-        assert session.audit.replay(record.query_id, Q8).outcome is Outcome.REPRODUCED
-    assert session.ledger.verify()
-
-
-def test_release_never_frees_the_newest_version(session, docs) -> None:
-    old = session.search("docs", Q8, k=3).audit
-    grown(session, docs)
-    newest = session.search("docs", Q8, k=3).audit
-    assert session.audit.release(datetime.now(UTC)) == 1
-    assert session.audit.release(datetime.now(UTC)) == 0
-    assert list(docs.tags().values()) == [newest.table_version]
-    assert [len(each["versions"]) for each in entries(session, "release")] == [1, 0]
-    docs.optimize(cleanup_older_than=NOW)
-    assert session.audit.replay(newest.query_id, Q8).outcome is Outcome.REPRODUCED
-    assert session.audit.replay(old.query_id, Q8).outcome is GONE
-
-
-def test_what_was_let_go_is_kept_again_when_it_is_searched_again(session, docs, lake) -> None:
-    """A session that had kept it before did not look whether another had let it go."""
-    with affidavit.connect(lake, durability="normal") as other:
-        for each in (session, other):
-            each.search("docs", Q8, k=3)
-        grown(session, docs)
-        assert session.audit.release(datetime.now(UTC)) == 1
-        for each in (other, session):
-            assert docs.tags() == {}
-            query_id = each.search("docs", Q8, k=3, version=1).query_id
-            assert list(docs.tags().values()) == [1]
-            if each is other:
-                assert session.audit.release(datetime.now(UTC)) == 1
-    docs.optimize(cleanup_older_than=NOW)
-    assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
-
-
-def test_p9_a_tenant_lets_go_of_its_own_evidence_alone(session) -> None:
-    with session.scope(tenant=None) as shared:
-        docs = shared.create_vector_table("docs", vectors(20))
-    ids = {}
-    for tenant in ("red", "blue"):
-        with session.scope(tenant=tenant) as scoped:
-            ids[tenant] = scoped.search("docs", Q8, k=3).query_id
-    with session.scope(tenant=None) as shared:
-        grown(shared, docs)
-    with session.scope(tenant="red") as red:
-        assert red.audit.release(datetime.now(UTC)) == 1
-        assert entries(red, "release")[0]["versions"][0]["versions"] == [1]
-    with session.scope(tenant=None) as shared:
-        assert shared.audit.release(datetime.now(UTC)) == 0, "nor does the table's owner"
-        docs.optimize(cleanup_older_than=NOW)
-    with session.scope(tenant="blue") as blue:
-        assert blue.audit.replay(ids["blue"], Q8).outcome is Outcome.REPRODUCED
-        assert blue.audit.release(datetime.now(UTC)) == 1
-    with session.scope(tenant=None):
-        docs.optimize(cleanup_older_than=NOW)
-    with session.scope(tenant="blue") as blue:
-        assert blue.audit.replay(ids["blue"], Q8).outcome is GONE
-
-
-def test_evidence_is_not_let_go_of_in_a_transaction(session, docs) -> None:
-    """What the ledger says of it would be rolled back, and the versions be gone."""
-    session.search("docs", Q8, k=3)
-    grown(session, docs)
-    with session.transaction(), pytest.raises(errors.TransactionError, match="releasing evidence"):
-        session.audit.release(datetime.now(UTC))
-    assert list(docs.tags().values()) == [1]
-    assert entries(session, "release") == []
-
-
-@pytest.mark.parametrize("before", [None, 3, "2024-01-01", datetime.min.date(), timedelta(days=1)])
-def test_p12_release_takes_a_datetime(session, before) -> None:
-    with pytest.raises(errors.InvalidQueryError, match="before must be a datetime"):
-        session.audit.release(before)
-    assert session.ledger.size == 0
-
-
-def test_release_reads_a_time_without_zone_as_local(session, docs) -> None:
-    record = session.search("docs", Q8, k=3).audit
-    grown(session, docs)
-    moment = record.executed_at.astimezone().replace(tzinfo=None)
-    assert session.audit.release(moment) == 0
-    assert session.audit.release(moment + timedelta(microseconds=1)) == 1
-
-
-def test_users_tags_are_not_touched(session, docs) -> None:
-    docs.tag("mine")
-    session.search("docs", Q8, k=3)
-    grown(session, docs)
-    assert session.audit.release(datetime.now(UTC)) == 1
-    assert docs.tags() == {"mine": 1}
-
-
-def test_tables_are_tagged_while_many_search_them(session, docs) -> None:
-    """Lance lends a handle that tags to nobody else: searches failed with ``Already borrowed``."""
-    stop = threading.Event()
-
-    def search() -> int:
-        count = 0
-        while not stop.is_set():
-            count += session.search("docs", Q8, k=1).num_rows
-        return count
-
-    with ThreadPoolExecutor(6) as pool:
-        searching = [pool.submit(search) for _ in range(6)]
-        try:
-            for at in range(12):
-                docs.tag(f"tag{at}")
-                grown(session, docs)
-                session.audit.release(datetime.now(UTC))
-        finally:
-            stop.set()
-        total = sum(each.result() for each in searching)
-    assert len(session.audit.recent(1_000_000)) == total
-    assert {f"tag{at}" for at in range(12)} <= set(docs.tags())
-    assert session.ledger.verify(signatures=False)
-
-
-def test_the_lakes_folder_holds_no_more_than_it_should(session, docs, lake: Path) -> None:
-    """Records keep versions by Lance's own tags, so that any reader of Lance sees why."""
-    session.search("docs", Q8, k=3)
-    [tag] = lance.dataset(str(lake / "vectors" / "default" / "docs.lance")).tags.list()
-    owner = hashlib.sha256(b"default").hexdigest()[:12]
-    assert tag == f"affidavit-{owner}-1"

@@ -168,7 +168,7 @@ TestVectorModel = VectorModel.TestCase
 TestVectorModel.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
 
 
-# --- the same statements against raw SQLite --------------------------------------------------------
+# --- the same statements against raw SQLite -------------------------------------------------------
 
 _NUMBER = st.sampled_from(
     ["a", "b", "a + b", "-b", "3", "0", "NULL", "abs(b)", "coalesce(b, 7)", "a * 2"]
@@ -253,7 +253,7 @@ def test_p11_dml_does_what_sqlite_does(statements: list[str]) -> None:
     shutil.rmtree(folder)
 
 
-# --- fuzzing ---------------------------------------------------------------------------------------
+# --- fuzzing --------------------------------------------------------------------------------------
 
 _WORDS = st.sampled_from(
     "SELECT FROM WHERE t d docs nope a b id INSERT INTO VALUES UPDATE SET DELETE MERGE USING ON WHEN "

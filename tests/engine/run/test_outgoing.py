@@ -1,19 +1,16 @@
-"""INSERT INTO another database, and COPY to a file: all or nothing, and written down."""
+"""INSERT INTO another database: all or nothing, and written down."""
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from tests.support.outgoing import SCHEMA, TABLE, entries, make, rows
 
 import affidavit
 from affidavit.errors import (
@@ -30,60 +27,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from tests.support.mariadb_server import MariaDbServer
     from tests.support.pg_server import PgServer
-
-SOURCES = ("pg", "my", "duck", "lite")
-TABLE = {
-    "pg": "CREATE TABLE t (id int PRIMARY KEY, s varchar(5) DEFAULT 'none', d numeric(10, 2))",
-    "my": "CREATE TABLE t (id int PRIMARY KEY, s varchar(5) DEFAULT 'none', d decimal(10, 2))",
-    "duck": "CREATE TABLE t (id int PRIMARY KEY, s varchar DEFAULT 'none', d decimal(10, 2))",
-    "lite": "CREATE TABLE t (id integer PRIMARY KEY, s text DEFAULT 'none', d decimal(10, 2))",
-}
-SCHEMA = {"pg": "public", "my": "writing", "duck": "main", "lite": "main"}
-
-
-@pytest.fixture(params=SOURCES)
-def source(request: pytest.FixtureRequest, session: affidavit.Session, tmp_path: Path) -> str:
-    """Attach a database that has a table ``t``, and return that table's name."""
-    kind: str = request.param
-    session.attach(kind, make(kind, request, tmp_path, TABLE[kind]))
-    return f"{kind}.{SCHEMA[kind]}.t"
-
-
-def make(kind: str, request: pytest.FixtureRequest, folder: Path, *statements: str) -> str:
-    """Make a database of a kind, and return its URL."""
-    if kind == "pg":
-        pg: PgServer = request.getfixturevalue("pg_server")
-        return pg.database("writing", *statements)
-    if kind == "my":
-        my: MariaDbServer = request.getfixturevalue("mariadb_server")
-        return my.database("writing", *statements)
-    path = folder / f"written.{kind}"
-    if kind == "duck":
-        with pytest.importorskip("duckdb").connect(str(path)) as connection:
-            for each in statements:
-                connection.execute(each)
-        return f"duckdb:///{path}"
-    plain = sqlite3.connect(path, isolation_level=None)
-    for each in statements:
-        plain.execute(each)
-    plain.close()
-    return f"sqlite:///{path}"
-
-
-def rows(session: affidavit.Session, table: str) -> list[dict[str, Any]]:
-    return session.sql(f"SELECT id, s FROM {table} ORDER BY id").to_pylist()
-
-
-def entries(session: affidavit.Session, name: str) -> list[tuple[str, Any]]:
-    found = session.sql(
-        "SELECT action, new_value FROM journal WHERE entity_id = $name ORDER BY seq", name=name
-    ).to_pylist()
-    return [
-        (each["action"], None if each["new_value"] is None else json.loads(each["new_value"]))
-        for each in found
-    ]
 
 
 def test_rows_of_a_query_are_inserted_and_written_down(
@@ -232,119 +176,8 @@ def test_explaining_inserts_nothing(session: affidavit.Session, source: str) -> 
     assert rows(session, source) == []
 
 
-# --- types ----------------------------------------------------------------------------------------
-
-
-KINDS = {
-    "pg": (
-        "CREATE TABLE kinds (b bool, i2 int2, i4 int4, i8 int8, f4 float4, f8 float8, "
-        "n numeric(38, 10), s text, c char(4), bin bytea, d date, ts timestamp, tz timestamptz, "
-        "tm time, u uuid, j json, jb jsonb, l int[], t text[])"
-    ),
-    "my": (
-        "CREATE TABLE kinds (i1 tinyint, i2 smallint unsigned, i4 int unsigned, "
-        "i8 bigint unsigned, f4 float, f8 double, n decimal(38, 10), s text, c char(4), "
-        "bin blob, d date, ts datetime(6), tz timestamp(6) NULL, tm time(6), u uuid, j json, "
-        "e enum('a', 'b'), bt bit(9), y year)"
-    ),
-    "duck": (
-        "CREATE TABLE kinds (b bool, i1 tinyint, u8 ubigint, i8 bigint, f4 float, f8 double, "
-        "n decimal(38, 10), s varchar, bin blob, d date, ts timestamp, tz timestamptz, tm time, "
-        "u uuid, l int[])"
-    ),
-    "lite": "CREATE TABLE kinds (i8 integer, f8 real, s text, bin blob, n decimal(15, 3))",
-}
-VALUES = {
-    "b": "true", "i1": "-128", "i2": "{i2}", "i4": "{i4}", "i8": "{i8}", "u8": "18446744073709551615",
-    "f4": "CAST(1.1 AS REAL)", "f8": "1.7976931348623157e308",
-    "n": "{n}", "s": "'a\u00e9\U0001d11e''\"\\'", "c": "'ab'",
-    "bin": "x'00ff41'", "d": "DATE '1815-12-10'", "ts": "TIMESTAMP '2020-02-29 23:59:59.123456'",
-    "tz": "TIMESTAMP '2020-02-29 23:59:59.123456'", "tm": "{tm}",
-    "u": "'00000000-0000-0000-0000-0000000000ff'", "j": "'[1]'", "jb": "'[1]'", "l": "[1, NULL]",
-    "t": "['a', NULL]", "e": "'b'", "bt": "257", "y": "2024",
-}  # fmt: skip
-SPECIAL = {
-    "pg": {"i2": "-32768", "i4": "-2147483648", "i8": "-9223372036854775807"},
-    "my": {"i2": "65535", "i4": "4294967295", "i8": "18446744073709551615", "tm": "'-12:30:00.5'"},
-    "duck": {"i8": "-9223372036854775807"},
-    "lite": {"i8": "-9223372036854775807", "n": "123456.789"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", SOURCES)
-def test_p10_values_arrive_as_they_were(
-    kind: str, session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    session.attach("x", make(kind, request, tmp_path, KINDS[kind]))
-    table = f"x.{SCHEMA[kind]}.kinds"
-    names = session.sql(f"SELECT * FROM {table}").schema.names
-    special = {"n": "1234567890123456789012345678.0123456789", "tm": "TIME '23:59:59.123456'"}
-    special.update(SPECIAL[kind])
-    schema = session.sql(f"SELECT * FROM {table}").schema
-    values = ", ".join(
-        f"arrow_cast({VALUES[name].format(**special)}, '{arrow_name(schema.field(name).type)}') AS {name}"
-        for name in names
-    )
-    session.sql(f"CREATE TABLE src AS SELECT {values}")
-    session.sql(f"INSERT INTO {table} SELECT * FROM src")
-    listed = ", ".join(names)
-    session.sql(f"INSERT INTO {table} ({listed}) SELECT {', '.join(f'NULL AS {n}' for n in names)}")
-    found = session.sql(f"SELECT * FROM {table}").to_arrow()
-    whole = found.filter(pa.compute.is_valid(found["s"])).to_pylist()
-    wanted = session.sql("SELECT * FROM src").to_arrow().to_pylist()
-    for each in (*whole, *wanted):
-        if "tm" in each and kind == "my":
-            each["tm"] = str(each["tm"]).rstrip("0")
-    assert whole == wanted
-    empty = found.filter(pa.compute.is_null(found["s"])).to_pylist()
-    assert empty == [dict.fromkeys(names)]
-
-
-def arrow_name(kind: pa.DataType) -> str:
-    """Return what DataFusion's arrow_cast calls a type."""
-    if pa.types.is_list(kind):
-        return f"List({arrow_name(kind.value_type)})"
-    if pa.types.is_decimal(kind):
-        return f"Decimal128({kind.precision}, {kind.scale})"
-    names = {
-        pa.bool_(): "Boolean", pa.float32(): "Float32", pa.float64(): "Float64",
-        pa.string(): "Utf8", pa.binary(): "Binary", pa.date32(): "Date32",
-        pa.timestamp("us"): "Timestamp(Microsecond, None)",
-        pa.timestamp("us", "UTC"): 'Timestamp(Microsecond, Some("UTC"))',
-        pa.time64("us"): "Time64(Microsecond)",
-    }  # fmt: skip
-    return names.get(kind) or str(kind).replace("uint", "UInt").replace("int", "Int", 1).replace(
-        "UInt", "UInt"
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [("pg", "'toolong'"), ("my", "'toolong'"), ("my", "'\U0001d11e' || 'toolong'")],
-)
-def test_a_value_that_does_not_fit_is_refused_and_not_cut(
-    kind: str,
-    value: str,
-    session: affidavit.Session,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-) -> None:
-    session.attach("x", make(kind, request, tmp_path, TABLE[kind]))
-    with pytest.raises(SourceError, match="long"):
-        session.sql(f"INSERT INTO x.{SCHEMA[kind]}.t (id, s) VALUES (1, {value})")
-    assert rows(session, f"x.{SCHEMA[kind]}.t") == []
-
-
-def test_nan_is_not_made_null(
-    session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    session.attach("lite", make("lite", request, tmp_path, "CREATE TABLE f (x real)"))
-    with pytest.raises(SourceError, match="'x'.*NaN"):
-        session.sql("INSERT INTO lite.main.f VALUES (arrow_cast('NaN', 'Float64'))")
-    assert session.sql("SELECT * FROM lite.main.f").to_pylist() == []
-
-
 # --- crashes --------------------------------------------------------------------------------------
+
 
 CRASH = """
 import os, sys
@@ -366,6 +199,7 @@ with affidavit.connect(lake) as session:
 """
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_that_dies_at_the_commit_leaves_the_entry(
     lake: Path, pg_server: PgServer, when: str
@@ -574,65 +408,3 @@ def test_common_tables_may_come_first(session: affidavit.Session, source: str) -
         text = f"WITH a AS (SELECT CAST(1 AS INT) AS id) INSERT INTO {table} (id) SELECT id FROM a"
         assert session.sql(text).rows_affected == 1
     assert len(rows(session, source)) == 1
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def test_what_is_copied_to_a_file_is_written_down(
-    session: affidavit.Session, tmp_path: Path, lake: Path
-) -> None:
-    session.sql("CREATE TABLE src AS SELECT value AS id FROM range(0, 5)")
-    path = tmp_path / "out.parquet"
-    assert session.sql(f"COPY (SELECT id FROM src) TO '{path}'").rows_affected == 5
-    assert pq.read_table(path).num_rows == 5
-    assert entries(session, str(path)) == [("copy", None), ("commit", {"rows": 5})]
-    other = tmp_path / "other.csv"
-    with pytest.raises(ExecutionError):
-        session.sql(f"COPY (SELECT 1 / (id - 3) AS x FROM src) TO '{other}'")
-    told = ("unsettled", {"error": "ExecutionError"})
-    assert entries(session, str(other)) == [("copy", None), told]
-
-
-def test_a_moment_of_the_past_can_be_copied_and_a_read_only_lake_too(
-    session: affidavit.Session, tmp_path: Path, lake: Path
-) -> None:
-    session.sql("CREATE TABLE src AS SELECT 1 AS id")
-    seq = session.journal.recent(1).to_pylist()[0]["seq"]
-    session.sql("INSERT INTO src VALUES (2)")
-    path = tmp_path / "past.parquet"
-    with session.at(seq) as past:
-        assert past.sql(f"COPY src TO '{path}'").rows_affected == 1
-    assert [action for action, _ in entries(session, str(path))] == ["copy", "commit"]
-    last = tmp_path / "reader.parquet"
-    with affidavit.connect(lake, read_only=True) as reader:
-        assert reader.sql(f"COPY src TO '{last}'").rows_affected == 2
-    assert entries(session, str(last)) == []
-
-
-def test_a_transaction_lets_nothing_out_to_files(
-    session: affidavit.Session, tmp_path: Path
-) -> None:
-    """Its ROLLBACK would take the entries back, and not the file."""
-    session.sql("CREATE TABLE src AS SELECT 1 AS id")
-    pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
-    session.attach("files", tmp_path / "a.parquet")
-    path = tmp_path / "out.parquet"
-    for statement in (f"COPY src TO '{path}'", "INSERT INTO files VALUES (2)"):
-        with pytest.raises(TransactionError, match="ROLLBACK"), session.transaction():
-            session.sql(statement)
-    assert not path.exists()
-    assert session.sql("SELECT count(*) AS n FROM files").to_pylist() == [{"n": 1}]
-
-
-def test_rows_for_the_files_of_a_table_are_written_down(
-    session: affidavit.Session, tmp_path: Path
-) -> None:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    pq.write_table(pa.table({"id": [1]}), folder / "a.parquet")
-    session.attach("files", f"{folder}/", format="parquet")
-    assert session.sql("INSERT INTO files VALUES (2), (3)").rows_affected == 2
-    assert session.sql("SELECT count(*) AS n FROM files").to_pylist() == [{"n": 3}]
-    told = [("insert", {"paths": [f"{folder}/"]}), ("commit", {"rows": 2})]
-    assert entries(session, "main.files") == told

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from tests.support.nats_server import NatsServer, free_port
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import errors
@@ -64,8 +65,9 @@ def kind(request, tmp_path) -> Iterator[Kind]:
         made.server.kill()
 
 
-everywhere = pytest.mark.parametrize("kind", ["memory", "store", "nats"], indirect=True)
-across_processes = pytest.mark.parametrize("kind", ["store", "nats"], indirect=True)
+NATS = pytest.param("nats", marks=pytest.mark.server)
+everywhere = pytest.mark.parametrize("kind", ["memory", "store", NATS], indirect=True)
+across_processes = pytest.mark.parametrize("kind", ["store", NATS], indirect=True)
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ class Follower:
             self.offsets.append(delivery.offset)
 
     def wait_for(self, end: int) -> None:
-        wait_for(lambda: len(self.offsets) >= end - self.start)
+        eventually(lambda: len(self.offsets) >= end - self.start)
 
     def close(self) -> None:
         self.subscription.close()
@@ -116,13 +118,6 @@ class Follower:
 
     def check(self) -> None:
         assert self.offsets == list(range(self.start, self.start + len(self.offsets)))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 # --- the contract --------------------------------------------------------------------------------
@@ -305,7 +300,7 @@ def test_closing_leaves_no_thread_and_no_listener(kind: Kind, no_polling) -> Non
             publish(session, 0)
             assert next_id(live) == 0
         session.topics.subscribe("t")
-    wait_for(lambda: not [each for each in threading.enumerate() if each not in before])
+    eventually(lambda: not [each for each in threading.enumerate() if each not in before])
     with pytest.raises(errors.ClosedError):
         session.topics.publish("t", {"id": 1})
 

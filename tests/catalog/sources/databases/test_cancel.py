@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit.errors import SourceError
@@ -31,7 +32,12 @@ SOURCES = {
 }
 
 
-@pytest.fixture(params=SOURCES)
+SERVERS = {"pg", "my"}
+
+
+@pytest.fixture(
+    params=[pytest.param(each, marks=[pytest.mark.server] * (each in SERVERS)) for each in SOURCES]
+)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -78,14 +84,6 @@ def active(kind: str, request: pytest.FixtureRequest) -> bool:
     return False
 
 
-def soon(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + BOUND_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_closing_a_result_stops_what_another_thread_waits_for(
     kind: str, url: str, session: affidavit.Session, request: pytest.FixtureRequest
 ) -> None:
@@ -104,7 +102,7 @@ def test_closing_a_result_stops_what_another_thread_waits_for(
     reader.start()
     time.sleep(0.3)
     if kind in {"pg", "my"}:
-        soon(lambda: active(kind, request))
+        eventually(lambda: active(kind, request))
     result.close()
     reader.join(BOUND_S)
     assert not reader.is_alive()
@@ -142,7 +140,7 @@ def test_ctrl_c_stops_it(kind: str, url: str, lake: Path, request: pytest.Fixtur
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         if kind in {"pg", "my"}:
-            soon(lambda: active(kind, request))
+            eventually(lambda: active(kind, request))
         process.send_signal(signal.SIGINT)
         told = process.communicate(timeout=BOUND_S)[0]
     finally:
@@ -164,7 +162,7 @@ def test_a_statement_that_fails_elsewhere_stops_it(
         session.sql(
             f"SELECT 1 / (x - 3) AS y FROM here UNION ALL SELECT x AS y FROM {SOURCES[kind]}"
         ).to_arrow()
-    soon(lambda: not active(kind, request))
+    eventually(lambda: not active(kind, request))
     assert time.monotonic() - began < BOUND_S
 
 
@@ -268,7 +266,7 @@ def test_ctrl_c_stops_what_a_statement_that_writes_waits_for(
         process.kill()
         process.wait()
     assert told.splitlines() == ["interrupted", "[{'one': 1}]"]
-    soon(lambda: not active(kind, request))
+    eventually(lambda: not active(kind, request))
 
 
 def test_ctrl_c_stops_the_planning_of_ranges(lake: Path, pg_server: PgServer) -> None:
