@@ -39,7 +39,7 @@ from affidavit import SearchRecord, errors
 from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.catalog.values.canonical import canonical, canonical_object
-from affidavit.engine.audit.recorder import Recorder
+from affidavit.engine.audit.commits import Commits
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
 
@@ -892,7 +892,7 @@ def gathered(
     session: affidavit.Session, ask: Callable[[int], object], threads: int = 16
 ) -> Iterator[list[Future]]:
     """Hold the store until ``threads`` wait to be recorded; yield what becomes of them."""
-    group = session._instance.recorder._group("default")
+    group = session._instance.recorder._commits._group("default")
     leading: list[int] = []
     attempt = group._try
 
@@ -1147,12 +1147,12 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
             raise errors.StoreError("the disk is full")
         return original(self, tenant, batches)
 
-    original = Recorder._commit
+    original = Commits._commit
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(20))
         session.sql("BEGIN")
         ids = [session.search("docs", Q8, k=k).query_id for k in (1, 2, 3)]
-        monkeypatch.setattr(Recorder, "_commit", commit)
+        monkeypatch.setattr(Commits, "_commit", commit)
         with pytest.raises(errors.StoreError, match="the disk is full"):
             session.sql("ROLLBACK")
         assert [each.query_id for each in everything(session)] == ids[2:]
@@ -1181,7 +1181,7 @@ import os, signal, sqlite3, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
-from affidavit.engine.audit import recorder
+from affidavit.engine.audit import carried
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper
 
@@ -1212,7 +1212,7 @@ def dying_append(self, *a, **kw):
     return entries
 
 Ledger.append = dying_append
-held = recorder.PendingFile
+held = carried.PendingFile
 
 class DyingFile(held):
     def __init__(self, *a):
@@ -1223,7 +1223,7 @@ class DyingFile(held):
         super().remove()
         at("after removing")
 
-recorder.PendingFile = DyingFile
+carried.PendingFile = DyingFile
 Housekeeper.poke = lambda self: None
 session = affidavit.connect(path, durability="normal")
 q = [1.0] * 8
