@@ -12,7 +12,7 @@ from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - 
 from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.topics.topic import Topic
-from affidavit.engine.audit.recorder import RecordListener
+from affidavit.engine.audit.appender import RecordListener
 from affidavit.engine.audit.replay import Outcome, Verdict
 from affidavit.engine.fronts.magic import load_ipython_extension
 from affidavit.engine.result.result import Result, SearchResult

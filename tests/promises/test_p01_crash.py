@@ -20,7 +20,7 @@ import os, signal, sqlite3, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
-from affidavit.engine.audit import recorder
+from affidavit.engine.audit import carried
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper
 
@@ -51,7 +51,7 @@ def dying_append(self, *a, **kw):
     return entries
 
 Ledger.append = dying_append
-held = recorder.PendingFile
+held = carried.PendingFile
 
 class DyingFile(held):
     def __init__(self, *a):
@@ -62,7 +62,7 @@ class DyingFile(held):
         super().remove()
         at("after removing")
 
-recorder.PendingFile = DyingFile
+carried.PendingFile = DyingFile
 Housekeeper.poke = lambda self: None
 session = affidavit.connect(path, durability="normal")
 q = [1.0] * 8
