@@ -4,7 +4,7 @@
 >>> session = affidavit.connect("./lake")  # doctest: +SKIP
 """
 
-from affidavit import errors
+from affidavit import errors, moved
 from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
 from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.model.change import Change, ChangeListener
@@ -28,6 +28,8 @@ from affidavit.triggers.subscriptions.delivery import Delivery
 from affidavit.triggers.subscriptions.subscription import Subscription
 
 __version__ = "0.1.0"
+
+moved.install()
 
 __all__ = [
     "AffidavitError",
