@@ -23,10 +23,10 @@ from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
-from affidavit.engine.scans.snapshot import DML_SCHEMA, LakeCatalog, Snapshot
+from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params, numbered
-from affidavit.engine.statement.statement import parse_statement
+from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,

@@ -28,7 +28,7 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import take_rows
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Images, OpenTarget, open_target
-from affidavit.engine.scans.snapshot import DML_SCHEMA, DML_TARGET, memory_table
+from affidavit.engine.scans.snapshot import memory_table
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
 from affidavit.engine.statement.clauses import (
     TAIL,
@@ -41,6 +41,7 @@ from affidavit.engine.statement.clauses import (
 )
 from affidavit.engine.statement.merge import parse_merge
 from affidavit.engine.statement.parameters import numbered
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ColumnNotFoundError, ConstraintError, ExecutionError, SqlError
 
 if TYPE_CHECKING:

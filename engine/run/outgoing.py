@@ -17,8 +17,8 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.scans.sources import DatabaseSource
+from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import (
     AffidavitError,
     ColumnNotFoundError,

@@ -26,7 +26,8 @@ from affidavit.catalog.tables.vector_rows import (
     upsert_vectors,
     vector_definition,
 )
-from affidavit.engine.scans.snapshot import DML_TARGET, Snapshot
+from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.statement.statement import DML_TARGET
 from affidavit.errors import ConstraintError, ExecutionError, ReadOnlyError
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows,
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic, topics
 from affidavit.engine.scans.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.engine.scans.topics import TopicDataset
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ClosedError, TableNotFoundError
 
 if TYPE_CHECKING:
@@ -45,10 +46,6 @@ if TYPE_CHECKING:
 
 EAGER_ROWS_MAX: Final = 1024
 """A table of up to so many rows is read whole when it is planned: that is cheaper than asking."""
-
-DML_TARGET: Final = "target"
-DML_SCHEMA: Final = "_dml"
-"""Where a statement finds the tables that exist for it alone."""
 
 
 class Snapshot:

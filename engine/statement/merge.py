@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.expression import quoted
-from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ColumnNotFoundError, SqlError
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Merge:
         ]
         columns = ", ".join([f"{target}.*", f"CASE {number} END AS __clause", *computed])
         return (
-            f'{prefix} SELECT * FROM (SELECT {columns} FROM "{DML_SCHEMA}".target AS {target} '
+            f"{prefix} SELECT * FROM (SELECT {columns} "
+            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {target} '
             f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '
             f"ON ({self.condition})) WHERE __clause IS NOT NULL"
         )

@@ -11,6 +11,12 @@ from typing import Final
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.errors import SqlError
 
+DML_SCHEMA: Final = "_dml"
+"""Where a statement finds the tables that exist for it alone."""
+
+DML_TARGET: Final = "target"
+"""What the table that a statement changes is called there."""
+
 
 class Kind(Enum):
     """Who runs a statement."""
