@@ -27,6 +27,7 @@ from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic, topics
+from affidavit.engine.scans.failures import Failures
 from affidavit.engine.scans.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.engine.scans.topics import TopicDataset
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
@@ -55,7 +56,6 @@ class Snapshot:
         reader: The store's snapshot, or the open transaction.
         virtual: Tables that exist for this statement alone, under :data:`DML_SCHEMA`.
         prepared: Views and external tables that the statement names, planned beforehand.
-        unplanned: Why some of them could not be: told to who reads them.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
         missing: Names that planning looked up in vain.
@@ -76,14 +76,13 @@ class Snapshot:
         self.virtual: dict[str, Any] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
-        self.unplanned: dict[tuple[str, str], AffidavitError] = {}
         self.external: dict[tuple[str, str], str] = {}
         self.parameters: dict[str, Any] = {}
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
         self.running = Running()
-        self._failure: BaseException | None = None
+        self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
         self.opened = ExitStack()
         self.hide: Callable[[str], str] = str
@@ -115,23 +114,21 @@ class Snapshot:
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error that a provider raised."""
-        self._failure = self._failure or error
+        self._failures.add(error)
 
     @property
     def failure(self) -> BaseException | None:
         """What a provider raised, here or in an attached lake, before it was turned into text."""
         others = (other.failure for other in self.others.values())
-        return self._failure or next(filter(None, others), None)
+        return self._failures.first or next(filter(None, others), None)
 
     def keep_unplanned(self, key: tuple[str, str], error: AffidavitError) -> None:
         """Keep why a table could not be planned, until it is read."""
-        self.unplanned[key] = error
-        self._failure = None
+        self._failures.keep_unplanned(key, error)
 
     def provider(self, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
         """Return what DataFusion reads ``schema.name`` through, or ``None``."""
-        if (schema, name) in self.unplanned:
-            raise self.unplanned[schema, name]
+        self._failures.refuse_unplanned((schema, name))
         if (schema, name) in self.prepared:
             if (schema, name) in self.external:
                 self.note_name(self.external[schema, name])
@@ -260,7 +257,7 @@ class Snapshot:
 
         Views are forgotten, and so planned anew over what is in memory.
         """
-        self._failure = None
+        self._failures.forget()
         self.prepared = {
             key: memory_table(
                 pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)
