@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from affidavit.catalog.sources.files.objects import ObjectStores
 from affidavit.catalog.sources.lake import SCHEME, AttachedLake
 from affidavit.catalog.sources.registry import open_database
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
@@ -30,10 +30,7 @@ from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
-    SourceError,
     SqlError,
-    TableNotFoundError,
-    UnsupportedPredicateError,
 )
 
 if TYPE_CHECKING:
@@ -55,14 +52,6 @@ QUERIES_ONLY: Final = (
     .with_allow_dml(allow=False)
     .with_allow_statements(allow=False)
 )
-_CONSTANT_FILTER: Final = re.compile("unsupported operand type|bit_wise_and")
-_NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
-_MISSING: Final = re.compile(r"table '([^']*)' not found")
-_PREFIXES: Final = re.compile(
-    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
-)
-
-
 _SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
 _ONE_PARTITION: Final = {
     "datafusion.execution.target_partitions": "1",
@@ -352,9 +341,8 @@ class Planner:
             try:
                 stream = frame.execute_stream()
             except Exception as error:
-                is_ours = isinstance(snapshot.failure, UnsupportedPredicateError)
-                is_known = is_ours or _CONSTANT_FILTER.search(str(error)) is not None
-                if not is_known or not snapshot.is_scanned:
+                failed_so = asks_for_whole_tables(error, snapshot.failure)
+                if not failed_so or not snapshot.is_scanned:
                     raise
                 snapshot.read_whole()
                 stream = plan().execute_stream()
@@ -375,38 +363,3 @@ def cancelling(snapshot: Snapshot) -> Iterator[None]:
         raise
     finally:
         running.finish()
-
-
-@contextmanager
-def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iterator[None]:
-    """Turn what DataFusion raises into this tree.
-
-    DataFusion passes a provider's error on as text; the snapshot kept the error itself.
-    """
-    try:
-        yield
-    except AffidavitError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        failure = None if snapshot is None else snapshot.failure
-        if isinstance(failure, AffidavitError | KeyboardInterrupt):
-            raise failure from None
-        told = str(error) if snapshot is None else snapshot.hide(str(error))
-        if told != str(error):  # then the error itself has a secret
-            raise kind(_PREFIXES.sub("", told).strip()) from None
-        text = _PREFIXES.sub("", told)
-        for name, other in ({} if snapshot is None else snapshot.others).items():
-            if f"{other.catalog.lake.path}/vectors/".lstrip("/") in told:
-                msg = f"source {name!r}: {text.strip()}"
-                raise SourceError(msg) from error
-        missing = _MISSING.search(text)
-        if missing is not None and snapshot is not None and snapshot.missing:
-            known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
-            raise TableNotFoundError(snapshot.missing[-1], known=known) from error
-        field = _NO_FIELD.search(text)
-        if field is not None and snapshot is not None and field[1] in snapshot.refused:
-            there = snapshot.refused[field[1]]
-            raise kind(f"column {field[1]!r} cannot be read: its type is {there} there") from error
-        raise kind(text.strip() or type(error).__name__) from (failure or error)
