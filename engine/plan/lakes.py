@@ -7,7 +7,7 @@ tables of their lake. What is planned there runs where the statement runs.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
 from affidavit.engine.scans.snapshot import Snapshot
@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.lake import AttachedLake
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.engine.plan.planner import Planner
+
+
+class Prepares(Protocol):
+    """What plans the views and external tables of a lake: its planner."""
+
+    def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Plan those among ``names``, for a statement that is planned elsewhere."""
 
 
 class OtherSnapshot(Snapshot):
     """What one statement reads of an attached lake, as part of what it reads at all."""
 
     def __init__(self, outer: Snapshot, name: str, catalog: Catalog, reader: Reader) -> None:
-        super().__init__(catalog, reader, committed=True)
+        super().__init__(catalog, reader, committed=True, hide=outer.hide)
         self.refused = outer.refused
-        self.hide = outer.hide
         self._outer = outer
         self._name = name
 
@@ -51,12 +56,12 @@ class LakeSource:
         make: Makes the planner of what is in it.
     """
 
-    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Planner]) -> None:
+    def __init__(self, lake: AttachedLake, shown: str, make: Callable[[Catalog], Prepares]) -> None:
         self.name = lake.name
         self.shown = shown
         self._lake = lake
         self._make = make
-        self._planner: tuple[Catalog, Planner] | None = None
+        self._planner: tuple[Catalog, Prepares] | None = None
 
     def tables(self) -> list[tuple[str, str]]:
         """Return the schema and name of every table that the tenant sees.

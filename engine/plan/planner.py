@@ -1,4 +1,4 @@
-"""DataFusion, as one tenant uses it: planning at a snapshot, and running plans as results."""
+"""DataFusion, as one tenant uses it: statements planned at a snapshot, and their rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
+from datafusion import LogicalPlan, SessionContext, SQLOptions
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.files.delta import open_delta
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.iceberg import open_iceberg
 from affidavit.catalog.sources.files.objects import ObjectStores
 from affidavit.catalog.sources.lake import SCHEME, AttachedLake
 from affidavit.catalog.sources.registry import open_database
-from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
-from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
+from affidavit.catalog.sql.names import CATALOG
+from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.runner import LocalRunner, Planned
+from affidavit.engine.plan.settings import ONE_PARTITION, QUERIES_ONLY, config
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
@@ -29,7 +30,6 @@ from affidavit.engine.statement.parameters import arrow_params, numbered
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
-    ExecutionError,
     SqlError,
 )
 
@@ -41,30 +41,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.registry import SourceUrl
+    from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
 
 VIEW_DEPTH_MAX: Final = 32
-QUERIES_ONLY: Final = (
-    SQLOptions()
-    .with_allow_ddl(allow=False)
-    .with_allow_dml(allow=False)
-    .with_allow_statements(allow=False)
-)
-_SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
-_ONE_PARTITION: Final = {
-    "datafusion.execution.target_partitions": "1",
-    "datafusion.optimizer.enable_round_robin_repartition": "false",
-}
-
-
-def _config(settings: Mapping[str, str]) -> SessionConfig:
-    return (
-        SessionConfig({**_SETTINGS, **settings})
-        .with_default_catalog_and_schema(CATALOG, MAIN_SCHEMA)
-        .with_information_schema(enabled=True)
-    )
 
 
 class Planner:
@@ -76,17 +58,19 @@ class Planner:
         searcher: Searcher | None,
         models: Models,
         stores: ObjectStores | None = None,
+        *,
+        runner: Runner | None = None,
     ) -> None:
         self.provider = LakeCatalog(catalog)
         self.attached: dict[str, Source] = {}
         self._catalog = catalog
         self._models = models
+        self._here = LocalRunner()
+        self._runner = runner or self._here
         self._lock = threading.RLock()
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
         self.context = self._context({})
-        # a statement over the rows of one table is planned in two thirds of the time without
-        # anything to spread over partitions
-        self._narrow = self._context(_ONE_PARTITION)
+        self._narrow = self._context(ONE_PARTITION)
         self.stores = stores or ObjectStores()
         own = (self.context, self._narrow)  # another thread may go through the set that was
         self.stores.contexts = self.stores.contexts.union(own)
@@ -120,7 +104,7 @@ class Planner:
             context.register_catalog_provider(name, SourceCatalog(source, self.provider))
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
-        context = SessionContext(_config(settings))
+        context = SessionContext(config(settings))
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
         return context
@@ -131,8 +115,11 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with catalog.read() as reader, Snapshot(catalog, reader, committed=committed) as snapshot:
-            snapshot.hide = self.stores.hide
+        hide = self.stores.hide
+        with (
+            catalog.read() as reader,
+            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+        ):
             yield snapshot
 
     def plan(
@@ -155,7 +142,7 @@ class Planner:
             TableNotFoundError: It names a table that the tenant does not see.
         """
         values = arrow_params(params)
-        snapshot.parameters = values
+        snapshot.bind(values)
         with self._lock, self._planning(snapshot):
             self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
             options = QUERIES_ONLY if read_only else None
@@ -167,22 +154,18 @@ class Planner:
             for context in (self._narrow, self.context):
                 context.sql(text)
 
-    def plan_insert(
-        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
-    ) -> DataFrame:
+    def plan_insert(self, text: str, params: Mapping[str, Any], snapshot: Snapshot) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(*numbered(text, params or {}), snapshot=snapshot)
+        frame = self.plan(*numbered(text, params), snapshot)
         rows = frame.logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
-    def plan_create(
-        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
-    ) -> DataFrame:
+    def plan_create(self, text: str, params: Mapping[str, Any], snapshot: Snapshot) -> DataFrame:
         """Plan a CREATE TABLE and return the query for its rows, without creating anything.
 
         DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
         """
-        frame = self.plan(f"EXPLAIN {text}", params or {}, snapshot)
+        frame = self.plan(f"EXPLAIN {text}", params, snapshot)
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
@@ -190,7 +173,7 @@ class Planner:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
             create = f'CREATE TABLE "{DML_SCHEMA}".typed (c {sql_type})'  # no table of a user's
-            frame = self.plan_create(create, snapshot)
+            frame = self.plan_create(create, {}, snapshot)
             return pa.field(column, frame.schema().field(0).type)
 
     def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
@@ -289,29 +272,28 @@ class Planner:
 
     # --- running -------------------------------------------------------------------------------
 
-    def result(self, plan: Callable[[], DataFrame], snapshot: Snapshot, stack: ExitStack) -> Result:
+    def result(self, plan: Plan, snapshot: Snapshot, stack: ExitStack) -> Result:
         """Return the rows of a plan; ``stack`` holds the snapshot until they are read."""
-        frame = plan()
+        planned = Planned.at(snapshot, plan)
         if not snapshot.is_scanned:
             stack.close()
-        batches = self._run(frame, plan, snapshot)
         return Result(
-            lambda: self._schema_of(frame), batches, close=stack.close,
+            lambda: self._schema_of(planned.frame), self._runner.run(planned), close=stack.close,
             cancel=snapshot.cancel,
         )  # fmt: skip
 
-    def stream(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-        """Return the batches of a plan, which is made now and runs with the first one."""
-        return self._run(plan(), plan, snapshot)
+    def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """Return the batches of a plan, which is made now and runs here with the first one."""
+        return self._here.run(Planned.at(snapshot, plan))
 
-    def collect(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
-        """Return every row of a plan."""
-        frame = plan()
-        batches = list(self._run(frame, plan, snapshot))
-        schema = batches[0].schema if len(batches) == 1 else self._schema_of(frame)
+    def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan, which runs here."""
+        planned = Planned.at(snapshot, plan)
+        batches = list(self._here.run(planned))
+        schema = batches[0].schema if len(batches) == 1 else self._schema_of(planned.frame)
         return table_of(batches, schema)
 
-    def collect_listing(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+    def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan that reads ``information_schema``.
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
@@ -323,43 +305,3 @@ class Planner:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
         optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()
-
-    def _run(
-        self, frame: DataFrame, plan: Callable[[], DataFrame], snapshot: Snapshot
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of ``frame``, whose plan runs with the first one.
-
-        datafusion-python joins the filters that it hands to a table with Python's ``&``, which
-        fails where one of them is a constant, and some filters cannot be read: then the tables are
-        read whole, and planned again.
-
-        Raises:
-            ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
-        """
-        snapshot.run_here()
-        with cancelling(snapshot), engine_errors(snapshot, ExecutionError):
-            try:
-                stream = frame.execute_stream()
-            except Exception as error:
-                failed_so = asks_for_whole_tables(error, snapshot.failure)
-                if not failed_so or not snapshot.is_scanned:
-                    raise
-                snapshot.read_whole()
-                stream = plan().execute_stream()
-            for batch in stream:
-                yield batch.to_pyarrow()
-
-
-@contextmanager
-def cancelling(snapshot: Snapshot) -> Iterator[None]:
-    """End what sources do for a plan that has its rows, is given up, or fails."""
-    if snapshot.running.is_over:  # of the statement's plan before this one
-        snapshot.running = Running()
-    running = snapshot.running
-    try:
-        yield
-    except BaseException:
-        running.cancel()
-        raise
-    finally:
-        running.finish()

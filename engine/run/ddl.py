@@ -162,7 +162,7 @@ class Ddl:
             existing = self._own(snapshot, name)
             if existing is not None and if_not_exists:
                 return 0
-            plan = partial(self._planner.plan_create, cursor.text, snapshot, self._params)
+            plan = partial(self._planner.plan_create, cursor.text, self._params)
             data = self._planner.collect(plan, snapshot)
             if existing is not None:
                 if not or_replace:

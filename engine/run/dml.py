@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Cursor
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.run.paths import AllowedPaths
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.merge import Merge
     from affidavit.engine.statement.statement import Statement
 
@@ -85,7 +86,7 @@ class Dml:
         self._params = params
 
     def _rows(self, text: str, opened: OpenTarget) -> pa.Table:
-        plan = partial(self._planner.plan, text, self._params, opened.snapshot, names=self._names)
+        plan = partial(self._planner.plan, text, self._params, names=self._names)
         return self._planner.collect(plan, opened.snapshot)
 
     def _returning(
@@ -132,9 +133,9 @@ class Dml:
         """Run ``text``: the target's columns, and ``casts``, each as the type of its column."""
         kinds = {name: opened.schema.field(column).type for name, column in casts.items()}
 
-        def plan() -> DataFrame:
+        def plan(snapshot: Snapshot) -> DataFrame:
             frame = self._planner.plan(
-                text, self._params, opened.snapshot, names=self._names, narrow=self._narrow
+                text, self._params, snapshot, names=self._names, narrow=self._narrow
             )
             found = frame.schema()
             if all(found.field(name).type == kind for name, kind in kinds.items()):
@@ -224,7 +225,7 @@ class Dml:
             self._planner.snapshot(self._catalog) as snapshot,
         ):
             entry.begin("insert", {"paths": list(info.definition.paths)})
-            plan = partial(self._planner.plan, *numbered(text, self._params), snapshot=snapshot)
+            plan = partial(self._planner.plan, *numbered(text, self._params))
             entry.rows = int(self._planner.collect(plan, snapshot)["count"][0].as_py())
             return Outcome(entry.rows)
 
@@ -239,8 +240,8 @@ class Dml:
         text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {statement.source}'
         missing = [c for c in opened.columns if c not in given and c in opened.defaults]
 
-        def plan() -> DataFrame:
-            frame = self._planner.plan_insert(text, opened.snapshot, self._params)
+        def plan(snapshot: Snapshot) -> DataFrame:
+            frame = self._planner.plan_insert(text, self._params, snapshot)
             if not missing:
                 return frame
             defaults = {

@@ -92,7 +92,7 @@ class Executor:
         try:
             snapshot = stack.enter_context(self._planner.snapshot(self._catalog))
             names = parse_statement(text).names()
-            plan = partial(self._planner.plan, text, params, snapshot, read_only=True, names=names)
+            plan = partial(self._planner.plan, text, params, read_only=True, names=names)
             if snapshot.committed:
                 return self._planner.result(plan, snapshot, stack)
             # the transaction may have ended by the time a lazy result is read
@@ -108,7 +108,7 @@ class Executor:
     def _now(self, text: str, params: Mapping[str, Any]) -> pa.Table:
         """Run what DataFusion runs by itself."""
         with self._planner.snapshot(self._catalog) as snapshot:
-            plan = partial(self._planner.plan, text, params, snapshot)
+            plan = partial(self._planner.plan, text, params)
             return self._planner.collect(plan, snapshot)
 
     def _explain(self, statement: Statement, params: Mapping[str, Any]) -> Result:
@@ -132,7 +132,7 @@ class Executor:
     def _explain_query(self, text: str, params: Mapping[str, Any]) -> Result:
         """Return the plan of a query, and what it sends to each source."""
         with self._planner.snapshot(self._catalog) as snapshot:
-            plan = partial(self._planner.plan, text, params, snapshot, read_only=True)
+            plan = partial(self._planner.plan, text, params, read_only=True)
             plans = self._planner.collect(plan, snapshot)
         sent = {
             "plan_type": [f"sent to {source}" for source, _ in snapshot.sent],
@@ -226,8 +226,8 @@ class Executor:
             stores.errors("", location),
             stores.reach(location),
         ):
-            plan = partial(self._planner.plan, text, params, snapshot)
-            written = str(plan().logical_plan().to_variant().output_url())
+            plan = partial(self._planner.plan, text, params)
+            written = str(plan(snapshot).logical_plan().to_variant().output_url())
             if written != location:
                 raise SqlError(f"COPY names {location!r} and would write {written!r}")
             with outgoing(self._catalog, "file", location) as entry:

@@ -11,6 +11,7 @@ Therefore:
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -131,7 +132,7 @@ def insert_into_source(
     ):
         snapshot.virtual["into"] = Table(ArrowDataset(schema.empty_table(), snapshot.fail))
         text = f'INSERT INTO "{DML_SCHEMA}"."into" {prefix} {insert.source}'
-        batches = planner.stream(lambda: planner.plan_insert(text, snapshot, params), snapshot)
+        batches = planner.stream(partial(planner.plan_insert, text, params), snapshot)
         reads_itself = any(key[0].startswith(f"{target.source}.") for key in snapshot.scans)
         if reads_itself and database.driver.excludes_readers:
             batches = iter(list(batches))

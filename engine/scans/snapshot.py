@@ -34,7 +34,7 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ClosedError, TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.cache import CachedTable
@@ -68,16 +68,24 @@ class Snapshot:
         hide: Takes secrets out of what is told.
     """
 
-    def __init__(self, catalog: Catalog, reader: Reader, *, committed: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: Reader,
+        *,
+        committed: bool,
+        hide: Callable[[str], str] = str,
+    ) -> None:
         self.catalog = catalog
         self.reader = reader
         self.committed = committed
+        self.hide = hide
         self._transaction = None if committed else catalog.transactions.current()
         self.virtual: dict[str, Any] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
         self.external: dict[tuple[str, str], str] = {}
-        self.parameters: dict[str, Any] = {}
+        self.parameters: Mapping[str, Any] = {}
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
@@ -85,7 +93,6 @@ class Snapshot:
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
         self.opened = ExitStack()
-        self.hide: Callable[[str], str] = str
         self._known: dict[tuple[str, str], TableInfo] = {}
 
     def __enter__(self) -> Self:
@@ -93,6 +100,10 @@ class Snapshot:
 
     def __exit__(self, *_: object) -> None:
         self.opened.close()
+
+    def bind(self, parameters: Mapping[str, Any]) -> None:
+        """Take the statement's parameters."""
+        self.parameters = parameters
 
     def note_read(self, info: TableInfo, version: int) -> None:
         """Note that planning looked a table up, and the version that it will read."""
@@ -166,6 +177,12 @@ class Snapshot:
         """Note what is sent to a source."""
         if (source, sql) not in self.sent:
             self.sent.append((source, sql))
+
+    def begin_running(self) -> Running:
+        """Return what runs in sources for the plan that begins now, and for no plan before it."""
+        if self.running.is_over:
+            self.running = Running()
+        return self.running
 
     def cancel(self) -> None:
         """Stop what runs in sources for the plan that runs."""
