@@ -26,7 +26,7 @@ from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.snapshot import LakeCatalog, Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
-from affidavit.engine.statement.parameters import arrow_params, numbered
+from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
+    from affidavit.engine.statement.statement import Statement
 
 VIEW_DEPTH_MAX: Final = 32
 
@@ -75,7 +76,7 @@ class Planner:
         own = (self.context, self._narrow)  # another thread may go through the set that was
         self.stores.contexts = self.stores.contexts.union(own)
         self.sources: dict[tuple[str, str], Any] = {}
-        self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.prepared: dict[str, tuple[Statement, tuple[str, ...]]] = {}
 
     def open(
         self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
@@ -128,14 +129,14 @@ class Planner:
         params: Mapping[str, Any],
         snapshot: Snapshot,
         *,
+        names: Collection[str],
         read_only: bool = False,
-        names: Collection[str] | None = None,
         narrow: bool = False,
     ) -> DataFrame:
         """Plan one query, or any statement that DataFusion runs by itself.
 
-        ``read_only`` refuses whatever is no query, should it look like one. ``names`` are the
-        identifiers in the text, if they are known already. ``narrow`` plans for one partition.
+        ``names`` are the identifiers in the text, or more of them. ``read_only`` refuses whatever
+        is no query, should it look like one. ``narrow`` plans for one partition.
 
         Raises:
             SqlError: It does not parse or plan.
@@ -144,7 +145,7 @@ class Planner:
         values = arrow_params(params)
         snapshot.bind(values)
         with self._lock, self._planning(snapshot):
-            self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
+            self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             return self._sql(text, values, options, self._narrow if narrow else self.context)
 
@@ -154,18 +155,22 @@ class Planner:
             for context in (self._narrow, self.context):
                 context.sql(text)
 
-    def plan_insert(self, text: str, params: Mapping[str, Any], snapshot: Snapshot) -> DataFrame:
+    def plan_insert(
+        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
+    ) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(*numbered(text, params), snapshot)
+        frame = self.plan(text, params, snapshot, names=names)
         rows = frame.logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
-    def plan_create(self, text: str, params: Mapping[str, Any], snapshot: Snapshot) -> DataFrame:
+    def plan_create(
+        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
+    ) -> DataFrame:
         """Plan a CREATE TABLE and return the query for its rows, without creating anything.
 
         DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
         """
-        frame = self.plan(f"EXPLAIN {text}", params, snapshot)
+        frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
@@ -173,15 +178,15 @@ class Planner:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
             create = f'CREATE TABLE "{DML_SCHEMA}".typed (c {sql_type})'  # no table of a user's
-            frame = self.plan_create(create, {}, snapshot)
+            frame = self.plan_create(create, {}, snapshot, names=())
             return pa.field(column, frame.schema().field(0).type)
 
     def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
         """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
         table = parse_external(create)
         text = create if table.is_plain else table.sql
-        planned = self.plan(f"EXPLAIN {text}", {}, snapshot).logical_plan().inputs()[0]
-        found = str(planned.to_variant().location())
+        plan = self.plan(f"EXPLAIN {text}", {}, snapshot, names=()).logical_plan()
+        found = str(plan.inputs()[0].to_variant().location())
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._lock, self._planning(snapshot):
@@ -237,7 +242,7 @@ class Planner:
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
         if info.kind == "view":
-            self._prepare_names(parse_statement(definition.sql).names(), snapshot, depth + 1)
+            self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
         return self._external(definition.sql, snapshot, (info.schema, info.name))
 

@@ -41,6 +41,7 @@ from affidavit.engine.audit.audit import Audit
 from affidavit.engine.audit.recorder import AuditSettings, Recorder
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult
+from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.log import StatementLog
@@ -54,6 +55,7 @@ from affidavit.engine.session.housekeeping import Housekeeper
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.statement.assignments import Name
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     InvalidQueryError,
     LakeError,
@@ -400,13 +402,13 @@ class Session:
     def _run(self, text: str, params: Mapping[str, Any]) -> Result:
         log = self._shared.statements
         if log is None:
-            return self._executor().execute(text, params)
-        if self._shared.transactions.current() is None:
-            log.flush_for(text)  # so that the log's reader finds what ran before
+            return self._executor().execute(parse_statement(text), params)
         trace = Trace()
         return log.run(
-            self.identity, text, trace, lambda: self._executor(trace).execute(text, params)
-        )
+            self.identity, text, trace,
+            lambda statement: self._executor(trace).execute(statement, params),
+            may_flush=self._shared.transactions.current() is None,
+        )  # fmt: skip
 
     def explain(
         self,
@@ -703,7 +705,7 @@ class Session:
             TableNotFoundError: There is none, and not ``if_exists``.
         """
         schema, plain = _split(name)
-        self._executor().ddl({}).drop_named(Name(schema, plain), if_exists=if_exists)
+        drop_named(self._catalog(), Name(schema, plain), if_exists=if_exists)
 
     def tables(self) -> Result:
         """Return every table that the tenant sees."""

@@ -14,6 +14,7 @@ from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.search.models import Models
+from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,25 +51,25 @@ def executor(catalog: Catalog, elsewhere: Elsewhere) -> Executor:
 
 
 def test_a_querys_rows_come_from_the_planners_runner(executor, elsewhere) -> None:
-    result = executor.execute("SELECT a FROM t WHERE a > $1", {"1": 2})
+    result = executor.execute(parse_statement("SELECT a FROM t WHERE a > $1"), {"1": 2})
     assert len(elsewhere.given) == 1
     assert "t" in elsewhere.given[0].frame.logical_plan().display_indent()
     assert result.to_pylist() == [{"a": 3}, {"a": 4}]
 
 
 def test_what_changes_or_explains_runs_here(executor, elsewhere, tmp_path) -> None:
-    executor.execute("INSERT INTO t VALUES (5)", {})
-    executor.execute("UPDATE t SET a = a + 1 WHERE a < 3", {})
-    executor.execute("CREATE TABLE u AS SELECT * FROM t", {})
-    executor.execute("EXPLAIN SELECT * FROM t", {})
-    executor.execute(f"COPY (SELECT * FROM t) TO '{tmp_path / 'x.parquet'}'", {})
+    executor.execute(parse_statement("INSERT INTO t VALUES (5)"), {})
+    executor.execute(parse_statement("UPDATE t SET a = a + 1 WHERE a < 3"), {})
+    executor.execute(parse_statement("CREATE TABLE u AS SELECT * FROM t"), {})
+    executor.execute(parse_statement("EXPLAIN SELECT * FROM t"), {})
+    executor.execute(parse_statement(f"COPY (SELECT * FROM t) TO '{tmp_path / 'x.parquet'}'"), {})
     assert elsewhere.given == []
 
 
 def test_a_statement_can_be_planned_again_at_another_snapshot(executor, catalog, elsewhere) -> None:
     """What runs a plan elsewhere plans it over other tables."""
-    executor.execute("SELECT sum(a) AS n FROM t", {}).to_arrow()
-    executor.execute("INSERT INTO t VALUES (100)", {})
+    executor.execute(parse_statement("SELECT sum(a) AS n FROM t"), {}).to_arrow()
+    executor.execute(parse_statement("INSERT INTO t VALUES (100)"), {})
     planner = Planner(catalog, None, Models())
     with planner.snapshot(catalog) as snapshot:
         again = elsewhere.given[0].plan(snapshot)
@@ -85,7 +86,10 @@ def test_a_plan_whose_filter_no_table_takes_is_made_again_over_whole_tables(
     def plan(snapshot):
         planned.append(dict(snapshot.prepared))
         return planner.plan(
-            "SELECT id FROM big WHERE id IN (NULL, 3) AND id BETWEEN NULL AND 4", {}, snapshot
+            "SELECT id FROM big WHERE id IN (NULL, 3) AND id BETWEEN NULL AND 4",
+            {},
+            snapshot,
+            names={"big", "id"},
         )
 
     with planner.snapshot(catalog) as snapshot:
@@ -99,7 +103,7 @@ def test_a_plan_that_fails_is_not_made_again(session, catalog) -> None:
 
     def plan(snapshot):
         planned.append(snapshot)
-        return planner.plan("SELECT a / 0 AS n FROM t", {}, snapshot)
+        return planner.plan("SELECT a / 0 AS n FROM t", {}, snapshot, names={"t"})
 
     with planner.snapshot(catalog) as snapshot:
         rows = LocalRunner().run(Planned.at(snapshot, plan))
