@@ -21,6 +21,9 @@ DML_SCHEMA: Final = "_dml"
 DML_TARGET: Final = "target"
 """What the table that a statement changes is called there."""
 
+REMEMBERED_LENGTH_MAX: Final = 10_000
+"""A longer text is read whenever it comes: its tokens take sixty times its memory."""
+
 
 class Kind(Enum):
     """Who runs a statement."""
@@ -157,7 +160,7 @@ class Statement:
 
 
 def parse_statement(text: object) -> Statement:
-    """Return the one statement that ``text`` holds; repeated texts are parsed once.
+    """Return the one statement that ``text`` holds; short texts that are repeated are read once.
 
     Raises:
         SqlError: There is none, or more than one, or it is too long or has no end.
@@ -171,11 +174,15 @@ def parse_statement(text: object) -> Statement:
             "pass data as parameters, or insert it from Arrow"
         )
         raise SqlError(msg)
-    return _remembered(text)
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _read(text)
 
 
 @lru_cache(maxsize=512)
 def _remembered(text: str) -> Statement:
+    return _read(text)
+
+
+def _read(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
     tokens = tokenize(text)

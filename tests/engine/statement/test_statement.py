@@ -13,7 +13,7 @@ from affidavit.catalog.sql import lexer
 from affidavit.engine.run.executor import RUNS
 from affidavit.engine.statement import statement as statements
 from affidavit.engine.statement.parameters import numbered
-from affidavit.engine.statement.statement import Kind, Part, parse_statement
+from affidavit.engine.statement.statement import REMEMBERED_LENGTH_MAX, Kind, Part, parse_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,3 +222,14 @@ def test_question_marks_are_one_parameter_each(session) -> None:
     """Each of them was given the first value."""
     session.sql("INSERT INTO t VALUES (?, ?)", [5, 6])
     assert session.sql("SELECT b FROM t WHERE a = 5").to_pylist() == [{"b": 6}]
+
+
+# --- what is remembered --------------------------------------------------------------------------
+
+
+def test_a_short_text_is_remembered_and_a_long_one_is_not() -> None:
+    """The tokens of 512 long texts would be kept for good."""
+    short = "SELECT " + "1" * (REMEMBERED_LENGTH_MAX - 7)
+    assert parse_statement(short) is parse_statement(short)
+    assert parse_statement(short + "1") is not parse_statement(short + "1")
+    assert parse_statement(short + "1") == parse_statement(short + "1")
