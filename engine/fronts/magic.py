@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.session.session import Session
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ def _session(variables: dict[str, Any], named: str | None) -> Session:
 
 def _variables(text: str, variables: dict[str, Any]) -> dict[str, Any]:
     """Return the notebook's variables that ``text`` names as ``$name``."""
-    wanted = {token.text[1:] for token in tokenize(text) if token.kind == "placeholder"}
-    missing = sorted(name for name in wanted if name not in variables)
+    try:
+        wanted = parse_statement(text).whole.placeholders
+    except SqlError:  # the session says why, and logs it
+        return {}
+    missing = sorted(set(wanted) - variables.keys())
     if missing:
         msg = f"the notebook has no variable {missing[0]!r} for ${missing[0]}"
         raise SqlError(msg)

@@ -1,39 +1,37 @@
-"""DataFusion, as one tenant uses it: planning at a snapshot, and running plans as results."""
+"""DataFusion, as one tenant uses it: statements planned at a snapshot, and their rows."""
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from datafusion import LogicalPlan, SessionConfig, SessionContext, SQLOptions
+from datafusion import LogicalPlan, SessionContext, SQLOptions
 
-from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
-from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
+from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.runner import LocalRunner, Planned
+from affidavit.engine.plan.settings import ONE_PARTITION, QUERIES_ONLY, config
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.resolve import prepare_tables
-from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
+from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
-from affidavit.engine.statement.parameters import arrow_params, numbered
-from affidavit.engine.statement.statement import Kind, parse_statement
+from affidavit.engine.statement.parameters import arrow_params
+from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
-    ExecutionError,
-    SourceError,
     SqlError,
-    TableNotFoundError,
-    UnsupportedPredicateError,
 )
 
 if TYPE_CHECKING:
@@ -44,41 +42,13 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.url import SourceUrl
+    from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
-
-_CHANGING: Final = {Kind.PREPARE, Kind.DEALLOCATE, Kind.CREATE}
-"""What changes a context when it is planned; a CREATE that is only explained is an EXPLAIN."""
+    from affidavit.engine.statement.statement import Statement
 
 VIEW_DEPTH_MAX: Final = 32
-QUERIES_ONLY: Final = (
-    SQLOptions()
-    .with_allow_ddl(allow=False)
-    .with_allow_dml(allow=False)
-    .with_allow_statements(allow=False)
-)
-_CONSTANT_FILTER: Final = re.compile("unsupported operand type|bit_wise_and")
-_NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
-_MISSING: Final = re.compile(r"table '([^']*)' not found")
-_PREFIXES: Final = re.compile(
-    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
-)
-
-
-_SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
-_ONE_PARTITION: Final = {
-    "datafusion.execution.target_partitions": "1",
-    "datafusion.optimizer.enable_round_robin_repartition": "false",
-}
-
-
-def _config(settings: Mapping[str, str]) -> SessionConfig:
-    return (
-        SessionConfig({**_SETTINGS, **settings})
-        .with_default_catalog_and_schema(CATALOG, MAIN_SCHEMA)
-        .with_information_schema(enabled=True)
-    )
 
 
 class Planner:
@@ -90,11 +60,15 @@ class Planner:
         searcher: Searcher | None,
         models: Models,
         contexts: Contexts | None = None,
+        *,
+        runner: Runner | None = None,
     ) -> None:
         self.provider = LakeCatalog(catalog)
         self.attached: dict[str, Source] = {}
         self._catalog = catalog
         self._models = models
+        self._here = LocalRunner()
+        self._runner = runner or self._here
         # Held by what changes the contexts. DataFusion asks back under a lock of its own while it
         # makes an external table: whoever waited to change the context then, and whoever held
         # Python's lock to read it, would wait for each other.
@@ -103,12 +77,12 @@ class Planner:
         self.context = self._context({})
         # a statement over the rows of one table is planned in two thirds of the time without
         # anything to spread over partitions
-        self._narrow = self._context(_ONE_PARTITION)
+        self._narrow = self._context(ONE_PARTITION)
         self.contexts = Contexts() if contexts is None else contexts
         self.contexts.add(self.context, self._narrow)
         self.stores = self.contexts.stores
         self.frames: dict[tuple[str, str], Any] = {}
-        self.prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.prepared: dict[str, tuple[Statement, tuple[str, ...]]] = {}
 
     def open(
         self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
@@ -137,7 +111,7 @@ class Planner:
             context.register_catalog_provider(name, SourceCatalog(source, self.provider))
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
-        context = SessionContext(_config(settings))
+        context = SessionContext(config(settings))
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
         return context
@@ -161,14 +135,16 @@ class Planner:
         params: Mapping[str, Any],
         snapshot: Snapshot,
         *,
+        names: Collection[str],
         read_only: bool = False,
-        names: Collection[str] | None = None,
         narrow: bool = False,
+        changes: bool = False,
     ) -> DataFrame:
         """Plan one query, or any statement that DataFusion runs by itself.
 
-        ``read_only`` refuses whatever is no query, should it look like one. ``names`` are the
-        identifiers in the text, if they are known already. ``narrow`` plans for one partition.
+        ``names`` are the identifiers in the text, or more of them. ``read_only`` refuses whatever
+        is no query, should it look like one. ``narrow`` plans for one partition. ``changes`` says
+        that planning it changes a context, as a PREPARE does.
 
         Raises:
             SqlError: It does not parse or plan.
@@ -177,9 +153,8 @@ class Planner:
         values = arrow_params(params)
         snapshot.bind(values)
         with self._planning(snapshot):
-            self._prepare_names(parse_statement(text).names() if names is None else names, snapshot)
+            self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            changes = parse_statement(text).kind in _CHANGING
             with self._changing if changes else nullcontext():
                 return self._sql(text, values, options, self._narrow if narrow else self.context)
 
@@ -194,21 +169,21 @@ class Planner:
                 context.sql(text)
 
     def plan_insert(
-        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
     ) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(*numbered(text, params or {}), snapshot=snapshot)
+        frame = self.plan(text, params, snapshot, names=names)
         rows = frame.logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
     def plan_create(
-        self, text: str, snapshot: Snapshot, params: Mapping[str, Any] | None = None
+        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
     ) -> DataFrame:
         """Plan a CREATE TABLE and return the query for its rows, without creating anything.
 
         DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
         """
-        frame = self.plan(f"EXPLAIN {text}", params or {}, snapshot)
+        frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
@@ -216,15 +191,15 @@ class Planner:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
             create = f'CREATE TABLE "{DML_SCHEMA}".typed (c {sql_type})'  # no table of a user's
-            frame = self.plan_create(create, snapshot)
+            frame = self.plan_create(create, {}, snapshot, names=())
             return pa.field(column, frame.schema().field(0).type)
 
     def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
         """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
         table = parse_external(create)
         text = create if table.is_plain else table.sql
-        planned = self.plan(f"EXPLAIN {text}", {}, snapshot).logical_plan().inputs()[0]
-        found = str(planned.to_variant().location())
+        plan = self.plan(f"EXPLAIN {text}", {}, snapshot, names=()).logical_plan()
+        found = str(plan.inputs()[0].to_variant().location())
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._planning(snapshot):
@@ -275,8 +250,8 @@ class Planner:
     def _prepare(self, info: TableInfo, snapshot: Snapshot, depth: int) -> Any:  # noqa: ANN401 - DataFusion's
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
-        if info.kind == "view":
-            self._prepare_names(parse_statement(definition.sql).names(), snapshot, depth + 1)
+        if info.kind == VIEW.name:
+            self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
         return self._external(definition.sql, snapshot, (info.schema, info.name))
 
@@ -307,29 +282,28 @@ class Planner:
 
     # --- running -------------------------------------------------------------------------------
 
-    def result(self, plan: Callable[[], DataFrame], snapshot: Snapshot, stack: ExitStack) -> Result:
+    def result(self, plan: Plan, snapshot: Snapshot, stack: ExitStack) -> Result:
         """Return the rows of a plan; ``stack`` holds the snapshot until they are read."""
-        frame = plan()
+        planned = Planned.at(snapshot, plan)
         if not snapshot.is_scanned:
             stack.close()
-        batches = self._run(frame, plan, snapshot)
         return Result(
-            lambda: self._schema_of(frame), batches, close=stack.close,
+            lambda: self._schema_of(planned.frame), self._runner.run(planned), close=stack.close,
             cancel=snapshot.cancel,
         )  # fmt: skip
 
-    def stream(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-        """Return the batches of a plan, which is made now and runs with the first one."""
-        return self._run(plan(), plan, snapshot)
+    def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """Return the batches of a plan, which is made now and runs here with the first one."""
+        return self._here.run(Planned.at(snapshot, plan))
 
-    def collect(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
-        """Return every row of a plan."""
-        frame = plan()
-        batches = list(self._run(frame, plan, snapshot))
-        schema = batches[0].schema if len(batches) == 1 else self._schema_of(frame)
+    def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
+        """Return every row of a plan, which runs here."""
+        planned = Planned.at(snapshot, plan)
+        batches = list(self._here.run(planned))
+        schema = batches[0].schema if len(batches) == 1 else self._schema_of(planned.frame)
         return table_of(batches, schema)
 
-    def collect_listing(self, plan: Callable[[], DataFrame], snapshot: Snapshot) -> pa.Table:
+    def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan that reads ``information_schema``.
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
@@ -342,77 +316,3 @@ class Planner:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
         optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()
-
-    def _run(
-        self, frame: DataFrame, plan: Callable[[], DataFrame], snapshot: Snapshot
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of ``frame``, whose plan runs with the first one.
-
-        datafusion-python joins the filters that it hands to a table with Python's ``&``, which
-        fails where one of them is a constant, and some filters cannot be read: then the tables are
-        read whole, and planned again.
-
-        Raises:
-            ExecutionError: DataFusion failed; what a provider or hook raised is raised as it was.
-        """
-        snapshot.run_here()
-        with cancelling(snapshot), engine_errors(snapshot, ExecutionError):
-            try:
-                stream = frame.execute_stream()
-            except Exception as error:
-                is_ours = isinstance(snapshot.failure, UnsupportedPredicateError)
-                is_known = is_ours or _CONSTANT_FILTER.search(str(error)) is not None
-                if not is_known or not snapshot.is_scanned:
-                    raise
-                snapshot.read_whole()
-                stream = plan().execute_stream()
-            for batch in stream:
-                yield batch.to_pyarrow()
-
-
-@contextmanager
-def cancelling(snapshot: Snapshot) -> Iterator[None]:
-    """End what sources do for a plan that has its rows, is given up, or fails."""
-    running = snapshot.begin_running()
-    try:
-        yield
-    except BaseException:
-        running.cancel()
-        raise
-    finally:
-        running.finish()
-
-
-@contextmanager
-def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iterator[None]:
-    """Turn what DataFusion raises into this tree.
-
-    DataFusion passes a provider's error on as text; the snapshot kept the error itself.
-    """
-    try:
-        yield
-    except AffidavitError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        failure = None if snapshot is None else snapshot.failure
-        if isinstance(failure, AffidavitError | KeyboardInterrupt):
-            raise failure from None
-        told = str(error) if snapshot is None else snapshot.hide(str(error))
-        if told != str(error):  # then the error itself has a secret
-            raise kind(_PREFIXES.sub("", told).strip()) from None
-        text = _PREFIXES.sub("", told)
-        for name, other in ({} if snapshot is None else snapshot.others).items():
-            if f"{other.catalog.lake.path}/vectors/".lstrip("/") in told:
-                msg = f"source {name!r}: {text.strip()}"
-                raise SourceError(msg) from error
-        missing = _MISSING.search(text)
-        if missing is not None and snapshot is not None and snapshot.missing:
-            known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
-            raise TableNotFoundError(snapshot.missing[-1], known=known) from error
-        field = _NO_FIELD.search(text)
-        if field is not None and snapshot is not None and field[1] in snapshot.refused:
-            there = snapshot.refused[field[1]]
-            raise kind(f"column {field[1]!r} cannot be read: its type is {there} there") from error
-        raise kind(text.strip() or type(error).__name__) from (failure or error)

@@ -9,26 +9,27 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import suppress
-from time import perf_counter_ns
+from functools import partial
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.model import clock
+from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
-from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake.catalog import Trace
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.values.types import StoreValue
+    from affidavit.engine.statement.statement import Statement
 
 WAITING_MAX: Final = 20_000
 """How many rows may wait; past that the oldest are dropped."""
@@ -41,7 +42,10 @@ _USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#
 
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
-_COLUMNS: Final = columns_of(STATEMENTS)
+_NAMES: Final = frozenset({"audit", STATEMENTS.name})
+"""What a statement names that reads the log."""
+
+_COLUMNS: Final = [column.name for column in STATEMENTS.columns]
 
 
 class StatementLog:
@@ -61,53 +65,39 @@ class StatementLog:
         self._flushing = threading.Lock()
 
     def run(
-        self, identity: Identity, text: str, trace: Trace, execute: Callable[[], Result]
-    ) -> Result:
-        """Return what ``execute`` returns, and log how it went once its rows were read."""
-        at_us, started = clock.now_us(), perf_counter_ns()
-
-        def done(rows: int | None, error: BaseException | None) -> None:
-            duration_us = (perf_counter_ns() - started) // 1000
-            self._add(identity, text, trace, at_us, duration_us, rows, error)
-
-        try:
-            result = execute()
-        except BaseException as error:
-            done(None, error)
-            raise
-        watch(result, done)
-        return result
-
-    def _add(
         self,
         identity: Identity,
         text: object,
         trace: Trace,
-        at_us: int,
-        duration_us: int,
-        rows: int | None,
-        error: BaseException | None,
-    ) -> None:
-        said = "" if error is None else str(error)
-        shown, told = without_secrets(text if isinstance(text, str) else repr(text), said)
-        row = (
-            clock.uuid7(at_us), at_us, _storable(identity.actor), _storable(identity.source),
-            _storable(identity.workspace), _kind(text), _storable(shown[:TEXT_LENGTH_MAX]),
-            _storable("\n".join(trace.read)),
-            _storable("\n".join(trace.written)) if error is None else "",
-            rows, duration_us, "ok" if error is None else "error",
-            None if error is None else _storable(f"{type(error).__name__}: {told}"),
-        )  # fmt: skip
+        execute: Callable[[Statement], Result],
+        *,
+        may_flush: bool = False,
+    ) -> Result:
+        """Read a text, return what ``execute`` makes of it, and log it once its rows were read.
+
+        ``may_flush`` says that nothing is in the way of writing: then a statement that reads the
+        log finds what ran before it, if that can be written.
+        """
+        asked = _Asked(identity, text, trace)
+        try:
+            statement = asked.read()
+            if may_flush and statement.names >= _NAMES:
+                with suppress(AffidavitError):
+                    self.flush()
+            asked.begin()
+            result = execute(statement)
+        except BaseException as error:
+            self._add(asked, None, error)
+            raise
+        watch(result, partial(self._add, asked))
+        return result
+
+    def _add(self, asked: _Asked, rows: int | None, error: BaseException | None) -> None:
+        row = asked.row(rows, error)
         with self._queue:
-            self._waiting.append((identity.tenant, row))
+            self._waiting.append((asked.identity.tenant, row))
             del self._waiting[:-WAITING_MAX]
         self._poke()
-
-    def flush_for(self, text: object) -> None:
-        """Write what waits, if that can be done, where ``text`` reads the log."""
-        if _reads_log(text):
-            with suppress(AffidavitError):
-                self.flush()
 
     def flush(self) -> bool:
         """Write what waits; returns whether anything is left."""
@@ -126,26 +116,66 @@ class StatementLog:
         return False
 
 
-def _reads_log(text: object) -> bool:
-    if not isinstance(text, str) or STATEMENTS.name not in text.lower():
-        return False
-    try:
-        return {"audit", STATEMENTS.name} <= parse_statement(text).names()
-    except AffidavitError:
-        return False
+class _Asked:
+    """A text that somebody wants run, and how that goes."""
+
+    def __init__(self, identity: Identity, text: object, trace: Trace) -> None:
+        self.identity = identity
+        self._text = text
+        self._trace = trace
+        self._statement: Statement | None = None
+        self.begin()
+
+    def read(self) -> Statement:
+        """Return the statement that the text holds.
+
+        Raises:
+            SqlError: It holds none that can be read.
+        """
+        self._statement = parse_statement(self._text)
+        return self._statement
+
+    def begin(self) -> None:
+        """Note that it is run from now on."""
+        self._at_us, self._started_ns = time_ns() // 1000, perf_counter_ns()
+
+    def row(self, rows: int | None, error: BaseException | None) -> tuple[StoreValue, ...]:
+        """Return what the log says of it."""
+        duration_us = (perf_counter_ns() - self._started_ns) // 1000
+        identity, statement, trace = self.identity, self._statement, self._trace
+        text = self._text if isinstance(self._text, str) else repr(self._text)
+        tokens = None if statement is None else statement.tokens
+        said = "" if error is None else str(error)
+        shown, told = without_secrets(text, said, tokens)
+        return (
+            uuid7(self._at_us), self._at_us, _storable(identity.actor), _storable(identity.source),
+            _storable(identity.workspace), None if statement is None else statement.kind.value,
+            _storable(shown[:TEXT_LENGTH_MAX]), _storable("\n".join(trace.read)),
+            _storable("\n".join(trace.written)) if error is None else "",
+            rows, duration_us, "ok" if error is None else "error",
+            None if error is None else _storable(f"{type(error).__name__}: {told}"),
+        )  # fmt: skip
 
 
-def without_secrets(text: str, told: str = "") -> tuple[str, str]:
-    """Return a statement and what its error told, without the secrets of OPTIONS and URLs."""
+def without_secrets(
+    text: str, told: str = "", tokens: Sequence[Token] | None = None
+) -> tuple[str, str]:
+    """Return a statement and what its error told, without the secrets of OPTIONS and URLs.
+
+    Args:
+        text: The statement.
+        told: The error's message.
+        tokens: What the text is made of, if it was read before.
+    """
     clause = _OPTIONS.search(text)
     if clause is not None:
         try:
-            values = list(_secret_values(tokenize(text)))
+            values = list(_secret_values(tokenize(text) if tokens is None else tokens))
         except AffidavitError:  # where an option ends cannot be told, and the error repeats it
             values, text, told = [], f"{text[: clause.end()]} {_MASK}", _MASK
-        for tokens in reversed(values):
-            text = f"{text[: tokens[0].start]}{_MASK}{text[tokens[-1].end :]}"
-            for part in {part for token in tokens for part in _QUOTES.split(token.text) if part}:
+        for value in reversed(values):
+            text = f"{text[: value[0].start]}{_MASK}{text[value[-1].end :]}"
+            for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
                 told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", _MASK, told)
     return _USERINFO.sub(_MASK + "@", text), _USERINFO.sub(_MASK + "@", told)
 
@@ -169,13 +199,6 @@ def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
             is_secret = SECRET_WORDS.search(token.text) is not None
     if value:
         yield value
-
-
-def _kind(text: object) -> str | None:
-    try:
-        return parse_statement(text).kind.value
-    except AffidavitError:
-        return None
 
 
 def _storable(text: str) -> str:

@@ -11,6 +11,7 @@ Therefore:
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,8 +19,12 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.engine.scans.snapshot import DML_SCHEMA
+from affidavit.engine.result.outcome import counted
+from affidavit.engine.result.result import Result
 from affidavit.engine.scans.sources import DatabaseSource
+from affidavit.engine.statement.commands import parse_copy
+from affidavit.engine.statement.parameters import numbered
+from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import (
     AffidavitError,
     ColumnNotFoundError,
@@ -36,8 +41,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.table import SourceTable
-    from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.clauses import Insert
+    from affidavit.engine.statement.statement import Statement
 
 
 class Outgoing:
@@ -102,16 +108,16 @@ def outgoing(catalog: Catalog, kind: str, name: str) -> Iterator[Outgoing]:
 
 
 def insert_into_source(
-    planner: Planner, catalog: Catalog, prefix: str, insert: Insert, params: Mapping[str, Any]
-) -> int:
-    """Insert the rows of a query into a table of a source, and return how many there were.
+    scope: Scope, statement: Statement, insert: Insert, params: Params
+) -> Result:
+    """Insert the rows of a query into a table of a source.
 
     Raises:
         TransactionError: A transaction is open, which could not undo it.
         TableNotFoundError: There is no such source or table.
         SourceError: The database refused; it has none of the rows.
     """
-    target = insert.target
+    planner, catalog, target = scope.planner, scope.catalog, insert.target
     name = f"{target.source}.{target.schema}.{target.name}"
     if insert.conflict is not None or insert.returning:
         raise SqlError(f"INSERT INTO {name}: a source takes no ON CONFLICT and no RETURNING")
@@ -130,13 +136,15 @@ def insert_into_source(
         planner.snapshot(catalog) as snapshot,
     ):
         snapshot.virtual["into"] = Table(ArrowDataset(schema.empty_table(), snapshot.fail))
-        text = f'INSERT INTO "{DML_SCHEMA}"."into" {prefix} {insert.source}'
-        batches = planner.stream(lambda: planner.plan_insert(text, snapshot, params), snapshot)
+        (prefix, source_text), given = numbered([insert.prefix, insert.source], params)
+        text = f'INSERT INTO "{DML_SCHEMA}"."into" {prefix} {source_text}'
+        plan = partial(planner.plan_insert, text, given, names=statement.names)
+        batches = planner.stream(plan, snapshot)
         reads_itself = any(key[0].startswith(f"{target.source}.") for key in snapshot.scans)
         if reads_itself and database.driver.excludes_readers:
             batches = iter(list(batches))
 
-        def given() -> Iterator[pa.RecordBatch]:
+        def fitted() -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 yield batch.cast(schema)
 
@@ -144,8 +152,33 @@ def insert_into_source(
             entry.rows = rows
             entry.begin("insert", {"rows": rows, "columns": schema.names})
 
-        database.insert(table, schema, given(), ready, snapshot.cancel)
-        return entry.rows
+        database.insert(table, schema, fitted(), ready, snapshot.cancel)
+    return counted(entry.rows)
+
+
+def copy(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run COPY ... TO 'path': DataFusion writes the files.
+
+    The text is without comments, and checked against DataFusion's own reading: where the two
+    readings of a text differ, a path that was never checked could be written.
+    """
+    asked = parse_copy(statement.cursor())
+    location = scope.paths.checked(asked.location)
+    planner, stores = scope.planner, scope.planner.stores
+    with (
+        planner.snapshot(scope.catalog) as snapshot,
+        stores.errors("", location),
+        stores.reach(location),
+    ):
+        plan = partial(planner.plan, asked.to(location), params, names=statement.names)
+        written = str(plan(snapshot).logical_plan().to_variant().output_url())
+        if written != location:
+            raise SqlError(f"COPY names {location!r} and would write {written!r}")
+        with outgoing(scope.catalog, "file", location) as entry:
+            entry.begin("copy")
+            table = planner.collect(plan, snapshot)
+            entry.rows = int(table["count"][0].as_py())
+    return Result.of(table, rows_affected=entry.rows)
 
 
 def _find(database: Database, schema: str, name: str) -> SourceTable:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
+from datafusion import col
 from datafusion.catalog import Table
 
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.tables.row_writing import (
     delete_rows,
@@ -26,17 +30,24 @@ from affidavit.catalog.tables.vector_rows import (
     upsert_vectors,
     vector_definition,
 )
+from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
-from affidavit.engine.scans.snapshot import DML_TARGET, Snapshot
+from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ConstraintError, ExecutionError, ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Writer
+    from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.assignments import Target
+    from affidavit.engine.statement.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,50 +58,82 @@ class Images:
     rows: pa.Table
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A statement that changes rows, and for whom."""
+
+    scope: Scope
+    statement: Statement
+    params: Params
+
+
 @contextmanager
-def open_target(catalog: Catalog, target: Target) -> Iterator[OpenTarget]:
+def open_target(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     """Open the transaction, or a vector table's lock, in which rows are read and then written.
 
     Raises:
         TableNotFoundError: There is no such table.
         ReadOnlyError: It is a view, or another scope's.
     """
+    catalog = asked.scope.catalog
     with catalog.read() as reader:
         info = catalog.get(reader, target.name, target.schema)
     catalog.refuse_shared(info)
-    if info.kind == "vector":
-        with (
-            locked(catalog, info, "writing a vector table") as (info, dataset),
-            catalog.read() as reader,
-            Snapshot(catalog, reader, committed=True) as snapshot,
-        ):
-            provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
-            snapshot.virtual[DML_TARGET] = Table(provider)
-            yield OpenTarget(catalog, info, snapshot, None, dataset)
-    elif info.kind == "mutable":
-        with (
-            catalog.write() as writer,
-            Snapshot(catalog, writer, committed=False) as snapshot,
-        ):
-            info = catalog.get(writer, target.name, target.schema)
-            offer_target(snapshot, info)
-            yield OpenTarget(catalog, info, snapshot, writer, None)
-    else:
+    if info.kind not in OPENS:
         msg = f"{target.name!r} is a {info.kind}: write to the tables that it reads"
-        if info.kind == "external":
+        if info.kind == EXTERNAL.name:
             msg = f"{target.name!r} is external: it is read here, and written where it comes from"
         raise ReadOnlyError(msg)
+    with OPENS[info.kind](asked, info) as opened:
+        yield opened
+
+
+@contextmanager
+def _open_vectors(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
+    catalog = asked.scope.catalog
+    with (
+        locked(catalog, info, "writing a vector table") as (now, dataset),
+        catalog.read() as reader,
+        Snapshot(catalog, reader, committed=True) as snapshot,
+    ):
+        provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
+        snapshot.virtual[DML_TARGET] = Table(provider)
+        yield OpenTarget(asked, now, snapshot, None, dataset)
+
+
+@contextmanager
+def _open_rows(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
+    catalog = asked.scope.catalog
+    with (
+        catalog.write() as writer,
+        Snapshot(catalog, writer, committed=False) as snapshot,
+    ):
+        now = catalog.get(writer, info.name, info.schema)
+        offer_target(snapshot, now)
+        yield OpenTarget(asked, now, snapshot, writer, None)
+
+
+OPENS: Final[Mapping[str, Callable[[Asked, TableInfo], AbstractContextManager[OpenTarget]]]] = {
+    VECTOR.name: _open_vectors,
+    MUTABLE.name: _open_rows,
+}
+"""How a target of each kind that has rows here is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTarget:
     """A target under its transaction or lock; the one place where DML meets the catalog."""
 
-    catalog: Catalog
+    asked: Asked
     info: TableInfo
     snapshot: Snapshot
     writer: Writer | None
     dataset: lance.LanceDataset | None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that the target is written through."""
+        return self.asked.scope.catalog
 
     @property
     def schema(self) -> pa.Schema:
@@ -135,6 +178,51 @@ class OpenTarget:
         """Return ``value``, or the column's default where it is the word DEFAULT."""
         return self.defaults.get(column, "NULL") if value.upper() == "DEFAULT" else value
 
+    # --- read ----------------------------------------------------------------------------------
+
+    def rows(self, text: str) -> pa.Table:
+        """Return the rows of a query that was put together out of the statement's parts."""
+        planner, statement = self.asked.scope.planner, self.asked.statement
+        plan = partial(planner.plan, text, self.asked.params, names=statement.names)
+        return planner.collect(plan, self.snapshot)
+
+    def cast_rows(self, text: str, casts: Mapping[str, str]) -> pa.Table:
+        """Return the rows of such a query, and ``casts``, each as the type of its column.
+
+        Args:
+            text: The query, for the target's columns and others.
+            casts: The target's column that each of those is for.
+        """
+        asked, planner = self.asked, self.asked.scope.planner
+        statement = asked.statement
+        kinds = {name: self.schema.field(column).type for name, column in casts.items()}
+
+        def plan(snapshot: Snapshot) -> DataFrame:
+            frame = planner.plan(
+                text, asked.params, snapshot,
+                names=statement.names, narrow=statement.reads_one_table,
+            )  # fmt: skip
+            found = frame.schema()
+            if all(found.field(name).type == kind for name, kind in kinds.items()):
+                return frame
+            return frame.select(
+                *[
+                    col(quoted(name)).cast(kinds[name]).alias(name)
+                    if name in kinds
+                    else col(quoted(name))
+                    for name in found.names
+                ]
+            )
+
+        return planner.collect(plan, self.snapshot)
+
+    def returning(self, clause: str, rows: pa.Table, alias: str) -> pa.Table | None:
+        """Return what a RETURNING says of the rows that were written, if there is one."""
+        if not clause:
+            return None
+        self.snapshot.virtual["returning"] = memory_table(rows)
+        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
+
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
         arrays = [_as(rows[field.name], field) for field in self.schema]
@@ -158,6 +246,8 @@ class OpenTarget:
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
         return pa.Table.from_arrays(arrays, schema=_nullable(self.schema))
+
+    # --- written -------------------------------------------------------------------------------
 
     def insert(self, rows: pa.Table) -> int:
         """Insert rows."""

@@ -18,8 +18,9 @@ from datafusion.catalog import CatalogProvider, SchemaProvider
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, topics
 from affidavit.engine.scans.resolve import resolve
-from affidavit.engine.scans.snapshot import DML_SCHEMA, Snapshot
+from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.system import SYSTEM_TABLES
+from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:

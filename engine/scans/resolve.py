@@ -10,9 +10,9 @@ from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
-from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.scans.system import SYSTEM_SCHEMA, SYSTEM_TABLES
 from affidavit.engine.scans.topics import TopicDataset
+from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
@@ -71,12 +71,9 @@ def prepare_tables(snapshot: Snapshot, names: Collection[str]) -> list[TableInfo
 
 def resolve(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
     """Return what DataFusion reads ``schema.name`` through, or ``None``."""
+    snapshot.refuse_unplanned((schema, name))
     find = next(find for is_meant, find in RESOLVERS if is_meant(snapshot, schema, name))
     return find(snapshot, schema, name)
-
-
-def _unplanned(snapshot: Snapshot, schema: str, name: str) -> Table:
-    raise snapshot.unplanned[schema, name]
 
 
 def _prepared(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - as above
@@ -131,7 +128,6 @@ def _of_lake(snapshot: Snapshot, schema: str, name: str) -> Table | None:
 RESOLVERS: Final[
     tuple[tuple[Callable[[Snapshot, str, str], bool], Callable[[Snapshot, str, str], Any]], ...]
 ] = (
-    (lambda snapshot, *key: key in snapshot.unplanned, _unplanned),
     (lambda snapshot, *key: key in snapshot.prepared, _prepared),
     (lambda _, schema, _name: schema == DML_SCHEMA, _of_dml),
     (lambda _, *key: key == (MAIN_SCHEMA, JOURNAL), _journal),

@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import lance
 import pyarrow as pa
@@ -20,6 +20,11 @@ from affidavit.engine.scans.memory import memory_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.engine.scans.failures import Failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -27,10 +32,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
     from affidavit.errors import AffidavitError
-
-DML_TARGET: Final = "target"
-DML_SCHEMA: Final = "_dml"
-"""Where a statement finds the tables that exist for it alone."""
 
 
 class Snapshot:
@@ -41,7 +42,6 @@ class Snapshot:
         virtual: Tables that exist for this statement alone, under :data:`DML_SCHEMA`.
         known: Tables of the lake that the statement may name, looked up beforehand.
         prepared: Views and external tables that the statement names, planned beforehand.
-        unplanned: Why some of them could not be: told to who reads them.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
         missing: Names that planning looked up in vain.
@@ -71,14 +71,13 @@ class Snapshot:
         self.known: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
-        self.unplanned: dict[tuple[str, str], AffidavitError] = {}
         self.external: dict[tuple[str, str], str] = {}
         self.parameters: Mapping[str, Any] = {}
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
         self.running = Running()
-        self._failure: BaseException | None = None
+        self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
         self.opened = ExitStack()
 
@@ -115,18 +114,21 @@ class Snapshot:
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error that a provider raised."""
-        self._failure = self._failure or error
+        self._failures.add(error)
 
     @property
     def failure(self) -> BaseException | None:
         """What a provider raised, here or in an attached lake, before it was turned into text."""
         others = (other.failure for other in self.others.values())
-        return self._failure or next(filter(None, others), None)
+        return self._failures.first or next(filter(None, others), None)
 
     def keep_unplanned(self, key: tuple[str, str], error: AffidavitError) -> None:
         """Keep why a table could not be planned, until it is read."""
-        self.unplanned[key] = error
-        self._failure = None
+        self._failures.keep_unplanned(key, error)
+
+    def refuse_unplanned(self, key: tuple[str, str]) -> None:
+        """Raise why a table could not be planned, if it could not."""
+        self._failures.refuse_unplanned(key)
 
     # --- what DataFusion reads through -----------------------------------------------------------
 
@@ -177,7 +179,7 @@ class Snapshot:
 
         Views are forgotten, and so planned anew over what is in memory.
         """
-        self._failure = None
+        self._failures.forget()
         self.prepared = {
             key: memory_table(
                 pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)

@@ -24,6 +24,7 @@ from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.result.result import Result, SearchResult
+from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.paths import AllowedPaths
@@ -35,6 +36,7 @@ from affidavit.engine.session.arguments import as_columns, as_indexes, named_par
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.statement.assignments import Name
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     InvalidQueryError,
     NoTenantError,
@@ -178,13 +180,13 @@ class Session:
     def _run(self, text: str, params: Mapping[str, Any]) -> Result:
         log = self._instance.statements
         if log is None:
-            return self._executor().execute(text, params)
-        if self._instance.transactions.current() is None:
-            log.flush_for(text)  # so that the log's reader finds what ran before
+            return self._executor().execute(parse_statement(text), params)
         trace = Trace()
         return log.run(
-            self.identity, text, trace, lambda: self._executor(trace).execute(text, params)
-        )
+            self.identity, text, trace,
+            lambda statement: self._executor(trace).execute(statement, params),
+            may_flush=self._instance.transactions.current() is None,
+        )  # fmt: skip
 
     def explain(
         self,
@@ -465,7 +467,7 @@ class Session:
             TableNotFoundError: There is none, and not ``if_exists``.
         """
         schema, plain = split_name(name)
-        self._executor().ddl({}).drop_named(Name(schema, plain), if_exists=if_exists)
+        drop_named(self._catalog(), Name(schema, plain), if_exists=if_exists)
 
     def tables(self) -> Result:
         """Return every table that the tenant sees."""

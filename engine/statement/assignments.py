@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from affidavit.catalog.sql.lexer import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,14 @@ def refuse_reserved(schema: str, name: str) -> None:
 
 
 def parse_assignments(
-    text: str, known: Sequence[str], table: str, alias: str | None = None
+    cursor: Cursor, known: Sequence[str], table: str, alias: str | None = None
 ) -> dict[str, str]:
-    """Return column to expression text of a SET clause.
+    """Move past a SET clause, to the end, and return column to expression text.
 
     Raises:
         ColumnNotFoundError: A column is not the table's.
         SqlError: The clause cannot be read, or sets a column twice.
     """
-    cursor = Cursor(text, tokenize(text))
     found: dict[str, str] = {}
     while True:
         if cursor.peek() == "(":
@@ -108,3 +108,13 @@ def parse_assignments(
         if cursor.done:
             return found
         cursor.expect(",")
+
+
+def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the columns of a query that computes new values, and what each value is called there.
+
+    Args:
+        sets: Column to expression text.
+    """
+    names = {column: f"__{at}" for at, column in enumerate(sets)}
+    return ", ".join(f"({value}) AS {names[column]}" for column, value in sets.items()), names

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.scans.snapshot import DML_SCHEMA
 from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
+from affidavit.engine.statement.clauses import common_tables
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, Part
 from affidavit.errors import ColumnNotFoundError, SqlError
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ class When:
     moment: str
     condition: str
     action: str
-    sets: str = ""
+    sets: Part | None = None
     columns: tuple[str, ...] = ()
     expressions: tuple[str, ...] = ()
 
     def values(self, known: Sequence[str], table: str, alias: str) -> dict[str, str]:
         """Return column to expression, checked against the target's columns."""
-        if self.action == "update":
-            return parse_assignments(self.sets, known, table, alias)
+        if self.sets is not None:
+            return parse_assignments(self.sets.cursor(), known, table, alias)
         if self.action != "insert":
             return {}
         columns = self.columns or tuple(known)
@@ -66,15 +67,16 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A parsed MERGE."""
+    """A parsed MERGE, with the common tables before it."""
 
+    prefix: str
     target: Target
     source: str
     source_alias: str
     condition: str
     whens: tuple[When, ...] = field(default=())
 
-    def query(self, prefix: str, values: Sequence[dict[str, str]]) -> str:
+    def query(self, values: Sequence[dict[str, str]]) -> str:
         """Return the one query; ``values`` are each WHEN's, whose columns are ``__<when>_<at>``."""
         target, source = quoted(self.target.alias), quoted(self.source_alias)
         tests = [self._test(when) for when in self.whens]
@@ -86,7 +88,8 @@ class Merge:
         ]
         columns = ", ".join([f"{target}.*", f"CASE {number} END AS __clause", *computed])
         return (
-            f'{prefix} SELECT * FROM (SELECT {columns} FROM "{DML_SCHEMA}".target AS {target} '
+            f"{self.prefix} SELECT * FROM (SELECT {columns} "
+            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {target} '
             f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '
             f"ON ({self.condition})) WHERE __clause IS NOT NULL"
         )
@@ -99,11 +102,12 @@ class Merge:
 
 
 def parse_merge(cursor: Cursor) -> Merge:
-    """Return the MERGE at ``cursor``.
+    """Move past MERGE INTO ... USING ... ON ... WHEN ....
 
     Raises:
         SqlError: A clause is missing or cannot be read.
     """
+    prefix = common_tables(cursor, "MERGE").text
     cursor.expect("MERGE")
     cursor.expect("INTO")
     target = parse_target(cursor, "USING")
@@ -117,7 +121,7 @@ def parse_merge(cursor: Cursor) -> Merge:
     if not whens:
         msg = "MERGE needs at least one WHEN clause"
         raise SqlError(msg)
-    return Merge(target, source, alias, condition, tuple(whens))
+    return Merge(prefix, target, source, alias, condition, tuple(whens))
 
 
 def _parse_source(cursor: Cursor) -> tuple[str, str]:
@@ -160,7 +164,9 @@ def _parse_when(cursor: Cursor) -> When:
     if cursor.accept("DO", "NOTHING"):
         return When(moment, condition, "nothing")
     cursor.expect("UPDATE", "SET")
-    return When(moment, condition, "update", sets=cursor.until("WHEN", depth=0))
+    start = cursor.at
+    cursor.until("WHEN", depth=0)
+    return When(moment, condition, "update", sets=Part.since(start, cursor))
 
 
 def _parse_insert(cursor: Cursor, moment: str, condition: str) -> When:

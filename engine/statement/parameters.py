@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.lexer import tokenize
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from affidavit.engine.statement.statement import Part
 
 
 def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
@@ -23,22 +24,34 @@ def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
     return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
 
 
-def numbered(text: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return ``text`` with ``$1``, ``$2``... for its named parameters, and the parameters so.
+def numbered(parts: Sequence[Part], params: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the text of each part with ``$1``, ``$2``... for its parameters, and those so.
 
-    DataFusion reads no other placeholder among an INSERT's VALUES.
+    DataFusion reads no other placeholder among an INSERT's VALUES. A parameter ``?`` has the next
+    number that no other one is written with; a named one has a number that nothing else has.
     """
-    names = list(dict.fromkeys(t.text[1:] for t in tokenize(text) if t.kind == "placeholder"))
-    taken = {int(name) for name in names if name.isdigit()}
-    free = (number for number in count(1) if number not in taken)
-    renamed = {name: name if name.isdigit() else str(next(free)) for name in names}
-    pieces, at = [], 0
-    for token in tokenize(text):
-        if token.kind == "placeholder":
-            pieces += [text[at : token.start], f"${renamed[token.text[1:]]}"]
-            at = token.end
     given = {name.removeprefix("$"): value for name, value in params.items()}
-    return "".join([*pieces, text[at:]]), {renamed.get(n, n): v for n, v in given.items()}
+    written = {int(name) for part in parts for name in part.placeholders if name.isdecimal()}
+    free = (number for number in count(1) if number not in written)
+    marks = iter([str(next(free)) for part in parts for _ in range(part.marks)])
+    others = (str(number) for number in free if str(number) not in given)
+    names = dict.fromkeys(name for part in parts for name in part.placeholders)
+    renamed = {name: name if name.isdecimal() else next(others) for name in names}
+    texts = [_renamed(part, renamed, marks) for part in parts]
+    return texts, {renamed.get(name, name): value for name, value in given.items()}
+
+
+def _renamed(part: Part, names: Mapping[str, str], marks: Iterator[str]) -> str:
+    """Return a part's text with what ``names`` and ``marks`` say for its parameters."""
+    if not part:
+        return ""
+    pieces, at = [], part.tokens[0].start
+    for token in part.tokens:
+        if token.kind == "placeholder":
+            name = next(marks) if token.text == "?" else names[token.text[1:]]
+            pieces += [part.whole[at : token.start], f"${name}"]
+            at = token.end
+    return "".join([*pieces, part.whole[at : part.tokens[-1].end]])
 
 
 def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever callers pass

@@ -1,4 +1,8 @@
-"""One SQL text, and what kind of statement it is."""
+"""One SQL text, read once: whoever asks what a statement is asks :class:`Statement`.
+
+It is made where a text comes in, and handed on. A text that is put together here, out of a
+statement's parts, is for DataFusion alone, and is not read again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,15 @@ from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.errors import SqlError
+
+DML_SCHEMA: Final = "_dml"
+"""Where a statement finds the tables that exist for it alone."""
+
+DML_TARGET: Final = "target"
+"""What the table that a statement changes is called there."""
+
+REMEMBERED_LENGTH_MAX: Final = 10_000
+"""A longer text is read whenever it comes: its tokens take sixty times its memory."""
 
 
 class Kind(Enum):
@@ -35,6 +48,9 @@ class Kind(Enum):
     SETTING = "setting"
     SELECT_INTO = "select_into"
 
+
+DML_KINDS: Final = frozenset({Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE})
+"""Those that change rows."""
 
 _FIRST_WORDS: Final = {
     "INSERT": Kind.INSERT,
@@ -63,16 +79,77 @@ _DML: Final = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some of a statement's tokens; false if there are none.
+
+    Attributes:
+        whole: The text that they stand in.
+        tokens: The tokens, side by side.
+    """
+
+    whole: str
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def since(cls, start: int, cursor: Cursor) -> Part:
+        """Return what stands from the token ``start`` up to the cursor."""
+        return cls(cursor.text, tuple(cursor.tokens[start : cursor.at]))
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens)
+
+    @property
+    def text(self) -> str:
+        """The part as it was written."""
+        return self.cursor().rest()
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names and numbers of its parameters, each once, in the order of the text."""
+        found = (token.text[1:] for token in self.tokens if token.kind == "placeholder")
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    @property
+    def marks(self) -> int:
+        """How many parameters are written ``?``."""
+        return sum(token.kind == "placeholder" and token.text == "?" for token in self.tokens)
+
+    def cursor(self) -> Cursor:
+        """Return a cursor at the first token, which ends with the last one."""
+        return Cursor(self.whole, self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement, without a trailing semicolon."""
+    """One statement, without a trailing semicolon.
+
+    Attributes:
+        text: The statement.
+        tokens: What it is made of.
+        kind: Who runs it.
+        names: Every identifier in it: a superset of the tables that it reads.
+    """
 
     text: str
     tokens: tuple[Token, ...]
     kind: Kind
+    names: frozenset[str]
+
+    @property
+    def whole(self) -> Part:
+        """All of it, as a part."""
+        return Part(self.text, self.tokens)
 
     def cursor(self) -> Cursor:
         """Return a cursor at the first token."""
         return Cursor(self.text, self.tokens)
+
+    @property
+    def is_of_function(self) -> bool:
+        """Whether a CREATE, ALTER or DROP is of a function, which DataFusion keeps."""
+        words = [token.keyword for token in self.tokens[1:4]]
+        named = words[:1] == ["FUNCTION"] or words == ["OR", "REPLACE", "FUNCTION"]
+        return named and self.kind in {Kind.CREATE, Kind.ALTER, Kind.DROP}
 
     @property
     def reads_one_table(self) -> bool:
@@ -81,13 +158,9 @@ class Statement:
         alone = self.kind in {Kind.UPDATE, Kind.DELETE}
         return alone and not any(token.keyword in others for token in self.tokens)
 
-    def names(self) -> frozenset[str]:
-        """Return every identifier in the text: a superset of the tables that it reads."""
-        return frozenset(token.name for token in self.tokens if token.name is not None)
-
 
 def parse_statement(text: object) -> Statement:
-    """Return the one statement that ``text`` holds; repeated texts are parsed once.
+    """Return the one statement that ``text`` holds; short texts that are repeated are read once.
 
     Raises:
         SqlError: There is none, or more than one, or it is too long or has no end.
@@ -101,11 +174,15 @@ def parse_statement(text: object) -> Statement:
             "pass data as parameters, or insert it from Arrow"
         )
         raise SqlError(msg)
-    return _parsed(text)
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _read(text)
 
 
 @lru_cache(maxsize=512)
-def _parsed(text: str) -> Statement:
+def _remembered(text: str) -> Statement:
+    return _read(text)
+
+
+def _read(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
     tokens = tokenize(text)
@@ -121,7 +198,8 @@ def _parsed(text: str) -> Statement:
                 f"if they belong together; the second begins {text[token.end :].strip()[:40]!r}"
             )
             raise SqlError(msg)
-    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens))
+    names = frozenset(token.name for token in tokens if token.name is not None)
+    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens), names)
 
 
 def _kind(tokens: list[Token]) -> Kind:

@@ -452,7 +452,7 @@ def unwritten() -> tuple[StatementLog, Callable[[str, affidavit.Result], affidav
     waiting = StatementLog(None, lambda: None)  # type: ignore[arg-type]  # it is never written
 
     def run(text: str, result: affidavit.Result) -> affidavit.Result:
-        return waiting.run(Identity("default"), text, Trace(), lambda: result)
+        return waiting.run(Identity("default"), text, Trace(), lambda _: result)
 
     return waiting, run
 

@@ -1,0 +1,197 @@
+"""ALTER and DROP: definitions that change, and that go."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from affidavit.catalog.model.definition import VIEW
+from affidavit.catalog.sql.names import check_schema_name
+from affidavit.catalog.tables.columns import (
+    add_column,
+    drop_column,
+    rename_column,
+)
+from affidavit.catalog.tables.indexes import drop_index
+from affidavit.catalog.tables.mutable import drop_mutable
+from affidavit.catalog.tables.renames import rename_table
+from affidavit.catalog.tables.vector_making import drop_vector
+from affidavit.engine.result.outcome import nothing
+from affidavit.engine.statement.assignments import parse_name, refuse_reserved
+from affidavit.engine.statement.definitions import (
+    expect_end,
+    parse_new_column,
+    parse_schema_name,
+)
+from affidavit.errors import SqlError, TableNotFoundError
+from affidavit.triggers.rules.trigger import drop_trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.assignments import Name
+    from affidavit.engine.statement.definitions import NewColumn
+    from affidavit.engine.statement.statement import Statement
+
+
+def find_table(catalog: Catalog, name: Name) -> TableInfo:
+    """Return a table that a definition names.
+
+    Raises:
+        ReservedNameError: Users may only read it.
+        TableNotFoundError: There is none.
+    """
+    refuse_reserved(name.schema, name.table)
+    with catalog.read() as reader:
+        return catalog.get(reader, name.table, name.schema)
+
+
+# --- ALTER ---------------------------------------------------------------------------------------
+
+
+def alter(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run ALTER TABLE ... ADD, DROP or RENAME."""
+    cursor = statement.cursor()
+    cursor.expect("ALTER")
+    cursor.expect("TABLE")
+    if_exists = cursor.accept("IF", "EXISTS")
+    name = parse_name(cursor)
+    try:
+        info = find_table(scope.catalog, name)
+    except TableNotFoundError:
+        if if_exists:
+            return nothing(0)
+        raise
+    scope.catalog.refuse_shared(info)
+    change = _change(scope, info, cursor)
+    expect_end(cursor, "ALTER TABLE")
+    change()
+    return nothing(0)
+
+
+def _change(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]:
+    """Move past what is to be changed, and return what does it."""
+    catalog = scope.catalog
+    if cursor.accept("ADD"):
+        return partial(_add_column, scope, info, parse_new_column(cursor))
+    if cursor.accept("DROP"):
+        cursor.accept("COLUMN")
+        missing_ok = cursor.accept("IF", "EXISTS")
+        return partial(drop_column, catalog, info, cursor.name("a column"), if_exists=missing_ok)
+    if cursor.accept("RENAME", "TO"):
+        return partial(rename_table, catalog, info, cursor.name("a table"))
+    if cursor.accept("RENAME"):
+        cursor.accept("COLUMN")
+        old = cursor.name("a column")
+        cursor.expect("TO")
+        return partial(rename_column, catalog, info, old, cursor.name("a column"))
+    raise SqlError(f"ALTER TABLE cannot {cursor.found()}: expected ADD, DROP or RENAME")
+
+
+def _add_column(scope: Scope, info: TableInfo, new: NewColumn) -> None:
+    field = scope.planner.column_type(scope.catalog, new.name, new.sql_type)
+    field = field.with_nullable(nullable=new.nullable)
+    value = None
+    if new.default is not None:
+        value = scope.defaults(pa.schema([field]), {new.name: new.default})[new.name]
+    add_column(
+        scope.catalog, info, field, default=new.default, value=value,
+        if_not_exists=new.if_not_exists,
+    )  # fmt: skip
+
+
+# --- DROP ----------------------------------------------------------------------------------------
+
+
+def drop(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run DROP TABLE, VIEW, INDEX, TRIGGER or SCHEMA."""
+    catalog, cursor = scope.catalog, statement.cursor()
+    cursor.expect("DROP")
+    kind = cursor.peek()
+    if kind not in {"TABLE", "VIEW", "INDEX", "SCHEMA", "TRIGGER"}:
+        raise SqlError(
+            f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
+        )
+    cursor.accept(kind)
+    if_exists = cursor.accept("IF", "EXISTS")
+    if kind == "TRIGGER":
+        trigger = cursor.name("a trigger")
+        expect_end(cursor, "DROP TRIGGER")
+        drop_trigger(catalog, trigger, if_exists=if_exists)
+    elif kind == "SCHEMA":
+        schema = parse_schema_name(cursor)
+        cascade = cursor.accept("CASCADE")
+        cursor.accept("RESTRICT")
+        expect_end(cursor, "DROP SCHEMA")
+        _drop_schema(catalog, schema, if_exists=if_exists, cascade=cascade)
+    elif kind == "INDEX":
+        name = parse_name(cursor)
+        table = parse_name(cursor) if cursor.accept("ON") else None
+        expect_end(cursor, "DROP INDEX")
+        found = None if table is None else find_table(catalog, table)
+        drop_index(catalog, name.table, found, if_exists=if_exists)
+    else:
+        name = parse_name(cursor)
+        expect_end(cursor, f"DROP {kind}")
+        drop_named(catalog, name, want_view=kind == "VIEW", if_exists=if_exists)
+    return nothing(0)
+
+
+def _drop_schema(catalog: Catalog, schema: str, *, if_exists: bool, cascade: bool) -> None:
+    check_schema_name(schema)
+    with catalog.write() as writer:
+        for info in catalog.tables(writer) if cascade else ():
+            if info.schema == schema and info.tenant == catalog.tenant:
+                drop_found(catalog, info)
+        catalog.drop_schema(schema, if_exists=if_exists)
+
+
+def drop_named(
+    catalog: Catalog, name: Name, *, want_view: bool = False, if_exists: bool = False
+) -> None:
+    """Drop a table or view.
+
+    Raises:
+        TableNotFoundError: There is none of that name and kind.
+        ReadOnlyError: It is shared.
+    """
+    refuse_reserved(name.schema, name.table)
+    with catalog.read() as reader:
+        info = catalog.find(reader, name.table, name.schema)
+        known = [each.name for each in catalog.tables(reader)]
+    if info is None or (info.kind == VIEW.name) != want_view:
+        if if_exists:
+            return
+        raise TableNotFoundError(name.table, known=known)
+    try:
+        drop_found(catalog, info)
+    except TableNotFoundError:
+        if not if_exists:
+            raise
+
+
+def drop_found(catalog: Catalog, info: TableInfo) -> None:
+    """Drop a table or view of whatever kind.
+
+    Raises:
+        TableNotFoundError: It was dropped meanwhile.
+        ReadOnlyError: It is shared.
+    """
+    if info.kind == "vector":
+        drop_vector(catalog, info)
+        return
+    with catalog.write() as writer:
+        if catalog.by_id(writer, info.table_id) is None:
+            raise TableNotFoundError(info.name)
+        if info.kind == "mutable":
+            drop_mutable(catalog, writer, info)
+            return
+        catalog.forget(writer, info)
+        catalog.announce(writer, catalog.change(info, "drop"))

@@ -1,0 +1,282 @@
+"""CREATE, and SELECT ... INTO: DataFusion would run them at once, so they are taken apart here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import pyarrow.types as pt
+
+from affidavit.catalog.lake.catalog import new_table_id
+from affidavit.catalog.model.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.sources.buckets.location import checked_location
+from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
+from affidavit.catalog.sql.names import check_table_name
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.tables.indexes import add_index
+from affidavit.catalog.tables.mutable import create_mutable, define_mutable
+from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.engine.result.outcome import nothing
+from affidavit.engine.run.alter import drop_found, find_table
+from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
+from affidavit.engine.statement.definitions import (
+    Constraints,
+    expect_end,
+    parse_constraints,
+    parse_index,
+    parse_schema_name,
+    parse_trigger,
+)
+from affidavit.engine.statement.statement import parse_statement
+from affidavit.errors import InvalidQueryError, SourceError, SqlError, TableExistsError
+from affidavit.triggers.rules.trigger import checked_actions, drop_trigger, find_trigger
+from affidavit.triggers.triggers import make_trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.statement import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A CREATE as far as it was read: the cursor stands after what it makes."""
+
+    scope: Scope
+    statement: Statement
+    params: Params
+    cursor: Cursor
+    or_replace: bool
+
+
+def create(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run a CREATE, which says how many rows a CREATE TABLE AS put in."""
+    cursor = statement.cursor()
+    cursor.expect("CREATE")
+    or_replace = cursor.accept("OR", "REPLACE")
+    for words, make in _MAKES.items():
+        if cursor.accept(*words):
+            return nothing(make(_New(scope, statement, params, cursor, or_replace)))
+    for word in ("UNIQUE", "UNBOUNDED"):
+        cursor.accept(word)
+    raise SqlError(
+        f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
+    )
+
+
+def select_into(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run SELECT ... INTO name FROM ..., which says how many rows that were."""
+    cursor = statement.cursor()
+    cursor.until("INTO", depth=0)
+    cursor.expect("INTO")
+    return nothing(_table(_New(scope, statement, params, cursor, or_replace=False)))
+
+
+def _check_new(scope: Scope, name: Name) -> None:
+    check_table_name(name.table, schema=name.schema)
+    if (name.schema, name.table) in scope.planner.frames:
+        raise TableExistsError(name.table, kind="frame attached as")
+
+
+def _own(scope: Scope, snapshot: Snapshot, name: Name) -> TableInfo | None:
+    found = scope.catalog.find(snapshot.reader, name.table, name.schema)
+    return found if found is not None and found.tenant == scope.catalog.tenant else None
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _table(new: _New) -> int:
+    """Make a mutable table, and return how many rows were put in."""
+    scope, cursor, catalog = new.scope, new.cursor, new.scope.catalog
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+    if if_not_exists and new.or_replace:
+        msg = "OR REPLACE and IF NOT EXISTS contradict each other"
+        raise SqlError(msg)
+    name = parse_name(cursor)
+    _check_new(scope, name)
+    constraints = parse_constraints(cursor)
+    text, names = new.statement.text, new.statement.names
+    with catalog.write() as writer, Snapshot(catalog, writer, committed=False) as snapshot:
+        existing = _own(scope, snapshot, name)
+        if existing is not None and if_not_exists:
+            return 0
+        plan = partial(scope.planner.plan_create, text, new.params, names=names)
+        data = scope.planner.collect(plan, snapshot)
+        if existing is not None:
+            if not new.or_replace:
+                raise TableExistsError(name.table)
+            drop_found(catalog, existing)
+        definition = _definition(name.table, data.schema, constraints)
+        info = create_mutable(catalog, writer, name.table, definition, schema=name.schema)
+        return insert_rows(catalog, writer, info, data.combine_chunks().to_batches())
+
+
+def _definition(table: str, schema: pa.Schema, constraints: Constraints) -> MutableDefinition:
+    indexes = [
+        Index(f"{table}_{'_'.join(columns)}_key", columns, unique=True)
+        for columns in constraints.unique
+    ]
+    return define_mutable(
+        table, schema, primary_key=constraints.primary_key, indexes=indexes,
+        defaults=constraints.defaults,
+    )  # fmt: skip
+
+
+# --- views and external tables -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A table that is an SQL text."""
+
+    name: Name
+    kind: str
+    sql: str
+    paths: tuple[str, ...]
+    or_replace: bool
+    if_not_exists: bool
+
+    def is_there(self, scope: Scope, snapshot: Snapshot) -> bool:
+        """Return whether nothing is to be done, since there is such a table."""
+        existing = _own(scope, snapshot, self.name)
+        if existing is not None and not (self.if_not_exists or self.or_replace):
+            raise TableExistsError(self.name.table, kind=self.kind)
+        return existing is not None and self.if_not_exists
+
+
+def _view(new: _New) -> int:
+    cursor = new.cursor
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+    name = parse_name(cursor, "a view")
+    columns = cursor.names("a column") if cursor.peek() == "(" else ()
+    cursor.expect("AS")
+    query = cursor.rest()
+    if columns:
+        listed = ", ".join(map(quoted, columns))
+        query = f"SELECT * FROM ({query}) AS view_ ({listed})"
+    _check_new(new.scope, name)
+    _define(new.scope, _Text(name, "view", query, (), new.or_replace, if_not_exists))
+    return 0
+
+
+def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
+    scope, cursor = new.scope, new.cursor
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+    name = parse_name(cursor)
+    body = cursor.at
+    cursor.until("LOCATION", depth=0)
+    cursor.expect("LOCATION")
+    location = scope.paths.checked(checked_location(plain_location(cursor.token)))
+    before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
+    place = location.replace("'", "''")
+    sql = f"CREATE {kind} TABLE external_ {before} '{place}' {after}"
+    if scope.paths.limited and parse_external(sql).is_lake:
+        msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
+        raise SourceError(msg)
+    _check_new(scope, name)
+    made = _Text(name, "external", sql, (location,), new.or_replace, if_not_exists)
+    with scope.planner.snapshot(scope.catalog) as snapshot:
+        # before other writers have to wait: files may be far away
+        if made.is_there(scope, snapshot):
+            return 0
+        scope.planner.check_external(sql, location, snapshot)
+    _define(scope, made)
+    return 0
+
+
+def _define(scope: Scope, made: _Text) -> None:
+    """Write a view or external table down, unless there is one."""
+    catalog, name = scope.catalog, made.name
+    with catalog.write() as writer, Snapshot(catalog, writer, committed=False) as snapshot:
+        if made.is_there(scope, snapshot):
+            return
+        existing = _own(scope, snapshot, name)
+        if made.kind == "view":
+            _check_columns(scope, made, snapshot)
+        if existing is not None:
+            drop_found(catalog, existing)
+        definition = SqlDefinition(new_table_id(), made.sql, made.paths)
+        info = catalog.define(writer, name.table, made.kind, definition, schema=name.schema)
+        catalog.announce(writer, catalog.change(info, "create", detail=made.sql))
+
+
+def _check_columns(scope: Scope, view: _Text, snapshot: Snapshot) -> None:
+    query = parse_statement(view.sql)
+    frame = scope.planner.plan(view.sql, {}, snapshot, names=query.names, read_only=True)
+    columns = frame.schema().names
+    if len(set(columns)) != len(columns):
+        raise SqlError(f"view {view.name.table!r} has two columns of one name: {columns}")
+
+
+# --- schemas, indexes and triggers ---------------------------------------------------------------
+
+
+def _schema(new: _New) -> int:
+    if_not_exists = new.cursor.accept("IF", "NOT", "EXISTS")
+    name = parse_schema_name(new.cursor)
+    expect_end(new.cursor, "CREATE SCHEMA")
+    new.scope.catalog.create_schema(name, if_not_exists=if_not_exists)
+    return 0
+
+
+def _index(new: _New, *, unique: bool = False) -> int:
+    catalog, asked = new.scope.catalog, parse_index(new.cursor)
+    table, columns = asked.table, asked.columns
+    info = find_table(catalog, table)
+    if info.kind == "vector":
+        handle = VectorTable(catalog, new.scope, table.table, table.schema)
+        if len(columns) != 1:
+            raise InvalidQueryError(f"an index of a vector table has one column, got {columns}")
+        kind = asked.kind or _default_kind(handle.schema, columns[0])
+        handle.create_index(
+            columns[0], kind, name=asked.name or None, replace=asked.if_not_exists, **asked.options
+        )
+        return 0
+    made = Index(asked.name or f"{table.table}_{'_'.join(columns)}_idx", columns, unique)
+    add_index(catalog, info, made, if_not_exists=asked.if_not_exists)
+    return 0
+
+
+def _default_kind(schema: pa.Schema, column: str) -> str:
+    if column in schema.names and pt.is_fixed_size_list(schema.field(column).type):
+        return "IVF_PQ"
+    return "BTREE"
+
+
+def _trigger(new: _New) -> int:
+    catalog, asked = new.scope.catalog, parse_trigger(new.cursor)
+    table = asked.table
+    refuse_reserved(table.schema, table.table)
+    with catalog.write() as writer:
+        if new.or_replace:
+            drop_trigger(catalog, asked.name, if_exists=True)
+        if asked.if_not_exists and find_trigger(writer, catalog, asked.name) is not None:
+            return 0
+        make_trigger(
+            catalog, f"{table.schema}.{table.table}", checked_actions(asked.actions), asked.where,
+            asked.topic, name=asked.name,
+        )  # fmt: skip
+    return 0
+
+
+_MAKES: Final[Mapping[tuple[str, ...], Callable[[_New], int]]] = {
+    ("TABLE",): _table,
+    ("VIEW",): _view,
+    ("TRIGGER",): _trigger,
+    ("INDEX",): _index,
+    ("UNIQUE", "INDEX"): partial(_index, unique=True),
+    ("EXTERNAL", "TABLE"): _external,
+    ("UNBOUNDED", "EXTERNAL", "TABLE"): partial(_external, kind="UNBOUNDED EXTERNAL"),
+    ("SCHEMA",): _schema,
+}
+"""What a CREATE makes, by the words that say so; each returns how many rows were put in."""

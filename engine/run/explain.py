@@ -1,0 +1,59 @@
+"""EXPLAIN: a statement's plan, and what it sends to each source."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from affidavit.engine.result.result import Result
+from affidavit.engine.statement.commands import parse_explain
+from affidavit.engine.statement.statement import DML_KINDS, Kind
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.statement import Statement
+
+
+def explain(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Return the plan of a statement; only a query can be ANALYZEd, which runs it."""
+    asked = parse_explain(statement.cursor())
+    if asked.inner.kind in {Kind.QUERY, Kind.EXPLAIN}:
+        return _query(scope, statement, params)
+    if asked.analyze:
+        kind = asked.inner.kind.value
+        msg = f"EXPLAIN ANALYZE would run a {kind}: EXPLAIN it without ANALYZE"
+        raise SqlError(msg)
+    return _change(scope, asked.inner, statement, params)
+
+
+def _query(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Return the plan of a query, and what it sends to each source."""
+    planner, text, names = scope.planner, statement.text, statement.names
+    with planner.snapshot(scope.catalog) as snapshot:
+        plan = partial(planner.plan, text, params, names=names, read_only=True)
+        plans = planner.collect(plan, snapshot)
+    sent = {
+        "plan_type": [f"sent to {source}" for source, _ in snapshot.sent],
+        "plan": [sql for _, sql in snapshot.sent],
+    }
+    if not snapshot.sent:
+        return Result.of(plans)
+    return Result.of(pa.concat_tables([plans, pa.table(sent, schema=plans.schema)]))
+
+
+def _change(scope: Scope, inner: Statement, statement: Statement, params: Params) -> Result:
+    """Return the plan of a statement that changes something, without planning it physically.
+
+    DataFusion's in-memory tables delete rows when a DELETE is planned physically.
+    """
+    text = inner.text if inner.kind in DML_KINDS else statement.text
+    with scope.planner.snapshot(scope.catalog) as snapshot:
+        frame = scope.planner.plan(text, params, snapshot, names=inner.names)
+    plan = frame.logical_plan()
+    if inner.kind not in DML_KINDS:
+        plan = plan.inputs()[0]
+    plans = {"plan_type": ["logical_plan"], "plan": [plan.display_indent()]}
+    return Result.of(pa.table(plans))

@@ -1,0 +1,168 @@
+"""INSERT: new rows for a table of the lake, for the files of an external one, or for a database.
+
+The rows come from one DataFusion plan, in the table's columns and types; they are written through
+the catalog. Only files are appended to by DataFusion itself.
+
+Rules:
+    - A statement happens as a whole or not at all.
+    - ON CONFLICT changes no row twice.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from datafusion import col
+
+from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.sources.files.external import is_lake_table
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.values.arrays import take_rows
+from affidavit.engine.result.outcome import counted
+from affidavit.engine.run.outgoing import insert_into_source, outgoing
+from affidavit.engine.run.target import Asked, OpenTarget, open_target
+from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.statement.assignments import computed_values, parse_assignments
+from affidavit.engine.statement.clauses import parse_insert
+from affidavit.engine.statement.parameters import numbered
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
+from affidavit.errors import ColumnNotFoundError, ConstraintError, SqlError
+
+if TYPE_CHECKING:
+    from datafusion import DataFrame
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.statement.assignments import Target
+    from affidavit.engine.statement.clauses import Conflict, Insert
+    from affidavit.engine.statement.statement import Statement
+
+
+def insert(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run an INSERT."""
+    clauses = parse_insert(statement.cursor())
+    target = clauses.target
+    if target.source:
+        return insert_into_source(scope, statement, clauses, params)
+    external = _external(scope.catalog, target)
+    if external is not None:
+        return _insert_external(scope, statement, params, external)
+    with open_target(Asked(scope, statement, params), target) as opened:
+        rows = _new_rows(clauses, opened)
+        if clauses.conflict is None:
+            count = opened.insert(rows)
+        else:
+            rows = _resolve(clauses.conflict, target.alias, rows, opened)
+            count = rows.num_rows
+        return counted(count, opened.returning(clauses.returning, rows, target.alias))
+
+
+def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
+    """Return the rows to insert, in the table's columns and types, defaults filled in."""
+    given = clauses.columns or tuple(opened.columns)
+    for column in given:
+        if column not in opened.columns:
+            raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
+    asked, planner = opened.asked, opened.asked.scope.planner
+    columns = f" ({', '.join(map(quoted, given))})" if clauses.columns else ""
+    opened.snapshot.virtual["into"] = opened.empty()
+    (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
+    text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'
+    missing = [c for c in opened.columns if c not in given and c in opened.defaults]
+
+    def plan(snapshot: Snapshot) -> DataFrame:
+        frame = planner.plan_insert(text, params, snapshot, names=asked.statement.names)
+        if not missing:
+            return frame
+        defaults = {
+            column: frame.parse_sql_expr(opened.defaults[column])
+            .cast(opened.schema.field(column).type)
+            .alias(column)
+            for column in missing
+        }
+        return frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
+
+    return opened.fitted(planner.collect(plan, opened.snapshot))
+
+
+# --- ON CONFLICT ---------------------------------------------------------------------------------
+
+
+def _resolve(conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget) -> pa.Table:
+    """Insert what conflicts with nothing, do what ON CONFLICT says with the rest."""
+    key = _conflict_key(conflict, opened)
+    names = ", ".join(map(quoted, key))
+    on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
+    opened.snapshot.virtual["excluded"] = memory_table(
+        rows.append_column("__at", pa.array(range(rows.num_rows), pa.int64()))
+    )
+    first = f'SELECT min("__at") AS "__at" FROM "{DML_SCHEMA}".excluded GROUP BY {names}'
+    firsts = set(opened.rows(first)["__at"].to_pylist())
+    if len(firsts) < rows.num_rows and conflict.sets is not None:
+        msg = (
+            f"ON CONFLICT DO UPDATE would change one row twice: two rows of the statement have "
+            f"the same {names}"
+        )
+        raise ConstraintError(msg)
+    joined = (
+        f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(alias)} '
+        f'JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
+    )
+    hits = opened.rows(f'SELECT excluded."__at" {joined}')["__at"].to_pylist()
+    fresh = take_rows(rows, sorted(firsts - set(hits)))
+    if conflict.sets is None:
+        opened.insert(fresh)
+        return fresh
+    sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
+    computed, called = computed_values(sets)
+    text = f"SELECT {quoted(alias)}.*, {computed} {joined} {conflict.where}"
+    matched = opened.cast_rows(text, {name: column for column, name in called.items()})
+    before, after = opened.images(matched, called)
+    return opened.upsert(matched[ROWID].to_pylist(), before, after, fresh)
+
+
+def _conflict_key(conflict: Conflict, opened: OpenTarget) -> tuple[str, ...]:
+    """Return the columns of the unique key that ON CONFLICT is about."""
+    key = conflict.columns or opened.key
+    if not key or tuple(sorted(key)) not in {tuple(sorted(k)) for k in opened.unique_keys}:
+        msg = (
+            f"ON CONFLICT ({', '.join(key)}) names no unique key of {opened.info.name!r}; it "
+            f"has {[list(k) for k in opened.unique_keys]}"
+        )
+        raise SqlError(msg)
+    return key
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _external(catalog: Catalog, target: Target) -> TableInfo | None:
+    with catalog.read() as reader:
+        info = catalog.get(reader, target.name, target.schema)
+    return info if info.kind == "external" and not is_lake_table(info.definition) else None
+
+
+def _insert_external(scope: Scope, statement: Statement, params: Params, info: TableInfo) -> Result:
+    """Let DataFusion append to the files of an external table."""
+    planner, catalog = scope.planner, scope.catalog
+    catalog.refuse_shared(info)
+    assert isinstance(info.definition, SqlDefinition)
+    for path in info.definition.paths:
+        scope.paths.checked(path)
+    if catalog.trace is not None:
+        catalog.trace.note_written(info.schema, info.name)
+    (text,), given = numbered([statement.whole], params)
+    with (
+        outgoing(catalog, "table", f"{info.schema}.{info.name}") as entry,
+        planner.snapshot(catalog) as snapshot,
+    ):
+        entry.begin("insert", {"paths": list(info.definition.paths)})
+        plan = partial(planner.plan, text, given, names=statement.names)
+        entry.rows = int(planner.collect(plan, snapshot)["count"][0].as_py())
+        return counted(entry.rows)

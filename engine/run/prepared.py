@@ -1,0 +1,67 @@
+"""PREPARE, EXECUTE and DEALLOCATE: statements that are kept by name.
+
+DataFusion checks a statement and its types when it is prepared. Running it is done anew each time,
+since its plan would go on reading the tables as they were.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.engine.result.outcome import nothing
+from affidavit.engine.statement.commands import parse_execute, parse_prepare
+from affidavit.engine.statement.statement import parse_statement
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.statement import Statement
+
+
+def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Keep a statement by name."""
+    asked = parse_prepare(statement.cursor())
+    scope.now(statement, {})
+    scope.planner.prepared[asked.name] = parse_statement(asked.text), asked.types
+    return nothing()
+
+
+def execute(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run a statement that was prepared."""
+    asked = parse_execute(statement.cursor())
+    prepared = scope.planner.prepared
+    if asked.name not in prepared:
+        msg = f"no prepared statement {asked.name!r}; there are {sorted(prepared)}"
+        raise SqlError(msg)
+    inner, types = prepared[asked.name]
+    takes = len(types) or len(inner.whole.placeholders) + inner.whole.marks
+    if len(asked.values) != takes:
+        msg = f"{asked.name!r} takes {takes} parameters, got {len(asked.values)}"
+        raise SqlError(msg)
+    return scope.execute(inner, _evaluated(scope, asked.values, types))
+
+
+def _evaluated(scope: Scope, values: Sequence[str], types: Sequence[str]) -> dict[str, pa.Scalar]:
+    if not values:
+        return {}
+    casts = [
+        f"CAST({value} AS {types[at]}) AS c{at}" if types else f"({value}) AS c{at}"
+        for at, value in enumerate(values)
+    ]
+    row = scope.query(parse_statement(f"SELECT {', '.join(casts)}"), {}).to_arrow()
+    return {str(at + 1): row.column(at)[0] for at in range(len(values))}
+
+
+def deallocate(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Forget a statement that was prepared."""
+    cursor = statement.cursor()
+    cursor.expect("DEALLOCATE")
+    cursor.accept("PREPARE")
+    scope.planner.prepared.pop(cursor.name("a prepared statement"), None)
+    scope.now(statement, {})
+    return nothing()

@@ -1,0 +1,98 @@
+"""Whom a statement runs for: a tenant's planner and catalog, and the folders that it may name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from affidavit.engine.result.result import Result
+from affidavit.engine.statement.statement import parse_statement
+from affidavit.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.run.paths import AllowedPaths
+    from affidavit.engine.statement.statement import Statement
+
+Params: TypeAlias = "Mapping[str, Any]"
+"""A statement's parameters, by name or number."""
+
+_LISTING_WORDS: Final = {"information_schema", "show", "describe", "desc"}
+
+
+class Scope(ABC):
+    """What every statement runs with; it is also what runs those that table handles make.
+
+    Attributes:
+        planner: Plans for the tenant.
+        catalog: The tenant's catalog, as the caller acts in it.
+        paths: The folders that the statement may name.
+    """
+
+    def __init__(self, planner: Planner, catalog: Catalog, paths: AllowedPaths) -> None:
+        self.planner = planner
+        self.catalog = catalog
+        self.paths = paths
+
+    @abstractmethod
+    def execute(self, statement: Statement, params: Params) -> Result:
+        """Run one statement."""
+
+    def query(self, statement: Statement, params: Params) -> Result:
+        """Return the rows of a query, which runs when they are asked for."""
+        stack = ExitStack()
+        try:
+            snapshot = stack.enter_context(self.planner.snapshot(self.catalog))
+            plan = partial(
+                self.planner.plan, statement.text, params, names=statement.names, read_only=True
+            )
+            if snapshot.committed:
+                return self.planner.result(plan, snapshot, stack)
+            # the transaction may have ended by the time a lazy result is read
+            lists = statement.names & _LISTING_WORDS
+            collect = self.planner.collect_listing if lists else self.planner.collect
+            rows = Result.of(collect(plan, snapshot))
+        except BaseException:
+            stack.close()
+            raise
+        stack.close()
+        return rows
+
+    def now(self, statement: Statement, params: Params) -> pa.Table:
+        """Run what DataFusion runs by itself."""
+        with self.planner.snapshot(self.catalog) as snapshot:
+            plan = partial(
+                self.planner.plan, statement.text, params, names=statement.names, changes=True
+            )
+            return self.planner.collect(plan, snapshot)
+
+    def refuse_read_only(self) -> None:
+        """Raise unless the lake may be written, as it is now."""
+        self.catalog.refuse_past()
+        if self.catalog.lake.read_only:
+            msg = "this session is read-only: connect with read_only=False to write"
+            raise ReadOnlyError(msg)
+
+    # --- what table handles need -----------------------------------------------------------------
+
+    def run(self, text: str, params: Mapping[str, object]) -> int:
+        """Run one DML statement and return how many rows it touched."""
+        affected = self.execute(parse_statement(text), params).rows_affected
+        assert affected is not None
+        return affected
+
+    def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
+        """Return the value of each column's default expression, as the column's type."""
+        listed = ", ".join(f"({sql}) AS c{at}" for at, sql in enumerate(expressions.values()))
+        row = self.query(parse_statement(f"SELECT {listed}"), {}).to_arrow()
+        return {
+            name: row.column(at)[0].cast(schema.field(name).type)
+            for at, name in enumerate(expressions)
+        }

@@ -1,0 +1,159 @@
+"""UPDATE, DELETE, MERGE and TRUNCATE: what changes rows that are there.
+
+A statement's rows come from one DataFusion plan, old values and new ones side by side, planned over
+the target with its ``_rowid``; they are written through the catalog. DataFusion never writes.
+
+    UPDATE t SET a = x WHERE c    SELECT t.*, (x) AS "__0" FROM <target> AS t WHERE c
+    DELETE FROM t WHERE c         SELECT t.* FROM <target> AS t WHERE c
+
+Rules:
+    - A statement happens as a whole or not at all.
+    - A row that an UPDATE's FROM matches several times is updated once, by the first match.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.values.arrays import take_rows
+from affidavit.engine.result.outcome import counted
+from affidavit.engine.run.target import Asked, Images, OpenTarget, open_target
+from affidavit.engine.statement.assignments import computed_values, parse_assignments
+from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
+from affidavit.engine.statement.merge import parse_merge
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
+from affidavit.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.merge import Merge
+    from affidavit.engine.statement.statement import Statement
+
+
+def update(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run an UPDATE."""
+    clauses = parse_update(statement.cursor())
+    target = clauses.target
+    with open_target(Asked(scope, statement, params), target) as opened:
+        sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
+        sets = {column: opened.default(column, value) for column, value in sets.items()}
+        computed, names = computed_values(sets)
+        also = f", {clauses.source}" if clauses.source else ""
+        text = (
+            f"{clauses.prefix} SELECT {quoted(target.alias)}.*, {computed} "
+            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {clauses.rest}'
+        )
+        rows = opened.cast_rows(text, {name: column for column, name in names.items()})
+        rows = _first_matches(rows) if clauses.source else rows
+        before, after = opened.images(rows, names)
+        count = opened.update(rows[ROWID].to_pylist(), before, after, sets)
+        return counted(count, opened.returning(clauses.returning, after, target.alias))
+
+
+def delete(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run a DELETE."""
+    clauses = parse_delete(statement.cursor())
+    target = clauses.target
+    with open_target(Asked(scope, statement, params), target) as opened:
+        also = f", {clauses.source}" if clauses.source else ""
+        text = (
+            f"{clauses.prefix} SELECT {quoted(target.alias)}.* "
+            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {clauses.rest}'
+        )
+        rows = opened.rows(text)
+        rows = _first_matches(rows) if clauses.source else rows
+        before = opened.fitted(rows)
+        count = opened.delete(rows[ROWID].to_pylist(), before)
+        return counted(count, opened.returning(clauses.returning, before, target.alias))
+
+
+def _first_matches(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` with each row identity once."""
+    _, first = np.unique(rows[ROWID].to_numpy(zero_copy_only=False), return_index=True)
+    return take_rows(rows, np.sort(first))
+
+
+def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run a TRUNCATE."""
+    target = parse_truncate(statement.cursor())
+    with open_target(Asked(scope, statement, params), target) as opened:
+        return counted(opened.truncate())
+
+
+# --- MERGE ---------------------------------------------------------------------------------------
+
+
+def merge(scope: Scope, statement: Statement, params: Params) -> Result:
+    """Run a MERGE."""
+    clauses = parse_merge(statement.cursor())
+    with open_target(Asked(scope, statement, params), clauses.target) as opened:
+        alias = clauses.target.alias
+        values = [when.values(opened.columns, opened.info.name, alias) for when in clauses.whens]
+        casts = {
+            f"__{at}_{position}": column
+            for at, given in enumerate(values)
+            for position, column in enumerate(given)
+        }
+        rows = opened.cast_rows(clauses.query(values), casts)
+        return counted(_apply(clauses, values, rows, opened))
+
+
+def _apply(
+    clauses: Merge, values: Sequence[dict[str, str]], rows: pa.Table, opened: OpenTarget
+) -> int:
+    """Delete, then update, then insert what each WHEN says; return how many rows that were."""
+    numbers = np.array(rows["__clause"].to_pylist(), dtype=np.int64)
+    _refuse_twice(clauses, numbers, rows, opened.info.name)
+    old, gone = _Rows(opened), _Rows(opened)
+    new, fresh = _Rows(opened), _Rows(opened)
+    for at, when in enumerate(clauses.whens):
+        part = take_rows(rows, np.flatnonzero(numbers == at))
+        names = {column: f"__{at}_{i}" for i, column in enumerate(values[at])}
+        if when.action == "insert":
+            fresh.add(opened.new_rows(part, names))
+        elif when.action == "delete":
+            gone.add(opened.fitted(part), part)
+        elif when.action == "update":
+            before, after = opened.images(part, names)
+            old.add(before, part)
+            new.add(after)
+    return opened.merge(gone.images, old.images, new.table, fresh.table)
+
+
+class _Rows:
+    """Rows of the target gathered from several WHENs, with their identities where they have any."""
+
+    def __init__(self, opened: OpenTarget) -> None:
+        self._parts = [opened.nothing]
+        self._rowids: list[int] = []
+
+    def add(self, rows: pa.Table, identified: pa.Table | None = None) -> None:
+        self._parts.append(rows)
+        if identified is not None:
+            self._rowids += identified[ROWID].to_pylist()
+
+    @property
+    def table(self) -> pa.Table:
+        return pa.concat_tables(self._parts)
+
+    @property
+    def images(self) -> Images:
+        return Images(self._rowids, self.table)
+
+
+def _refuse_twice(
+    clauses: Merge, numbers: np.ndarray[Any, Any], rows: pa.Table, table: str
+) -> None:
+    changes = [clauses.whens[number].action in {"update", "delete"} for number in numbers]
+    rowids = [rowid for rowid, does in zip(rows[ROWID].to_pylist(), changes, strict=True) if does]
+    if len(set(rowids)) != len(rowids):
+        msg = f"MERGE matched a row of {table!r} more than once"
+        raise ExecutionError(msg)

@@ -1,0 +1,108 @@
+"""Statements about other statements, cut into what they say: EXPLAIN, PREPARE, EXECUTE, COPY."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affidavit.engine.statement.statement import Statement, parse_statement
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from affidavit.catalog.sql.lexer import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """EXPLAIN: of what, and whether it is to run."""
+
+    inner: Statement
+    analyze: bool
+
+
+def parse_explain(cursor: Cursor) -> Explain:
+    """Move past EXPLAIN [ANALYZE] [VERBOSE] [FORMAT ...] statement."""
+    cursor.expect("EXPLAIN")
+    analyze = False
+    while cursor.peek() in {"ANALYZE", "VERBOSE"} or cursor.peek() == "FORMAT":
+        analyze = analyze or cursor.peek() == "ANALYZE"
+        cursor.at += 2 if cursor.peek() == "FORMAT" else 1
+    if cursor.done:
+        msg = "EXPLAIN needs a statement to explain"
+        raise SqlError(msg)
+    return Explain(parse_statement(cursor.rest()), analyze)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """PREPARE: the statement's name, and its parameters' types as they are written."""
+
+    name: str
+    types: tuple[str, ...]
+    text: str
+
+
+def parse_prepare(cursor: Cursor) -> Prepare:
+    """Move past PREPARE name [(types)] AS statement."""
+    cursor.expect("PREPARE")
+    name = cursor.name("a name")
+    types: list[str] = []
+    if cursor.accept("("):
+        types = _listed(cursor)
+        cursor.expect(")")
+    cursor.expect("AS")
+    return Prepare(name, tuple(types), cursor.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """EXECUTE: a prepared statement's name, and its values as they are written."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def parse_execute(cursor: Cursor) -> Execute:
+    """Move past EXECUTE name [(values)]."""
+    cursor.expect("EXECUTE")
+    name = cursor.name("a prepared statement")
+    values: list[str] = []
+    if cursor.accept("(") and cursor.peek() != ")":
+        values = _listed(cursor)
+    cursor.accept(")")
+    if not cursor.done:
+        raise SqlError(f"EXECUTE takes (values), found {cursor.found()}")
+    return Execute(name, tuple(values))
+
+
+def _listed(cursor: Cursor) -> list[str]:
+    """Move past the texts that stand between commas, up to the bracket's end."""
+    found = [cursor.until(",", depth=1)]
+    while cursor.accept(","):
+        found.append(cursor.until(",", depth=1))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """COPY: where to, and the statement before and after that, without comments."""
+
+    before: str
+    location: str
+    after: str
+
+    def to(self, location: str) -> str:
+        """Return the statement with another location."""
+        quoted = "'" + location.replace("'", "''") + "'"
+        return f"{self.before} {quoted} {self.after}"
+
+
+def parse_copy(cursor: Cursor) -> Copy:
+    """Move past COPY ... TO 'location' ...."""
+    cursor.until("TO", depth=0)
+    cursor.expect("TO")
+    token = cursor.token
+    if token is None or token.kind != "string":
+        raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
+    before, after = cursor.spaced(0, cursor.at), cursor.spaced(cursor.at + 1)
+    return Copy(before, token.text[1:-1].replace("''", "'"), after)

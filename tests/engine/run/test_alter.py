@@ -1,0 +1,31 @@
+"""A definition changes as it was asked, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from affidavit import errors
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP COLUMN b, DROP COLUMN c",
+        "DROP b CASCADE",
+        "RENAME TO u RENAME COLUMN b TO d",
+        "RENAME b TO d, c TO e",
+        "ADD COLUMN d BIGINT NULL FIRST",
+    ],
+)
+def test_an_alter_with_something_after_it_changes_nothing(session, change) -> None:
+    """The first change was made, and then what followed was refused."""
+    session.create_table("t", [{"a": 1, "b": 2, "c": 3}])
+    with pytest.raises(errors.SqlError):
+        session.sql(f"ALTER TABLE t {change}")
+    assert session.sql("SELECT * FROM t").to_pylist() == [{"a": 1, "b": 2, "c": 3}]
+
+
+def test_an_alter_of_a_table_that_is_not_there_can_be_let_pass(session) -> None:
+    assert session.sql("ALTER TABLE IF EXISTS nope DROP COLUMN b").rows_affected == 0
+    with pytest.raises(errors.TableNotFoundError):
+        session.sql("ALTER TABLE nope DROP COLUMN b")
