@@ -15,9 +15,8 @@ from affidavit.catalog.tables.columns import (
     rename_column,
 )
 from affidavit.catalog.tables.indexes import drop_index
-from affidavit.catalog.tables.mutable import drop_mutable
+from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.renames import rename_table
-from affidavit.catalog.tables.vector_making import drop_vector
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
@@ -149,7 +148,7 @@ def _drop_schema(catalog: Catalog, schema: str, *, if_exists: bool, cascade: boo
     with catalog.write() as writer:
         for info in catalog.tables(writer) if cascade else ():
             if info.schema == schema and info.tenant == catalog.tenant:
-                drop_found(catalog, info)
+                drop_table(catalog, info)
         catalog.drop_schema(schema, if_exists=if_exists)
 
 
@@ -171,27 +170,7 @@ def drop_named(
             return
         raise TableNotFoundError(name.table, known=known)
     try:
-        drop_found(catalog, info)
+        drop_table(catalog, info)
     except TableNotFoundError:
         if not if_exists:
             raise
-
-
-def drop_found(catalog: Catalog, info: TableInfo) -> None:
-    """Drop a table or view of whatever kind.
-
-    Raises:
-        TableNotFoundError: It was dropped meanwhile.
-        ReadOnlyError: It is shared.
-    """
-    if info.kind == "vector":
-        drop_vector(catalog, info)
-        return
-    with catalog.write() as writer:
-        if catalog.by_id(writer, info.table_id) is None:
-            raise TableNotFoundError(info.name)
-        if info.kind == "mutable":
-            drop_mutable(catalog, writer, info)
-            return
-        catalog.forget(writer, info)
-        catalog.announce(writer, catalog.change(info, "drop"))

@@ -15,11 +15,12 @@ from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.indexes import add_index
+from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.mutable import create_mutable, define_mutable
 from affidavit.catalog.tables.row_writing import insert_rows
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
-from affidavit.engine.run.alter import drop_found, find_table
+from affidavit.engine.run.alter import find_table
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
@@ -115,7 +116,7 @@ def _table(new: _New) -> int:
         if existing is not None:
             if not new.or_replace:
                 raise TableExistsError(name.table)
-            drop_found(catalog, existing)
+            drop_table(catalog, existing)
         definition = _definition(name.table, data.schema, constraints)
         info = create_mutable(catalog, writer, name.table, definition, schema=name.schema)
         return insert_rows(catalog, writer, info, data.combine_chunks().to_batches())
@@ -204,7 +205,7 @@ def _define(scope: Scope, made: _Text) -> None:
         if made.kind == "view":
             _check_columns(scope, made, snapshot)
         if existing is not None:
-            drop_found(catalog, existing)
+            drop_table(catalog, existing)
         definition = SqlDefinition(new_table_id(), made.sql, made.paths)
         info = catalog.define(writer, name.table, made.kind, definition, schema=name.schema)
         catalog.announce(writer, catalog.change(info, "create", detail=made.sql))
