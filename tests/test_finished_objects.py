@@ -33,7 +33,6 @@ ALLOWED: Final = {
     "triggers/subscriptions/exchange.py: __init__: lake.on_published": "topics are above the lake",
     "triggers/subscriptions/exchange.py: close: self.lake.on_published": "as above",
     # one statement's state
-    "engine/plan/planner.py: __init__: self.stores.contexts": "a planner's contexts know its stores",
     "engine/plan/planner.py: _capture: self.provider.on_register": "one provider, many statements",
     "engine/plan/planner.py: _planning: self.provider.snapshot": "one provider, many statements",
     "engine/plan/planner.py: cancelling: snapshot.running": "a statement of several plans",
