@@ -4,12 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+# What a run of the tests may take, in seconds; 0 is no limit.
+QUICK_S ?= 120
+TEST_S ?= 1500
+PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo quick test lint types house bench clean
 
 help:
 	@echo "make demo    index the standard library's docstrings, ask them questions, check the record"
+	@echo "make quick   style, types, architecture and the tests that take no server and no time"
 	@echo "make test    style, types, architecture and every test"
 	@echo "make bench   the figures, each against a baseline of the same run"
 
@@ -34,9 +39,16 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy tools/house.py
 
-test: lint types
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+house: $(VENV)/.dev
+	$(BIN)/python tools/house.py
+
+quick: lint types house
+	$(PYTEST) -m 'not server and not slow and not crash and not fuzz' --budget $(QUICK_S)
+
+test: lint types house
+	$(PYTEST) --budget $(TEST_S)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import affidavit
 from affidavit.catalog.topics import log as topic_log
+from tests.support import budget, marks
 from tests.support.lakes import Recorder, vectors
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.pg_server import PgServer
@@ -26,6 +27,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    budget.pytest_addoption(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    budget.pytest_configure(config)
+    config.pluginmanager.register(marks)
 
 
 @pytest.fixture

@@ -33,12 +33,6 @@ ALLOWED: Final = {
     "triggers/subscriptions/exchange.py: __init__: lake.on_published": "topics are above the lake",
     "triggers/subscriptions/exchange.py: close: self.lake.on_published": "as above",
     # one statement's state
-    "engine/plan/planner.py: _capture: self.provider.on_register": "one provider, many statements",
-    "engine/plan/planner.py: _planning: self.provider.snapshot": "one provider, many statements",
-    "engine/plan/planner.py: cancelling: snapshot.running": "a statement of several plans",
-    "engine/plan/planner.py: plan: snapshot.parameters": "a snapshot is older than its parameters",
-    "engine/plan/planner.py: snapshot: snapshot.hide": "the planner knows what is secret",
-    "engine/scans/snapshot.py: prepare: cached.provider": "made where DataFusion is known",
     "engine/run/ddl.py: _parse_options: cursor.at": "a cursor cannot take any one token",
     "engine/run/executor.py: _explain: cursor.at": "as above",
     "engine/run/dml.py: _insert_external: entry.rows": "known when the statement has run",

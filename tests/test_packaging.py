@@ -65,7 +65,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_wheel_and_the_sdist_hold_the_same_tree(built: dict[str, Path]) -> None:
     code = {name_of(path) for path in modules(*WINGS)}
     expected = {f"affidavit/{name}" for name in code}
-    expected |= {"affidavit/__init__.py", "affidavit/errors.py", "affidavit/py.typed"}
+    expected |= {
+        f"affidavit/{name}" for name in ("__init__.py", "errors.py", "moved.py", "py.typed")
+    }
     with zipfile.ZipFile(built["wheel"]) as wheel:
         names = {n for n in wheel.namelist() if not n.split("/")[0].endswith(".dist-info")}
     assert names == expected

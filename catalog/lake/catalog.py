@@ -32,7 +32,7 @@ from affidavit.catalog.sql.predicate import (
     In,
 )
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
-from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.protocol import TENANT, columns_of
 from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
@@ -247,7 +247,7 @@ class Catalog:
         existing = self.find(writer, name, schema)
         if existing is not None and existing.tenant == self.tenant:
             raise TableExistsError(name, kind=KINDS[existing.kind].word)
-        columns = [column.name for column in TABLES.columns]
+        columns = columns_of(TABLES)
         row = (
             definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
             clock.now_us(),

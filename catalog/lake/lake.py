@@ -160,33 +160,44 @@ def open_lake(
     store = open_store(options.store, how)
     with ExitStack() as opened:
         opened.callback(store.close)
-        with store.read(SHARED) as reader:
-            identity = lake_id(reader)
-        places = _settle(store, folders, identity, given, read_only=options.read_only)
-        signers = None if keys is None else open_keys(keys, store, read_only=options.read_only)
-        archive = Archive(store, places)
-        ledgers = Ledgers(
-            identity,
-            signers,
-            checkpoint_entries=options.checkpoint_entries,
-            checkpoint_interval_s=options.checkpoint_interval_s,
-            sources=lambda tenant: [EventEntries(archive.of(tenant))],
-        )
-        begins = options.journal and not options.read_only
-        journals = Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed)
+        lake = _put_together(folders, store, options, given, keys, on_sealed)
         if not options.read_only:
             folders.remove_abandoned()
         opened.pop_all()
+    return lake
+
+
+def _put_together(
+    folders: Folders,
+    store: Store,
+    options: LakeOptions,
+    given: Place | None,
+    keys: KeyStore | None,
+    on_sealed: Callable[[], None],
+) -> Lake:
+    read_only = options.read_only
+    with store.read(SHARED) as reader:
+        identity = lake_id(reader)
+    places = _settle(store, folders, identity, given, read_only=read_only)
+    archive = Archive(store, places)
+    ledgers = Ledgers(
+        identity,
+        None if keys is None else open_keys(keys, store, read_only=read_only),
+        checkpoint_entries=options.checkpoint_entries,
+        checkpoint_interval_s=options.checkpoint_interval_s,
+        sources=lambda tenant: [EventEntries(archive.of(tenant))],
+    )
+    begins = options.journal and not read_only
     return Lake(
         folders=folders,
-        read_only=options.read_only,
+        read_only=read_only,
         store=store,
         lake_id=identity,
         cache=TableCache(options.cache_bytes),
-        datasets=Datasets(folders, read_only=options.read_only),
+        datasets=Datasets(folders, read_only=read_only),
         places=places,
         ledgers=ledgers,
-        journals=journals,
+        journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),
     )
 
 

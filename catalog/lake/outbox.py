@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from affidavit.catalog.journal.note import Author
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.change import Change, ChangeWatch, Message
+    from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
+
+
+class Changer(Author, Protocol):
+    """Who changes a table: a catalog, which asks the outbox and is not known here."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose change it is, as the store writes it."""
+
+    def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
+        """Return the table of that identity as it is now; ``None`` if it was dropped."""
 
 
 class Outbox(Protocol):
     """What has triggers, and sends what they publish in the transaction of the change."""
 
-    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> ChangeWatch | None:
+    def watch(self, catalog: Changer, reader: Reader, change: Change) -> ChangeWatch | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
 
         Raises:
@@ -24,7 +37,7 @@ class Outbox(Protocol):
 
     def send(
         self,
-        catalog: Catalog,
+        catalog: Changer,
         writer: Writer,
         messages: Sequence[Message],
         *,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import os
 
     from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.head import Head
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader
 
@@ -79,35 +80,14 @@ def export_bundle(
         msg = f"{str(target)!r} exists already: a bundle is a new folder"
         raise InvalidQueryError(msg)
     aside = target.with_name(f".{target.name}-{uuid4().hex}")
-    fetch = ledger.tree.fetch(reader)
     try:
         aside.mkdir(parents=True)
         leaves = _write_entries(
             aside / "entries.jsonl", reader, ledger, first, end, progress=progress
         )
-        root = head.frontier.root
-        with (aside / "keys.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-            for entry in ledger.key_entries(reader):
-                proof = inclusion_proof(fetch, entry.seq, size)
-                if not verify_inclusion(entry.seq, size, entry.leaf, proof, root):
-                    raise LedgerProblem("it is not what the head was signed for", seq=entry.seq)
-                file.write(_line(entry, seq=entry.seq, proof=[to_base64(each) for each in proof]))
-        outside = [subtree_root(fetch, *each) for each in outside_ranges(first, end, size)]
-        if root_from_range(first, leaves, size, outside) != root:
-            raise LedgerProblem("the entries are not those that the head was signed for")
-        manifest = {
-            "format": BUNDLE_FORMAT, "origin": ledger.origin, "from_seq": first, "to_seq": end - 1,
-        }  # fmt: skip
-        readme = _README.format(first=first, last=end - 1, origin=ledger.origin)
-        texts = {
-            "proof.json": json.dumps([to_base64(each) for each in outside]),
-            "manifest.json": json.dumps(manifest, indent=2),
-            "checkpoint.note": head.note,
-            "public_key.txt": f"{ledger.keys(reader)[-1]}\n",
-            "README.txt": readme,
-            "verify.py": Path(verifier.__file__).read_text(encoding="utf-8"),
-        }
-        for name, text in texts.items():
+        _write_keys(aside / "keys.jsonl", reader, ledger, head)
+        outside = _outside(reader, ledger, head, first, leaves)
+        for name, text in _texts(reader, ledger, head, first, end, outside).items():
             (aside / name).write_text(text, encoding="utf-8", newline="\n")
         aside.rename(target)
     except LedgerProblem as problem:
@@ -118,6 +98,45 @@ def export_bundle(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _write_keys(path: Path, reader: Reader, ledger: Ledger, head: Head) -> None:
+    """Write the entries that name keys, each with its proof; LedgerProblem if one has none."""
+    fetch, size = ledger.tree.fetch(reader), head.size
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for entry in ledger.key_entries(reader):
+            proof = inclusion_proof(fetch, entry.seq, size)
+            if not verify_inclusion(entry.seq, size, entry.leaf, proof, head.frontier.root):
+                raise LedgerProblem("it is not what the head was signed for", seq=entry.seq)
+            file.write(_line(entry, seq=entry.seq, proof=[to_base64(each) for each in proof]))
+
+
+def _outside(
+    reader: Reader, ledger: Ledger, head: Head, first: int, leaves: list[bytes]
+) -> list[bytes]:
+    """Return the hashes that prove ``leaves`` in the head; LedgerProblem if they do not."""
+    fetch, end = ledger.tree.fetch(reader), first + len(leaves)
+    outside = [subtree_root(fetch, *each) for each in outside_ranges(first, end, head.size)]
+    if root_from_range(first, leaves, head.size, outside) != head.frontier.root:
+        raise LedgerProblem("the entries are not those that the head was signed for")
+    return outside
+
+
+def _texts(
+    reader: Reader, ledger: Ledger, head: Head, first: int, end: int, outside: list[bytes]
+) -> dict[str, str]:
+    """Return what the smaller files of a bundle say, by their names."""
+    manifest = {
+        "format": BUNDLE_FORMAT, "origin": ledger.origin, "from_seq": first, "to_seq": end - 1,
+    }  # fmt: skip
+    return {
+        "proof.json": json.dumps([to_base64(each) for each in outside]),
+        "manifest.json": json.dumps(manifest, indent=2),
+        "checkpoint.note": head.note,
+        "public_key.txt": f"{ledger.keys(reader)[-1]}\n",
+        "README.txt": _README.format(first=first, last=end - 1, origin=ledger.origin),
+        "verify.py": Path(verifier.__file__).read_text(encoding="utf-8"),
+    }
 
 
 def _write_entries(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow.types as pt
 from tqdm.auto import tqdm
 
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import lance
+    import pyarrow as pa
 
-VECTOR_INDEXES: Final = frozenset(
-    {"IVF_PQ", "IVF_FLAT", "IVF_SQ", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_RQ"}
-)
-SCALAR_INDEXES: Final = frozenset({"BTREE", "BITMAP", "LABEL_LIST", "NGRAM", "ZONEMAP"})
-TEXT_INDEXES: Final = frozenset({"FTS", "INVERTED"})
 PQ_ROWS_MIN: Final = 256
 """Product quantization trains 256 centroids, so it needs as many rows."""
 
@@ -37,20 +35,6 @@ def sub_vectors_for(dimension: int) -> int:
         if dimension % width == 0:
             return dimension // width
     return dimension
-
-
-def checked_kind(index_type: object) -> str:
-    """Return ``index_type`` in upper case.
-
-    Raises:
-        InvalidQueryError: There is no such kind of index.
-    """
-    kinds = VECTOR_INDEXES | SCALAR_INDEXES | TEXT_INDEXES
-    kind = index_type.upper() if isinstance(index_type, str) else ""
-    if kind not in kinds:
-        msg = f"no index type {index_type!r}; there are {sorted(kinds)}"
-        raise InvalidQueryError(msg)
-    return kind
 
 
 class Progress:
@@ -82,34 +66,60 @@ class Progress:
             self._bar = None
 
 
-def build_index(
-    dataset: lance.LanceDataset,
-    column: str,
-    kind: str,
-    *,
-    metric: str,
-    name: str | None,
-    replace: bool,
-    progress: Callable[[Any], None],
-    options: dict[str, Any],
-) -> None:
-    """Build an index on ``column``; parameters that ``options`` leaves open follow the data.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a build, whatever the kind of index.
 
-    A vector index of so few rows that product quantization cannot be trained is built flat.
+    Attributes:
+        column: The column.
+        metric: How vectors are compared, as the table says.
+        name: The index's name; Lance's own by default.
+        replace: Whether to replace an index of that name.
+        progress: What is given Lance's progress events.
+        options: What the caller says besides, by the names that Lance has for it.
     """
-    if kind in TEXT_INDEXES:
-        options = {"with_position": True, **options}
-        dataset.create_scalar_index(
-            column, "INVERTED", name=name, replace=replace, progress_callback=progress, **options
-        )
-        return
-    if kind in SCALAR_INDEXES:
-        dataset.create_scalar_index(
-            column, kind, name=name, replace=replace, progress_callback=progress, **options
-        )
-        return
+
+    column: str
+    metric: str
+    name: str | None
+    replace: bool
+    progress: Callable[[Any], None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def common(self) -> dict[str, Any]:
+        """Return what every kind of build is told."""
+        return {"name": self.name, "replace": self.replace, "progress_callback": self.progress}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexKind:
+    """A kind of index of vector tables.
+
+    Attributes:
+        suits: Whether a column of that type can have one.
+        needs: What column it needs, in words.
+        build: Builds one, of a kind of that name; parameters that are left open follow the data.
+    """
+
+    suits: Callable[[pa.DataType], bool]
+    needs: str
+    build: Callable[[lance.LanceDataset, str, Wanted], None]
+
+
+def _build_text(dataset: lance.LanceDataset, _: str, wanted: Wanted) -> None:
+    options = {"with_position": True, **wanted.options}
+    dataset.create_scalar_index(wanted.column, "INVERTED", **wanted.common(), **options)
+
+
+def _build_scalar(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> None:
+    dataset.create_scalar_index(wanted.column, kind, **wanted.common(), **wanted.options)
+
+
+def _build_vector(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> None:
+    """Build flat where there are so few rows that product quantization cannot be trained."""
+    options = dict(wanted.options)
     rows = dataset.count_rows()
-    dimension = dataset.schema.field(column).type.list_size
+    dimension = dataset.schema.field(wanted.column).type.list_size
     if kind.endswith("PQ") and rows < PQ_ROWS_MIN:
         kind = "IVF_FLAT" if kind == "IVF_PQ" else "IVF_HNSW_SQ"
         options.pop("num_sub_vectors", None)
@@ -117,7 +127,56 @@ def build_index(
         options["num_partitions"] = partitions_for(rows)
     if kind.endswith("PQ") and options.get("num_sub_vectors") is None:
         options["num_sub_vectors"] = sub_vectors_for(dimension)
-    dataset.create_index(
-        column, kind, name=name, metric=metric, replace=replace, progress_callback=progress,
-        **{option: value for option, value in options.items() if value is not None},
-    )  # fmt: skip
+    given = {option: value for option, value in options.items() if value is not None}
+    dataset.create_index(wanted.column, kind, metric=wanted.metric, **wanted.common(), **given)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pt.is_string(kind) or pt.is_large_string(kind))
+
+
+def _is_any(_: pa.DataType) -> bool:
+    return True
+
+
+_VECTOR: Final = IndexKind(pt.is_fixed_size_list, "a vector column", _build_vector)
+_TEXT: Final = IndexKind(_is_text, "a text column", _build_text)
+_SCALAR: Final = IndexKind(_is_any, "a column", _build_scalar)
+
+INDEX_KINDS: Final[Mapping[str, IndexKind]] = {
+    "IVF_PQ": _VECTOR,
+    "IVF_FLAT": _VECTOR,
+    "IVF_SQ": _VECTOR,
+    "IVF_HNSW_SQ": _VECTOR,
+    "IVF_HNSW_PQ": _VECTOR,
+    "IVF_RQ": _VECTOR,
+    "BTREE": _SCALAR,
+    "BITMAP": _SCALAR,
+    "LABEL_LIST": _SCALAR,
+    "NGRAM": _SCALAR,
+    "ZONEMAP": _SCALAR,
+    "FTS": _TEXT,
+    "INVERTED": _TEXT,
+}
+"""Which kinds of index there are, by the name that ``create_index`` takes: a row each."""
+
+
+def checked_kind(index_type: object) -> str:
+    """Return ``index_type`` in upper case.
+
+    Raises:
+        InvalidQueryError: There is no such kind of index.
+    """
+    kind = index_type.upper() if isinstance(index_type, str) else ""
+    if kind not in INDEX_KINDS:
+        msg = f"no index type {index_type!r}; there are {sorted(INDEX_KINDS)}"
+        raise InvalidQueryError(msg)
+    return kind
+
+
+def check_suits(kind: str, column: str, found: pa.DataType, *, table: str) -> None:
+    """Raise InvalidQueryError unless a column of type ``found`` can have an index of that kind."""
+    if not INDEX_KINDS[kind].suits(found):
+        needs = INDEX_KINDS[kind].needs
+        msg = f"{kind} needs {needs}, and {column!r} of table {table!r} is {found}"
+        raise InvalidQueryError(msg)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.tables.mutable import MutableTable, drop_mutable
-from affidavit.catalog.tables.vector import VectorTable, drop_vector
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.catalog.tables.vector_making import drop_vector
 from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:

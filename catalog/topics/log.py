@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
+from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.store.tables import LOG, TOPICS
 from affidavit.catalog.topics.topic import all_topics
 from affidavit.errors import InvalidEventError, StoreError
@@ -41,7 +42,7 @@ PAGE_BYTES: Final = 16 * 1024 * 1024
 FETCHED_EVENTS: Final = 32
 """How many events are taken from the store at a time, however large they are."""
 
-_LOG_COLUMNS: Final = tuple(column.name for column in LOG.columns)
+_LOG_COLUMNS: Final = tuple(columns_of(LOG))
 EVENT_COLUMNS: Final = ("offset", "produced_at", "rows", "data")
 
 

@@ -23,7 +23,7 @@ from affidavit.catalog.sql.names import (
     check_name,
 )
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.protocol import TENANT, columns_of
 from affidavit.catalog.store.tables import TOPICS
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.errors import (
@@ -47,7 +47,7 @@ TOPICS_SCHEMA: Final = "topics"
 
 _TIME: Final = pa.timestamp("us", "UTC")
 
-_TOPIC_COLUMNS: Final = (TENANT, *(column.name for column in TOPICS.columns))
+_TOPIC_COLUMNS: Final = (TENANT, *columns_of(TOPICS))
 
 
 LOG_FIELDS: Final = (

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.model import clock
-from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import RESULTS
-from affidavit.catalog.values.canonical import canonical_object, datetime_of, from_us, instant_us
-from affidavit.engine.audit.recorder import checked_lineage
+from affidavit.catalog.values.canonical import canonical_object, from_us, instant_us
+from affidavit.engine.audit.appender import known_ids
+from affidavit.engine.audit.logged import drafted
+from affidavit.engine.audit.release import RELEASE, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
 from affidavit.engine.search.record import (
     KIND,
-    SearchRecord,
     checked_record,
-    draft_record,
     record_of,
     signed_members,
 )
@@ -35,15 +31,18 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.entry import Draft
-    from affidavit.engine.audit.recorder import Recorder, RecordListener
+    from affidavit.engine.audit.appender import RecordListener
+    from affidavit.engine.audit.recorder import Recorder
     from affidavit.engine.search.models import Models
+    from affidavit.engine.search.record import SearchRecord
+    from affidavit.engine.search.request import Query
 
 SEQS_AT_ONCE: Final = 500
-_OF_KEYS: Final = re.compile(r"key-\d+")
 
 
 class Audit:
@@ -90,7 +89,7 @@ class Audit:
             )
         return [record_of(entry) for entry in found]
 
-    def received(self, row_id: object, *, table: str | None = None) -> list[SearchRecord]:
+    def received(self, row_id: str | int, *, table: str | None = None) -> list[SearchRecord]:
         """Return every record whose search returned the row of that key, oldest first.
 
         ``table`` leaves out the records of other tables. In SQL: ``SELECT * FROM audit.results
@@ -130,7 +129,9 @@ class Audit:
         signed = key is not None and key.verifies(record.signature or b"", entry.body)
         return signed and [each.leaf_hash for each in stored] == [entry.leaf]
 
-    def replay(self, query_id: str, query: object = None, *, text: str | None = None) -> Verdict:
+    def replay(
+        self, query_id: str, query: Query | None = None, *, text: str | None = None
+    ) -> Verdict:
         """Run a recorded search again, as it was and exactly, on the version that it read.
 
         Args:
@@ -151,30 +152,14 @@ class Audit:
             raise SignatureMismatchError(msg)
         verdict = Evidence(self._catalog, self._models).replay(record, query, text)
         if verdict.outcome is Outcome.EVIDENCE_GONE:
-            verdict = self._with_release(record, verdict)
-        now_us = clock.now_us()
-        self._note(
-            "replay", now_us, query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall
-        )
-        return verdict
-
-    def _with_release(self, record: SearchRecord, verdict: Verdict) -> Verdict:
-        with self._catalog.read() as reader:
-            released = self._catalog.ledger.entries(reader, Compare("=", "kind", "release"))
-        for entry in released:
-            for each in entry.fields().get("versions", ()):
-                if each["table_id"] == record.table_id and record.table_version in each["versions"]:
-                    reason = f"{verdict.reason}; entry {entry.seq} released it"
-                    return replace(verdict, reason=reason)
-        return verdict
-
-    def _note(self, kind: str, now_us: int, **fields: object) -> None:
-        identity = self._catalog.identity
-        note = draft(
-            kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
-            source=identity.source, workspace=identity.workspace, **fields,
+            seq = released_by(self._catalog, record)
+            if seq is not None:
+                verdict = replace(verdict, reason=f"{verdict.reason}; entry {seq} released it")
+        self._recorder.note(
+            self._catalog.identity, "replay",
+            query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall,
         )  # fmt: skip
-        self._recorder.note(identity, note)
+        return verdict
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -193,31 +178,18 @@ class Audit:
             LineageTooLargeError: A lineage is larger than allowed.
             ConstraintError: A ``query_id`` is on record already.
         """
-        one = isinstance(records, SearchRecord | Mapping | str)
-        if one or not isinstance(records, Iterable):
-            msg = f"expected a list of records, got {type(records).__name__}"
-            raise InvalidQueryError(msg)
         self._refuse_read_only()
-        now_us = clock.now_us()
-        completed: list[SearchRecord] = []
-        drafts: list[Draft] = []
-        for at, each in enumerate(records):
-            try:
-                completed.append(self._completed(each, now_us))
-                drafts.append(draft_record(completed[-1]))
-            except InvalidQueryError as error:
-                msg = f"record {at}: {error}"
-                raise InvalidQueryError(msg) from error
-            except AffidavitError as error:
-                error.add_note(f"this is record {at} of those to be logged")
-                raise
+        identity = self._catalog.identity
+        pairs = list(drafted(records, identity, clock.now_us()))
+        drafts = [entry for _, entry in pairs]
         self._refuse_taken(drafts)
-        return self._recorder.write(self._catalog.identity, completed, drafts) if drafts else []
+        completed = [record for record, _ in pairs]
+        return self._recorder.write(identity, completed, drafts) if drafts else []
 
     def _refuse_taken(self, drafts: list[Draft]) -> None:
         ids = [each.entry_id for each in drafts]
         with self._catalog.read() as reader:
-            taken = self._recorder.known(reader, self._catalog.tenant, ids)
+            taken = known_ids(reader, self._catalog.tenant, ids)
         for at, each in enumerate(ids):
             if each in taken:
                 msg = f"record {at}: query_id {each!r} is on record already"
@@ -228,25 +200,6 @@ class Audit:
         if self._catalog.lake.read_only:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
-
-    def _completed(self, given: object, now_us: int) -> SearchRecord:
-        record = checked_record(given)
-        checked_lineage(record.query_lineage)
-        if record.query_id is not None and _OF_KEYS.fullmatch(record.query_id):
-            msg = f"query_id {record.query_id!r} is what the ledger calls a key: choose another"
-            raise InvalidQueryError(msg)
-        identity = self._catalog.identity
-        moment = record.executed_at
-        at_us = now_us if moment is None else instant_us(moment, "executed_at")
-        return record.replaced(
-            query_id=record.query_id or clock.uuid7(at_us),
-            executed_at=datetime_of(at_us),
-            actor=identity.actor if record.actor is None else record.actor,
-            source=identity.source if record.source is None else record.source,
-            workspace=identity.workspace if record.workspace is None else record.workspace,
-            k_returned=len(record.top_k_result_ids),
-            logged=True,
-        )
 
     def release(self, before: datetime, *, reason: str = "") -> int:
         """Let go of the table versions that only records older than ``before`` refer to.
@@ -262,44 +215,16 @@ class Audit:
         """
         limit_us = instant_us(before, "before")
         self._refuse_read_only()
-        catalog, owner = self._catalog, self._catalog.tenant
+        catalog = self._catalog
         catalog.refuse_transaction("releasing evidence")
-        datasets = catalog.lake.datasets
-        with catalog.read() as reader:
-            vectors = [info for info in catalog.tables(reader) if KINDS[info.kind].has_versions]
-        # in this order, so that a search that comes in between is of a version that stays
-        kept = {info.table_id: datasets.kept(info, owner) for info in vectors}
-        newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}
-        spared = newest | self._needed_since(limit_us)
-        freed = {
-            info.table_id: {
-                tag: version
-                for tag, version in kept[info.table_id].items()
-                if (info.table_id, version) not in spared
-            }
-            for info in vectors
-        }
-        versions = [
-            {
-                "table_id": info.table_id,
-                "table": info.name,
-                "versions": sorted(freed[info.table_id].values()),
-            }
-            for info in vectors
-            if freed[info.table_id]
-        ]
-        now_us, stated = clock.now_us(), from_us(limit_us)
-        self._note("release", now_us, before=stated, reason=reason, versions=versions)
-        for info in vectors:
-            datasets.release(info, freed[info.table_id])
-        return sum(map(len, freed.values()))
-
-    def _needed_since(self, at_us: int) -> set[tuple[str | None, int | None]]:
-        """Return the tables and versions that records of that time and later refer to."""
-        since = Compare(">=", "created_at", at_us)
-        with self._catalog.read() as reader:
-            entries = self._catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
-        return {(each.table_id, each.table_version) for each in map(record_of, entries)}
+        freed = to_free(catalog, limit_us)
+        self._recorder.note(
+            catalog.identity, RELEASE,
+            before=from_us(limit_us), reason=reason, versions=[each.told() for each in freed],
+        )  # fmt: skip
+        for each in freed:
+            catalog.lake.datasets.release(each.info, each.tags)
+        return sum(len(each.tags) for each in freed)
 
     # --- the seam for records ------------------------------------------------------------------
 
@@ -310,4 +235,4 @@ class Audit:
         """
         identity = self._catalog.identity
         tenant = identity.tenant if identity.scoped else None
-        self._recorder.listeners.append((listener, tenant))
+        self._recorder.listeners.add(listener, tenant)

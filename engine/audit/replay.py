@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.names import MAIN_SCHEMA
-from affidavit.engine.audit.recorder import query_digest
+from affidavit.engine.audit.description import query_digest
 from affidavit.engine.search.options import PARAMETERS, options_of
 from affidavit.engine.search.ranking import Ranking, ranking_of
 from affidavit.engine.search.request import build_request, with_vector
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
-    from affidavit.engine.search.request import SearchRequest
+    from affidavit.engine.search.request import Query, SearchRequest
 
 _DESCRIPTIVE: Final = frozenset({"select", "text_sha256"})
 
@@ -93,7 +93,7 @@ class Evidence:
         self._catalog = catalog
         self._models = models
 
-    def replay(self, record: SearchRecord, query: object, text: str | None) -> Verdict:
+    def replay(self, record: SearchRecord, query: Query | None, text: str | None) -> Verdict:
         """Run ``record`` again.
 
         Args:
@@ -106,8 +106,7 @@ class Evidence:
         """
         try:
             info, dataset = self._data(record)
-            query, text = self._query(record, query, text)
-            request = self._request(record, info, dataset, query, text)
+            request = self._request(record, info, dataset, *_asked(record, query, text))
         except _GoneError as gone:
             return _gone(record, str(gone))
         try:
@@ -116,19 +115,6 @@ class Evidence:
         except AffidavitError as error:  # it could be searched when the record was made
             return _gone(record, f"version {record.table_version} cannot be searched: {error}")
         return judge(record, ranking_of(again), ranking_of(truth))
-
-    def _query(self, record: SearchRecord, query: object, text: str | None) -> tuple[object, Any]:
-        if query is None and text is None:
-            query, text = record.query_vector, record.query_text
-        if record.mode == "text":
-            query, text = text if query is None else query, None
-        if query is None:
-            msg = (
-                f"record {record.query_id} holds only the hash of its query: pass query= "
-                "(and text= for a hybrid search), or connect with store_queries=True beforehand"
-            )
-            raise InvalidQueryError(msg)
-        return query, text
 
     def _data(self, record: SearchRecord) -> tuple[TableInfo, lance.LanceDataset]:
         if record.table_version is None or not (record.table_id or record.table_name):
@@ -152,7 +138,7 @@ class Evidence:
         record: SearchRecord,
         info: TableInfo,
         dataset: lance.LanceDataset,
-        query: object,
+        query: Query,
         text: str | None,
     ) -> SearchRequest:
         given = dict(record.params or {})
@@ -184,6 +170,21 @@ class Evidence:
             msg = f"this is not the query of record {record.query_id}: its SHA-256 differs"
             raise InvalidQueryError(msg)
         return request
+
+
+def _asked(record: SearchRecord, query: Query | None, text: str | None) -> tuple[Query, str | None]:
+    """Return the query of ``record`` and its words: those given, else those that it holds."""
+    if query is None and text is None:
+        query, text = record.query_vector, record.query_text
+    if record.mode == "text":
+        query, text = text if query is None else query, None
+    if query is None:
+        msg = (
+            f"record {record.query_id} holds only the hash of its query: pass query= "
+            "(and text= for a hybrid search), or connect with store_queries=True beforehand"
+        )
+        raise InvalidQueryError(msg)
+    return query, text
 
 
 class _GoneError(AffidavitError):

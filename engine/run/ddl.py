@@ -15,17 +15,20 @@ from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.names import CATALOG, check_schema_name, check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
-from affidavit.catalog.tables.alter import (
+from affidavit.catalog.tables.columns import (
     add_column,
-    add_index,
     drop_column,
-    drop_index,
     rename_column,
-    rename_table,
+)
+from affidavit.catalog.tables.indexes import (
+    add_index,
+    drop_index,
 )
 from affidavit.catalog.tables.mutable import create_mutable, define_mutable, drop_mutable
-from affidavit.catalog.tables.rows import insert_rows
-from affidavit.catalog.tables.vector import VectorTable, drop_vector
+from affidavit.catalog.tables.renames import rename_table
+from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.catalog.tables.vector_making import drop_vector
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
 from affidavit.errors import (

@@ -11,13 +11,13 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.catalog.tables.rows import (
-    definition_of,
+from affidavit.catalog.tables.row_writing import (
     delete_rows,
     insert_rows,
     truncate,
     update_rows,
 )
+from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import (
     delete_vectors,
     insert_vectors,

@@ -152,9 +152,13 @@ def _vector(value: object, name: str) -> list[float]:
 # --- as they are signed, read and shown -----------------------------------------------------------
 
 
-def _written_time(moment: datetime, _: str) -> bytes:
+def _written_time(moment: datetime, name: str) -> bytes:
     """Return what ``from_us`` says, without a way through microseconds."""
-    plain = moment.astimezone(UTC).replace(tzinfo=None)
+    try:
+        plain = moment.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        msg = f"{name} must be a time from year 1 to 9999 in UTC, got {moment!r}: {error}"
+        raise InvalidQueryError(msg) from error
     return b'"%sZ"' % plain.isoformat(timespec="microseconds").encode()
 
 

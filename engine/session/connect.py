@@ -11,7 +11,7 @@ from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTER
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import check_tenant
-from affidavit.engine.audit.recorder import AuditSettings
+from affidavit.engine.audit.settings import AuditSettings
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.session.instance import Instance
 from affidavit.engine.session.options import Options

@@ -23,6 +23,7 @@ from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
 from affidavit.engine.search.searcher import Searcher
 from affidavit.engine.session.housekeeping import Housekeeper
+from affidavit.engine.session.scopes import Scopes
 from affidavit.errors import StoreBusyError
 from affidavit.triggers.rules.outbox import TriggerOutbox
 from affidavit.triggers.subscriptions.exchange import Exchange
@@ -54,6 +55,7 @@ class Instance:
         self.closed = False
         self.hooks = Hooks()
         self.models = Models()
+        self.scopes = Scopes()
         self.witness = options.witness
         self.housekeeper = Housekeeper()
         self._merger = Housekeeper()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.lake import LakeOptions
     from affidavit.catalog.ledger.keys import KeyStore
     from affidavit.catalog.ledger.witness import Witness
-    from affidavit.engine.audit.recorder import AuditSettings
+    from affidavit.engine.audit.settings import AuditSettings
     from affidavit.triggers.brokers.protocol import Broker
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from contextvars import ContextVar
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from affidavit.catalog.lake.catalog import Catalog, Trace
@@ -19,8 +17,9 @@ from affidavit.catalog.past.past import (
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
-from affidavit.catalog.tables.rows import insert_rows
-from affidavit.catalog.tables.vector import VectorTable, create_vector
+from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.vector import VectorTable
+from affidavit.catalog.tables.vector_making import create_vector
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
@@ -60,10 +59,6 @@ if TYPE_CHECKING:
     from affidavit.engine.session.arguments import Params
     from affidavit.engine.session.instance import Instance
 
-_scopes: ContextVar[Mapping[int, Identity]] = ContextVar(
-    "affidavit_scopes", default=MappingProxyType({})
-)
-
 
 class Session:
     """What :func:`connect` returns; a context manager.
@@ -97,7 +92,7 @@ class Session:
         """Who asks: this session's own identity, or the one of the scope that is open here."""
         if self._scoped:
             return self._identity
-        return _scopes.get().get(id(self._instance), self._identity)
+        return self._instance.scopes.current() or self._identity
 
     @property
     def tenant(self) -> str | None:
@@ -144,12 +139,8 @@ class Session:
             # the session itself hands out paths; what it hands a session to can only narrow them
             base = self._allowed if not self._scoped else paths
             paths = base.within(allowed_paths or ())
-        key = id(self._instance)
-        token = _scopes.set({**_scopes.get(), key: identity})
-        try:
+        with self._instance.scopes.acting_as(identity):
             yield Session(self._instance, identity, paths, scoped=True)
-        finally:
-            _scopes.reset(token)
 
     @property
     def _paths(self) -> AllowedPaths:

@@ -4,7 +4,7 @@
 >>> session = affidavit.connect("./lake")  # doctest: +SKIP
 """
 
-from affidavit import errors
+from affidavit import errors, moved
 from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
 from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.model.change import Change, ChangeListener
@@ -12,7 +12,7 @@ from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - 
 from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.topics.topic import Topic
-from affidavit.engine.audit.recorder import RecordListener
+from affidavit.engine.audit.appender import RecordListener
 from affidavit.engine.audit.replay import Outcome, Verdict
 from affidavit.engine.fronts.magic import load_ipython_extension
 from affidavit.engine.result.result import Result, SearchResult
@@ -28,6 +28,8 @@ from affidavit.triggers.subscriptions.delivery import Delivery
 from affidavit.triggers.subscriptions.subscription import Subscription
 
 __version__ = "0.1.0"
+
+moved.install()
 
 __all__ = [
     "AffidavitError",

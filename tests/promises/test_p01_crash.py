@@ -20,7 +20,7 @@ import os, signal, sqlite3, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
-from affidavit.engine.audit import recorder
+from affidavit.engine.audit import carried
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper
 
@@ -51,7 +51,7 @@ def dying_append(self, *a, **kw):
     return entries
 
 Ledger.append = dying_append
-held = recorder.PendingFile
+held = carried.PendingFile
 
 class DyingFile(held):
     def __init__(self, *a):
@@ -62,7 +62,7 @@ class DyingFile(held):
         super().remove()
         at("after removing")
 
-recorder.PendingFile = DyingFile
+carried.PendingFile = DyingFile
 Housekeeper.poke = lambda self: None
 session = affidavit.connect(path, durability="normal")
 q = [1.0] * 8
@@ -121,6 +121,7 @@ def lake_to_crash(lake) -> Path:
     return lake
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("step", STEPS)
 def test_p1_kill_9_leaves_record_and_leaf_or_neither(lake_to_crash, step: str) -> None:
     said = run_python(ALONE, lake_to_crash, step, status=-signal.SIGKILL).split()
@@ -129,6 +130,7 @@ def test_p1_kill_9_leaves_record_and_leaf_or_neither(lake_to_crash, step: str) -
     assert len(found) == (step in {"after commit", "rows returned"})
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize(
     "step", ["pending", "rows returned", "before commit", "before removing", "after removing"]
 )
@@ -158,6 +160,7 @@ def test_what_a_crash_left_half_written_beside_a_pending_file_is_removed(lake_to
     check_after_crash(lake_to_crash, [], most=0)
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("planted", ["unsigned", "changed", "garbage", "folder"])
 def test_p12_nobody_without_the_master_key_has_anything_put_on_record(
     lake_to_crash, planted: str

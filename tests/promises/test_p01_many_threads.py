@@ -38,7 +38,7 @@ def gathered(
     session: affidavit.Session, ask: Callable[[int], object], threads: int = 16
 ) -> Iterator[list[Future]]:
     """Hold the store until ``threads`` wait to be recorded; yield what becomes of them."""
-    group = session._instance.recorder._group("default")
+    group = session._instance.recorder._commits._group("default")
     leading: list[int] = []
     attempt = group._try
 

@@ -60,7 +60,7 @@ def run_and_kill(lake: Path, first: int, after_s: float) -> list[tuple[str, str]
     return [tuple(line.split()) for line in out.splitlines() if len(line.split()) == 2]
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 def test_p6_p7_kill_9_loses_nothing_committed_and_leaves_nothing_half(lake: Path) -> None:
     with affidavit.connect(lake) as session:
         session.sql("CREATE TABLE rows (id BIGINT PRIMARY KEY, block BIGINT, touched BIGINT)")

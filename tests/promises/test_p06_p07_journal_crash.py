@@ -161,7 +161,7 @@ def check_vectors(session: affidavit.Session) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 @pytest.mark.parametrize("point", POINTS)
 def test_p6_p7_killed_at_a_step_everything_agrees(made: Path, point: str) -> None:
     for seed, after in enumerate((1, 4)):
@@ -169,7 +169,7 @@ def test_p6_p7_killed_at_a_step_everything_agrees(made: Path, point: str) -> Non
         check(made)
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 def test_p6_p7_killed_at_random_everything_agrees(made: Path) -> None:
     chance = random.Random()
     for at in range(ROUNDS):

@@ -128,8 +128,10 @@ class Listener:
         self._thread.join()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("broker", ["memory", "store", "nats"])
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    "broker", ["memory", "store", pytest.param("nats", marks=pytest.mark.server)]
+)
 def test_p8_killed_at_random_no_event_is_lost_and_none_settled_comes_again(
     lake: Path, tmp_path: Path, forker: Forker, broker: str
 ) -> None:
@@ -303,7 +305,7 @@ def watched(lake: Path, journal: bool) -> Path:
     return lake
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_p9_killed_at_a_step_a_triggers_event_is_there_exactly_when_its_change_is(
     watched: Path, forker: Forker, operation: str, journal: bool
@@ -318,7 +320,7 @@ def test_p9_killed_at_a_step_a_triggers_event_is_there_exactly_when_its_change_i
         check_triggers(watched, journal, " ".join(job.said[-1]))
 
 
-@pytest.mark.slow
+@pytest.mark.crash
 def test_p9_killed_again_while_a_change_is_settled_its_event_is_there_once(
     watched: Path, forker: Forker, journal: bool
 ) -> None:

@@ -67,6 +67,7 @@ def rounded(value: object) -> object:
     return value
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("number", QUERIES)
 def test_p11_a_query_over_four_kinds_of_sources_answers_as_over_parquet(
     session, expected, number: int

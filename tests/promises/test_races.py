@@ -36,7 +36,7 @@ def test_what_lance_committed_is_never_discarded(session, docs, monkeypatch) -> 
 
 def test_a_stale_drop_leaves_the_table_of_the_same_name_alone(lake) -> None:
     """Two drops and a new table: the second drop used to remove the new table's data."""
-    from affidavit.catalog.tables.vector import drop_vector
+    from affidavit.catalog.tables.vector_making import drop_vector
 
     with affidavit.connect(lake) as first, affidavit.connect(lake) as second:
         first.create_vector_table("v", vectors(3))

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.marks import may_start_server
+
 USER: Final = "tester"
 PASSWORD: Final = "t3ster's own"
 _NEEDED: Final = (
@@ -60,6 +62,7 @@ class MariaDbServer:
     """Starts at once, and as often as wanted on the same folder and port."""
 
     def __init__(self) -> None:
+        may_start_server()
         self._server, install, self._bridge, self._driver = _needed()
         # not in pytest's own folder, which may be too long for a socket
         self._folder = tempfile.TemporaryDirectory(prefix="mariadb", ignore_cleanup_errors=True)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Self
 import psutil
 import pytest
 
+from tests.support.marks import may_start_server
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -59,6 +61,7 @@ class NatsServer:
 
     def start(self) -> None:
         """Return once the server says that it is ready."""
+        may_start_server()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_S

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tests.support.pg_server import PgServer
 
 
-SOURCES = ("pg", "my", "duck", "lite")
+SOURCES = (
+    pytest.param("pg", marks=pytest.mark.server),
+    pytest.param("my", marks=pytest.mark.server),
+    "duck",
+    "lite",
+)
 TABLE = {
     "pg": "CREATE TABLE t (id int PRIMARY KEY, s varchar(5) DEFAULT 'none', d numeric(10, 2))",
     "my": "CREATE TABLE t (id int PRIMARY KEY, s varchar(5) DEFAULT 'none', d decimal(10, 2))",

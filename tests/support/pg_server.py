@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from tests.support.marks import may_start_server
+
 
 def _packages() -> tuple[Any, Any]:
     """Return the server's package and the driver; skip where one is missing, but fail in CI."""
@@ -28,6 +30,7 @@ class PgServer:
     """Starts at once, and as often as wanted on the same folder."""
 
     def __init__(self) -> None:
+        may_start_server()
         # not in pytest's own folder: as root the server runs as another user, who may not go there
         self._folder = tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True)
         Path(self._folder.name).chmod(0o755)

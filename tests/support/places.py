@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 import affidavit
+from tests.support.marks import may_start_server
 
 ACCESS_KEY, SECRET_KEY = "AKIDOFTHETESTS", "the-secret-of-the-tests"
 
@@ -22,6 +23,7 @@ class Server:
     """An object store of this machine, which can be stopped and started again as it was."""
 
     def __init__(self) -> None:
+        may_start_server()
         self._server = ThreadedMotoServer("127.0.0.1", 0)
         self.start()
 
@@ -110,9 +112,11 @@ def told(caplog: pytest.LogCaptureFixture, words: str) -> Iterator[None]:
     assert all(words in line for line in lines)
 
 
-def place_of(kind: str, tmp_path: Path, server: Server) -> Place:
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return a place of the kind that a fixture's parameter names."""
+    kind = request.param
     if kind == "s3":
-        return Bucket(server)
+        return Bucket(request.getfixturevalue("server"))
     if kind == "file":
         return Place(
             (tmp_path / "else where").as_uri().replace("%20", " "),

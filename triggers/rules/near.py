@@ -15,7 +15,7 @@ from affidavit.triggers.rules.event import image, whole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.lake.outbox import Changer
     from affidavit.catalog.model.change import Change, Message
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Writer
@@ -61,7 +61,7 @@ class Match:
 class MatchRecorder(Protocol):
     """What puts the finds of standing searches on record: the engine's audit."""
 
-    def __call__(self, catalog: Catalog, writer: Writer, match: Match) -> None:
+    def __call__(self, catalog: Changer, writer: Writer, match: Match) -> None:
         """Record ``match`` in the transaction of ``writer``, or raise to stop the change."""
 
 

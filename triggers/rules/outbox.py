@@ -33,7 +33,7 @@ from affidavit.triggers.rules.trigger import Trigger, forget_trigger, triggers_o
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.lake.outbox import Changer
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.news import News
@@ -58,7 +58,7 @@ class TriggerOutbox:
         self._record = record
         self._predicates: dict[str, tuple[pa.Schema, EventPredicate]] = {}
 
-    def watch(self, catalog: Catalog, reader: Reader, change: Change) -> _Watch | None:
+    def watch(self, catalog: Changer, reader: Reader, change: Change) -> _Watch | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it."""
         triggers = triggers_of_table(reader, change.table_id)
         if not triggers:
@@ -84,7 +84,7 @@ class TriggerOutbox:
 
     def send(
         self,
-        catalog: Catalog,
+        catalog: Changer,
         writer: Writer,
         messages: Sequence[Message],
         *,
@@ -116,7 +116,7 @@ class _Watch:
     def __init__(
         self,
         predicate: Callable[[Trigger, pa.Schema], EventPredicate | None],
-        catalog: Catalog,
+        catalog: Changer,
         reader: Reader,
         change: Change,
         action: str,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.lake.outbox import Changer
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
 
@@ -188,7 +189,7 @@ def _topic(catalog: Catalog, writer: Writer, trigger: Trigger, schema: pa.Schema
     return found
 
 
-def forget_trigger(catalog: Catalog, writer: Writer, trigger: Trigger) -> None:
+def forget_trigger(catalog: Changer, writer: Writer, trigger: Trigger) -> None:
     """Forget a trigger; what it published stays, unless it went to a callback alone."""
     writer.delete_where(TRIGGERS, own(catalog.tenant, Compare("=", "name", trigger.name)))
     if trigger.callback:

@@ -520,6 +520,7 @@ def test_p12_a_rotation_to_no_key_changes_nothing(session, docs, store) -> None:
     assert session.ledger.verify()
 
 
+@pytest.mark.crash
 def test_a_crashed_transaction_of_another_master_key_is_left_to_it(lake, tmp_path) -> None:
     """It kept every other tenant from opening the lake."""
     script = """

@@ -198,16 +198,16 @@ def test_look_ups_use_the_stores_indexes(session) -> None:
     rows = pa.table({"id": range(5000), "g": [i % 50 for i in range(5000)]})
     session.create_table("t", rows, primary_key="id", indexes=["g"])
     reads = []
-    from affidavit.engine.scans import snapshot as providers
+    from affidavit.engine.scans import mutable
 
-    original = providers.read_rows
+    original = mutable.read_rows
 
     def counting(*args, **kwargs):
         for batch in original(*args, **kwargs):
             reads.append(batch.num_rows)
             yield batch
 
-    providers.read_rows = counting
+    mutable.read_rows = counting
     try:
         assert session.sql("SELECT id FROM t WHERE id = 77").to_pylist() == [{"id": 77}]
         assert session.sql("SELECT count(*) AS n FROM t WHERE g IN (1, 2)").to_pylist() == [
@@ -221,7 +221,7 @@ def test_look_ups_use_the_stores_indexes(session) -> None:
         session.sql("UPDATE t SET g = -1 WHERE id = 0")
         assert session.sql("SELECT min(g) AS s FROM t").to_pylist() == [{"s": -1}]
     finally:
-        providers.read_rows = original
+        mutable.read_rows = original
 
 
 def test_a_lakes_vector_tables_open_with_plain_lancedb(session, docs, lake) -> None:

@@ -12,7 +12,7 @@ from tests.support.records import Q8, SEARCH, Listener, everything, pending, rec
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.audit.recorder import Recorder
+from affidavit.engine.audit.commits import Commits
 
 
 @pytest.mark.parametrize("how", ["block", "sql"])
@@ -133,12 +133,12 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
             raise errors.StoreError("the disk is full")
         return original(self, tenant, batches)
 
-    original = Recorder._commit
+    original = Commits._commit
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(20))
         session.sql("BEGIN")
         ids = [session.search("docs", Q8, k=k).query_id for k in (1, 2, 3)]
-        monkeypatch.setattr(Recorder, "_commit", commit)
+        monkeypatch.setattr(Commits, "_commit", commit)
         with pytest.raises(errors.StoreError, match="the disk is full"):
             session.sql("ROLLBACK")
         assert [each.query_id for each in everything(session)] == ids[2:]

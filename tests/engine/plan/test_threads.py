@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import random
 import sqlite3
+import sys
 import threading
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ STUCK_S = 120
 @pytest.fixture(autouse=True)
 def _told_if_stuck() -> Iterator[None]:
     """Threads that wait for each other are shown, and end the tests: nothing else would."""
-    faulthandler.dump_traceback_later(STUCK_S * 2, exit=True)
+    faulthandler.dump_traceback_later(STUCK_S * 2, exit=True, file=sys.__stderr__)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -497,6 +497,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.crash
 def test_a_crash_loses_at_most_what_waited(lake) -> None:
     done = subprocess.run([sys.executable, "-c", CRASHING, str(lake)], check=False)
     assert done.returncode == -9

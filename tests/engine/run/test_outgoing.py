@@ -199,6 +199,7 @@ with affidavit.connect(lake) as session:
 """
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_that_dies_at_the_commit_leaves_the_entry(
     lake: Path, pg_server: PgServer, when: str

@@ -55,6 +55,15 @@ def test_a_time_is_signed_as_every_time_in_the_ledger_is(moment: datetime) -> No
     assert TIME.write(moment, "executed_at") == canonical(from_us(us_of(moment)))
 
 
+def test_a_time_that_utc_has_no_year_for_was_never_signed() -> None:
+    """``session.audit.verify`` raised OverflowError of such a record, and did not say no."""
+    record = SearchRecord(None, None, None, [], [], seq=3, signature=b"s")
+    for moment, hours in ((datetime.min, 14), (datetime.max, -5)):
+        zone = timezone(timedelta(hours=hours))
+        with pytest.raises(errors.InvalidQueryError, match="executed_at must be a time from year"):
+            signed_members(record.replaced(executed_at=moment.replace(tzinfo=zone)))
+
+
 # --- bodies that were signed before --------------------------------------------------------------
 
 DEFAULT = (

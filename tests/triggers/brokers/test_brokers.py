@@ -65,8 +65,9 @@ def kind(request, tmp_path) -> Iterator[Kind]:
         made.server.kill()
 
 
-everywhere = pytest.mark.parametrize("kind", ["memory", "store", "nats"], indirect=True)
-across_processes = pytest.mark.parametrize("kind", ["store", "nats"], indirect=True)
+NATS = pytest.param("nats", marks=pytest.mark.server)
+everywhere = pytest.mark.parametrize("kind", ["memory", "store", NATS], indirect=True)
+across_processes = pytest.mark.parametrize("kind", ["store", NATS], indirect=True)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.support.published import sent
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.audit.recorder import Recorder
+from affidavit.engine.audit.appender import Appender
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "dot"])
@@ -71,7 +71,7 @@ def test_p1_a_find_that_cannot_be_recorded_stops_the_change(session, docs, monke
         raise errors.StoreError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Recorder, "_append", fail)
+        patched.setattr(Appender, "append", fail)
         with pytest.raises(errors.StoreError, match="the disk is full"):
             docs.insert(vectors(1, start=900))
     assert docs.count() == rows

@@ -352,6 +352,7 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 """
 
 
+@pytest.mark.crash
 def test_p8_what_a_killed_worker_had_comes_to_another(lake) -> None:
     """Three processes, one of which is killed with an event in hand: all are dealt with."""
 

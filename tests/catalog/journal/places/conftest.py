@@ -24,14 +24,17 @@ def server() -> Iterator[Server]:
     made.stop()
 
 
-@pytest.fixture(params=["local", "file", "s3"])
-def place(request, tmp_path, server) -> Place:
-    return place_of(request.param, tmp_path, server)
+S3 = pytest.param("s3", marks=pytest.mark.server)
 
 
-@pytest.fixture(params=["file", "s3"])
-def elsewhere(request, tmp_path, server) -> Place:
-    return place_of(request.param, tmp_path, server)
+@pytest.fixture(params=["local", "file", S3])
+def place(request, tmp_path) -> Place:
+    return place_of(request, tmp_path)
+
+
+@pytest.fixture(params=["file", S3])
+def elsewhere(request, tmp_path) -> Place:
+    return place_of(request, tmp_path)
 
 
 @pytest.fixture

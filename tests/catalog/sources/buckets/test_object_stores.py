@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from tests.support.marks import may_start_server
 from tests.support.optional import library
 
 import affidavit
@@ -58,6 +59,7 @@ class Server:
     """An S3 server of this machine, with a bucket of files."""
 
     def __init__(self) -> None:
+        may_start_server()
         moto = library("moto.server", "'moto[s3,server]'")
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)

@@ -32,7 +32,12 @@ SOURCES = {
 }
 
 
-@pytest.fixture(params=SOURCES)
+SERVERS = {"pg", "my"}
+
+
+@pytest.fixture(
+    params=[pytest.param(each, marks=[pytest.mark.server] * (each in SERVERS)) for each in SOURCES]
+)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

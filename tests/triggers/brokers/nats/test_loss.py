@@ -78,6 +78,7 @@ def test_what_is_notified_and_listened_to_while_it_is_down_comes_after(server, l
     woken.wait_past(4)
 
 
+@pytest.mark.server
 def test_a_server_that_lost_its_store_is_filled_again(tmp_path, log) -> None:
     with NatsServer(tmp_path) as server:
         broker = NatsBroker(server.url, log)

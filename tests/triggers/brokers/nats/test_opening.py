@@ -41,6 +41,7 @@ def test_a_server_that_hangs_is_given_up(server, log) -> None:
         NatsBroker(server.url, log, connect_timeout_s=0.5)
 
 
+@pytest.mark.server
 def test_a_server_without_jetstream_is_refused(tmp_path, log) -> None:
     with NatsServer(tmp_path, jetstream=False) as server:
         with pytest.raises(BrokerError, match=f"{server.address} has no JetStream"):
@@ -79,6 +80,7 @@ def said(error: BaseException | None) -> str:
     return found
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("options", "right", "wrong"),
     [
@@ -141,6 +143,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return cert_path, key_path
 
 
+@pytest.mark.server
 def test_tls_works_with_a_certificate_that_is_trusted_only(tmp_path, log, monkeypatch) -> None:
     cert, key = certificate(tmp_path)
     options = (

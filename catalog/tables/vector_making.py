@@ -1,0 +1,207 @@
+"""Vector tables made and dropped.
+
+Rules:
+    - A dataset reaches its place by a rename inside the transaction that defines it.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import lance
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.lake.catalog import new_table_id
+from affidavit.catalog.lake.datasets import (
+    TABLE_ID,
+    made_for,
+)
+from affidavit.catalog.model.definition import VECTOR, VectorDefinition
+from affidavit.catalog.sql.names import check_column_name, check_table_name
+from affidavit.catalog.tables.vector_rows import (
+    Incoming,
+    keys_digest,
+)
+from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.vectors import METRICS, vector_type
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    SchemaMismatchError,
+    TableExistsError,
+    TableNotFoundError,
+    UnsupportedTypeError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+
+def create_vector(
+    catalog: Catalog,
+    name: str,
+    data: object = None,
+    *,
+    schema: pa.Schema | None = None,
+    key: str = "id",
+    vector: str = "vector",
+    metric: str = "cosine",
+    model: str | None = None,
+    dimension: int | None = None,
+) -> TableInfo:
+    """Create a vector table from ``data``, streamed, or empty from ``schema``.
+
+    Raises:
+        TableExistsError: The name is taken.
+        SchemaMismatchError: The data or schema has no usable key or vector column.
+        ConstraintError: A key is NULL or duplicate, or a vector cannot be searched.
+    """
+    check_table_name(name)
+    catalog.refuse_transaction("creating a vector table")
+    if metric not in METRICS:
+        msg = f"no metric {metric!r}; there are {list(METRICS)}"
+        raise InvalidQueryError(msg)
+    with catalog.read() as reader:
+        _refuse_taken(catalog, reader, name)
+    source, first = _peeked(data, schema, name)
+    shape = _table_schema(source.schema, name, key, vector, dimension, first)
+    size = shape.field(vector).type.list_size
+    definition = VectorDefinition(new_table_id(), key, vector, metric, size, model)
+    incoming = Incoming(
+        chain([first] if first is not None else [], source), shape, name, definition
+    )
+    with catalog.lake.folders.staging() as staged:
+        with incoming.errors(f"writing vector table {name!r}"):
+            properties = {TABLE_ID: definition.table_id}
+            lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
+        keys = incoming.unique_keys()
+        digest = keys_digest(keys)
+        return _install(catalog, name, definition, staged, incoming.rows, digest)
+
+
+def _refuse_taken(catalog: Catalog, reader: Reader, name: str) -> None:
+    existing = catalog.find(reader, name)
+    if existing is not None and existing.tenant == catalog.tenant:
+        raise TableExistsError(name)
+
+
+def _peeked(
+    data: object, schema: pa.Schema | None, name: str
+) -> tuple[pa.RecordBatchReader, pa.RecordBatch | None]:
+    if data is None:
+        if schema is None:
+            msg = f"vector table {name!r} needs data or schema="
+            raise SchemaMismatchError(msg)
+        return pa.RecordBatchReader.from_batches(schema, []), None
+    source = to_reader(data, schema)
+    first = next((batch for batch in source if batch.num_rows), None)
+    return source, first
+
+
+def _table_schema(
+    found: pa.Schema,
+    name: str,
+    key: str,
+    vector: str,
+    dimension: int | None,
+    first: pa.RecordBatch | None,
+) -> pa.Schema:
+    for field in found:
+        check_column_name(field.name, search=True)
+        if "." in field.name or "`" in field.name:
+            msg = f"column {field.name!r} of vector table {name!r}: dots and backticks are refused"
+            raise SchemaMismatchError(msg)
+        if pt.is_null(field.type):
+            raise UnsupportedTypeError(field.name, field.type, table=name)
+    if key not in found.names:
+        raise ColumnNotFoundError(key, table=name, known=found.names)
+    if '"' in key:  # Lance cannot merge by it
+        msg = f"key column {key!r} of vector table {name!r}: double quotes are refused"
+        raise SchemaMismatchError(msg)
+    key_type = found.field(key).type
+    is_key = (pt.is_integer, pt.is_string, pt.is_large_string, pt.is_string_view)
+    if not any(fits(key_type) for fits in is_key):
+        msg = f"key {key!r} of vector table {name!r} must be integers or text, not {key_type}"
+        raise SchemaMismatchError(msg)
+    kind = vector_type(found, vector, table=name, dimension=dimension, first=first)
+    fields = []
+    for field in found:
+        if field.name == vector:
+            fields.append(pa.field(vector, kind, nullable=field.nullable))
+        elif field.name == key:
+            fields.append(pa.field(key, _without_view(key_type), nullable=False))
+        else:
+            fields.append(field.with_type(_without_view(field.type)))
+    return pa.schema(fields)
+
+
+def _without_view(kind: pa.DataType) -> pa.DataType:
+    # Lance keeps no view types; the values are the same
+    if pt.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pt.is_binary_view(kind) else kind
+
+
+def _install(
+    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int, digest: str
+) -> TableInfo:
+    with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
+        home = catalog.lake.folders.vector_table(catalog.tenant, name)
+        moved = False
+        try:
+            with catalog.write() as writer:
+                info = catalog.define(writer, name, VECTOR.name, definition, row_count=rows)
+                created = catalog.change(
+                    info, "create", version_after=1, definition=definition.to_json()
+                )
+                catalog.announce(writer, created)
+                if rows:
+                    loaded = catalog.change(
+                        info, "insert", rows=rows, version_after=1, keys_sha256=digest
+                    )
+                    catalog.announce(writer, loaded)
+                _clear_orphan(catalog, writer, home)
+                home.parent.mkdir(parents=True, exist_ok=True)
+                staged.rename(home)
+                moved = True
+        except BaseException:
+            if moved:
+                catalog.lake.folders.discard(home)
+            raise
+    return info
+
+
+def _clear_orphan(catalog: Catalog, writer: Writer, home: Path) -> None:
+    """Clear the place of a new table of what a crash left there; refuse a stranger's dataset."""
+    if not home.exists():
+        return
+    owner = made_for(home)
+    if owner is None:
+        raise TableExistsError(home.stem, kind="folder that affidavit did not write named")
+    renamed = catalog.by_id(writer, owner)
+    if renamed is None:
+        catalog.lake.folders.discard(home)
+    else:  # its renaming was cut off before the catalog knew of it
+        home.rename(catalog.lake.datasets.path(renamed))
+
+
+def drop_vector(catalog: Catalog, info: TableInfo) -> None:
+    """Drop a vector table, every version of it."""
+    catalog.refuse_transaction("dropping a vector table")
+    catalog.refuse_shared(info)
+    with catalog.lake.store.lock(info.table_id):
+        with catalog.write() as writer:
+            now = catalog.by_id(writer, info.table_id)
+            if now is None:
+                raise TableNotFoundError(info.name)
+            info = now
+            catalog.forget(writer, info)
+            catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
+        catalog.lake.datasets.forget(info)
+        catalog.lake.folders.discard(catalog.lake.datasets.path(info))

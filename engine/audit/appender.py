@@ -1,0 +1,86 @@
+"""The appender: what one transaction writes for records, in the ledger and beside it.
+
+Rules:
+    - The ledger's entries, the index of returned rows, the audit topic's event and whatever
+      listeners add are written by one writer: all or none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.listeners import Listeners
+from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER, RESULTS
+from affidavit.engine.audit.topic import AuditTopics
+from affidavit.engine.search.record import KIND, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.ledger.entry import Draft, StoredEntry
+    from affidavit.catalog.ledger.ledgers import Ledgers
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.news import News
+    from affidavit.engine.search.record import SearchRecord
+
+IDS_AT_ONCE: Final = 500
+_RESULT_COLUMNS: Final = ("row_id", "seq")
+
+
+class RecordListener(Protocol):
+    """What is told of every record inside the transaction that writes it."""
+
+    def on_records(self, records: Sequence[SearchRecord], writer: Writer) -> None:
+        """Note ``records``; write only through ``writer``, and raise to refuse."""
+
+
+class Appender:
+    """Appends drafts to the ledgers of one lake.
+
+    Attributes:
+        listeners: Who is told of the records among them.
+    """
+
+    def __init__(self, ledgers: Ledgers, news: News) -> None:
+        self.listeners: Final = Listeners[RecordListener]()
+        self._ledgers = ledgers
+        self._topics = AuditTopics(news)
+
+    def append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
+        """Append ``drafts`` to the tenant's ledger, and what goes with them."""
+        entries = self._ledgers.of(tenant).append(writer, drafts, now_us=clock.now_us())
+        rows = [
+            (row_id, entry.seq)
+            for each, entry in zip(drafts, entries, strict=True)
+            for row_id in each.row_ids
+        ]
+        writer.insert(RESULTS, _RESULT_COLUMNS, rows)
+        self._topics.publish(writer, tenant, drafts, entries)
+        told = self.listeners.of(tenant)
+        records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
+        if records:
+            for listener in told:
+                listener.on_records(records, writer)
+        return entries
+
+
+def known_ids(reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
+    """Return those of ``entry_ids`` that the tenant's ledger has."""
+    pages = (
+        In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE]))
+        for at in range(0, len(entry_ids), IDS_AT_ONCE)
+    )
+    return {
+        str(row[0])
+        for page in pages
+        for row in reader.select(LEDGER, ("entry_id",), own(tenant, page))
+    }
+
+
+def missing(reader: Reader, tenant: str, drafts: Sequence[Draft]) -> list[Draft]:
+    """Return the drafts that the tenant's ledger does not have."""
+    known = known_ids(reader, tenant, [each.entry_id for each in drafts])
+    return [each for each in drafts if each.entry_id not in known]

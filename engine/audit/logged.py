@@ -1,0 +1,66 @@
+"""Searches that were run elsewhere, as they are put on record here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.model import clock
+from affidavit.catalog.values.canonical import datetime_of, instant_us
+from affidavit.engine.audit.settings import checked_lineage
+from affidavit.engine.search.record import SearchRecord, checked_record, draft_record
+from affidavit.errors import AffidavitError, InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.ledger.entry import Draft
+    from affidavit.catalog.model.identity import Identity
+
+_OF_KEYS: Final = re.compile(r"key-\d+")
+
+
+def drafted(
+    records: object, identity: Identity, now_us: int
+) -> Iterator[tuple[SearchRecord, Draft]]:
+    """Yield each of a caller's ``records`` completed, and its entry.
+
+    Raises:
+        InvalidQueryError: They are no list, or one of them is no record; the message says which.
+        LengthMismatchError: Ids and scores have different lengths.
+        LineageTooLargeError: A lineage is larger than allowed.
+    """
+    one = isinstance(records, SearchRecord | Mapping | str)
+    if one or not isinstance(records, Iterable):
+        msg = f"expected a list of records, got {type(records).__name__}"
+        raise InvalidQueryError(msg)
+    for at, each in enumerate(records):
+        try:
+            record = _completed(each, identity, now_us)
+            yield record, draft_record(record)
+        except InvalidQueryError as error:
+            msg = f"record {at}: {error}"
+            raise InvalidQueryError(msg) from error
+        except AffidavitError as error:
+            error.add_note(f"this is record {at} of those to be logged")
+            raise
+
+
+def _completed(given: object, identity: Identity, now_us: int) -> SearchRecord:
+    record = checked_record(given)
+    checked_lineage(record.query_lineage)
+    if record.query_id is not None and _OF_KEYS.fullmatch(record.query_id):
+        msg = f"query_id {record.query_id!r} is what the ledger calls a key: choose another"
+        raise InvalidQueryError(msg)
+    moment = record.executed_at
+    at_us = now_us if moment is None else instant_us(moment, "executed_at")
+    return record.replaced(
+        query_id=record.query_id or clock.uuid7(at_us),
+        executed_at=datetime_of(at_us),
+        actor=identity.actor if record.actor is None else record.actor,
+        source=identity.source if record.source is None else record.source,
+        workspace=identity.workspace if record.workspace is None else record.workspace,
+        k_returned=len(record.top_k_result_ids),
+        logged=True,
+    )

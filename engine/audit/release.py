@@ -1,0 +1,76 @@
+"""Evidence that is let go: the table versions that records keep from being cleaned up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.engine.search.record import KIND, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.engine.search.record import SearchRecord
+
+RELEASE: Final = "release"
+"""The kind of the entry that says what was let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """The versions of one table that may go.
+
+    Attributes:
+        info: The table.
+        tags: What keeps them, and the version of each.
+    """
+
+    info: TableInfo
+    tags: dict[str, int]
+
+    def told(self) -> dict[str, object]:
+        """Return what the ledger says of them."""
+        versions = sorted(self.tags.values())
+        return {"table_id": self.info.table_id, "table": self.info.name, "versions": versions}
+
+
+def to_free(catalog: Catalog, before_us: int) -> list[Freed]:
+    """Return the versions that only records from before that time refer to."""
+    datasets, owner = catalog.lake.datasets, catalog.tenant
+    with catalog.read() as reader:
+        vectors = [info for info in catalog.tables(reader) if KINDS[info.kind].has_versions]
+    # in this order, so that a search that comes in between is of a version that stays
+    kept = [(info, datasets.kept(info, owner)) for info in vectors]
+    newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}
+    spared = newest | _needed_since(catalog, before_us)
+    freed = [Freed(info, _unspared(info, tags, spared)) for info, tags in kept]
+    return [each for each in freed if each.tags]
+
+
+def _unspared(
+    info: TableInfo, tags: dict[str, int], spared: Collection[tuple[str | None, int | None]]
+) -> dict[str, int]:
+    return {tag: at for tag, at in tags.items() if (info.table_id, at) not in spared}
+
+
+def _needed_since(catalog: Catalog, at_us: int) -> set[tuple[str | None, int | None]]:
+    """Return the tables and versions that records of that time and later refer to."""
+    since = Compare(">=", "created_at", at_us)
+    with catalog.read() as reader:
+        entries = catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
+    return {(each.table_id, each.table_version) for each in map(record_of, entries)}
+
+
+def released_by(catalog: Catalog, record: SearchRecord) -> int | None:
+    """Return the number of the entry that let go of the version that ``record`` refers to."""
+    with catalog.read() as reader:
+        releases = catalog.ledger.entries(reader, Compare("=", "kind", RELEASE))
+    for entry in releases:
+        for each in entry.fields().get("versions", ()):
+            if each["table_id"] == record.table_id and record.table_version in each["versions"]:
+                return entry.seq
+    return None

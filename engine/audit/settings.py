@@ -1,0 +1,57 @@
+"""What is put on record, and how much of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.values.canonical import canonical
+from affidavit.errors import InvalidQueryError, LineageTooLargeError
+
+if TYPE_CHECKING:
+    from affidavit.engine.search.options import Lineage
+
+LINEAGE_VARIABLE: Final = "AFFIDAVIT_AUDIT_MAX_LINEAGE_BYTES"
+LINEAGE_BYTES_MAX: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What is put on record.
+
+    Attributes:
+        mode: ``statements`` (searches too), ``searches`` or ``off``.
+        store_queries: Whether records hold the query itself, and not only its hash.
+        recall_share: Which share of the searches is run once more, exactly, to measure recall.
+    """
+
+    mode: str = "statements"
+    store_queries: bool = False
+    recall_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in {"statements", "searches", "off"}:
+            msg = f"audit must be 'statements', 'searches' or 'off', got {self.mode!r}"
+            raise InvalidQueryError(msg)
+        share = self.recall_share
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            msg = f"audit_recall must be a share from 0 to 1, got {share!r}"
+            raise InvalidQueryError(msg)
+
+
+def checked_lineage(lineage: Lineage) -> bytes:
+    """Return a search's lineage as JSON.
+
+    Raises:
+        LineageTooLargeError: It has more bytes than are allowed.
+        InvalidQueryError: It is not JSON, or the limit is no number.
+    """
+    given = os.environ.get(LINEAGE_VARIABLE, str(LINEAGE_BYTES_MAX))
+    if not given.isdecimal():
+        msg = f"{LINEAGE_VARIABLE} must be a number of bytes, got {given!r}"
+        raise InvalidQueryError(msg)
+    written = canonical(lineage, "query_lineage")
+    if len(written) > int(given):
+        raise LineageTooLargeError(len(written), limit=int(given))
+    return written
