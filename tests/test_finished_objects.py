@@ -33,7 +33,6 @@ ALLOWED: Final = {
     "triggers/subscriptions/exchange.py: __init__: lake.on_published": "topics are above the lake",
     "triggers/subscriptions/exchange.py: close: self.lake.on_published": "as above",
     # one statement's state
-    "engine/plan/planner.py: __init__: self.stores.contexts": "a planner's contexts know its stores",
     "engine/run/ddl.py: _parse_options: cursor.at": "a cursor cannot take any one token",
     "engine/run/executor.py: _explain: cursor.at": "as above",
     "engine/run/dml.py: _insert_external: entry.rows": "known when the statement has run",

@@ -21,6 +21,7 @@ import pyarrow.types as pt
 
 from affidavit.catalog.sql import predicate as p
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.catalog.values.types import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,7 +140,7 @@ class Dialect:
             return self._compare_float(name, op, plain)
         if pt.is_decimal(kind) and isinstance(plain, Decimal) and self.decimals:
             return Sent(f"{name} {sign} {plain:f}", exact=True)
-        if isinstance(plain, str) and _is_text(kind):
+        if isinstance(plain, str) and is_text(kind):
             return self._compare_text(name, op, plain)
         if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
             literal = self._moment(kind, plain)
@@ -187,7 +188,3 @@ def _plain(value: object) -> object:
         return value.as_py()
     except (ValueError, OverflowError):  # a moment that Python has no name for
         return None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))

@@ -43,6 +43,7 @@ def find_tables(
     dialect: Dialect,
 ) -> list[SourceTable]:
     """Return every table and view that may be read; if ``database`` is named, of it alone."""
+    # a backslash is itself: NO_BACKSLASH_ESCAPES
     own = f"= {quoted_text(database)}" if database else f"NOT IN {_HIDDEN}"
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
     for schema, table, name, kind, declared in rows_of(connection, _columns(own)):

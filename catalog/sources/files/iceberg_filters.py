@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql import predicate as p
+from affidavit.catalog.values.types import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,16 +88,12 @@ def _literal(kind: pa.DataType, value: object) -> object:
         plain = value.as_py()
     except (ValueError, OverflowError):  # a moment that Python has no name for
         return None
-    if value.type != kind and not (_is_text(kind) and _is_text(value.type)):
+    if value.type != kind and not (is_text(kind) and is_text(value.type)):
         return None
-    if pt.is_integer(kind) or pt.is_date32(kind) or _is_text(kind):
+    if pt.is_integer(kind) or pt.is_date32(kind) or is_text(kind):
         return plain
     if pt.is_timestamp(kind) and kind.unit == "us":
         return plain
     if pt.is_decimal(kind) and isinstance(plain, Decimal) and kind.precision <= DECIMAL_DIGITS_MAX:
         return plain.quantize(Decimal(1).scaleb(-kind.scale))
     return None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
