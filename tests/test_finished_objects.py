@@ -27,7 +27,7 @@ ALLOWED: Final = {
     # what a lake is told of those who hold it
     "engine/session/session.py: connect: lake.ledgers": "the ledgers need the lake's store",
     "engine/session/session.py: connect: lake.journals.wanted": "a session decides, not the lake",
-    "engine/session/session.py: __init__: lake.journals.poke": "the merger needs the journals",
+    "engine/session/session.py: __init__: lake.journals.wake": "the merger needs the journals",
     "engine/session/session.py: __init__: lake.outbox": "triggers are above the lake",
     "engine/session/ledger.py: rotate_key: self._ledger.signers": "a key is replaced while it runs",
     "triggers/subscriptions/exchange.py: __init__: lake.on_published": "topics are above the lake",

@@ -31,7 +31,7 @@ _LEAF_COLUMNS: Final = ["seq", "leaf_hash"]
 class EventEntries:
     """What a tenant's ledger finds of its entries in the journal.
 
-    It is an :class:`~affidavit.catalog.ledger.entry.EntrySource`.
+    It is an :class:`~affidavit.catalog.ledger.entry.EntryKeeper`.
     """
 
     def __init__(self, kept: Kept) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.ledger import Ledger
-    from affidavit.catalog.model.change import ChangeWatch, Message
+    from affidavit.catalog.model.change import ChangeLook, Message
     from affidavit.catalog.model.definition import Definition
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.moment import Moment
@@ -321,16 +321,16 @@ class Catalog:
         """Return what triggers send if ``change`` happens."""
         if change.messages is not None:
             return change.messages
-        watch = self.watch(reader, change)
-        if watch is None:
+        look = self.look(reader, change)
+        if look is None:
             return ()
-        watch.see(change.before, change.after)
-        return watch.messages()
+        look.see(change.before, change.after)
+        return look.messages()
 
-    def watch(self, reader: Reader, change: Change) -> ChangeWatch | None:
+    def look(self, reader: Reader, change: Change) -> ChangeLook | None:
         """Return what looks at the rows of ``change`` as they pass, if a trigger asks for it."""
         outbox = self.lake.outbox
-        return None if outbox is None else outbox.watch(self, reader, change)
+        return None if outbox is None else outbox.look(self, reader, change)
 
     def send(
         self, writer: Writer, messages: Sequence[Message], seq: int | None, version: int | None

@@ -185,7 +185,7 @@ def _put_together(
         None if keys is None else open_keys(keys, store, read_only=read_only),
         checkpoint_entries=options.checkpoint_entries,
         checkpoint_interval_s=options.checkpoint_interval_s,
-        sources=lambda tenant: [EventEntries(archive.of(tenant))],
+        keepers=lambda tenant: [EventEntries(archive.of(tenant))],
     )
     begins = options.journal and not read_only
     return Lake(

@@ -9,7 +9,7 @@ from affidavit.catalog.journal.note import Author
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.catalog.model.change import Change, ChangeWatch, Message
+    from affidavit.catalog.model.change import Change, ChangeLook, Message
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
 
@@ -28,7 +28,7 @@ class Changer(Author, Protocol):
 class Outbox(Protocol):
     """What has triggers, and sends what they publish in the transaction of the change."""
 
-    def watch(self, catalog: Changer, reader: Reader, change: Change) -> ChangeWatch | None:
+    def look(self, catalog: Changer, reader: Reader, change: Change) -> ChangeLook | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
 
         Raises:
@@ -49,7 +49,7 @@ class Outbox(Protocol):
         Args:
             catalog: Of the tenant whose change it is.
             writer: The transaction that makes it, or says that it was made.
-            messages: What :meth:`ChangeWatch.messages` returned.
+            messages: What :meth:`ChangeLook.messages` returned.
             seq: The number of the change's first journal event, if one is kept.
             version: The version of a vector table that it made.
         """

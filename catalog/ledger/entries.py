@@ -13,7 +13,7 @@ from affidavit.catalog.store.tables import LEDGER
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.ledger.entry import EntrySource
+    from affidavit.catalog.ledger.entry import EntryKeeper
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
@@ -27,13 +27,13 @@ class KeptEntries:
     Args:
         tenant: Whose ledger it is, as the store writes it.
         origin: What the ledger is called in its checkpoints and keys.
-        sources: Where entries are kept that do not stand in the ledger's own table.
+        keepers: Where entries are kept that do not stand in the ledger's own table.
     """
 
-    def __init__(self, tenant: str, origin: str, sources: Sequence[EntrySource]) -> None:
+    def __init__(self, tenant: str, origin: str, keepers: Sequence[EntryKeeper]) -> None:
         self.tenant = tenant
         self.origin = origin
-        self.sources = sources
+        self.keepers = keepers
         self._chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = ((), ())
 
     def entries(
@@ -60,14 +60,14 @@ class KeptEntries:
     def page(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
         """Return the entries ``[first, end)``, wherever they are kept, in order."""
         found = self.entries(reader, Compare(">=", "seq", first), Compare("<", "seq", end))
-        for source in self.sources:
-            found += source.entries(reader, first, end)
-        return sorted(found, key=_seq_of) if self.sources else found
+        for keeper in self.keepers:
+            found += keeper.entries(reader, first, end)
+        return sorted(found, key=_seq_of) if self.keepers else found
 
     def count(self, reader: Reader) -> int:
         """Return how many entries are kept, wherever that is."""
         here = reader.count(LEDGER, own(self.tenant))
-        return here + sum(source.count(reader) for source in self.sources)
+        return here + sum(keeper.count(reader) for keeper in self.keepers)
 
     def key_entries(self, reader: Reader) -> list[StoredEntry]:
         """Return the entries that name keys, oldest first."""

@@ -64,7 +64,7 @@ DROPPED: Final = "dropped"
 """What may be gone of an event: its values, or all but its leaf."""
 
 
-class EntrySource(Protocol):
+class EntryKeeper(Protocol):
     """Where entries are kept that do not stand in the ledger's own table."""
 
     def leaves(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:

@@ -48,7 +48,7 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from affidavit.catalog.ledger.entry import Draft, EntrySource
+    from affidavit.catalog.ledger.entry import Draft, EntryKeeper
     from affidavit.catalog.ledger.keys import Signer, Signers
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.values.types import StoreValue
@@ -76,7 +76,7 @@ class Ledger(KeptEntries):
         signers: Where its keys come from; ``None`` where nothing is written.
         checkpoint_entries: A checkpoint is kept at least every so many entries.
         checkpoint_interval_s: And, as entries come, at least every so many seconds.
-        sources: Where else entries are kept.
+        keepers: Where else entries are kept.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Ledger(KeptEntries):
         signers: Signers | None,
         checkpoint_entries: int = CHECKPOINT_ENTRIES,
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
-        sources: Sequence[EntrySource] = (),
+        keepers: Sequence[EntryKeeper] = (),
     ) -> None:
-        super().__init__(tenant, origin, sources)
+        super().__init__(tenant, origin, keepers)
         self.signers = signers
         self.checkpoint_entries = checkpoint_entries
         self.checkpoint_interval_s = checkpoint_interval_s
-        self.tree = Tree(tenant, sources)
+        self.tree = Tree(tenant, keepers)
         self._tenant_member = canonical(None if tenant == SHARED else tenant)
         self._signer: tuple[int, Signer] | None = None
         self._intact: tuple[Sequence[StoreValue], Head] | None = None
@@ -220,7 +220,7 @@ class Ledger(KeptEntries):
         if old is not None:
             return _Opened(old, old.size, self._current_signer(old))
         kept = any(writer.count(table, own(self.tenant)) for table in (LEDGER, CHECKPOINTS))
-        if kept or any(source.count(writer) for source in self.sources):
+        if kept or any(keeper.count(writer) for keeper in self.keepers):
             raise LedgerCorruptError("its signed head is missing")
         return _Opened(None, 0, self.signer(0))
 

@@ -12,7 +12,7 @@ from affidavit.errors import InvalidQueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from affidavit.catalog.ledger.entry import EntrySource
+    from affidavit.catalog.ledger.entry import EntryKeeper
     from affidavit.catalog.ledger.keys import Signers
 
 
@@ -38,9 +38,9 @@ class Ledgers:
         *,
         checkpoint_entries: int = CHECKPOINT_ENTRIES,
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
-        sources: Callable[[str], Sequence[EntrySource]] = lambda _tenant: (),
+        keepers: Callable[[str], Sequence[EntryKeeper]] = lambda _tenant: (),
     ) -> None:
-        self._sources = sources
+        self._keepers = keepers
         self.lake_id = lake_id
         self.signers = signers
         self._limits = (checkpoint_entries, checkpoint_interval_s)
@@ -51,7 +51,7 @@ class Ledgers:
         ledger = self._ledgers.get(tenant)
         if ledger is None:
             origin = origin_of(self.lake_id, None if tenant == SHARED else tenant)
-            made = Ledger(tenant, origin, self.signers, *self._limits, self._sources(tenant))
+            made = Ledger(tenant, origin, self.signers, *self._limits, self._keepers(tenant))
             ledger = self._ledgers.setdefault(tenant, made)
         return ledger
 

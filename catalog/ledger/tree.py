@@ -14,7 +14,7 @@ from affidavit.errors import LedgerCorruptError, RecordNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from affidavit.catalog.ledger.entry import EntrySource
+    from affidavit.catalog.ledger.entry import EntryKeeper
     from affidavit.catalog.ledger.head import Head
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.values.types import StoreValue
@@ -27,12 +27,12 @@ class Tree:
 
     Args:
         tenant: As the store writes it.
-        sources: Where leaves are kept besides the ledger's own table.
+        keepers: Where leaves are kept besides the ledger's own table.
     """
 
-    def __init__(self, tenant: str, sources: Sequence[EntrySource]) -> None:
+    def __init__(self, tenant: str, keepers: Sequence[EntryKeeper]) -> None:
         self._tenant = tenant
-        self._sources = sources
+        self._keepers = keepers
 
     def fetch(self, reader: Reader) -> Callable[[int, int, int], list[bytes]]:
         """Return what proofs read hashes with.
@@ -51,8 +51,8 @@ class Tree:
             where = own(self._tenant, *conditions, Compare(">=", at, first), Compare("<", at, end))
             rows = reader.select(table, (at, column), where, order_by=(at,))
             if level == 0:
-                for source in self._sources:
-                    rows += source.leaves(reader, first, end)
+                for keeper in self._keepers:
+                    rows += keeper.leaves(reader, first, end)
                 rows.sort(key=_place_of)
             found = [row[1] for row in rows if isinstance(row[1], bytes)]
             if len(found) != end - first:

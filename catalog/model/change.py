@@ -92,7 +92,7 @@ class Message:
     part: int = 0
 
 
-class ChangeWatch(Protocol):
+class ChangeLook(Protocol):
     """What looks at the rows of one change as they pass, for the triggers of its table."""
 
     def see(self, before: pa.Table | None, after: pa.Table | None) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import lance
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.model.change import Change, ChangeWatch
+    from affidavit.catalog.model.change import Change, ChangeLook
     from affidavit.catalog.model.definition import TableInfo
 
 
@@ -57,10 +57,10 @@ class Incoming:
         schema: pa.Schema,
         table: str,
         definition: VectorDefinition,
-        watch: ChangeWatch | None = None,
+        look: ChangeLook | None = None,
     ) -> None:
         self._definition = definition
-        self._watch = watch
+        self._look = look
         self._table = table
         self._keys: list[pa.Array] = []
         self._key_type = schema.field(definition.key).type
@@ -78,8 +78,8 @@ class Incoming:
                     msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
                     raise ConstraintError(msg)
             self._keys.append(batch[self._definition.key])
-            if self._watch is not None:
-                self._watch.see(None, pa.Table.from_batches([batch]))
+            if self._look is not None:
+                self._look.see(None, pa.Table.from_batches([batch]))
             yield batch
 
     @property
@@ -175,8 +175,8 @@ def insert_vectors(
     source = to_reader(data, dataset.schema)
     told = catalog.change(info, "insert")
     with catalog.read() as reader:
-        watch = catalog.watch(reader, told)
-    incoming = Incoming(iter(source), dataset.schema, info.name, definition, watch)
+        look = catalog.look(reader, told)
+    incoming = Incoming(iter(source), dataset.schema, info.name, definition, look)
     with incoming.errors(f"writing vector table {info.name!r}"):
         staged = stage_append(dataset, incoming.reader)
     if not incoming.rows:
@@ -190,7 +190,7 @@ def insert_vectors(
         raise
     change = replace(
         told, rows=len(keys), keys_sha256=keys_digest(keys),
-        messages=() if watch is None else watch.messages(),
+        messages=() if look is None else look.messages(),
     )  # fmt: skip
     _commit(catalog, info, staged, [change], added=len(keys))
     return len(keys)

@@ -56,7 +56,7 @@ class Recorder:
         transactions: Which of its transactions is open here.
         settings: What is put on record.
         guard: Checks a tenant's ledger before it is first written to.
-        poke: Called when something was put on record.
+        wake: Called when something was put on record.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Recorder:
         transactions: Transactions,
         settings: AuditSettings,
         guard: Guard,
-        poke: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         self.settings: Final = settings
         self._datasets = lake.datasets
         self._ledgers = lake.ledgers
         self._transactions = transactions
         self._guard = guard
-        self._poke = poke
+        self._wake = wake
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
         self._carried = CarriedRecords(lake, transactions, self._appender, self._commits)
@@ -169,7 +169,7 @@ class Recorder:
             entries = self._commits.submit(identity.tenant, drafts)
         else:
             entries = self._carried.append(active, identity, drafts)
-        self._poke()
+        self._wake()
         return entries
 
     def record_match(self, catalog: Changer, writer: Writer, match: Match) -> None:

@@ -10,9 +10,10 @@ import re
 import threading
 from contextlib import suppress
 from functools import partial
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
@@ -53,12 +54,12 @@ class StatementLog:
 
     Args:
         store: Where they go.
-        poke: Called when there is something to write.
+        wake: Called when there is something to write.
     """
 
-    def __init__(self, store: Store, poke: Callable[[], None]) -> None:
+    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
         self._store = store
-        self._poke = poke
+        self._wake = wake
         self._waiting: list[tuple[str, tuple[StoreValue, ...]]] = []
         # a result that is dropped half-read logs itself, maybe as garbage, while this is held
         self._queue = threading.RLock()
@@ -97,7 +98,7 @@ class StatementLog:
         with self._queue:
             self._waiting.append((asked.identity.tenant, row))
             del self._waiting[:-WAITING_MAX]
-        self._poke()
+        self._wake()
 
     def flush(self) -> bool:
         """Write what waits; returns whether anything is left."""
@@ -137,7 +138,7 @@ class _Asked:
 
     def begin(self) -> None:
         """Note that it is run from now on."""
-        self._at_us, self._started_ns = time_ns() // 1000, perf_counter_ns()
+        self._at_us, self._started_ns = clock.now_us(), perf_counter_ns()
 
     def row(self, rows: int | None, error: BaseException | None) -> tuple[StoreValue, ...]:
         """Return what the log says of it."""

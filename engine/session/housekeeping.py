@@ -36,7 +36,7 @@ class Housekeeper:
         """
         self._tasks.append(task)
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Say that there is something to do."""
         if self._wanted.is_set():
             return

@@ -60,20 +60,20 @@ class Instance:
         self.housekeeper = Housekeeper()
         self._merger = Housekeeper()
         self._planners: dict[str, Planner] = {}
-        poke = self.housekeeper.poke
+        wake = self.housekeeper.wake
         with ExitStack() as opened:
-            lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.poke)
+            lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.wake)
             opened.callback(lake.close)
             self.transactions = Transactions(lake.store)
             self.guard = Guard(lake.store, lake.ledgers, options.witness)
-            self.recorder = Recorder(lake, self.transactions, options.audit, self.guard, poke)
+            self.recorder = Recorder(lake, self.transactions, options.audit, self.guard, wake)
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
-            self.exchange = Exchange(self.lake, options.broker, poke)
+            self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
             logs = options.audit.mode == "statements" and not lake.read_only
-            self.statements = StatementLog(lake.store, poke) if logs else None
+            self.statements = StatementLog(lake.store, wake) if logs else None
             self._add_tasks()
             self._recover(identity)
             opened.pop_all()

@@ -20,7 +20,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, lake: Path) -> Iterator[affidavit.Se
     """A session whose store can be made to fail, and nothing but the test calls it."""
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **kw: connect(*a, factory=Faulty, **kw))
-    monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
+    monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(50))
         session.create_table("t", [{"id": i, "v": i} for i in range(50)], primary_key="id")

@@ -63,7 +63,7 @@ class DyingFile(held):
         at("after removing")
 
 carried.PendingFile = DyingFile
-Housekeeper.poke = lambda self: None
+Housekeeper.wake = lambda self: None
 session = affidavit.connect(path, durability="normal")
 q = [1.0] * 8
 """

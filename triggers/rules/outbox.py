@@ -58,7 +58,7 @@ class TriggerOutbox:
         self._record = record
         self._predicates: dict[str, tuple[pa.Schema, EventPredicate]] = {}
 
-    def watch(self, catalog: Changer, reader: Reader, change: Change) -> _Watch | None:
+    def look(self, catalog: Changer, reader: Reader, change: Change) -> _Look | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it."""
         triggers = triggers_of_table(reader, change.table_id)
         if not triggers:
@@ -70,7 +70,7 @@ class TriggerOutbox:
         if change.loses:
             _refuse_loss(reader, change, triggers)
         asked = [each for each in triggers if action in each.actions]
-        return _Watch(self._predicate, catalog, reader, change, action, asked) if asked else None
+        return _Look(self._predicate, catalog, reader, change, action, asked) if asked else None
 
     def _predicate(self, trigger: Trigger, schema: pa.Schema) -> EventPredicate | None:
         """Return a trigger's predicate over the rows of a table, compiled once."""
@@ -110,8 +110,8 @@ class TriggerOutbox:
                     self._record(catalog, writer, match)
 
 
-class _Watch:
-    """Looks at the rows of one change for some triggers; see ``ChangeWatch``."""
+class _Look:
+    """Looks at the rows of one change for some triggers; see ``ChangeLook``."""
 
     def __init__(
         self,

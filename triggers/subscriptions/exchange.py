@@ -39,7 +39,7 @@ class Exchange:
         lake: Whose topics are carried.
         broker: ``"memory"``, ``"store"``, ``"nats://host:port"``, or a
             :class:`~affidavit.triggers.brokers.protocol.Broker`.
-        poke: Has :meth:`tidy` called soon.
+        wake: Has :meth:`tidy` called soon.
 
     Raises:
         BrokerError: The broker cannot be reached.
@@ -49,9 +49,9 @@ class Exchange:
         runners: What runs until the session ends.
     """
 
-    def __init__(self, lake: Lake, broker: Broker | str | None, poke: Callable[[], None]) -> None:
+    def __init__(self, lake: Lake, broker: Broker | str | None, wake: Callable[[], None]) -> None:
         self._lake = lake
-        self._poke = poke
+        self._wake = wake
         self._broker = open_broker(broker, lake.store)
         self._tidied = monotonic()
         self.runners = Runners()
@@ -66,7 +66,7 @@ class Exchange:
     def wake(self, topic: Topic) -> None:
         """Let whoever listens look again; a broker that fails is a reason to log, and no more."""
         if topic.retain_us is not None:
-            self._poke()
+            self._wake()
         try:
             self._broker.notify(self.channel(topic))
             self._failing = False

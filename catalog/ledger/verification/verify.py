@@ -168,7 +168,7 @@ class _Check:
         def is_any(table: StoreTable) -> bool:
             return self._reader.count(table, own(self._ledger.tenant)) > 0
 
-        if is_any(LEDGER) or any(each.count(self._reader) for each in self._ledger.sources):
+        if is_any(LEDGER) or any(each.count(self._reader) for each in self._ledger.keepers):
             raise LedgerProblem("its signed head is missing")
         if is_any(CHECKPOINTS) or notes:
             raise LedgerProblem("checkpoints were signed, and every entry is gone", seq=0)
@@ -198,8 +198,8 @@ class _Check:
     def _check_sources(self) -> None:
         """Note what is wrong with how entries are kept that have no row of their own."""
         try:
-            for source in self._ledger.sources:
-                for first, last, problem in source.faults(self._reader):
+            for keeper in self._ledger.keepers:
+                for first, last, problem in keeper.faults(self._reader):
                     self.index_problems.append(Stretch(problem, seq=first, last=last))
         except LedgerCorruptError as error:
             self.index_problems.append(LedgerProblem(error.problem, seq=error.seq))

@@ -294,7 +294,7 @@ def test_p6_whichever_call_of_the_store_fails_what_raised_changed_nothing(monkey
     """After the commit the tail was counted; where that failed, a change that stays had raised."""
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **kw: connect(*a, factory=Faulty, **kw))
-    monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
+    monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
     with affidavit.connect(tmp_path / "lake", durability="normal") as session:
         session.create_table("t", [{"id": 1, "v": 0}], primary_key="id")
     for at in range(1, 200):

@@ -323,7 +323,7 @@ def test_audit_says_what_is_logged(lake) -> None:
 
 
 def test_what_waits_is_written_when_the_session_closes(lake, monkeypatch) -> None:
-    monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
+    monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
     with affidavit.connect(lake, durability="normal") as session:
         for at in range(5):
             session.sql(f"SELECT {at}").to_arrow()
@@ -399,7 +399,7 @@ class Failing:
 )  # fmt: skip
 def test_a_log_that_cannot_be_written_fails_no_statement(lake, monkeypatch, error) -> None:
     """Reading the log wrote it first, and failed with it."""
-    monkeypatch.setattr(Housekeeper, "poke", lambda _: None)
+    monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
     with affidavit.connect(lake, durability="normal") as session:
         statements = session._instance.statements
         store = statements._store = Failing(statements._store, error)
@@ -488,7 +488,7 @@ def test_a_result_that_is_dropped_while_the_log_is_in_hand_does_not_hang() -> No
 CRASHING = """
 import os, signal, sys, affidavit
 from affidavit.engine.session.housekeeping import Housekeeper
-Housekeeper.poke = lambda self: None
+Housekeeper.wake = lambda self: None
 session = affidavit.connect(sys.argv[1], durability="normal")
 session.sql("CREATE TABLE t (a BIGINT)")
 session.sql("SELECT * FROM audit.statements").to_arrow()

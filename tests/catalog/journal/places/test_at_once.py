@@ -78,7 +78,7 @@ def test_a_flush_does_not_wait_for_a_merge_and_closing_ends_it(lake, place, monk
         return whole(reader, segment)
 
     monkeypatch.setattr(SegmentReader, "whole", slow)
-    session._instance._merger.poke()
+    session._instance._merger.wake()
     assert merging.wait(60)
     session.journal.record("thing", "late", "*", "seen")
     assert session.journal.flush() == 1
