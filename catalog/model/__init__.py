@@ -1,1 +1,1 @@
-"""The nouns that everybody speaks: who asks, what a table is, what changed."""
+"""The nouns that everybody speaks: who asks, what a table is, what changed, and when."""

@@ -1,1 +1,1 @@
-"""SQL without an engine: names, tokens, expressions, predicates, and scans of tables of ours."""
+"""SQL without an engine: names and quotes, tokens, expressions, predicates, and scans of ours."""
