@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.journal.note import note
+from affidavit.catalog.model.definition import EXTERNAL
 from affidavit.catalog.sources.buckets.location import (
     checked_location,
 )
@@ -140,7 +141,7 @@ class Attachments:
                 source.close()
             return
         info = self._find(name)
-        if info is None or info.kind != "external":
+        if info is None or info.kind != EXTERNAL.name:
             raise TableNotFoundError(name, known=[key[1] for key in planner.frames])
         self._run(f"DROP TABLE {quoted(name)}")
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.model.definition import Index, MutableDefinition, SqlDefinition
+from affidavit.catalog.model.definition import (
+    EXTERNAL,
+    VIEW,
+    Index,
+    MutableDefinition,
+    SqlDefinition,
+    VectorDefinition,
+)
 from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.names import check_table_name
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.model.definition import TableInfo, TableKind
     from affidavit.catalog.sql.lexer import Cursor
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
@@ -141,7 +148,7 @@ class _Text:
     """A table that is an SQL text."""
 
     name: Name
-    kind: str
+    kind: TableKind
     sql: str
     paths: tuple[str, ...]
     or_replace: bool
@@ -151,7 +158,7 @@ class _Text:
         """Return whether nothing is to be done, since there is such a table."""
         existing = _own(scope, snapshot, self.name)
         if existing is not None and not (self.if_not_exists or self.or_replace):
-            raise TableExistsError(self.name.table, kind=self.kind)
+            raise TableExistsError(self.name.table, kind=self.kind.name)
         return existing is not None and self.if_not_exists
 
 
@@ -166,7 +173,8 @@ def _view(new: _New) -> int:
         listed = ", ".join(map(quoted, columns))
         query = f"SELECT * FROM ({query}) AS view_ ({listed})"
     _check_new(new.scope, name)
-    _define(new.scope, _Text(name, "view", query, (), new.or_replace, if_not_exists))
+    made = _Text(name, VIEW, query, (), new.or_replace, if_not_exists)
+    _define(new.scope, made, _check_columns)
     return 0
 
 
@@ -185,7 +193,7 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
         msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
         raise SourceError(msg)
     _check_new(scope, name)
-    made = _Text(name, "external", sql, (location,), new.or_replace, if_not_exists)
+    made = _Text(name, EXTERNAL, sql, (location,), new.or_replace, if_not_exists)
     with scope.planner.snapshot(scope.catalog) as snapshot:
         # before other writers have to wait: files may be far away
         if made.is_there(scope, snapshot):
@@ -195,19 +203,21 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
     return 0
 
 
-def _define(scope: Scope, made: _Text) -> None:
-    """Write a view or external table down, unless there is one."""
+def _define(
+    scope: Scope, made: _Text, check: Callable[[Scope, _Text, Snapshot], None] | None = None
+) -> None:
+    """Write a view or external table down, unless there is one or ``check`` raises."""
     catalog, name = scope.catalog, made.name
     with catalog.write() as writer, Snapshot(catalog, writer, committed=False) as snapshot:
         if made.is_there(scope, snapshot):
             return
         existing = _own(scope, snapshot, name)
-        if made.kind == "view":
-            _check_columns(scope, made, snapshot)
+        if check is not None:
+            check(scope, made, snapshot)
         if existing is not None:
             drop_table(catalog, existing)
         definition = SqlDefinition(new_table_id(), made.sql, made.paths)
-        info = catalog.define(writer, name.table, made.kind, definition, schema=name.schema)
+        info = catalog.define(writer, name.table, made.kind.name, definition, schema=name.schema)
         catalog.announce(writer, catalog.change(info, "create", detail=made.sql))
 
 
@@ -234,7 +244,7 @@ def _index(new: _New, *, unique: bool = False) -> int:
     catalog, asked = new.scope.catalog, parse_index(new.cursor)
     table, columns = asked.table, asked.columns
     info = find_table(catalog, table)
-    if info.kind == "vector":
+    if isinstance(info.definition, VectorDefinition):
         handle = VectorTable(catalog, new.scope, table.table, table.schema)
         if len(columns) != 1:
             raise InvalidQueryError(f"an index of a vector table has one column, got {columns}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from datafusion import col
 
-from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
@@ -145,7 +145,7 @@ def _conflict_key(conflict: Conflict, opened: OpenTarget) -> tuple[str, ...]:
 def _external(catalog: Catalog, target: Target) -> TableInfo | None:
     with catalog.read() as reader:
         info = catalog.get(reader, target.name, target.schema)
-    return info if info.kind == "external" and not is_lake_table(info.definition) else None
+    return info if info.kind == EXTERNAL.name and not is_lake_table(info.definition) else None
 
 
 def _insert_external(scope: Scope, statement: Statement, params: Params, info: TableInfo) -> Result:
