@@ -10,13 +10,7 @@ from datafusion import SessionContext
 import affidavit
 from bench import plain_sqlite
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
-from bench.samples import (
-    EIGHT_COLUMNS,
-    SEED,
-    eight_columns,
-    measurements,
-    one_row,
-)
+from bench.samples import EIGHT_COLUMNS, SEED, eight_columns, measurements, one_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,7 @@ import pytest
 import affidavit
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.fronts.cli import app
-from affidavit.engine.scans.audit import (
-    CHECKPOINTS_SCHEMA,
-    RESULTS_SCHEMA,
-    STATEMENTS_SCHEMA,
-)
+from affidavit.engine.scans.audit import CHECKPOINTS_SCHEMA, RESULTS_SCHEMA, STATEMENTS_SCHEMA
 from affidavit.engine.scans.entries import LEDGER_SCHEMA
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, SEGMENTS_SCHEMA
 from affidavit.engine.scans.system import SYSTEM_TABLES

@@ -6,22 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from affidavit.catalog.journal.events import (
-    EVENTS_SCHEMA,
-    KIND,
-)
-from affidavit.catalog.journal.signing import (
-    NEW,
-    OLD,
-    body_template,
-    event_id,
-    value_digest,
-)
-from affidavit.catalog.ledger.entry import (
-    DROPPED,
-    ERASED,
-    StoredEntry,
-)
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, KIND
+from affidavit.catalog.journal.signing import NEW, OLD, body_template, event_id, value_digest
+from affidavit.catalog.ledger.entry import DROPPED, ERASED, StoredEntry
 from affidavit.catalog.values.canonical import canonical
 
 if TYPE_CHECKING:

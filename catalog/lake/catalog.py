@@ -15,22 +15,9 @@ from uuid import uuid4
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
-from affidavit.catalog.model.definition import (
-    KINDS,
-    MutableDefinition,
-    TableInfo,
-    parse_definition,
-)
-from affidavit.catalog.sql.names import (
-    MAIN_SCHEMA,
-    check_schema_name,
-    check_table_name,
-)
-from affidavit.catalog.sql.predicate import (
-    And,
-    Compare,
-    In,
-)
+from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo, parse_definition
+from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_table_name
+from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
 from affidavit.catalog.store.protocol import TENANT, columns_of
 from affidavit.catalog.store.tables import SCHEMAS, TABLES

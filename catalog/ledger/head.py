@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.ledger.verifier import (
-    HASH_BYTES,
-    Checkpoint,
-    LedgerProblem,
-    open_checkpoint,
-)
+from affidavit.catalog.ledger.verifier import HASH_BYTES, Checkpoint, LedgerProblem, open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -39,11 +39,7 @@ from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES
 from affidavit.catalog.values.canonical import canonical, canonical_object
-from affidavit.errors import (
-    ConstraintError,
-    LedgerCorruptError,
-    MasterKeyError,
-)
+from affidavit.errors import ConstraintError, LedgerCorruptError, MasterKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

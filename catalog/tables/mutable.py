@@ -13,15 +13,8 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.handle import TableHandle
-from affidavit.catalog.tables.row_writing import (
-    insert_rows,
-    truncate,
-    upsert_rows,
-)
-from affidavit.catalog.tables.rows import (
-    definition_of,
-    read_table,
-)
+from affidavit.catalog.tables.row_writing import insert_rows, truncate, upsert_rows
+from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.lake.datasets import (
-    check_columns,
-    lance_errors,
-    own_handle,
-)
+from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -26,10 +22,7 @@ from affidavit.catalog.tables.vector_rows import (
     upsert_vectors,
     vector_definition,
 )
-from affidavit.errors import (
-    InvalidQueryError,
-    TableNotFoundError,
-)
+from affidavit.errors import InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,7 @@ import pyarrow as pa
 
 from affidavit.catalog.topics.log import EVENT_BYTES_MAX
 from affidavit.catalog.values.fit import conform
-from affidavit.catalog.values.ingest import (
-    is_rows,
-    schema_rows,
-    to_reader,
-)
+from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import InvalidEventError, SchemaMismatchError
 
 if TYPE_CHECKING:

@@ -15,12 +15,7 @@ from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import RELEASE, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
-from affidavit.engine.search.record import (
-    KIND,
-    checked_record,
-    record_of,
-    signed_members,
-)
+from affidavit.engine.search.record import KIND, checked_record, record_of, signed_members
 from affidavit.errors import (
     AffidavitError,
     ConstraintError,

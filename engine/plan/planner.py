@@ -29,10 +29,7 @@ from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.errors import (
-    AffidavitError,
-    SqlError,
-)
+from affidavit.errors import AffidavitError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

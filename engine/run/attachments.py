@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import EXTERNAL
-from affidavit.catalog.sources.buckets.location import (
-    checked_location,
-)
+from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
 from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
-from affidavit.catalog.sources.registry import (
-    forget,
-    remember,
-)
+from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.schema import is_store

@@ -15,12 +15,7 @@ from datafusion.catalog import Table
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.catalog.tables.row_writing import (
-    delete_rows,
-    insert_rows,
-    truncate,
-    update_rows,
-)
+from affidavit.catalog.tables.row_writing import delete_rows, insert_rows, truncate, update_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import (
     delete_vectors,

@@ -11,11 +11,7 @@ from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import columns_of, own
-from affidavit.catalog.store.tables import (
-    CHECKPOINTS,
-    RESULTS,
-    STATEMENTS,
-)
+from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
 from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 

@@ -11,11 +11,7 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
 from affidavit.catalog.sql.evaluation import keep
-from affidavit.catalog.sql.predicate import (
-    Compare,
-    In,
-    conjuncts,
-)
+from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset

@@ -18,10 +18,7 @@ from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
 from affidavit.engine.scans.memory import memory_table
-from affidavit.engine.statement.statement import (
-    DML_SCHEMA,
-    DML_TARGET,
-)
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from affidavit.catalog.past.changes import (
-    change_rows,
-    change_schema,
-)
+from affidavit.catalog.past.changes import change_rows, change_schema
 from affidavit.catalog.past.past import Past
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of

@@ -20,13 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.values.canonical import (
-    canonical,
-    datetime_of,
-    from_float,
-    to_float,
-    to_us,
-)
+from affidavit.catalog.values.canonical import canonical, datetime_of, from_float, to_float, to_us
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from affidavit.catalog.lake.catalog import Catalog, Trace
 from affidavit.catalog.model.identity import UNSET, Identity
 from affidavit.catalog.model.moment import parse_moment
-from affidavit.catalog.past.past import (
-    Past,
-    dataset_of,
-)
+from affidavit.catalog.past.past import Past, dataset_of
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable

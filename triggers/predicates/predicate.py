@@ -25,12 +25,7 @@ from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.values.arrays import take
 from affidavit.catalog.values.types import FEW_ROWS_MAX
-from affidavit.errors import (
-    KNOWN_NAMES_MAX,
-    ExecutionError,
-    SqlError,
-    UnsupportedPredicateError,
-)
+from affidavit.errors import KNOWN_NAMES_MAX, ExecutionError, SqlError, UnsupportedPredicateError
 from affidavit.triggers.predicates.comparisons import Comparisons, column_of, read_comparisons
 from affidavit.triggers.predicates.images import IMAGES, with_images
 

@@ -15,11 +15,7 @@ from affidavit.catalog.topics.consumer import Consumer, ConsumerSettings, find_c
 from affidavit.catalog.topics.log import first_offset
 from affidavit.catalog.topics.topic import check_topic_name
 from affidavit.catalog.values.durations import SECONDS_MAX, is_seconds
-from affidavit.errors import (
-    ConsumerConflictError,
-    InvalidQueryError,
-    OffsetEvictedError,
-)
+from affidavit.errors import ConsumerConflictError, InvalidQueryError, OffsetEvictedError
 from affidavit.triggers.subscriptions.letters import dead_letters
 
 if TYPE_CHECKING:

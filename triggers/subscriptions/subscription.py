@@ -18,10 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
 from weakref import finalize, ref
 
-from affidavit.errors import (
-    ClosedError,
-    InvalidQueryError,
-)
+from affidavit.errors import ClosedError, InvalidQueryError
 from affidavit.triggers.subscriptions.delivery import Delivery
 
 if TYPE_CHECKING:

@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from affidavit.catalog.ledger.entries import ENTRIES_READ_AT_ONCE
-from affidavit.catalog.ledger.head import (
-    check_head,
-    open_kept,
-    parse_head,
-)
+from affidavit.catalog.ledger.head import check_head, open_kept, parse_head
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.verification.derived import KeptNodes, ResultIndex
 from affidavit.catalog.ledger.verification.entries import EntryChecks

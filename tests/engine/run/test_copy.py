@@ -10,10 +10,7 @@ import pytest
 from tests.support.outgoing import entries
 
 import affidavit
-from affidavit.errors import (
-    ExecutionError,
-    TransactionError,
-)
+from affidavit.errors import ExecutionError, TransactionError
 
 
 def test_what_is_copied_to_a_file_is_written_down(

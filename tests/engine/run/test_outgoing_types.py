@@ -9,9 +9,7 @@ import pytest
 from tests.support.outgoing import SCHEMA, SOURCES, TABLE, make, rows
 
 import affidavit
-from affidavit.errors import (
-    SourceError,
-)
+from affidavit.errors import SourceError
 
 KINDS = {
     "pg": (

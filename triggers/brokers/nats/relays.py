@@ -25,12 +25,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.errors import BrokerError, ClosedError
-from affidavit.triggers.brokers.nats.address import (
-    headers_of,
-    stream_of,
-    subject_of,
-    subjects_of,
-)
+from affidavit.triggers.brokers.nats.address import headers_of, stream_of, subject_of, subjects_of
 from affidavit.triggers.brokers.nats.connection import ANSWER_S
 
 if TYPE_CHECKING:

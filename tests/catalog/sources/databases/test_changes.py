@@ -10,12 +10,7 @@ import pytest
 from tests.support.databases import run_duck, run_lite
 
 import affidavit
-from affidavit.errors import (
-    AffidavitError,
-    SourceError,
-    SqlError,
-    TableNotFoundError,
-)
+from affidavit.errors import AffidavitError, SourceError, SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path

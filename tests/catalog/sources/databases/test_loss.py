@@ -10,9 +10,7 @@ import pytest
 from tests.support.databases import BOUND_S
 
 import affidavit
-from affidavit.errors import (
-    SourceError,
-)
+from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from pathlib import Path

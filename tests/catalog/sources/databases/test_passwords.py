@@ -10,11 +10,7 @@ import pytest
 from tests.support.databases import PASSWORD
 
 import affidavit
-from affidavit.errors import (
-    AffidavitError,
-    SourceError,
-    SqlError,
-)
+from affidavit.errors import AffidavitError, SourceError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

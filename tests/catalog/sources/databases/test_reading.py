@@ -11,10 +11,7 @@ import pytest
 from tests.support.lakes import vectors
 
 import affidavit
-from affidavit.errors import (
-    SourceError,
-    SqlError,
-)
+from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,7 @@ import pytest
 from tests.support.databases import BOUND_S, backends
 
 import affidavit
-from affidavit.errors import (
-    AffidavitError,
-    SourceError,
-    SqlError,
-    TableExistsError,
-)
+from affidavit.errors import AffidavitError, SourceError, SqlError, TableExistsError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,9 +19,7 @@ from cryptography.x509.oid import NameOID
 from tests.support.databases import BOUND_S, PASSWORD
 
 import affidavit
-from affidavit.errors import (
-    SourceError,
-)
+from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,10 +15,7 @@ from tests.support.optional import library
 from tests.support.table_formats import Ice, assert_same, count, rows
 
 import affidavit
-from affidavit.errors import (
-    ReadOnlyError,
-    TableNotFoundError,
-)
+from affidavit.errors import ReadOnlyError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,10 +18,7 @@ from tests.support.table_formats import Ice, assert_same, count, rows
 
 import affidavit
 from affidavit.catalog.sources.files.iceberg_metadata import newest_metadata
-from affidavit.errors import (
-    SourceError,
-    SqlError,
-)
+from affidavit.errors import SourceError, SqlError
 
 
 @pytest.mark.parametrize("partition", ["p", "d", "n", "bucket", "month", "truncate", ""])
