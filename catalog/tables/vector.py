@@ -19,7 +19,7 @@ from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
     locked,
-    upsert_vectors,
+    merge_vectors,
     vector_definition,
 )
 from affidavit.errors import InvalidQueryError, TableNotFoundError
@@ -119,7 +119,7 @@ class VectorTable(TableHandle):
     def upsert(self, data: object) -> int:
         """Insert rows, replacing those with the same key; return how many there were."""
         with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
-            return upsert_vectors(self._catalog, info, dataset, data)
+            return merge_vectors(self._catalog, info, dataset, data)
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""

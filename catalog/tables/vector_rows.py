@@ -200,21 +200,12 @@ def _refuse_present(dataset: lance.LanceDataset, info: TableInfo, keys: pa.Array
     key = vector_definition(info).key
     present = rows_with_keys(dataset, key, keys, [key])
     if present.num_rows:
-        value = present[key][0].as_py()
-        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
-        raise ConstraintError(msg)
+        raise _present(info, key, present)
 
 
-def upsert_vectors(
-    catalog: Catalog,
-    info: TableInfo,
-    dataset: lance.LanceDataset,
-    data: object,
-    *,
-    insert: bool = True,
-) -> int:
-    """Replace rows of equal key, under the table's lock; insert the others unless told not to."""
-    return merge_vectors(catalog, info, dataset, data, insert=insert)
+def _present(info: TableInfo, key: str, rows: pa.Table) -> ConstraintError:
+    value = rows[key][0].as_py()
+    return ConstraintError(f"vector table {info.name!r} has a row with {key} = {value!r} already")
 
 
 def merge_vectors(
@@ -272,9 +263,7 @@ def _refuse_fresh(
     leaving = pc.is_in(fresh[key], pa.array(gone[key].to_pylist(), fresh[key].type))
     clash = fresh.filter(pc.and_not(present, leaving))
     if clash.num_rows:
-        value = clash[key][0].as_py()
-        msg = f"vector table {info.name!r} has a row with {key} = {value!r} already"
-        raise ConstraintError(msg)
+        raise _present(info, key, clash)
 
 
 def _merge_changes(

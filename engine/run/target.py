@@ -22,7 +22,6 @@ from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
     locked,
     merge_vectors,
-    upsert_vectors,
     vector_definition,
 )
 from affidavit.engine.scans.memory import memory_table
@@ -265,7 +264,7 @@ class OpenTarget:
                 self.catalog, self.writer, self.info, rowids, before, after, columns=columns
             )
         self._refuse_new_keys(before, after)
-        upsert_vectors(self.catalog, self.info, self.dataset, after, insert=False)
+        merge_vectors(self.catalog, self.info, self.dataset, after, insert=False)
         return after.num_rows
 
     def upsert(
@@ -277,7 +276,7 @@ class OpenTarget:
             self.update(rowids, before, after)
             self.insert(fresh)
         else:
-            upsert_vectors(self.catalog, self.info, self.dataset, written)
+            merge_vectors(self.catalog, self.info, self.dataset, written)
         return written
 
     def truncate(self) -> int:
