@@ -17,26 +17,12 @@ if TYPE_CHECKING:
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 ALLOWED: Final = {
-    # other libraries' own ways, which stay
     "catalog/lake/datasets.py: commit: self._transaction.transaction_properties": (
         "Lance takes a transaction's properties this way alone"
     ),
-    "catalog/sql/predicate.py: _metadata_pairs: pointer.argtypes": "how ctypes declares a function",
-    "catalog/sql/predicate.py: _metadata_pairs: pointer.restype": "how ctypes declares a function",
+    "catalog/sql/filter.py: _metadata_pairs: pointer.argtypes": "how ctypes declares a function",
+    "catalog/sql/filter.py: _metadata_pairs: pointer.restype": "how ctypes declares a function",
     "triggers/subscriptions/subscription.py: __init__: self._end.atexit": "how weakref is told",
-    # what a lake is told of those who hold it
-    "engine/session/session.py: connect: lake.ledgers": "the ledgers need the lake's store",
-    "engine/session/session.py: connect: lake.journals.wanted": "a session decides, not the lake",
-    "engine/session/session.py: __init__: lake.journals.wake": "the merger needs the journals",
-    "engine/session/session.py: __init__: lake.outbox": "triggers are above the lake",
-    "engine/session/ledger.py: rotate_key: self._ledger.signers": "a key is replaced while it runs",
-    "triggers/subscriptions/exchange.py: __init__: lake.on_published": "topics are above the lake",
-    "triggers/subscriptions/exchange.py: close: self.lake.on_published": "as above",
-    # one statement's state
-    "engine/run/ddl.py: _parse_options: cursor.at": "a cursor cannot take any one token",
-    "engine/run/executor.py: _explain: cursor.at": "as above",
-    "engine/run/dml.py: _insert_external: entry.rows": "known when the statement has run",
-    "engine/run/executor.py: _copy: entry.rows": "as above",
 }
 """A list that only shrinks."""
 

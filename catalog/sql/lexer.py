@@ -149,6 +149,10 @@ class Cursor:
         token = self.tokens[self.at + ahead]
         return token.keyword or (token.text if token.kind == "symbol" else "")
 
+    def skip(self, count: int = 1) -> None:
+        """Move past so many tokens, whatever they are."""
+        self.at += count
+
     def accept(self, *words: str) -> bool:
         """Move past ``words`` if all of them stand here."""
         if all(self.peek(ahead) == word for ahead, word in enumerate(words)):

@@ -20,7 +20,7 @@ from affidavit.catalog.model.definition import (
 from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.names import check_table_name
-from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.indexes import add_index
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.mutable import create_mutable, define_mutable
@@ -187,8 +187,7 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
     cursor.expect("LOCATION")
     location = scope.paths.checked(checked_location(plain_location(cursor.token)))
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
-    place = location.replace("'", "''")
-    sql = f"CREATE {kind} TABLE external_ {before} '{place}' {after}"
+    sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"
     if scope.paths.limited and parse_external(sql).is_lake:
         msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
         raise SourceError(msg)

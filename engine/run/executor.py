@@ -62,7 +62,7 @@ def _defining(run: Run) -> Run:
 
     def chosen(scope: Scope, statement: Statement, params: Params) -> Result:
         if statement.is_of_function:
-            scope.now(statement, params)
+            scope.run_now(statement, params)
             return nothing()
         return writing(scope, statement, params)
 

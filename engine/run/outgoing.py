@@ -71,6 +71,10 @@ class Outgoing:
         self._note(action, told)
         self._begun = True
 
+    def count(self, rows: int) -> None:
+        """Say how many rows it has."""
+        self.rows = rows
+
     def end(self, error: BaseException | None = None) -> None:
         """Say that it was done, or that nobody knows."""
         if error is None:
@@ -149,7 +153,7 @@ def insert_into_source(
                 yield batch.cast(schema)
 
         def ready(rows: int) -> None:
-            entry.rows = rows
+            entry.count(rows)
             entry.begin("insert", {"rows": rows, "columns": schema.names})
 
         database.insert(table, schema, fitted(), ready, snapshot.cancel)
@@ -177,7 +181,7 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
         with outgoing(scope.catalog, "file", location) as entry:
             entry.begin("copy")
             table = planner.collect(plan, snapshot)
-            entry.rows = int(table["count"][0].as_py())
+            entry.count(int(table["count"][0].as_py()))
     return Result.of(table, rows_affected=entry.rows)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
     """Keep a statement by name."""
     asked = parse_prepare(statement.cursor())
-    scope.now(statement, {})
+    scope.run_now(statement, {})
     scope.planner.prepared[asked.name] = parse_statement(asked.text), asked.types
     return nothing()
 
@@ -63,5 +63,5 @@ def deallocate(scope: Scope, statement: Statement, _: Params) -> Result:
     cursor.expect("DEALLOCATE")
     cursor.accept("PREPARE")
     scope.planner.prepared.pop(cursor.name("a prepared statement"), None)
-    scope.now(statement, {})
+    scope.run_now(statement, {})
     return nothing()

@@ -65,7 +65,7 @@ class Scope(ABC):
         stack.close()
         return rows
 
-    def now(self, statement: Statement, params: Params) -> pa.Table:
+    def run_now(self, statement: Statement, params: Params) -> pa.Table:
         """Run what DataFusion runs by itself."""
         with self.planner.snapshot(self.catalog) as snapshot:
             plan = partial(

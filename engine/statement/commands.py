@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
 
@@ -26,7 +27,7 @@ def parse_explain(cursor: Cursor) -> Explain:
     analyze = False
     while cursor.peek() in {"ANALYZE", "VERBOSE"} or cursor.peek() == "FORMAT":
         analyze = analyze or cursor.peek() == "ANALYZE"
-        cursor.at += 2 if cursor.peek() == "FORMAT" else 1
+        cursor.skip(2 if cursor.peek() == "FORMAT" else 1)
     if cursor.done:
         msg = "EXPLAIN needs a statement to explain"
         raise SqlError(msg)
@@ -93,8 +94,7 @@ class Copy:
 
     def to(self, location: str) -> str:
         """Return the statement with another location."""
-        quoted = "'" + location.replace("'", "''") + "'"
-        return f"{self.before} {quoted} {self.after}"
+        return f"{self.before} {quoted_text(location)} {self.after}"
 
 
 def parse_copy(cursor: Cursor) -> Copy:

@@ -152,7 +152,7 @@ def _parse_options(cursor: Cursor) -> dict[str, Any]:
             if token is None:
                 msg = f"expected a value for option {option!r}"
                 raise SqlError(msg)
-            cursor.at += 1
+            cursor.skip()
             options[option] = int(token.text) if token.text.isdigit() else token.text.strip("'")
             cursor.accept(",")
     if not cursor.done:

@@ -1,13 +1,15 @@
-"""What the promises' tests share: a session whose store can fail."""
+"""What the promises' tests share: a store that can fail, and ledgers to forge."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.faults import Faulty
+from tests.support.forging import Store, attack, make_big, make_small
 from tests.support.lakes import vectors
 from tests.support.records import Q8
 
@@ -27,3 +29,25 @@ def faulty(monkeypatch: pytest.MonkeyPatch, lake: Path) -> Iterator[affidavit.Se
         session.search("docs", Q8)
         yield session
         Faulty.left, Faulty.lasting = None, False
+
+
+@pytest.fixture(scope="session")
+def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small(tmp_path_factory.mktemp("small") / "lake")
+
+
+@pytest.fixture(scope="session")
+def big_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_big(tmp_path_factory.mktemp("big") / "lake")
+
+
+@pytest.fixture
+def small(small_lake: Path, tmp_path: Path) -> Iterator[Store]:
+    with attack(shutil.copytree(small_lake, tmp_path / "small")) as store:
+        yield store
+
+
+@pytest.fixture
+def big(big_lake: Path, tmp_path: Path) -> Iterator[Store]:
+    with attack(shutil.copytree(big_lake, tmp_path / "big")) as store:
+        yield store

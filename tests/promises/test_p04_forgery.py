@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,35 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.forging import BIG, attack, flipped, length, make_big, make_small
+from tests.support.forging import BIG, flipped, length
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.support.forging import Store, Value
-
-
-@pytest.fixture(scope="module")
-def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small(tmp_path_factory.mktemp("small") / "lake")
-
-
-@pytest.fixture(scope="module")
-def big_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_big(tmp_path_factory.mktemp("big") / "lake")
-
-
-@pytest.fixture
-def small(small_lake: Path, tmp_path: Path) -> Iterator[Store]:
-    with attack(shutil.copytree(small_lake, tmp_path / "small")) as store:
-        yield store
-
-
-@pytest.fixture
-def big(big_lake: Path, tmp_path: Path) -> Iterator[Store]:
-    with attack(shutil.copytree(big_lake, tmp_path / "big")) as store:
-        yield store
 
 
 def flips(value: Value) -> list[Value]:

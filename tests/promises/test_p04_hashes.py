@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.forging import BIG, attack, body_with, evil_key, make_big, make_small
+from tests.support.forging import BIG, body_with, evil_key
 
 from affidavit.catalog.ledger.verification import signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.support.forging import Store
-
-
-@pytest.fixture(scope="module")
-def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small(tmp_path_factory.mktemp("small") / "lake")
-
-
-@pytest.fixture(scope="module")
-def big_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_big(tmp_path_factory.mktemp("big") / "lake")
-
-
-@pytest.fixture
-def small(small_lake: Path, tmp_path: Path) -> Iterator[Store]:
-    with attack(shutil.copytree(small_lake, tmp_path / "small")) as store:
-        yield store
-
-
-@pytest.fixture
-def big(big_lake: Path, tmp_path: Path) -> Iterator[Store]:
-    with attack(shutil.copytree(big_lake, tmp_path / "big")) as store:
-        yield store
 
 
 # --- more than one --------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class ConsumerFeed:
             for lease in leases[:1]:
                 self._hand_out(writer, lease)
         for lease, following in pairwise(leases):
-            lease.following = following
+            lease.follow(following)
         if found:
             self._came = monotonic()
         return found
@@ -215,7 +215,7 @@ class ConsumerFeed:
             "attempts": lease.attempts, "due_at": self._until(), "reason": "",
         }  # fmt: skip
         is_held = bool(writer.update_where(DELIVERIES, values, self._held(lease)))
-        lease.until = monotonic() + self.consumer.settings.ack_wait_s if is_held else None
+        lease.begin(monotonic() + self.consumer.settings.ack_wait_s if is_held else None)
         return is_held
 
     def due_in(self) -> float | None:

@@ -55,6 +55,14 @@ class Lease:
         self.following: Lease | None = None
         self.is_given_back = False
 
+    def begin(self, until: float | None) -> None:
+        """Begin its time anew; ``None`` says that it is lost."""
+        self.until = until
+
+    def follow(self, following: Lease) -> None:
+        """Say which lease is handed out when this one is settled."""
+        self.following = following
+
     def ack(self) -> None:
         """Settle it for good."""
         self._settles.settle(self)

@@ -372,7 +372,7 @@ def test_settings_are_the_same_in_both_contexts_whoever_set_them_last(session) -
             session.sql(f"SET datafusion.execution.batch_size = {size}")
 
     together([lambda size=size: work(size) for size in range(1000, 1000 + THREADS)])
-    planner = session._executor()._planner
+    planner = session._executor().planner
     shown = {
         context.sql("SHOW datafusion.execution.batch_size").to_pydict()["value"][0]
         for context in (planner.context, planner._narrow)

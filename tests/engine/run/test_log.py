@@ -343,7 +343,7 @@ def test_what_waits_is_written_in_the_background(session, monkeypatch) -> None:
         written.set()
         return done
 
-    session._instance.housekeeper.tasks[0] = lambda: noted(session._instance.statements)
+    session._instance.housekeeper._tasks[0] = lambda: noted(session._instance.statements)
     session._instance.housekeeper._interval_s = 0.001
     session.sql("SELECT 1").to_arrow()
     assert written.wait(20)

@@ -200,7 +200,7 @@ def test_p8_a_broker_that_is_down_fails_no_publish_and_loses_no_event(kind: Kind
             each.check()
 
 
-@pytest.mark.parametrize("kind", ["nats"], indirect=True)
+@pytest.mark.parametrize("kind", [NATS], indirect=True)
 def test_p8_a_server_that_comes_back_wakes_subscribers_again(kind: Kind, no_polling) -> None:
     """Restarted while events are published: each comes once, in order, without looking."""
     assert kind.server is not None
