@@ -15,6 +15,7 @@ PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -rs
 help:
 	@echo "make demo    index the standard library's docstrings, ask them questions, check the record"
 	@echo "make quick   style, types, architecture and the tests that take no server and no time"
+	@echo "make house   how large the modules are, and which way their arrows point"
 	@echo "make test    style, types, architecture and every test"
 	@echo "make bench   the figures, each against a baseline of the same run"
 

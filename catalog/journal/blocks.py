@@ -53,7 +53,7 @@ def event_columns(events: pa.Table) -> list[Sequence[Any]]:
 
 
 def pack(columns: Sequence[Sequence[Any]]) -> bytes:
-    """Return events as :func:`numbered` gives them as a block, their leaves left out."""
+    """Return events as ``signing.numbered`` gives them as a block, their leaves left out."""
     if len(columns[0]) <= ROW_EVENTS_MAX:
         plain = [
             [each.hex() if isinstance(each, bytes) else each for each in row]

@@ -82,7 +82,7 @@ class _RolledBackError(Exception):
 
 
 class Transactions:
-    """The transactions of one session, each seen only by the thread that began it.
+    """The transactions of one opened lake, each seen only by the thread that began it.
 
     A ``with`` block's transaction belongs to its thread and async task. One that SQL's BEGIN opened
     belongs to its thread, since nothing says where it ends but a later statement.

@@ -155,8 +155,6 @@ def insert_rows(
         catalog.announce(writer, change)
     if inserted:
         catalog.touch(writer, info, rows=inserted)
-        if catalog.trace is not None:  # which announcing does too, where there is a listener
-            catalog.trace.note_written(info.schema, info.name)
     return inserted
 
 

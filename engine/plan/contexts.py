@@ -1,4 +1,4 @@
-"""The DataFusion contexts of one tenant in one session, and the object stores that they read."""
+"""The DataFusion contexts of one opened lake, and the object stores that they read."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ VIEW_DEPTH_MAX: Final = 32
 
 
 class Planner:
-    """The DataFusion context of one tenant in one session."""
+    """Plans the statements of one tenant of an opened lake."""
 
     def __init__(
         self,
@@ -72,8 +72,6 @@ class Planner:
         self._changing = threading.Lock()
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
         self.context = self._context({})
-        # a statement over the rows of one table is planned in two thirds of the time without
-        # anything to spread over partitions
         self._narrow = self._context(ONE_PARTITION)
         self.contexts = Contexts() if contexts is None else contexts
         self.contexts.add(self.context, self._narrow)

@@ -1,4 +1,4 @@
-"""Who runs a plan, and gives its rows back: so far this process."""
+"""Who runs a plan, and gives its rows back."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from affidavit.errors import SqlError, TableNotFoundError
 from affidavit.triggers.rules.trigger import drop_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -101,47 +102,70 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn) -> None:
 # --- DROP ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Drop:
+    """A DROP that is being run; the cursor stands before the name."""
+
+    catalog: Catalog
+    cursor: Cursor
+    if_exists: bool
+
+
 def drop(scope: Scope, statement: Statement, _: Params) -> Result:
     """Run DROP TABLE, VIEW, INDEX, TRIGGER or SCHEMA."""
-    catalog, cursor = scope.catalog, statement.cursor()
+    cursor = statement.cursor()
     cursor.expect("DROP")
-    kind = cursor.peek()
-    if kind not in {"TABLE", "VIEW", "INDEX", "SCHEMA", "TRIGGER"}:
-        raise SqlError(
-            f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
-        )
-    cursor.accept(kind)
-    if_exists = cursor.accept("IF", "EXISTS")
-    if kind == "TRIGGER":
-        trigger = cursor.name("a trigger")
-        expect_end(cursor, "DROP TRIGGER")
-        drop_trigger(catalog, trigger, if_exists=if_exists)
-    elif kind == "SCHEMA":
-        schema = parse_schema_name(cursor)
-        cascade = cursor.accept("CASCADE")
-        cursor.accept("RESTRICT")
-        expect_end(cursor, "DROP SCHEMA")
-        _drop_schema(catalog, schema, if_exists=if_exists, cascade=cascade)
-    elif kind == "INDEX":
-        name = parse_name(cursor)
-        table = parse_name(cursor) if cursor.accept("ON") else None
-        expect_end(cursor, "DROP INDEX")
-        found = None if table is None else find_table(catalog, table)
-        drop_index(catalog, name.table, found, if_exists=if_exists)
-    else:
-        name = parse_name(cursor)
-        expect_end(cursor, f"DROP {kind}")
-        drop_named(catalog, name, want_view=kind == "VIEW", if_exists=if_exists)
-    return nothing(0)
+    for word, run in _DROPS.items():
+        if cursor.accept(word):
+            run(_Drop(scope.catalog, cursor, cursor.accept("IF", "EXISTS")))
+            return nothing(0)
+    raise SqlError(
+        f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
+    )
 
 
-def _drop_schema(catalog: Catalog, schema: str, *, if_exists: bool, cascade: bool) -> None:
+def _drop_trigger(asked: _Drop) -> None:
+    trigger = asked.cursor.name("a trigger")
+    expect_end(asked.cursor, "DROP TRIGGER")
+    drop_trigger(asked.catalog, trigger, if_exists=asked.if_exists)
+
+
+def _drop_index(asked: _Drop) -> None:
+    name = parse_name(asked.cursor)
+    table = parse_name(asked.cursor) if asked.cursor.accept("ON") else None
+    expect_end(asked.cursor, "DROP INDEX")
+    found = None if table is None else find_table(asked.catalog, table)
+    drop_index(asked.catalog, name.table, found, if_exists=asked.if_exists)
+
+
+def _drop_table(asked: _Drop, *, want_view: bool = False) -> None:
+    name = parse_name(asked.cursor)
+    expect_end(asked.cursor, "DROP VIEW" if want_view else "DROP TABLE")
+    drop_named(asked.catalog, name, want_view=want_view, if_exists=asked.if_exists)
+
+
+def _drop_schema(asked: _Drop) -> None:
+    catalog, cursor = asked.catalog, asked.cursor
+    schema = parse_schema_name(cursor)
+    cascade = cursor.accept("CASCADE")
+    cursor.accept("RESTRICT")
+    expect_end(cursor, "DROP SCHEMA")
     check_schema_name(schema)
     with catalog.write() as writer:
         for info in catalog.tables(writer) if cascade else ():
             if info.schema == schema and info.tenant == catalog.tenant:
                 drop_table(catalog, info)
-        catalog.drop_schema(schema, if_exists=if_exists)
+        catalog.drop_schema(schema, if_exists=asked.if_exists)
+
+
+_DROPS: Final[Mapping[str, Callable[[_Drop], None]]] = {
+    "TABLE": _drop_table,
+    "VIEW": partial(_drop_table, want_view=True),
+    "TRIGGER": _drop_trigger,
+    "INDEX": _drop_index,
+    "SCHEMA": _drop_schema,
+}
+"""What a DROP drops, by the word that says so."""
 
 
 def drop_named(

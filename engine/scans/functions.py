@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from datafusion import udtf
+from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.moment import Moment, parse_moment
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from datafusion import SessionContext
-    from datafusion.catalog import Table
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
@@ -154,7 +154,7 @@ class TableFunctions:
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
-        return snapshot.search(SearchDataset(request, self._searcher, snapshot))
+        return Table(SearchDataset(request, self._searcher, snapshot))
 
 
 class SearchDataset(ScanDataset):

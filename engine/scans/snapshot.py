@@ -16,12 +16,8 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.names import MAIN_SCHEMA
-from affidavit.engine.scans.memory import memory_table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.engine.scans.failures import Failures
+from affidavit.engine.scans.memory import memory_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +35,7 @@ class Snapshot:
 
     Attributes:
         reader: The store's snapshot, or the open transaction.
-        virtual: Tables that exist for this statement alone, under :data:`DML_SCHEMA`.
+        virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
         prepared: Views and external tables that the statement names, planned beforehand.
         external: What the log of statements calls the external ones.
@@ -48,7 +44,7 @@ class Snapshot:
         refused: Columns of sources that cannot be read, and their types there.
         sent: The SQL that scans of sources send, with the source's name.
         running: What runs in sources, to be cancelled when the statement is given up.
-        scans: The tables that running the plan will read from ``reader``.
+        scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
         opened: What to close when the statement is done: the snapshot is a context manager.
         hide: Takes secrets out of what is told.
@@ -140,10 +136,6 @@ class Snapshot:
         self.scans[key] = dataset
         return Table(dataset)
 
-    def search(self, dataset: ScanDataset) -> Table:
-        """Return a table of what a search finds, which runs when the plan does."""
-        return Table(dataset)
-
     def vectors(self, info: TableInfo, dataset: lance.LanceDataset) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
         self.note_read(info, dataset.version)
@@ -171,7 +163,7 @@ class Snapshot:
 
     @property
     def is_scanned(self) -> bool:
-        """Whether running the plan will read from ``reader``, or an attached lake's."""
+        """Whether running the plan will scan such tables, here or in an attached lake."""
         return bool(self.scans) or any(other.is_scanned for other in self.others.values())
 
     def read_whole(self) -> None:

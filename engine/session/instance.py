@@ -94,7 +94,7 @@ class Instance:
         self.recorder.note_if_off(identity)
 
     def planner(self, identity: Identity) -> Planner:
-        """Return the DataFusion contexts of the identity's tenant."""
+        """Return what plans for the identity's tenant."""
         planner = self._planners.get(identity.tenant)
         if planner is None:
             own = Catalog(self.lake, identity, self.transactions)

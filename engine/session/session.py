@@ -1,4 +1,4 @@
-"""The session: the front door. It owns the catalog, the DataFusion contexts, hooks and audit."""
+"""The session: the front door. It acts for one identity on what its instance holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the modules are now that the documentation of 0.1.0 named: importing one says so."""
+"""Where the modules are that the documentation named by other paths: importing one says so."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MOVED: Final[Mapping[str, str]] = {
     "triggers.subscription": "triggers.subscriptions.subscription",
     "triggers.trigger": "triggers.rules.trigger",
 }
-"""Each path of 0.1.0 and where it leads now, both below ``affidavit``."""
+"""Each path of old and where it leads, both below ``affidavit``."""
 
 
 class MovedFinder(MetaPathFinder):

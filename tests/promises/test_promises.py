@@ -33,7 +33,11 @@ def carriers() -> dict[int, list[Path]]:
 
 def row_of(promise: int, modules: list[Path]) -> str:
     here = [f"`{path.stem.removeprefix('test_')}`" for path in modules if path.parent == FOLDER]
-    rooms = {path.parent.relative_to(TESTS).as_posix() for path in modules if path.parent != FOLDER}
+    rooms = {
+        str(path.parent.relative_to(TESTS)).replace(".", "tests")
+        for path in modules
+        if path.parent != FOLDER
+    }
     return (
         f"| P{promise} | {', '.join(here)} | {', '.join(f'`{each}`' for each in sorted(rooms))} |"
     )

@@ -1,4 +1,4 @@
-"""The exchange: between the log and whoever listens, for one session."""
+"""The exchange: between the log and whoever listens, for one opened lake."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Runs(Protocol):
 
 
 class Runners:
-    """The runners of one session, each under a key."""
+    """The runners of one opened lake, each under a key."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, Runs] = {}

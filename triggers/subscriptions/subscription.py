@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final, Self
 from weakref import finalize, ref
 
 from affidavit.errors import ClosedError, InvalidQueryError
-from affidavit.triggers.subscriptions.delivery import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

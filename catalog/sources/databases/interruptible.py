@@ -29,7 +29,7 @@ class Interruptible:
 
     def __init__(self, cancel: Callable[[], object]) -> None:
         self._cancel = cancel
-        self._helper: ThreadPoolExecutor | None = None
+        self._worker: ThreadPoolExecutor | None = None
 
     def call(self, function: Callable[[], T]) -> T:
         """Return ``function()``; the main thread has a helper call it, and waits.
@@ -39,9 +39,9 @@ class Interruptible:
         """
         if threading.current_thread() is not threading.main_thread():
             return function()
-        if self._helper is None:
-            self._helper = ThreadPoolExecutor(1, "affidavit-source")
-        future = self._helper.submit(function)
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "affidavit-source")
+        future = self._worker.submit(function)
         try:
             while not wait([future], POLL_S).done:
                 pass
@@ -55,5 +55,5 @@ class Interruptible:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._helper is not None:
-            self._helper.shutdown(wait=False)
+        if self._worker is not None:
+            self._worker.shutdown(wait=False)
