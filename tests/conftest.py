@@ -38,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(marks)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now out of every collection of garbage.
+
+    Many tests collect, to see what they left open: with all libraries in view that took most of
+    their time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake"

@@ -38,6 +38,7 @@ def demo(temporary):
     return run_demo("--quick", temporary=temporary)
 
 
+@pytest.mark.slow
 def test_it_succeeds_and_complains_of_nothing(demo):
     assert demo.returncode == 0, demo.stderr
     assert demo.stderr == ""

@@ -62,6 +62,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"wheel": next(out.glob("*.whl")), "sdist": next(out.glob("*.tar.gz"))}
 
 
+@pytest.mark.slow
 def test_the_wheel_and_the_sdist_hold_the_same_tree(built: dict[str, Path]) -> None:
     code = {name_of(path) for path in modules(*WINGS)}
     expected = {f"affidavit/{name}" for name in code}

@@ -91,6 +91,7 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 """
 
 
+@pytest.mark.slow
 def test_p8_offsets_are_contiguous_across_threads_and_processes(lake, session, topics) -> None:
     """2 processes and 3 threads publish 30 events each and roll 6 of them back."""
     processes = [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.fuzz
 @given(arrays())
 @settings(max_examples=400)
 def test_p10_every_codec_gives_back_what_it_was_given(array: pa.Array) -> None:
@@ -78,6 +79,7 @@ def test_p10_a_type_that_is_not_supported_is_refused_at_create(
     assert session.tables().num_rows == 0
 
 
+@pytest.mark.fuzz
 @given(data=st.data())
 @settings(max_examples=60)
 def test_p10_tables_give_back_what_was_inserted(

@@ -326,5 +326,5 @@ class TopicModel(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-TestTopicModel = TopicModel.TestCase
+TestTopicModel = pytest.mark.fuzz(TopicModel.TestCase)
 TestTopicModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

@@ -334,6 +334,7 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_lake_at_once_agree_on_its_key(lake) -> None:
     workers = [
         subprocess.Popen(
@@ -447,6 +448,7 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 """
 
 
+@pytest.mark.slow
 def test_processes_rotate_and_search_at_once(lake) -> None:
     filled(lake)
     workers = [subprocess.Popen([sys.executable, "-c", ROTATING, str(lake)]) for _ in range(2)]

@@ -174,8 +174,8 @@ class PastWithoutKey(Past):
 SETTINGS = settings(max_examples=12, stateful_step_count=18, deadline=None)
 Past.TestCase.settings = SETTINGS
 PastWithoutKey.TestCase.settings = SETTINGS
-TestPast = Past.TestCase
-TestPastWithoutKey = PastWithoutKey.TestCase
+TestPast = pytest.mark.fuzz(Past.TestCase)
+TestPastWithoutKey = pytest.mark.fuzz(PastWithoutKey.TestCase)
 
 
 @pytest.fixture
@@ -393,6 +393,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.fuzz
 @given(sound_arrays(max_size=3), st.lists(st.integers(0, 5), max_size=30), STEPS, st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_p10_every_type_reads_as_it_was(lasting, values, picks, steps, keyed) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.arrow_values import arrays, bits, sound_arrays
@@ -32,6 +33,7 @@ def same(left: pa.Array, right: pa.Array) -> bool:
     return bits(left) == bits(right)
 
 
+@pytest.mark.fuzz
 @given(arrays())
 @settings(max_examples=600)
 def test_p10_json_texts_read_back_to_the_values(array: pa.Array) -> None:
@@ -45,6 +47,7 @@ def test_p10_json_texts_read_back_to_the_values(array: pa.Array) -> None:
             assert json_texts(read) == texts
 
 
+@pytest.mark.fuzz
 @given(sound_arrays())
 @settings(max_examples=300)
 def test_p10_many_values_are_written_and_read_as_few_are(array: pa.Array) -> None:
@@ -68,6 +71,7 @@ def test_p10_many_values_are_written_and_read_as_few_are(array: pa.Array) -> Non
     assert (erased[0].as_py(), json_texts(erased)[1:]) == (None, json_texts(array))
 
 
+@pytest.mark.fuzz
 @given(st.lists(sound_arrays(), min_size=1, max_size=3))
 @settings(max_examples=200)
 def test_p10_objects_are_read_as_columns(columns: list[pa.Array]) -> None:

@@ -72,6 +72,7 @@ def test_html_is_escaped_and_text_is_one_line_a_row(session) -> None:
     assert huge._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_result_is_lazy_and_holds_one_batch_at_a_time(numbers) -> None:
     """A cross join of 10 million rows is streamed in a few megabytes."""
     result = numbers.sql("SELECT a.id, b.x FROM n a CROSS JOIN (SELECT x FROM n LIMIT 100) b")

@@ -162,9 +162,9 @@ class VectorModel(TableModel):
     kind = "vector"
 
 
-TestMutableModel = TableModel.TestCase
+TestMutableModel = pytest.mark.fuzz(TableModel.TestCase)
 TestMutableModel.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
-TestVectorModel = VectorModel.TestCase
+TestVectorModel = pytest.mark.fuzz(VectorModel.TestCase)
 TestVectorModel.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
 
 
@@ -222,6 +222,7 @@ _STATEMENT = st.one_of(
 )
 
 
+@pytest.mark.fuzz
 @given(st.lists(_STATEMENT, min_size=1, max_size=6))
 @settings(max_examples=120, deadline=None)
 def test_p11_dml_does_what_sqlite_does(statements: list[str]) -> None:
@@ -277,6 +278,7 @@ def fuzzed(tmp_path_factory):
         yield session
 
 
+@pytest.mark.fuzz
 @given(st.lists(_WORDS, max_size=14).map(" ".join) | st.text(max_size=40))
 @settings(max_examples=400, deadline=None)
 def test_p12_no_sql_text_escapes_the_error_tree(fuzzed: affidavit.Session, text: str) -> None:
@@ -301,6 +303,7 @@ _SEEDS = [
 ]
 
 
+@pytest.mark.fuzz
 @given(st.sampled_from(_SEEDS), st.data())
 @settings(max_examples=400, deadline=None)
 def test_p12_no_damaged_statement_escapes_the_error_tree(fuzzed, seed: str, data) -> None:

@@ -478,6 +478,7 @@ def zeros() -> list[dict[str, Any]]:
     return [{"f64": value, "f32": value} for value in (0.0, -0.0, math.nan, -math.nan, None)]
 
 
+@pytest.mark.fuzz
 @given(PREDICATES, ROWS)
 @example("f64 = 0.0 or f64 = -0.0", zeros())
 @example("f64 = -0.0", zeros())

@@ -68,6 +68,7 @@ def test_a_querys_result_is_published(session, topics) -> None:
                           .to_arrow().select(["id", "score", "tag"])) == 2  # fmt: skip
 
 
+@pytest.mark.fuzz
 @settings(max_examples=100)
 @given(column=arrays())
 def test_p10_every_value_comes_out_as_it_went_in(session, column) -> None:

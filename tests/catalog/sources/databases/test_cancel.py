@@ -129,6 +129,7 @@ with affidavit.connect(lake) as session:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_it(kind: str, url: str, lake: Path, request: pytest.FixtureRequest) -> None:
     began = time.monotonic()
     process = subprocess.Popen(
@@ -183,6 +184,7 @@ with affidavit.connect(lake) as session:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_inserting_keeps_nothing(
     kind: str, url: str, lake: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -238,6 +240,7 @@ with affidavit.connect(lake) as session:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -269,6 +272,7 @@ def test_ctrl_c_stops_what_a_statement_that_writes_waits_for(
     eventually(lambda: not active(kind, request))
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_planning_of_ranges(lake: Path, pg_server: PgServer) -> None:
     """Another locks the table whose key is looked at."""
     url = pg_server.database(

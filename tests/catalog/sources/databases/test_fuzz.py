@@ -275,6 +275,7 @@ def pg_session(
         yield session
 
 
+@pytest.mark.fuzz
 @fuzz
 @given(case=cases(POSTGRES))
 def test_postgresql_answers_as_the_rows_in_memory_do(
@@ -310,6 +311,7 @@ def duck_session(
         yield session, path
 
 
+@pytest.mark.fuzz
 @fuzz
 @given(case=cases(DUCKDB))
 def test_duckdb_answers_as_the_rows_in_memory_do(
@@ -348,6 +350,7 @@ def lite_session(
     connection.close()
 
 
+@pytest.mark.fuzz
 @fuzz
 @given(case=cases(SQLITE))
 def test_sqlite_answers_as_the_rows_in_memory_do(
@@ -411,6 +414,7 @@ def maria_session(
         yield session
 
 
+@pytest.mark.fuzz
 @fuzz
 @given(case=cases(MARIADB))
 def test_mariadb_answers_as_the_rows_in_memory_do(

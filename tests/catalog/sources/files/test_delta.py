@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("partition", [["p"], ["d"], ["n"], ["b", "p"], ["tn"], []])
 def test_a_delta_table_gives_deltalakes_own_answer(
     session: affidavit.Session, deltalake: Any, tmp_path: Path, partition: list[str]

@@ -21,6 +21,7 @@ from affidavit.catalog.sources.files.iceberg_metadata import newest_metadata
 from affidavit.errors import SourceError, SqlError
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("partition", ["p", "d", "n", "bucket", "month", "truncate", ""])
 def test_an_iceberg_table_gives_pyicebergs_own_answer(
     session: affidavit.Session, ice: Ice, partition: str
