@@ -28,6 +28,7 @@ MOVED: Final[Mapping[str, str]] = {
     "catalog.verifier": "catalog.ledger.verifier",
     "engine.attachments": "engine.run.attachments",
     "engine.audit_topic": "engine.audit.topic",
+    "engine.cli": "engine.fronts.cli",
     "engine.ddl": "engine.run.create",
     "engine.dml": "engine.run.insert",
     "engine.hooks": "engine.search.hooks",
