@@ -27,6 +27,7 @@ from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
+from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import AffidavitError, SqlError
@@ -207,6 +208,7 @@ class Planner:
         options: SQLOptions | None = None,
         context: SessionContext | None = None,
     ) -> DataFrame:
+        check_honoured(text)
         chosen = context or self.context
         return chosen.sql(text, options, param_values=dict(values) or None)
 

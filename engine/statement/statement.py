@@ -13,6 +13,8 @@ from itertools import pairwise
 from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
+from affidavit.engine.statement.honoured import check_numbers
+from affidavit.engine.statement.limits import check_size
 from affidavit.errors import SqlError
 
 DML_SCHEMA: Final = "_dml"
@@ -198,6 +200,8 @@ def _read(text: str) -> Statement:
                 f"if they belong together; the second begins {text[token.end :].strip()[:40]!r}"
             )
             raise SqlError(msg)
+    check_size(tokens)
+    check_numbers(tokens)
     names = frozenset(token.name for token in tokens if token.name is not None)
     return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens), names)
 

@@ -1,0 +1,102 @@
+"""How large a statement may be (P21): counted in its tokens, before anything reads it as a tree.
+
+A parser and a planner go down into what a chain of operators nests, a level a term, and a stack
+ends somewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+
+OPERATORS_MAX: Final = 1000
+"""How many operators one expression may have below each other: DataFusion 54.1 plans a sum of a
+thousand terms in about a second, and takes the square of that for more."""
+
+BRACKETS_MAX: Final = 200
+"""How deep brackets may be nested; DataFusion itself goes 50 expressions deep."""
+
+SETS_MAX: Final = 1000
+"""How many times a statement may have UNION, INTERSECT or EXCEPT."""
+
+JOINS_MAX: Final = 500
+"""How many times a statement may have JOIN."""
+
+_SETS: Final = {"UNION", "INTERSECT", "EXCEPT", "MINUS"}
+_OPERATORS: Final = {"AND", "OR", "NOT", "IS", "IN", "LIKE", "ILIKE", "BETWEEN"}
+_ENDS: Final = _SETS | {
+    "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "ON", "WHEN", "THEN", "ELSE",
+    "JOIN", "VALUES", "SET", "QUALIFY",
+}  # fmt: skip
+"""What ends an expression, besides a comma and the bracket that it stands in."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """What stands in a bracket so far.
+
+    Attributes:
+        chained: The operators of the expression that goes on.
+        within: How deep its deepest bracket is.
+        deepest: How deep the deepest of the expressions before is.
+    """
+
+    chained: int = 0
+    within: int = 0
+    deepest: int = 0
+
+    def end(self) -> int:
+        """End the expression, and return how deep the deepest is."""
+        self.deepest = max(self.deepest, self.chained + self.within)
+        self.chained = self.within = 0
+        return self.deepest
+
+
+def check_size(tokens: Sequence[Token]) -> None:
+    """Refuse a statement that is too large to be planned.
+
+    Raises:
+        SqlError: It is; the message names the limit.
+    """
+    if (depth := _depth(tokens)) > OPERATORS_MAX:
+        msg = (
+            f"an expression has {depth:,} operators below each other, and {OPERATORS_MAX:,} are "
+            "allowed: write IN (...), or bracket halves of the chain"
+        )
+        raise SqlError(msg)
+    words = Counter(token.keyword for token in tokens)
+    sets = sum(words[word] for word in _SETS)
+    for what, count, most in (("UNION", sets, SETS_MAX), ("JOIN", words["JOIN"], JOINS_MAX)):
+        if count > most:
+            raise SqlError(f"the statement has {what} {count:,} times, and {most:,} are allowed")
+
+
+def _depth(tokens: Sequence[Token]) -> int:
+    """Return how many operators the deepest expression has below each other, or more."""
+    opened = [_Open()]
+    for token in tokens:
+        here = opened[-1]
+        if token.kind != "symbol":
+            here.chained += token.keyword in _OPERATORS
+            if token.keyword in _ENDS:
+                here.end()
+        elif token.text in "([{":
+            opened.append(_Open())
+            if len(opened) > BRACKETS_MAX:
+                raise SqlError(f"brackets are nested more than {BRACKETS_MAX} deep")
+        elif token.text in ")]}" and len(opened) > 1:
+            opened.pop()
+            opened[-1].within = max(opened[-1].within, here.end())
+        elif token.text == ",":
+            here.end()
+        elif token.text != ".":
+            here.chained += 1
+    return sum(each.end() for each in opened)  # what nothing closes is the parser's to refuse
