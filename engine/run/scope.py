@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import pyarrow as pa
+
 from affidavit.engine.result.result import Result
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import ReadOnlyError
+from affidavit.errors import ReadOnlyError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.engine.plan.planner import Planner
@@ -89,10 +89,22 @@ class Scope(ABC):
         return affected
 
     def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
-        """Return the value of each column's default expression, as the column's type."""
+        """Return the value of each column's default expression, as the column's type.
+
+        Raises:
+            SchemaMismatchError: The column cannot have such a value.
+        """
         listed = ", ".join(f"({sql}) AS c{at}" for at, sql in enumerate(expressions.values()))
         row = self.query(parse_statement(f"SELECT {listed}"), {}).to_arrow()
         return {
-            name: row.column(at)[0].cast(schema.field(name).type)
+            name: _cast(row.column(at)[0], schema.field(name), expressions[name])
             for at, name in enumerate(expressions)
         }
+
+
+def _cast(value: pa.Scalar, column: pa.Field, sql: str) -> pa.Scalar:
+    try:
+        return value.cast(column.type)
+    except pa.ArrowException as error:
+        msg = f"column {column.name!r} is a {column.type}, and its default {sql} a {value.type}"
+        raise SchemaMismatchError(msg) from error

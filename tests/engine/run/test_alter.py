@@ -29,3 +29,11 @@ def test_an_alter_of_a_table_that_is_not_there_can_be_let_pass(session) -> None:
     assert session.sql("ALTER TABLE IF EXISTS nope DROP COLUMN b").rows_affected == 0
     with pytest.raises(errors.TableNotFoundError):
         session.sql("ALTER TABLE nope DROP COLUMN b")
+
+
+@pytest.mark.parametrize("default", ["[1.0, 2.0]", "'a'", "1e300"])
+def test_a_default_that_the_column_cannot_have_is_refused(session, default) -> None:
+    session.create_table("kept", [{"id": 1}], primary_key="id")
+    with pytest.raises(errors.SchemaMismatchError, match="column 'c' is a int16, and its default"):
+        session.sql(f"ALTER TABLE kept ADD COLUMN c SMALLINT DEFAULT {default} NOT NULL")
+    assert session.sql("SELECT * FROM kept").to_pylist() == [{"id": 1}]

@@ -167,7 +167,8 @@ class Connector:
         # abort: in 2.16.0 a flush that fails, or is given up, leaves the socket open.
         writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001
         if writer is not None:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Python 3.11.2's, if a TLS connection was closed before
+                writer.transport.abort()
 
 
 async def end(tasks: set[asyncio.Task[None]]) -> None:
