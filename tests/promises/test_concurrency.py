@@ -75,6 +75,7 @@ def test_four_processes_of_mixed_operations_lose_nothing(lake: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_threads_share_one_session(session: affidavit.Session) -> None:
     """Reads, writes, searches and transactions of eight threads on one session."""
     session.sql(

@@ -30,6 +30,7 @@ def test_p4_what_nobody_touched_verifies(small: Store, big: Store) -> None:
 # --- one byte -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["body", "signature", "leaf_hash"])
 def test_p4_each_flipped_byte_of_an_entry_is_found_and_its_entry_named(small, column) -> None:
     for seq in range(small.size):
@@ -41,6 +42,7 @@ def test_p4_each_flipped_byte_of_an_entry_is_found_and_its_entry_named(small, co
             assert (found.ok, found.seq) == (False, seq), found
 
 
+@pytest.mark.slow
 def test_p4_each_flipped_byte_of_a_body_is_found_although_its_leaf_was_computed_anew(small) -> None:
     """The changed entry was called one of a stretch, and the stretch's first entry named.
 
@@ -99,6 +101,7 @@ def test_p4_each_flipped_byte_of_the_head_is_found_and_no_entry_blamed(small, co
         assert (found.ok, found.seq, "head" in str(found)) == (False, None, True), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["size", "root", "key_id", "note"])
 def test_p4_each_flipped_byte_of_a_checkpoint_is_found_and_no_entry_blamed(small, column) -> None:
     for rowid, value in small.run(f"SELECT _rowid, {column} FROM checkpoints"):

@@ -142,6 +142,7 @@ def test_the_same_id_twice_in_one_call_logs_nothing(session) -> None:
     assert session.ledger.verify()
 
 
+@pytest.mark.slow
 def test_ten_thousand_records_are_logged_at_once(session) -> None:
     numbers = random.Random(3)
     records = [

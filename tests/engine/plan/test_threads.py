@@ -348,6 +348,7 @@ def stress(session: affidavit.Session, docs: affidavit.VectorTable, tmp_path: Pa
     return _Stress(session, tmp_path)
 
 
+@pytest.mark.slow
 def test_statements_of_many_threads_each_see_what_is_theirs(stress: _Stress) -> None:
     """Eight threads, each with statements of every kind, in an order of its own."""
     ends = time.monotonic() + STRESS_S
@@ -380,6 +381,7 @@ def test_settings_are_the_same_in_both_contexts_whoever_set_them_last(session) -
     assert len(shown) == 1
 
 
+@pytest.mark.slow
 def test_settings_tables_of_files_and_queries_do_not_wait_for_each_other(stress: _Stress) -> None:
     """DataFusion calls back under its own lock while it makes a table of files.
 

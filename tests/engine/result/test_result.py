@@ -99,6 +99,7 @@ def test_a_result_that_is_dropped_gives_its_snapshot_back(numbers) -> None:
         assert result.num_rows == 100_000
 
 
+@pytest.mark.slow
 def test_a_statement_reads_one_snapshot(numbers) -> None:
     """What commits while a result streams is not in it, wherever it joins."""
     result = numbers.sql("SELECT count(*) AS c, sum(a.x) AS s FROM n a JOIN n b ON a.id = b.id")

@@ -304,6 +304,7 @@ def test_a_duckdb_file_is_not_written_while_a_result_of_it_is_read(
     assert session.sql("INSERT INTO duck.main.t VALUES (-1)").rows_affected == 1
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("column", ["enum('a', 'b')", "set('a', 'b')"])
 def test_what_mariadbs_driver_takes_for_a_warning_is_an_error(
     column: str, session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
@@ -319,6 +320,7 @@ def test_what_mariadbs_driver_takes_for_a_warning_is_an_error(
     assert session.sql("INSERT INTO my.writing.t VALUES (1, 'a'), (2, NULL)").rows_affected == 2
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("column", ["datetime", "timestamp NULL", "datetime(3)"])
 def test_parts_of_a_second_are_not_cut(
     column: str, session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
@@ -331,6 +333,7 @@ def test_parts_of_a_second_are_not_cut(
         assert session.sql(text).rows_affected == 2
 
 
+@pytest.mark.server
 def test_an_id_of_zero_stays_zero(
     session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -372,7 +375,7 @@ def test_a_moment_at_infinity_is_not_written_as_another(
     assert session.sql("SELECT count(*) AS n FROM pg.public.t").to_pylist() == [{"n": 0}]
 
 
-@pytest.mark.parametrize("kind", ["pg", "duck"])
+@pytest.mark.parametrize("kind", [pytest.param("pg", marks=pytest.mark.server), "duck"])
 def test_no_name_there_is_mistaken_for_ours(
     kind: str, session: affidavit.Session, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

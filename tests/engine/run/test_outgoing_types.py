@@ -94,6 +94,7 @@ def arrow_name(kind: pa.DataType) -> str:
     )
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("kind", "value"),
     [("pg", "'toolong'"), ("my", "'toolong'"), ("my", "'\U0001d11e' || 'toolong'")],
