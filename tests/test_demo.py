@@ -44,6 +44,7 @@ def test_it_succeeds_and_complains_of_nothing(demo):
     assert demo.stderr == ""
 
 
+@pytest.mark.slow
 def test_its_temporary_lake_is_removed(demo, temporary):
     assert list(temporary.glob("affidavit-demo-*")) == []
 
@@ -108,6 +109,7 @@ def test_every_tampering_is_found_and_the_entry_named(demo):
     assert "VERIFIED" not in copies
 
 
+@pytest.mark.slow
 def test_it_refuses_a_folder_that_has_something_in_it(tmp_path):
     (tmp_path / "mine.txt").write_text("keep me")
     run = run_demo("--lake", str(tmp_path), temporary=tmp_path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -36,6 +37,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     done = run_page(ROOT / "README.md", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -47,6 +49,7 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "lake")]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_page_on_topics_runs_as_it_stands(tmp_path: Path) -> None:
     done = run_page(ROOT / "docs/topics.md", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,7 @@ PROGRAMS = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_an_example_runs_says_something_and_leaves_nothing(program: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error::ResourceWarning", str(program)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -92,6 +92,7 @@ def intrusions(tree: ast.Module) -> Iterator[str]:
                 yield f"{function.name}: {holder}.{node.attr}"
 
 
+@pytest.mark.slow
 def test_nothing_is_assigned_to_an_object_from_outside() -> None:
     found = {
         f"{name_of(path)}: {each}" for path in modules(*WINGS) for each in intrusions(parsed(path))

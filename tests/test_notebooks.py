@@ -123,6 +123,7 @@ def test_a_notebook_is_committed_without_outputs(path):
     assert notebook.metadata.kernelspec.name == "python3"
 
 
+@pytest.mark.slow
 def test_a_transaction_spans_cells(run, tmp_path):
     """Each cell may run in a context of its own, and the transaction must outlive the cell."""
     notebook = notebook_of(
@@ -140,6 +141,7 @@ def test_a_transaction_spans_cells(run, tmp_path):
     assert [shown(notebook.cells[at]) for at in (5, 7)] == [["2"], ["0"]]
 
 
+@pytest.mark.slow
 def test_a_magic_takes_variables_and_keeps_results(run, tmp_path):
     notebook = notebook_of(
         f"import affidavit\nsession = affidavit.connect({str(tmp_path / 'lake')!r})",

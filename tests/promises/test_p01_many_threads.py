@@ -16,6 +16,7 @@ import affidavit
 from affidavit import SearchRecord, errors
 
 
+@pytest.mark.slow
 def test_p1_sixteen_threads_at_once_all_find_their_records(session, docs) -> None:
     def work(number: int) -> list[SearchRecord]:
         query = [float(number + 1)] * 8

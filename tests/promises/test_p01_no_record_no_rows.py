@@ -189,6 +189,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_p1_a_full_disk_gives_no_rows(lake) -> None:
     """A limit on file size stands in for the disk's end, in a process of its own."""
     with affidavit.connect(lake, durability="normal") as session:

@@ -274,6 +274,7 @@ ODD_SCORES = [
 @example(
     ODD_SCORES, 2.0**53, "\x00", {"": [1e20, -0.0]}, [-0.0], -0.0, datetime(1, 1, 1, tzinfo=UTC)
 )
+@pytest.mark.slow
 def test_p3_what_is_logged_is_read_back_exactly(
     indexed, results, lineage, text, params, vector, recall, at
 ) -> None:

@@ -59,6 +59,7 @@ def test_p4_each_flipped_byte_of_a_body_is_found_although_its_leaf_was_computed_
             assert (found.ok, found.seq) == (False, seq), found
 
 
+@pytest.mark.slow
 def test_p4_each_flipped_byte_of_a_signature_is_found_although_its_leaf_was_computed_anew(
     small,
 ) -> None:

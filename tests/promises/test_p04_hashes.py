@@ -63,6 +63,7 @@ HARM: list[Callable[[Store, int], None]] = [
 
 @given(st.dictionaries(st.integers(1, BIG - 1), st.sampled_from(HARM), min_size=1, max_size=6))
 @settings(max_examples=30)
+@pytest.mark.slow
 def test_p4_the_first_of_several_bad_entries_is_named(big, harm) -> None:
     """Entries are hashed at once and their signatures later: each must not hide the other."""
     with big.undone():
@@ -73,6 +74,7 @@ def test_p4_the_first_of_several_bad_entries_is_named(big, harm) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 500])
+@pytest.mark.slow
 def test_p4_worker_processes_name_the_first_of_several_bad_entries_too(
     big, monkeypatch, batch
 ) -> None:

@@ -105,6 +105,7 @@ def test_p5_another_public_key_is_refused(made) -> None:
         problem(made.whole, wrong)
 
 
+@pytest.mark.slow
 def test_p5_verify_py_needs_nothing_of_affidavit(made, tmp_path) -> None:
     """The bundle is moved away from where any part of affidavit could be found."""
     bundle = shutil.copytree(made.part, tmp_path / "far away")
@@ -151,6 +152,7 @@ def meaning(bundle: Path) -> list[object]:
 
 
 @pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.slow
 def test_p5_each_flipped_byte_of_a_bundle_is_found(made, bundle, name) -> None:
     """A line that was no object, a number that was none and a lone surrogate ended the program.
 

@@ -122,6 +122,7 @@ def whole(session: affidavit.Session, text: str, announced: set[str] | None) -> 
     assert (announced or set()) <= set(found)
 
 
+@pytest.mark.slow
 def test_a_crash_between_rename_and_commit_is_cleaned_by_the_next_create(lake: Path) -> None:
     """The dataset is in its place and no definition names it: its own mark says whose it was."""
     script = f"""
@@ -157,6 +158,7 @@ def test_a_strangers_dataset_is_never_removed(lake: Path) -> None:
         assert lancedb.connect(lake / "vectors" / "default").open_table("v").count_rows() == 1
 
 
+@pytest.mark.slow
 def test_p12_a_full_disk_leaves_tables_as_they_were(lake: Path) -> None:
     """A limit on file size stands in for the disk's end, in a process of its own."""
     script = f"""
@@ -195,6 +197,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 
 
 @pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.slow
 def test_p12_a_half_written_lake_is_finished_by_the_next_open(lake: Path, at: int) -> None:
     """The process dies at each of the statements that make a lake in turn."""
     script = f"""

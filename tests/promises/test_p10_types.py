@@ -38,6 +38,7 @@ def test_p10_every_codec_gives_back_what_it_was_given(array: pa.Array) -> None:
 
 @given(st.sampled_from([pair for pair in LEAVES if codec_for(pair[0]).ordered]), st.data())
 @settings(max_examples=300)
+@pytest.mark.slow
 def test_p10_ordered_codecs_keep_datafusions_order(
     leaf: tuple[pa.DataType, st.SearchStrategy], data: st.DataObject
 ) -> None:

@@ -44,6 +44,7 @@ def row_of(promise: int, modules: list[Path]) -> str:
 
 
 @pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.slow
 def test_each_promise_is_carried_by_a_test(promise: int) -> None:
     assert carriers()[promise]
 

@@ -78,6 +78,7 @@ def test_many_threads_drop_and_create_one_name(lake) -> None:
         assert session.table("m").count() == 0
 
 
+@pytest.mark.slow
 def test_a_rename_that_was_cut_off_is_put_right(lake: Path) -> None:
     """The folder had its new name and the catalog the old one: the table could not be read."""
     with affidavit.connect(lake) as session:

@@ -35,6 +35,7 @@ def test_sealed_events_read_as_before(session, notes, lake) -> None:
     assert pq.read_table(found[0])["seq"].to_pylist() == list(range(1, 102))
 
 
+@pytest.mark.slow
 def test_a_full_tail_is_sealed_by_itself(session, notes) -> None:
     session.journal  # noqa: B018 - made with the lake's threshold
     fill(session, 12_000)

@@ -186,6 +186,7 @@ def test_a_tenants_rows_are_its_own(store) -> None:
     assert [r[0] for r in rows(store, tenant="")] == [600]
 
 
+@pytest.mark.slow
 def test_writers_wait_for_each_other_and_give_up_clearly(store, tmp_path) -> None:
     second = SqliteStore(tmp_path / "s.db", locks=tmp_path / "locks", busy_timeout_s=0.3)
     with store.write("acme"):

@@ -19,11 +19,13 @@ NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "Pc"]), min_s
 
 @given(JSON)
 @settings(max_examples=300)
+@pytest.mark.slow
 def test_canonical_json_is_that_of_rfc_8785(value) -> None:
     assert canonical(value) == rfc8785.dumps(value)
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=6))
+@pytest.mark.slow
 def test_a_canonical_object_is_put_together_from_its_members(value) -> None:
     members = {name: canonical(each) for name, each in value.items()}
     assert canonical_object(members) == rfc8785.dumps(value)

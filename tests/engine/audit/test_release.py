@@ -178,6 +178,7 @@ def test_users_tags_are_not_touched(session, docs) -> None:
     assert docs.tags() == {"mine": 1}
 
 
+@pytest.mark.slow
 def test_tables_are_tagged_while_many_search_them(session, docs) -> None:
     """Lance lends a handle that tags to nobody else: searches failed with ``Already borrowed``."""
     stop = threading.Event()

@@ -136,6 +136,7 @@ PLANNED = [
 ]
 
 
+@pytest.mark.slow
 def test_datafusion_asks_on_the_thread_that_plans(tmp_path: Path) -> None:
     """What the current snapshot of each thread rests on; running a plan asks nothing at all."""
     pq.write_table(pa.table({"x": [1]}), tmp_path / "e.parquet")
@@ -199,6 +200,7 @@ LISTINGS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_transactions_listing_is_its_own(session) -> None:
     """It sees what it made, from whichever thread DataFusion asks; no other statement does."""
     session.create_table("old", [{"a": 1}])

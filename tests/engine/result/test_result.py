@@ -22,6 +22,7 @@ def numbers(session: affidavit.Session) -> affidavit.Session:
     return session
 
 
+@pytest.mark.slow
 def test_a_result_goes_wherever_arrow_goes(numbers) -> None:
     def result():
         return numbers.sql("SELECT id, x FROM n WHERE id < 3 ORDER BY id")
@@ -40,6 +41,7 @@ def test_a_result_goes_wherever_arrow_goes(numbers) -> None:
     assert result().rows_affected is None
 
 
+@pytest.mark.slow
 def test_a_result_is_read_again_after_to_and_once_as_batches(numbers) -> None:
     kept = numbers.sql("SELECT id FROM n")
     assert (
@@ -52,6 +54,7 @@ def test_a_result_is_read_again_after_to_and_once_as_batches(numbers) -> None:
     assert repr(streamed) == "Result(id; streamed)"
 
 
+@pytest.mark.slow
 def test_showing_the_head_loses_no_row(numbers) -> None:
     result = numbers.sql("SELECT id FROM n ORDER BY id")
     text = repr(result)
@@ -87,6 +90,7 @@ def test_a_result_is_lazy_and_holds_one_batch_at_a_time(numbers) -> None:
     assert most < 64 * 1024 * 1024
 
 
+@pytest.mark.slow
 def test_a_result_that_is_dropped_gives_its_snapshot_back(numbers) -> None:
     store = numbers._instance.lake.store
     results = [numbers.sql(f"SELECT x FROM n WHERE id > {i}") for i in range(5)]
@@ -216,6 +220,7 @@ def test_a_transaction_lists_what_it_made(session) -> None:
     assert session.tables().num_rows == 0
 
 
+@pytest.mark.slow
 def test_a_result_that_was_closed_is_no_empty_one(session: affidavit.Session) -> None:
     session.sql("CREATE TABLE t AS SELECT value AS id FROM range(0, 100000)")
     result = session.sql("SELECT id FROM t")

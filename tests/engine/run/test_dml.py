@@ -221,6 +221,7 @@ def test_unique_columns_are_kept_unique(session: affidavit.Session) -> None:
     assert session.sql("SELECT id FROM u WHERE mail = 'a'").to_pylist() == [{"id": 50}]
 
 
+@pytest.mark.slow
 def test_transactions_commit_or_roll_back_together(session: affidavit.Session, lake) -> None:
     session.sql("CREATE TABLE a (n INT)")
     session.sql("CREATE TABLE b (n INT)")

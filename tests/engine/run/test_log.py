@@ -225,6 +225,7 @@ def test_a_listener_that_refuses_leaves_nothing_written(session, recorder) -> No
     assert row["error"] == "RuntimeError: no insert today"
 
 
+@pytest.mark.slow
 def test_a_query_has_its_row_once_it_ran(tables) -> None:
     def new(run) -> list[int | None]:
         before = len(log(tables))
@@ -457,6 +458,7 @@ def unwritten() -> tuple[StatementLog, Callable[[str, affidavit.Result], affidav
     return waiting, run
 
 
+@pytest.mark.slow
 def test_a_log_that_is_never_written_is_bounded_and_drops_the_oldest() -> None:
     waiting, run = unwritten()
     result = affidavit.Result.of(pa.table({"a": [1]}))

@@ -259,6 +259,7 @@ def elsewhere(session: affidavit.Session, kind: str, statement: str) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_inserts_of_many_threads_are_all_there(session: affidavit.Session, source: str) -> None:
     def insert(at: int) -> None:
         ids = ", ".join(f"({at * 10 + n})" for n in range(10))
@@ -286,6 +287,7 @@ def test_a_duckdb_file_that_the_program_has_open_keeps_everybodys_rows(
     assert [row["id"] for row in found] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_duckdb_file_is_not_written_while_a_result_of_it_is_read(
     session: affidavit.Session,
     request: pytest.FixtureRequest,

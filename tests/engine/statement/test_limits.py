@@ -49,6 +49,7 @@ def test_p21_what_is_too_large_is_refused(session, text, told) -> None:
     ],
     ids=["sum", "columns", "in", "values", "case", "union"],
 )
+@pytest.mark.slow
 def test_p21_what_is_wide_and_not_deep_is_answered(session, text) -> None:
     assert session.sql(text).to_arrow().num_rows
 

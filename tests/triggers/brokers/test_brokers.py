@@ -164,6 +164,7 @@ with affidavit.connect(sys.argv[1], broker=sys.argv[2], durability="normal") as 
 
 
 @across_processes
+@pytest.mark.slow
 def test_p8_events_of_another_process_wake_subscribers_here(kind: Kind, no_polling) -> None:
     with kind.connect() as session:
         live, worker = session.topics.subscribe("t"), session.topics.subscribe("t", consumer="c")

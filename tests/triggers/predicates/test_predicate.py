@@ -254,6 +254,7 @@ def test_it_is_refused_with_the_text_and_the_reason(text: Any, reason: str, imag
 
 @given(st.text("()'\"/*-;., =aid1ornt\n", max_size=30))
 @settings(max_examples=300)
+@pytest.mark.slow
 def test_any_text_is_compiled_or_refused(text: str):
     for images in (False, True):
         try:
@@ -511,6 +512,7 @@ def test_every_way_answers_as_datafusion_does(text: str, rows: list[dict[str, An
 
 @given(PREDICATES, ROWS)
 @settings(max_examples=50)
+@pytest.mark.slow
 def test_a_bare_name_is_the_new_image(text: str, rows: list[dict[str, Any]]):
     table = pa.Table.from_pylist(rows, SCHEMA)
     try:

@@ -199,6 +199,7 @@ _steps = st.lists(
 
 @settings(max_examples=25)
 @given(steps=_steps)
+@pytest.mark.slow
 def test_p6_a_table_can_be_made_again_from_its_events(tmp_path_factory, steps) -> None:
     with affidavit.connect(tmp_path_factory.mktemp("lake"), durability="normal") as session:
         session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT)")

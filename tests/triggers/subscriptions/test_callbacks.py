@@ -31,6 +31,7 @@ def test_a_function_is_called_after_the_commit(session, orders) -> None:
     assert seen == [([{"id": 1, "total": 1.0, "who": "a"}], 1)]
 
 
+@pytest.mark.slow
 def test_a_function_that_raises_harms_nobody_and_is_called_again(session, orders, caplog) -> None:
     attempts: list[int] = []
 
@@ -158,6 +159,7 @@ def test_p12_a_callback_whose_consumer_cannot_be_made_leaves_no_trigger(
     assert [topic.name for topic in session.topics.list()] == ["dead.taken"]
 
 
+@pytest.mark.slow
 def test_a_function_is_called_again_once_the_store_is_free(lake, caplog) -> None:
     """A writer that held the store for longer than busy_timeout_s ended the callback for good."""
     seen: list[int] = []
@@ -215,6 +217,7 @@ def test_a_function_may_drop_its_trigger_and_close_the_session(lake) -> None:
     assert took[0] < runners.STOPPING_S
 
 
+@pytest.mark.slow
 def test_closing_waits_once_for_all_calls(lake) -> None:
     """Every call that hung held up the end of the session by itself."""
     going, called = threading.Event(), threading.Semaphore(0)
@@ -236,6 +239,7 @@ def test_closing_waits_once_for_all_calls(lake) -> None:
     assert time.monotonic() - began < 2 * runners.STOPPING_S
 
 
+@pytest.mark.slow
 def test_closing_while_another_writes_does_not_wait_for_consumers(lake) -> None:
     """What a consumer had in hand was given back with all the patience of a writer."""
     session = affidavit.connect(lake, busy_timeout_s=60)

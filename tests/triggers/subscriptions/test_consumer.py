@@ -307,6 +307,7 @@ def test_p12_a_topic_that_cannot_take_the_letters_is_refused_and_loses_none(
 # --- workers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_p8_workers_in_threads_share_the_events(lake) -> None:
     """Four workers, two sessions: each event to one of them, and to each in order."""
     with (

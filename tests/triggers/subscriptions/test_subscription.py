@@ -159,6 +159,7 @@ def test_p8_replay_and_live_tail_meet_without_a_gap_and_without_a_duplicate(topi
             assert each.data["id"].to_pylist() == [each.offset] * (1 + each.offset % 3)
 
 
+@pytest.mark.slow
 def test_p8_eight_subscribers_with_different_predicates_lose_and_reorder_nothing(lake) -> None:
     """3,000 events in transactions of odd sizes, some rolled back, past eight subscribers."""
     wheres: list[tuple[str | None, Callable[[int], bool]]] = [
@@ -467,6 +468,7 @@ print("closed", flush=True)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.slow
 def test_ctrl_c_while_waiting_ends_cleanly(lake, kind: str) -> None:
     consumer = "c" if kind == "async" else ""
     process = subprocess.Popen(

@@ -141,6 +141,7 @@ def test_p12_null_is_refused_where_it_may_not_be(session) -> None:
     assert offsets(session, "n") == []
 
 
+@pytest.mark.slow
 def test_p12_an_event_over_the_limit_is_refused_before_all_of_it_is_read(session) -> None:
     session.topics.register("b", pa.schema([("data", pa.binary())]))
     one = pa.record_batch({"data": [b"x" * (EVENT_BYTES_MAX // 4)]})

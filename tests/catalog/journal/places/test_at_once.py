@@ -26,6 +26,7 @@ def scan(session: affidavit.Session) -> Iterator[pa.Table]:
         yield from catalog.journal.events.scan(reader, ["seq", "new_value"], None)
 
 
+@pytest.mark.slow
 def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
     lake, place
 ) -> None:
@@ -63,6 +64,7 @@ def test_p12_a_result_whose_events_are_let_go_says_so(session) -> None:
         list(reading)
 
 
+@pytest.mark.slow
 def test_a_flush_does_not_wait_for_a_merge_and_closing_ends_it(lake, place, monkeypatch) -> None:
     """A merge that is half-way is abandoned by close(), and leaves nothing behind."""
     session = connect(lake, place)
@@ -129,6 +131,7 @@ def test_closing_merges_what_short_sessions_leave(lake, place) -> None:
         assert len(seqs(session)) == 9
 
 
+@pytest.mark.slow
 def test_writers_do_not_wait_for_an_erasure_that_waits_for_a_reader(lake) -> None:
     """It held the store until the reader had ended: for 30 s no process could write."""
     with connect(lake) as session, connect(lake, busy_timeout_s=2.0) as other:
@@ -216,6 +219,7 @@ def test_p12_an_erasure_that_left_files_behind_is_finished_by_the_next(
     assert session.ledger.verify(progress=False)
 
 
+@pytest.mark.slow
 def test_sessions_seal_and_merge_at_once_and_readers_see_every_event_once(lake) -> None:
     """Three sessions, as three processes would: one writes and seals, one merges, one reads."""
     with connect(lake) as writer, connect(lake) as merger, connect(lake, read_only=True) as reader:

@@ -443,6 +443,7 @@ def asked() -> Iterator[Asked]:
     made.stop()
 
 
+@pytest.mark.slow
 def test_an_azure_url_reaches_its_container(
     session: affidavit.Session, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,6 +453,7 @@ def test_an_azure_url_reaches_its_container(
     assert any("/box/some/x.parquet" in path for path in asked.paths)
 
 
+@pytest.mark.slow
 def test_a_google_url_reaches_its_bucket(
     session: affidavit.Session, asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +480,7 @@ def test_options_of_a_store_are_for_stores(session: affidavit.Session, tmp_path:
     assert count(session, "t") == 3
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_keeps_no_writer_waiting(
     session: affidavit.Session,
 ) -> None:

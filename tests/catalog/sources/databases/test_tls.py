@@ -105,6 +105,7 @@ def test_tls_that_cannot_be_had_is_an_error_soon(
     assert session.sql("SELECT * FROM system.sources").to_pylist() == []
 
 
+@pytest.mark.slow
 def test_a_host_that_never_answers_is_given_up(session: affidavit.Session) -> None:
     began = time.monotonic()
     with (

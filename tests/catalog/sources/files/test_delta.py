@@ -38,6 +38,7 @@ def test_a_delta_table_gives_deltalakes_own_answer(
     assert_same(session, "t", deltalake.DeltaTable(path).to_pyarrow_table())
 
 
+@pytest.mark.slow
 def test_columns_added_later_are_null_in_older_files(
     session: affidavit.Session, deltalake: Any, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_sql_makes_remembers_and_drops_one(lake: Path, sales: Path) -> None:
             session.sql("SELECT * FROM s")
 
 
+@pytest.mark.slow
 def test_delta_and_iceberg_tables_are_not_written(
     session: affidavit.Session, sales: Path, ice: Ice
 ) -> None:

@@ -46,6 +46,7 @@ def test_an_iceberg_table_gives_pyicebergs_own_answer(
     assert_same(session, "t", table.scan().to_arrow())
 
 
+@pytest.mark.slow
 def test_an_iceberg_schema_that_changed_is_read_as_it_is_now(
     session: affidavit.Session, ice: Ice
 ) -> None:
@@ -89,6 +90,7 @@ def delete_file(table: Any, path: Path, data: pa.Table, content: str) -> None:
         files.append_data_file(found)
 
 
+@pytest.mark.slow
 def test_rows_that_a_delete_file_deletes_are_gone(session: affidavit.Session, ice: Ice) -> None:
     folder = ice.folder("t", rows(0, 200))
     table = ice.catalog.load_table("main.t")

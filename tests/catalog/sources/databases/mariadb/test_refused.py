@@ -33,6 +33,7 @@ def test_a_server_that_is_not_there_is_an_error_soon(session: affidavit.Session)
         assert time.monotonic() - began < BOUND_S
 
 
+@pytest.mark.slow
 def test_a_server_that_says_nothing_is_an_error_soon(session: affidavit.Session) -> None:
     import socket
 
