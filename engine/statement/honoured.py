@@ -103,8 +103,6 @@ INSTEAD: Final[Mapping[str, tuple[str, str]]] = {
     "settings": ("SETTINGS", "write SET name = value before"),
     "format_clause": ("FORMAT", "a result is Arrow, and COPY ... TO writes files"),
     "with_hints": ("WITH", "leave the hint out"),
-    "index_hints": ("INDEX", "leave the hint out"),
-    "version": ("AS OF", "write as_of('table', moment)"),
     "partitions": ("PARTITION", "write WHERE"),
     "with_ordinality": ("WITH ORDINALITY", "write row_number() OVER ()"),
     "with_offset": ("WITH OFFSET", "write row_number() OVER () - 1"),
@@ -118,7 +116,6 @@ INSTEAD: Final[Mapping[str, tuple[str, str]]] = {
     "collation": ("COLLATE", "texts are compared by their code points: write lower(text)"),
     "characteristics": ("DEFERRABLE", "a constraint is checked at once"),
     "nulls_distinct": ("NULLS NOT DISTINCT", "any number of rows may have NULL there"),
-    "materialized": ("MATERIALIZED", "leave it out, or make a table of it"),
 }
 """What a field is called where it is written, and what to write instead."""
 
@@ -291,7 +288,7 @@ def _look_at_function(text: str, function: Part) -> None:
     }
     for words, value in said.items():
         if value not in EMPTY and function["over"] is None:
-            _refuse(text, words, f"{name} is no aggregate function", inside=name)
+            _refuse(text, words, f"{name}() is no aggregate function")
 
 
 def _look_at_option(text: str, column: Part) -> None:
@@ -325,10 +322,10 @@ _LOOKS: Final[Mapping[tuple[str, str], Callable[[str, Part], None]]] = {
 }
 
 
-def _refuse(text: str, words: str, instead: str, *, inside: str = "") -> NoReturn:
+def _refuse(text: str, words: str, instead: str) -> NoReturn:
     """Raise, and point at the first place where the words stand."""
-    msg = f"{words} is not supported" + (f" for {inside}()" if inside else "")
-    raise SqlError(msg + (f": {instead}" if instead and not inside else "") + pointed(text, words))
+    told = f": {instead}" if instead else ""
+    raise SqlError(f"{words} is not supported{told}{pointed(text, words)}")
 
 
 def pointed(text: str, words: str) -> str:
