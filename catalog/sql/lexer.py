@@ -196,37 +196,6 @@ class Cursor:
         self.expect(")")
         return tuple(found)
 
-    def until(self, *stops: str, depth: int | None = None) -> str:
-        """Move to the next of ``stops`` outside brackets, or the end; return the text before it.
-
-        A stop is a keyword, a symbol, or several words with a space between. It is none within
-        CASE ... END, nor as the FROM of IS DISTINCT FROM.
-        """
-        start = self.at
-        level = (self.token.depth if self.token else 0) if depth is None else depth
-        words = {stop.split(" ")[0]: stop.split(" ") for stop in stops}
-        cases = 0
-        while not self.done:
-            token = self.tokens[self.at]
-            if token.depth < level:
-                break
-            if token.depth == level:
-                here = self.peek()
-                stop = None if cases else words.get(here)
-                if stop is not None and self._stands(stop, start):
-                    break
-                cases += (here == "CASE") - (here == "END" and cases > 0)
-            self.at += 1
-        return self.between(start, self.at)
-
-    def _stands(self, stop: Sequence[str], start: int) -> bool:
-        """Whether the words stand here, and end what began at ``start``."""
-        if any(self.peek(at) != word for at, word in enumerate(stop)):
-            return False
-        before = [token.keyword for token in self.tokens[max(start, self.at - 2) : self.at]]
-        is_operators = stop[0] == "FROM" and before in (["IS", "DISTINCT"], ["NOT", "DISTINCT"])
-        return not is_operators
-
     def between(self, start: int, end: int) -> str:
         """Return the text of the tokens from ``start`` up to ``end``."""
         if start >= end:

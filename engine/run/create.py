@@ -38,6 +38,7 @@ from affidavit.engine.statement.definitions import (
     parse_schema_name,
     parse_trigger,
 )
+from affidavit.engine.statement.grammar import skip_group, skip_selected, skip_with
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import InvalidQueryError, SourceError, SqlError, TableExistsError
 from affidavit.triggers.rules.trigger import checked_actions, drop_trigger, find_trigger
@@ -84,7 +85,8 @@ def create(scope: Scope, statement: Statement, params: Params) -> Result:
 def select_into(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run SELECT ... INTO name FROM ..., which says how many rows that were."""
     cursor = statement.cursor()
-    cursor.until("INTO", depth=0)
+    skip_with(cursor)
+    skip_selected(cursor)
     cursor.expect("INTO")
     return nothing(_table(_New(scope, statement, params, cursor, or_replace=False)))
 
@@ -183,7 +185,11 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
     name = parse_name(cursor)
     body = cursor.at
-    cursor.until("LOCATION", depth=0)
+    while not cursor.done and cursor.peek() != "LOCATION":
+        if cursor.peek() == "(":
+            skip_group(cursor)
+        else:
+            cursor.skip()
     cursor.expect("LOCATION")
     location = scope.paths.checked(checked_location(plain_location(cursor.token)))
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
+from affidavit.engine.statement.grammar import (
+    read_expression,
+    skip_alias,
+    skip_expression,
+    skip_group,
+    skip_listed,
+    skip_with,
+)
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:
@@ -67,6 +75,22 @@ def refuse_reserved(schema: str, name: str) -> None:
         raise ReservedNameError(name, reason="it may be read, never written")
 
 
+def skip_assignments(cursor: Cursor) -> None:
+    """Move past what SET lists: columns, and what each is set to."""
+    skip_listed(cursor, _skip_assignment)
+
+
+def _skip_assignment(cursor: Cursor) -> None:
+    if cursor.peek() == "(":
+        skip_group(cursor)
+    else:
+        cursor.name("a column")
+        if cursor.accept("."):
+            cursor.name("a column")
+    cursor.expect("=")
+    skip_expression(cursor)
+
+
 def parse_assignments(
     cursor: Cursor, known: Sequence[str], table: str, alias: str | None = None
 ) -> dict[str, str]:
@@ -81,14 +105,7 @@ def parse_assignments(
         if cursor.peek() == "(":
             columns = cursor.names("a column")
             cursor.expect("=")
-            cursor.expect("(")
-            values = []
-            for at in range(len(columns)):
-                if at:
-                    cursor.expect(",")
-                values.append(cursor.until(","))
-            cursor.expect(")")
-            pairs = list(zip(columns, values, strict=True))
+            pairs = list(zip(columns, _row(cursor, len(columns)), strict=True))
         else:
             column = cursor.name("a column")
             if cursor.accept("."):
@@ -96,18 +113,58 @@ def parse_assignments(
                     raise SqlError(f"{column!r} is not the table that is updated, {table!r}")
                 column = cursor.name("a column")
             cursor.expect("=")
-            pairs = [(column, cursor.until(",", depth=0))]
+            pairs = [(column, read_expression(cursor))]
         for column, value in pairs:
             if column not in known:
                 raise ColumnNotFoundError(column, table=table, known=known)
             if column in found:
                 raise SqlError(f"column {column!r} is set twice")
-            if not value:
-                raise SqlError(f"expected a value for column {column!r}")
             found[column] = value
         if cursor.done:
             return found
         cursor.expect(",")
+
+
+def _row(cursor: Cursor, width: int) -> list[str]:
+    """Move past ``(a, b)``, ``ROW(a, b)`` or ``(SELECT a, b ...)``; return each column's value."""
+    cursor.accept("ROW")
+    opened = cursor.at
+    cursor.expect("(")
+    if cursor.peek() in {"SELECT", "WITH"}:
+        return _row_of_query(cursor, opened, width)
+    values = [read_expression(cursor)]
+    while cursor.accept(","):
+        values.append(read_expression(cursor))
+    cursor.expect(")")
+    return _checked(values, width)
+
+
+def _row_of_query(cursor: Cursor, opened: int, width: int) -> list[str]:
+    """Move past a query in brackets; return one for each of its columns.
+
+    A query that names the row which is updated can only be asked for one column.
+    """
+    start = cursor.at
+    skip_with(cursor)
+    cursor.expect("SELECT")
+    if cursor.peek() in {"DISTINCT", "ALL"}:
+        cursor.skip()
+    before = cursor.between(start, cursor.at)
+    values = [read_expression(cursor)]
+    skip_alias(cursor)
+    while cursor.accept(","):
+        values.append(read_expression(cursor))
+        skip_alias(cursor)
+    behind, cursor.at = cursor.at, opened
+    skip_group(cursor)
+    rest = cursor.between(behind, cursor.at)
+    return [f"({before} {value} {rest}" for value in _checked(values, width)]
+
+
+def _checked(values: list[str], width: int) -> list[str]:
+    if len(values) != width:
+        raise SqlError(f"{width} columns are set to {len(values)} values")
+    return values
 
 
 def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:

@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.assignments import Target, parse_target
+from affidavit.engine.statement.assignments import Target, parse_target, skip_assignments
+from affidavit.engine.statement.grammar import (
+    skip_expression,
+    skip_items,
+    skip_ordering,
+    skip_query,
+    skip_tables,
+    skip_with,
+)
+from affidavit.engine.statement.honoured import unexpected
 from affidavit.engine.statement.statement import Part
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from affidavit.catalog.sql.lexer import Cursor
 
-_TAIL: Final = ("WHERE", "ORDER BY", "LIMIT", "RETURNING")
 _QUERY_WORDS: Final = frozenset(
-    [
-        "SELECT",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "GROUP",
-        "HAVING",
-        "OFFSET",
-        "FETCH",
-        "WINDOW",
-        "QUALIFY",
-        "INTO",
-    ]
-)
+    {"SELECT", "UNION", "EXCEPT", "INTERSECT", "GROUP", "HAVING", "OFFSET", "FETCH", "WINDOW",
+     "QUALIFY", "INTO"}
+)  # fmt: skip
+"""Clauses of a query that a statement which changes rows does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +74,21 @@ class Delete:
     returning: str
 
 
-def common_tables(cursor: Cursor, *verbs: str) -> Part:
+def common_tables(cursor: Cursor) -> Part:
     """Move past WITH ..., if it stands here, and return it."""
+    return _taken(cursor, skip_with)
+
+
+def _taken(cursor: Cursor, skip: Callable[[Cursor], None]) -> Part:
+    """Return what ``skip`` moves past."""
     start = cursor.at
-    if cursor.peek() == "WITH":
-        cursor.until(*verbs, depth=0)
+    skip(cursor)
     return Part.since(start, cursor)
 
 
-def _clause(cursor: Cursor, word: str, *stops: str) -> str:
+def _clause(cursor: Cursor, word: str, skip: Callable[[Cursor], None]) -> str:
     """Move past ``word`` and what follows it, if it stands here; return what follows."""
-    if not cursor.accept(word):
-        return ""
-    start = cursor.at
-    text = cursor.until(*stops, depth=0)
-    _refuse_query(cursor, start)
-    if not text:
-        raise SqlError(f"expected something after {word}, found {cursor.found()}")
-    return text
+    return _taken(cursor, skip).text if cursor.accept(*word.split(" ")) else ""
 
 
 def _tail(cursor: Cursor) -> tuple[str, str]:
@@ -99,55 +96,37 @@ def _tail(cursor: Cursor) -> tuple[str, str]:
 
     The condition is bracketed, so that nothing in it can end it.
     """
-    condition = _clause(cursor, "WHERE", "ORDER BY", "LIMIT", "RETURNING")
+    condition = _clause(cursor, "WHERE", skip_expression)
     text = f"WHERE ({condition})" if condition else ""
-    if cursor.accept("ORDER", "BY"):
-        text += f" ORDER BY {_listed(cursor, 'LIMIT', 'RETURNING')}"
-    if cursor.accept("LIMIT"):
-        text += f" LIMIT {_listed(cursor, 'RETURNING')}"
-    returning = _listed(cursor) if cursor.accept("RETURNING") else ""
+    for word, skip in (("ORDER BY", skip_ordering), ("LIMIT", skip_expression)):
+        if said := _clause(cursor, word, skip):
+            text += f" {word} {said}"
+    returning = _clause(cursor, "RETURNING", skip_items)
     if not cursor.done:
-        raise SqlError(f"expected WHERE, ORDER BY, LIMIT or RETURNING, found {cursor.found()}")
+        if cursor.peek() in _QUERY_WORDS:
+            raise SqlError(f"a statement that changes rows takes no {cursor.peek()}")
+        raise unexpected(cursor, "WHERE, ORDER BY, LIMIT or RETURNING")
     return text, returning
-
-
-def _listed(cursor: Cursor, *stops: str) -> str:
-    """Move past a list of expressions, which has no query's clauses in it."""
-    start = cursor.at
-    text = cursor.until(*stops, depth=0)
-    _refuse_query(cursor, start)
-    if not text:
-        raise SqlError(f"expected an expression, found {cursor.found()}")
-    return text
-
-
-def _refuse_query(cursor: Cursor, start: int) -> None:
-    level = cursor.tokens[start].depth if start < len(cursor.tokens) else 0
-    for token in cursor.tokens[start : cursor.at]:
-        if token.depth == level and token.keyword in _QUERY_WORDS:
-            raise SqlError(f"a statement that changes rows takes no {token.keyword}")
 
 
 def parse_update(cursor: Cursor) -> Update:
     """Move past UPDATE ... SET ... [FROM ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
-    prefix = common_tables(cursor, "UPDATE").text
+    prefix = common_tables(cursor).text
     cursor.expect("UPDATE")
     target = parse_target(cursor, "SET")
     cursor.expect("SET")
-    start = cursor.at
-    cursor.until("FROM", *_TAIL, depth=0)
-    sets = Part.since(start, cursor)
-    source = _clause(cursor, "FROM", *_TAIL)
+    sets = _taken(cursor, skip_assignments)
+    source = _clause(cursor, "FROM", skip_tables)
     return Update(prefix, target, sets, source, *_tail(cursor))
 
 
 def parse_delete(cursor: Cursor) -> Delete:
     """Move past DELETE FROM ... [USING ...] [WHERE ...] [LIMIT ...] [RETURNING ...]."""
-    prefix = common_tables(cursor, "DELETE").text
+    prefix = common_tables(cursor).text
     cursor.expect("DELETE")
     cursor.expect("FROM")
     target = parse_target(cursor, "USING", "WHERE", "ORDER", "LIMIT", "RETURNING")
-    source = _clause(cursor, "USING", *_TAIL)
+    source = _clause(cursor, "USING", skip_tables)
     return Delete(prefix, target, source, *_tail(cursor))
 
 
@@ -163,7 +142,7 @@ def parse_truncate(cursor: Cursor) -> Target:
 
 def parse_insert(cursor: Cursor) -> Insert:
     """Move past INSERT INTO ... [ON CONFLICT ...] [RETURNING ...]."""
-    prefix = common_tables(cursor, "INSERT", "REPLACE")
+    prefix = common_tables(cursor)
     replace = cursor.accept("REPLACE")
     if not replace:
         cursor.expect("INSERT")
@@ -180,31 +159,36 @@ def parse_insert(cursor: Cursor) -> Insert:
     columns: tuple[str, ...] = ()
     if cursor.peek() == "(" and cursor.peek(1) not in {"SELECT", "WITH", "VALUES", "("}:
         columns = cursor.names("a column")
-    start = cursor.at
-    cursor.until("ON CONFLICT", "RETURNING", depth=0)
-    source = Part.since(start, cursor)
-    conflict, returning = _parse_conflict(cursor)
+    if cursor.done:
+        raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
+    source = _taken(cursor, _skip_source)
+    conflict = _parse_conflict(cursor)
+    returning = _clause(cursor, "RETURNING", skip_items)
+    if not cursor.done:
+        raise unexpected(cursor, "ON CONFLICT, RETURNING or the end")
     if replace:
         msg = "REPLACE is not supported: use INSERT ... ON CONFLICT (key) DO UPDATE SET ..."
         raise SqlError(msg)
     if ignore and conflict is None:
         conflict = Conflict((), None, "")
-    if not source:
-        raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
     return Insert(prefix, target, columns, source, conflict, returning)
 
 
-def _parse_conflict(cursor: Cursor) -> tuple[Conflict | None, str]:
-    """Move past [ON CONFLICT ...] [RETURNING ...]."""
+def _skip_source(cursor: Cursor) -> None:
+    """Move past what is inserted: DEFAULT VALUES, or a query."""
+    if not cursor.accept("DEFAULT", "VALUES"):
+        skip_query(cursor)
+
+
+def _parse_conflict(cursor: Cursor) -> Conflict | None:
+    """Move past [ON CONFLICT [(columns)] DO NOTHING | DO UPDATE SET ... [WHERE ...]]."""
     if not cursor.accept("ON", "CONFLICT"):
-        return None, _tail(cursor)[1]
+        return None
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("DO")
     if cursor.accept("NOTHING"):
-        return Conflict(columns, None, ""), _tail(cursor)[1]
+        return Conflict(columns, None, "")
     cursor.expect("UPDATE", "SET")
-    start = cursor.at
-    cursor.until("WHERE", "RETURNING", depth=0)
-    sets = Part.since(start, cursor)
-    where, returning = _tail(cursor)
-    return Conflict(columns, sets, where), returning
+    sets = _taken(cursor, skip_assignments)
+    condition = _clause(cursor, "WHERE", skip_expression)
+    return Conflict(columns, sets, f"WHERE ({condition})" if condition else "")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.grammar import read, skip_expression, skip_group, skip_type
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from affidavit.catalog.sql.lexer import Cursor
 
 
@@ -49,7 +52,7 @@ def parse_prepare(cursor: Cursor) -> Prepare:
     name = cursor.name("a name")
     types: list[str] = []
     if cursor.accept("("):
-        types = _listed(cursor)
+        types = _listed(cursor, skip_type)
         cursor.expect(")")
     cursor.expect("AS")
     return Prepare(name, tuple(types), cursor.rest())
@@ -69,18 +72,18 @@ def parse_execute(cursor: Cursor) -> Execute:
     name = cursor.name("a prepared statement")
     values: list[str] = []
     if cursor.accept("(") and cursor.peek() != ")":
-        values = _listed(cursor)
+        values = _listed(cursor, skip_expression)
     cursor.accept(")")
     if not cursor.done:
         raise SqlError(f"EXECUTE takes (values), found {cursor.found()}")
     return Execute(name, tuple(values))
 
 
-def _listed(cursor: Cursor) -> list[str]:
-    """Move past the texts that stand between commas, up to the bracket's end."""
-    found = [cursor.until(",", depth=1)]
+def _listed(cursor: Cursor, skip: Callable[[Cursor], None]) -> list[str]:
+    """Move past what stands between commas, and return each."""
+    found = [read(cursor, skip)]
     while cursor.accept(","):
-        found.append(cursor.until(",", depth=1))
+        found.append(read(cursor, skip))
     return found
 
 
@@ -99,7 +102,13 @@ class Copy:
 
 def parse_copy(cursor: Cursor) -> Copy:
     """Move past COPY ... TO 'location' ...."""
-    cursor.until("TO", depth=0)
+    cursor.expect("COPY")
+    if cursor.peek() == "(":
+        skip_group(cursor)
+    else:
+        cursor.name("a table, or a query in brackets")
+        while cursor.accept("."):
+            cursor.name("a table")
     cursor.expect("TO")
     token = cursor.token
     if token is None or token.kind != "string":

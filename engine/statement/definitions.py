@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.statement.assignments import Name, parse_name
+from affidavit.engine.statement.grammar import read_expression, skip_group, skip_type
+from affidavit.engine.statement.honoured import unexpected
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -15,17 +17,11 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Cursor
 
 _CONSTRAINTS: Final = ("PRIMARY", "UNIQUE", "CONSTRAINT", "FOREIGN", "CHECK")
-_AFTER_DEFAULT: Final = (
-    "NOT NULL",
-    "NULL",
-    "PRIMARY",
-    "UNIQUE",
-    "CONSTRAINT",
-    "CHECK",
-    "REFERENCES",
-    "COMMENT",
-    ",",
-)
+_OPTIONS: Final = frozenset(
+    {"PRIMARY", "UNIQUE", "DEFAULT", "NOT", "NULL", "CONSTRAINT", "CHECK", "REFERENCES", "COMMENT",
+     "GENERATED", "COLLATE", "AS", "ON", "AUTO_INCREMENT", "AUTOINCREMENT"}
+)  # fmt: skip
+"""What may follow a column's name in the place of its type."""
 
 
 def expect_end(cursor: Cursor, what: str) -> None:
@@ -58,33 +54,59 @@ class Constraints:
 
 def parse_constraints(cursor: Cursor) -> Constraints:
     """Move past the column list, if it stands here."""
-    primary_key: tuple[str, ...] = ()
-    unique: list[tuple[str, ...]] = []
-    defaults: dict[str, str] = {}
+    found = Constraints((), (), {})
     if not cursor.accept("("):
-        return Constraints((), (), {})
+        return found
     while cursor.peek() != ")" and not cursor.done:
         if cursor.peek() in _CONSTRAINTS:
-            if cursor.accept("CONSTRAINT"):
-                cursor.name("a constraint's name")
-            if cursor.accept("PRIMARY", "KEY"):
-                primary_key = cursor.names("a column")
-            elif cursor.accept("UNIQUE"):
-                unique.append(cursor.names("a column"))
+            found = _with_constraint(cursor, found)
         else:
-            column = cursor.name("a column")
-            cursor.until("PRIMARY KEY", "UNIQUE", "DEFAULT", ",", depth=1)
-            while cursor.peek() not in {",", ")", ""}:
-                if cursor.accept("PRIMARY", "KEY"):
-                    primary_key = (*primary_key, column)
-                elif cursor.accept("UNIQUE"):
-                    unique.append((column,))
-                elif cursor.accept("DEFAULT"):
-                    defaults[column] = cursor.until(*_AFTER_DEFAULT, depth=1)
-                cursor.until("PRIMARY KEY", "UNIQUE", "DEFAULT", ",", depth=1)
-        cursor.until(",", depth=1)
-        cursor.accept(",")
-    return Constraints(primary_key, tuple(unique), defaults)
+            found = _with_column(cursor, found)
+        if not cursor.accept(","):
+            break
+    cursor.expect(")")
+    return found
+
+
+def _with_constraint(cursor: Cursor, found: Constraints) -> Constraints:
+    """Move past one constraint of the table; what is no key is the planner's to refuse."""
+    if cursor.accept("CONSTRAINT"):
+        cursor.name("a constraint's name")
+    if cursor.accept("PRIMARY", "KEY"):
+        found = replace(found, primary_key=cursor.names("a column"))
+    elif cursor.accept("UNIQUE"):
+        found = replace(found, unique=(*found.unique, cursor.names("a column")))
+    _skip_unread(cursor)
+    return found
+
+
+def _with_column(cursor: Cursor, found: Constraints) -> Constraints:
+    """Move past one column, whose type may be left out where a query has it."""
+    column = cursor.name("a column")
+    if cursor.peek() not in {",", ")"} | _OPTIONS:
+        skip_type(cursor)
+    while not cursor.done and cursor.peek() not in {",", ")"}:
+        if cursor.accept("PRIMARY", "KEY"):
+            found = replace(found, primary_key=(*found.primary_key, column))
+        elif cursor.accept("UNIQUE"):
+            found = replace(found, unique=(*found.unique, (column,)))
+        elif cursor.accept("DEFAULT"):
+            default = read_expression(cursor)
+            found = replace(found, defaults={**found.defaults, column: default})
+        elif cursor.peek() == "(":
+            skip_group(cursor)
+        else:
+            cursor.skip()
+    return found
+
+
+def _skip_unread(cursor: Cursor) -> None:
+    """Move past what the planner reads: up to the next column, or the list's end."""
+    while not cursor.done and cursor.peek() not in {",", ")"}:
+        if cursor.peek() == "(":
+            skip_group(cursor)
+        else:
+            cursor.skip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +125,17 @@ def parse_new_column(cursor: Cursor) -> NewColumn:
     cursor.accept("COLUMN")
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
     name = cursor.name("a column")
-    sql_type = cursor.until("DEFAULT", "NOT NULL", "NULL", depth=0)
+    start = cursor.at
+    skip_type(cursor)
+    sql_type = cursor.between(start, cursor.at)
     nullable, default = True, None
     while not cursor.done:
         if cursor.accept("NOT", "NULL"):
             nullable = False
         elif cursor.accept("DEFAULT"):
-            default = cursor.until("NOT NULL", "NULL", depth=0)
+            default = read_expression(cursor)
         elif not cursor.accept("NULL"):
-            raise SqlError(f"ALTER TABLE ADD COLUMN cannot read {cursor.found()}")
+            raise unexpected(cursor, "NOT NULL, NULL, DEFAULT or the end")
     return NewColumn(name, sql_type, default, nullable, if_not_exists)
 
 
@@ -186,7 +210,7 @@ def parse_trigger(cursor: Cursor) -> NewTrigger:
     where = None
     if cursor.accept("WHEN"):
         cursor.expect("(")
-        where = cursor.until(")", depth=0)
+        where = read_expression(cursor)
         cursor.expect(")")
     cursor.expect("PUBLISH")
     topic = cursor.literal("a topic in quotes")

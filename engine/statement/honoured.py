@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import sqloxide
 
 from affidavit.catalog.sql.lexer import Cursor, tokenize
+from affidavit.engine.statement.grammar import skip_group
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ COLUMN_WORDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """What a column's option is called, and what to write instead."""
 
+_CLAUSES: Final = dict([*INSTEAD.values(), *COLUMN_WORDS.values()])
+"""What to write instead of a clause."""
+
 AGGREGATES: Final = frozenset(
     {
         "approx_distinct", "approx_median", "approx_percentile_cont",
@@ -174,6 +178,14 @@ def check_numbers(tokens: Sequence[Token]) -> None:
             if number.text == "0" and word.keyword.startswith("X"):
                 instead = f"write x'{word.text[1:]}' for bytes, or the number in decimal"
             raise SqlError(f"{written} is no number: {instead}")
+
+
+def unexpected(cursor: Cursor, expected: str) -> SqlError:
+    """Return the error for what stands where a statement's ``expected`` parts could."""
+    instead = _CLAUSES.get(cursor.peek())
+    if instead is not None:
+        return SqlError(f"{cursor.peek()} is not supported: {instead}")
+    return SqlError(f"expected {expected}, found {cursor.found()}")
 
 
 def check_honoured(text: str) -> None:
@@ -243,7 +255,10 @@ def _without_datafusions(text: str) -> str | None:
     if "EXTERNAL" in {cursor.peek(at) for at in range(4)}:
         return ""  # a table of files has no query
     if cursor.accept("COPY"):
-        cursor.until("TO", depth=0)
+        if cursor.peek() == "(":
+            skip_group(cursor)
+        while not cursor.done and cursor.peek() != "TO":
+            cursor.skip()
         cursor.skip(2)
         if not cursor.done:
             return cursor.spaced(0, cursor.at)

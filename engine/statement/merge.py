@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.assignments import Target, parse_assignments, parse_target
+from affidavit.engine.statement.assignments import (
+    Target,
+    parse_assignments,
+    parse_target,
+    skip_assignments,
+)
 from affidavit.engine.statement.clauses import common_tables
+from affidavit.engine.statement.grammar import read_expression, skip_group
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, Part
 from affidavit.errors import ColumnNotFoundError, SqlError
 
@@ -107,40 +113,39 @@ def parse_merge(cursor: Cursor) -> Merge:
     Raises:
         SqlError: A clause is missing or cannot be read.
     """
-    prefix = common_tables(cursor, "MERGE").text
+    prefix = common_tables(cursor).text
     cursor.expect("MERGE")
     cursor.expect("INTO")
     target = parse_target(cursor, "USING")
     cursor.expect("USING")
     source, alias = _parse_source(cursor)
     cursor.expect("ON")
-    condition = cursor.until("WHEN", depth=0)
+    condition = read_expression(cursor)
     whens = []
-    while not cursor.done:
+    while cursor.peek() == "WHEN":
         whens.append(_parse_when(cursor))
     if not whens:
-        msg = "MERGE needs at least one WHEN clause"
-        raise SqlError(msg)
+        raise SqlError(f"MERGE needs at least one WHEN clause, found {cursor.found()}")
+    if not cursor.done:
+        raise SqlError(f"expected WHEN or the end of MERGE, found {cursor.found()}")
     return Merge(prefix, target, source, alias, condition, tuple(whens))
 
 
 def _parse_source(cursor: Cursor) -> tuple[str, str]:
-    if cursor.peek() == "(":
-        start = cursor.at
-        cursor.accept("(")
-        cursor.until(depth=1)
-        cursor.expect(")")
-        source = cursor.between(start, cursor.at)
-        cursor.accept("AS")
-        return source, cursor.name("an alias for the source")
+    """Move past ``table [alias [(columns)]]``, and return it so, and what it is called."""
     start = cursor.at
-    name = cursor.name("a source")
-    while cursor.accept("."):
+    if cursor.peek() == "(":
+        skip_group(cursor)
+        name = ""
+    else:
         name = cursor.name("a source")
-    source = cursor.between(start, cursor.at)
-    if cursor.accept("AS") or cursor.peek() != "ON":
+        while cursor.accept("."):
+            name = cursor.name("a source")
+    if cursor.accept("AS") or not name or cursor.peek() != "ON":
         name = cursor.name("an alias for the source")
-    return source, name
+        if cursor.peek() == "(":
+            skip_group(cursor)
+    return cursor.between(start, cursor.at), name
 
 
 def _parse_when(cursor: Cursor) -> When:
@@ -155,7 +160,7 @@ def _parse_when(cursor: Cursor) -> When:
             cursor.accept("BY", "TARGET")
     else:
         cursor.expect("MATCHED")
-    condition = cursor.until("THEN", depth=0) if cursor.accept("AND") else ""
+    condition = read_expression(cursor) if cursor.accept("AND") else ""
     cursor.expect("THEN")
     if moment == NOT_IN_TARGET:
         return _parse_insert(cursor, moment, condition)
@@ -165,7 +170,7 @@ def _parse_when(cursor: Cursor) -> When:
         return When(moment, condition, "nothing")
     cursor.expect("UPDATE", "SET")
     start = cursor.at
-    cursor.until("WHEN", depth=0)
+    skip_assignments(cursor)
     return When(moment, condition, "update", sets=Part.since(start, cursor))
 
 
@@ -176,8 +181,8 @@ def _parse_insert(cursor: Cursor, moment: str, condition: str) -> When:
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("VALUES")
     cursor.expect("(")
-    expressions = [cursor.until(",", depth=1)]
+    expressions = [read_expression(cursor)]
     while cursor.accept(","):
-        expressions.append(cursor.until(",", depth=1))
+        expressions.append(read_expression(cursor))
     cursor.expect(")")
     return When(moment, condition, "insert", columns=columns, expressions=tuple(expressions))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
+from affidavit.engine.statement.grammar import skip_with
 from affidavit.engine.statement.honoured import check_numbers
 from affidavit.engine.statement.limits import check_size
 from affidavit.errors import SqlError
@@ -218,10 +218,9 @@ def _kind(tokens: list[Token]) -> Kind:
 
 def _after_with(tokens: list[Token]) -> Kind:
     """Return what a statement that begins with common table expressions is."""
-    for before, token in pairwise(tokens):
-        if token.depth == 0 and before.text == ")":
-            if token.keyword in _DML:
-                return _FIRST_WORDS[token.keyword]
-            if token.keyword in {"SELECT", "VALUES", "FROM"} or token.text == "(":
-                return Kind.QUERY
-    return Kind.QUERY
+    cursor = Cursor("", tokens)
+    try:
+        skip_with(cursor)
+    except SqlError:
+        return Kind.QUERY  # whose parser says what is wrong
+    return _FIRST_WORDS[cursor.peek()] if cursor.peek() in _DML else Kind.QUERY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import affidavit
+from affidavit.errors import SqlError
 
 
 @pytest.fixture
@@ -58,3 +59,46 @@ def test_a_conflict_may_set_a_column_by_a_case(pairs) -> None:
         "SET differ = CASE WHEN excluded.a IS DISTINCT FROM pairs.a THEN true END"
     )
     assert rows(pairs, "SELECT differ FROM pairs WHERE id = 1") == [(True,)]
+
+
+def test_a_column_may_be_called_like_a_clause(session) -> None:
+    session.sql('CREATE TABLE t ("offset" INT PRIMARY KEY, "limit" INT, "conflict" INT)')
+    session.sql("INSERT INTO t SELECT offset, 2, 1 AS conflict FROM (SELECT 1 AS offset) s")
+    session.sql(
+        "INSERT INTO t SELECT 1, 3, conflict FROM t JOIN (SELECT 1 AS a) u ON a = conflict "
+        "WHERE offset = 1 ON CONFLICT (offset) DO UPDATE SET conflict = t.offset + 8"
+    )
+    session.sql("UPDATE t SET limit = limit + offset WHERE offset = 1 AND conflict = 9")
+    assert rows(session, "SELECT * FROM t") == [(1, 3, 9)]
+    assert rows(session, "DELETE FROM t WHERE offset = 1 RETURNING limit, conflict") == [(3, 9)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("(7, 8)", (7, 8)),
+        ("ROW(7, 8)", (7, 8)),
+        ("(SELECT 7, 8)", (7, 8)),
+        ("(SELECT max(id) AS i, min(n.a) m FROM news n WHERE n.a > 1)", (3, 10)),
+        ("(WITH x AS (SELECT 1 AS y) SELECT y, y + 1 FROM x)", (1, 2)),
+        ("(SELECT DISTINCT id, a FROM news WHERE id = 3)", (3, 30)),
+    ],
+)
+def test_columns_may_be_set_together(pairs, value, expected) -> None:
+    assert rows(pairs, f"UPDATE pairs SET (a, b) = {value} WHERE id = 1 RETURNING a, b") == [
+        expected
+    ]
+
+
+@pytest.mark.parametrize("value", ["(7)", "(7, 8, 9)", "ROW(7)", "(SELECT 7)"])
+def test_p12_as_many_columns_are_set_as_there_are_values(pairs, value) -> None:
+    with pytest.raises(SqlError, match="2 columns are set to"):
+        pairs.sql(f"UPDATE pairs SET (a, b) = {value}")
+
+
+def test_a_merge_source_may_name_its_columns(pairs) -> None:
+    pairs.sql(
+        "MERGE INTO pairs USING (VALUES (9, 4)) AS s(id, n) ON pairs.id = s.id "
+        "WHEN NOT MATCHED THEN INSERT (id, a) VALUES (s.id, s.n)"
+    )
+    assert rows(pairs, "SELECT id, a FROM pairs WHERE id = 9") == [(9, 4)]

@@ -1,0 +1,439 @@
+"""SQL's grammar, as far as it says where an expression, a list of tables or a query ends.
+
+A word is an operator, an alias or the next clause by where it stands and not by what it is: after
+an operand an expression goes on only with an operator, and after an operator only an operand can
+come. So a column may be called ``offset`` or ``conflict``, and no WHEN of a CASE ends a clause.
+What an expression means is the planner's to say; a bracket's inside is nobody's business here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from affidavit.catalog.sql.lexer import Cursor
+
+_NO_OPERANDS: Final = frozenset(
+    {
+        "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "UNION", "EXCEPT", "INTERSECT",
+        "WHEN", "THEN", "ELSE", "END", "SET", "INTO", "ON", "AND", "OR", "IN", "IS", "AS",
+        "USING", "LIKE", "BETWEEN", "JOIN",
+    }
+)  # fmt: skip
+"""Words that no expression begins with."""
+
+_NO_ALIASES: Final = _NO_OPERANDS | {
+    "LIMIT", "OFFSET", "FETCH", "RETURNING", "WINDOW", "QUALIFY", "MINUS", "LEFT", "RIGHT",
+    "FULL", "INNER", "CROSS", "NATURAL", "ASOF", "VALUES", "WITH", "FOR", "LATERAL", "SORT",
+    "CLUSTER", "DISTRIBUTE", "TABLESAMPLE", "PREWHERE", "CONNECT", "START", "ANTI", "SEMI",
+}  # fmt: skip
+"""Words that are no name behind an expression or table without AS before them."""
+
+_OPERATORS: Final = frozenset(
+    {"AND", "OR", "XOR", "DIV", "IN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "BETWEEN", "ESCAPE",
+     "OVERLAPS"}
+)  # fmt: skip
+"""Words between two operands."""
+
+_TESTS: Final = frozenset({"IN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "BETWEEN", "SIMILAR"})
+"""Words that may have NOT before them."""
+
+_SYMBOLS: Final = frozenset("=<>+-*/%|&^#~!@?:") | {"<>", "!=", ">=", "<=", "||", "->", "->>"}
+"""What operators are written with."""
+
+_SIGNS: Final = frozenset("+-~!@")
+"""What may stand before an operand."""
+
+_UNITS: Final = frozenset(
+    f"{unit}{many}"
+    for unit in ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND",
+                 "MILLISECOND", "MICROSECOND", "NANOSECOND", "DECADE", "CENTURY")
+    for many in ("", "S")
+)  # fmt: skip
+
+_OPENING: Final = "([{"
+
+_JOINS: Final = frozenset(
+    {"NATURAL", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "ASOF", "JOIN", "GLOBAL"}
+)
+
+
+def read(cursor: Cursor, skip: Callable[[Cursor], None]) -> str:
+    """Return the text that ``skip`` moves past."""
+    start = cursor.at
+    skip(cursor)
+    return cursor.between(start, cursor.at)
+
+
+def read_expression(cursor: Cursor) -> str:
+    """Move past one expression, and return its text."""
+    return read(cursor, skip_expression)
+
+
+def skip_group(cursor: Cursor) -> None:
+    """Move past a bracket and what stands in it."""
+    level, last = cursor.tokens[cursor.at].depth, len(cursor.tokens)
+    at = cursor.at + 1
+    while at < last and cursor.tokens[at].depth > level:
+        at += 1
+    if at == last:
+        raise SqlError(f"a bracket is not closed, found {_end(cursor)}")
+    cursor.at = at + 1
+
+
+def _end(cursor: Cursor) -> str:
+    cursor.at = len(cursor.tokens)
+    return cursor.found()
+
+
+def skip_listed(cursor: Cursor, skip: Callable[[Cursor], None]) -> None:
+    """Move past one or more of what ``skip`` moves past, with commas between."""
+    skip(cursor)
+    while cursor.accept(","):
+        skip(cursor)
+
+
+# --- expressions -----------------------------------------------------------------------------
+
+
+def skip_expression(cursor: Cursor) -> None:
+    """Move past one expression: operands, with operators between.
+
+    Raises:
+        SqlError: None stands here.
+    """
+    _skip_operand(cursor)
+    while _skip_operator(cursor):
+        _skip_operand(cursor)
+
+
+def _skip_operand(cursor: Cursor) -> None:
+    while cursor.accept("NOT") or cursor.peek() in _SIGNS:
+        cursor.skip(cursor.peek() in _SIGNS)
+    token = cursor.token
+    if token is None or cursor.peek() in _NO_OPERANDS:
+        raise SqlError(f"expected an expression, found {cursor.found()}")
+    if token.kind == "symbol":
+        if token.text == "*":
+            cursor.skip()
+        elif token.text in _OPENING:
+            skip_group(cursor)
+        else:
+            raise SqlError(f"expected an expression, found {cursor.found()}")
+    elif token.name is None:
+        cursor.skip()
+    elif token.keyword == "CASE":
+        _skip_case(cursor)
+    elif token.keyword == "INTERVAL":
+        _skip_interval(cursor)
+    else:
+        _skip_named(cursor)
+    while _skip_behind(cursor):
+        pass
+
+
+def _skip_case(cursor: Cursor) -> None:
+    cursor.expect("CASE")
+    if cursor.peek() != "WHEN":
+        skip_expression(cursor)
+    while cursor.accept("WHEN"):
+        skip_expression(cursor)
+        cursor.expect("THEN")
+        skip_expression(cursor)
+    if cursor.accept("ELSE"):
+        skip_expression(cursor)
+    cursor.expect("END")
+
+
+def _skip_interval(cursor: Cursor) -> None:
+    cursor.expect("INTERVAL")
+    _skip_operand(cursor)
+    if cursor.peek() in _UNITS:
+        cursor.skip()
+        if cursor.accept("TO"):
+            cursor.skip()
+
+
+def _skip_named(cursor: Cursor) -> None:
+    """Move past a name, a call, or a text with its type before it."""
+    cursor.skip()
+    while cursor.accept("."):
+        cursor.skip()
+    for words in (("WITH", "TIME", "ZONE"), ("WITHOUT", "TIME", "ZONE")):
+        cursor.accept(*words)
+    if cursor.token is not None and cursor.token.kind == "string":
+        cursor.skip()
+
+
+def _skip_behind(cursor: Cursor) -> bool:
+    """Move past one thing that belongs to the operand before it, and say whether there was one."""
+    here = cursor.peek()
+    if here in {"(", "["}:
+        skip_group(cursor)
+    elif here == ".":
+        cursor.skip(2)
+    elif here == "::":
+        cursor.skip()
+        skip_type(cursor)
+    elif here in {"FILTER", "OVER"} and cursor.peek(1) == "(":
+        cursor.skip()
+    elif here == "OVER":
+        cursor.skip()
+        cursor.name("a window")
+    elif here == "COLLATE":
+        cursor.skip()
+        _skip_named(cursor)
+    elif here == "IS":
+        return _skip_is(cursor)
+    else:
+        behind = (("WITHIN", "GROUP"), ("IGNORE", "NULLS"), ("RESPECT", "NULLS"), ("ISNULL",),
+                  ("NOTNULL",))  # fmt: skip
+        return any(cursor.accept(*words) for words in behind)
+    return True
+
+
+def _skip_is(cursor: Cursor) -> bool:
+    """Move past IS NULL and the like; IS DISTINCT FROM is an operator."""
+    ahead = 2 if cursor.peek(1) == "NOT" else 1
+    if cursor.peek(ahead) == "DISTINCT":
+        return False
+    cursor.skip(ahead + 1)
+    return True
+
+
+def _skip_operator(cursor: Cursor) -> bool:
+    """Move past one operator between operands, and say whether there was one."""
+    here = cursor.peek()
+    if here in _SYMBOLS:
+        cursor.skip()
+        while _goes_on(cursor):
+            cursor.skip()
+        return True
+    ahead = int(here == "NOT" and cursor.peek(1) in _TESTS)
+    if cursor.peek(ahead) == "SIMILAR":
+        cursor.skip(ahead + 1)
+        cursor.expect("TO")
+    elif cursor.peek(ahead) in _OPERATORS:
+        cursor.skip(ahead + 1)
+        for word in ("SYMMETRIC", "ASYMMETRIC"):
+            cursor.accept(word)
+    else:
+        operators = (("IS", "DISTINCT", "FROM"), ("IS", "NOT", "DISTINCT", "FROM"),
+                     ("AT", "TIME", "ZONE"))  # fmt: skip
+        return any(cursor.accept(*words) for words in operators)
+    return True
+
+
+def _goes_on(cursor: Cursor) -> bool:
+    """Whether the operator has another sign here: each of ``!~*`` is a token."""
+    token = cursor.token
+    touches = token is not None and token.start == cursor.tokens[cursor.at - 1].end
+    return touches and cursor.peek() in _SYMBOLS
+
+
+def skip_type(cursor: Cursor) -> None:
+    """Move past a type's name, with its arguments."""
+    cursor.name("a type")
+    while cursor.accept("."):
+        cursor.name("a type")
+    for word in ("PRECISION", "VARYING", "UNSIGNED"):
+        cursor.accept(word)
+    if cursor.accept("<"):
+        opened = 1
+        while opened and not cursor.done:
+            opened += (cursor.peek() == "<") - (cursor.peek() == ">")
+            cursor.skip()
+    while cursor.peek() in {"(", "["}:
+        skip_group(cursor)
+    for words in (("WITH", "TIME", "ZONE"), ("WITHOUT", "TIME", "ZONE"), ("UNSIGNED",), ("ARRAY",)):
+        cursor.accept(*words)
+    while cursor.peek() == "[":
+        skip_group(cursor)
+
+
+def skip_items(cursor: Cursor) -> None:
+    """Move past what a SELECT or RETURNING lists: expressions, with or without a name."""
+    skip_listed(cursor, _skip_item)
+
+
+def _skip_item(cursor: Cursor) -> None:
+    skip_expression(cursor)
+    for word in ("EXCLUDE", "EXCEPT", "REPLACE", "RENAME"):
+        if cursor.peek() == word and cursor.peek(1) == "(":
+            cursor.skip()
+            skip_group(cursor)
+    skip_alias(cursor)
+
+
+def skip_alias(cursor: Cursor) -> None:
+    """Move past a name, with or without AS, if one stands here."""
+    token = cursor.token
+    if cursor.accept("AS"):
+        cursor.skip()
+    elif token is not None and (token.name is not None or token.kind == "string"):
+        cursor.skip(token.keyword not in _NO_ALIASES)
+
+
+def skip_ordering(cursor: Cursor) -> None:
+    """Move past what ORDER BY lists."""
+    skip_listed(cursor, _skip_ordered)
+
+
+def _skip_ordered(cursor: Cursor) -> None:
+    skip_expression(cursor)
+    for words in (("ASC",), ("DESC",), ("NULLS", "FIRST"), ("NULLS", "LAST")):
+        cursor.accept(*words)
+
+
+# --- tables and queries ----------------------------------------------------------------------
+
+
+def skip_tables(cursor: Cursor) -> None:
+    """Move past what FROM or USING lists: tables, with their joins."""
+    skip_listed(cursor, _skip_joined)
+
+
+def _skip_joined(cursor: Cursor) -> None:
+    _skip_table(cursor)
+    while cursor.peek() in _JOINS:
+        while not cursor.done and cursor.peek() != "JOIN":
+            cursor.skip()
+        cursor.expect("JOIN")
+        _skip_table(cursor)
+        if cursor.accept("ON"):
+            skip_expression(cursor)
+        elif cursor.accept("USING"):
+            skip_group(cursor)
+
+
+def _skip_table(cursor: Cursor) -> None:
+    cursor.accept("LATERAL")
+    if cursor.peek() == "(":
+        skip_group(cursor)
+    else:
+        _skip_literal_or_name(cursor)
+        while cursor.accept("."):
+            cursor.name("a table")
+        if cursor.peek() == "(":
+            skip_group(cursor)
+    for words in (("WITH", "ORDINALITY"), ("WITH", "OFFSET"), ("FINAL",)):
+        cursor.accept(*words)
+    if cursor.peek() in {"PARTITION", "TABLESAMPLE"}:
+        cursor.skip(1 + (cursor.peek(1) != "("))
+        skip_group(cursor)
+    skip_alias(cursor)
+    if cursor.peek() == "(":
+        skip_group(cursor)
+
+
+def _skip_literal_or_name(cursor: Cursor) -> None:
+    if cursor.token is not None and cursor.token.kind == "string":
+        cursor.skip()
+    else:
+        cursor.name("a table")
+
+
+def skip_with(cursor: Cursor) -> None:
+    """Move past WITH and the common tables, if they stand here."""
+    if not cursor.accept("WITH"):
+        return
+    cursor.accept("RECURSIVE")
+    skip_listed(cursor, _skip_common_table)
+
+
+def _skip_common_table(cursor: Cursor) -> None:
+    cursor.name("a common table")
+    if cursor.peek() == "(":
+        skip_group(cursor)
+    cursor.expect("AS")
+    cursor.accept("NOT")
+    cursor.accept("MATERIALIZED")
+    if cursor.peek() != "(":
+        raise SqlError(f"expected a query in brackets, found {cursor.found()}")
+    skip_group(cursor)
+
+
+def skip_query(cursor: Cursor) -> None:
+    """Move past a query, with its common tables, up to what is no clause of it."""
+    skip_with(cursor)
+    _skip_core(cursor)
+    while any(cursor.accept(word) for word in ("UNION", "INTERSECT", "EXCEPT", "MINUS")):
+        for words in (("ALL",), ("DISTINCT",), ("BY", "NAME")):
+            cursor.accept(*words)
+        _skip_core(cursor)
+    if cursor.accept("ORDER", "BY"):
+        skip_ordering(cursor)
+    while cursor.peek() in {"LIMIT", "OFFSET", "FETCH"}:
+        _skip_limit(cursor)
+
+
+def skip_selected(cursor: Cursor) -> None:
+    """Move past SELECT and what it lists."""
+    cursor.expect("SELECT")
+    if cursor.accept("DISTINCT") and cursor.accept("ON"):
+        skip_group(cursor)
+    cursor.accept("ALL")
+    skip_items(cursor)
+
+
+def _skip_core(cursor: Cursor) -> None:
+    if cursor.peek() == "(":
+        skip_group(cursor)
+    elif cursor.accept("VALUES"):
+        skip_listed(cursor, _skip_row)
+    elif cursor.accept("TABLE"):
+        _skip_named(cursor)
+    elif cursor.peek() == "FROM":
+        _skip_clauses(cursor)
+        if cursor.peek() == "SELECT":
+            _skip_core(cursor)
+    else:
+        skip_selected(cursor)
+        _skip_clauses(cursor)
+
+
+def _skip_row(cursor: Cursor) -> None:
+    cursor.accept("ROW")
+    if cursor.peek() != "(":
+        raise SqlError(f"expected a row in brackets, found {cursor.found()}")
+    skip_group(cursor)
+
+
+def _skip_clauses(cursor: Cursor) -> None:
+    """Move past INTO, FROM, WHERE, GROUP BY, HAVING, WINDOW and QUALIFY."""
+    if cursor.accept("INTO"):
+        _skip_named(cursor)
+    if cursor.accept("FROM"):
+        skip_tables(cursor)
+    if cursor.accept("WHERE"):
+        skip_expression(cursor)
+    if cursor.accept("GROUP", "BY"):
+        skip_listed(cursor, skip_expression)
+    if cursor.accept("HAVING"):
+        skip_expression(cursor)
+    if cursor.accept("WINDOW"):
+        skip_listed(cursor, _skip_window)
+    if cursor.accept("QUALIFY"):
+        skip_expression(cursor)
+
+
+def _skip_window(cursor: Cursor) -> None:
+    cursor.name("a window")
+    cursor.expect("AS")
+    skip_group(cursor)
+
+
+def _skip_limit(cursor: Cursor) -> None:
+    if cursor.accept("FETCH"):
+        while not cursor.done and cursor.peek() not in {"ONLY", "TIES"}:
+            cursor.skip()
+        cursor.skip()
+        return
+    cursor.skip()
+    skip_listed(cursor, skip_expression)
+    for word in ("ROW", "ROWS"):
+        cursor.accept(word)
