@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from datafusion import LogicalPlan, SessionContext, SQLOptions
+from datafusion.expr import TableScan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
-from affidavit.catalog.sql.names import CATALOG
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.lakes import LakeSource
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.statement import Statement
 
 VIEW_DEPTH_MAX: Final = 32
+
+TYPED_PLACEHOLDER: Final = re.compile(r'Placeholder \{ id: "\$(\d+)", field: Some')
+"""How the text of a plan of DataFusion 54.1 shows a parameter whose type is known."""
 
 
 class Planner:
@@ -183,6 +188,41 @@ class Planner:
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
+    def plan_open(
+        self, text: str, snapshot: Snapshot, *, names: Collection[str]
+    ) -> tuple[DataFrame, dict[str, pa.DataType | None]]:
+        """Plan a query or INSERT whose parameters ``$1``, ``$2``... have no values yet.
+
+        Returns:
+            Its plan, and the type of each parameter that is known.
+        """
+        snapshot.unbound = {}
+        frame = self.plan(f"EXPLAIN PREPARE open AS {text}", {}, snapshot, names=names)
+        prepare = frame.logical_plan().inputs()[0]
+        fields = prepare.to_variant().fields()
+        typed = {int(number) for number in TYPED_PLACEHOLDER.findall(repr(prepare))}
+        if len(typed) < len(fields):  # a plan's text does not show the plans inside expressions
+            typed = {int(number) for number in parse_statement(text).whole.placeholders}
+        named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
+        inner = self.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
+        return inner, snapshot.unbound | {str(number): found.type for number, found in named}
+
+    @staticmethod
+    def scans_of(frame: DataFrame) -> dict[str, frozenset[str]]:
+        """Return the columns that a plan reads of each ``schema.table``."""
+        found: dict[str, frozenset[str]] = {}
+        left = [frame.optimized_logical_plan()]
+        while left:
+            plan = left.pop()
+            left += plan.inputs()
+            scan = plan.to_variant()
+            if isinstance(scan, TableScan):
+                _, schema, table = scan.fqn()
+                name = f"{schema or MAIN_SCHEMA}.{table}"
+                columns = (column for _, column in scan.projection())
+                found[name] = found.get(name, frozenset()).union(columns)
+        return found
+
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
@@ -285,7 +325,7 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         return Result(
-            lambda: self._schema_of(planned.frame), self._runner.run(planned), close=stack.close,
+            lambda: self.schema_of(planned.frame), self._runner.run(planned), close=stack.close,
             cancel=snapshot.cancel,
         )  # fmt: skip
 
@@ -297,7 +337,7 @@ class Planner:
         """Return every row of a plan, which runs here."""
         planned = Planned.at(snapshot, plan)
         batches = list(self._here.run(planned))
-        schema = batches[0].schema if len(batches) == 1 else self._schema_of(planned.frame)
+        schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame)
         return table_of(batches, schema)
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
@@ -309,7 +349,7 @@ class Planner:
         with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 
-    def _schema_of(self, frame: DataFrame) -> pa.Schema:
+    def schema_of(self, frame: DataFrame) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
         optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()

@@ -38,7 +38,8 @@ from affidavit.engine.statement.definitions import (
     parse_schema_name,
     parse_trigger,
 )
-from affidavit.engine.statement.grammar import skip_group, skip_selected, skip_with
+from affidavit.engine.statement.grammar import skip_group
+from affidavit.engine.statement.queries import skip_selected, skip_with
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import InvalidQueryError, SourceError, SqlError, TableExistsError
 from affidavit.triggers.rules.trigger import checked_actions, drop_trigger, find_trigger

@@ -29,6 +29,12 @@ def explain(scope: Scope, statement: Statement, params: Params) -> Result:
     return _change(scope, asked.inner, statement, params)
 
 
+def told(plans: Result) -> str:
+    """Return what EXPLAIN returned, as one text."""
+    kinds, texts = plans.to_arrow().to_pydict().values()
+    return "\n\n".join(f"{kind}:\n{text.rstrip()}" for kind, text in zip(kinds, texts, strict=True))
+
+
 def _query(scope: Scope, statement: Statement, params: Params) -> Result:
     """Return the plan of a query, and what it sends to each source."""
     planner, text, names = scope.planner, statement.text, statement.names

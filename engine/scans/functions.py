@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 from datafusion import udtf
 from datafusion.catalog import Table
 
@@ -19,6 +20,7 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
 from affidavit.engine.search.options import options_of, parse_options
@@ -29,8 +31,8 @@ from affidavit.errors import InvalidQueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    import pyarrow as pa
     from datafusion import SessionContext
+    from lance import LanceDataset
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
@@ -45,6 +47,23 @@ SEARCHES: Final = {
     "text_search": ("text", ("table", "text", "k")),
     "hybrid_search": ("hybrid", ("table", "query", "text", "k")),
 }
+_UNBOUND: Final = object()
+"""Stands for the query of a search that is only described."""
+
+_STAND_INS: Final[Mapping[str, tuple[object, pa.DataType | None]]] = {
+    "query": (_UNBOUND, pa.list_(pa.float32())),
+    "text": ("text", pa.string()),
+    "k": (1, pa.int64()),
+    "options": ("{}", pa.string()),
+    "moment": (None, None),  # now, for an entry's number or a time
+    "from_seq": (0, pa.int64()),
+    "to_seq": (None, pa.int64()),
+}
+"""What stands for each argument of a statement that is only described, and the argument's type.
+
+No table's name is among them: without the table nobody can say what comes.
+"""
+
 _NO_SEARCH: Final = (
     "a search leaves a record in the lake that it reads, so it is asked of a session on that lake"
 )
@@ -107,7 +126,7 @@ class TableFunctions:
                     msg = f"{name} takes ({', '.join(arguments)}), got {len(given)} arguments"
                     raise InvalidQueryError(msg)
                 values = {
-                    label: _argument(name, label, expression, snapshot.parameters)
+                    label: _argument(name, label, expression, snapshot)
                     for label, expression in zip(arguments, given, strict=True)
                 }
                 return make(snapshot, values)
@@ -130,7 +149,7 @@ class TableFunctions:
             raise InvalidQueryError(msg)
         labels = [*arguments, "options"]
         values = {
-            label: _argument(name, label, expression, snapshot.parameters)
+            label: _argument(name, label, expression, snapshot)
             for label, expression in zip(labels, given, strict=False)
         }
         table = values.pop("table")
@@ -150,6 +169,8 @@ class TableFunctions:
         info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, options.version)
         snapshot.note_read(info, dataset.version)
         query = text if mode == "text" else values.pop("query")
+        if query is _UNBOUND:
+            query = _any_vector(info, dataset, options.column)
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
@@ -237,14 +258,24 @@ def require_vector(info: TableInfo) -> None:
         raise InvalidQueryError(msg)
 
 
-def _argument(function: str, label: str, expression: Any, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any value
+def _argument(function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
+    """Return an argument's value.
+
+    Raises:
+        InvalidQueryError: It is no literal and no parameter, or the parameter has no value.
+    """
     kind = expression.variant_name()
     if kind == "Placeholder":
         name = str(expression).removeprefix("Expr($").removesuffix(")")
-        if name not in params:
+        if name in snapshot.parameters:
+            return snapshot.parameters[name].as_py()
+        if snapshot.unbound is None or label not in _STAND_INS:
             msg = f"{function}: no value was given for ${name}"
             raise InvalidQueryError(msg)
-        return params[name].as_py()
+        value, snapshot.unbound[name] = _STAND_INS[label]
+        if label == "moment":
+            return snapshot.catalog.ledger.last_seq(snapshot.reader) or 0
+        return value
     try:
         return expression.python_value().as_py()
     except (TypeError, ValueError) as error:
@@ -253,3 +284,10 @@ def _argument(function: str, label: str, expression: Any, params: Mapping[str, A
             "name needs quotes, and columns of other tables cannot be passed"
         )
         raise InvalidQueryError(msg) from error
+
+
+def _any_vector(info: TableInfo, dataset: LanceDataset, column: str | None) -> list[float]:
+    """Return a vector that could be searched for, where the statement is only described."""
+    column = column or vector_definition(info).vector
+    found = dataset.schema.field(column).type if column in dataset.schema.names else None
+    return [1.0] * getattr(found, "list_size", 1)  # build_request says what is wrong with others

@@ -40,6 +40,8 @@ class Snapshot:
         prepared: Views and external tables that the statement names, planned beforehand.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
+        unbound: The types of the parameters that table functions take, where the statement is only
+            described and none has a value; else ``None``.
         missing: Names that planning looked up in vain.
         refused: Columns of sources that cannot be read, and their types there.
         sent: The SQL that scans of sources send, with the source's name.
@@ -69,6 +71,7 @@ class Snapshot:
         self.prepared: dict[tuple[str, str], Any] = {}
         self.external: dict[tuple[str, str], str] = {}
         self.parameters: Mapping[str, Any] = {}
+        self.unbound: dict[str, pa.DataType | None] | None = None
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []

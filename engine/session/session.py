@@ -23,7 +23,9 @@ from affidavit.engine.audit.audit import Audit
 from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
+from affidavit.engine.run.describe import Description, describe
 from affidavit.engine.run.executor import Executor
+from affidavit.engine.run.explain import told
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
 from affidavit.engine.search.options import options_of
@@ -185,20 +187,18 @@ class Session:
             may_flush=self._instance.transactions.current() is None,
         )  # fmt: skip
 
-    def explain(
-        self,
-        text: str,
-        params: Params | None = None,
-        *,
-        analyze: bool = False,
-    ) -> str:
+    def explain(self, text: str, params: Params | None = None, *, analyze: bool = False) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
         word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
-        plans = self._run(f"{word} {text}", named_parameters(params, {})).to_arrow()
-        return "\n\n".join(
-            f"{kind}:\n{plan.rstrip()}"
-            for kind, plan in zip(*plans.to_pydict().values(), strict=True)
-        )
+        return told(self._run(f"{word} {text}", named_parameters(params, {})))
+
+    def describe(self, text: str) -> Description:
+        """Return what a statement is, reads, writes and returns; it needs no values and never runs.
+
+        Raises:
+            SqlError: It does not parse or plan, or names what the tenant does not see.
+        """
+        return describe(self._executor(Trace()), parse_statement(text))
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

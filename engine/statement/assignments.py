@@ -12,8 +12,8 @@ from affidavit.engine.statement.grammar import (
     skip_expression,
     skip_group,
     skip_listed,
-    skip_with,
 )
+from affidavit.engine.statement.queries import skip_with
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:

@@ -6,15 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from affidavit.engine.statement.assignments import Target, parse_target, skip_assignments
-from affidavit.engine.statement.grammar import (
-    skip_expression,
-    skip_items,
-    skip_ordering,
-    skip_query,
-    skip_tables,
-    skip_with,
-)
+from affidavit.engine.statement.grammar import skip_expression, skip_items, skip_ordering
 from affidavit.engine.statement.honoured import unexpected
+from affidavit.engine.statement.queries import skip_query, skip_tables, skip_with
 from affidavit.engine.statement.statement import Part
 from affidavit.errors import SqlError
 

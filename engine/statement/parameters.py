@@ -10,7 +10,7 @@ import pyarrow as pa
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from affidavit.engine.statement.statement import Part
 
@@ -39,6 +39,16 @@ def numbered(parts: Sequence[Part], params: Mapping[str, Any]) -> tuple[list[str
     renamed = {name: name if name.isdecimal() else next(others) for name in names}
     texts = [_renamed(part, renamed, marks) for part in parts]
     return texts, {renamed.get(name, name): value for name, value in given.items()}
+
+
+def renumbered(part: Part, last: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+    """Return a part's text with ``$1``, ``$2``... for its parameters, and what each was before.
+
+    Those in ``last`` have the highest numbers.
+    """
+    ordered = sorted(part.placeholders, key=lambda name: name in last)
+    names = {str(at): name for at, name in enumerate(ordered, 1)}
+    return _renamed(part, {name: at for at, name in names.items()}, iter(())), names
 
 
 def _renamed(part: Part, names: Mapping[str, str], marks: Iterator[str]) -> str:

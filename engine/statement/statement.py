@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
-from affidavit.engine.statement.grammar import skip_with
 from affidavit.engine.statement.honoured import check_numbers
 from affidavit.engine.statement.limits import check_size
+from affidavit.engine.statement.queries import skip_with
 from affidavit.errors import SqlError
 
 DML_SCHEMA: Final = "_dml"

@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.catalog.sql.lexer import Cursor, tokenize
-from affidavit.engine.statement.grammar import (
-    skip_expression,
-    skip_items,
-    skip_ordering,
-    skip_query,
-    skip_tables,
-    skip_type,
-)
+from affidavit.engine.statement.grammar import skip_expression, skip_items, skip_ordering, skip_type
+from affidavit.engine.statement.queries import skip_query, skip_tables
 from affidavit.errors import SqlError
 
 BEHIND = ("", "WHERE a", "FROM t", "RETURNING a", "WHEN MATCHED THEN DELETE", ", b = 1", "THEN x",
