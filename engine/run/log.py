@@ -145,7 +145,7 @@ class _Asked:
         duration_us = (perf_counter_ns() - self._started_ns) // 1000
         identity, statement, trace = self.identity, self._statement, self._trace
         text = self._text if isinstance(self._text, str) else repr(self._text)
-        tokens = None if statement is None else statement.tokens
+        tokens = statement.tokens if statement is not None and statement.text in text else None
         said = "" if error is None else str(error)
         shown, told = without_secrets(text, said, tokens)
         return (

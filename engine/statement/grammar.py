@@ -252,8 +252,13 @@ def skip_type(cursor: Cursor) -> None:
 
 
 def skip_items(cursor: Cursor) -> None:
-    """Move past what a SELECT or RETURNING lists: expressions, with or without a name."""
-    skip_listed(cursor, _skip_item)
+    """Move past what a SELECT or RETURNING lists: expressions, with or without a name.
+
+    A comma may follow the last one.
+    """
+    _skip_item(cursor)
+    while cursor.accept(",") and not cursor.done and cursor.peek() not in _NO_OPERANDS | {")"}:
+        _skip_item(cursor)
 
 
 def _skip_item(cursor: Cursor) -> None:

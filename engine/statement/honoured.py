@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import sqloxide
@@ -22,9 +21,7 @@ from affidavit.engine.statement.grammar import skip_group
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from affidavit.catalog.sql.lexer import Token
+    from collections.abc import Callable, Mapping
 
 REMEMBERED_LENGTH_MAX: Final = 10_000
 """A longer text is walked whenever it comes."""
@@ -163,23 +160,6 @@ AGGREGATES: Final = frozenset(
 """DataFusion's aggregate and window functions; of any other it drops what only those can have."""
 
 
-def check_numbers(tokens: Sequence[Token]) -> None:
-    """Refuse a number that a word is stuck to: ``1_000`` would be 1, called ``_000``.
-
-    Raises:
-        SqlError: There is one.
-    """
-    for number, word in pairwise(tokens):
-        stuck = number.kind == "number" and word.kind == "word" and number.end == word.start
-        if stuck and word.keyword != "L":
-            written = number.text + word.text
-            digits = written.replace("_", "")
-            instead = f"write {digits}" if digits.isdigit() else "put a space between, or quotes"
-            if number.text == "0" and word.keyword.startswith("X"):
-                instead = f"write x'{word.text[1:]}' for bytes, or the number in decimal"
-            raise SqlError(f"{written} is no number: {instead}")
-
-
 def unexpected(cursor: Cursor, expected: str) -> SqlError:
     """Return the error for what stands where a statement's ``expected`` parts could."""
     instead = _CLAUSES.get(cursor.peek())
@@ -269,8 +249,6 @@ def _without_datafusions(text: str) -> str | None:
 
 
 def _look_at_select(text: str, select: Part) -> None:
-    if select["flavor"] == "FromFirstNoSelect":
-        _refuse(text, "FROM without SELECT", "write SELECT * FROM ...")
     for given in select["group_by"].values():
         for modifier in given[-1] if given and isinstance(given[-1], NODES) else given:
             name = modifier if isinstance(modifier, str) else next(iter(modifier), "")

@@ -30,6 +30,10 @@ SETS_MAX: Final = 1000
 JOINS_MAX: Final = 500
 """How many times a statement may have JOIN."""
 
+TABLES_MAX: Final = 4000
+"""How many tables a statement may read once each common table is put where it is named: DataFusion
+54.1 plans one anew there, so that each which joins the one before to itself doubles the plan."""
+
 _SETS: Final = {"UNION", "INTERSECT", "EXCEPT", "MINUS"}
 _OPERATORS: Final = {"AND", "OR", "NOT", "IS", "IN", "LIKE", "ILIKE", "BETWEEN"}
 _ENDS: Final = _SETS | {
@@ -77,6 +81,12 @@ def check_size(tokens: Sequence[Token]) -> None:
     for what, count, most in (("UNION", sets, SETS_MAX), ("JOIN", words["JOIN"], JOINS_MAX)):
         if count > most:
             raise SqlError(f"the statement has {what} {count:,} times, and {most:,} are allowed")
+    if words["WITH"] and (read := _tables(tokens)) > TABLES_MAX:
+        msg = (
+            f"common tables that name each other make {read:,} tables of the statement, and "
+            f"{TABLES_MAX:,} are allowed: make a table of what is joined to itself"
+        )
+        raise SqlError(msg)
 
 
 def _depth(tokens: Sequence[Token]) -> int:
@@ -100,3 +110,35 @@ def _depth(tokens: Sequence[Token]) -> int:
         elif token.text != ".":
             here.chained += 1
     return sum(each.end() for each in opened)  # what nothing closes is the parser's to refuse
+
+
+def _tables(tokens: Sequence[Token]) -> int:
+    """Return how many tables are read if each common table is put where it is named, or more."""
+    sizes: dict[str, int] = {}
+    open_at: list[tuple[str, int]] = []  # common tables that are being defined, and their depth
+    counted = [0]
+    for at, token in enumerate(tokens):
+        while open_at and token.text == ")" and token.depth == open_at[-1][1]:
+            sizes[open_at.pop()[0]] = max(counted.pop(), 1)
+        if token.text == "(" and (name := _defines(tokens, at)):
+            open_at.append((name, token.depth))
+            counted.append(0)
+        elif token.name in sizes:
+            counted[-1] += sizes[token.name]
+        elif token.keyword in {"FROM", "JOIN"}:
+            counted[-1] += 1
+    return sum(counted)
+
+
+def _defines(tokens: Sequence[Token], at: int) -> str | None:
+    """Return the common table whose query is in the bracket there."""
+    at -= 1
+    while at > 0 and tokens[at].keyword in {"NOT", "MATERIALIZED"}:
+        at -= 1
+    if at < 1 or tokens[at].keyword != "AS":
+        return None
+    if tokens[at - 1].text == ")":  # the names of its columns
+        depth, at = tokens[at - 1].depth, at - 2
+        while at > 0 and tokens[at].depth > depth:
+            at -= 1
+    return tokens[at - 1].name if at > 0 else None

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
-from affidavit.engine.statement.honoured import check_numbers
 from affidavit.engine.statement.limits import check_size
+from affidavit.engine.statement.plain import plain
 from affidavit.engine.statement.queries import skip_with
 from affidavit.errors import SqlError
 
@@ -126,7 +126,7 @@ class Statement:
     """One statement, without a trailing semicolon.
 
     Attributes:
-        text: The statement.
+        text: The statement, in :mod:`plain <affidavit.engine.statement.plain>` SQL.
         tokens: What it is made of.
         kind: Who runs it.
         names: Every identifier in it: a superset of the tables that it reads.
@@ -187,6 +187,15 @@ def _remembered(text: str) -> Statement:
 def _read(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
+    tokens = _one(text)
+    if (written := plain(text, tokens)) is not text:
+        text, tokens = written, _one(written)
+    names = frozenset(token.name for token in tokens if token.name is not None)
+    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens), names)
+
+
+def _one(text: str) -> list[Token]:
+    """Return the tokens of the one statement that ``text`` holds, if it is not too large."""
     tokens = tokenize(text)
     while tokens and tokens[-1].text == ";":
         tokens.pop()
@@ -201,9 +210,7 @@ def _read(text: str) -> Statement:
             )
             raise SqlError(msg)
     check_size(tokens)
-    check_numbers(tokens)
-    names = frozenset(token.name for token in tokens if token.name is not None)
-    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens), names)
+    return tokens
 
 
 def _kind(tokens: list[Token]) -> Kind:

@@ -169,7 +169,6 @@ def test_p19_it_is_refused_wherever_a_query_may_stand(session, tmp_path, text) -
 @pytest.mark.parametrize(
     "text",
     [
-        "FROM a",
         "SELECT id FROM a FINAL",
         "SELECT v COLLATE nocase FROM a",
         "SELECT l <=> l FROM a",
@@ -181,25 +180,6 @@ def test_p19_it_is_refused_wherever_a_query_may_stand(session, tmp_path, text) -
 def test_p19_what_would_mean_something_else_is_refused(session, text) -> None:
     with pytest.raises(SqlError, match="is not supported"):
         session.sql(text).to_arrow()
-
-
-@pytest.mark.parametrize(
-    ("number", "instead"),
-    [
-        ("1_000", "write 1000"),
-        ("0x1F", "write x'1F' for bytes"),
-        ("12abc", "put a space between"),
-        ("1.5e", "put a space between"),
-    ],
-)
-def test_p19_a_number_with_a_word_stuck_to_it_is_refused(session, number, instead) -> None:
-    with pytest.raises(SqlError, match=f"^{number} is no number: {instead}"):
-        session.sql(f"SELECT {number}")
-
-
-def test_p19_numbers_are_numbers(session) -> None:
-    got = session.sql("SELECT 1e3 AS a, .5 AS b, 1 x, '1_000' AS c, x'1F' AS d").to_pylist()
-    assert got == [{"a": 1000.0, "b": 0.5, "x": 1, "c": "1_000", "d": b"\x1f"}]
 
 
 def test_p19_the_error_points_at_the_clause(session) -> None:

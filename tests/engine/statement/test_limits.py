@@ -15,6 +15,16 @@ from affidavit.engine.statement.limits import (
 from affidavit.errors import SqlError
 
 
+def doubling(count: int) -> str:
+    """Return a statement of common tables, each of which joins the one before to itself."""
+    tables = ["c0 AS (SELECT 1 AS a)"]
+    tables += [
+        f"c{at} (a) AS (SELECT x.a FROM c{at - 1} x JOIN c{at - 1} y ON x.a = y.a)"
+        for at in range(1, count)
+    ]
+    return f"WITH {', '.join(tables)} SELECT * FROM c{count - 1}"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -26,9 +36,21 @@ from affidavit.errors import SqlError
         ("SELECT " + "[" * 5_000 + "]" * 5_000, "brackets are nested more than 200 deep"),
         (" UNION ALL ".join(["SELECT 1"] * 5_000), "UNION 4,999 times, and 1,000 are allowed"),
         ("SELECT 1 FROM a" + " CROSS JOIN a" * 5_000, "JOIN 5,000 times, and 500 are allowed"),
+        (doubling(25), "tables of the statement, and 4,000 are allowed"),
         ("SELECT " + "((1" + "+1" * 600 + ")" + "+1" * 600 + ")", "1,200 operators"),
     ],
-    ids=["sum", "or", "not", "unclosed", "brackets", "lists", "unions", "joins", "nested"],
+    ids=[
+        "sum",
+        "or",
+        "not",
+        "unclosed",
+        "brackets",
+        "lists",
+        "unions",
+        "joins",
+        "doubling",
+        "nested",
+    ],
 )
 def test_p21_what_is_too_large_is_refused(session, text, told) -> None:
     with pytest.raises(SqlError, match=told) as caught:
@@ -46,8 +68,12 @@ def test_p21_what_is_too_large_is_refused(session, text, told) -> None:
         "VALUES " + ", ".join(["(1, -1)"] * 2_000),
         "SELECT CASE " + "WHEN 1 = 2 AND 1 = 3 THEN 1 " * 600 + "END",
         " UNION ALL ".join(["SELECT 1 + 1 WHERE 1 = 1"] * 500),
+        doubling(9),
+        "WITH c0 AS (SELECT 1 AS a)"
+        + "".join(f", c{at} AS (SELECT a + 1 AS a FROM c{at - 1})" for at in range(1, 45))
+        + " SELECT * FROM c44, c44 x, c3",
     ],
-    ids=["sum", "columns", "in", "values", "case", "union"],
+    ids=["sum", "columns", "in", "values", "case", "union", "doubling", "chained"],
 )
 @pytest.mark.slow
 def test_p21_what_is_wide_and_not_deep_is_answered(session, text) -> None:

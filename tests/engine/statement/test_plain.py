@@ -1,0 +1,97 @@
+"""P19: other ways to write what DataFusion reads mean what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import affidavit
+from affidavit.engine.statement.statement import parse_statement
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Session]:
+    with affidavit.connect(tmp_path_factory.mktemp("plain") / "lake") as session:
+        session.sql("CREATE TABLE two (id INT PRIMARY KEY, x INT)")
+        session.sql("INSERT INTO two VALUES (1, 1), (2, 5)")
+        yield session
+
+
+@pytest.mark.parametrize("number", ["12abc", "1.5e", "1_000_", "0x", "0xG", "1__0"])
+def test_p19_a_number_with_a_word_stuck_to_it_is_refused(session, number) -> None:
+    with pytest.raises(SqlError, match=f"^{number} is no number: put a space between"):
+        session.sql(f"SELECT {number}")
+
+
+def test_p19_numbers_are_numbers(session) -> None:
+    got = session.sql("SELECT 1e3 AS a, .5 AS b, 1 x, '1_000' AS c, x'1F' AS d").to_pylist()
+    assert got == [{"a": 1000.0, "b": 0.5, "x": 1, "c": "1_000", "d": b"\x1f"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1_000", 1000), ("0xff", 255), ("0XFF_FF", 65535), ("1_0.2_5", 10.25), ("1_0e1_0", None)],
+)
+def test_p19_digits_may_be_grouped_and_hexadecimal(session, written, value) -> None:
+    session.sql("CREATE OR REPLACE TABLE numbers (_000 INT DEFAULT 1_000, n DOUBLE)")
+    if value is None:
+        with pytest.raises(SqlError, match="is no number"):
+            session.sql(f"SELECT {written}")
+        return
+    assert session.sql(f"SELECT {written} AS n").to_pylist() == [{"n": value}]
+    session.sql(f"INSERT INTO numbers (n) VALUES ({written})")
+    session.sql(f"UPDATE numbers SET n = n + {written} WHERE n = {written}")
+    assert session.sql("FROM numbers").to_pylist() == [{"_000": 1000, "n": 2 * value}]
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("FROM two", "SELECT * FROM two"),
+        ("/* é */ FROM two\n WHERE x > 1", "SELECT * FROM two WHERE x > 1"),
+        ("FROM two SELECT id", "SELECT id FROM two"),
+        (
+            "SELECT count(*)\nFROM (\n  FROM two, two b)",
+            "SELECT count(*) FROM (SELECT * FROM two, two b)",
+        ),
+        ("WITH c AS (FROM two) FROM c ORDER BY id", "SELECT * FROM two ORDER BY id"),
+        ("FROM two UNION ALL FROM two", "SELECT * FROM two UNION ALL SELECT * FROM two"),
+    ],
+)
+def test_p19_from_may_come_first(session, text, same) -> None:
+    assert session.sql(text).to_arrow().equals(session.sql(same).to_arrow())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT trim(FROM x), extract(YEAR FROM d), substring(s FROM 2) FROM two",
+        "SELECT a IS DISTINCT FROM b, (1) FROM c", "DELETE FROM two", "UPDATE a SET x = (1) FROM b",
+        "WITH c AS (SELECT 1) SELECT (2) FROM c", "INSERT INTO t SELECT 1 FROM two",
+        "SELECT DISTINCT a FROM b", "SELECT count(*) FROM (SELECT 1 FROM two)", "SHOW COLUMNS FROM two",
+        "FROM two SELECT 1", "SELECT 'FROM 1_000'", 'SELECT a_1_000, "0x1", $1_000 FROM two',
+    ],
+)  # fmt: skip
+def test_what_is_plain_stays_as_it_was_written(text) -> None:
+    assert parse_statement(text).text == text
+
+
+def test_an_insert_may_begin_its_query_with_from(session) -> None:
+    session.sql("CREATE TABLE copied (id INT, x INT)")
+    assert session.sql("INSERT INTO copied (id, x) FROM two").rows_affected == 2
+    assert session.sql("INSERT INTO copied FROM two WHERE id = 1").rows_affected == 1
+    session.sql("CREATE VIEW seen AS FROM copied")
+    assert session.sql("EXPLAIN FROM seen").num_rows
+    assert session.sql("SELECT 1 WHERE EXISTS (FROM seen)").num_rows == 1
+    assert session.sql("FROM seen UNION FROM two").num_rows == 2
+
+
+def test_the_log_has_what_was_written(session) -> None:
+    session.sql("FROM two WHERE id < 1_000").to_arrow()
+    logged = session.sql("SELECT text FROM audit.statements").to_pylist()
+    assert {"text": "FROM two WHERE id < 1_000"} in logged
