@@ -208,10 +208,10 @@ class Planner:
         return inner, snapshot.unbound | {str(number): found.type for number, found in named}
 
     @staticmethod
-    def scans_of(frame: DataFrame) -> dict[str, frozenset[str]]:
+    def scans_of(frame: DataFrame, snapshot: Snapshot) -> dict[str, frozenset[str]]:
         """Return the columns that a plan reads of each ``schema.table``."""
         found: dict[str, frozenset[str]] = {}
-        left = [frame.optimized_logical_plan()]
+        left = [_optimized(frame, snapshot)]
         while left:
             plan = left.pop()
             left += plan.inputs()
@@ -325,8 +325,8 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         return Result(
-            lambda: self.schema_of(planned.frame), self._runner.run(planned), close=stack.close,
-            cancel=snapshot.cancel,
+            lambda: self.schema_of(planned.frame, snapshot), self._runner.run(planned),
+            close=stack.close, cancel=snapshot.cancel,
         )  # fmt: skip
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
@@ -337,7 +337,7 @@ class Planner:
         """Return every row of a plan, which runs here."""
         planned = Planned.at(snapshot, plan)
         batches = list(self._here.run(planned))
-        schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame)
+        schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
@@ -349,7 +349,12 @@ class Planner:
         with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 
-    def schema_of(self, frame: DataFrame) -> pa.Schema:
+    def schema_of(self, frame: DataFrame, snapshot: Snapshot) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
-        optimized = frame.optimized_logical_plan()
+        optimized = _optimized(frame, snapshot)
         return self.context.create_dataframe_from_logical_plan(optimized).schema()
+
+
+def _optimized(frame: DataFrame, snapshot: Snapshot) -> LogicalPlan:
+    with engine_errors(snapshot, SqlError):
+        return frame.optimized_logical_plan()

@@ -112,14 +112,14 @@ class _Asked:
         self.types |= {numbers[number]: kind for number, kind in types.items()}
         trace = self.scope.catalog.trace or Trace()
         known = {name.partition("@")[0] for name in trace.read}
-        for table, columns in planner.scans_of(frame).items():
+        for table, columns in planner.scans_of(frame, self._snapshot).items():
             if table in known:
                 self.reads.setdefault(table, set()).update(columns)
         called = {number: self._names.get(name, name) for number, name in numbers.items()}
         return pa.schema(
             [
                 each.with_name(_PARAMETER.sub(lambda at: f"${called.get(at[1], at[1])}", each.name))
-                for each in planner.schema_of(frame)
+                for each in planner.schema_of(frame, self._snapshot)
             ]
         )
 

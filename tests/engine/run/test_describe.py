@@ -137,3 +137,11 @@ def test_p12_what_cannot_be_planned_is_not_described(lake, text, error) -> None:
 def test_p9_a_description_tells_nothing_of_other_tenants(lake) -> None:
     with lake.scope(tenant="other") as other, pytest.raises(TableNotFoundError):
         other.describe("SELECT * FROM t")
+
+
+@pytest.mark.parametrize("text", ["SELECT upper(x'00')", "SELECT x'00' + x'00'"])
+def test_p21_what_only_optimizing_finds_is_an_error_of_ours(lake, text) -> None:
+    with pytest.raises(SqlError):
+        lake.describe(text)
+    with pytest.raises(SqlError):
+        _ = lake.sql(text).schema
