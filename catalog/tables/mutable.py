@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, Writer
 
 
+COLUMNS_MAX: Final = 1900
+"""How many columns a mutable table may have: SQLite stores 2,000, of which some are the store's."""
+
+
 def define_mutable(
     name: str,
     schema: pa.Schema,
@@ -57,6 +61,12 @@ def define_mutable(
             codec_for(field.type)
         except UnsupportedTypeError as error:
             raise UnsupportedTypeError(field.name, field.type, table=name) from error
+    if len(schema) > COLUMNS_MAX:
+        msg = (
+            f"table {name!r} would have {len(schema):,} columns, and {COLUMNS_MAX:,} are allowed: "
+            "make a list or struct of those that belong together"
+        )
+        raise SchemaMismatchError(msg)
     if len(set(schema.names)) != len(schema.names):
         msg = f"table {name!r} cannot have two columns of one name: {schema.names}"
         raise SchemaMismatchError(msg)

@@ -25,15 +25,23 @@ FEW_ROWS_MAX: Final = 16
 STORAGE_TYPES: Final = {Kind.INTEGER: pa.int64(), Kind.TEXT: pa.string(), Kind.BLOB: pa.binary()}
 
 
-def is_supported(arrow_type: pa.DataType) -> bool:
+NESTING_MAX: Final = 100
+"""How deep a type may be nested: whatever reads one, here and in Arrow, goes down as deep."""
+
+
+def is_supported(arrow_type: pa.DataType, depth: int = 0) -> bool:
     """Return whether values of ``arrow_type`` can be kept and given back exactly."""
+    if depth > NESTING_MAX:
+        return False
     if pt.is_struct(arrow_type):
         names = [field.name for field in arrow_type]
-        return len(set(names)) == len(names) and all(is_supported(f.type) for f in arrow_type)
+        inner = [field.type for field in arrow_type]
+        return len(set(names)) == len(names) and all(is_supported(t, depth + 1) for t in inner)
     if pt.is_map(arrow_type):
-        return is_supported(arrow_type.key_type) and is_supported(arrow_type.item_type)
+        inner = [arrow_type.key_type, arrow_type.item_type]
+        return all(is_supported(t, depth + 1) for t in inner)
     if pt.is_list(arrow_type) or pt.is_large_list(arrow_type) or pt.is_fixed_size_list(arrow_type):
-        return is_supported(arrow_type.value_type)
+        return is_supported(arrow_type.value_type, depth + 1)
     if pt.is_dictionary(arrow_type):
         values = arrow_type.value_type
         return is_supported(values) and not (pt.is_nested(values) or pt.is_dictionary(values))

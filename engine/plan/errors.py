@@ -10,9 +10,12 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.errors import (
     AffidavitError,
+    NameNotFoundError,
     SourceError,
+    SqlError,
     TableNotFoundError,
     UnsupportedPredicateError,
 )
@@ -29,6 +32,10 @@ CONSTANT_FILTER: Final = re.compile("unsupported operand type|bit_wise_and")
 NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
 """DataFusion 54.1.0 found a column in no table of the query."""
 
+FIELDS: Final = re.compile(r"""(?:^|[ .])("(?:[^"]|"")*"|[^ ".]+)(?=[,.]?(?: |$))""")
+GUESS: Final = re.compile(r"Did you mean '(?:[^']*\.)?([^'.]+)'")
+"""What DataFusion 54.1.0 puts behind that: all columns, in quotes where they need them, or one."""
+
 NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 """DataFusion 54.1.0 found a table in no catalog; it has the whole name."""
 
@@ -36,6 +43,9 @@ PREFIXES: Final = re.compile(
     r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
 )
 """What the layers of DataFusion 54.1.0 put before a message; a caller knows no layers."""
+
+LENGTH_MAX: Final = 4000
+"""A longer message has a text of the caller's in it."""
 
 PANIC: Final = "PanicException"
 """What a panic in Rust becomes, no ``Exception``, in a class that no module of datafusion-python
@@ -58,14 +68,30 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
         failure = None if snapshot is None else snapshot.failure
         if isinstance(failure, AffidavitError | KeyboardInterrupt):
             raise failure from None
-        told = str(error) if snapshot is None else snapshot.hide(str(error))
-        text = PREFIXES.sub("", told).strip()
-        if told != str(error):  # then the error itself has a secret
+        plain = _without_trace(str(error), failure)
+        hide = str if snapshot is None else snapshot.hide
+        told = hide(plain)
+        text = _short(PREFIXES.sub("", told).strip())
+        if told != plain or hide(str(error)) != str(error):  # then the error itself has a secret
             raise kind(text) from None
         known = None if snapshot is None else _known(told, text, snapshot, kind)
         if known is not None:
             raise known from error
         raise kind(text or type(error).__name__) from (failure or error)
+
+
+def _without_trace(told: str, failure: BaseException | None) -> str:
+    """Return a message, or what a provider raised where DataFusion prints that with its stack."""
+    if failure is None or "Traceback (most recent call last)" not in told:
+        return told
+    return f"{type(failure).__name__}: {failure}"
+
+
+def _short(text: str) -> str:
+    """Return a message without its middle, where it repeats a long text of the statement's."""
+    if len(text) <= LENGTH_MAX:
+        return text
+    return f"{text[: LENGTH_MAX // 2]} [...] {text[-LENGTH_MAX // 4 :]}"
 
 
 def _known(
@@ -82,7 +108,22 @@ def _known(
     if field is not None and field[1] in snapshot.refused:
         there = snapshot.refused[field[1]]
         return kind(f"column {field[1]!r} cannot be read: its type is {there} there")
+    if field is not None and kind is SqlError:
+        return NameNotFoundError(text, name=field[1], known=_fields(text[field.end() :], snapshot))
     return None
+
+
+def _fields(told: str, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the names of the columns that a message offers, and of those that it may leave out."""
+    guess = GUESS.search(told)
+    if guess is None:
+        for name in FIELDS.findall(told):
+            yield name.strip('"').replace('""', '"')
+        return
+    yield guess[1]
+    for info in snapshot.known.values():
+        if isinstance(info.definition, MutableDefinition):
+            yield from info.definition.schema.names
 
 
 def asks_for_whole_tables(error: BaseException, failure: BaseException | None) -> bool:

@@ -25,6 +25,7 @@ from affidavit.engine.statement.clauses import (
 )
 from affidavit.engine.statement.commands import parse_execute, parse_explain
 from affidavit.engine.statement.merge import parse_merge
+from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import numbered, renumbered
 from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import SqlError
@@ -71,6 +72,10 @@ def describe(scope: Scope, statement: Statement) -> Description:
         SqlError: It does not parse or plan.
         TableNotFoundError: It names a table that the tenant does not see.
     """
+    return with_names(statement, lambda meant: _described(scope, meant))
+
+
+def _described(scope: Scope, statement: Statement) -> Description:
     given = {name: name for name in statement.whole.placeholders}
     (text,), names = numbered([statement.whole], given)
     with scope.planner.snapshot(scope.catalog) as snapshot:

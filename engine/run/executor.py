@@ -14,6 +14,7 @@ from affidavit.engine.run.outgoing import copy
 from affidavit.engine.run.prepared import deallocate, execute, prepare
 from affidavit.engine.run.scope import Params, Scope
 from affidavit.engine.run.update import delete, merge, truncate, update
+from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.statement import Kind, Statement
 from affidavit.errors import ReadOnlyError, TransactionError
 
@@ -43,7 +44,7 @@ class Executor(Scope):
         Raises:
             ReadOnlyError: It writes, and the session only reads.
         """
-        return RUNS[statement.kind](self, statement, params)
+        return with_names(statement, lambda meant: RUNS[meant.kind](self, meant, params))
 
 
 def _writing(run: Run) -> Run:

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -176,11 +177,13 @@ def parse_options(text: object) -> dict[str, object]:
     """
     try:
         options = json.loads(text) if isinstance(text, str) else None
-    except ValueError as error:
-        msg = f"options must be a JSON object, got {text!r}: {error}"
+    except (ValueError, RecursionError) as error:
+        msg = f"options must be a JSON object, got {reprlib.repr(text)}: {error}"
         raise InvalidQueryError(msg) from error
     if not isinstance(options, dict):
-        msg = f"options must be a JSON object such as '{{\"exact\": true}}', got {text!r}"
+        msg = (
+            f"options must be a JSON object such as '{{\"exact\": true}}', got {reprlib.repr(text)}"
+        )
         raise InvalidQueryError(msg)
     _refuse_unknown(options, _IN_SQL)
     return options

@@ -55,7 +55,7 @@ _UNITS: Final = frozenset(
     for many in ("", "S")
 )  # fmt: skip
 
-_OPENING: Final = "([{"
+_OPENING: Final = frozenset("([{")
 
 
 def read(cursor: Cursor, skip: Callable[[Cursor], None]) -> str:
@@ -72,6 +72,8 @@ def read_expression(cursor: Cursor) -> str:
 
 def skip_group(cursor: Cursor) -> None:
     """Move past a bracket and what stands in it."""
+    if cursor.peek() not in _OPENING:
+        raise SqlError(f"expected a bracket, found {cursor.found()}")
     level, last = cursor.tokens[cursor.at].depth, len(cursor.tokens)
     at = cursor.at + 1
     while at < last and cursor.tokens[at].depth > level:

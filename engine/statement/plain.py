@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 
 _ODD_NUMBER: Final = re.compile(r"_|^0[xX]")
 
-_BEFORE_QUERY: Final = frozenset(
-    {"UNION", "INTERSECT", "EXCEPT", "MINUS", "AS", "EXPLAIN", "ANALYZE", "VERBOSE"}
-)
-"""Words that a query may follow."""
+_SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT", "MINUS"})
 
-_BETWEEN: Final = frozenset({"ALL", "DISTINCT", "NAME"})
-"""Words that may stand between two queries, behind UNION or BY."""
+_BEFORE_QUERY: Final = _SETS | {"AS", "EXPLAIN", "ANALYZE", "VERBOSE"}
+"""Words that a query may follow."""
 
 
 def plain(text: str, tokens: Sequence[Token]) -> str:
@@ -75,8 +72,8 @@ def _begins_query(text: str, tokens: Sequence[Token], at: int) -> bool:
         return second != "TRIM"
     if before.keyword in _BEFORE_QUERY:
         return True
-    if before.keyword in _BETWEEN:
-        return second in _BEFORE_QUERY | {"BY"}
+    if second in _SETS | {"BY"}:
+        return before.keyword in {"ALL", "DISTINCT", "NAME"}
     depth = tokens[at].depth
     start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i].depth < depth), 0)
     if tokens[start].keyword == "WITH":

@@ -16,6 +16,10 @@ KNOWN_NAMES_MAX = 20
 """How many known names an error message lists before it stops."""
 
 
+TYPE_LENGTH_MAX = 300
+"""How much of a type's name an error message shows."""
+
+
 def _listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
     shown = ", ".join(repr(name) for name in ordered[:KNOWN_NAMES_MAX])
@@ -103,8 +107,10 @@ class TableNotFoundError(AffidavitError):
     """No table has this name: correct the name, or create the table."""
 
     def __init__(self, name: str, *, known: Iterable[str] = ()) -> None:
+        known = tuple(known)
         super().__init__(f"no table {name!r}; this session sees {_listed(known)}")
         self.name = name
+        self.known = known
 
 
 class TableExistsError(AffidavitError):
@@ -119,9 +125,11 @@ class ColumnNotFoundError(AffidavitError):
     """The table has no such column: correct the name."""
 
     def __init__(self, column: str, *, table: str, known: Iterable[str]) -> None:
+        known = tuple(known)
         super().__init__(f"table {table!r} has no column {column!r}; it has {_listed(known)}")
-        self.column = column
+        self.name = self.column = column
         self.table = table
+        self.known = known
 
 
 class ModelNotFoundError(AffidavitError):
@@ -273,7 +281,9 @@ class UnsupportedTypeError(AffidavitError):
 
     def __init__(self, column: str, arrow_type: object, *, table: str | None = None) -> None:
         where = f" of table {table!r}" if table else ""
-        super().__init__(f"column {column!r}{where} has type {arrow_type}, which is not supported")
+        kind = str(arrow_type)
+        kind = kind if len(kind) <= TYPE_LENGTH_MAX else f"{kind[:TYPE_LENGTH_MAX]}..."
+        super().__init__(f"column {column!r}{where} has type {kind}, which is not supported")
         self.column = column
 
 
@@ -298,6 +308,15 @@ class HookError(AffidavitError):
 
 class SqlError(AffidavitError):
     """The SQL text does not parse or cannot be planned: correct the statement."""
+
+
+class NameNotFoundError(SqlError):
+    """A statement names a column that none of its tables has: correct the name."""
+
+    def __init__(self, message: str, *, name: str = "", known: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.name = name
+        self.known = tuple(known)
 
 
 class UnsupportedPredicateError(SqlError):

@@ -348,7 +348,7 @@ def test_p12_create_table_refuses_what_it_cannot_keep(session) -> None:
 
 def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
     frame = pd.DataFrame({"a": [1, "x", object()]})
-    with pytest.raises(errors.SchemaMismatchError, match="pandas"):
+    with pytest.raises(errors.errors.SchemaMismatchError, match="pandas"):
         session.create_table("t", frame)
     assert session.tables().num_rows == 0
 
@@ -356,10 +356,30 @@ def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
 def test_p12_a_vector_tables_key_has_a_name_that_rows_can_be_merged_by(session) -> None:
     """The table was made, and no row of it could be replaced."""
     rows = [{'a"b': 1, "id": 1, "vector": [1.0, 0.0]}]
-    with pytest.raises(errors.SchemaMismatchError, match="double quotes"):
+    with pytest.raises(errors.errors.SchemaMismatchError, match="double quotes"):
         session.create_vector_table("docs", rows, key='a"b')
     docs = session.create_vector_table("docs", rows)
     with pytest.raises(errors.InvalidNameError, match="double quotes"):
         session.sql('ALTER TABLE docs RENAME COLUMN id TO "i""d"')
     docs.upsert([{'a"b': 2, "id": 1, "vector": [0.0, 1.0]}])
     assert docs.to_arrow()['a"b'].to_pylist() == [2]
+
+
+def test_p21_a_type_nested_too_deep_is_refused_by_name(session) -> None:
+    nested = pa.int64()
+    for _ in range(3000):
+        nested = pa.list_(nested)
+    with pytest.raises(
+        errors.UnsupportedTypeError, match="column 'a' of table 'n' has type list<item: li"
+    ) as told:
+        session.create_table("n", schema=pa.schema([("a", nested)]))
+    assert len(str(told.value)) < 500
+
+
+def test_p21_a_table_of_too_many_columns_is_refused_by_its_name(session) -> None:
+    with pytest.raises(
+        errors.SchemaMismatchError, match="'wide' would have 2,000 columns, and 1,900 are allowed"
+    ):
+        session.create_table("wide", [{f"c{at}": at for at in range(2000)}])
+    widest = session.create_table("widest", [{f"c{at}": at for at in range(1900)}])
+    assert widest.to_arrow().num_columns == 1900

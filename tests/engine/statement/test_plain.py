@@ -73,7 +73,7 @@ def test_p19_from_may_come_first(session, text, same) -> None:
         "SELECT trim(FROM x), extract(YEAR FROM d), substring(s FROM 2) FROM two",
         "SELECT a IS DISTINCT FROM b, (1) FROM c", "DELETE FROM two", "UPDATE a SET x = (1) FROM b",
         "WITH c AS (SELECT 1) SELECT (2) FROM c", "INSERT INTO t SELECT 1 FROM two",
-        "SELECT DISTINCT a FROM b", "SELECT count(*) FROM (SELECT 1 FROM two)", "SHOW COLUMNS FROM two",
+        "SELECT DISTINCT a FROM b", "SELECT a AS name FROM b", "SELECT a AS all FROM b", "SELECT count(*) FROM (SELECT 1 FROM two)", "SHOW COLUMNS FROM two",
         "FROM two SELECT 1", "SELECT 'FROM 1_000'", 'SELECT a_1_000, "0x1", $1_000 FROM two',
     ],
 )  # fmt: skip
