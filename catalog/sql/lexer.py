@@ -7,8 +7,7 @@ clauses of MERGE and RETURNING, and hands the pieces on as the caller wrote them
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from affidavit.errors import SqlError
 
@@ -20,24 +19,26 @@ TEXT_LENGTH_MAX: Final = 1_000_000
 
 _TOKEN: Final = re.compile(
     r"""
-      (?P<space>\s+|--[^\n]*)
+    (?:\s+|--[^\n]*)*
+    (?:
+      (?P<end>\Z)
     | (?P<comment>/\*)
     | (?P<escaped>[eE]'(?:[^'\\]|''|\\.)*')
     | (?P<string>(?:[bBnNxX]|[uU]&)?'(?:[^']|'')*')
     | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
-    | (?P<dollar>\$(?P<tag>[A-Za-z_]*)\$)
+    | (?P<dollar>\$[A-Za-z_]*\$)
     | (?P<placeholder>\$[A-Za-z0-9_]+|\?)
     | (?P<number>0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*
         |\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
     | (?P<word>[^\W\d]\w*(?:\$\w*)?|[@\#]\w+)
     | (?P<symbol><>|!=|>=|<=|\|\||::|=>|->>|->|.)
+    )
     """,
     re.VERBOSE | re.DOTALL,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token.
 
     Attributes:
@@ -73,38 +74,34 @@ def tokenize(text: str) -> list[Token]:
 
 def _tokens(text: str) -> Iterator[Token]:
     at, depth = 0, 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        assert match is not None  # the last alternative takes any character
-        kind = str(match.lastgroup)
-        if kind == "tag" or match.group("dollar") is not None:
-            end = text.find(match.group("dollar"), match.end())
-            if end < 0:
-                raise _unfinished("a dollar-quoted string", text, at)
-            end += len(match.group("dollar"))
-            yield Token("string", text[at:end], at, depth)
-            at = end
-            continue
-        if kind == "comment":
-            at = _skip_comment(text, at)
-            continue
+    while (found := _TOKEN.match(text, at)) is not None and found.lastgroup != "end":
+        kind = str(found.lastgroup)
+        part, start, at = found[kind], found.start(kind), found.end()
         if kind == "symbol":
-            if match.group() in "'\"`":
-                raise _unfinished("a quoted text", text, at)
-            depth -= match.group() in ")]}"
-            yield Token(kind, match.group(), at, depth)
-            depth += match.group() in "([{"
-        elif kind == "escaped":
-            yield Token("string", match.group(), at, depth)
+            if part in ")]}":
+                depth -= 1
+                yield Token(kind, part, start, depth)
+            elif part in "([{":
+                yield Token(kind, part, start, depth)
+                depth += 1
+            elif part in "'\"`":
+                raise _unfinished("a quoted text", text, start)
+            else:
+                yield Token(kind, part, start, depth)
         elif kind == "word":
-            word = match.group()
-            yield Token(kind, word, at, depth, word.upper(), word.lower())
+            yield Token(kind, part, start, depth, part.upper(), part.lower())
         elif kind == "quoted":
-            name = match.group()[1:-1].replace('""', '"')
-            yield Token(kind, match.group(), at, depth, name=name)
-        elif kind != "space":
-            yield Token(kind, match.group(), at, depth)
-        at = match.end()
+            yield Token(kind, part, start, depth, name=part[1:-1].replace('""', '"'))
+        elif kind == "comment":
+            at = _skip_comment(text, start)
+        elif kind == "dollar":
+            closing = text.find(part, at)
+            if closing < 0:
+                raise _unfinished("a dollar-quoted string", text, start)
+            at = closing + len(part)
+            yield Token("string", text[start:at], start, depth)
+        else:
+            yield Token("string" if kind == "escaped" else kind, part, start, depth)
 
 
 def _skip_comment(text: str, start: int) -> int:

@@ -245,3 +245,13 @@ def test_a_text_that_is_remembered_is_read_once(monkeypatch) -> None:
     for _ in range(3):
         check_honoured("SELECT 'read once'")
     assert len(read) == 1
+
+
+def test_rows_of_literals_are_planned_and_hide_no_clause(session) -> None:
+    rows = ", ".join(f"({at}, -{at}.5e0, 'it''s ), ({at}', NULL, TRUE)" for at in range(1000))
+    found = session.sql(f"SELECT * FROM (VALUES {rows}) AS v (a, b, c, d, e) WHERE a = 999")
+    assert found.to_pylist() == [{"a": 999, "b": -999.5, "c": "it's ), (999", "d": None, "e": True}]
+    for hidden in (f"VALUES {rows}, (1, 2, abs(x) FILTER (WHERE true), 4, 5)",
+                   f"SELECT * FROM (VALUES {rows}) v TABLESAMPLE (10)"):  # fmt: skip
+        with pytest.raises(SqlError, match="is not supported"):
+            session.sql(hidden)
