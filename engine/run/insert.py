@@ -23,7 +23,8 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
-from affidavit.engine.run.target import Asked, OpenTarget, open_target
+from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_insert
@@ -53,14 +54,18 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
     external = _external(scope.catalog, target)
     if external is not None:
         return _insert_external(scope, statement, params, external)
-    with open_target(Asked(scope, statement, params), target) as opened:
+
+    def change(opened: OpenTarget) -> Result:
         rows = _new_rows(clauses, opened)
-        if clauses.conflict is None:
-            count = opened.insert(rows)
-        else:
-            rows = _resolve(clauses.conflict, target.alias, rows, opened)
-            count = rows.num_rows
-        return counted(count, opened.returning(clauses.returning, rows, target.alias))
+        write = partial(opened.writes.insert, rows)
+        if clauses.conflict is not None:
+            rows, write = _resolve(clauses.conflict, target.alias, rows, opened)
+        returned = opened.returning(clauses.returning, rows, target.alias)
+        write()
+        return counted(rows.num_rows, returned)
+
+    every = clauses.conflict is not None
+    return changed(Asked(scope, statement, params, every=every), target, change)
 
 
 def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
@@ -94,8 +99,13 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
 # --- ON CONFLICT ---------------------------------------------------------------------------------
 
 
-def _resolve(conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget) -> pa.Table:
-    """Insert what conflicts with nothing, do what ON CONFLICT says with the rest."""
+def _resolve(
+    conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget
+) -> tuple[pa.Table, partial[int]]:
+    """Return the rows that are written, as they will be, and what writes them.
+
+    What conflicts with nothing is inserted; what ON CONFLICT says is done with the rest.
+    """
     key = _conflict_key(conflict, opened)
     names = ", ".join(map(quoted, key))
     on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
@@ -117,14 +127,15 @@ def _resolve(conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget)
     hits = opened.rows(f'SELECT excluded."__at" {joined}')["__at"].to_pylist()
     fresh = take_rows(rows, sorted(firsts - set(hits)))
     if conflict.sets is None:
-        opened.insert(fresh)
-        return fresh
+        return fresh, partial(opened.writes.insert, fresh)
     sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
     computed, called = computed_values(sets)
     text = f"SELECT {quoted(alias)}.*, {computed} {joined} {conflict.where}"
     matched = opened.cast_rows(text, {name: column for column, name in called.items()})
     before, after = opened.images(matched, called)
-    return opened.upsert(matched[ROWID].to_pylist(), before, after, fresh)
+    old = Images(matched[ROWID].to_pylist(), before)
+    written = pa.concat_tables([after, fresh])
+    return written, partial(opened.writes.upsert, old, after, fresh)
 
 
 def _conflict_key(conflict: Conflict, opened: OpenTarget) -> tuple[str, ...]:
