@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from datafusion import col
 
+from affidavit.catalog.lake.spill import Spilled, spilled
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
 from affidavit.catalog.sql.quoting import quoted
@@ -33,6 +34,8 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ColumnNotFoundError, ConstraintError, SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -56,20 +59,23 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
         return _insert_external(scope, statement, params, external)
 
     def change(opened: OpenTarget) -> Result:
-        rows = _new_rows(clauses, opened)
-        write = partial(opened.writes.insert, rows)
-        if clauses.conflict is not None:
-            rows, write = _resolve(clauses.conflict, target.alias, rows, opened)
-        returned = opened.returning(clauses.returning, rows, target.alias)
-        write()
-        return counted(rows.num_rows, returned)
+        source = opened.fitted_batches(_new_rows(clauses, opened))
+        with spilled(scope.catalog.lake.folders, source, opened.loose) as rows:
+            if clauses.conflict is None and not clauses.returning:
+                return counted(opened.writes.insert(rows))
+            written, write = rows.table, partial(opened.writes.insert, rows)
+            if clauses.conflict is not None:
+                written, write = _resolve(clauses.conflict, target.alias, written, opened)
+            returned = opened.returning(clauses.returning, written, target.alias)
+            write()
+            return counted(written.num_rows, returned)
 
     every = clauses.conflict is not None
     return changed(Asked(scope, statement, params, every=every), target, change)
 
 
-def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
-    """Return the rows to insert, in the table's columns and types, defaults filled in."""
+def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
+    """Return the rows to insert, in the table's columns, defaults filled in."""
     given = clauses.columns or tuple(opened.columns)
     for column in given:
         if column not in opened.columns:
@@ -93,7 +99,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
         }
         return frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
 
-    return opened.fitted(planner.collect(plan, opened.snapshot))
+    return planner.stream(plan, opened.snapshot)
 
 
 # --- ON CONFLICT ---------------------------------------------------------------------------------
@@ -127,7 +133,7 @@ def _resolve(
     hits = opened.rows(f'SELECT excluded."__at" {joined}')["__at"].to_pylist()
     fresh = take_rows(rows, sorted(firsts - set(hits)))
     if conflict.sets is None:
-        return fresh, partial(opened.writes.insert, fresh)
+        return fresh, partial(opened.writes.insert, Spilled(fresh.schema, fresh.to_batches()))
     sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
     computed, called = computed_values(sets)
     text = f"SELECT {quoted(alias)}.*, {computed} {joined} {conflict.where}"

@@ -11,8 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import sleep
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import lance
 import pyarrow as pa
@@ -24,13 +23,14 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
-from affidavit.engine.run.writing.still import MovedError, Still
+from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
-from affidavit.errors import ConflictError, ExecutionError, ReadOnlyError
+from affidavit.errors import ExecutionError, ReadOnlyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,13 +46,6 @@ if TYPE_CHECKING:
     from affidavit.engine.run.writing.writes import Writes
     from affidavit.engine.statement.assignments import Target
     from affidavit.engine.statement.statement import Statement
-
-
-ATTEMPTS_MAX: Final = 3
-"""How often a statement is tried with no lock held."""
-
-PAUSE_S: Final = 0.001
-"""How long it waits before the second time, and twice as long before each time after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +77,15 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
         ReadOnlyError: It is a view, or another scope's.
         ConflictError: Others changed what it reads each time that it was tried.
     """
-    catalog = asked.scope.catalog
-    if catalog.transactions.current() is not None:  # whose own changes it is to see
-        with _under_lock(asked, target) as opened:
+
+    def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
+        with opens(asked, target) as opened:
             return change(opened)
-    for attempt in range(ATTEMPTS_MAX):
-        try:
-            with _at_snapshot(asked, target) as opened:
-                return change(opened)
-        except MovedError:
-            if catalog.trace is not None:
-                catalog.trace.read.clear()
-            sleep(PAUSE_S * 2**attempt)
-    catalog.lake.store.holds.note_planned()
-    try:
-        with _under_lock(asked, target) as opened:
-            return change(opened)
-    except MovedError:
-        msg = (
-            f"what the statement reads beside {target.name!r} was changed by others while it ran, "
-            f"{ATTEMPTS_MAX + 1} times: nothing was written, try again"
-        )
-        raise ConflictError(msg) from None
+
+    return attempted(
+        asked.scope.catalog, target.name,
+        partial(once, _at_snapshot), partial(once, _under_lock),
+    )  # fmt: skip
 
 
 def _writable(catalog: Catalog, reader: Reader, target: Target) -> TableInfo:
@@ -269,9 +249,14 @@ class OpenTarget:
         return (self.key,) if self.dataset is not None else definition_of(self.info).unique_keys
 
     @property
+    def loose(self) -> pa.Schema:
+        """The target's columns as a plan may give them: NULL is checked on writing."""
+        return pa.schema([field.with_nullable(nullable=True) for field in self.schema])
+
+    @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return _nullable(self.schema).empty_table()
+        return self.loose.empty_table()
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -329,10 +314,17 @@ class OpenTarget:
         self.snapshot.virtual["returning"] = memory_table(rows)
         return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
 
+    def fitted_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield ``batches`` with exactly the target's columns and types."""
+        loose = self.loose
+        for batch in batches:
+            arrays = [_as(batch[field.name], field) for field in loose]
+            yield pa.RecordBatch.from_arrays(arrays, schema=loose)
+
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
         arrays = [_as(rows[field.name], field) for field in self.schema]
-        return pa.Table.from_arrays(arrays, schema=_nullable(self.schema))
+        return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
         """Return the rows before and after; ``new`` says where each changed column's values are."""
@@ -351,15 +343,13 @@ class OpenTarget:
                 arrays.append(_as(rows[new[field.name]], field))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
-        return pa.Table.from_arrays(arrays, schema=_nullable(self.schema))
+        return pa.Table.from_arrays(arrays, schema=self.loose)
 
 
-def _nullable(schema: pa.Schema) -> pa.Schema:
-    """Return ``schema`` as a plan may give it: whether NULL is allowed is checked on writing."""
-    return pa.schema([field.with_nullable(nullable=True) for field in schema])
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 
-def _as(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+def _as(column: Column, field: pa.Field) -> Column:
     if column.type == field.type:
         return column
     try:

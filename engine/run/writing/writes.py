@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+import pyarrow as pa
+
 from affidavit.catalog.tables.row_writing import (
     delete_rows,
     every_row,
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import lance
-    import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.lake.spill import Spilled
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Writer
     from affidavit.engine.run.writing.still import Still
@@ -57,7 +59,7 @@ class Writes(Protocol):
         MovedError: What was read is no longer so; nothing was written.
     """
 
-    def insert(self, rows: pa.Table) -> int:
+    def insert(self, rows: Spilled) -> int:
         """Insert rows."""
 
     def update(self, old: Images, new: pa.Table, columns: Iterable[str]) -> int:
@@ -111,11 +113,11 @@ class RowWrites:
         with self._catalog.write() as writer:
             yield writer, self._still.check(writer)
 
-    def insert(self, rows: pa.Table) -> int:
+    def insert(self, rows: Spilled) -> int:
         """Insert rows."""
         if not rows.num_rows:
             return 0
-        batches = rows.combine_chunks().to_batches()
+        batches = rows.grouped() if rows.is_in_file else list(rows.grouped())
         with self._opened() as (writer, info):
             return insert_rows(self._catalog, writer, info, batches)
 
@@ -204,13 +206,14 @@ class VectorWrites:
             self._still.check_dataset(now, dataset, self._dataset)
             yield now, dataset
 
-    def insert(self, rows: pa.Table) -> int:
+    def insert(self, rows: Spilled) -> int:
         """Insert rows."""
         if not rows.num_rows:
             return 0
         check = self._still.check_others
         with self._opened() as (info, dataset):
-            return insert_vectors(self._catalog, info, dataset, rows, check=check)
+            stream = pa.RecordBatchReader.from_batches(rows.schema, rows.grouped())
+            return insert_vectors(self._catalog, info, dataset, stream, check=check)
 
     def update(self, old: Images, new: pa.Table, columns: Iterable[str]) -> int:  # noqa: ARG002 - Lance writes whole rows
         """Replace rows."""
