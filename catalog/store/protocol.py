@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.holds import Holds
     from affidavit.catalog.values.types import Kind, StoreValue
 
 ROWID: Final = "_rowid"
@@ -221,7 +222,13 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """A relational store that several processes may use at once."""
+    """A relational store that several processes may use at once.
+
+    Attributes:
+        holds: How long writers of this process held the write lock.
+    """
+
+    holds: Holds
 
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
         """Open a snapshot for ``tenant``. Readers never wait."""

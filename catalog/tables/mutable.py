@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.model.definition import MUTABLE, Index, MutableDefinition
+from affidavit.catalog.lake.spill import spilled
+from affidavit.catalog.model.definition import KINDS, MUTABLE, Index, MutableDefinition
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
@@ -20,14 +22,16 @@ from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
     ColumnNotFoundError,
+    ConflictError,
     InvalidQueryError,
     SchemaMismatchError,
+    TableExistsError,
     TableNotFoundError,
     UnsupportedTypeError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 
 COLUMNS_MAX: Final = 1900
 """How many columns a mutable table may have: SQLite stores 2,000, of which some are the store's."""
+
+FEW_ROWS_MAX: Final = 64
+"""So many plain rows are converted under the lock."""
 
 
 def define_mutable(
@@ -103,6 +110,28 @@ def create_mutable(
     return info
 
 
+def load_mutable(
+    catalog: Catalog, name: str, definition: MutableDefinition, source: Iterable[pa.RecordBatch]
+) -> None:
+    """Create a mutable table with the rows of ``source``, read and converted with no lock held.
+
+    Raises:
+        TableExistsError: The name is taken.
+        SchemaMismatchError: A column does not fit.
+    """
+    with catalog.read() as reader:
+        existing = catalog.find(reader, name)
+    if existing is not None and existing.tenant == catalog.tenant:  # before anything is read
+        raise TableExistsError(name, kind=KINDS[existing.kind].word)
+    fitted = (conform(batch, definition.schema, table=name) for batch in source)
+    with (
+        spilled(catalog.lake.folders, fitted, definition.schema) as rows,
+        catalog.write() as writer,
+    ):
+        info = create_mutable(catalog, writer, name, definition)
+        insert_rows(catalog, writer, info, rows)
+
+
 def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     """Drop a mutable table and its rows."""
     catalog.forget(writer, info)
@@ -159,10 +188,38 @@ class MutableTable(TableHandle):
             SchemaMismatchError: The data does not fit; the column is named.
             ConstraintError: A key is duplicate or NULL, or a NOT NULL column is NULL.
         """
-        with self._catalog.write() as writer:
-            info = self._find(writer)
-            self._catalog.refuse_shared(info)
-            return insert_rows(self._catalog, writer, info, self._batches(info, data))
+        return self._write(data, partial(insert_rows, self._catalog))
+
+    def _write(
+        self,
+        data: object,
+        write: Callable[[Writer, TableInfo, Iterable[pa.RecordBatch]], int],
+        attempts: int = 4,
+    ) -> int:
+        """Convert ``data`` with no lock held, and have it written, if it fits the table still.
+
+        A few plain rows are converted under the lock: looking the table up first takes longer.
+        """
+        if is_rows(data) and (isinstance(data, Mapping) or len(data) <= FEW_ROWS_MAX):  # type: ignore[arg-type]  # a list, then
+            with self._catalog.write() as writer:
+                info = self._find(writer)
+                self._catalog.refuse_shared(info)
+                if not definition_of(info).defaults:  # which a query finds out
+                    return write(writer, info, self._batches(info, data))
+        info = self._info()
+        self._catalog.refuse_shared(info)
+        schema, folders = definition_of(info).schema, self._catalog.lake.folders
+        with spilled(folders, self._batches(info, data), schema) as rows:
+            with self._catalog.write() as writer:
+                now = self._find(writer)
+                if now.definition == info.definition:
+                    return write(writer, now, rows)
+            if attempts == 1:
+                msg = f"the columns of {self.name!r} were changed again and again: try again"
+                raise ConflictError(msg)
+            # its columns are others now, and what came may be a stream that does not come again
+            again = pa.RecordBatchReader.from_batches(rows.schema, rows)
+            return self._write(again, write, attempts - 1)
 
     def _batches(self, info: TableInfo, data: object) -> Iterator[pa.RecordBatch]:
         definition = definition_of(info)
@@ -195,12 +252,11 @@ class MutableTable(TableHandle):
             ConstraintError: There is no primary key, or two rows of ``data`` have the same one.
             SchemaMismatchError: The data does not fit; the column is named.
         """
-        with self._catalog.write() as writer:
-            info = self._find(writer)
-            self._catalog.refuse_shared(info)
-            schema = definition_of(info).schema
-            rows = pa.Table.from_batches(self._batches(info, data), schema)
-            return upsert_rows(self._catalog, writer, info, rows)
+        return self._write(data, self._upsert)
+
+    def _upsert(self, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]) -> int:
+        rows = pa.Table.from_batches(batches, definition_of(info).schema)
+        return upsert_rows(self._catalog, writer, info, rows)
 
     def truncate(self) -> int:
         """Delete every row, and return how many there were."""

@@ -253,10 +253,20 @@ def upsert_rows(catalog: Catalog, writer: Writer, info: TableInfo, rows: pa.Tabl
     return rows.num_rows
 
 
-def truncate(catalog: Catalog, writer: Writer, info: TableInfo) -> int:
-    """Delete every row and return how many there were."""
+def every_row(reader: Reader, info: TableInfo) -> pa.Table:
+    """Return every row with its ``_rowid``."""
+    return read_table(reader, info, [ROWID, *definition_of(info).schema.names])
+
+
+def truncate(
+    catalog: Catalog, writer: Writer, info: TableInfo, found: pa.Table | None = None
+) -> int:
+    """Delete every row and return how many there were.
+
+    ``found`` is what :func:`every_row` returned, if the table is known to be the same since.
+    """
     catalog.refuse_shared(info)
-    found = read_table(writer, info, [ROWID, *definition_of(info).schema.names])
+    found = every_row(writer, info) if found is None else found
     rowids, before = found[ROWID].to_pylist(), found.drop_columns([ROWID])
     deleted = writer.delete_where(definition_of(info).store_table, None)
     catalog.touch(writer, info, rows=-deleted)

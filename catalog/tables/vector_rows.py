@@ -11,7 +11,7 @@ import hashlib
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,13 +33,17 @@ from affidavit.catalog.values.vectors import fitted
 from affidavit.errors import AffidavitError, ConstraintError, TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import lance
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.change import Change, ChangeLook
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.store.protocol import Writer
+
+Check: TypeAlias = "Callable[[Writer], None]"
+"""Raises where what is to be written is no longer what should be."""
 
 
 def vector_definition(info: TableInfo) -> VectorDefinition:
@@ -133,9 +137,18 @@ def locked(
 
 
 def _commit(
-    catalog: Catalog, info: TableInfo, staged: Staged, changes: Sequence[Change], *, added: int
+    catalog: Catalog,
+    info: TableInfo,
+    staged: Staged,
+    changes: Sequence[Change],
+    check: Check = lambda _: None,
+    *,
+    added: int,
 ) -> None:
-    """Declare, announce, commit in Lance, then in the store; discard what Lance did not commit."""
+    """Declare, check, announce, commit in Lance, then in the store.
+
+    What Lance did not commit is discarded.
+    """
     before, after = int(staged.dataset.version), staged.version_after
     try:
         with catalog.read() as reader:
@@ -152,6 +165,7 @@ def _commit(
             ) as intent,
             catalog.write() as writer,
         ):
+            check(writer)
             for change in numbered:
                 catalog.announce(writer, change)
             catalog.touch(writer, info, rows=added)
@@ -164,9 +178,16 @@ def _commit(
 
 
 def insert_vectors(
-    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, data: object
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    data: object,
+    *,
+    check: Check = lambda _: None,
 ) -> int:
     """Append rows, streamed, under the table's lock; return how many there were.
+
+    ``check`` is called in the store's transaction, and may raise: then nothing is kept.
 
     Raises:
         ConstraintError: A key is there already, or twice in the data; nothing is kept.
@@ -192,7 +213,7 @@ def insert_vectors(
         told, rows=len(keys), keys_sha256=keys_digest(keys),
         messages=() if look is None else look.messages(),
     )  # fmt: skip
-    _commit(catalog, info, staged, [change], added=len(keys))
+    _commit(catalog, info, staged, [change], check, added=len(keys))
     return len(keys)
 
 
@@ -217,6 +238,7 @@ def merge_vectors(
     insert: bool = True,
     fresh: pa.Table | None = None,
     deleted: pa.Table | None = None,
+    check: Check = lambda _: None,
 ) -> int:
     """Replace, insert and delete rows in one version, under the table's lock.
 
@@ -228,6 +250,7 @@ def merge_vectors(
         insert: Whether rows of ``data`` with a new key are inserted, or left out.
         fresh: Rows whose keys must be new.
         deleted: The images of rows to delete.
+        check: Called in the store's transaction; it may raise, and then nothing is kept.
 
     Returns:
         How many rows were replaced, inserted and deleted.
@@ -252,7 +275,7 @@ def merge_vectors(
             _refuse_fresh(info, key, fresh, before, gone)
         staged = stage_merge(dataset, key, after, insert=insert, delete=gone[key])
     changes, added = _merge_changes(catalog, info, before, after, gone, insert=insert)
-    _commit(catalog, info, staged, changes, added=added)
+    _commit(catalog, info, staged, changes, check, added=added)
     return sum(change.rows for change in changes)
 
 
@@ -301,9 +324,15 @@ def _merge_changes(
 
 
 def delete_vectors(
-    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, before: pa.Table
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    before: pa.Table,
+    *,
+    check: Check = lambda _: None,
 ) -> int:
     """Delete the rows whose images are ``before``, under the table's lock."""
     if not before.num_rows:
         return 0
-    return merge_vectors(catalog, info, dataset, dataset.schema.empty_table(), deleted=before)
+    nothing = dataset.schema.empty_table()
+    return merge_vectors(catalog, info, dataset, nothing, deleted=before, check=check)

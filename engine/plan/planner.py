@@ -333,6 +333,13 @@ class Planner:
         """Return the batches of a plan, which is made now and runs here with the first one."""
         return self._here.run(Planned.at(snapshot, plan))
 
+    def streamed(
+        self, plan: Plan, snapshot: Snapshot
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Return what :meth:`stream` does, and the plan's columns."""
+        planned = Planned.at(snapshot, plan)
+        return self.schema_of(planned.frame, snapshot), self._here.run(planned)
+
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = Planned.at(snapshot, plan)

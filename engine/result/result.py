@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -285,6 +286,43 @@ def table_of(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     ]
     whole = pa.schema(fields, metadata=schema.metadata)
     return pa.Table.from_batches([_as(whole, batch) for batch in batches], whole)
+
+
+class Shape:
+    """The columns of a plan's batches, found out as they come.
+
+    A plan and its batches may differ in what may be NULL, and the parts of a UNION among
+    themselves: a column may be NULL if any of them says so.
+
+    Attributes:
+        loose: The columns, of which each may be NULL: what every batch has.
+    """
+
+    def __init__(self, plan: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        self._plan = plan
+        self._first = next(batches, None)
+        self._rest = batches
+        self._found: list[pa.Schema] = []
+        self._count = 0
+        types = plan.types if self._first is None else self._first.schema.types
+        fields = zip(plan, types, strict=True)
+        self.loose = pa.schema([each.with_type(kind).with_nullable(True) for each, kind in fields])
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches, once."""
+        for batch in chain(() if self._first is None else (self._first,), self._rest):
+            self._count += 1
+            if batch.schema not in self._found:
+                self._found.append(batch.schema)
+            yield _as(self.loose, batch)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, now that every batch came."""
+        found = self._found if self._count == 1 else [self._plan, *self._found]
+        nullable = [any(each.field(at).nullable for each in found) for at in range(len(self.loose))]
+        fields = zip(self.loose, nullable, strict=True)
+        return pa.schema([each.with_nullable(may_be) for each, may_be in fields])
 
 
 def _as(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
+from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import (
     EXTERNAL,
     VIEW,
@@ -27,8 +29,10 @@ from affidavit.catalog.tables.mutable import create_mutable, define_mutable
 from affidavit.catalog.tables.row_writing import insert_rows
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
+from affidavit.engine.result.result import Shape
 from affidavit.engine.run.alter import find_table
-from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.still import MovedError
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
     Constraints,
@@ -50,10 +54,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo, TableKind
     from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.statement import Statement
 
 
@@ -98,9 +105,9 @@ def _check_new(scope: Scope, name: Name) -> None:
         raise TableExistsError(name.table, kind="frame attached as")
 
 
-def _own(scope: Scope, snapshot: Snapshot, name: Name) -> TableInfo | None:
-    found = scope.catalog.find(snapshot.reader, name.table, name.schema)
-    return found if found is not None and found.tenant == scope.catalog.tenant else None
+def _own(catalog: Catalog, reader: Reader, name: Name) -> TableInfo | None:
+    found = catalog.find(reader, name.table, name.schema)
+    return found if found is not None and found.tenant == catalog.tenant else None
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -116,20 +123,63 @@ def _table(new: _New) -> int:
     name = parse_name(cursor)
     _check_new(scope, name)
     constraints = parse_constraints(cursor)
-    text, names = new.statement.text, new.statement.names
-    with catalog.write() as writer, Snapshot(catalog, writer, committed=False) as snapshot:
-        existing = _own(scope, snapshot, name)
-        if existing is not None and if_not_exists:
-            return 0
-        plan = partial(scope.planner.plan_create, text, new.params, names=names)
-        data = scope.planner.collect(plan, snapshot)
-        if existing is not None:
-            if not new.or_replace:
-                raise TableExistsError(name.table)
-            drop_table(catalog, existing)
-        definition = _definition(name.table, data.schema, constraints)
-        info = create_mutable(catalog, writer, name.table, definition, schema=name.schema)
-        return insert_rows(catalog, writer, info, data.combine_chunks().to_batches())
+    made = _Filled(new, name, constraints, if_not_exists)
+    done = attempted(catalog, name.table, made.run, partial(made.run, is_locked=True))
+    assert done.rows_affected is not None
+    return done.rows_affected
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A mutable table that is made with the rows of a query."""
+
+    new: _New
+    name: Name
+    constraints: Constraints
+    if_not_exists: bool
+
+    def run(self, *, is_locked: bool = False) -> Result:
+        """Run the query, and then make the table; ``is_locked`` does it in one transaction.
+
+        Raises:
+            MovedError: It replaces a table that it read, and that was changed meanwhile.
+        """
+        scope, catalog = self.new.scope, self.new.scope.catalog
+        with ExitStack() as stack:
+            if is_locked:
+                stack.enter_context(catalog.write())
+            with scope.planner.snapshot(catalog) as snapshot:
+                existing = _own(catalog, snapshot.reader, self.name)
+                if self._is_there(existing):
+                    return nothing(0)
+                plan = partial(
+                    scope.planner.plan_create, self.new.statement.text, self.new.params,
+                    names=self.new.statement.names,
+                )  # fmt: skip
+                shape = Shape(*scope.planner.streamed(plan, snapshot))
+                folders = catalog.lake.folders
+                rows = stack.enter_context(spilled(folders, shape.batches(), shape.loose))
+            writer = stack.enter_context(catalog.write())
+            now = _own(catalog, writer, self.name)
+            reads = {info.table_id for info in snapshot.reads.values()}
+            if existing is not None and existing.table_id in reads and existing != now:
+                raise MovedError
+            if self._is_there(now):
+                return nothing(0)
+            if now is not None:
+                drop_table(catalog, now)
+            name = self.name
+            definition = _definition(name.table, shape.schema, self.constraints)
+            info = create_mutable(catalog, writer, name.table, definition, schema=name.schema)
+            return nothing(insert_rows(catalog, writer, info, rows.grouped()))
+
+    def _is_there(self, existing: TableInfo | None) -> bool:
+        """Return whether nothing is to be done, since there is such a table."""
+        if existing is None or self.new.or_replace:
+            return False
+        if not self.if_not_exists:
+            raise TableExistsError(self.name.table)
+        return True
 
 
 def _definition(table: str, schema: pa.Schema, constraints: Constraints) -> MutableDefinition:
@@ -157,9 +207,9 @@ class _Text:
     or_replace: bool
     if_not_exists: bool
 
-    def is_there(self, scope: Scope, snapshot: Snapshot) -> bool:
+    def is_there(self, catalog: Catalog, reader: Reader) -> bool:
         """Return whether nothing is to be done, since there is such a table."""
-        existing = _own(scope, snapshot, self.name)
+        existing = _own(catalog, reader, self.name)
         if existing is not None and not (self.if_not_exists or self.or_replace):
             raise TableExistsError(self.name.table, kind=self.kind.name)
         return existing is not None and self.if_not_exists
@@ -202,7 +252,7 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
     made = _Text(name, EXTERNAL, sql, (location,), new.or_replace, if_not_exists)
     with scope.planner.snapshot(scope.catalog) as snapshot:
         # before other writers have to wait: files may be far away
-        if made.is_there(scope, snapshot):
+        if made.is_there(scope.catalog, snapshot.reader):
             return 0
         scope.planner.check_external(sql, location, snapshot)
     _define(scope, made)
@@ -214,12 +264,15 @@ def _define(
 ) -> None:
     """Write a view or external table down, unless there is one or ``check`` raises."""
     catalog, name = scope.catalog, made.name
-    with catalog.write() as writer, Snapshot(catalog, writer, committed=False) as snapshot:
-        if made.is_there(scope, snapshot):
-            return
-        existing = _own(scope, snapshot, name)
-        if check is not None:
+    if check is not None:
+        with scope.planner.snapshot(catalog) as snapshot:  # a plan is no work for under the lock
+            if made.is_there(catalog, snapshot.reader):
+                return
             check(scope, made, snapshot)
+    with catalog.write() as writer:
+        if made.is_there(catalog, writer):
+            return
+        existing = _own(catalog, writer, name)
         if existing is not None:
             drop_table(catalog, existing)
         definition = SqlDefinition(new_table_id(), made.sql, made.paths)

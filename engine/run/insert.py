@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from datafusion import col
 
+from affidavit.catalog.lake.spill import Spilled, spilled
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
 from affidavit.catalog.sql.quoting import quoted
@@ -23,7 +24,8 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
-from affidavit.engine.run.target import Asked, OpenTarget, open_target
+from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_insert
@@ -32,6 +34,8 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ColumnNotFoundError, ConstraintError, SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -53,18 +57,25 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
     external = _external(scope.catalog, target)
     if external is not None:
         return _insert_external(scope, statement, params, external)
-    with open_target(Asked(scope, statement, params), target) as opened:
-        rows = _new_rows(clauses, opened)
-        if clauses.conflict is None:
-            count = opened.insert(rows)
-        else:
-            rows = _resolve(clauses.conflict, target.alias, rows, opened)
-            count = rows.num_rows
-        return counted(count, opened.returning(clauses.returning, rows, target.alias))
+
+    def change(opened: OpenTarget) -> Result:
+        source = opened.fitted_batches(_new_rows(clauses, opened))
+        with spilled(scope.catalog.lake.folders, source, opened.loose) as rows:
+            if clauses.conflict is None and not clauses.returning:
+                return counted(opened.writes.insert(rows))
+            written, write = rows.table, partial(opened.writes.insert, rows)
+            if clauses.conflict is not None:
+                written, write = _resolve(clauses.conflict, target.alias, written, opened)
+            returned = opened.returning(clauses.returning, written, target.alias)
+            write()
+            return counted(written.num_rows, returned)
+
+    every = clauses.conflict is not None
+    return changed(Asked(scope, statement, params, every=every), target, change)
 
 
-def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
-    """Return the rows to insert, in the table's columns and types, defaults filled in."""
+def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
+    """Return the rows to insert, in the table's columns, defaults filled in."""
     given = clauses.columns or tuple(opened.columns)
     for column in given:
         if column not in opened.columns:
@@ -88,14 +99,19 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> pa.Table:
         }
         return frame.select(*[defaults.get(c, col(quoted(c))) for c in opened.columns])
 
-    return opened.fitted(planner.collect(plan, opened.snapshot))
+    return planner.stream(plan, opened.snapshot)
 
 
 # --- ON CONFLICT ---------------------------------------------------------------------------------
 
 
-def _resolve(conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget) -> pa.Table:
-    """Insert what conflicts with nothing, do what ON CONFLICT says with the rest."""
+def _resolve(
+    conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget
+) -> tuple[pa.Table, partial[int]]:
+    """Return the rows that are written, as they will be, and what writes them.
+
+    What conflicts with nothing is inserted; what ON CONFLICT says is done with the rest.
+    """
     key = _conflict_key(conflict, opened)
     names = ", ".join(map(quoted, key))
     on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
@@ -117,14 +133,15 @@ def _resolve(conflict: Conflict, alias: str, rows: pa.Table, opened: OpenTarget)
     hits = opened.rows(f'SELECT excluded."__at" {joined}')["__at"].to_pylist()
     fresh = take_rows(rows, sorted(firsts - set(hits)))
     if conflict.sets is None:
-        opened.insert(fresh)
-        return fresh
+        return fresh, partial(opened.writes.insert, Spilled(fresh.schema, fresh.to_batches()))
     sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
     computed, called = computed_values(sets)
     text = f"SELECT {quoted(alias)}.*, {computed} {joined} {conflict.where}"
     matched = opened.cast_rows(text, {name: column for column, name in called.items()})
     before, after = opened.images(matched, called)
-    return opened.upsert(matched[ROWID].to_pylist(), before, after, fresh)
+    old = Images(matched[ROWID].to_pylist(), before)
+    written = pa.concat_tables([after, fresh])
+    return written, partial(opened.writes.upsert, old, after, fresh)
 
 
 def _conflict_key(conflict: Conflict, opened: OpenTarget) -> tuple[str, ...]:

@@ -1,11 +1,17 @@
-"""The target of a DML statement, open to be read and written: where DML meets the catalog."""
+"""The target of a DML statement, read at a snapshot and then written: where DML meets the catalog.
+
+Rules:
+    - A statement's plan runs with no lock held, and what it gives is written if it is still so;
+      else the statement is run again.
+    - In a transaction that the caller has open, it is read and written there.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import lance
 import pyarrow as pa
@@ -15,113 +21,199 @@ from datafusion.catalog import Table
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.catalog.tables.row_writing import delete_rows, insert_rows, truncate, update_rows
 from affidavit.catalog.tables.rows import definition_of
-from affidavit.catalog.tables.vector_rows import (
-    delete_vectors,
-    insert_vectors,
-    locked,
-    merge_vectors,
-    vector_definition,
-)
+from affidavit.catalog.tables.vector_rows import locked, vector_definition
+from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.still import Still
+from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
-from affidavit.errors import ConstraintError, ExecutionError, ReadOnlyError
+from affidavit.errors import ExecutionError, ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.run.writing.writes import Writes
     from affidavit.engine.statement.assignments import Target
     from affidavit.engine.statement.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """Rows of a target as they are, with their identities."""
-
-    rowids: Sequence[int]
-    rows: pa.Table
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
-    """A statement that changes rows, and for whom."""
+    """A statement that changes rows, and for whom.
+
+    Attributes:
+        scope: For whom.
+        statement: What was asked.
+        params: Its parameters.
+        every: Whether what it writes depends on every table that it reads; see
+            :class:`~affidavit.engine.run.writing.still.Still`.
+    """
 
     scope: Scope
     statement: Statement
     params: Params
+    every: bool = True
 
 
-@contextmanager
-def open_target(asked: Asked, target: Target) -> Iterator[OpenTarget]:
-    """Open the transaction, or a vector table's lock, in which rows are read and then written.
+def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]) -> Result:
+    """Return what ``change`` makes of the target, which it reads first, and then writes.
+
+    It reads at a snapshot, with no lock held. Where that is no longer so when it writes, it is
+    called again, and the last time under the lock.
 
     Raises:
         TableNotFoundError: There is no such table.
         ReadOnlyError: It is a view, or another scope's.
+        ConflictError: Others changed what it reads each time that it was tried.
     """
-    catalog = asked.scope.catalog
-    with catalog.read() as reader:
-        info = catalog.get(reader, target.name, target.schema)
+
+    def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
+        with opens(asked, target) as opened:
+            return change(opened)
+
+    return attempted(
+        asked.scope.catalog, target.name,
+        partial(once, _at_snapshot), partial(once, _under_lock),
+    )  # fmt: skip
+
+
+def _writable(catalog: Catalog, reader: Reader, target: Target) -> TableInfo:
+    info = catalog.get(reader, target.name, target.schema)
     catalog.refuse_shared(info)
     if info.kind not in OPENS:
         msg = f"{target.name!r} is a {info.kind}: write to the tables that it reads"
         if info.kind == EXTERNAL.name:
             msg = f"{target.name!r} is external: it is read here, and written where it comes from"
         raise ReadOnlyError(msg)
-    with OPENS[info.kind](asked, info) as opened:
+    return info
+
+
+@contextmanager
+def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
+    """Open a target to be read at a snapshot, and written later."""
+    catalog, hide = asked.scope.catalog, asked.scope.planner.stores.hide
+    with ExitStack() as reading:
+        reader = reading.enter_context(catalog.read())
+        info = _writable(catalog, reader, target)
+        opens = OPENS[info.kind]
+        snapshot = Snapshot(catalog, reader, committed=opens.uses_cache, hide=hide)
+        reading.enter_context(snapshot)
+        yield opens.at_snapshot(asked, info, snapshot, reading.close)
+
+
+@contextmanager
+def _under_lock(asked: Asked, target: Target) -> Iterator[OpenTarget]:
+    """Open a target to be read and written under the lock of its writers."""
+    catalog = asked.scope.catalog
+    with catalog.read() as reader:
+        info = _writable(catalog, reader, target)
+    with OPENS[info.kind].under_lock(asked, info) as opened:
         yield opened
 
 
+# --- vector tables -------------------------------------------------------------------------------
+
+
+def _vectors_at_snapshot(
+    asked: Asked, info: TableInfo, snapshot: Snapshot, end: Callable[[], None]
+) -> OpenTarget:
+    dataset = snapshot.catalog.lake.datasets.latest(info)
+    return _vectors(asked, info, snapshot, dataset, end, is_locked=False)
+
+
 @contextmanager
-def _open_vectors(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
+def _vectors_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
     catalog = asked.scope.catalog
-    with (
-        locked(catalog, info, "writing a vector table") as (now, dataset),
-        catalog.read() as reader,
-        Snapshot(catalog, reader, committed=True) as snapshot,
-    ):
-        provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
-        snapshot.virtual[DML_TARGET] = Table(provider)
-        yield OpenTarget(asked, now, snapshot, None, dataset)
+    with locked(catalog, info, WRITING) as (now, dataset), ExitStack() as reading:
+        reader = reading.enter_context(catalog.read())
+        snapshot = reading.enter_context(Snapshot(catalog, reader, committed=True))
+        yield _vectors(asked, now, snapshot, dataset, reading.close, is_locked=True)
+
+
+def _vectors(
+    asked: Asked,
+    info: TableInfo,
+    snapshot: Snapshot,
+    dataset: lance.LanceDataset,
+    end: Callable[[], None],
+    *,
+    is_locked: bool,
+) -> OpenTarget:
+    provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
+    snapshot.virtual[DML_TARGET] = Table(provider)
+    still = Still(snapshot, info, asked.every)
+    writes = VectorWrites(snapshot.catalog, info, dataset, still, end, is_locked=is_locked)
+    return OpenTarget(asked, info, snapshot, writes, dataset)
+
+
+# --- mutable tables ------------------------------------------------------------------------------
+
+
+def _rows_at_snapshot(
+    asked: Asked,
+    info: TableInfo,
+    snapshot: Snapshot,
+    end: Callable[[], None],
+    writer: Writer | None = None,
+) -> OpenTarget:
+    still = Still(snapshot, info, asked.every, offer_target(snapshot, info))
+    writes = RowWrites(snapshot.catalog, info, still, end, writer)
+    return OpenTarget(asked, info, snapshot, writes, None)
 
 
 @contextmanager
-def _open_rows(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
+def _rows_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
     catalog = asked.scope.catalog
     with (
         catalog.write() as writer,
         Snapshot(catalog, writer, committed=False) as snapshot,
     ):
         now = catalog.get(writer, info.name, info.schema)
-        offer_target(snapshot, now)
-        yield OpenTarget(asked, now, snapshot, writer, None)
+        yield _rows_at_snapshot(asked, now, snapshot, lambda: None, writer)
 
 
-OPENS: Final[Mapping[str, Callable[[Asked, TableInfo], AbstractContextManager[OpenTarget]]]] = {
-    VECTOR.name: _open_vectors,
-    MUTABLE.name: _open_rows,
+@dataclass(frozen=True, slots=True)
+class Opens:
+    """How a target of one kind is opened.
+
+    Attributes:
+        at_snapshot: To be read at a snapshot, and written later.
+        under_lock: To be read and written under the lock of its writers.
+        uses_cache: Whether what the statement reads may be kept in memory. A small mutable table
+            that is named is read whole for that, and a target's copy would be of no further use.
+    """
+
+    at_snapshot: Callable[[Asked, TableInfo, Snapshot, Callable[[], None]], OpenTarget]
+    under_lock: Callable[[Asked, TableInfo], AbstractContextManager[OpenTarget]]
+    uses_cache: bool
+
+
+OPENS: Final[Mapping[str, Opens]] = {
+    VECTOR.name: Opens(_vectors_at_snapshot, _vectors_under_lock, uses_cache=True),
+    MUTABLE.name: Opens(_rows_at_snapshot, _rows_under_lock, uses_cache=False),
 }
 """How a target of each kind that has rows here is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTarget:
-    """A target under its transaction or lock; the one place where DML meets the catalog."""
+    """A target that is read and then written; the one place where DML meets the catalog."""
 
     asked: Asked
     info: TableInfo
     snapshot: Snapshot
-    writer: Writer | None
+    writes: Writes
     dataset: lance.LanceDataset | None
 
     @property
@@ -157,9 +249,14 @@ class OpenTarget:
         return (self.key,) if self.dataset is not None else definition_of(self.info).unique_keys
 
     @property
+    def loose(self) -> pa.Schema:
+        """The target's columns as a plan may give them: NULL is checked on writing."""
+        return pa.schema([field.with_nullable(nullable=True) for field in self.schema])
+
+    @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return _nullable(self.schema).empty_table()
+        return self.loose.empty_table()
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -217,10 +314,17 @@ class OpenTarget:
         self.snapshot.virtual["returning"] = memory_table(rows)
         return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
 
+    def fitted_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield ``batches`` with exactly the target's columns and types."""
+        loose = self.loose
+        for batch in batches:
+            arrays = [_as(batch[field.name], field) for field in loose]
+            yield pa.RecordBatch.from_arrays(arrays, schema=loose)
+
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
         arrays = [_as(rows[field.name], field) for field in self.schema]
-        return pa.Table.from_arrays(arrays, schema=_nullable(self.schema))
+        return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
         """Return the rows before and after; ``new`` says where each changed column's values are."""
@@ -239,85 +343,13 @@ class OpenTarget:
                 arrays.append(_as(rows[new[field.name]], field))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
-        return pa.Table.from_arrays(arrays, schema=_nullable(self.schema))
-
-    # --- written -------------------------------------------------------------------------------
-
-    def insert(self, rows: pa.Table) -> int:
-        """Insert rows."""
-        if self.writer is not None:
-            return insert_rows(
-                self.catalog, self.writer, self.info, rows.combine_chunks().to_batches()
-            )
-        return insert_vectors(self.catalog, self.info, self.dataset, rows)
-
-    def update(
-        self,
-        rowids: Sequence[int],
-        before: pa.Table,
-        after: pa.Table,
-        columns: Iterable[str] | None = None,
-    ) -> int:
-        """Replace rows, of which only ``columns`` may differ."""
-        if self.writer is not None:
-            return update_rows(
-                self.catalog, self.writer, self.info, rowids, before, after, columns=columns
-            )
-        self._refuse_new_keys(before, after)
-        merge_vectors(self.catalog, self.info, self.dataset, after, insert=False)
-        return after.num_rows
-
-    def upsert(
-        self, rowids: Sequence[int], before: pa.Table, after: pa.Table, fresh: pa.Table
-    ) -> pa.Table:
-        """Replace rows and insert others, and return all of them as they are now."""
-        written = pa.concat_tables([after, fresh])
-        if self.writer is not None:
-            self.update(rowids, before, after)
-            self.insert(fresh)
-        else:
-            merge_vectors(self.catalog, self.info, self.dataset, written)
-        return written
-
-    def truncate(self) -> int:
-        """Delete every row."""
-        if self.writer is not None:
-            return truncate(self.catalog, self.writer, self.info)
-        assert self.dataset is not None
-        return self.delete([], self.dataset.to_table())
-
-    def merge(self, gone: Images, old: Images, new: pa.Table, fresh: pa.Table) -> int:
-        """Delete ``gone``, turn ``old`` into ``new`` and insert ``fresh``, all at once."""
-        if self.writer is not None:
-            deleted = self.delete(gone.rowids, gone.rows)
-            return deleted + self.update(old.rowids, old.rows, new) + self.insert(fresh)
-        self._refuse_new_keys(old.rows, new)
-        return merge_vectors(
-            self.catalog, self.info, self.dataset, new, fresh=fresh, deleted=gone.rows
-        )
-
-    def _refuse_new_keys(self, before: pa.Table, after: pa.Table) -> None:
-        key = self.key[0]
-        if before[key] != after[key]:
-            msg = (
-                f"{key!r} is the key of vector table {self.info.name!r} and cannot be updated: "
-                "delete the row and insert it again"
-            )
-            raise ConstraintError(msg)
-
-    def delete(self, rowids: Sequence[int], before: pa.Table) -> int:
-        """Delete rows."""
-        if self.writer is not None:
-            return delete_rows(self.catalog, self.writer, self.info, rowids, before)
-        return delete_vectors(self.catalog, self.info, self.dataset, before)
+        return pa.Table.from_arrays(arrays, schema=self.loose)
 
 
-def _nullable(schema: pa.Schema) -> pa.Schema:
-    """Return ``schema`` as a plan may give it: whether NULL is allowed is checked on writing."""
-    return pa.schema([field.with_nullable(nullable=True) for field in schema])
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 
-def _as(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+def _as(column: Column, field: pa.Field) -> Column:
     if column.type == field.type:
         return column
     try:

@@ -22,7 +22,8 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
-from affidavit.engine.run.target import Asked, Images, OpenTarget, open_target
+from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
 from affidavit.engine.statement.merge import parse_merge
@@ -42,7 +43,8 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run an UPDATE."""
     clauses = parse_update(statement.cursor())
     target = clauses.target
-    with open_target(Asked(scope, statement, params), target) as opened:
+
+    def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
         sets = {column: opened.default(column, value) for column, value in sets.items()}
         computed, names = computed_values(sets)
@@ -54,15 +56,19 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
         rows = opened.cast_rows(text, {name: column for column, name in names.items()})
         rows = _first_matches(rows) if clauses.source else rows
         before, after = opened.images(rows, names)
-        count = opened.update(rows[ROWID].to_pylist(), before, after, sets)
-        return counted(count, opened.returning(clauses.returning, after, target.alias))
+        returned = opened.returning(clauses.returning, after, target.alias)
+        count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
+        return counted(count, returned)
+
+    return changed(Asked(scope, statement, params), target, change)
 
 
 def delete(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run a DELETE."""
     clauses = parse_delete(statement.cursor())
     target = clauses.target
-    with open_target(Asked(scope, statement, params), target) as opened:
+
+    def change(opened: OpenTarget) -> Result:
         also = f", {clauses.source}" if clauses.source else ""
         text = (
             f"{clauses.prefix} SELECT {quoted(target.alias)}.* "
@@ -71,8 +77,11 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
         rows = opened.rows(text)
         rows = _first_matches(rows) if clauses.source else rows
         before = opened.fitted(rows)
-        count = opened.delete(rows[ROWID].to_pylist(), before)
-        return counted(count, opened.returning(clauses.returning, before, target.alias))
+        returned = opened.returning(clauses.returning, before, target.alias)
+        count = opened.writes.delete(Images(rows[ROWID].to_pylist(), before))
+        return counted(count, returned)
+
+    return changed(Asked(scope, statement, params), target, change)
 
 
 def _first_matches(rows: pa.Table) -> pa.Table:
@@ -84,8 +93,9 @@ def _first_matches(rows: pa.Table) -> pa.Table:
 def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run a TRUNCATE."""
     target = parse_truncate(statement.cursor())
-    with open_target(Asked(scope, statement, params), target) as opened:
-        return counted(opened.truncate())
+    return changed(
+        Asked(scope, statement, params), target, lambda opened: counted(opened.writes.truncate())
+    )
 
 
 # --- MERGE ---------------------------------------------------------------------------------------
@@ -94,7 +104,8 @@ def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
 def merge(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run a MERGE."""
     clauses = parse_merge(statement.cursor())
-    with open_target(Asked(scope, statement, params), clauses.target) as opened:
+
+    def change(opened: OpenTarget) -> Result:
         alias = clauses.target.alias
         values = [when.values(opened.columns, opened.info.name, alias) for when in clauses.whens]
         casts = {
@@ -104,6 +115,8 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         }
         rows = opened.cast_rows(clauses.query(values), casts)
         return counted(_apply(clauses, values, rows, opened))
+
+    return changed(Asked(scope, statement, params), clauses.target, change)
 
 
 def _apply(
@@ -125,7 +138,7 @@ def _apply(
             before, after = opened.images(part, names)
             old.add(before, part)
             new.add(after)
-    return opened.merge(gone.images, old.images, new.table, fresh.table)
+    return opened.writes.merge(gone.images, old.images, new.table, fresh.table)
 
 
 class _Rows:

@@ -163,6 +163,7 @@ class TableFunctions:
         schema, _, plain = table.rpartition(".")
         info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
         require_vector(info)
+        snapshot.note_present(info)
         asked = parse_options(values.pop("options")) if "options" in values else {}
         text = values.pop("text", None)
         options = options_of({**asked, "mode": mode, "text": text})

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -26,15 +27,20 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.cache import CachedTable
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.scans.snapshot import Snapshot
 
 EAGER_ROWS_MAX: Final = 1024
 """A table of up to so many rows is read whole when it is planned: that is cheaper than asking."""
 
+AGAIN_ROWS_MAX: Final = 500
+"""What was read of DML's target is read again, to compare, if it was up to so many rows."""
+
 
 def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     """Return what DataFusion reads a mutable table through."""
     snapshot.note_read(info, info.version)
+    snapshot.note_present(info)
     cached = _in_cache(snapshot, info)
     if cached is None:
         return snapshot.scan((info.schema, info.name), MutableDataset(snapshot, info))
@@ -49,10 +55,11 @@ def prepare_mutable(snapshot: Snapshot, info: TableInfo) -> None:
         cached.build(lambda data: memory_table(data, key))
 
 
-def offer_target(snapshot: Snapshot, info: TableInfo) -> None:
-    """Offer a mutable table with its ``_rowid`` column as DML's target."""
-    key = (DML_SCHEMA, DML_TARGET)
-    snapshot.prepared[key] = snapshot.scan(key, MutableDataset(snapshot, info, rowid=True))
+def offer_target(snapshot: Snapshot, info: TableInfo) -> TargetDataset:
+    """Offer a mutable table with its ``_rowid`` column as DML's target, and return it."""
+    key, target = (DML_SCHEMA, DML_TARGET), TargetDataset(snapshot, info)
+    snapshot.prepared[key] = snapshot.scan(key, target)
+    return target
 
 
 def _in_cache(snapshot: Snapshot, info: TableInfo) -> CachedTable | None:
@@ -68,10 +75,10 @@ def _in_cache(snapshot: Snapshot, info: TableInfo) -> CachedTable | None:
 class MutableDataset(ScanDataset):
     """A mutable table: from the cache, by an index of the store, or read whole and then cached."""
 
-    def __init__(self, snapshot: Snapshot, info: TableInfo, *, rowid: bool = False) -> None:
+    def __init__(self, snapshot: Snapshot, info: TableInfo, *more: pa.Field) -> None:
         self._definition = definition_of(info)
-        schema = self._definition.schema
-        super().__init__(schema.append(ROWID_FIELD) if rowid else schema, snapshot.fail)
+        schema = pa.schema([*self._definition.schema, *more])
+        super().__init__(schema, snapshot.fail)
         self._snapshot = snapshot
         self._info = info
 
@@ -109,6 +116,73 @@ class MutableDataset(ScanDataset):
                 return
             yield from project(iter([batch]), columns, predicate)
         cache.put(info.table_id, info.version, pa.Table.from_batches(batches, schema))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one scan found: few rows, so that the same may be asked again."""
+
+    columns: list[str]
+    predicate: Predicate | None
+    rows: pa.Table
+
+
+class TargetDataset(MutableDataset):
+    """DML's target, with its ``_rowid``; what was read of it is kept while that is little."""
+
+    def __init__(self, snapshot: Snapshot, info: TableInfo) -> None:
+        super().__init__(snapshot, info, ROWID_FIELD)
+        self._seen: list[_Seen] = []
+        self._begun = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anything was read of it."""
+        return self._begun > 0
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows, oldest first."""
+        self._begun += 1
+        batches = super().scan(columns, predicate)
+        return self._noting(batches, columns, predicate) if columns else batches
+
+    def _noting(
+        self, batches: Iterator[pa.RecordBatch], columns: list[str], predicate: Predicate | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield ``batches``, and keep them if they all come and are few."""
+        kept: list[pa.RecordBatch] | None = []
+        count = 0
+        for batch in batches:
+            count += batch.num_rows
+            kept = [*kept, batch] if kept is not None and count <= AGAIN_ROWS_MAX else None
+            yield batch
+        if kept is not None:
+            schema = pa.schema([self.schema.field(name) for name in columns])
+            self._seen.append(_Seen(columns, predicate, pa.Table.from_batches(kept, schema)))
+
+    def reads_same(self, reader: Reader, now: TableInfo) -> bool:
+        """Return whether everything that was read of it reads the same from ``reader``.
+
+        The same scans are run again, which finds rows that went, came or became others. False
+        where that would take long, or where a scan was not read to its end.
+        """
+        if self._begun != len(self._seen):
+            return False
+        return all(self._is_short(each, now) and _same(each, reader, now) for each in self._seen)
+
+    def _is_short(self, seen: _Seen, now: TableInfo) -> bool:
+        small = now.row_count <= EAGER_ROWS_MAX
+        return small or _uses_index(self._definition, seen.predicate)
+
+
+def _same(seen: _Seen, reader: Reader, now: TableInfo) -> bool:
+    found, count = [], 0
+    for batch in read_rows(reader, now, seen.columns, seen.predicate):
+        found.append(batch)
+        count += batch.num_rows
+        if count > seen.rows.num_rows:
+            return False
+    return bool(pa.Table.from_batches(found, seen.rows.schema).equals(seen.rows))
 
 
 def _uses_index(definition: MutableDefinition, predicate: Predicate | None) -> bool:

@@ -37,6 +37,7 @@ class Snapshot:
         reader: The store's snapshot, or the open transaction.
         virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
+        reads: Tables of the lake that planning looked up, as they are at this snapshot.
         prepared: Views and external tables that the statement names, planned beforehand.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
@@ -67,6 +68,7 @@ class Snapshot:
         self._transaction = None if committed else catalog.transactions.current()
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
+        self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
         self.external: dict[tuple[str, str], str] = {}
@@ -96,6 +98,10 @@ class Snapshot:
         """Note that planning looked a table up, and the version that it will read."""
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{info.schema}.{info.name}@{version}"] = None
+
+    def note_present(self, info: TableInfo) -> None:
+        """Note that the statement reads a table as it is at this snapshot."""
+        self.reads[info.schema, info.name] = info
 
     def note_name(self, name: str) -> None:
         """Note that planning looked up what is not the lake's own."""

@@ -13,11 +13,9 @@ from affidavit.catalog.model.moment import parse_moment
 from affidavit.catalog.past.past import Past, dataset_of
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
-from affidavit.catalog.tables.mutable import MutableTable, create_mutable, define_mutable
-from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.mutable import MutableTable, define_mutable, load_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
-from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.result.result import Result, SearchResult
@@ -431,11 +429,7 @@ class Session:
             name, columns, primary_key=as_columns(primary_key), indexes=as_indexes(name, indexes),
             order_column=order_column,
         )  # fmt: skip
-        with catalog.write() as writer:
-            info = create_mutable(catalog, writer, name, definition)
-            if source is not None:
-                fitted = (conform(batch, definition.schema, table=name) for batch in source)
-                insert_rows(catalog, writer, info, fitted)
+        load_mutable(catalog, name, definition, source or ())
         return MutableTable(catalog, self._executor(), name)
 
     def table(self, name: str) -> VectorTable | MutableTable:

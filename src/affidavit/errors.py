@@ -84,6 +84,10 @@ class TransactionError(AffidavitError):
 # --- names -------------------------------------------------------------------------------------
 
 
+class ConflictError(AffidavitError):
+    """Others changed meanwhile what was read: nothing was written, and it may be tried again."""
+
+
 class NoTenantError(AffidavitError):
     """The operation needs a valid tenant and the session has none."""
 

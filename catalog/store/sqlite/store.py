@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.protocol import check_durability
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
@@ -45,6 +46,9 @@ class SqliteStore:
             and may lose the last commits when the power goes.
         busy_timeout_s: How long a writer waits for other writers.
         read_only: Refuse to write, and never create.
+
+    Attributes:
+        holds: How long its writers held the write lock.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class SqliteStore:
         read_only: bool = False,
     ) -> None:
         check_durability(durability)
+        self.holds = Holds()
         self._locks = locks
         self._timeout_s = busy_timeout_s
         self._read_only = read_only
@@ -98,7 +103,11 @@ class SqliteStore:
             with translated("opening a transaction", self._timeout_s):
                 connection = self._write_connection("rw" if record else None)
                 connection.execute("BEGIN IMMEDIATE")
-            yield from self._transaction(connection, tenant)
+            begun_s = monotonic()
+            try:
+                yield from self._transaction(connection, tenant)
+            finally:
+                self.holds.note(monotonic() - begun_s)
         finally:
             self._writing.release()
 

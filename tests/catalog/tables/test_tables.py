@@ -348,7 +348,7 @@ def test_p12_create_table_refuses_what_it_cannot_keep(session) -> None:
 
 def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
     frame = pd.DataFrame({"a": [1, "x", object()]})
-    with pytest.raises(errors.errors.SchemaMismatchError, match="pandas"):
+    with pytest.raises(errors.SchemaMismatchError, match="pandas"):
         session.create_table("t", frame)
     assert session.tables().num_rows == 0
 
@@ -356,7 +356,7 @@ def test_p12_a_frame_that_is_no_table_is_refused(session) -> None:
 def test_p12_a_vector_tables_key_has_a_name_that_rows_can_be_merged_by(session) -> None:
     """The table was made, and no row of it could be replaced."""
     rows = [{'a"b': 1, "id": 1, "vector": [1.0, 0.0]}]
-    with pytest.raises(errors.errors.SchemaMismatchError, match="double quotes"):
+    with pytest.raises(errors.SchemaMismatchError, match="double quotes"):
         session.create_vector_table("docs", rows, key='a"b')
     docs = session.create_vector_table("docs", rows)
     with pytest.raises(errors.InvalidNameError, match="double quotes"):
