@@ -95,13 +95,15 @@ class Recorder:
 
     # --- what the searcher asks ----------------------------------------------------------------
 
-    def before(self, request: SearchRequest) -> None:
+    def open(self, identity: Identity) -> None:
+        """Raise if the ledger of an identity's tenant takes no record."""
+        if self.settings.mode != "off":
+            self._guard.open(identity.tenant)
+
+    def check(self, request: SearchRequest) -> None:
         """Refuse a search that could not be put on record."""
-        if self.settings.mode == "off":
-            self.note_if_off(request.identity)
-            return
-        checked_lineage(request.lineage)
-        self._guard.open(request.identity.tenant)
+        if self.settings.mode != "off":
+            checked_lineage(request.lineage)
 
     def record(self, searches: Sequence[CompletedSearch]) -> list[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record and return their records.
@@ -109,9 +111,10 @@ class Recorder:
         Raises:
             AffidavitError: They could not be recorded. Their rows must not be released.
         """
-        if self.settings.mode == "off":
-            return [None] * len(searches)
         identity = searches[0].request.identity
+        if self.settings.mode == "off":
+            self.note_if_off(identity)
+            return [None] * len(searches)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
             self._datasets.keep(dataset, table_id, identity.tenant)

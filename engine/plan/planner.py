@@ -17,7 +17,7 @@ from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
-from affidavit.engine.plan.errors import engine_errors
+from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.settings import ONE_PARTITION, QUERIES_ONLY, config
@@ -30,7 +30,7 @@ from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.errors import AffidavitError, SqlError
+from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -285,20 +285,46 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         return Result(
-            lambda: self._schema_of(planned.frame), self._runner.run(planned), close=stack.close,
-            cancel=snapshot.cancel,
+            lambda: self._schema_of(planned.frame), _released(planned, self._runner),
+            close=stack.close, cancel=snapshot.cancel,
         )  # fmt: skip
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""
-        return self._here.run(Planned.at(snapshot, plan))
+        return _released(Planned.at(snapshot, plan), self._here)
 
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = Planned.at(snapshot, plan)
-        batches = list(self._here.run(planned))
+        batches = list(_released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self._schema_of(planned.frame)
         return table_of(batches, schema)
+
+    def write_out(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
+        """Return what DataFusion says of a plan by which it writes rows out of the lake itself.
+
+        Nobody could hold them back, so the plan's searches run, and are on record, before it.
+        """
+        planned = Planned.at(snapshot, plan)
+        if snapshot.ahead:
+            planned = self._physical(planned)
+            list(snapshot.catalog.release(snapshot.reading, _ahead(snapshot)))
+        return table_of(list(_released(planned, self._here)), self._schema_of(planned.frame))
+
+    def _physical(self, planned: Planned) -> Planned:
+        """Let DataFusion ask each table for what it reads, as when it runs the plan."""
+        snapshot = planned.snapshot
+        with engine_errors(snapshot, ExecutionError):
+            try:
+                planned.frame.execution_plan()
+            except Exception as error:
+                if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
+                    raise
+                snapshot.read_whole()
+                snapshot.ahead.clear()
+                planned = Planned.at(snapshot, planned.plan)
+                planned.frame.execution_plan()
+        return planned
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan that reads ``information_schema``.
@@ -313,3 +339,17 @@ class Planner:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
         optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()
+
+
+def _released(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a plan through its catalog's gate: no plan is run but through here."""
+    snapshot = planned.snapshot
+    return snapshot.catalog.release(snapshot.reading, runner.run(planned))
+
+
+def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Run what may be run before a plan; there are no rows of it."""
+    with engine_errors(snapshot, ExecutionError):
+        for search in snapshot.ahead:
+            search()
+    yield from ()
