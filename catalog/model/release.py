@@ -59,6 +59,10 @@ class Reading:
         self._is_open = False
         self._hand_over()
 
+    def give_up(self) -> None:
+        """Note that the caller wants no more rows, and waits for what is done about it."""
+        self.given_up = True
+
     # --- asked by what runs the plan -------------------------------------------------------------
 
     def begin(self) -> None:

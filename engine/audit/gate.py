@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, SearchRequest
-from affidavit.errors import AffidavitError, StoreError
+from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ class Gate:
             except StoreError:
                 self._late.appendleft(done)
                 return True
-            except AffidavitError:  # it is refused for good, as the caller would have been told
+            except Exception:  # noqa: BLE001 - refused for good, as a caller would be told
                 _log.exception("a search that nobody waited for could not be put on record")
         return False
 

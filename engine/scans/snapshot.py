@@ -154,7 +154,7 @@ class Snapshot:
 
     def cancel(self) -> None:
         """Stop what runs in sources for the plan that runs: its caller gives the result up."""
-        self.reading.given_up = True
+        self.reading.give_up()
         self.running.cancel()
 
     @property

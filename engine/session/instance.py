@@ -84,6 +84,7 @@ class Instance:
         if self.statements is not None:
             self.housekeeper.add(self.statements.flush)
         self.housekeeper.add(self.gate.settle_late)
+        self.housekeeper.add(self.recorder.settle)
         self.housekeeper.add(self.guard.keep_checkpoints)
         self.housekeeper.add(self.exchange.tidy)
         self._merger.add(self.lake.journals.compact)
@@ -122,6 +123,7 @@ class Instance:
             self._merger.stop()
             self.housekeeper.stop()
             _unless_busy(self.gate.settle_late)
+            _unless_busy(self.recorder.close)
             if not self.lake.read_only:
                 self._tidy()
         finally:

@@ -98,7 +98,7 @@ def test_the_searches_of_one_statement_are_one_commit(session, docs, hook, monke
     commits = []
     original = Commits._commit
     monkeypatch.setattr(
-        Commits, "_commit", lambda self, *given: commits.append(given) or original(self, *given)
+        Commits, "_commit", lambda *given, **more: commits.append(given) or original(*given, **more)
     )
     asked = (f"SELECT min(id) AS m FROM vector_search('docs', $q, {k})" for k in (1, 2, 3, 4))
     with recorded(session, 4):
