@@ -32,6 +32,8 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    import pyarrow as pa
+
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.ledger import Ledger
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.definition import Definition
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.model.release import Reading, Release
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transactions
 
@@ -83,12 +86,14 @@ class Catalog:
         transactions: Transactions,
         trace: Trace | None = None,
         at: Moment | None = None,
+        gate: Release | None = None,
     ) -> None:
         self.lake = lake
         self.identity = identity
         self.transactions = transactions
         self.trace = trace
         self.at = at
+        self.gate = gate
 
     @property
     def tenant(self) -> str:
@@ -98,7 +103,16 @@ class Catalog:
     @property
     def present(self) -> Catalog:
         """The same catalog as it is now, whatever moment this one is at."""
-        return Catalog(self.lake, self.identity, self.transactions, self.trace)
+        return Catalog(self.lake, self.identity, self.transactions, self.trace, gate=self.gate)
+
+    def release(
+        self, reading: Reading, batches: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield a plan's batches to the caller, each once what was done for it is on record.
+
+        Without a gate nothing that is to be on record can be done: ``reading`` lets nothing begin.
+        """
+        return batches if self.gate is None else self.gate.release(reading, batches)
 
     @property
     def ledger(self) -> Ledger:

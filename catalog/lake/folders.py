@@ -3,7 +3,7 @@
     <lake>/catalog.db                        definitions and mutable tables
     <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
     <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL
-    <lake>/pending/                          searches of open transactions, signed
+    <lake>/pending/                          searches in and beside open transactions, signed
     <lake>/locks/                            lock files
 
 Rules:

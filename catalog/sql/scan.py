@@ -62,6 +62,9 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         """Yield the matching rows with exactly ``columns``."""
         raise NotImplementedError
 
+    def asked(self, columns: list[str], predicate: Predicate | None) -> None:
+        """Note what a place of a plan reads: told once for each place before any of them is run."""
+
     def scanner(
         self,
         columns: Sequence[str] | None = None,
@@ -72,6 +75,7 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         names = self._schema_.names if columns is None else list(columns)
         schema = pa.schema([self._schema_.field(name) for name in names])
         predicate = self.read_filter(filter)
+        self.asked(names, predicate)
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:

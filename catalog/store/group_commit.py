@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from affidavit.errors import StoreError
+from affidavit.errors import StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,15 +59,37 @@ class GroupCommit(Generic[Item, Outcome]):
         self._queue = threading.Lock()
         self._leader = threading.Lock()
 
-    def submit(self, item: Item) -> Outcome:
-        """Commit ``item`` and return its outcome; when this returns it is durable."""
+    def submit(self, item: Item, *, wait_s: float | None = None) -> Outcome:
+        """Commit ``item`` and return its outcome; when this returns it is durable.
+
+        Args:
+            item: What is to be committed.
+            wait_s: How long it may wait for its turn; ``None`` for as long as that takes.
+
+        Raises:
+            StoreBusyError: Its turn did not come: it is not committed, and will not be.
+        """
         ticket: _Ticket[Item, Outcome] = _Ticket(item)
         with self._queue:
             self._waiting.append(ticket)
-        with self._leader:
+        if not self._leader.acquire(timeout=-1 if wait_s is None else wait_s):
+            if self._withdraw(ticket):
+                raise StoreBusyError("the store", timeout_s=wait_s or 0.0)
+            self._leader.acquire()  # it is in the leader's hand, who is about to say
+        try:
             while not ticket.done:
                 self._lead()
+        finally:
+            self._leader.release()
         return ticket.result()
+
+    def _withdraw(self, ticket: _Ticket[Item, Outcome]) -> bool:
+        """Take an item back, unless somebody is committing it."""
+        with self._queue:
+            waits = ticket in self._waiting
+            if waits:
+                self._waiting.remove(ticket)
+        return waits
 
     def _lead(self) -> None:
         """Commit the oldest waiting items."""

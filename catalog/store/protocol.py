@@ -233,13 +233,16 @@ class Store(Protocol):
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
         """Open a snapshot for ``tenant``. Readers never wait."""
 
-    def write(self, tenant: str, *, record: bool = False) -> AbstractContextManager[Writer]:
+    def write(
+        self, tenant: str, *, record: bool = False, timeout_s: float | None = None
+    ) -> AbstractContextManager[Writer]:
         """Open a transaction for ``tenant``: commit on leaving, roll back if the block raises.
 
         Args:
             tenant: Whose rows are written.
             record: It puts on record what was read, which a store that was opened to be read does
                 too.
+            timeout_s: How long it waits for other writers, if not as long as any.
 
         Raises:
             StoreBusyError: Other writers held the store for the whole timeout.

@@ -49,8 +49,13 @@ class Appender:
         self._ledgers = ledgers
         self._topics = AuditTopics(news)
 
-    def append(self, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> list[StoredEntry]:
-        """Append ``drafts`` to the tenant's ledger, and what goes with them."""
+    def append(
+        self, writer: Writer, tenant: str, drafts: Sequence[Draft], *, tell: bool = True
+    ) -> list[StoredEntry]:
+        """Append ``drafts`` to the tenant's ledger, and what goes with them.
+
+        Without ``tell`` no listener is asked: none may refuse what has to be there.
+        """
         entries = self._ledgers.of(tenant).append(writer, drafts, now_us=clock.now_us())
         rows = [
             (row_id, entry.seq)
@@ -59,7 +64,7 @@ class Appender:
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
         self._topics.publish(writer, tenant, drafts, entries)
-        told = self.listeners.of(tenant)
+        told = self.listeners.of(tenant) if tell else ()
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:
             for listener in told:

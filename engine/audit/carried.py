@@ -1,6 +1,9 @@
-"""Records that an open transaction carries, and that stay whatever becomes of it.
+"""Records beside an open transaction: those that it carries, and those that it keeps waiting.
 
 Rules:
+    - What waits for somebody's transaction longer than its rows should is made durable in a file of
+      its own, and has its number once the lock is free: the housekeeper sees to it. Its rows are
+      out by then, so no listener can refuse it any more.
     - If its rows reach the caller before it is committed, the record is durable before that, in a
       file of its own; see :mod:`affidavit.engine.audit.pending`.
     - What a transaction carried and rolled back is committed by itself; if the process dies first,
@@ -9,22 +12,45 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.engine.audit.appender import missing
-from affidavit.engine.audit.pending import PendingFile, abandoned
-from affidavit.errors import MasterKeyError
+from affidavit.engine.audit.pending import Owner, PendingFile, abandoned
+from affidavit.errors import MasterKeyError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
+    from affidavit.catalog.ledger.keys import Signer
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.store.transaction import Transaction, Transactions
     from affidavit.engine.audit.appender import Appender
     from affidavit.engine.audit.commits import Commits
+
+
+_log: Final = logging.getLogger("affidavit")
+
+SETTLE_WAIT_S: Final = 1.0
+"""How long the housekeeper waits for other writers before it comes again."""
+
+
+def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
+    """Return the generation and key that sign what is pending for a tenant's ledger.
+
+    Raises:
+        MasterKeyError: There is no key.
+    """
+    ledger = lake.ledgers.of(tenant)
+    head = ledger.head(reader)
+    generation = 0 if head is None else head.generation
+    return generation, ledger.signer(generation)
 
 
 class CarriedRecords:
@@ -43,7 +69,10 @@ class CarriedRecords:
     ) -> list[StoredEntry]:
         """Append ``drafts`` in ``active``, which is open here, and see to them when it ends."""
         tenant = identity.tenant
-        held = self._held(active, tenant, drafts) if active.releases else None
+        held = None
+        if active.releases:
+            signed_by = _signed_by(self._lake, active.writer, tenant)
+            held = PendingFile(self._lake.folders.pending, tenant, drafts, *signed_by)
         try:
             with Catalog(self._lake, identity, self._transactions).write() as writer:
                 entries = self._appender.append(writer, tenant, drafts)
@@ -53,13 +82,6 @@ class CarriedRecords:
             raise
         active.on_end(lambda _committed: self._settle(tenant, drafts, held))
         return entries
-
-    def _held(self, active: Transaction, tenant: str, drafts: Sequence[Draft]) -> PendingFile:
-        ledger = self._lake.ledgers.of(tenant)
-        head = ledger.head(active.writer)
-        generation = 0 if head is None else head.generation
-        signer = ledger.signer(generation)
-        return PendingFile(self._lake.folders.pending, tenant, drafts, generation, signer)
 
     def _settle(self, tenant: str, drafts: Sequence[Draft], held: PendingFile | None) -> None:
         """Put on record by itself what a transaction had searched and then rolled back."""
@@ -90,3 +112,86 @@ class CarriedRecords:
                 if lost:
                     self._appender.append(writer, pending.tenant, lost)
             pending.path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class _Deferred:
+    """Drafts that are durable and wait for their numbers."""
+
+    tenant: str
+    drafts: Sequence[Draft]
+    file: PendingFile
+
+
+class DeferredRecords:
+    """Records that somebody's open transaction keeps from having a number.
+
+    Args:
+        lake: The lake.
+        appender: Writes them once the lock is free.
+        wake: Called when there is something to settle.
+    """
+
+    def __init__(self, lake: Lake, appender: Appender, wake: Callable[[], None]) -> None:
+        self._lake = lake
+        self._appender = appender
+        self._wake = wake
+        self._owner = Owner(lake.folders.pending)
+        self._waiting: list[_Deferred] = []
+        self._changing = threading.Lock()
+
+    def add(self, tenant: str, drafts: Sequence[Draft]) -> None:
+        """Make ``drafts`` durable; they have their numbers later, whatever happens.
+
+        Raises:
+            AffidavitError: They could not be made durable.
+        """
+        with self._changing, self._lake.store.read(tenant) as reader:
+            signed_by = _signed_by(self._lake, reader, tenant)
+            file = PendingFile(
+                self._lake.folders.pending, tenant, drafts, *signed_by, owner=self._owner
+            )
+            self._waiting.append(_Deferred(tenant, drafts, file))
+        self._wake()
+
+    def settle(self) -> bool:
+        """Give numbers to what waits, oldest first; return whether something waits still.
+
+        Raises:
+            AffidavitError: The ledger takes none: they wait on.
+        """
+        for each in list(self._waiting):
+            try:
+                self._append(each)
+            except StoreBusyError:
+                return True
+            self._forget(each)
+        return bool(self._waiting)
+
+    def _append(self, each: _Deferred) -> None:
+        write = self._lake.store.write(each.tenant, record=True, timeout_s=SETTLE_WAIT_S)
+        with write as writer:
+            lost = missing(writer, each.tenant, each.drafts)
+            if not lost:
+                return
+            try:
+                with writer.savepoint():
+                    self._appender.append(writer, each.tenant, lost)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - a listener's: it may be anything
+                _log.exception("a record could not be refused any more: its rows are out")
+                self._appender.append(writer, each.tenant, lost, tell=False)
+
+    def _forget(self, each: _Deferred) -> None:
+        with self._changing:
+            self._waiting.remove(each)
+            each.file.remove()
+            if not self._waiting:
+                self._owner.release(tidy=True)
+
+    def leave(self) -> None:
+        """Leave what waits still to whoever opens the lake next."""
+        with self._changing:
+            self._owner.release(tidy=not self._waiting)
+            self._waiting.clear()

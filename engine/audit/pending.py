@@ -1,14 +1,15 @@
-"""Records of searches that were made inside an open transaction.
+"""Records of searches that were made inside an open transaction, or beside somebody else's.
 
 The rows of such a search reach the caller before the transaction is committed, and the store's one
-writer is taken until then. So the record is first made durable in a file of its own, then written
-as part of the transaction. If that is rolled back the record is written by itself; if the process
-dies, whoever opens the lake next does so.
+writer is taken until then. So the record is first made durable in a file of its own. Inside, it is
+then written as part of the transaction, and by itself if that is rolled back; beside it, once the
+writer is free. If the process dies, whoever opens the lake next does so.
 
 Rules:
     - A file is signed with the ledger's own key, so that nobody without the master key can have
       put on record what was never searched.
-    - Its lock is held for as long as its writer lives.
+    - Its lock is held for as long as its writer lives. One lock may stand for many files, whose
+      names begin with its own: a lock is an open file, and of those a process has few.
 """
 
 from __future__ import annotations
@@ -48,16 +49,25 @@ class PendingFile:
         drafts: The drafts.
         generation: Which of that ledger's keys signs them.
         signer: That key.
+        owner: Whose lock it is under; ``None`` for one of its own.
 
     Raises:
         StoreError: The file could not be written.
     """
 
     def __init__(
-        self, folder: Path, tenant: str, drafts: Sequence[Draft], generation: int, signer: Signer
+        self,
+        folder: Path,
+        tenant: str,
+        drafts: Sequence[Draft],
+        generation: int,
+        signer: Signer,
+        *,
+        owner: Owner | None = None,
     ) -> None:
-        self._path = folder / f"{uuid4().hex}.json"
-        self._lock = FileLock(self._path.with_suffix(".lock"), thread_local=False)
+        own = Owner(folder) if owner is None else owner
+        self._own = own if owner is None else None
+        self._path = folder / (f"{own.name}.json" if owner is None else own.file_name())
         stated = {
             "tenant": tenant, "generation": generation, "drafts": [_plain(each) for each in drafts]
         }  # fmt: skip
@@ -65,7 +75,7 @@ class PendingFile:
         signature = base64.b64encode(signer.sign((_SIGNED_AS + text).encode())).decode()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            own.acquire()
             aside = self._path.with_suffix(".aside")
             with aside.open("w", encoding="utf-8") as file:
                 json.dump({"text": text, "signature": signature}, file)
@@ -75,22 +85,56 @@ class PendingFile:
             sync(folder)
         except OSError as error:
             self.remove()
-            msg = f"a search in a transaction cannot be put on record: {error}"
+            msg = f"a search cannot be put on record while a transaction is open: {error}"
             raise StoreError(msg) from error
 
     def remove(self) -> None:
         """Forget the drafts: the ledger has them."""
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        for path in (self._path, self._path.with_suffix(".aside")):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if self._own is not None:
+            self._own.release(tidy=True)
+
+
+class Owner:
+    """A lock on files that are pending, which says that their writer lives.
+
+    Args:
+        folder: Where they are put.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = uuid4().hex
+        self._path = folder / f"{self.name}.lock"
+        self._lock = FileLock(self._path, thread_local=False)
+
+    def file_name(self) -> str:
+        """Return a new name for a file under this lock."""
+        return f"{self.name}.{uuid4().hex}.json"
+
+    def acquire(self) -> None:
+        """Hold the lock from now on."""
+        if not self._lock.is_locked:
+            self._lock.acquire()
+
+    def release(self, *, tidy: bool) -> None:
+        """Let the lock go: nothing is pending under it, or what is is left to who opens next."""
         self._lock.release()
-        _tidy(self._path)
+        if tidy:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('.')[0]}.lock")
 
 
 def _tidy(path: Path) -> None:
     """Remove what stood beside a pending file that is gone."""
-    for suffix in (".aside", ".lock"):
+    for beside in (path.with_suffix(".aside"), _lock_of(path)):
         with suppress(OSError):
-            path.with_suffix(suffix).unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
 
 def _plain(each: Draft) -> dict[str, object]:
@@ -162,7 +206,7 @@ def abandoned(folder: Path) -> Iterator[Pending]:
     if not folder.is_dir():
         return
     for path in sorted({each.with_suffix(".json") for each in folder.iterdir()}):
-        lock = FileLock(path.with_suffix(".lock"), timeout=0)
+        lock = FileLock(_lock_of(path), timeout=0)
         try:
             lock.acquire()
         except (Timeout, OSError):

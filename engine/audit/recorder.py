@@ -7,6 +7,9 @@ Rules:
       see :mod:`affidavit.engine.audit.commits`.
     - A search inside the caller's own transaction is recorded in it, and on its own if that is
       rolled back; see :mod:`affidavit.engine.audit.carried`.
+    - A search outside waits for somebody's transaction a quarter of a second; then its record is
+      made durable beside the store, and its number comes once the lock is free. Where neither can
+      be done, no rows are released.
     - A session that was opened to be read changes no data, and puts its searches on record all the
       same; where it cannot, it cannot search.
     - The Lance version that was read is tagged first, so that the record can be replayed.
@@ -20,12 +23,13 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
 from affidavit.engine.audit.appender import Appender
-from affidavit.engine.audit.carried import CarriedRecords
+from affidavit.engine.audit.carried import CarriedRecords, DeferredRecords
 from affidavit.engine.audit.commits import Commits
 from affidavit.engine.audit.description import describe, describe_match
 from affidavit.engine.audit.recall import RecallSample
 from affidavit.engine.audit.settings import checked_lineage
 from affidavit.engine.search.record import draft_record
+from affidavit.errors import StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +80,7 @@ class Recorder:
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
         self._carried = CarriedRecords(lake, transactions, self._appender, self._commits)
+        self._deferred = DeferredRecords(lake, self._appender, wake)
         chance = random.Random().random  # noqa: S311 - chooses samples, not keys
         self._recall = RecallSample(settings.recall_share, chance)
         self._off: set[str] = set()
@@ -93,15 +98,28 @@ class Recorder:
         """
         self._carried.recover()
 
+    def settle(self) -> bool:
+        """Give numbers to records that had to wait; return whether some wait still."""
+        return self._deferred.settle()
+
+    def close(self) -> None:
+        """Settle what can be, and leave the rest to whoever opens the lake next."""
+        try:
+            self._deferred.settle()
+        finally:
+            self._deferred.leave()
+
     # --- what the searcher asks ----------------------------------------------------------------
 
-    def before(self, request: SearchRequest) -> None:
+    def open(self, identity: Identity) -> None:
+        """Raise if the ledger of an identity's tenant takes no record."""
+        if self.settings.mode != "off":
+            self._guard.open(identity.tenant)
+
+    def check(self, request: SearchRequest) -> None:
         """Refuse a search that could not be put on record."""
-        if self.settings.mode == "off":
-            self.note_if_off(request.identity)
-            return
-        checked_lineage(request.lineage)
-        self._guard.open(request.identity.tenant)
+        if self.settings.mode != "off":
+            checked_lineage(request.lineage)
 
     def record(self, searches: Sequence[CompletedSearch]) -> list[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record and return their records.
@@ -109,9 +127,10 @@ class Recorder:
         Raises:
             AffidavitError: They could not be recorded. Their rows must not be released.
         """
-        if self.settings.mode == "off":
-            return [None] * len(searches)
         identity = searches[0].request.identity
+        if self.settings.mode == "off":
+            self.note_if_off(identity)
+            return [None] * len(searches)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
             self._datasets.keep(dataset, table_id, identity.tenant)
@@ -124,7 +143,14 @@ class Recorder:
             )
             for search in searches
         ]
-        return list(self.write(identity, records, [draft_record(record) for record in records]))
+        drafts = [draft_record(record) for record in records]
+        try:
+            entries = self._put(identity, drafts, patient=False)
+        except StoreBusyError:
+            self._deferred.add(identity.tenant, drafts)
+            shown = identity.shown_tenant
+            return [record.replaced(tenant=shown) for record in records]
+        return list(_as_entered(identity, records, entries))
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -136,14 +162,7 @@ class Recorder:
         Returns:
             The records as the ledger has them.
         """
-        entries = self._put(identity, drafts)
-        shown = identity.shown_tenant
-        return [
-            record.replaced(
-                seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature
-            )
-            for record, entry in zip(records, entries, strict=True)
-        ]
+        return _as_entered(identity, records, self._put(identity, drafts))
 
     def note(self, identity: Identity, kind: str, **fields: object) -> None:
         """Append what is no search to the ledger: an entry of ``kind`` that says ``fields``."""
@@ -162,11 +181,13 @@ class Recorder:
         self.note(identity, "audit-off")
         self._off.add(identity.tenant)
 
-    def _put(self, identity: Identity, drafts: Sequence[Draft]) -> list[StoredEntry]:
+    def _put(
+        self, identity: Identity, drafts: Sequence[Draft], *, patient: bool = True
+    ) -> list[StoredEntry]:
         """Append ``drafts`` so that they stay, whatever becomes of the open transaction."""
         active = self._transactions.current()
         if active is None:
-            entries = self._commits.submit(identity.tenant, drafts)
+            entries = self._commits.submit(identity.tenant, drafts, patient=patient)
         else:
             entries = self._carried.append(active, identity, drafts)
         self._wake()
@@ -185,3 +206,14 @@ class Recorder:
             store_query=self.settings.store_queries,
         )
         self._appender.append(writer, catalog.tenant, [draft_record(record)])
+
+
+def _as_entered(
+    identity: Identity, records: Sequence[SearchRecord], entries: Sequence[StoredEntry]
+) -> list[SearchRecord]:
+    """Return ``records`` as the ledger has them."""
+    shown = identity.shown_tenant
+    return [
+        record.replaced(seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature)
+        for record, entry in zip(records, entries, strict=True)
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -10,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from datafusion import LogicalPlan, SessionContext, SQLOptions
-from datafusion.expr import TableScan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
-from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
-from affidavit.engine.plan.errors import engine_errors
+from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.settings import ONE_PARTITION, QUERIES_ONLY, config
@@ -32,7 +30,7 @@ from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.errors import AffidavitError, SqlError
+from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -49,9 +47,6 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.statement import Statement
 
 VIEW_DEPTH_MAX: Final = 32
-
-TYPED_PLACEHOLDER: Final = re.compile(r'Placeholder \{ id: "\$(\d+)", field: Some')
-"""How the text of a plan of DataFusion 54.1 shows a parameter whose type is known."""
 
 
 class Planner:
@@ -188,41 +183,6 @@ class Planner:
         create = frame.logical_plan().inputs()[0].to_variant()
         return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
 
-    def plan_open(
-        self, text: str, snapshot: Snapshot, *, names: Collection[str]
-    ) -> tuple[DataFrame, dict[str, pa.DataType | None]]:
-        """Plan a query or INSERT whose parameters ``$1``, ``$2``... have no values yet.
-
-        Returns:
-            Its plan, and the type of each parameter that is known.
-        """
-        snapshot.unbound = {}
-        frame = self.plan(f"EXPLAIN PREPARE open AS {text}", {}, snapshot, names=names)
-        prepare = frame.logical_plan().inputs()[0]
-        fields = prepare.to_variant().fields()
-        typed = {int(number) for number in TYPED_PLACEHOLDER.findall(repr(prepare))}
-        if len(typed) < len(fields):  # a plan's text does not show the plans inside expressions
-            typed = {int(number) for number in parse_statement(text).whole.placeholders}
-        named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
-        inner = self.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
-        return inner, snapshot.unbound | {str(number): found.type for number, found in named}
-
-    @staticmethod
-    def scans_of(frame: DataFrame, snapshot: Snapshot) -> dict[str, frozenset[str]]:
-        """Return the columns that a plan reads of each ``schema.table``."""
-        found: dict[str, frozenset[str]] = {}
-        left = [_optimized(frame, snapshot)]
-        while left:
-            plan = left.pop()
-            left += plan.inputs()
-            scan = plan.to_variant()
-            if isinstance(scan, TableScan):
-                _, schema, table = scan.fqn()
-                name = f"{schema or MAIN_SCHEMA}.{table}"
-                columns = (column for _, column in scan.projection())
-                found[name] = found.get(name, frozenset()).union(columns)
-        return found
-
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
         with self.snapshot(catalog) as snapshot:
@@ -325,27 +285,55 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         return Result(
-            lambda: self.schema_of(planned.frame, snapshot), self._runner.run(planned),
+            lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
             close=stack.close, cancel=snapshot.cancel,
         )  # fmt: skip
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""
-        return self._here.run(Planned.at(snapshot, plan))
+        return _released(Planned.at(snapshot, plan), self._here)
 
     def streamed(
         self, plan: Plan, snapshot: Snapshot
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Return what :meth:`stream` does, and the plan's columns."""
         planned = Planned.at(snapshot, plan)
-        return self.schema_of(planned.frame, snapshot), self._here.run(planned)
+        return self.schema_of(planned.frame, snapshot), _released(planned, self._here)
 
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = Planned.at(snapshot, plan)
-        batches = list(self._here.run(planned))
+        batches = list(_released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
+
+    def write_out(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
+        """Return what DataFusion says of a plan by which it writes rows out of the lake itself.
+
+        Nobody could hold them back, so the plan's searches run, and are on record, before it.
+        """
+        planned = Planned.at(snapshot, plan)
+        if snapshot.ahead:
+            planned = self._physical(planned)
+            list(snapshot.catalog.release(snapshot.reading, _ahead(snapshot)))
+        return table_of(
+            list(_released(planned, self._here)), self.schema_of(planned.frame, snapshot)
+        )
+
+    def _physical(self, planned: Planned) -> Planned:
+        """Let DataFusion ask each table for what it reads, as when it runs the plan."""
+        snapshot = planned.snapshot
+        with engine_errors(snapshot, ExecutionError):
+            try:
+                planned.frame.execution_plan()
+            except Exception as error:
+                if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
+                    raise
+                snapshot.read_whole()
+                snapshot.ahead.clear()
+                planned = Planned.at(snapshot, planned.plan)
+                planned.frame.execution_plan()
+        return planned
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan that reads ``information_schema``.
@@ -358,10 +346,29 @@ class Planner:
 
     def schema_of(self, frame: DataFrame, snapshot: Snapshot) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
-        optimized = _optimized(frame, snapshot)
-        return self.context.create_dataframe_from_logical_plan(optimized).schema()
+        plan = self.optimized(frame, snapshot)
+        return self.context.create_dataframe_from_logical_plan(plan).schema()
+
+    @staticmethod
+    def optimized(frame: DataFrame, snapshot: Snapshot) -> LogicalPlan:
+        """Return a plan as DataFusion would run it.
+
+        Raises:
+            SqlError: What is wrong with it is only found here.
+        """
+        with engine_errors(snapshot, SqlError):
+            return frame.optimized_logical_plan()
 
 
-def _optimized(frame: DataFrame, snapshot: Snapshot) -> LogicalPlan:
-    with engine_errors(snapshot, SqlError):
-        return frame.optimized_logical_plan()
+def _released(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a plan through its catalog's gate: no plan is run but through here."""
+    snapshot = planned.snapshot
+    return snapshot.catalog.release(snapshot.reading, runner.run(planned))
+
+
+def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Run what may be run before a plan; there are no rows of it."""
+    with engine_errors(snapshot, ExecutionError):
+        for search in snapshot.ahead:
+            search()
+    yield from ()

@@ -65,7 +65,6 @@ class LocalRunner:
         Where a filter could not be handed to a table, the tables are read whole, and planned again.
         """
         snapshot = planned.snapshot
-        snapshot.run_here()
         with _cancelling(snapshot), engine_errors(snapshot, ExecutionError):
             try:
                 stream = planned.frame.execute_stream()

@@ -81,7 +81,10 @@ def as_html(head: pa.Table, *, more: bool) -> str:
 
 def record_html(record: SearchRecord) -> str:
     """Return one line on a search's record, every value escaped."""
-    parts = [f"record {record.seq}, {record.query_id}", f"signed with {record.key_id}"]
+    if record.seq is None:
+        parts = [f"record {record.query_id}", "has its number once the lake's writers are done"]
+    else:
+        parts = [f"record {record.seq}, {record.query_id}", f"signed with {record.key_id}"]
     parts.append(f"{record.table_name} version {record.table_version}")
     if record.recall is not None:
         parts.append(f"measured recall {record.recall:.0%}")

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from affidavit.catalog.lake.catalog import Trace
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.engine.plan.described import plan_open, scans_of
 from affidavit.engine.statement.assignments import parse_assignments
 from affidavit.engine.statement.clauses import (
     parse_delete,
@@ -108,7 +109,7 @@ class _Asked:
     def plan(self, text: str) -> pa.Schema:
         """Plan a query or an INSERT; return the columns, and keep what else it tells."""
         planner, whole = self.scope.planner, parse_statement(text).whole
-        plan = partial(planner.plan_open, snapshot=self._snapshot, names=self.statement.names)
+        plan = partial(plan_open, planner, snapshot=self._snapshot, names=self.statement.names)
         plain, numbers = renumbered(whole)
         frame, types = plan(plain)
         if self._snapshot.unbound:  # DataFusion counts the others, and sees none of these
@@ -117,7 +118,7 @@ class _Asked:
         self.types |= {numbers[number]: kind for number, kind in types.items()}
         trace = self.scope.catalog.trace or Trace()
         known = {name.partition("@")[0] for name in trace.read}
-        for table, columns in planner.scans_of(frame, self._snapshot).items():
+        for table, columns in scans_of(planner.optimized(frame, self._snapshot)).items():
             if table in known:
                 self.reads.setdefault(table, set()).update(columns)
         called = {number: self._names.get(name, name) for number, name in numbers.items()}
@@ -132,8 +133,11 @@ class _Asked:
         """Return a target as a query names it, and its columns."""
         where = [target.source] if target.source else []
         text = ".".join(map(quoted, [*where, target.schema, target.name]))
-        frame, _ = self.scope.planner.plan_open(
-            f"SELECT * FROM {text}", self._snapshot, names={target.schema, target.name, *where}
+        frame, _ = plan_open(
+            self.scope.planner,
+            f"SELECT * FROM {text}",
+            self._snapshot,
+            names={target.schema, target.name, *where},
         )
         return text, frame.schema().names
 

@@ -181,5 +181,5 @@ def _insert_external(scope: Scope, statement: Statement, params: Params, info: T
     ):
         entry.begin("insert", {"paths": list(info.definition.paths)})
         plan = partial(planner.plan, text, given, names=statement.names)
-        entry.count(int(planner.collect(plan, snapshot)["count"][0].as_py()))
+        entry.count(int(planner.write_out(plan, snapshot)["count"][0].as_py()))
         return counted(entry.rows)

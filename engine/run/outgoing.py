@@ -180,7 +180,7 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
             raise SqlError(f"COPY names {location!r} and would write {written!r}")
         with outgoing(scope.catalog, "file", location) as entry:
             entry.begin("copy")
-            table = planner.collect(plan, snapshot)
+            table = planner.write_out(plan, snapshot)
             entry.count(int(table["count"][0].as_py()))
     return Result.of(table, rows_affected=entry.rows)
 

@@ -6,6 +6,7 @@ and a search recorded, when the plan runs.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
 from affidavit.engine.search.options import options_of, parse_options
-from affidavit.engine.search.request import build_request
+from affidavit.engine.search.request import FailedSearch, build_request
 from affidavit.engine.search.searcher import released
 from affidavit.errors import InvalidQueryError
 
@@ -180,23 +181,61 @@ class TableFunctions:
 
 
 class SearchDataset(ScanDataset):
-    """A search as a table: it runs, with its hooks, when the plan that reads it runs."""
+    """A search as a table: it runs, with its hooks' ``before``, when the plan that reads it runs.
+
+    It runs once, however many places of the plan read it, as those that name one CTE do:
+    DataFusion asks each of them for its columns before any of them runs. What it did is queued
+    before the first row is handed on; a gate puts it on record before a row leaves the plan.
+    """
 
     def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
         super().__init__(request.schema, snapshot.fail)
         self._request = request
         self._searcher = searcher
-        self._snapshot = snapshot
+        self._reading = snapshot.reading
+        self._reading.expected.append(request)
+        snapshot.ahead.append(self._run_ahead)
+        self._needed: set[str] | None = None
+        self._found: pa.Table | None = None
+        self._searching = threading.Lock()
+
+    def asked(self, columns: list[str], predicate: Predicate | None) -> None:
+        """Note the columns that a place of the plan reads."""
+        self._needed = (self._needed or set()) | _needed(columns, predicate)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield what the search found, then filtered and projected."""
-        score = self._request.score_column
-        needed = {*columns, *(columns_of(predicate) if predicate is not None else ())}
-        select = tuple(name for name in self._request.select if name in needed)
-        with self._snapshot.joined():
-            found = released(self._searcher.run(replace(self._request, select=select)))
-        for batch in found.select([*select, score]).to_batches():
+        needed = {*_needed(columns, predicate), self._request.score_column}
+        found = self._once(needed)
+        kept = [name for name in found.column_names if name in needed]
+        for batch in found.select(kept).to_batches():
             yield keep(predicate, batch).select(columns)
+
+    def _once(self, needed: set[str]) -> pa.Table:
+        """Return what the search found, by running it unless it ran with those columns before."""
+        with self._searching:
+            if self._found is None or not needed <= {*self._found.column_names}:
+                self._found = self._search()
+            return self._found
+
+    def _run_ahead(self) -> None:
+        """Search on the caller's thread, unless no place of the plan asked for it."""
+        if self._needed is not None:
+            self._once(self._needed)
+
+    def _search(self) -> pa.Table:
+        self._reading.begin()
+        needed = self._needed or ()
+        select = tuple(name for name in self._request.select if name in needed)
+        done = self._searcher.attempt(replace(self._request, select=select))
+        self._reading.queue(done)
+        if isinstance(done, FailedSearch):
+            raise done.error
+        return released(done)
+
+
+def _needed(columns: Collection[str], predicate: Predicate | None) -> set[str]:
+    return {*columns, *(columns_of(predicate) if predicate is not None else ())}
 
 
 def refuse_elsewhere(table: object, attached: Collection[str]) -> None:

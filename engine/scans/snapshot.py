@@ -14,6 +14,7 @@ import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from affidavit.catalog.model.release import Reading
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.scans.failures import Failures
@@ -21,7 +22,6 @@ from affidavit.engine.scans.memory import memory_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -46,6 +46,8 @@ class Snapshot:
         missing: Names that planning looked up in vain.
         refused: Columns of sources that cannot be read, and their types there.
         sent: The SQL that scans of sources send, with the source's name.
+        reading: What the statement does that is to be on record.
+        ahead: What may be run before the plan: its searches, as far as it reads them.
         running: What runs in sources, to be cancelled when the statement is given up.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
@@ -65,7 +67,6 @@ class Snapshot:
         self.reader = reader
         self.committed = committed
         self.hide = hide
-        self._transaction = None if committed else catalog.transactions.current()
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
         self.reads: dict[tuple[str, str], TableInfo] = {}
@@ -77,6 +78,8 @@ class Snapshot:
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
+        self.reading = Reading()
+        self.ahead: list[Callable[[], None]] = []
         self.running = Running()
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
@@ -152,14 +155,6 @@ class Snapshot:
 
     # --- running ---------------------------------------------------------------------------------
 
-    def run_here(self) -> None:
-        """Note that the plan runs now: what it searches belongs to the transaction that is open."""
-        self._transaction = self._transaction or self.catalog.transactions.current()
-
-    def joined(self) -> AbstractContextManager[None]:
-        """Act within the statement's transaction, whichever thread this is."""
-        return self.catalog.transactions.joined(self._transaction)
-
     def begin_running(self) -> Running:
         """Return what runs in sources for the plan that begins now, and for no plan before it."""
         if self.running.is_over:
@@ -167,7 +162,8 @@ class Snapshot:
         return self.running
 
     def cancel(self) -> None:
-        """Stop what runs in sources for the plan that runs."""
+        """Stop what runs in sources for the plan that runs: its caller gives the result up."""
+        self.reading.give_up()
         self.running.cancel()
 
     @property

@@ -2,8 +2,10 @@
 
 A hook is any object with some of :class:`SearchHook`'s methods. Hooks run in the order in which
 they were added; ``after`` runs before the first row is released, so a hook that raises there
-leaves the caller with an error and no rows. A hook runs inside the search, so it must not run SQL
-through the session that searches.
+leaves the caller with an error and no rows.
+
+In SQL, ``before`` runs on the thread that runs the plan, one of DataFusion's as a rule: it must not
+run SQL, or wait for who does. ``after`` and ``failed`` run on the caller's thread.
 """
 
 from __future__ import annotations

@@ -127,6 +127,19 @@ class CompletedSearch:
         return self.rows[self.request.score_column].to_pylist()
 
 
+@dataclass(frozen=True, slots=True)
+class FailedSearch:
+    """A search that was refused, or failed.
+
+    Attributes:
+        request: What was asked.
+        error: What was raised.
+    """
+
+    request: SearchRequest
+    error: BaseException
+
+
 def build_request(
     identity: Identity,
     info: TableInfo,

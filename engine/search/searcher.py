@@ -18,7 +18,7 @@ from affidavit.catalog.lake.datasets import lance_errors
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
-from affidavit.engine.search.request import CompletedSearch, with_vector
+from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lance.lance.indices import IndexDescription
 
+    from affidavit.catalog.model.identity import Identity
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -47,15 +48,22 @@ _TEXT_INDEX: Final = "Inverted"
 class RecordKeeper(Protocol):
     """What puts searches on record."""
 
-    def before(self, request: SearchRequest) -> None:
-        """Raise if ``request`` could not be put on record."""
+    def open(self, identity: Identity) -> None:
+        """Raise if nothing could be put on record for ``identity``; it may read the store."""
+
+    def check(self, request: SearchRequest) -> None:
+        """Raise if ``request`` could not be put on record; nothing is read or waited for."""
 
     def record(self, searches: Sequence[CompletedSearch]) -> Sequence[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record; raise to keep their rows back."""
 
 
 class Searcher:
-    """Runs searches under a session's hooks, and puts them on record."""
+    """Runs searches under a session's hooks, and puts them on record.
+
+    A search of a handle is :meth:`run` on the caller's thread. One inside SQL is in two parts:
+    :meth:`attempt`, on whichever thread runs the plan, and :meth:`settle`, on the caller's.
+    """
 
     def __init__(self, hooks: Hooks, models: Models, keeper: RecordKeeper) -> None:
         self._hooks = hooks
@@ -76,20 +84,72 @@ class Searcher:
         try:
             ready = [with_vector(request, self._models) for request in requests]
             for request in ready:
-                self._keeper.before(request)
-                self._hooks.before(request)
-            completed = self._complete(ready)
-            records = self._keeper.record(completed)
-            completed = [
-                replace(search, record=record)
-                for search, record in zip(completed, records, strict=True)
-            ]
-            self._hooks.after(completed)
+                self.open(request.identity)
+                self._ask(request)
+            return self._put_on_record(self._complete(ready))
         except BaseException as error:
             for request in ready:
                 self._hooks.failed(request, error)
             raise
-        return completed
+
+    # --- in two parts --------------------------------------------------------------------------
+
+    def open(self, identity: Identity) -> None:
+        """Raise unless searches of ``identity`` can be put on record."""
+        self._keeper.open(identity)
+
+    def attempt(self, request: SearchRequest) -> CompletedSearch | FailedSearch:
+        """Run one search whose rows may not be released before it is settled.
+
+        What it asks of the model, the hooks' ``before`` and Lance happens on the thread that calls
+        it, which may be any. It never waits for the store.
+        """
+        try:
+            request = with_vector(request, self._models)
+            self._ask(request)
+            return complete(request)
+        except BaseException as error:  # noqa: BLE001 - whoever settles it tells the hooks
+            return FailedSearch(request, error)
+
+    def settle(self, attempts: Sequence[CompletedSearch | FailedSearch]) -> list[CompletedSearch]:
+        """Put what ran on record and let the hooks know of all; then rows may be released.
+
+        The searches are one statement's, and so one tenant's: hooks see them together.
+
+        Raises:
+            AffidavitError: A record or a hook failed. No rows may be released.
+        """
+        completed = []
+        for each in attempts:
+            if isinstance(each, FailedSearch):
+                self._hooks.failed(each.request, each.error)
+            else:
+                completed.append(each)
+        if not completed:
+            return []
+        try:
+            return self._put_on_record(completed)
+        except BaseException as error:
+            for search in completed:
+                self._hooks.failed(search.request, error)
+            raise
+
+    def keep(self, search: CompletedSearch) -> None:
+        """Put on record a search whose rows are released to nobody."""
+        self._keeper.record([search])
+
+    def _ask(self, request: SearchRequest) -> None:
+        self._keeper.check(request)
+        self._hooks.before(request)
+
+    def _put_on_record(self, completed: Sequence[CompletedSearch]) -> list[CompletedSearch]:
+        records = self._keeper.record(completed)
+        recorded = [
+            replace(search, record=record)
+            for search, record in zip(completed, records, strict=True)
+        ]
+        self._hooks.after(recorded)
+        return recorded
 
     def _complete(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
         if len(requests) == 1:

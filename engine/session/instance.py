@@ -16,6 +16,7 @@ from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.transaction import Transactions
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
+from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.run.log import StatementLog
@@ -72,6 +73,7 @@ class Instance:
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
+            self.gate = Gate(self.searcher, wake)
             logs = options.audit.mode == "statements" and not lake.read_only
             self.statements = StatementLog(lake.store, wake) if logs else None
             self._add_tasks()
@@ -81,6 +83,8 @@ class Instance:
     def _add_tasks(self) -> None:
         if self.statements is not None:
             self.housekeeper.add(self.statements.flush)
+        self.housekeeper.add(self.gate.settle_late)
+        self.housekeeper.add(self.recorder.settle)
         self.housekeeper.add(self.guard.keep_checkpoints)
         self.housekeeper.add(self.exchange.tidy)
         self._merger.add(self.lake.journals.compact)
@@ -97,7 +101,7 @@ class Instance:
         """Return what plans for the identity's tenant."""
         planner = self._planners.get(identity.tenant)
         if planner is None:
-            own = Catalog(self.lake, identity, self.transactions)
+            own = Catalog(self.lake, identity, self.transactions, gate=self.gate)
             planner = self._planners.setdefault(
                 identity.tenant, Planner(own, self.searcher, self.models)
             )
@@ -118,6 +122,8 @@ class Instance:
             self.lake.journals.stop()
             self._merger.stop()
             self.housekeeper.stop()
+            _unless_busy(self.gate.settle_late)
+            _unless_busy(self.recorder.close)
             if not self.lake.read_only:
                 self._tidy()
         finally:

@@ -147,9 +147,8 @@ class Session:
         return AllowedPaths(()) if narrowed else self._allowed
 
     def _catalog(self, trace: Trace | None = None) -> Catalog:
-        return Catalog(
-            self._instance.lake, self.identity, self._instance.transactions, trace, self._at
-        )
+        held = self._instance
+        return Catalog(held.lake, self.identity, held.transactions, trace, self._at, held.gate)
 
     def _executor(self, trace: Trace | None = None) -> Executor:
         catalog = self._catalog(trace)

@@ -14,6 +14,7 @@ from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import SearchRecord, errors
+from affidavit.engine.audit import commits
 
 
 @pytest.mark.slow
@@ -38,7 +39,10 @@ def test_p1_sixteen_threads_at_once_all_find_their_records(session, docs) -> Non
 def gathered(
     session: affidavit.Session, ask: Callable[[int], object], threads: int = 16
 ) -> Iterator[list[Future]]:
-    """Hold the store until ``threads`` wait to be recorded; yield what becomes of them."""
+    """Hold the store until ``threads`` wait to be recorded; yield what becomes of them.
+
+    However slow the machine is, none of them gives up waiting.
+    """
     group = session._instance.recorder._commits._group("default")
     leading: list[int] = []
     attempt = group._try
@@ -48,7 +52,8 @@ def gathered(
         return attempt(batch)
 
     group._try = noted
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commits, "WAIT_S", 60.0)
         with session._instance.lake.store.write("default"):
             futures = [pool.submit(ask, number) for number in range(threads)]
             eventually(lambda: len(group._waiting) + sum(leading) == threads)

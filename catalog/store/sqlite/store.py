@@ -68,6 +68,7 @@ class SqliteStore:
         self._connections = Connections(path, durability, "ro" if read_only else "rwc")
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._writer_waits_s = busy_timeout_s
         with translated(f"opening {str(path)!r}", busy_timeout_s):
             connection = self._connections.open(busy_timeout_s)
             try:
@@ -93,15 +94,19 @@ class SqliteStore:
             self._connections.give_back(connection)
 
     @contextmanager
-    def write(self, tenant: str, *, record: bool = False) -> Iterator[SqliteWriter]:
+    def write(
+        self, tenant: str, *, record: bool = False, timeout_s: float | None = None
+    ) -> Iterator[SqliteWriter]:
         if not record:
             self._refuse_read_only()
-        if not self._writing.acquire(timeout=self._timeout_s):
-            raise StoreBusyError("the store", timeout_s=self._timeout_s)
+        waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
+        if not self._writing.acquire(timeout=waits_s):
+            raise StoreBusyError("the store", timeout_s=waits_s)
         try:
             self._connections.refuse_closed()
-            with translated("opening a transaction", self._timeout_s):
+            with translated("opening a transaction", waits_s):
                 connection = self._write_connection("rw" if record else None)
+                self._let_writer_wait(connection, waits_s)
                 connection.execute("BEGIN IMMEDIATE")
             begun_s = monotonic()
             try:
@@ -113,8 +118,16 @@ class SqliteStore:
 
     def _write_connection(self, mode: str | None = None) -> sqlite3.Connection:
         """Return the one connection that writes; :attr:`_writing` is held."""
-        self._writer = self._writer or self._connections.open(self._timeout_s, mode)
+        if self._writer is None:
+            self._writer = self._connections.open(self._timeout_s, mode)
+            self._writer_waits_s = self._timeout_s
         return self._writer
+
+    def _let_writer_wait(self, connection: sqlite3.Connection, timeout_s: float) -> None:
+        """Let the one connection that writes wait so long for other processes."""
+        if self._writer_waits_s != timeout_s:
+            wait_up_to(connection, timeout_s)
+            self._writer_waits_s = timeout_s
 
     def _transaction(self, connection: sqlite3.Connection, tenant: str) -> Iterator[SqliteWriter]:
         writer = SqliteWriter(connection, tenant, self._timeout_s)
@@ -155,7 +168,7 @@ class SqliteStore:
     def hurry(self, timeout_s: float) -> None:
         self._timeout_s = min(timeout_s, self._timeout_s)
         if self._writer is not None:
-            wait_up_to(self._writer, self._timeout_s)
+            self._let_writer_wait(self._writer, self._timeout_s)
 
     # --- erasing -------------------------------------------------------------------------------
 
@@ -173,11 +186,8 @@ class SqliteStore:
         try:
             with translated("scrubbing the store", self._timeout_s):
                 connection = self._write_connection()
-                wait_up_to(connection, min(timeout_s, self._timeout_s))
-                try:
-                    found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                finally:
-                    wait_up_to(connection, self._timeout_s)
+                self._let_writer_wait(connection, min(timeout_s, self._timeout_s))
+                found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 return found[0] == 0
         finally:
             self._writing.release()

@@ -1,0 +1,59 @@
+"""What a plan says of itself before it runs: its parameters, and what it reads."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from datafusion.expr import TableScan
+
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.engine.statement.statement import parse_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pyarrow as pa
+    from datafusion import DataFrame, LogicalPlan
+
+    from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.scans.snapshot import Snapshot
+
+TYPED_PLACEHOLDER: Final = re.compile(r'Placeholder \{ id: "\$(\d+)", field: Some')
+"""How the text of a plan of DataFusion 54.1 shows a parameter whose type is known."""
+
+
+def plan_open(
+    planner: Planner, text: str, snapshot: Snapshot, *, names: Collection[str]
+) -> tuple[DataFrame, dict[str, pa.DataType | None]]:
+    """Plan a query or INSERT whose parameters ``$1``, ``$2``... have no values yet.
+
+    Returns:
+        Its plan, and the type of each parameter that is known.
+    """
+    snapshot.unbound = {}
+    frame = planner.plan(f"EXPLAIN PREPARE open AS {text}", {}, snapshot, names=names)
+    prepare = frame.logical_plan().inputs()[0]
+    fields = prepare.to_variant().fields()
+    typed = {int(number) for number in TYPED_PLACEHOLDER.findall(repr(prepare))}
+    if len(typed) < len(fields):  # a plan's text does not show the plans inside expressions
+        typed = {int(number) for number in parse_statement(text).whole.placeholders}
+    named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
+    inner = planner.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
+    return inner, snapshot.unbound | {str(number): found.type for number, found in named}
+
+
+def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:
+    """Return the columns that a plan reads of each ``schema.table``."""
+    found: dict[str, frozenset[str]] = {}
+    left = [plan]
+    while left:
+        node = left.pop()
+        left += node.inputs()
+        scan = node.to_variant()
+        if isinstance(scan, TableScan):
+            _, schema, table = scan.fqn()
+            name = f"{schema or MAIN_SCHEMA}.{table}"
+            columns = (column for _, column in scan.projection())
+            found[name] = found.get(name, frozenset()).union(columns)
+    return found

@@ -1,0 +1,229 @@
+"""P1, P2, P15: rows wait no longer for somebody's open transaction than it takes to be sure of their record."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from tests.support.lakes import vectors
+from tests.support.processes import run_python
+from tests.support.records import ASKS, Q8, SEARCH, Listener, everything, pending, recorded
+from tests.support.waiting import eventually
+
+import affidavit
+from affidavit import errors
+from affidavit.catalog.store.group_commit import GroupCommit
+
+PATIENCE_S = 20
+"""Far less than the busy timeout of these tests, and far more than a search waits."""
+
+
+@pytest.fixture
+def session(lake) -> Iterator[affidavit.Session]:
+    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as opened:
+        opened.create_vector_table("docs", vectors(300))
+        opened.create_table("t", [{"id": i, "v": 0} for i in range(300)], primary_key="id")
+        yield opened
+
+
+@contextmanager
+def changing(session: affidavit.Session) -> Iterator[None]:
+    """Hold a transaction open, in another thread, that has changed something."""
+    changed, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with session.transaction():
+            session.sql("INSERT INTO t VALUES (1000, 1)")
+            changed.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert changed.wait(30)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+SEARCHES: dict[str, Callable[[affidavit.Session], int]] = {
+    name: ask for name, ask in ASKS.items() if name != "dml"
+} | {"join": lambda s: s.sql(f"SELECT h.id FROM {SEARCH} h JOIN t ON t.id = h.id", q=Q8).num_rows}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_p15_a_search_beside_an_open_transaction_gets_its_rows_and_later_its_number(
+    session, name
+) -> None:
+    count = 3 if name == "batch" else 1
+    with recorded(session, count) as new:
+        with changing(session):
+            began = time.monotonic()
+            assert SEARCHES[name](session) == 3
+            assert time.monotonic() - began < PATIENCE_S
+            assert len(pending(session)) == 2, "one file, and the lock that says that we live"
+            assert everything(session) == []
+        eventually(lambda: pending(session) == [])
+    assert all(session.audit.verify(each) for each in new)
+    assert session.ledger.verify()
+    assert session.table("t").count() == 301
+
+
+def test_p2_a_record_without_its_number_says_so_and_is_found_by_its_name(session) -> None:
+    with changing(session):
+        record = session.search("docs", Q8, k=2).audit
+        assert (record.seq, record.key_id, record.signature) == (None, None, None)
+        assert (record.tenant, record.k_returned) == ("default", 2)
+        assert not session.audit.verify(record)
+        with pytest.raises(errors.RecordNotFoundError):
+            session.audit.get(record.query_id)
+        assert "has its number once" in session.search("docs", Q8, k=2)._repr_html_()
+    eventually(lambda: len(everything(session)) == 2)
+    kept = session.audit.get(record.query_id)
+    assert kept.replaced(seq=None, key_id=None, signature=None) == record
+    assert session.audit.verify(kept)
+
+
+def test_p1_a_record_that_can_be_made_durable_nowhere_gives_no_rows(session, lake) -> None:
+    (lake / "pending").write_text("no folder")
+    with recorded(session, 0), changing(session):
+        for ask in SEARCHES.values():
+            with pytest.raises(errors.StoreError, match="cannot be put on record"):
+                ask(session)
+    (lake / "pending").unlink()
+    with recorded(session, 1):
+        assert session.search("docs", Q8, k=3).num_rows == 3
+
+
+def test_many_threads_defer_their_records_under_one_lock(session, lake) -> None:
+    with recorded(session, 40):
+        with changing(session), ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: session.search("docs", Q8, k=1).query_id, range(40)))
+            names = pending(session)
+            assert len([name for name in names if name.endswith(".lock")]) == 1
+            assert len([name for name in names if name.endswith(".json")]) == 40
+        eventually(lambda: pending(session) == [])
+    assert {each.query_id for each in everything(session)} == {*found}
+    assert session.ledger.verify()
+
+
+def test_p2_a_transaction_that_searches_itself_and_one_that_waits_for_it(session) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with pytest.raises(ZeroDivisionError), session.transaction():
+            session.sql("INSERT INTO t VALUES (1000, 1)")
+            session.search("docs", Q8, k=1)
+            inside.set()
+            over.wait(60)
+            raise ZeroDivisionError
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(30)
+    session.search("docs", Q8, k=2)
+    over.set()
+    thread.join()
+    eventually(lambda: pending(session) == [])
+    assert sorted(each.k_requested for each in everything(session)) == [1, 2]
+    assert session.ledger.verify()
+
+
+def test_p2_no_listener_can_refuse_a_record_whose_rows_are_out(session, caplog) -> None:
+    session.audit.add_listener(listener := Listener(refused_k=1))
+    with changing(session):
+        first = session.search("docs", Q8, k=1).query_id
+        second = session.search("docs", Q8, k=2).query_id
+    eventually(lambda: pending(session) == [])
+    assert [each.query_id for each in everything(session)] == [first, second]
+    assert [each.k_requested for each in listener.seen] == [1, 2], "each was told"
+    assert caplog.text.count("could not be refused any more") == 1
+    assert session.ledger.verify()
+
+
+KILLED = """
+import os, signal, sys, threading
+import affidavit
+
+session = affidavit.connect(sys.argv[1], durability="normal", busy_timeout_s=60)
+changed = threading.Event()
+
+def hold():
+    with session.transaction():
+        session.sql("INSERT INTO t VALUES (1000, 1)")
+        changed.set()
+        threading.Event().wait()
+
+threading.Thread(target=hold, daemon=True).start()
+changed.wait()
+print(session.search("docs", [1.0] * 8, k=1).query_id)
+rows = session.sql("SELECT id FROM vector_search('docs', $q, 2)", q=[1.0] * 8)
+print(rows.num_rows, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_p2_what_was_deferred_is_on_record_after_kill_9(session, lake) -> None:
+    session.close()
+    first, rows = run_python(KILLED, lake, status=-9).split()
+    assert rows == "2"
+    with affidavit.connect(lake, durability="normal") as opened:
+        assert sorted(each.k_requested for each in everything(opened)) == [1, 2]
+        assert opened.audit.verify(opened.audit.get(first))
+        assert pending(opened) == []
+        assert opened.table("t").count() == 300
+        assert opened.ledger.verify()
+
+
+def test_p2_a_session_that_closes_while_another_process_writes_leaves_its_records(lake) -> None:
+    session = affidavit.connect(lake, durability="normal", busy_timeout_s=1)
+    session.create_vector_table("docs", vectors(20))
+    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert session.search("docs", Q8, k=2).num_rows == 2
+    session.close()
+    assert len(list((lake / "pending").glob("*.json"))) == 1
+    other.execute("ROLLBACK")
+    other.close()
+    with affidavit.connect(lake, durability="normal") as opened:
+        assert [each.k_requested for each in everything(opened)] == [2]
+        assert pending(opened) == []
+
+
+def test_a_session_that_only_reads_defers_its_records_too(session, lake) -> None:
+    with affidavit.connect(lake, read_only=True, durability="normal", busy_timeout_s=60) as reader:
+        with changing(session):
+            assert reader.search("docs", Q8, k=2).num_rows == 2
+        eventually(lambda: len(everything(reader)) == 1)
+    assert pending(session) == []
+
+
+# --- the group -----------------------------------------------------------------------------------
+
+
+def test_an_item_that_may_not_wait_is_taken_back_or_was_committed() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    committed: list[int] = []
+
+    def commit(items):
+        entered.set()
+        assert go_on.wait(30)
+        committed.extend(items)
+        return items
+
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(group.submit, 1)
+        assert entered.wait(30)
+        with pytest.raises(errors.StoreBusyError):
+            group.submit(2, wait_s=0.01)
+        go_on.set()
+        assert first.result(30) == 1
+    assert group.submit(3, wait_s=0.01) == 3
+    assert committed == [1, 3]
