@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.queries import Query
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeLook, Message
     from affidavit.catalog.model.definition import Definition
@@ -62,10 +63,17 @@ def _info(row: Sequence[Any]) -> TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The tables that one statement read and wrote, as ``schema.name@version``, in order."""
+    """The tables that one statement read and wrote, as ``schema.name@version``, in order.
+
+    Attributes:
+        read: Those that it read.
+        written: Those that it wrote.
+        query: The statement, as it runs.
+    """
 
     read: dict[str, None] = field(default_factory=dict)
     written: dict[str, None] = field(default_factory=dict)
+    query: Query | None = None
 
     def note_written(self, schema: str, table: str, version: int | None = None) -> None:
         """Note that a table was written, and the version that this made, where it says."""

@@ -15,6 +15,7 @@ from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
+from affidavit.catalog.sql.interrupts import held
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.errors import engine_errors
@@ -152,7 +153,9 @@ class Planner:
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             with self._changing if changes else nullcontext():
-                return self._sql(text, values, options, self._narrow if narrow else self.context)
+                frame = self._sql(text, values, options, self._narrow if narrow else self.context)
+        snapshot.query.check()
+        return frame
 
     def set(self, text: str) -> None:
         """Run a SET or RESET.
@@ -160,7 +163,7 @@ class Planner:
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self._changing, engine_errors(None, SqlError):
+        with self._changing, engine_errors(None, SqlError), held():
             for context in (self._narrow, self.context):
                 context.sql(text)
 
@@ -210,7 +213,8 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text)
         chosen = context or self.context
-        return chosen.sql(text, options, param_values=dict(values) or None)
+        with held():
+            return chosen.sql(text, options, param_values=dict(values) or None)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -270,7 +274,7 @@ class Planner:
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        with self._changing, self.provider.planning.capturing() as made:
+        with self._changing, self.provider.planning.capturing() as made, held():
             self.context.sql(create)
         if not made:
             msg = f"the statement made no table: {create}"
@@ -311,5 +315,6 @@ class Planner:
 
     def _schema_of(self, frame: DataFrame) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
-        optimized = frame.optimized_logical_plan()
+        with held():
+            optimized = frame.optimized_logical_plan()
         return self.context.create_dataframe_from_logical_plan(optimized).schema()

@@ -14,6 +14,7 @@ import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.scans.failures import Failures
@@ -43,7 +44,8 @@ class Snapshot:
         missing: Names that planning looked up in vain.
         refused: Columns of sources that cannot be read, and their types there.
         sent: The SQL that scans of sources send, with the source's name.
-        running: What runs in sources, to be cancelled when the statement is given up.
+        query: The statement, as it runs.
+        running: What runs for the plan, to be cancelled when the statement is given up.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
         opened: What to close when the statement is done: the snapshot is a context manager.
@@ -62,6 +64,8 @@ class Snapshot:
         self.reader = reader
         self.committed = committed
         self.hide = hide
+        given = None if catalog.trace is None else catalog.trace.query
+        self.query = given or Query(catalog.lake.queries, catalog.identity)
         self._transaction = None if committed else catalog.transactions.current()
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
@@ -152,13 +156,13 @@ class Snapshot:
         return self.catalog.transactions.joined(self._transaction)
 
     def begin_running(self) -> Running:
-        """Return what runs in sources for the plan that begins now, and for no plan before it."""
+        """Return what runs for the plan that begins now, and for no plan before it."""
         if self.running.is_over:
             self.running = Running()
         return self.running
 
     def cancel(self) -> None:
-        """Stop what runs in sources for the plan that runs."""
+        """Stop the plan that runs, and what runs in sources for it."""
         self.running.cancel()
 
     @property

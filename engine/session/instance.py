@@ -18,6 +18,7 @@ from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.plan.planner import Planner
+from affidavit.engine.plan.workers import start_workers
 from affidavit.engine.run.log import StatementLog
 from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
@@ -52,6 +53,7 @@ class Instance:
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, identity: Identity) -> None:
+        start_workers()
         self.closed = False
         self.hooks = Hooks()
         self.models = Models()

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from datafusion import SessionConfig, SessionContext
 
+from affidavit.catalog.sql.interrupts import held
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.values.arrays import take
@@ -261,7 +262,7 @@ class _Planned:
         arrays = [_with_null_fields(column_of(rows, field.name, field.type)) for field in schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
         try:
-            with self._lock:
+            with self._lock, held():
                 answers = [each.to_pyarrow().column(0) for each in self._run(batch)]
         except BaseException as error:
             msg = f"predicate {_shown(self._text)} failed: {_reason(error)}"
