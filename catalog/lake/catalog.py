@@ -108,6 +108,10 @@ class Catalog:
         """The same catalog as it is now, whatever moment this one is at."""
         return Catalog(self.lake, self.identity, self.transactions, self.trace)
 
+    def traced(self, trace: Trace) -> Catalog:
+        """Return the same catalog for one statement."""
+        return Catalog(self.lake, self.identity, self.transactions, trace, self.at)
+
     @property
     def ledger(self) -> Ledger:
         """The tenant's ledger."""

@@ -19,6 +19,7 @@ from uuid import uuid4
 from weakref import WeakSet
 
 from affidavit.catalog.model import clock
+from affidavit.catalog.store.forks import Process
 from affidavit.errors import StatementTimeoutError
 
 if TYPE_CHECKING:
@@ -120,14 +121,20 @@ class Query:
 
         Raises:
             StatementTimeoutError: It has taken longer than it may.
+            ForkedError: This is a fork of the process that asked it.
             AffidavitError: It was stopped.
         """
+        self._queries.process.refuse_forked()
         if self._stopped is None and self.deadline is not None and monotonic() >= self.deadline:
             timeout_s = self._timeout_s
             assert timeout_s is not None
             self.stop(lambda: StatementTimeoutError(timeout_s))
         if self._stopped is not None:
             raise self._stopped()
+
+    def count(self, rows: int) -> None:
+        """Count rows that a plan gave."""
+        self.rows += rows
 
     # --- ended ---------------------------------------------------------------------------------
 
@@ -150,9 +157,14 @@ class Query:
 
 
 class Queries:
-    """The statements of one lake that this process knows."""
+    """The statements of one lake that this process knows.
+
+    Attributes:
+        process: The process that runs them.
+    """
 
     def __init__(self) -> None:
+        self.process = Process("the session")
         # a result may be collected as garbage, and so left, while this thread holds it
         self._lock = threading.RLock()
         self._known: WeakSet[Query] = WeakSet()

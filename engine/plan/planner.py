@@ -15,8 +15,8 @@ from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
-from affidavit.catalog.sql.interrupts import held
 from affidavit.catalog.sql.names import CATALOG
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.lakes import LakeSource
@@ -290,7 +290,7 @@ class Planner:
             stack.close()
         return Result(
             lambda: self._schema_of(planned.frame), self._runner.run(planned), close=stack.close,
-            cancel=snapshot.cancel,
+            cancel=snapshot.cancel, check=snapshot.query.check,
         )  # fmt: skip
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from affidavit.catalog.sql.interrupts import held
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.errors import ClosedError, ExecutionError
@@ -83,7 +83,7 @@ class LocalRunner:
             running.hold(plan.stop)
             with query.running(running.cancel, lambda: plan.is_left):
                 while (batch := _next(plan, query)) is not None:
-                    query.rows += batch.num_rows
+                    query.count(batch.num_rows)
                     yield batch
 
 

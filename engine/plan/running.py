@@ -21,7 +21,7 @@ from weakref import ref
 
 from datafusion import SessionConfig
 
-from affidavit.catalog.sql.interrupts import held
+from affidavit.catalog.store.interrupts import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable

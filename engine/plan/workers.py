@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import lru_cache
 from typing import Final
 
 from datafusion import SessionContext
 
+from affidavit.catalog.store.forks import Process
 from affidavit.engine.plan.running import RunningPlan
 
 VARIABLE: Final = "TOKIO_WORKER_THREADS"
@@ -28,21 +28,37 @@ def workers() -> int:
     return max(WORKERS_MIN, WORKERS_PER_CORE * (os.cpu_count() or 1))
 
 
-@lru_cache(maxsize=1)
+class _Started:
+    """Whether DataFusion's threads were started, and in which process."""
+
+    def __init__(self) -> None:
+        self.process: Process | None = None
+        self.lock = threading.Lock()
+
+
+_STARTED: Final = _Started()
+
+
 def start_workers() -> None:
-    """Start DataFusion's threads, unless they were; how many there are is settled then."""
-    with _STARTING:
-        if VARIABLE in os.environ:
-            _run()
+    """Start DataFusion's threads, unless they were; how many there are is settled then.
+
+    Raises:
+        ForkedError: They were started in the process that this one was forked from.
+    """
+    if _STARTED.process is not None:
+        _STARTED.process.refuse_forked()
+        return
+    with _STARTED.lock:
+        if _STARTED.process is not None:
             return
-        os.environ[VARIABLE] = str(workers())
+        chosen = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = chosen or str(workers())
         try:
             _run()
         finally:
-            del os.environ[VARIABLE]  # child processes and other libraries decide for themselves
-
-
-_STARTING: Final = threading.Lock()
+            if chosen is None:  # child processes and other libraries decide for themselves
+                del os.environ[VARIABLE]
+        _STARTED.process = Process("the engine")
 
 
 def _run() -> None:

@@ -90,12 +90,12 @@ class ClosedError(AffidavitError):
 
 
 class ForkedError(AffidavitError):
-    """The process was forked from one that had opened a lake: start it by spawn instead."""
+    """This process was forked from one that had opened a lake: start it by spawn instead."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} was opened in the process that this one was forked from, and a fork has none "
-            "of its threads: start processes with multiprocessing.get_context('spawn'), or "
+            f"{what} belongs to the process that this one was forked from, and a fork has none of "
+            "its threads: start processes with multiprocessing.get_context('spawn'), or "
             "'forkserver', and call affidavit.connect there"
         )
         self.what = what

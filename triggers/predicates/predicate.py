@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from datafusion import SessionConfig, SessionContext
 
-from affidavit.catalog.sql.interrupts import held
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.store.interrupts import held
 from affidavit.catalog.values.arrays import take
 from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import KNOWN_NAMES_MAX, ExecutionError, SqlError, UnsupportedPredicateError

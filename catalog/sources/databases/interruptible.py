@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from affidavit.catalog.sql.interrupts import deliver
+from affidavit.catalog.store.interrupts import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ COUNTING = "SELECT count(*) FROM generate_series(1, 400000000000) t(a) WHERE a %
 SORTING = "SELECT a FROM generate_series(1, 4000000000) t(a) ORDER BY a % 7919 LIMIT 5"
 GROUPING = "SELECT a % 7, count(*) FROM generate_series(1, 40000000000) t(a) GROUP BY 1"
 JOINING = (
-    "SELECT count(*) FROM generate_series(1, 30000) a, generate_series(1, 30000) b "
+    "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 20000) b "
     "WHERE (a.value * b.value) % 7 = 1"
 )
 """Gives no way for seconds, and stops for nobody."""

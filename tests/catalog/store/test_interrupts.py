@@ -11,7 +11,7 @@ import pytest
 from datafusion import SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider
 
-from affidavit.catalog.sql.interrupts import deliver, held
+from affidavit.catalog.store.interrupts import deliver, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
