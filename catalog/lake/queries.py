@@ -4,7 +4,7 @@ Rules:
     - What stops a statement wins once: who works for it is told the first reason.
     - A statement is active while somebody works for it: while it is planned and written, and from
       the first of its rows that is asked for until the last. What is not active is not stopped.
-    - Nothing here is called back under a lock: what ends a statement may be asked by the garbage
+    - Nothing is stopped or closed under a lock: what ends a statement may be asked by the garbage
       collector, in the midst of anything.
 """
 
@@ -184,20 +184,22 @@ class Queries:
     def leave(self, query: Query) -> None:
         """Note that one less works for a statement; one that was stopped stays while it is left."""
         with self._lock:
-            left = self._active.get(query, 0) - 1
-            if left > 0 or query.is_left:
-                self._active[query] = max(left, 0)
-            else:
-                self._active.pop(query, None)
+            users = self._active.get(query, 0) - 1
+            self._active[query] = max(users, 0)
+            if not users:
+                self._forget()
 
     def active(self, *, session: str | None = None) -> list[Query]:
         """Return the statements that somebody works for, or that do not end although stopped."""
         with self._lock:
-            for query, users in list(self._active.items()):
-                if not users and not query.is_left:
-                    del self._active[query]
+            self._forget()
             found = list(self._active)
         return [each for each in found if session in {None, each.session}]
+
+    def _forget(self) -> None:
+        for query, users in list(self._active.items()):
+            if not users and not query.is_left:
+                del self._active[query]
 
     def stop(self, why: Callable[[], AffidavitError], *, session: str) -> int:
         """Stop what a session runs, and return how many statements that were."""

@@ -22,6 +22,7 @@ from weakref import ref
 from datafusion import SessionConfig
 
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.threads import computing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ class RunningPlan:
         self._stream = stream.rbs
         self._coming: _Answer | None = None
         self._left: Callable[[], object] | None = None
+        self._computed: dict[str, str] = {}
         self.is_stopped = False
 
     def next(self, deadline: float | None = None) -> pa.RecordBatch | None:
@@ -70,16 +72,24 @@ class RunningPlan:
         answer, self._coming = self._coming, None
         self._stream = _ENDED
         if answer is not None:
+            self._computed = computing()
             self._left = ref(answer)
             answer.cancel()
 
     @property
     def is_left(self) -> bool:
-        """Whether DataFusion, that was told to stop, still holds on to what it was asked."""
+        """Whether DataFusion was told to stop, and has not.
+
+        It holds on to what it was asked, or a thread that computed then has not paused since: then
+        it may have been another plan's, which ends soon unless it was told to stop as well.
+        """
         if self._left is None:
             return False
         SessionConfig()  # what its threads let go without Python's lock is let go in any next call
-        return self._left() is not None
+        self._computed = (
+            dict(self._computed.items() & computing().items()) if self._computed else {}
+        )
+        return bool(self._computed) or self._left() is not None
 
 
 # --- how DataFusion is asked ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -288,6 +289,18 @@ def test_another_tenants_statements_are_not_shown(session, pool) -> None:
 def test_nobody_writes_to_system_queries(session) -> None:
     with pytest.raises(AffidavitError):
         session.sql("DELETE FROM system.queries")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its threads are seen on Linux")
+def test_a_join_that_goes_on_is_shown_as_stopping_until_it_ends(session, pool) -> None:
+    read = pool.submit(session.sql(JOINING).to_arrow)
+    runs(session)
+    time.sleep(0.5)
+    session.cancel()
+    assert isinstance(read.exception(SOON_S), StatementCancelledError)
+    assert [row["state"] for row in shown(session)] == ["stopping"]
+    assert session.cancel() == 0
+    eventually(lambda: not shown(session), "it does not end", seconds=60)
 
 
 # --- closing -------------------------------------------------------------------------------------
