@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.queries import Query
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeLook, Message
     from affidavit.catalog.model.definition import Definition
@@ -65,10 +66,17 @@ def _info(row: Sequence[Any]) -> TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The tables that one statement read and wrote, as ``schema.name@version``, in order."""
+    """The tables that one statement read and wrote, as ``schema.name@version``, in order.
+
+    Attributes:
+        read: Those that it read.
+        written: Those that it wrote.
+        query: The statement, as it runs.
+    """
 
     read: dict[str, None] = field(default_factory=dict)
     written: dict[str, None] = field(default_factory=dict)
+    query: Query | None = None
 
     def note_written(self, schema: str, table: str, version: int | None = None) -> None:
         """Note that a table was written, and the version that this made, where it says."""
@@ -113,6 +121,10 @@ class Catalog:
         Without a gate nothing that is to be on record can be done: ``reading`` lets nothing begin.
         """
         return batches if self.gate is None else self.gate.release(reading, batches)
+
+    def traced(self, trace: Trace) -> Catalog:
+        """Return the same catalog for one statement."""
+        return Catalog(self.lake, self.identity, self.transactions, trace, self.at)
 
     @property
     def ledger(self) -> Ledger:

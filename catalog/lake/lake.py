@@ -20,6 +20,7 @@ from affidavit.catalog.journal.segments.places import SegmentStore, parse_place,
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.lake.folders import Folders
+from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
@@ -96,6 +97,7 @@ class Lake:
         listeners: Who is told of every change while it can still be stopped.
         news: Who is told of new events of topics.
         outbox: What has triggers; ``None`` where nothing is changed.
+        queries: What runs on it in this process.
     """
 
     folders: Folders
@@ -110,6 +112,7 @@ class Lake:
     listeners: Listeners[ChangeListener] = field(default_factory=Listeners)
     news: News = field(default_factory=News)
     outbox: Outbox | None = None
+    queries: Queries = field(default_factory=Queries)
 
     @property
     def path(self) -> Path:

@@ -16,6 +16,7 @@ from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
@@ -152,7 +153,9 @@ class Planner:
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             with self._changing if changes else nullcontext():
-                return self._sql(text, values, options, self._narrow if narrow else self.context)
+                frame = self._sql(text, values, options, self._narrow if narrow else self.context)
+        snapshot.query.check()
+        return frame
 
     def set(self, text: str) -> None:
         """Run a SET or RESET.
@@ -160,7 +163,7 @@ class Planner:
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self._changing, engine_errors(None, SqlError):
+        with self._changing, engine_errors(None, SqlError), held():
             for context in (self._narrow, self.context):
                 context.sql(text)
 
@@ -210,7 +213,8 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text)
         chosen = context or self.context
-        return chosen.sql(text, options, param_values=dict(values) or None)
+        with held():
+            return chosen.sql(text, options, param_values=dict(values) or None)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -270,7 +274,7 @@ class Planner:
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        with self._changing, self.provider.planning.capturing() as made:
+        with self._changing, self.provider.planning.capturing() as made, held():
             self.context.sql(create)
         if not made:
             msg = f"the statement made no table: {create}"
@@ -286,7 +290,7 @@ class Planner:
             stack.close()
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
-            close=stack.close, cancel=snapshot.cancel,
+            close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
         )  # fmt: skip
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
@@ -356,7 +360,7 @@ class Planner:
         Raises:
             SqlError: What is wrong with it is only found here.
         """
-        with engine_errors(snapshot, SqlError):
+        with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
 
 

@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
-from affidavit.errors import ExecutionError
+from affidavit.engine.plan.running import RunningPlan
+from affidavit.errors import ClosedError, ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
-    from datafusion import DataFrame
+    from datafusion import DataFrame, RecordBatchStream
 
+    from affidavit.catalog.lake.queries import Query
+    from affidavit.catalog.sources.databases.running import Running
     from affidavit.engine.scans.snapshot import Snapshot
 
 Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"
@@ -63,26 +67,65 @@ class LocalRunner:
         """Yield the batches of a plan, which runs with the first one.
 
         Where a filter could not be handed to a table, the tables are read whole, and planned again.
+        Another thread ends the wait for a batch, and the plan, by stopping the snapshot's query or
+        cancelling the snapshot.
+
+        Raises:
+            StatementTimeoutError: The statement has taken longer than it may.
+            ClosedError: The snapshot was cancelled meanwhile.
         """
         snapshot = planned.snapshot
-        with _cancelling(snapshot), engine_errors(snapshot, ExecutionError):
-            try:
-                stream = planned.frame.execute_stream()
-            except Exception as error:
-                if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
-                    raise
-                snapshot.read_whole()
-                stream = planned.plan(snapshot).execute_stream()
-            for batch in stream:
-                yield batch.to_pyarrow()
+        query = snapshot.query
+        with _cancelling(snapshot) as running, engine_errors(snapshot, ExecutionError):
+            query.check()
+            plan = RunningPlan(_begun(planned))
+            running.hold(plan.stop)
+            with query.running(running.cancel, lambda: plan.is_left):
+                while (batch := _next(plan, query)) is not None:
+                    query.count(batch.num_rows)
+                    yield batch
+
+
+def _begun(planned: Planned) -> RecordBatchStream:
+    """Return a plan's rows, none of which was computed."""
+    snapshot = planned.snapshot
+    try:
+        with held():
+            return planned.frame.execute_stream()
+    except Exception as error:
+        if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
+            raise
+    snapshot.read_whole()
+    frame = planned.plan(snapshot)
+    with held():
+        return frame.execute_stream()
+
+
+def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:
+    """Return the next batch of a plan; ``None`` after the last.
+
+    Raises:
+        AffidavitError: It was stopped.
+    """
+    query.check()
+    try:
+        batch = plan.next(query.deadline)
+    except TimeoutError:
+        query.check()
+        raise
+    if batch is None and plan.is_stopped:
+        query.check()
+        msg = "the result was closed before all of its rows were read: run the statement again"
+        raise ClosedError(msg)
+    return batch
 
 
 @contextmanager
-def _cancelling(snapshot: Snapshot) -> Iterator[None]:
-    """End what sources do for a plan that has its rows, is given up, or fails."""
+def _cancelling(snapshot: Snapshot) -> Iterator[Running]:
+    """End what runs for a plan that has its rows, is given up, or fails."""
     running = snapshot.begin_running()
     try:
-        yield
+        yield running
     except BaseException:
         running.cancel()
         raise

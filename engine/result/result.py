@@ -39,12 +39,14 @@ class Result:
         *,
         close: Callable[[], None] | None = None,
         cancel: Callable[[], None] | None = None,
+        check: Callable[[], None] | None = None,
         rows_affected: int | None = None,
     ) -> None:
         self._schema = schema
         self._source = batches
         self._close = close
         self._cancel = cancel
+        self._check = check
         self._head: list[pa.RecordBatch] = []
         self._table: pa.Table | None = None
         self._streamed = False
@@ -92,6 +94,8 @@ class Result:
 
     def _refuse_closed(self) -> None:
         if self._closed:
+            if self._check is not None:
+                self._check()  # the session may have been closed, which tells more
             msg = "the result was closed before all of its rows were read: run the statement again"
             raise ClosedError(msg)
 
@@ -167,6 +171,10 @@ class Result:
             )
         return reader.__arrow_c_stream__(requested_schema)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy every row, as a plain result: where they were read from stays here."""
+        return _unpickled, (self.to_arrow(), self.rows_affected)
+
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -234,6 +242,10 @@ class SearchResult(Result):
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + ("" if self.audit is None else record_html(self.audit))
+
+
+def _unpickled(table: pa.Table, rows_affected: int | None) -> Result:
+    return Result.of(table, rows_affected=rows_affected)
 
 
 def watch(result: Result, done: Callable[[int | None, BaseException | None], None]) -> None:

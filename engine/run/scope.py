@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,7 +14,8 @@ from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import ReadOnlyError, SchemaMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.engine.plan.planner import Planner
@@ -24,22 +25,33 @@ if TYPE_CHECKING:
 Params: TypeAlias = "Mapping[str, Any]"
 """A statement's parameters, by name or number."""
 
+Begin: TypeAlias = "Callable[[Catalog, str], AbstractContextManager[Catalog]]"
+"""Begins a statement of this text, and yields the catalog that it is run through."""
+
 _LISTING_WORDS: Final = {"information_schema", "show", "describe", "desc"}
 
 
 class Scope(ABC):
     """What every statement runs with; it is also what runs those that table handles make.
 
-    Attributes:
+    Args:
         planner: Plans for the tenant.
         catalog: The tenant's catalog, as the caller acts in it.
         paths: The folders that the statement may name.
+        begin: Yields the catalog that a statement which a table handle makes is run through.
     """
 
-    def __init__(self, planner: Planner, catalog: Catalog, paths: AllowedPaths) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        catalog: Catalog,
+        paths: AllowedPaths,
+        begin: Begin | None = None,
+    ) -> None:
         self.planner = planner
         self.catalog = catalog
         self.paths = paths
+        self._begin = begin or _begun
 
     @abstractmethod
     def execute(self, statement: Statement, params: Params) -> Result:
@@ -84,7 +96,9 @@ class Scope(ABC):
 
     def run(self, text: str, params: Mapping[str, object]) -> int:
         """Run one DML statement and return how many rows it touched."""
-        affected = self.execute(parse_statement(text), params).rows_affected
+        with self._begin(self.catalog, text) as catalog:
+            scope = type(self)(self.planner, catalog, self.paths)
+            affected = scope.execute(parse_statement(text), params).rows_affected
         assert affected is not None
         return affected
 
@@ -100,6 +114,10 @@ class Scope(ABC):
             name: _cast(row.column(at)[0], schema.field(name), expressions[name])
             for at, name in enumerate(expressions)
         }
+
+
+def _begun(catalog: Catalog, _text: str) -> AbstractContextManager[Catalog]:
+    return nullcontext(catalog)
 
 
 def _cast(value: pa.Scalar, column: pa.Field, sql: str) -> pa.Scalar:

@@ -14,6 +14,7 @@ import lance
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.model.release import Reading
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.names import MAIN_SCHEMA
@@ -48,7 +49,8 @@ class Snapshot:
         sent: The SQL that scans of sources send, with the source's name.
         reading: What the statement does that is to be on record.
         ahead: What may be run before the plan: its searches, as far as it reads them.
-        running: What runs in sources, to be cancelled when the statement is given up.
+        query: The statement, as it runs.
+        running: What runs for the plan, to be cancelled when the statement is given up.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
         opened: What to close when the statement is done: the snapshot is a context manager.
@@ -67,6 +69,8 @@ class Snapshot:
         self.reader = reader
         self.committed = committed
         self.hide = hide
+        given = None if catalog.trace is None else catalog.trace.query
+        self.query = given or Query(catalog.lake.queries, catalog.identity)
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
         self.reads: dict[tuple[str, str], TableInfo] = {}
@@ -156,13 +160,13 @@ class Snapshot:
     # --- running ---------------------------------------------------------------------------------
 
     def begin_running(self) -> Running:
-        """Return what runs in sources for the plan that begins now, and for no plan before it."""
+        """Return what runs for the plan that begins now, and for no plan before it."""
         if self.running.is_over:
             self.running = Running()
         return self.running
 
     def cancel(self) -> None:
-        """Stop what runs in sources for the plan that runs: its caller gives the result up."""
+        """Stop the plan that runs, and what runs in sources for it: its caller gives it up."""
         self.reading.give_up()
         self.running.cancel()
 

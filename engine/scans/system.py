@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.sources.registry import remembered
+from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.engine.scans.audit import (
     RESULTS_SCHEMA,
@@ -22,9 +23,10 @@ from affidavit.engine.scans.topics import consumers_table, topics_table, trigger
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
 _TABLES_SCHEMA: Final = pa.schema(
@@ -95,6 +97,46 @@ def sources_table(snapshot: Snapshot) -> ScanDataset:
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
 
 
+_QUERIES_SCHEMA: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("session", pa.string(), nullable=False),
+        pa.field("actor", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("started_at", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+    ]
+)
+
+
+class QueriesDataset(ScanDataset):
+    """``system.queries``: what the tenant's sessions run in this process, when it is read."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(_QUERIES_SCHEMA, snapshot.fail)
+        self._catalog = snapshot.catalog
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows, in the order that they were begun in."""
+        tenant, queries = self._catalog.tenant, self._catalog.lake.queries
+        rows = [
+            {
+                "id": query.id,
+                "session": query.session,
+                "actor": query.identity.actor,
+                "text": query.text,
+                "started_at": query.started_at_us,
+                "rows": query.rows,
+                "state": "stopping" if query.is_stopping else "running",
+            }
+            for query in queries.active()
+            if query.identity.tenant == tenant
+        ]
+        batch = pa.RecordBatch.from_pylist(rows, schema=_QUERIES_SCHEMA)
+        yield keep(predicate, batch).select(columns)
+
+
 SYSTEM_SCHEMA: Final = "system"
 SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]]]] = {
     "system": {
@@ -106,6 +148,7 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "consumers": consumers_table,
         "triggers": triggers_table,
         "sources": sources_table,
+        "queries": QueriesDataset,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

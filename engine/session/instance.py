@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
@@ -19,12 +21,14 @@ from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.plan.planner import Planner
+from affidavit.engine.plan.workers import start_workers
 from affidavit.engine.run.log import StatementLog
 from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
 from affidavit.engine.search.searcher import Searcher
 from affidavit.engine.session.housekeeping import Housekeeper
 from affidavit.engine.session.scopes import Scopes
+from affidavit.engine.session.work import closed
 from affidavit.errors import StoreBusyError
 from affidavit.triggers.rules.outbox import TriggerOutbox
 from affidavit.triggers.subscriptions.exchange import Exchange
@@ -41,6 +45,8 @@ CLOSING_TIMEOUT_S: Final = 1.0
 """How long an instance that closes waits for other writers."""
 
 _log: Final = logging.getLogger("affidavit")
+_OPEN: Final[WeakSet[Instance]] = WeakSet()
+"""What a program may leave open when it is at its end."""
 
 
 class Instance:
@@ -53,6 +59,7 @@ class Instance:
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, identity: Identity) -> None:
+        start_workers()
         self.closed = False
         self.hooks = Hooks()
         self.models = Models()
@@ -79,6 +86,16 @@ class Instance:
             self._add_tasks()
             self._recover(identity)
             opened.pop_all()
+        _OPEN.add(self)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that opened the lake, and no fork of it."""
+        return self.lake.queries.process.is_here
+
+    def refuse_forked(self) -> None:
+        """Raise ForkedError if this is a fork of the process that opened the lake."""
+        self.lake.queries.process.refuse_forked()
 
     def _add_tasks(self) -> None:
         if self.statements is not None:
@@ -115,6 +132,7 @@ class Instance:
         """Roll back what is open, write what waits, keep a checkpoint, and release the lake."""
         self.transactions.rollback_all()
         self.closed = True
+        self.lake.queries.close(closed)
         try:
             if not self.lake.read_only:
                 self.lake.store.hurry(CLOSING_TIMEOUT_S)
@@ -143,6 +161,21 @@ class Instance:
         with ExitStack() as stack:  # each is done, and then the last error is raised
             for task in reversed(tasks):
                 stack.callback(_unless_busy, task)
+
+
+def _end() -> None:
+    """Stop what runs, and close what reads, while the interpreter can still do it.
+
+    DataFusion's threads call us as long as a plan runs, and what is cancelled in a database is
+    cancelled by a thread: once Python has none any more, a result that was left half-read would
+    keep the program from its end.
+    """
+    for instance in list(_OPEN):
+        if not instance.closed and instance.is_here:
+            instance.lake.queries.close(closed)
+
+
+atexit.register(_end)
 
 
 def _unless_busy(task: Callable[[], object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from affidavit.catalog.lake.catalog import Catalog, Trace
 from affidavit.catalog.model.identity import UNSET, Identity
@@ -32,6 +32,7 @@ from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
+from affidavit.engine.session.work import Work
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
@@ -81,6 +82,7 @@ class Session:
         self._allowed = paths
         self._scoped = scoped
         self._at = at
+        self._work = Work(instance.lake.queries)
         self.hooks = instance.hooks.of(identity.tenant) if scoped else instance.hooks
         self.models = instance.models
 
@@ -148,20 +150,31 @@ class Session:
 
     def _catalog(self, trace: Trace | None = None) -> Catalog:
         held = self._instance
+        held.refuse_forked()
         return Catalog(held.lake, self.identity, held.transactions, trace, self._at, held.gate)
 
     def _executor(self, trace: Trace | None = None) -> Executor:
         catalog = self._catalog(trace)
-        return Executor(self._instance.planner(catalog.identity), catalog, self._paths)
+        planner = self._instance.planner(catalog.identity)
+        return Executor(planner, catalog, self._paths, self._work.of)
 
     # --- SQL -----------------------------------------------------------------------------------
 
-    def sql(self, text: str, params: Params | None = None, **named: Any) -> Result:  # noqa: ANN401 - any value
+    def sql(
+        self,
+        text: str,
+        params: Params | None = None,
+        *,
+        timeout: float | None = None,
+        **named: Any,  # noqa: ANN401 - any value
+    ) -> Result:
         """Run one SQL statement.
 
         Args:
             text: The statement, with ``$name`` or ``$1`` for parameters.
             params: A dict for ``$name``, a list for ``$1``, ``$2``...; vectors are lists or arrays.
+            timeout: How many seconds it may take in all: planned, run, and its rows read. What has
+                begun to be written is written.
             named: Parameters by name.
 
         A query runs when its rows are first asked for; anything else runs now, as a whole or not at
@@ -169,20 +182,34 @@ class Session:
 
         Raises:
             SqlError: It does not parse or plan, is empty, or holds several statements.
+            StatementTimeoutError: It took longer than ``timeout``; reading its rows raises it too.
+            StatementCancelledError: :meth:`cancel` was called meanwhile; likewise.
             AffidavitError: It failed.
         """
-        return self._run(text, named_parameters(params, named))
+        return self._run(text, named_parameters(params, named), timeout)
 
-    def _run(self, text: str, params: Mapping[str, Any]) -> Result:
+    def _run(self, text: str, params: Mapping[str, Any], timeout: float | None = None) -> Result:
+        self._instance.refuse_forked()
         log = self._instance.statements
-        if log is None:
-            return self._executor().execute(parse_statement(text), params)
-        trace = Trace()
-        return log.run(
-            self.identity, text, trace,
-            lambda statement: self._executor(trace).execute(statement, params),
-            may_flush=self._instance.transactions.current() is None,
-        )  # fmt: skip
+
+        def execute(trace: Trace) -> Result:
+            run = self._executor(trace).execute
+            if log is None:
+                return run(parse_statement(text), params)
+            return log.run(
+                self.identity, text, trace, lambda statement: run(statement, params),
+                may_flush=self._instance.transactions.current() is None,
+            )  # fmt: skip
+
+        return self._work.run(self.identity, text, timeout, execute)
+
+    def cancel(self) -> int:
+        """Stop the statements that this session runs, from any thread; return how many they were.
+
+        Whoever waits for one, or reads its rows later, gets StatementCancelledError. A statement
+        whose rows nobody asks for does not run. What has begun to be written is written.
+        """
+        return self._work.cancel()
 
     def explain(self, text: str, params: Params | None = None, *, analyze: bool = False) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
@@ -529,8 +556,12 @@ class Session:
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Roll back what is open and release the lake. Scoped sessions close with the first one."""
-        if self._scoped or self._instance.closed:
+        """Roll back what is open and release the lake. Scoped sessions close with the first one.
+
+        What runs on it is stopped, and every result that was not read to its end is closed. In a
+        forked process nothing is done: what is open is the other's.
+        """
+        if self._scoped or self._instance.closed or not self._instance.is_here:
             return
         self._instance.close()
 
@@ -540,9 +571,17 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "a Session cannot be copied or pickled: it owns what it has open. Use session.scope() "
+            "for another one here, and affidavit.connect() in another process"
+        )
+        raise TypeError(msg)
+
     def __del__(self) -> None:
         instance = getattr(self, "_instance", None)
-        if instance is not None and not self._scoped and not instance.closed:
+        is_open = instance is not None and not self._scoped and not instance.closed
+        if instance is not None and is_open and instance.is_here:
             warnings.warn(
                 f"unclosed session on {instance.lake.path}",
                 ResourceWarning,

@@ -28,7 +28,23 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class AffidavitError(Exception):
-    """The root of every error that affidavit raises."""
+    """The root of every error that affidavit raises.
+
+    Each can be pickled and copied, with its message and attributes: its constructor is not asked
+    again, which takes what the message is made of.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remade, (type(self), self.args, dict(self.__dict__))
+
+
+def _remade(
+    kind: type[AffidavitError], args: tuple[object, ...], attributes: dict[str, object]
+) -> AffidavitError:
+    """Return an error as it was when it was pickled."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 # --- the lake and its store ------------------------------------------------------------------
@@ -75,6 +91,18 @@ class ReadOnlyError(AffidavitError):
 
 class ClosedError(AffidavitError):
     """The session or result was closed or already consumed: open it again."""
+
+
+class ForkedError(AffidavitError):
+    """This process was forked from one that had opened a lake: start it by spawn instead."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} belongs to the process that this one was forked from, and a fork has none of "
+            "its threads: start processes with multiprocessing.get_context('spawn'), or "
+            "'forkserver', and call affidavit.connect there"
+        )
+        self.what = what
 
 
 class TransactionError(AffidavitError):
@@ -329,6 +357,21 @@ class UnsupportedPredicateError(SqlError):
 
 class ExecutionError(AffidavitError):
     """A statement that planned failed while it ran."""
+
+
+class StatementTimeoutError(AffidavitError):
+    """A statement took longer than its time limit, and was stopped: give it longer, or ask less."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"the statement was stopped after its time limit of {timeout_s:g} s: raise timeout=, "
+            "or ask for less"
+        )
+        self.timeout_s = timeout_s
+
+
+class StatementCancelledError(AffidavitError):
+    """A statement was stopped, since somebody asked for that: run it again if you still want it."""
 
 
 class SourceError(AffidavitError):

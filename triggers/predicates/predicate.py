@@ -23,6 +23,7 @@ from datafusion import SessionConfig, SessionContext
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.store.interrupts import held
 from affidavit.catalog.values.arrays import take
 from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import KNOWN_NAMES_MAX, ExecutionError, SqlError, UnsupportedPredicateError
@@ -261,7 +262,7 @@ class _Planned:
         arrays = [_with_null_fields(column_of(rows, field.name, field.type)) for field in schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
         try:
-            with self._lock:
+            with self._lock, held():
                 answers = [each.to_pyarrow().column(0) for each in self._run(batch)]
         except BaseException as error:
             msg = f"predicate {_shown(self._text)} failed: {_reason(error)}"

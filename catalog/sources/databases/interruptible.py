@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from affidavit.catalog.store.interrupts import deliver
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,7 +46,7 @@ class Interruptible:
         future = self._worker.submit(function)
         try:
             while not wait([future], POLL_S).done:
-                pass
+                deliver()
         except KeyboardInterrupt:
             self._cancel()
             wait([future])

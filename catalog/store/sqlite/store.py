@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.store.forks import Process
 from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.protocol import check_durability
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
@@ -62,6 +63,7 @@ class SqliteStore:
     ) -> None:
         check_durability(durability)
         self.holds = Holds()
+        self._process = Process(f"the store {str(path)!r}")
         self._locks = locks
         self._timeout_s = busy_timeout_s
         self._read_only = read_only
@@ -82,6 +84,7 @@ class SqliteStore:
 
     @contextmanager
     def read(self, tenant: str) -> Iterator[SqliteReader]:
+        self._process.refuse_forked()
         connection = self._connections.take()
         with translated("opening a snapshot", self._timeout_s):
             connection = connection or self._connections.open(self._timeout_s)
@@ -97,6 +100,7 @@ class SqliteStore:
     def write(
         self, tenant: str, *, record: bool = False, timeout_s: float | None = None
     ) -> Iterator[SqliteWriter]:
+        self._process.refuse_forked()
         if not record:
             self._refuse_read_only()
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
@@ -155,12 +159,14 @@ class SqliteStore:
 
     @contextmanager
     def lock(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
+        self._process.refuse_forked()
         self._refuse_read_only()
         self._connections.refuse_closed()
         with held(self._locks, name, self._timeout_s if timeout_s is None else timeout_s):
             yield
 
     def watch(self) -> SqliteWatch:
+        self._process.refuse_forked()
         self._connections.refuse_closed()
         with translated("watching the store", self._timeout_s):
             return SqliteWatch(self._connections.open(self._timeout_s, "ro"))

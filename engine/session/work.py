@@ -1,0 +1,118 @@
+"""What one session runs: begun with a time limit, and stopped or closed by whoever may."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+from weakref import WeakMethod
+
+from affidavit.catalog.lake.catalog import Trace
+from affidavit.catalog.lake.queries import Query
+from affidavit.engine.run.log import without_secrets
+from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.lake.queries import Queries
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.engine.result.result import Result
+
+TEXT_LENGTH_MAX: Final = 10_000
+"""How much of a statement ``system.queries`` shows."""
+
+
+class Work:
+    """The statements of one session.
+
+    Args:
+        queries: All those of the lake.
+    """
+
+    def __init__(self, queries: Queries) -> None:
+        self.session = uuid4().hex
+        self._queries = queries
+
+    def run(
+        self,
+        identity: Identity,
+        text: object,
+        timeout: float | None,
+        execute: Callable[[Trace], Result],
+    ) -> Result:
+        """Return what ``execute`` gives, as a statement that can be stopped until it was read.
+
+        Raises:
+            InvalidQueryError: ``timeout`` is no time.
+            StatementTimeoutError: It took longer.
+            StatementCancelledError: Somebody asked for that.
+        """
+        query = self._begun(identity, text, checked_timeout(timeout))
+        with query.active():
+            result = execute(Trace(query=query))
+        query.closes(WeakMethod(result.close))
+        return result
+
+    @contextmanager
+    def of(self, catalog: Catalog, text: str) -> Iterator[Catalog]:
+        """Run a statement that a table's handle makes, through the catalog that this yields."""
+        query = self._begun(catalog.identity, text, None)
+        with query.active():
+            yield catalog.traced(Trace(query=query))
+
+    def _begun(self, identity: Identity, text: object, timeout_s: float | None) -> Query:
+        query = Query(
+            self._queries, identity, session=self.session, text=partial(_shown, text),
+            timeout_s=timeout_s,
+        )  # fmt: skip
+        return self._queries.add(query)
+
+    def cancel(self) -> int:
+        """Stop what runs, and return how many statements that were."""
+        self._queries.process.refuse_forked()
+        return self._queries.stop(_cancelled, session=self.session)
+
+    def close(self) -> None:
+        """Stop what runs, and close every result that was not read."""
+        self._queries.close(closed, session=self.session)
+
+
+def _cancelled() -> StatementCancelledError:
+    return StatementCancelledError("the statement was cancelled: run it again if it is wanted")
+
+
+def closed() -> ClosedError:
+    """Return what is told to who reads a result of a session that was closed."""
+    return ClosedError(
+        "the session was closed before all rows of its result were read: connect again, and run "
+        "the statement again"
+    )
+
+
+def checked_timeout(timeout: object) -> float | None:
+    """Return a time limit in seconds.
+
+    Raises:
+        InvalidQueryError: It is no number above 0.
+    """
+    if timeout is None:
+        return None
+    seconds = math.nan
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        with suppress(OverflowError):
+            seconds = float(timeout)
+    if not seconds > 0:
+        msg = f"timeout= must be a number of seconds above 0, got {timeout!r}"
+        raise InvalidQueryError(msg)
+    return seconds if seconds <= threading.TIMEOUT_MAX else None
+
+
+def _shown(text: object) -> str:
+    """Return a statement as the log shows it, or its beginning."""
+    given = text if isinstance(text, str) else repr(text)
+    return without_secrets(given)[0][:TEXT_LENGTH_MAX]
