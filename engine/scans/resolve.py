@@ -46,7 +46,7 @@ def _nothing(_snapshot: Snapshot, _info: TableInfo) -> None:
 
 
 def _vector_table(snapshot: Snapshot, info: TableInfo) -> Table:
-    return snapshot.vectors(info, snapshot.catalog.lake.datasets.latest(info))
+    return snapshot.vectors(info, snapshot.catalog.lake.datasets.visible(info))
 
 
 READINGS: Final[Mapping[str, Reading]] = {
