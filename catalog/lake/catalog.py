@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transactions
 
 
-_COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
+_COLUMNS: Final = (
+    TENANT, "schema_name", "name", "kind", "definition", "version", "row_count", "data_version",
+)  # fmt: skip
 
 
 def new_table_id() -> str:
@@ -60,8 +62,8 @@ def _named(schema: str, name: str) -> And:
 
 
 def _info(row: Sequence[Any]) -> TableInfo:
-    tenant, schema, name, kind, text, version, rows = row
-    return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows)
+    tenant, schema, name, kind, text, version, rows, data = row
+    return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,7 @@ class Catalog:
         *,
         schema: str = MAIN_SCHEMA,
         row_count: int = 0,
+        data_version: int | None = None,
     ) -> TableInfo:
         """Give ``definition`` a name.
 
@@ -263,10 +266,10 @@ class Catalog:
         columns = columns_of(TABLES)
         row = (
             definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
-            clock.now_us(),
+            clock.now_us(), data_version,
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
-        return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count)
+        return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count, data_version)
 
     def redefine(
         self, writer: Writer, info: TableInfo, definition: Definition, *, name: str | None = None
@@ -287,6 +290,15 @@ class Catalog:
         """Give ``info`` its next version, and add ``rows`` to its count."""
         by = {"version": 1, "row_count": rows} if rows else {"version": 1}
         writer.increment(TABLES, by, Compare("=", "table_id", info.table_id))
+
+    def show(self, writer: Writer, info: TableInfo, version: int) -> None:
+        """Let readers from this commit on see ``version`` of a vector table's rows.
+
+        It goes with the events that say what the version is, so that rows and journal agree in
+        every snapshot: Lance may be ahead of both, and is not asked what is newest.
+        """
+        values = {"data_version": version}
+        writer.update_where(TABLES, values, Compare("=", "table_id", info.table_id))
 
     def forget(self, writer: Writer, info: TableInfo) -> None:
         """Take a table's name away."""

@@ -87,7 +87,7 @@ class Datasets:
         """Return ``info`` at its newest version; costs a directory listing when nothing changed."""
         with lance_errors(f"opening vector table {info.name!r}"):
             held = self._latest.get(info.table_id)
-            if held is not None and held.uri == str(self.path(info)):
+            if held is not None and self._is_home(info, held):
                 newest = held.latest_version
                 if newest == held.version:
                     return held
@@ -97,6 +97,34 @@ class Datasets:
         with self._lock:
             self._latest[info.table_id] = held
         return held
+
+    def _is_home(self, info: TableInfo, held: lance.LanceDataset) -> bool:
+        return bool(held.uri == str(self.path(info)))
+
+    def visible(self, info: TableInfo) -> lance.LanceDataset:
+        """Return ``info`` at the version that its snapshot of the store sees.
+
+        A writer commits in Lance before it does in the store: what is newest may be ahead of what
+        the journal has, and of the other tables that a statement reads.
+
+        Raises:
+            StoreError: That version is not there.
+        """
+        at = info.data_version
+        held = self._latest.get(info.table_id)
+        if at is not None and held is not None and held.version == at and self._is_home(info, held):
+            return held
+        newest = self.latest(info)
+        if at is None or newest.version == at:
+            return newest
+        try:
+            return newest.checkout_version(at)
+        except (OSError, ValueError, RuntimeError) as error:
+            msg = (
+                f"version {at} of vector table {info.name!r}, which the catalog names, is not "
+                f"there; its newest is {newest.version}"
+            )
+            raise StoreError(msg) from error
 
     def _home(self, info: TableInfo) -> Path:
         """Return where ``info`` lies, put back if a crash left it under another name."""
@@ -112,14 +140,14 @@ class Datasets:
         raise TableNotFoundError(info.name)
 
     def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
-        """Return ``info`` at a version number or tag, or at its newest version for ``None``."""
+        """Return ``info`` at a version number or tag, or as its snapshot sees it for ``None``."""
         return self._at(info, version)[1]
 
     def _at(
         self, info: TableInfo, version: int | str | None
     ) -> tuple[lance.LanceDataset, lance.LanceDataset]:
-        """Return ``info`` at its newest version and at another."""
-        newest = self.latest(info)
+        """Return ``info`` as its snapshot sees it, and at another version."""
+        newest = self.visible(info)
         if version is None or version == newest.version:
             return newest, newest
         try:

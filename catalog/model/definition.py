@@ -203,7 +203,11 @@ def parse_definition(kind: str, text: str) -> Definition:
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """A table as one snapshot sees it."""
+    """A table as one snapshot sees it.
+
+    ``data_version`` is the version of a vector table's rows that the snapshot sees; ``None`` for
+    another table, and for one that was last written before this was kept.
+    """
 
     tenant: str
     schema: str
@@ -212,6 +216,7 @@ class TableInfo:
     definition: Definition
     version: int
     row_count: int
+    data_version: int | None = None
 
     @property
     def table_id(self) -> str:

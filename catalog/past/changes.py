@@ -138,7 +138,7 @@ def _vector_changes(
     """Compare the versions before and after each event, under the names of the last one."""
     assert table.info is not None
     datasets = catalog.lake.datasets
-    end, now = table.dataset(datasets), datasets.latest(table.info)
+    end, now = table.dataset(datasets), datasets.visible(table.info)
     ids = {name: at for at, name in _columns(now).items()}
     fields = {at: end.schema.field(name) for at, name in _columns(end).items()}
     key = fields[ids[table.info.definition.key]].name  # type: ignore[union-attr]  # a vector table's

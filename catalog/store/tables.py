@@ -41,7 +41,7 @@ TABLES: Final = _table(
     "tables",
     {
         "table_id": _TEXT, "schema_name": _TEXT, "name": _TEXT, "kind": _TEXT, "definition": _TEXT,
-        "version": _INT, "row_count": _INT, "created_at": _INT,
+        "version": _INT, "row_count": _INT, "created_at": _INT, "data_version": _INT,
     },
     _unique("tables_id", "table_id"),
     _unique("tables_name", TENANT, "schema_name", "name"),

@@ -91,20 +91,6 @@ class Transactions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._begun: dict[int, Transaction] = {}
-        self._joined: dict[int, Transaction] = {}
-
-    @contextmanager
-    def joined(self, transaction: Transaction | None) -> Iterator[None]:
-        """Make this thread part of another's ``transaction``, which waits for it meanwhile."""
-        if transaction is None or self.current() is transaction:
-            yield
-            return
-        here = threading.get_ident()
-        self._joined[here] = transaction
-        try:
-            yield
-        finally:
-            del self._joined[here]
 
     def current(self) -> Transaction | None:
         """Return the transaction that a statement here is part of."""
@@ -112,8 +98,7 @@ class Transactions:
             # a thread may inherit another's context, or a dead one's number
             if found is not None and found.is_here:
                 return found
-        joined = self._joined.get(threading.get_ident())
-        return joined if joined is not None and joined.open else None
+        return None
 
     def _open(self, tenant: str, *, releases: bool) -> Transaction:
         if self.current() is not None:

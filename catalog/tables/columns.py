@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def _known(catalog: Catalog, info: TableInfo) -> list[str]:
     if isinstance(info.definition, VectorDefinition):
-        return list(catalog.lake.datasets.latest(info).schema.names)
+        return list(catalog.lake.datasets.visible(info).schema.names)
     return list(mutable_definition(info).schema.names)
 
 
@@ -112,7 +112,7 @@ def _add_column(
 
 def _rows(catalog: Catalog, info: TableInfo) -> int:
     if isinstance(info.definition, VectorDefinition):
-        return int(catalog.lake.datasets.latest(info).count_rows())
+        return int(catalog.lake.datasets.visible(info).count_rows())
     return info.row_count
 
 

@@ -75,7 +75,7 @@ def drop_index(
                 _drop_mutable_index(catalog, table, name)
                 return
         elif isinstance(table.definition, VectorDefinition):
-            indexes = catalog.lake.datasets.latest(table).describe_indices()
+            indexes = catalog.lake.datasets.visible(table).describe_indices()
             if any(index.name == name for index in indexes):
                 alter_dataset(
                     catalog, table, table.definition, f"drop index {name}",

@@ -105,15 +105,10 @@ def intended(
         )
         for each in changes
     )  # fmt: skip
-    with catalog.read() as reader:
-        kept = catalog.journal.is_kept(reader)
     messages = tuple(tuple(each.messages or ()) for each in changes)
     intent = Intent(
         uuid4().hex, info.table_id, int(dataset.version), marked, rows_added, batches, messages
     )
-    if not kept and not any(messages):  # then there is nothing to agree with
-        yield intent
-        return
     with catalog.write() as writer:
         writer.insert(INTENTS, _COLUMNS, [_row(intent)])
     try:
@@ -145,6 +140,7 @@ def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> in
                         seq = catalog.journal.append(writer, known, transaction)
                     catalog.send(writer, messages, seq, version)
                 catalog.touch(writer, info, rows=intent.rows_added)
+                catalog.show(writer, info, version)
                 _redefine(catalog, writer, info, intent)
             intent.finish(writer)
     return len(rows)

@@ -92,6 +92,7 @@ def alter_dataset(
             redefine(
                 catalog, writer, now, definition, detail, loses=loses, version_before=before
             )  # fmt: skip
+            catalog.show(writer, now, before + 1)
             intent.finish(writer)
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)

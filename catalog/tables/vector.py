@@ -57,7 +57,7 @@ class VectorTable(TableHandle):
         return info
 
     def _dataset(self) -> lance.LanceDataset:
-        return self._catalog.lake.datasets.latest(self._info())
+        return self._catalog.lake.datasets.visible(self._info())
 
     @property
     def schema(self) -> pa.Schema:
@@ -153,6 +153,7 @@ class VectorTable(TableHandle):
             ):
                 self._catalog.announce(writer, change)
                 self._catalog.touch(writer, info, rows=added)
+                self._catalog.show(writer, info, int(dataset.version) + 1)
                 intent.finish(writer)
                 with lance_errors(f"restoring version {version} of {self.name!r}"):
                     own_handle(old).restore()
@@ -172,11 +173,12 @@ class VectorTable(TableHandle):
                     dataset.optimize.compact_files()
                     dataset.optimize.optimize_indices()
                     dataset.checkout_latest()
-                    if cleanup_older_than is not None:
-                        dataset.cleanup_old_versions(
-                            cleanup_older_than, error_if_tagged_old_versions=False
-                        )
                 self._note(info, told, shared, dataset.version, intent)
+            if cleanup_older_than is not None:  # once nobody who comes is shown the old ones
+                with lance_errors(f"cleaning up {self.name!r}"):
+                    dataset.cleanup_old_versions(
+                        cleanup_older_than, error_if_tagged_old_versions=False
+                    )
 
     def create_index(
         self,
@@ -262,9 +264,12 @@ class VectorTable(TableHandle):
             with self._catalog.write() as writer:
                 self._catalog.announce(writer, replaced(told, version_after=after))
                 self._catalog.touch(writer, info)
+                self._catalog.show(writer, info, after)
                 intent.finish(writer)
         except BaseException:
             was.checkout_version(was.version).restore()
+            newest = self._catalog.lake.datasets.latest(info)
             with self._catalog.write() as writer:  # the version is a new one, and nothing changed
+                self._catalog.show(writer, info, int(newest.version))
                 intent.finish(writer)
             raise

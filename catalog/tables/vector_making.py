@@ -150,7 +150,9 @@ def _install(
         moved = False
         try:
             with catalog.write() as writer:
-                info = catalog.define(writer, name, VECTOR.name, definition, row_count=rows)
+                info = catalog.define(
+                    writer, name, VECTOR.name, definition, row_count=rows, data_version=1
+                )
                 created = catalog.change(
                     info, "create", version_after=1, definition=definition.to_json()
                 )

@@ -169,6 +169,7 @@ def _commit(
             for change in numbered:
                 catalog.announce(writer, change)
             catalog.touch(writer, info, rows=added)
+            catalog.show(writer, info, after)
             intent.finish(writer)
             staged.commit({TABLE_ID: info.table_id, **intent.properties})
     except BaseException:

@@ -45,7 +45,7 @@ def to_free(catalog: Catalog, before_us: int) -> list[Freed]:
         vectors = [info for info in catalog.tables(reader) if KINDS[info.kind].has_versions]
     # in this order, so that a search that comes in between is of a version that stays
     kept = [(info, datasets.kept(info, owner)) for info in vectors]
-    newest = {(info.table_id, int(datasets.latest(info).version)) for info in vectors}
+    newest = {(info.table_id, int(datasets.visible(info).version)) for info in vectors}
     spared = newest | _needed_since(catalog, before_us)
     freed = [Freed(info, _unspared(info, tags, spared)) for info, tags in kept]
     return [each for each in freed if each.tags]

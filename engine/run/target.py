@@ -128,7 +128,7 @@ def _under_lock(asked: Asked, target: Target) -> Iterator[OpenTarget]:
 def _vectors_at_snapshot(
     asked: Asked, info: TableInfo, snapshot: Snapshot, end: Callable[[], None]
 ) -> OpenTarget:
-    dataset = snapshot.catalog.lake.datasets.latest(info)
+    dataset = snapshot.catalog.lake.datasets.visible(info)
     return _vectors(asked, info, snapshot, dataset, end, is_locked=False)
 
 

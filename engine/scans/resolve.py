@@ -47,7 +47,7 @@ def _nothing(_snapshot: Snapshot, _info: TableInfo) -> None:
 
 def _vector_table(snapshot: Snapshot, info: TableInfo) -> Table:
     snapshot.note_present(info)
-    return snapshot.vectors(info, snapshot.catalog.lake.datasets.latest(info))
+    return snapshot.vectors(info, snapshot.catalog.lake.datasets.visible(info))
 
 
 READINGS: Final[Mapping[str, Reading]] = {

@@ -46,8 +46,8 @@ def _counted_in_store(_snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
 
 
 def _counted_by_lance(snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
-    """Return what Lance says, which a crash cannot make untrue."""
-    dataset = snapshot.catalog.lake.datasets.latest(info)
+    """Return what Lance says of the version that is seen, which a crash cannot make untrue."""
+    dataset = snapshot.catalog.lake.datasets.visible(info)
     return dataset.count_rows(), dataset.version
 
 

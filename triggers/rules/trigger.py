@@ -104,7 +104,7 @@ def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
     if isinstance(info.definition, MutableDefinition):
         return info.definition.schema
     if KINDS[info.kind].has_versions:
-        return catalog.lake.datasets.latest(info).schema
+        return catalog.lake.datasets.visible(info).schema
     msg = f"{info.name!r} is a {info.kind}: triggers are on tables that are written here"
     raise InvalidTriggerError(msg)
 

@@ -102,6 +102,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         f"CREATE TABLE sources ({_SYSTEM_COLUMNS}, name, url, created_at)",
         "CREATE UNIQUE INDEX sources_name ON sources (_tenant, name)",
     ),
+    ("ALTER TABLE tables ADD COLUMN data_version",),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 
