@@ -45,6 +45,10 @@ TAG_TRIES_MAX: Final = 5
 """How often a tag is made anew that somebody else deletes meanwhile."""
 
 
+INTERRUPTED: Final = "External error: KeyboardInterrupt:"
+"""What pylance 14.0.2 makes of Ctrl-C while it merges, where it looks for signals itself."""
+
+
 @contextmanager
 def lance_errors(what: str) -> Iterator[None]:
     """Turn what Lance raises into this tree, with Lance's own source positions left out."""
@@ -52,6 +56,8 @@ def lance_errors(what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
         text = str(error).split(", /")[0].removeprefix("Invalid user input: ")
+        if text.strip() == INTERRUPTED:
+            raise KeyboardInterrupt from error
         msg = f"{what}: {text}"
         if "No field named" in text or "not in the dataset" in text:
             raise InvalidQueryError(msg) from error

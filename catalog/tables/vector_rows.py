@@ -98,7 +98,7 @@ class Incoming:
             with lance_errors(what):
                 yield
         except AffidavitError:
-            if isinstance(self._watched.error, AffidavitError):
+            if isinstance(self._watched.error, AffidavitError | KeyboardInterrupt):
                 raise self._watched.error from None
             raise
 

@@ -189,7 +189,7 @@ class Watched:
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __iter__(self) -> Watched:
         return self
@@ -199,6 +199,6 @@ class Watched:
             return next(self._items)
         except StopIteration:
             raise
-        except Exception as error:
+        except BaseException as error:
             self.error = error
             raise

@@ -53,3 +53,11 @@ def test_a_file_that_is_gone_is_the_stores(dataset, tmp_path) -> None:
         dataset.to_table()
     with pytest.raises(errors.StoreError, match="Not found: "), lance_errors("reading"):
         dataset.to_table()
+
+
+def test_an_interrupt_that_lance_turned_into_text_is_an_interrupt() -> None:
+    """Ctrl-C while it merges, in one of some hundred times: too seldom to be provoked here."""
+    with pytest.raises(KeyboardInterrupt), lance_errors("merging"):
+        raise ValueError("External error: KeyboardInterrupt: , /lance/src/utils.rs:87:18")
+    with pytest.raises(errors.InvalidQueryError), lance_errors("merging"):
+        raise ValueError("Invalid user input: there is no External error: KeyboardInterrupt:")

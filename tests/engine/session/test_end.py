@@ -53,7 +53,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 session = affidavit.connect(sys.argv[1], durability="normal", busy_timeout_s=2)
 session.sql("CREATE TABLE t (id BIGINT, v BIGINT)")
 session.sql("CREATE VIEW w AS SELECT id FROM t")
-session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 2.0]}])
+docs = session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 2.0]}])
 over = time.monotonic() + 12
 def interrupts():
     while time.monotonic() < over:
@@ -71,6 +71,7 @@ while time.monotonic() < over:
     try:
         for each in statements:
             session.sql(each).to_pylist()
+        docs.upsert([{"id": 1, "vector": [2.0, 1.0]}])
     except KeyboardInterrupt:
         came += 1
     except affidavit.errors.StoreBusyError:
