@@ -81,6 +81,8 @@ class Spilled:
 
 
 def _together(parts: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
+    if len(parts) == 1:
+        return parts
     return pa.Table.from_batches(parts, schema).combine_chunks().to_batches()
 
 

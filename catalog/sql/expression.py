@@ -49,3 +49,8 @@ def update_text(
 def delete_text(schema: str, table: str, where: str) -> str:
     """Return a DELETE statement."""
     return f"DELETE FROM {quoted(schema)}.{quoted(table)} WHERE {where}"
+
+
+def truncate_text(schema: str, table: str) -> str:
+    """Return a TRUNCATE statement."""
+    return f"TRUNCATE {quoted(schema)}.{quoted(table)}"

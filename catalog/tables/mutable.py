@@ -11,11 +11,12 @@ import pyarrow as pa
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import KINDS, MUTABLE, Index, MutableDefinition
+from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.handle import TableHandle
-from affidavit.catalog.tables.row_writing import insert_rows, truncate, upsert_rows
+from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
@@ -260,8 +261,7 @@ class MutableTable(TableHandle):
 
     def truncate(self) -> int:
         """Delete every row, and return how many there were."""
-        with self._catalog.write() as writer:
-            return truncate(self._catalog, writer, self._find(writer))
+        return self._statements.run(truncate_text(self._schema, self.name), {})
 
     def scan_after(self, value: object) -> pa.Table:
         """Return the rows whose ``order_column`` is strictly greater than ``value``, ascending.

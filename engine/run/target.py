@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import lance
@@ -251,12 +251,12 @@ class OpenTarget:
     @property
     def loose(self) -> pa.Schema:
         """The target's columns as a plan may give them: NULL is checked on writing."""
-        return pa.schema([field.with_nullable(nullable=True) for field in self.schema])
+        return _nothing(self.schema).schema
 
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return self.loose.empty_table()
+        return _nothing(self.schema)
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -318,6 +318,9 @@ class OpenTarget:
         """Yield ``batches`` with exactly the target's columns and types."""
         loose = self.loose
         for batch in batches:
+            if batch.schema.equals(loose):
+                yield batch
+                continue
             arrays = [_as(batch[field.name], field) for field in loose]
             yield pa.RecordBatch.from_arrays(arrays, schema=loose)
 
@@ -344,6 +347,13 @@ class OpenTarget:
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
         return pa.Table.from_arrays(arrays, schema=self.loose)
+
+
+@lru_cache(maxsize=1024)
+def _nothing(schema: pa.Schema) -> pa.Table:
+    """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
+    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
+    return loose.empty_table()
 
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
