@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
 
 
 _COLUMNS: Final = (TENANT, "schema_name", "name", "kind", "definition", "version", "row_count")
@@ -58,6 +58,10 @@ def _named(schema: str, name: str) -> And:
 def _info(row: Sequence[Any]) -> TableInfo:
     tenant, schema, name, kind, text, version, rows = row
     return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows)
+
+
+def _version(info: TableInfo | None) -> tuple[str, int] | None:
+    return None if info is None else (info.table_id, info.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +118,35 @@ class Catalog:
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
-        """Open a snapshot: the open transaction's, if this context is in one."""
+        """Open a snapshot: the open transaction's, if the session is in one."""
+        self.transactions.refuse_closed()
         active = self.transactions.current()
         if active is not None and active.tenant == self.tenant:
-            yield active.writer
+            yield active.reader
             return
         with self.lake.store.read(self.tenant) as reader:
             yield reader
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
-        """Open a transaction, or a savepoint in this context's open one."""
+        """Open a transaction, or a savepoint in the session's open one.
+
+        Raises:
+            ConflictError: What the open transaction had read was changed before its first change.
+        """
         self.refuse_past()
-        active = self.transactions.current()
-        if active is None:
-            with self.transactions.transaction(self.tenant) as transaction:
-                yield transaction.writer
-            return
-        if active.tenant != self.tenant:
-            msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"
-            raise TransactionError(msg)
-        with active.writer.savepoint():
-            yield active.writer
+        with self.transactions.turn():
+            active = self.transactions.current()
+            if active is None:
+                with self.transactions.transaction(self.tenant) as transaction:
+                    yield transaction.writer
+                return
+            if active.tenant != self.tenant:
+                msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"
+                raise TransactionError(msg)
+            writer = active.writer
+            with writer.savepoint():
+                yield writer
 
     def refuse_past(self) -> None:
         """Raise ReadOnlyError if this is the catalog of a moment that has passed."""
@@ -144,7 +155,7 @@ class Catalog:
             raise ReadOnlyError(msg)
 
     def refuse_transaction(self, what: str) -> None:
-        """Raise TransactionError if this context is in a transaction: ``what`` cannot join it."""
+        """Raise TransactionError if the session is in a transaction: ``what`` cannot join it."""
         if self.transactions.current() is not None:
             msg = (
                 f"{what} cannot be part of a transaction: vector tables commit on their own. "
@@ -158,9 +169,23 @@ class Catalog:
         """Return the table of that name: the tenant's own, else a shared one, else ``None``."""
         if "\x00" in name:
             return None
+        found = self._find(reader, name, schema)
+        self._saw(reader, name, schema, found)
+        return found
+
+    def _find(self, reader: Reader, name: str, schema: str) -> TableInfo | None:
         found = reader.select(TABLES, _COLUMNS, _named(schema, name))
         own = [row for row in found if row[0] == self.tenant] or found
         return _info(own[0]) if own else None
+
+    def _saw(self, reader: Reader, name: str, schema: str, info: TableInfo | None) -> None:
+        """Let the open transaction know which version of a table was read."""
+        begun = self.transactions.begun
+        if begun is not None and not begun.has_changed:
+            shown = name if schema == MAIN_SCHEMA else f"{schema}.{name}"
+            begun.saw(
+                reader, shown, _version(info), lambda now: _version(self._find(now, name, schema))
+            )
 
     def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
         """Return the table of that identity as it is now; ``None`` if it was dropped."""
@@ -193,6 +218,8 @@ class Catalog:
             info = _info(row)
             if names is None or info.name in names:
                 seen.setdefault((info.schema, info.name), info)
+        for info in seen.values() if names is not None else ():
+            self._saw(reader, info.name, info.schema, info)
         return sorted(seen.values(), key=lambda info: (info.schema, info.name))
 
     def schemas(self, reader: Reader) -> set[str]:

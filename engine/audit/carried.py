@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.store.transaction import Transaction, Transactions
+    from affidavit.catalog.store.transaction import Transaction
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import Appender
     from affidavit.engine.audit.commits import Commits
 
@@ -30,22 +31,20 @@ if TYPE_CHECKING:
 class CarriedRecords:
     """Appends drafts within transactions."""
 
-    def __init__(
-        self, lake: Lake, transactions: Transactions, appender: Appender, commits: Commits
-    ) -> None:
+    def __init__(self, lake: Lake, appender: Appender, commits: Commits) -> None:
         self._lake = lake
-        self._transactions = transactions
         self._appender = appender
         self._commits = commits
 
     def append(
-        self, active: Transaction, identity: Identity, drafts: Sequence[Draft]
+        self, transactions: Transactions, identity: Identity, drafts: Sequence[Draft]
     ) -> list[StoredEntry]:
-        """Append ``drafts`` in ``active``, which is open here, and see to them when it ends."""
-        tenant = identity.tenant
+        """Append ``drafts`` in the transaction that is open, and see to them when it ends."""
+        tenant, active = identity.tenant, transactions.current()
+        assert active is not None
         held = self._held(active, tenant, drafts) if active.releases else None
         try:
-            with Catalog(self._lake, identity, self._transactions).write() as writer:
+            with Catalog(self._lake, identity, transactions).write() as writer:
                 entries = self._appender.append(writer, tenant, drafts)
         except BaseException:
             if held is not None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.listeners import Listeners
     from affidavit.catalog.store.protocol import Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.settings import AuditSettings
     from affidavit.engine.search.record import SearchRecord
@@ -53,7 +53,6 @@ class Recorder:
 
     Args:
         lake: The lake.
-        transactions: Which of its transactions is open here.
         settings: What is put on record.
         guard: Checks a tenant's ledger before it is first written to.
         wake: Called when something was put on record.
@@ -62,7 +61,6 @@ class Recorder:
     def __init__(
         self,
         lake: Lake,
-        transactions: Transactions,
         settings: AuditSettings,
         guard: Guard,
         wake: Callable[[], None],
@@ -70,12 +68,11 @@ class Recorder:
         self.settings: Final = settings
         self._datasets = lake.datasets
         self._ledgers = lake.ledgers
-        self._transactions = transactions
         self._guard = guard
         self._wake = wake
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
-        self._carried = CarriedRecords(lake, transactions, self._appender, self._commits)
+        self._carried = CarriedRecords(lake, self._appender, self._commits)
         chance = random.Random().random  # noqa: S311 - chooses samples, not keys
         self._recall = RecallSample(settings.recall_share, chance)
         self._off: set[str] = set()
@@ -98,7 +95,7 @@ class Recorder:
     def before(self, request: SearchRequest) -> None:
         """Refuse a search that could not be put on record."""
         if self.settings.mode == "off":
-            self.note_if_off(request.identity)
+            self.note_if_off(request.identity, request.transactions)
             return
         checked_lineage(request.lineage)
         self._guard.open(request.identity.tenant)
@@ -124,19 +121,26 @@ class Recorder:
             )
             for search in searches
         ]
-        return list(self.write(identity, records, [draft_record(record) for record in records]))
+        drafts = [draft_record(record) for record in records]
+        return list(self.write(identity, records, drafts, searches[0].request.transactions))
 
     # --- writing -------------------------------------------------------------------------------
 
     def write(
-        self, identity: Identity, records: Sequence[SearchRecord], drafts: Sequence[Draft]
+        self,
+        identity: Identity,
+        records: Sequence[SearchRecord],
+        drafts: Sequence[Draft],
+        transactions: Transactions | None,
     ) -> list[SearchRecord]:
         """Append ``records``, of which ``drafts`` are the entries, all or none.
+
+        ``transactions`` are those of the session that asks.
 
         Returns:
             The records as the ledger has them.
         """
-        entries = self._put(identity, drafts)
+        entries = self._put(identity, drafts, transactions)
         shown = identity.shown_tenant
         return [
             record.replaced(
@@ -145,30 +149,44 @@ class Recorder:
             for record, entry in zip(records, entries, strict=True)
         ]
 
-    def note(self, identity: Identity, kind: str, **fields: object) -> None:
-        """Append what is no search to the ledger: an entry of ``kind`` that says ``fields``."""
+    def note(
+        self,
+        identity: Identity,
+        kind: str,
+        transactions: Transactions | None = None,
+        **fields: object,
+    ) -> None:
+        """Append what is no search to the ledger: an entry of ``kind`` that says ``fields``.
+
+        ``transactions`` are those of the session that asks, if one does.
+        """
         now_us = clock.now_us()
         entry = draft(
             kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
             source=identity.source, workspace=identity.workspace, **fields,
         )  # fmt: skip
-        self._put(identity, [entry])
+        self._put(identity, [entry], transactions)
 
-    def note_if_off(self, identity: Identity) -> None:
+    def note_if_off(self, identity: Identity, transactions: Transactions | None = None) -> None:
         """Note in the ledger that searches leave no record, once for each tenant."""
         if self.settings.mode != "off" or identity.tenant in self._off:
             return
         self._guard.open(identity.tenant)
-        self.note(identity, "audit-off")
+        self.note(identity, "audit-off", transactions)
         self._off.add(identity.tenant)
 
-    def _put(self, identity: Identity, drafts: Sequence[Draft]) -> list[StoredEntry]:
-        """Append ``drafts`` so that they stay, whatever becomes of the open transaction."""
-        active = self._transactions.current()
-        if active is None:
+    def _put(
+        self, identity: Identity, drafts: Sequence[Draft], transactions: Transactions | None
+    ) -> list[StoredEntry]:
+        """Append ``drafts`` so that they stay, whatever becomes of the open transaction.
+
+        One that has changed nothing yet holds no writer, and has nothing to do with it.
+        """
+        active = None if transactions is None else transactions.current()
+        if transactions is None or active is None or not active.has_changed:
             entries = self._commits.submit(identity.tenant, drafts)
         else:
-            entries = self._carried.append(active, identity, drafts)
+            entries = self._carried.append(transactions, identity, drafts)
         self._wake()
         return entries
 

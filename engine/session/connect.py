@@ -11,6 +11,7 @@ from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTER
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import check_tenant
+from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.engine.audit.settings import AuditSettings
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.session.instance import Instance
@@ -49,6 +50,7 @@ def connect(
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
     journal: bool = True,
     journal_url: str | None = None,
+    transaction_idle_s: float = IDLE_S,
 ) -> Session:
     """Open a lake, creating it if it is not there, and return a session on it.
 
@@ -84,6 +86,8 @@ def connect(
         journal_url: Where the journal's sealed segments are kept, for good: ``s3://bucket/prefix``
             or ``file:///folder``; by default in the lake's folder. The lake remembers it. It has
             no credentials in it: they come from the environment.
+        transaction_idle_s: How long a transaction that has changed something may do nothing: then
+            it is rolled back, since nobody else can write meanwhile, and its session is told.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
@@ -109,6 +113,7 @@ def connect(
         ),
         witness=as_witness(witness),
         broker=broker,
+        transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
     paths = AllowedPaths(allowed_paths)
     return Session(Instance(path, options, identity), identity, paths)

@@ -77,6 +77,20 @@ class TransactionError(AffidavitError):
     """BEGIN, COMMIT and ROLLBACK do not pair up, or a statement cannot join a transaction."""
 
 
+class ConflictError(AffidavitError):
+    """Another transaction changed what this one had read: roll it back, and try all of it again."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = sorted(names)
+        super().__init__(
+            f"{', '.join(map(repr, self.names))} changed after this transaction had read it, and "
+            "before its first change: ROLLBACK, and run the transaction again"
+        )
+
+    def __reduce__(self) -> tuple[type[ConflictError], tuple[list[str]]]:
+        return type(self), (self.names,)
+
+
 # --- names -------------------------------------------------------------------------------------
 
 

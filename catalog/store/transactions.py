@@ -1,0 +1,362 @@
+"""The transactions of one session: the one that its caller began, and those of its statements.
+
+Rules:
+    - A transaction that a caller begins is the session's, whichever thread or task asks, and ends
+      in whichever. One statement at a time is in it; a second waits for its turn.
+    - A statement outside of it has a transaction of its own, which the thread that runs it sees,
+      and the threads that work for it.
+    - Who holds the store's writer and does nothing is rolled back in the end, and is told so.
+    - Nobody else's transactions are known here.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.store.transaction import Transaction
+from affidavit.errors import ClosedError, TransactionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.store.protocol import Store
+
+IDLE_S: Final = 30.0
+"""How long a transaction may hold the store's writer and do nothing, unless it is said."""
+
+TURN_S: Final = 30.0
+"""How long a statement waits for its turn in a transaction, unless it is said."""
+
+_LOOK_S: Final = 0.05
+"""When to look again, at the earliest, whether a transaction is idle."""
+
+
+class _Place:
+    """Where a transaction stands that a caller began.
+
+    Attributes:
+        begun: The transaction, if there is one.
+        told: Why it is over, if nobody who asked for it was told yet.
+        turn: Held by the statement that is in it.
+    """
+
+    def __init__(self) -> None:
+        self.begun: Transaction | None = None
+        self.told: str | None = None
+        self.turn = threading.RLock()
+        self.used_at = monotonic()
+        self.timer: threading.Timer | None = None
+        self.blocks = 0
+
+    def take(self) -> Transaction | None:
+        """Return the transaction, which stands here no longer."""
+        taken, self.begun = self.begun, None
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            timer.cancel()
+        return taken
+
+
+class Transactions:
+    """The transactions of one session.
+
+    Args:
+        store: Where.
+        idle_s: How long a transaction may hold the store's writer and do nothing.
+        turn_s: How long a statement waits for its turn in a transaction.
+    """
+
+    def __init__(self, store: Store, *, idle_s: float = IDLE_S, turn_s: float = TURN_S) -> None:
+        self._store = store
+        self._idle_s = idle_s
+        self._turn_s = turn_s
+        self._main = _Place()
+        self._apart: dict[int, _Place] = {}
+        self._statements: dict[int, Transaction] = {}
+        self._closed = False
+
+    def _place(self) -> _Place:
+        return self._apart.get(threading.get_ident(), self._main)
+
+    # --- whose turn it is ----------------------------------------------------------------------
+
+    def current(self) -> Transaction | None:
+        """Return the transaction that a statement here is part of."""
+        here = self._statements.get(threading.get_ident())
+        if here is not None and here.open:
+            return here
+        return self.begun
+
+    @property
+    def begun(self) -> Transaction | None:
+        """The transaction that the caller began, if it is open."""
+        begun = self._place().begun
+        return begun if begun is not None and begun.open else None
+
+    @property
+    def is_in_block(self) -> bool:
+        """Whether a block of :meth:`block` was entered and not left."""
+        return self._place().blocks > 0
+
+    def refuse_closed(self) -> None:
+        """Raise ClosedError if the session was closed."""
+        if self._closed:
+            msg = "the session is closed: connect again, or open another scope"
+            raise ClosedError(msg)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one statement into the transaction that the caller began; without one, let any.
+
+        Raises:
+            TransactionError: Another statement was in it for the whole time; or the transaction was
+                rolled back since nobody used it, and this is the first to be told.
+            ClosedError: The session was closed.
+        """
+        self.refuse_closed()
+        place = self._place()
+        _tell(place)
+        if place.begun is None or threading.get_ident() in self._statements:
+            yield
+            return
+        self._wait(place)
+        try:
+            _tell(place)
+            yield
+        finally:
+            place.used_at = monotonic()
+            place.turn.release()
+
+    def _wait(self, place: _Place) -> None:
+        if not place.turn.acquire(timeout=self._turn_s):
+            msg = (
+                f"another statement was in this session's transaction for {self._turn_s:g} s, and "
+                "one at a time is: wait for it, or use a session of your own, as scope() gives"
+            )
+            raise TransactionError(msg)
+
+    @contextmanager
+    def joined(self, transaction: Transaction | None) -> Iterator[None]:
+        """Make this thread part of ``transaction``, whose statement waits for it meanwhile."""
+        if transaction is None or self.current() is transaction:
+            yield
+            return
+        with self._here(transaction):
+            yield
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let this thread have nothing to do with the transaction that the caller began.
+
+        What it begins itself is its own, and is rolled back with the block if it is open then.
+        """
+        here = threading.get_ident()
+        place = self._apart[here] = _Place()
+        try:
+            yield
+        finally:
+            left = place.take()
+            del self._apart[here]
+            if left is not None and left.open:
+                left.rollback()
+
+    # --- a statement's -------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self, tenant: str) -> Iterator[Transaction]:
+        """Commit what one statement did, or roll all of it back if it raises."""
+        transaction = Transaction(self._store, tenant, releases=False)
+        try:
+            _ = transaction.writer
+            with self._here(transaction):
+                yield transaction
+        except BaseException:
+            transaction.rollback()
+            raise
+        transaction.commit()
+
+    @contextmanager
+    def _here(self, transaction: Transaction) -> Iterator[None]:
+        here = threading.get_ident()
+        before = self._statements.get(here)
+        self._statements[here] = transaction
+        try:
+            yield
+        finally:
+            del self._statements[here]
+            if before is not None:
+                self._statements[here] = before
+
+    # --- a caller's ----------------------------------------------------------------------------
+
+    def begin(self, tenant: str, *, immediate: bool = False) -> Transaction:
+        """Open a transaction until :meth:`commit` or :meth:`rollback`.
+
+        It takes nothing before it needs it; ``immediate`` opens the writer now.
+
+        Raises:
+            TransactionError: There is one already.
+            StoreBusyError: The writer was asked for, and others held it for the whole timeout.
+        """
+        self.refuse_closed()
+        place = self._place()
+        self._wait(place)
+        try:
+            _tell(place)
+            if self.current() is not None:
+                msg = "a transaction is open already: COMMIT or ROLLBACK it first"
+                raise TransactionError(msg)
+            made = Transaction(
+                self._store, tenant, releases=True, on_change=lambda _: self._watch(place)
+            )
+            place.begun, place.used_at = made, monotonic()
+            if immediate:
+                try:
+                    _ = made.writer
+                except BaseException:
+                    place.take()
+                    made.rollback()
+                    raise
+            return made
+        finally:
+            place.turn.release()
+
+    def commit(self) -> None:
+        """Commit the transaction that the caller began.
+
+        Raises:
+            TransactionError: There is none.
+        """
+        with self._ending("COMMIT") as transaction:
+            transaction.commit()
+
+    def rollback(self) -> None:
+        """Roll the transaction that the caller began back.
+
+        Raises:
+            TransactionError: There is none.
+        """
+        with self._ending("ROLLBACK") as transaction:
+            transaction.rollback()
+
+    @contextmanager
+    def _ending(self, verb: str) -> Iterator[Transaction]:
+        with self.turn():
+            self.required(verb)
+            taken = self._place().take()
+            assert taken is not None
+            yield taken
+
+    def required(self, verb: str) -> Transaction:
+        """Return the transaction that the caller began.
+
+        Raises:
+            TransactionError: There is none.
+        """
+        begun = self.begun
+        if begun is None:
+            msg = f"{verb} without a transaction: BEGIN one first"
+            raise TransactionError(msg)
+        return begun
+
+    @contextmanager
+    def block(self, tenant: str, *, immediate: bool = False) -> Iterator[Transaction]:
+        """Commit what the block did, or roll all of it back if it raises.
+
+        It may be left in another thread or task than it was entered in. Where it was ended inside,
+        leaving it does nothing.
+
+        Raises:
+            TransactionError: There is a transaction already; or this one was rolled back since
+                nobody used it, and nobody was told yet.
+        """
+        transaction = self.begin(tenant, immediate=immediate)
+        place = self._place()
+        place.blocks += 1
+        try:
+            yield transaction
+        except BaseException:
+            self._left(place, transaction, undo=True)
+            raise
+        self._left(place, transaction, undo=False)
+
+    def _left(self, place: _Place, transaction: Transaction, *, undo: bool) -> None:
+        place.blocks -= 1
+        has_turn = place.turn.acquire(timeout=self._turn_s)
+        try:
+            if place.begun is transaction:
+                place.take()
+            if not transaction.open:
+                if not undo:
+                    _tell(place)
+            elif undo or not has_turn:
+                transaction.rollback()
+            else:
+                transaction.commit()
+        finally:
+            if has_turn:
+                place.turn.release()
+        if not has_turn and not undo:
+            msg = "a statement was still in the transaction when it was to end: it was rolled back"
+            raise TransactionError(msg)
+
+    # --- who does nothing ----------------------------------------------------------------------
+
+    def _watch(self, place: _Place, after_s: float | None = None) -> None:
+        """Look after a while whether a transaction that holds the writer is used."""
+        ref = weakref.ref(self)  # a session that nobody holds is not kept by its clock
+
+        def look() -> None:
+            session = ref()
+            if session is not None:
+                session.end_idle(place)
+
+        wait_s = self._idle_s if after_s is None else after_s
+        place.timer = threading.Timer(wait_s, look)
+        place.timer.daemon = True
+        place.timer.start()
+
+    def end_idle(self, place: _Place) -> None:
+        """Roll back a transaction that nobody has used for too long, or look again later."""
+        begun = place.begun
+        if begun is None or not begun.open:
+            return
+        left_s = place.used_at + self._idle_s - monotonic()
+        if left_s > 0 or not place.turn.acquire(blocking=False):
+            self._watch(place, max(left_s, _LOOK_S))
+            return
+        try:
+            if place.begun is not begun:
+                return
+            place.take()
+            place.told = (
+                f"the transaction held the lake's writer and did nothing for {self._idle_s:g} s, "
+                "and was rolled back: begin it again, or raise transaction_idle_s="
+            )
+            begun.rollback()
+        finally:
+            place.turn.release()
+
+    # --- its end -------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Roll back what the caller began, if it is open; nobody is told."""
+        taken = self._main.take()
+        if taken is not None and taken.open:
+            taken.rollback()
+
+    def close(self) -> None:
+        """Roll back what the caller began, and refuse every statement from now on."""
+        self._closed = True
+        self.abandon()
+
+
+def _tell(place: _Place) -> None:
+    """Raise why a transaction is over, once, if nobody who asked for it knows."""
+    told, place.told = place.told, None
+    if told is not None:
+        raise TransactionError(told)
