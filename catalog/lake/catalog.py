@@ -119,13 +119,13 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Open a snapshot: the open transaction's, if the session is in one."""
-        self.transactions.refuse_closed()
-        active = self.transactions.current()
-        if active is not None and active.tenant == self.tenant:
-            yield active.reader
-            return
-        with self.lake.store.read(self.tenant) as reader:
-            yield reader
+        with self.transactions.turn():
+            active = self.transactions.current()
+            if active is not None and active.tenant == self.tenant:
+                yield active.reader
+                return
+            with self.lake.store.read(self.tenant) as reader:
+                yield reader
 
     @contextmanager
     def write(self) -> Iterator[Writer]:

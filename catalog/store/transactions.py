@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.store.transaction import Transaction
+from affidavit.catalog.store.turn import Place
 from affidavit.errors import ClosedError, TransactionError
 
 if TYPE_CHECKING:
@@ -30,35 +31,6 @@ IDLE_S: Final = 30.0
 
 TURN_S: Final = 30.0
 """How long a statement waits for its turn in a transaction, unless it is said."""
-
-_LOOK_S: Final = 0.05
-"""When to look again, at the earliest, whether a transaction is idle."""
-
-
-class _Place:
-    """Where a transaction stands that a caller began.
-
-    Attributes:
-        begun: The transaction, if there is one.
-        told: Why it is over, if nobody who asked for it was told yet.
-        turn: Held by the statement that is in it.
-    """
-
-    def __init__(self) -> None:
-        self.begun: Transaction | None = None
-        self.told: str | None = None
-        self.turn = threading.RLock()
-        self.used_at = monotonic()
-        self.timer: threading.Timer | None = None
-        self.blocks = 0
-
-    def take(self) -> Transaction | None:
-        """Return the transaction, which stands here no longer."""
-        taken, self.begun = self.begun, None
-        timer, self.timer = self.timer, None
-        if timer is not None:
-            timer.cancel()
-        return taken
 
 
 class Transactions:
@@ -74,12 +46,12 @@ class Transactions:
         self._store = store
         self._idle_s = idle_s
         self._turn_s = turn_s
-        self._main = _Place()
-        self._apart: dict[int, _Place] = {}
+        self._main = Place()
+        self._apart: dict[int, Place] = {}
         self._statements: dict[int, Transaction] = {}
         self._closed = False
 
-    def _place(self) -> _Place:
+    def _place(self) -> Place:
         return self._apart.get(threading.get_ident(), self._main)
 
     # --- whose turn it is ----------------------------------------------------------------------
@@ -131,8 +103,8 @@ class Transactions:
             place.used_at = monotonic()
             place.turn.release()
 
-    def _wait(self, place: _Place) -> None:
-        if not place.turn.acquire(timeout=self._turn_s):
+    def _wait(self, place: Place) -> None:
+        if not place.turn.acquire(self._turn_s):
             msg = (
                 f"another statement was in this session's transaction for {self._turn_s:g} s, and "
                 "one at a time is: wait for it, or use a session of your own, as scope() gives"
@@ -155,7 +127,7 @@ class Transactions:
         What it begins itself is its own, and is rolled back with the block if it is open then.
         """
         here = threading.get_ident()
-        place = self._apart[here] = _Place()
+        place = self._apart[here] = Place()
         try:
             yield
         finally:
@@ -284,9 +256,9 @@ class Transactions:
             raise
         self._left(place, transaction, undo=False)
 
-    def _left(self, place: _Place, transaction: Transaction, *, undo: bool) -> None:
+    def _left(self, place: Place, transaction: Transaction, *, undo: bool) -> None:
         place.blocks -= 1
-        has_turn = place.turn.acquire(timeout=self._turn_s)
+        has_turn = place.turn.acquire(self._turn_s)
         try:
             if place.begun is transaction:
                 place.take()
@@ -306,38 +278,34 @@ class Transactions:
 
     # --- who does nothing ----------------------------------------------------------------------
 
-    def _watch(self, place: _Place, after_s: float | None = None) -> None:
+    def _watch(self, place: Place) -> None:
         """Look after a while whether a transaction that holds the writer is used."""
         ref = weakref.ref(self)  # a session that nobody holds is not kept by its clock
+        arguments = (ref, place, place.watched(), self._idle_s)
+        threading.Thread(
+            target=_look, args=arguments, name="affidavit-transaction", daemon=True
+        ).start()
 
-        def look() -> None:
-            session = ref()
-            if session is not None:
-                session.end_idle(place)
+    def end_idle(self, place: Place, begun: Transaction) -> float | None:
+        """Roll a transaction back that nobody has used for too long.
 
-        wait_s = self._idle_s if after_s is None else after_s
-        place.timer = threading.Timer(wait_s, look)
-        place.timer.daemon = True
-        place.timer.start()
-
-    def end_idle(self, place: _Place) -> None:
-        """Roll back a transaction that nobody has used for too long, or look again later."""
-        begun = place.begun
-        if begun is None or not begun.open:
-            return
+        Returns:
+            When to look again, in seconds; ``None`` for never.
+        """
         left_s = place.used_at + self._idle_s - monotonic()
-        if left_s > 0 or not place.turn.acquire(blocking=False):
-            self._watch(place, max(left_s, _LOOK_S))
-            return
+        if left_s > 0:
+            return left_s
+        if not place.turn.acquire(0):  # a statement is in it
+            return self._idle_s
         try:
-            if place.begun is not begun:
-                return
-            place.take()
-            place.told = (
-                f"the transaction held the lake's writer and did nothing for {self._idle_s:g} s, "
-                "and was rolled back: begin it again, or raise transaction_idle_s="
-            )
-            begun.rollback()
+            if place.begun is begun:
+                place.take()
+                place.told = (
+                    f"the transaction held the lake's writer and did nothing for {self._idle_s:g} "
+                    "s, and was rolled back: begin it again, or raise transaction_idle_s="
+                )
+                begun.rollback()
+            return None
         finally:
             place.turn.release()
 
@@ -355,7 +323,21 @@ class Transactions:
         self.abandon()
 
 
-def _tell(place: _Place) -> None:
+def _look(
+    ref: weakref.ref[Transactions], place: Place, gone: threading.Event, wait_s: float
+) -> None:
+    """Look now and then whether a transaction is used, until it is over."""
+    begun, left_s = place.begun, wait_s
+    while begun is not None and not gone.wait(left_s):
+        session = ref()
+        again_s = None if session is None else session.end_idle(place, begun)
+        if again_s is None:
+            return
+        left_s = again_s
+        del session
+
+
+def _tell(place: Place) -> None:
     """Raise why a transaction is over, once, if nobody who asked for it knows."""
     told, place.told = place.told, None
     if told is not None:

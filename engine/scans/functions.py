@@ -153,8 +153,8 @@ class TableFunctions:
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
-            transactions=snapshot.catalog.transactions,
         )  # fmt: skip
+        request = replace(request, transactions=snapshot.catalog.transactions)
         return Table(SearchDataset(request, self._searcher, snapshot))
 
 

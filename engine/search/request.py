@@ -140,7 +140,6 @@ def build_request(
     options: SearchOptions,
     *,
     journal_seq: int | None = None,
-    transactions: Transactions | None = None,
 ) -> SearchRequest:
     """Return a checked request; a query text that is to be a vector waits for :func:`with_vector`.
 
@@ -178,7 +177,6 @@ def build_request(
         model=model,
         model_version=models.version(model),
         journal_seq=journal_seq,
-        transactions=transactions,
     )
     if options.mode == "text":
         return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.catalog import Catalog, Trace
@@ -218,20 +219,13 @@ class Session(Caller):
             require_vector(info)
             seen = catalog.ledger.last_seq(reader)
             info, dataset = dataset_of(catalog, reader, info, options.version)
-        return [
+        requests = (
             build_request(
-                catalog.identity,
-                info,
-                dataset,
-                self.models,
-                query,
-                k,
-                options,
-                journal_seq=seen,
-                transactions=catalog.transactions,
+                catalog.identity, info, dataset, self.models, query, k, options, journal_seq=seen
             )
             for query in queries
-        ]
+        )
+        return [replace(each, transactions=catalog.transactions) for each in requests]
 
     # --- audit and ledger ----------------------------------------------------------------------
 
