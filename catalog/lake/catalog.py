@@ -20,6 +20,7 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_ta
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
 from affidavit.catalog.store.protocol import TENANT, columns_of
+from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
@@ -127,7 +128,7 @@ class Catalog:
             with self.lake.store.read(self.tenant) as reader:
                 yield reader
 
-    @contextmanager
+    @settled
     def write(self) -> Iterator[Writer]:
         """Open a transaction, or a savepoint in the session's open one.
 

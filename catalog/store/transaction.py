@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -74,9 +74,12 @@ def _leave(block: AbstractContextManager[object], *, undo: bool) -> None:
         block.__exit__(None, None, None)
         return
     error = _RolledBackError()
-    with suppress(_RolledBackError):
-        if not block.__exit__(type(error), error, None):
-            raise error
+    try:
+        block.__exit__(type(error), error, None)
+    except _RolledBackError:
+        pass
+    finally:
+        del error  # it holds its traceback, and so this frame: a circle that only garbage ends
 
 
 class Transaction:
@@ -105,7 +108,7 @@ class Transaction:
         self._state = State.OPEN
         self._moving = threading.RLock()
         self._snapshot = ExitStack()
-        self._written = ExitStack()
+        self._written: AbstractContextManager[object] = nullcontext()
         self._reader: Reader | None = None
         self._writer: Writer | None = None
         self._seen: dict[Hashable, tuple[Hashable, Look]] = {}
@@ -191,9 +194,9 @@ class Transaction:
             return self._writer
 
     def _opened(self) -> Writer:
-        opened = ExitStack()
+        opened = self._store.write(self.tenant)
         try:
-            writer = opened.enter_context(self._store.write(self.tenant))
+            writer = opened.__enter__()
             self._check(writer)
             for savepoint in self._savepoints:
                 savepoint.open(writer)
@@ -279,25 +282,31 @@ class Transaction:
         """
         self._end(undo=True)
 
+    def close(self) -> None:
+        """Undo what was written, unless it is over."""
+        with self._moving:
+            if self.open:
+                self._end(undo=True)
+
     def _end(self, *, undo: bool) -> None:
         with self._moving:
-            self._state = self._after("end")
-            committed = False
+            state, committed = self._after("end"), False
             try:
-                with self._snapshot:
-                    self._finish(undo=undo)
+                self._state = state
+                self._finish(undo=undo)
                 committed = not undo
             finally:
                 self._savepoints.clear()
                 with ExitStack() as calls:  # each is made, whatever another of them raises
                     for call in reversed(self._on_end):
                         calls.callback(call, committed)
+                    calls.callback(self._snapshot.close)
 
     def _finish(self, *, undo: bool) -> None:
         try:
             for savepoint in reversed(self._savepoints):
                 savepoint.close(undo=undo)
-        except BaseException:
+            _leave(self._written, undo=undo)
+        except BaseException:  # an interrupt too; where all was done, this does nothing
             _leave(self._written, undo=True)
             raise
-        _leave(self._written, undo=undo)

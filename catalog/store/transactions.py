@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.transaction import Transaction
 from affidavit.catalog.store.turn import Place
 from affidavit.errors import ClosedError, TransactionError
@@ -80,7 +81,7 @@ class Transactions:
             msg = "the session is closed: connect again, or open another scope"
             raise ClosedError(msg)
 
-    @contextmanager
+    @settled
     def turn(self) -> Iterator[None]:
         """Let one statement into the transaction that the caller began; without one, let any.
 
@@ -133,12 +134,12 @@ class Transactions:
         finally:
             left = place.take()
             del self._apart[here]
-            if left is not None and left.open:
-                left.rollback()
+            if left is not None:
+                left.close()
 
     # --- a statement's -------------------------------------------------------------------------
 
-    @contextmanager
+    @settled
     def transaction(self, tenant: str) -> Iterator[Transaction]:
         """Commit what one statement did, or roll all of it back if it raises."""
         transaction = Transaction(self._store, tenant, releases=False)
@@ -146,12 +147,12 @@ class Transactions:
             _ = transaction.writer
             with self._here(transaction):
                 yield transaction
+            transaction.commit()
         except BaseException:
-            transaction.rollback()
+            transaction.close()
             raise
-        transaction.commit()
 
-    @contextmanager
+    @settled
     def _here(self, transaction: Transaction) -> Iterator[None]:
         here = threading.get_ident()
         before = self._statements.get(here)
@@ -191,7 +192,7 @@ class Transactions:
                     _ = made.writer
                 except BaseException:
                     place.take()
-                    made.rollback()
+                    made.close()
                     raise
             return made
         finally:
@@ -215,13 +216,16 @@ class Transactions:
         with self._ending("ROLLBACK") as transaction:
             transaction.rollback()
 
-    @contextmanager
+    @settled
     def _ending(self, verb: str) -> Iterator[Transaction]:
         with self.turn():
             self.required(verb)
             taken = self._place().take()
             assert taken is not None
-            yield taken
+            try:
+                yield taken
+            finally:
+                taken.close()
 
     def required(self, verb: str) -> Transaction:
         """Return the transaction that the caller began.
@@ -235,7 +239,7 @@ class Transactions:
             raise TransactionError(msg)
         return begun
 
-    @contextmanager
+    @settled
     def block(self, tenant: str, *, immediate: bool = False) -> Iterator[Transaction]:
         """Commit what the block did, or roll all of it back if it raises.
 
@@ -251,28 +255,30 @@ class Transactions:
         place.blocks += 1
         try:
             yield transaction
+            self._leave(place, transaction)
         except BaseException:
-            self._left(place, transaction, undo=True)
+            self._leave(place, transaction, undo=True)
             raise
-        self._left(place, transaction, undo=False)
+        finally:
+            place.blocks -= 1
 
-    def _left(self, place: Place, transaction: Transaction, *, undo: bool) -> None:
-        place.blocks -= 1
+    def _leave(self, place: Place, transaction: Transaction, *, undo: bool = False) -> None:
         has_turn = place.turn.acquire(self._turn_s)
         try:
+            is_over = not transaction.open
             if place.begun is transaction:
                 place.take()
-            if not transaction.open:
-                if not undo:
-                    _tell(place)
-            elif undo or not has_turn:
-                transaction.rollback()
-            else:
+            if has_turn and not undo and not is_over:
                 transaction.commit()
         finally:
+            transaction.close()
             if has_turn:
                 place.turn.release()
-        if not has_turn and not undo:
+        if undo:
+            return
+        if is_over:
+            _tell(place)
+        elif not has_turn:
             msg = "a statement was still in the transaction when it was to end: it was rolled back"
             raise TransactionError(msg)
 
@@ -314,8 +320,8 @@ class Transactions:
     def abandon(self) -> None:
         """Roll back what the caller began, if it is open; nobody is told."""
         taken = self._main.take()
-        if taken is not None and taken.open:
-            taken.rollback()
+        if taken is not None:
+            taken.close()
 
     def close(self) -> None:
         """Roll back what the caller began, and refuse every statement from now on."""
