@@ -131,8 +131,12 @@ class Instance:
         with self._changing:
             self.closed = True
             opened = list(self._opened)
-        for transactions in opened:
-            transactions.close()
+        with ExitStack() as closing:  # each is rolled back, whatever another raises, and then
+            closing.callback(self._release)
+            for transactions in opened:
+                closing.callback(transactions.close)
+
+    def _release(self) -> None:
         try:
             if not self.lake.read_only:
                 self.lake.store.hurry(CLOSING_TIMEOUT_S)
