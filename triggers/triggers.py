@@ -149,10 +149,10 @@ class Triggers:
         timeout: float,
     ) -> None:
         """Call ``function`` with the trigger's events, in place of the one that was."""
-        tidy = partial(self._tidy, trigger)
+        tidy, apart = partial(self._tidy, trigger), self._catalog.transactions.apart
         self._exchange.runners.run(
             self._key(trigger.name),
-            lambda: CallbackRunner(trigger.name, function, subscription, timeout, tidy),
+            lambda: CallbackRunner(trigger.name, function, subscription, timeout, tidy, apart),
         )
 
     def _tidy(self, trigger: Trigger) -> None:

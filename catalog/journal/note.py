@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
 
 
 class Author(Protocol):

@@ -9,7 +9,6 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_ta
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
 from affidavit.catalog.store.protocol import TENANT, columns_of
+from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
-    from affidavit.catalog.lake.queries import Query
+    from affidavit.catalog.lake.trace import Trace
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeLook, Message
     from affidavit.catalog.model.definition import Definition
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.model.release import Reading, Release
     from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
 
 
 _COLUMNS: Final = (
@@ -66,24 +66,8 @@ def _info(row: Sequence[Any]) -> TableInfo:
     return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The tables that one statement read and wrote, as ``schema.name@version``, in order.
-
-    Attributes:
-        read: Those that it read.
-        written: Those that it wrote.
-        query: The statement, as it runs.
-    """
-
-    read: dict[str, None] = field(default_factory=dict)
-    written: dict[str, None] = field(default_factory=dict)
-    query: Query | None = None
-
-    def note_written(self, schema: str, table: str, version: int | None = None) -> None:
-        """Note that a table was written, and the version that this made, where it says."""
-        shown = "" if version is None else f"@{version}"
-        self.written[f"{schema}.{table}{shown}"] = None
+def _version(info: TableInfo | None) -> tuple[str, int] | None:
+    return None if info is None else (info.table_id, info.version)
 
 
 class Catalog:
@@ -126,7 +110,7 @@ class Catalog:
 
     def traced(self, trace: Trace) -> Catalog:
         """Return the same catalog for one statement."""
-        return Catalog(self.lake, self.identity, self.transactions, trace, self.at)
+        return Catalog(self.lake, self.identity, self.transactions, trace, self.at, self.gate)
 
     @property
     def ledger(self) -> Ledger:
@@ -142,28 +126,35 @@ class Catalog:
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
-        """Open a snapshot: the open transaction's, if this context is in one."""
-        active = self.transactions.current()
-        if active is not None and active.tenant == self.tenant:
-            yield active.writer
-            return
-        with self.lake.store.read(self.tenant) as reader:
-            yield reader
+        """Open a snapshot: the open transaction's, if the session is in one."""
+        with self.transactions.turn():
+            active = self.transactions.current()
+            if active is not None and active.tenant == self.tenant:
+                yield active.reader
+                return
+            with self.lake.store.read(self.tenant) as reader:
+                yield reader
 
-    @contextmanager
+    @settled
     def write(self) -> Iterator[Writer]:
-        """Open a transaction, or a savepoint in this context's open one."""
+        """Open a transaction, or a savepoint in the session's open one.
+
+        Raises:
+            ConflictError: What the open transaction had read was changed before its first change.
+        """
         self.refuse_past()
-        active = self.transactions.current()
-        if active is None:
-            with self.transactions.transaction(self.tenant) as transaction:
-                yield transaction.writer
-            return
-        if active.tenant != self.tenant:
-            msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"
-            raise TransactionError(msg)
-        with active.writer.savepoint():
-            yield active.writer
+        with self.transactions.turn():
+            active = self.transactions.current()
+            if active is None:
+                with self.transactions.transaction(self.tenant) as transaction:
+                    yield transaction.writer
+                return
+            if active.tenant != self.tenant:
+                msg = "the open transaction belongs to another tenant: COMMIT or ROLLBACK it first"
+                raise TransactionError(msg)
+            writer = active.writer
+            with writer.savepoint():
+                yield writer
 
     def refuse_past(self) -> None:
         """Raise ReadOnlyError if this is the catalog of a moment that has passed."""
@@ -172,7 +163,7 @@ class Catalog:
             raise ReadOnlyError(msg)
 
     def refuse_transaction(self, what: str) -> None:
-        """Raise TransactionError if this context is in a transaction: ``what`` cannot join it."""
+        """Raise TransactionError if the session is in a transaction: ``what`` cannot join it."""
         if self.transactions.current() is not None:
             msg = (
                 f"{what} cannot be part of a transaction: vector tables commit on their own. "
@@ -186,9 +177,23 @@ class Catalog:
         """Return the table of that name: the tenant's own, else a shared one, else ``None``."""
         if "\x00" in name:
             return None
+        found = self._find(reader, name, schema)
+        self._saw(reader, name, schema, found)
+        return found
+
+    def _find(self, reader: Reader, name: str, schema: str) -> TableInfo | None:
         found = reader.select(TABLES, _COLUMNS, _named(schema, name))
         own = [row for row in found if row[0] == self.tenant] or found
         return _info(own[0]) if own else None
+
+    def _saw(self, reader: Reader, name: str, schema: str, info: TableInfo | None) -> None:
+        """Let the open transaction know which version of a table was read."""
+        begun = self.transactions.begun
+        if begun is not None and not begun.has_changed:
+            shown = name if schema == MAIN_SCHEMA else f"{schema}.{name}"
+            begun.saw(
+                reader, shown, _version(info), lambda now: _version(self._find(now, name, schema))
+            )
 
     def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
         """Return the table of that identity as it is now; ``None`` if it was dropped."""
@@ -221,6 +226,8 @@ class Catalog:
             info = _info(row)
             if names is None or info.name in names:
                 seen.setdefault((info.schema, info.name), info)
+        for info in seen.values() if names is not None else ():
+            self._saw(reader, info.name, info.schema, info)
         return sorted(seen.values(), key=lambda info: (info.schema, info.name))
 
     def schemas(self, reader: Reader) -> set[str]:

@@ -11,7 +11,7 @@ from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.folders import CATALOG_FILE
 from affidavit.catalog.lake.lake import LakeOptions, open_lake
 from affidavit.catalog.model.identity import Identity
-from affidavit.catalog.store.transaction import Transactions
+from affidavit.catalog.store.transactions import Transactions
 from affidavit.errors import AffidavitError, SourceError
 
 if TYPE_CHECKING:

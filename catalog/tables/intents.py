@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
 
 INTENT: Final = "affidavit.intent"
 """The Lance transaction property that names the intent of a commit."""

@@ -151,7 +151,7 @@ class Audit:
             if seq is not None:
                 verdict = replace(verdict, reason=f"{verdict.reason}; entry {seq} released it")
         self._recorder.note(
-            self._catalog.identity, "replay",
+            self._catalog.identity, "replay", self._catalog.transactions,
             query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall,
         )  # fmt: skip
         return verdict
@@ -179,7 +179,9 @@ class Audit:
         drafts = [entry for _, entry in pairs]
         self._refuse_taken(drafts)
         completed = [record for record, _ in pairs]
-        return self._recorder.write(identity, completed, drafts) if drafts else []
+        if not drafts:
+            return []
+        return self._recorder.write(identity, completed, drafts, self._catalog.transactions)
 
     def _refuse_taken(self, drafts: list[Draft]) -> None:
         ids = [each.entry_id for each in drafts]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.keys import Signer
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.catalog.store.transaction import Transaction, Transactions
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import Appender
     from affidavit.engine.audit.commits import Commits
 
@@ -56,25 +56,23 @@ def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
 class CarriedRecords:
     """Appends drafts within transactions."""
 
-    def __init__(
-        self, lake: Lake, transactions: Transactions, appender: Appender, commits: Commits
-    ) -> None:
+    def __init__(self, lake: Lake, appender: Appender, commits: Commits) -> None:
         self._lake = lake
-        self._transactions = transactions
         self._appender = appender
         self._commits = commits
 
     def append(
-        self, active: Transaction, identity: Identity, drafts: Sequence[Draft]
+        self, transactions: Transactions, identity: Identity, drafts: Sequence[Draft]
     ) -> list[StoredEntry]:
-        """Append ``drafts`` in ``active``, which is open here, and see to them when it ends."""
-        tenant = identity.tenant
+        """Append ``drafts`` in the transaction that is open, and see to them when it ends."""
+        tenant, active = identity.tenant, transactions.current()
+        assert active is not None
         held = None
         if active.releases:
             signed_by = _signed_by(self._lake, active.writer, tenant)
             held = PendingFile(self._lake.folders.pending, tenant, drafts, *signed_by)
         try:
-            with Catalog(self._lake, identity, self._transactions).write() as writer:
+            with Catalog(self._lake, identity, transactions).write() as writer:
                 entries = self._appender.append(writer, tenant, drafts)
         except BaseException:
             if held is not None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.listeners import Listeners
     from affidavit.catalog.store.protocol import Writer
-    from affidavit.catalog.store.transaction import Transactions
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.settings import AuditSettings
     from affidavit.engine.search.record import SearchRecord
@@ -57,7 +57,6 @@ class Recorder:
 
     Args:
         lake: The lake.
-        transactions: Which of its transactions is open here.
         settings: What is put on record.
         guard: Checks a tenant's ledger before it is first written to.
         wake: Called when something was put on record.
@@ -66,7 +65,6 @@ class Recorder:
     def __init__(
         self,
         lake: Lake,
-        transactions: Transactions,
         settings: AuditSettings,
         guard: Guard,
         wake: Callable[[], None],
@@ -74,12 +72,11 @@ class Recorder:
         self.settings: Final = settings
         self._datasets = lake.datasets
         self._ledgers = lake.ledgers
-        self._transactions = transactions
         self._guard = guard
         self._wake = wake
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
-        self._carried = CarriedRecords(lake, transactions, self._appender, self._commits)
+        self._carried = CarriedRecords(lake, self._appender, self._commits)
         self._deferred = DeferredRecords(lake, self._appender, wake)
         chance = random.Random().random  # noqa: S311 - chooses samples, not keys
         self._recall = RecallSample(settings.recall_share, chance)
@@ -129,7 +126,7 @@ class Recorder:
         """
         identity = searches[0].request.identity
         if self.settings.mode == "off":
-            self.note_if_off(identity)
+            self.note_if_off(identity, searches[0].request.transactions)
             return [None] * len(searches)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
@@ -145,7 +142,7 @@ class Recorder:
         ]
         drafts = [draft_record(record) for record in records]
         try:
-            entries = self._put(identity, drafts, patient=False)
+            entries = self._put(identity, drafts, searches[0].request.transactions, patient=False)
         except StoreBusyError:
             self._deferred.add(identity.tenant, drafts)
             shown = identity.shown_tenant
@@ -155,41 +152,64 @@ class Recorder:
     # --- writing -------------------------------------------------------------------------------
 
     def write(
-        self, identity: Identity, records: Sequence[SearchRecord], drafts: Sequence[Draft]
+        self,
+        identity: Identity,
+        records: Sequence[SearchRecord],
+        drafts: Sequence[Draft],
+        transactions: Transactions | None,
     ) -> list[SearchRecord]:
         """Append ``records``, of which ``drafts`` are the entries, all or none.
+
+        ``transactions`` are those of the session that asks.
 
         Returns:
             The records as the ledger has them.
         """
-        return _as_entered(identity, records, self._put(identity, drafts))
+        return _as_entered(identity, records, self._put(identity, drafts, transactions))
 
-    def note(self, identity: Identity, kind: str, **fields: object) -> None:
-        """Append what is no search to the ledger: an entry of ``kind`` that says ``fields``."""
+    def note(
+        self,
+        identity: Identity,
+        kind: str,
+        transactions: Transactions | None = None,
+        **fields: object,
+    ) -> None:
+        """Append what is no search to the ledger: an entry of ``kind`` that says ``fields``.
+
+        ``transactions`` are those of the session that asks, if one does.
+        """
         now_us = clock.now_us()
         entry = draft(
             kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
             source=identity.source, workspace=identity.workspace, **fields,
         )  # fmt: skip
-        self._put(identity, [entry])
+        self._put(identity, [entry], transactions)
 
-    def note_if_off(self, identity: Identity) -> None:
+    def note_if_off(self, identity: Identity, transactions: Transactions | None = None) -> None:
         """Note in the ledger that searches leave no record, once for each tenant."""
         if self.settings.mode != "off" or identity.tenant in self._off:
             return
         self._guard.open(identity.tenant)
-        self.note(identity, "audit-off")
+        self.note(identity, "audit-off", transactions)
         self._off.add(identity.tenant)
 
     def _put(
-        self, identity: Identity, drafts: Sequence[Draft], *, patient: bool = True
+        self,
+        identity: Identity,
+        drafts: Sequence[Draft],
+        transactions: Transactions | None,
+        *,
+        patient: bool = True,
     ) -> list[StoredEntry]:
-        """Append ``drafts`` so that they stay, whatever becomes of the open transaction."""
-        active = self._transactions.current()
-        if active is None:
+        """Append ``drafts`` so that they stay, whatever becomes of the open transaction.
+
+        One that has changed nothing yet holds no writer, and has nothing to do with it.
+        """
+        active = None if transactions is None else transactions.current()
+        if transactions is None or active is None or not active.has_changed:
             entries = self._commits.submit(identity.tenant, drafts, patient=patient)
         else:
-            entries = self._carried.append(active, identity, drafts)
+            entries = self._carried.append(transactions, identity, drafts)
         self._wake()
         return entries
 

@@ -1,117 +1,80 @@
-"""DataFusion, as one tenant uses it: statements planned at a snapshot, and their rows."""
+"""DataFusion, as one session uses it: statements planned at a snapshot, and their rows."""
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from datafusion import LogicalPlan, SessionContext, SQLOptions
+from datafusion import LogicalPlan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.files.external import parse_external
-from affidavit.catalog.sources.kinds import open_source
-from affidavit.catalog.sql.names import CATALOG
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
-from affidavit.engine.plan.settings import ONE_PARTITION, QUERIES_ONLY, config
+from affidavit.engine.plan.settings import QUERIES_ONLY
+from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
-from affidavit.engine.scans.functions import TableFunctions
-from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
-from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-    from datafusion import DataFrame
+    from datafusion import DataFrame, SessionContext, SQLOptions
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.runner import Plan, Runner
-    from affidavit.engine.scans.sources import Source
-    from affidavit.engine.search.models import Models
-    from affidavit.engine.search.searcher import Searcher
-    from affidavit.engine.statement.statement import Statement
+    from affidavit.engine.plan.tenant import Pair, TenantEngine
 
 VIEW_DEPTH_MAX: Final = 32
 
 
 class Planner:
-    """Plans the statements of one tenant of an opened lake."""
+    """Plans the statements of one session.
+
+    Args:
+        engine: The tenant's.
+        state: What the session has of its own; nothing by default.
+        runner: Runs the plans of queries; by default this process.
+    """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        searcher: Searcher | None,
-        models: Models,
-        contexts: Contexts | None = None,
-        *,
-        runner: Runner | None = None,
+        self, engine: TenantEngine, state: PlanState | None = None, *, runner: Runner | None = None
     ) -> None:
-        self.provider = LakeCatalog(catalog)
-        self.attached: dict[str, Source] = {}
-        self._catalog = catalog
-        self._models = models
+        self.engine = engine
+        self.provider = engine.provider
+        self.attached = engine.attached
+        self.stores = engine.stores
+        self._state = PlanState() if state is None else state
+        self.frames = self._state.frames
+        self.prepared = self._state.prepared
         self._here = LocalRunner()
         self._runner = runner or self._here
-        # Held by what changes the contexts. DataFusion asks back under a lock of its own while it
-        # makes an external table: whoever waited to change the context then, and whoever held
-        # Python's lock to read it, would wait for each other.
-        self._changing = threading.Lock()
-        self._functions = TableFunctions(self.provider, searcher, models, self.attached)
-        self.context = self._context({})
-        self._narrow = self._context(ONE_PARTITION)
-        self.contexts = Contexts() if contexts is None else contexts
-        self.contexts.add(self.context, self._narrow)
-        self.stores = self.contexts.stores
-        self.frames: dict[tuple[str, str], Any] = {}
-        self.prepared: dict[str, tuple[Statement, tuple[str, ...]]] = {}
 
-    def open(
-        self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
-    ) -> Source:
-        """Return a database or lake, which is opened when it is first asked."""
-        opened = open_source(name, url, password, self._catalog.tenant)
-        if isinstance(opened, Database):
-            return DatabaseSource(opened)
-        make = partial(Planner, searcher=None, models=self._models, contexts=self.contexts)
-        return LakeSource(opened, url.plain, make)
+    @property
+    def _pair(self) -> Pair:
+        settings = self._state.settings
+        return self.engine.shared if settings is None else settings[1]
 
-    def attach(self, source: Source) -> None:
-        """Let statements name the tables of a database or lake."""
-        self._catalogs(source.name, source)
-        self.attached[source.name] = source
+    @property
+    def context(self) -> SessionContext:
+        """What plans the session's statements: the tenant's context, until it sets something."""
+        return self._pair.context
 
-    def detach(self, name: str) -> Source | None:
-        """Forget a database or lake, and return it."""
-        found = self.attached.pop(name, None)
-        if found is not None:
-            self._catalogs(name, None)
-        return found
-
-    def _catalogs(self, name: str, source: Source | None) -> None:
-        for context in (self.context, self._narrow):
-            context.register_catalog_provider(name, SourceCatalog(source, self.provider))
-
-    def _context(self, settings: Mapping[str, str]) -> SessionContext:
-        context = SessionContext(config(settings))
-        context.register_catalog_provider(CATALOG, self.provider)
-        self._functions.register(context)
-        return context
+    @property
+    def narrow(self) -> SessionContext:
+        """The same, for one partition."""
+        return self._pair.narrow
 
     # --- planning ------------------------------------------------------------------------------
 
@@ -152,20 +115,26 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            with self._changing if changes else nullcontext():
-                frame = self._sql(text, values, options, self._narrow if narrow else self.context)
+            pair = self._pair
+            with pair.changing if changes else nullcontext():
+                frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
         snapshot.query.check()
         return frame
 
     def set(self, text: str) -> None:
-        """Run a SET or RESET.
+        """Run a SET or RESET, for this session alone.
 
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self._changing, engine_errors(None, SqlError), held():
-            for context in (self._narrow, self.context):
-                context.sql(text)
+        with self._state.setting:
+            own = self._state.settings
+            pair = self.engine.pair() if own is None else own[1]
+            with pair.changing, engine_errors(None, SqlError), held():
+                for context in (pair.narrow, pair.context):
+                    context.sql(text)
+            if own is None:
+                self._state.set_in(self.engine, pair)
 
     def plan_insert(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
@@ -274,7 +243,7 @@ class Planner:
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        with self._changing, self.provider.planning.capturing() as made, held():
+        with self._pair.changing, self.provider.planning.capturing() as made, held():
             self.context.sql(create)
         if not made:
             msg = f"the statement made no table: {create}"

@@ -87,7 +87,7 @@ class Attachments:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        source = self._planner.open(name, url, **given)
+        source = self._planner.engine.open(name, url, **given)
         with ExitStack() as opened:
             opened.callback(source.close)
             source.tables()
@@ -95,7 +95,7 @@ class Attachments:
                 remember(writer, name, url)
                 note(catalog, writer, "source", name, "attach", {"url": url.plain})
             opened.pop_all()
-        self._planner.attach(source)
+        self._planner.engine.attach(source)
 
     def _check_lake(self, path: str) -> None:
         folder = Path(self._paths.checked(path))
@@ -131,7 +131,7 @@ class Attachments:
             with catalog.write() as writer:
                 forget(writer, catalog.tenant, name)
                 note(catalog, writer, "source", name, "detach", None)
-            source = planner.detach(name)
+            source = planner.engine.detach(name)
             if source is not None:
                 source.close()
             return

@@ -7,32 +7,29 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.alter import alter, drop
+from affidavit.engine.run.control import (
+    begin,
+    commit,
+    release,
+    rollback,
+    savepoint,
+    set_option,
+)
 from affidavit.engine.run.create import create, select_into
-from affidavit.engine.run.explain import explain
 from affidavit.engine.run.insert import insert
 from affidavit.engine.run.outgoing import copy
 from affidavit.engine.run.prepared import deallocate, execute, prepare
 from affidavit.engine.run.scope import Params, Scope
+from affidavit.engine.run.telling.explain import explain
 from affidavit.engine.run.update import delete, merge, truncate, update
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.statement import Kind, Statement
-from affidavit.errors import ReadOnlyError, TransactionError
 
 if TYPE_CHECKING:
     from affidavit.engine.result.result import Result
 
 Run: TypeAlias = Callable[[Scope, Statement, Params], "Result"]
 """Runs one statement of a kind."""
-
-_TRANSACTION_WORDS: Final = {
-    "TRANSACTION",
-    "WORK",
-    "READ",
-    "WRITE",
-    "IMMEDIATE",
-    "DEFERRED",
-    "EXCLUSIVE",
-}
 
 
 class Executor(Scope):
@@ -48,10 +45,17 @@ class Executor(Scope):
 
 
 def _writing(run: Run) -> Run:
-    """Return ``run``, which is refused where nothing may be written."""
+    """Return ``run``, which is refused where nothing may be written.
+
+    In a caller's transaction it is under the writer from the start: what it reads on its way is
+    nothing that somebody else could change before it is written.
+    """
 
     def checked(scope: Scope, statement: Statement, params: Params) -> Result:
         scope.refuse_read_only()
+        begun = scope.catalog.transactions.begun
+        if begun is not None:
+            _ = begun.writer
         return run(scope, statement, params)
 
     return checked
@@ -70,42 +74,6 @@ def _defining(run: Run) -> Run:
     return chosen
 
 
-# --- transactions and settings -------------------------------------------------------------------
-
-
-def _refuse_modes(statement: Statement) -> None:
-    if not {token.keyword for token in statement.tokens[1:]} <= _TRANSACTION_WORDS:
-        msg = f"{statement.text!r} is not supported: use BEGIN, COMMIT and ROLLBACK"
-        raise TransactionError(msg)
-
-
-def _begin(scope: Scope, statement: Statement, _: Params) -> Result:
-    _refuse_modes(statement)
-    scope.refuse_read_only()
-    scope.catalog.transactions.begin(scope.catalog.tenant)
-    return nothing()
-
-
-def _commit(scope: Scope, statement: Statement, _: Params) -> Result:
-    _refuse_modes(statement)
-    scope.catalog.transactions.commit(scope.catalog.tenant)
-    return nothing()
-
-
-def _rollback(scope: Scope, statement: Statement, _: Params) -> Result:
-    _refuse_modes(statement)
-    scope.catalog.transactions.rollback(scope.catalog.tenant)
-    return nothing()
-
-
-def _set(scope: Scope, statement: Statement, _: Params) -> Result:
-    if scope.paths.limited and "runtime" in statement.names:
-        msg = "DataFusion's runtime settings name folders: this session may not change them"
-        raise ReadOnlyError(msg)
-    scope.planner.set(statement.text)
-    return nothing()
-
-
 RUNS: Final[Mapping[Kind, Run]] = {
     Kind.QUERY: Scope.query,
     Kind.EXPLAIN: explain,
@@ -118,13 +86,15 @@ RUNS: Final[Mapping[Kind, Run]] = {
     Kind.DROP: _defining(drop),
     Kind.ALTER: _defining(alter),
     Kind.SELECT_INTO: _defining(select_into),
-    Kind.BEGIN: _begin,
-    Kind.COMMIT: _commit,
-    Kind.ROLLBACK: _rollback,
+    Kind.BEGIN: begin,
+    Kind.COMMIT: commit,
+    Kind.ROLLBACK: rollback,
+    Kind.SAVEPOINT: savepoint,
+    Kind.RELEASE: release,
     Kind.COPY: copy,
     Kind.PREPARE: prepare,
     Kind.EXECUTE: execute,
     Kind.DEALLOCATE: deallocate,
-    Kind.SETTING: _set,
+    Kind.SETTING: set_option,
 }
 """Who runs a statement: a row for each kind."""

@@ -25,7 +25,7 @@ from affidavit.errors import AffidavitError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from affidavit.catalog.lake.catalog import Trace
+    from affidavit.catalog.lake.trace import Trace
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.store.protocol import Store

@@ -6,7 +6,9 @@ since its plan would go on reading the tables as they were.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.commands import parse_execute, parse_prepare
@@ -14,7 +16,7 @@ from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pyarrow as pa
 
@@ -26,9 +28,22 @@ if TYPE_CHECKING:
 def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
     """Keep a statement by name."""
     asked = parse_prepare(statement.cursor())
-    scope.run_now(statement, {})
-    scope.planner.prepared[asked.name] = parse_statement(asked.text), asked.types
+    prepared = scope.planner.prepared
+    if asked.name in prepared:
+        msg = f"a prepared statement {asked.name!r} is there already: DEALLOCATE it first"
+        raise SqlError(msg)
+    inner = parse_statement(asked.text)
+    _check(scope, statement)
+    prepared[asked.name] = inner, asked.types
     return nothing()
+
+
+def _check(scope: Scope, statement: Statement) -> None:
+    """Let DataFusion check it, under a name of nobody's: its contexts are many sessions'."""
+    name = f"checked_{uuid4().hex}"
+    rest = statement.text[statement.tokens[1].end :]
+    scope.run_now(replace(statement, text=f"PREPARE {name}{rest}"), {})
+    scope.run_now(replace(statement, text=f"DEALLOCATE {name}"), {})
 
 
 def execute(scope: Scope, statement: Statement, _: Params) -> Result:
@@ -36,8 +51,7 @@ def execute(scope: Scope, statement: Statement, _: Params) -> Result:
     asked = parse_execute(statement.cursor())
     prepared = scope.planner.prepared
     if asked.name not in prepared:
-        msg = f"no prepared statement {asked.name!r}; there are {sorted(prepared)}"
-        raise SqlError(msg)
+        raise SqlError(_unknown(asked.name, prepared))
     inner, types = prepared[asked.name]
     takes = len(types) or len(inner.whole.placeholders) + inner.whole.marks
     if len(asked.values) != takes:
@@ -62,6 +76,12 @@ def deallocate(scope: Scope, statement: Statement, _: Params) -> Result:
     cursor = statement.cursor()
     cursor.expect("DEALLOCATE")
     cursor.accept("PREPARE")
-    scope.planner.prepared.pop(cursor.name("a prepared statement"), None)
-    scope.run_now(statement, {})
+    name = cursor.name("a prepared statement")
+    prepared = scope.planner.prepared
+    if prepared.pop(name, None) is None:
+        raise SqlError(_unknown(name, prepared))
     return nothing()
+
+
+def _unknown(name: str, prepared: Collection[str]) -> str:
+    return f"no prepared statement {name!r}; there are {sorted(prepared)}"

@@ -177,6 +177,7 @@ class TableFunctions:
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
+        request = replace(request, transactions=snapshot.catalog.transactions)
         return Table(SearchDataset(request, self._searcher, snapshot))
 
 

@@ -108,7 +108,7 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
                 return read(snapshot)
             except ClosedError:
                 pass  # a plan that runs asked while a listing ran, whose transaction has ended
-            except Exception as error:
+            except BaseException as error:  # an interrupt too: DataFusion makes a text of it
                 snapshot.fail(error)
                 raise
         with (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
     from affidavit.engine.search.record import SearchRecord
@@ -56,6 +57,7 @@ class SearchRequest:
         model: The embedding model's name.
         model_version: The embedding model's version.
         journal_seq: The last entry of the tenant's ledger as the search began.
+        transactions: Those of the session that asks: its record belongs in the one that is open.
     """
 
     identity: Identity
@@ -76,6 +78,7 @@ class SearchRequest:
     model: str | None = None
     model_version: str | None = None
     journal_seq: int | None = None
+    transactions: Transactions | None = field(default=None, repr=False, compare=False)
 
     @property
     def version(self) -> int:

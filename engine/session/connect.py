@@ -11,6 +11,7 @@ from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTER
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import check_tenant
+from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.engine.audit.settings import AuditSettings
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.session.instance import Instance
@@ -49,6 +50,7 @@ def connect(
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
     journal: bool = True,
     journal_url: str | None = None,
+    transaction_idle_s: float = IDLE_S,
 ) -> Session:
     """Open a lake, creating it if it is not there, and return a session on it.
 
@@ -59,9 +61,8 @@ def connect(
         source: Through what, likewise.
         workspace: Where, likewise.
         store: ``None`` for SQLite in the lake's folder, the one store there is yet.
-        key_store: Where the master key is; see :class:`~affidavit.catalog.ledger.keys.KeyStore`. By
-            default the environment's ``AFFIDAVIT_MASTER_KEY``, if it is set, else a file that the
-            lake makes for itself.
+        key_store: Where the master key is, a :class:`~affidavit.catalog.ledger.keys.KeyStore`; by
+            default the environment's ``AFFIDAVIT_MASTER_KEY``, else a file that the lake makes.
         broker: What tells subscribers of new events: ``"memory"`` (the default) those in this
             process, ``"store"`` those in every process on this lake, ``"nats://host:port"``
             whoever listens there; or a :class:`~affidavit.triggers.brokers.protocol.Broker`. The
@@ -71,19 +72,18 @@ def connect(
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
-        audit: What is put on record: ``"statements"`` and searches, ``"searches"``, or ``"off"``,
-            which the ledger notes.
+        audit: What is on record: ``"statements"`` and searches, ``"searches"``, ``"off"`` (noted).
         store_queries: Whether records hold the query itself, and not only its SHA-256.
         audit_recall: Which share of the searches is run once more, exactly, to measure recall.
-        witness: A second place for checkpoints: a file, or a function that is given each signed
-            note. A lake older than its witness is not opened.
-        checkpoint_entries: Keep a checkpoint of the ledger at least every so many entries.
-        checkpoint_interval_s: And at least every so many seconds.
-        journal: Write every mutation down. ``False``: do not begin a tenant's journal; one that
-            was begun is kept by every session. A session that only reads begins none.
+        witness: A second place for checkpoints: a file, or a function that is given each of them.
+            A lake older than its witness is not opened.
+        checkpoint_entries: Keep a checkpoint at least every so many entries of the ledger,
+        checkpoint_interval_s: and at least every so many seconds.
+        journal: Whether a tenant's journal is begun; one that was is kept by every session.
         journal_url: Where the journal's sealed segments are kept, for good: ``s3://bucket/prefix``
-            or ``file:///folder``; by default in the lake's folder. The lake remembers it. It has
-            no credentials in it: they come from the environment.
+            or ``file:///folder``, without credentials; by default in the lake's folder.
+        transaction_idle_s: How long a transaction that has changed something, and so keeps others
+            from writing, may do nothing before it is rolled back.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
@@ -109,6 +109,7 @@ def connect(
         ),
         witness=as_witness(witness),
         broker=broker,
+        transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
     paths = AllowedPaths(allowed_paths)
     return Session(Instance(path, options, identity), identity, paths)

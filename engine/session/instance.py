@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -13,23 +14,25 @@ from weakref import WeakSet
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
 from affidavit.catalog.ledger.guard import Guard
+from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sources.kinds import parse_url
 from affidavit.catalog.sources.registry import remembered
-from affidavit.catalog.store.transaction import Transactions
+from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.plan.planner import Planner
+from affidavit.engine.plan.tenant import TenantEngine
+from affidavit.engine.plan.tenants import TenantEngines
 from affidavit.engine.plan.workers import start_workers
 from affidavit.engine.run.log import StatementLog
 from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
 from affidavit.engine.search.searcher import Searcher
 from affidavit.engine.session.housekeeping import Housekeeper
-from affidavit.engine.session.scopes import Scopes
 from affidavit.engine.session.work import closed
-from affidavit.errors import StoreBusyError
+from affidavit.errors import ClosedError, StoreBusyError
 from affidavit.triggers.rules.outbox import TriggerOutbox
 from affidavit.triggers.subscriptions.exchange import Exchange
 
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from affidavit.catalog.lake.lake import Lake
-    from affidavit.catalog.model.identity import Identity
     from affidavit.engine.session.options import Options
 
 CLOSING_TIMEOUT_S: Final = 1.0
@@ -63,18 +65,20 @@ class Instance:
         self.closed = False
         self.hooks = Hooks()
         self.models = Models()
-        self.scopes = Scopes()
         self.witness = options.witness
         self.housekeeper = Housekeeper()
         self._merger = Housekeeper()
-        self._planners: dict[str, Planner] = {}
+        self._turn_s = options.lake.busy_timeout_s
+        self._idle_s = options.transaction_idle_s
+        self._opened: WeakSet[Transactions] = WeakSet()
+        self._changing = threading.Lock()
+        self._engines = TenantEngines(self._engine)
         wake = self.housekeeper.wake
         with ExitStack() as opened:
             lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.wake)
             opened.callback(lake.close)
-            self.transactions = Transactions(lake.store)
             self.guard = Guard(lake.store, lake.ledgers, options.witness)
-            self.recorder = Recorder(lake, self.transactions, options.audit, self.guard, wake)
+            self.recorder = Recorder(lake, options.audit, self.guard, wake)
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
             self.exchange = Exchange(self.lake, options.broker, wake)
@@ -111,28 +115,49 @@ class Instance:
         self.guard.open(identity.tenant)
         if not self.lake.read_only:
             self.recorder.recover()
-            settle_all(self.lake, self.transactions)
+            settle_all(self.lake, Transactions(self.lake.store))
         self.recorder.note_if_off(identity)
 
-    def planner(self, identity: Identity) -> Planner:
+    def transactions(self) -> Transactions:
+        """Return the transactions of a session that is opened now.
+
+        Raises:
+            ClosedError: The lake was closed.
+        """
+        made = Transactions(self.lake.store, idle_s=self._idle_s, turn_s=self._turn_s)
+        with self._changing:
+            if self.closed:
+                msg = "the session is closed: connect again"
+                raise ClosedError(msg)
+            self._opened.add(made)
+        return made
+
+    def planner(self, identity: Identity) -> TenantEngine:
         """Return what plans for the identity's tenant."""
-        planner = self._planners.get(identity.tenant)
-        if planner is None:
-            own = Catalog(self.lake, identity, self.transactions, gate=self.gate)
-            planner = self._planners.setdefault(
-                identity.tenant, Planner(own, self.searcher, self.models)
-            )
-            with self.lake.store.read(identity.tenant) as reader:
-                known = remembered(reader, identity.tenant)
-            for name, url in known:  # connected to when it is first named
-                planner.attach(planner.open(name, parse_url(url)))
-        return planner
+        return self._engines.of(identity.tenant)
+
+    def _engine(self, tenant: str) -> TenantEngine:
+        """Make what plans for a tenant, with the sources that the lake remembers."""
+        own = Catalog(self.lake, Identity(tenant), Transactions(self.lake.store), gate=self.gate)
+        made = TenantEngine(own, self.searcher, self.models, prepares=Planner)
+        with self.lake.store.read(tenant) as reader:
+            known = remembered(reader, tenant)
+        for name, url in known:  # connected to when it is first named
+            made.attach(made.open(name, parse_url(url)))
+        return made
 
     def close(self) -> None:
         """Roll back what is open, write what waits, keep a checkpoint, and release the lake."""
-        self.transactions.rollback_all()
-        self.closed = True
-        self.lake.queries.close(closed)
+        with self._changing:
+            self.closed = True
+            opened = list(self._opened)
+        with ExitStack() as closing:  # each is rolled back, whatever another raises, and then
+            closing.callback(self._release)
+            for transactions in opened:
+                closing.callback(transactions.close)
+            closing.callback(self.lake.queries.close, closed)
+
+    def _release(self) -> None:
         try:
             if not self.lake.read_only:
                 self.lake.store.hurry(CLOSING_TIMEOUT_S)
@@ -145,9 +170,7 @@ class Instance:
             if not self.lake.read_only:
                 self._tidy()
         finally:
-            for planner in self._planners.values():
-                for database in planner.attached.values():
-                    database.close()
+            self._engines.close()
             self.lake.close()
 
     def _tidy(self) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.store.transactions import IDLE_S
+from affidavit.catalog.values.durations import is_seconds
+from affidavit.errors import LakeError
+
 if TYPE_CHECKING:
     from affidavit.catalog.lake.lake import LakeOptions
     from affidavit.catalog.ledger.keys import KeyStore
@@ -23,6 +27,7 @@ class Options:
         lake: How the lake itself is opened.
         witness: Where checkpoints are sent besides, if anywhere.
         broker: What tells subscribers of new events; ``None`` for the memory of this process.
+        transaction_idle_s: How long a transaction may hold the store's writer and do nothing.
     """
 
     audit: AuditSettings
@@ -30,3 +35,12 @@ class Options:
     lake: LakeOptions
     witness: Witness | None = None
     broker: Broker | str | None = None
+    transaction_idle_s: float = IDLE_S
+
+    def __post_init__(self) -> None:
+        if not is_seconds(self.transaction_idle_s, least=0.001):
+            msg = (
+                "transaction_idle_s must be a number of seconds above 0, got "
+                f"{self.transaction_idle_s!r}"
+            )
+            raise LakeError(msg)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.lake.catalog import Catalog, Trace
-from affidavit.catalog.model.identity import UNSET, Identity
+from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.model.moment import parse_moment
 from affidavit.catalog.past.past import Past, dataset_of
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
@@ -18,26 +16,25 @@ from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
+from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
-from affidavit.engine.run.describe import Description, describe
 from affidavit.engine.run.executor import Executor
-from affidavit.engine.run.explain import told
-from affidavit.engine.run.paths import AllowedPaths
+from affidavit.engine.run.telling.describe import Description, describe
+from affidavit.engine.run.telling.explain import told
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
 from affidavit.engine.search.options import options_of
 from affidavit.engine.search.request import build_request
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
+from affidavit.engine.session.caller import Caller
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
-from affidavit.engine.session.work import Work
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     InvalidQueryError,
-    NoTenantError,
     ReadOnlyError,
     TableExistsError,
     TableNotFoundError,
@@ -46,117 +43,48 @@ from affidavit.triggers.topics import Topics
 from affidavit.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
     from affidavit.catalog.model.change import ChangeListener
-    from affidavit.catalog.model.identity import _Unset
-    from affidavit.catalog.model.moment import Moment
+    from affidavit.engine.search.hooks import Hooks
+    from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
     from affidavit.engine.search.request import Query, SearchRequest
     from affidavit.engine.session.arguments import Params
-    from affidavit.engine.session.instance import Instance
 
 
-class Session:
-    """What :func:`connect` returns; a context manager.
-
-    Attributes:
-        hooks: What sees every search; see :class:`~affidavit.engine.search.hooks.SearchHook`.
-        models: The embedding models that encode queries given as text.
-    """
-
-    def __init__(
-        self,
-        instance: Instance,
-        identity: Identity,
-        paths: AllowedPaths,
-        *,
-        scoped: bool = False,
-        at: Moment | None = None,
-    ) -> None:
-        self._instance = instance
-        self._identity = identity
-        self._allowed = paths
-        self._scoped = scoped
-        self._at = at
-        self._work = Work(instance.lake.queries)
-        self.hooks = instance.hooks.of(identity.tenant) if scoped else instance.hooks
-        self.models = instance.models
-
-    # --- who -----------------------------------------------------------------------------------
+class Session(Caller):
+    """What :func:`connect` returns; a context manager."""
 
     @property
-    def identity(self) -> Identity:
-        """Who asks: this session's own identity, or the one of the scope that is open here."""
-        if self._scoped:
-            return self._identity
-        return self._instance.scopes.current() or self._identity
+    def hooks(self) -> Hooks:
+        """What sees every search: see :class:`~affidavit.engine.search.hooks.SearchHook`.
 
-    @property
-    def tenant(self) -> str | None:
-        """Whose tables are seen and written; ``None`` for the shared scope."""
-        return self.identity.shown_tenant
-
-    @property
-    def is_scoped(self) -> bool:
-        """Whether :meth:`scope` made this session."""
-        return self._scoped
-
-    @property
-    def actor(self) -> str:
-        """Who acts."""
-        return self.identity.actor
-
-    @contextmanager
-    def scope(
-        self,
-        *,
-        tenant: str | _Unset | None = UNSET,
-        actor: str | None = None,
-        source: str | None = None,
-        workspace: str | None = None,
-        reason: str | None = None,
-        allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
-    ) -> Iterator[Session]:
-        """Act as somebody else inside the block, and yield a session that always does.
-
-        The yielded session keeps its identity wherever it is used, in other threads too. The
-        session itself takes on the identity for this thread or async task, and gets its own back
-        when the block ends, however it ends. Statements in a scope with a ``tenant`` may name no
-        local path unless ``allowed_paths`` has it; tables that were attached before are read as
-        ever. A yielded session can be scoped further, and never to another tenant.
+        Of a scope, every search of its tenant.
         """
-        identity = self.identity.narrowed(
-            tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason
-        )
-        if self._scoped and self._identity.scoped and identity.tenant != self._identity.tenant:
-            msg = f"a session scoped to tenant {self.tenant!r} cannot act for another"
-            raise NoTenantError(msg)
-        paths = self._paths
-        if not isinstance(tenant, type(UNSET)) or allowed_paths is not None:
-            # the session itself hands out paths; what it hands a session to can only narrow them
-            base = self._allowed if not self._scoped else paths
-            paths = base.within(allowed_paths or ())
-        with self._instance.scopes.acting_as(identity):
-            yield Session(self._instance, identity, paths, scoped=True)
+        hooks = self._instance.hooks
+        return hooks.of(self._identity.tenant) if self._scoped else hooks
 
     @property
-    def _paths(self) -> AllowedPaths:
-        narrowed = not self._scoped and self.identity.scoped
-        return AllowedPaths(()) if narrowed else self._allowed
+    def models(self) -> Models:
+        """The embedding models that encode queries given as text."""
+        return self._instance.models
 
     def _catalog(self, trace: Trace | None = None) -> Catalog:
-        held = self._instance
+        self._refuse_ended()
+        held, own = self._instance, self._own
         held.refuse_forked()
-        return Catalog(held.lake, self.identity, held.transactions, trace, self._at, held.gate)
+        return Catalog(held.lake, self._identity, own.transactions, trace, self._at, held.gate)
+
+    def _planner(self) -> Planner:
+        self._refuse_closed()
+        return Planner(self._instance.planner(self._identity), self._own.state)
 
     def _executor(self, trace: Trace | None = None) -> Executor:
         catalog = self._catalog(trace)
-        planner = self._instance.planner(catalog.identity)
-        return Executor(planner, catalog, self._paths, self._work.of)
+        return Executor(self._planner(), catalog, self._paths, self._own.work.of)
 
     # --- SQL -----------------------------------------------------------------------------------
 
@@ -197,11 +125,12 @@ class Session:
             if log is None:
                 return run(parse_statement(text), params)
             return log.run(
-                self.identity, text, trace, lambda statement: run(statement, params),
-                may_flush=self._instance.transactions.current() is None,
+                self._identity, text, trace, lambda statement: run(statement, params),
+                may_flush=self._own.transactions.current() is None,
             )  # fmt: skip
 
-        return self._work.run(self.identity, text, timeout, execute)
+        with self._own.transactions.turn():
+            return self._own.work.run(self._identity, text, timeout, execute)
 
     def cancel(self) -> int:
         """Stop the statements that this session runs, from any thread; return how many they were.
@@ -209,7 +138,7 @@ class Session:
         Whoever waits for one, or reads its rows later, gets StatementCancelledError. A statement
         whose rows nobody asks for does not run. What has begun to be written is written.
         """
-        return self._work.cancel()
+        return self._own.work.cancel()
 
     def explain(self, text: str, params: Params | None = None, *, analyze: bool = False) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
@@ -223,15 +152,6 @@ class Session:
             SqlError: It does not parse or plan, or names what the tenant does not see.
         """
         return describe(self._executor(Trace()), parse_statement(text))
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Commit what the block does to mutable tables, or roll all of it back if it raises.
-
-        Vector tables commit on their own and refuse to be changed inside.
-        """
-        with self._instance.transactions.transaction(self.identity.tenant, releases=True):
-            yield self
 
     # --- search --------------------------------------------------------------------------------
 
@@ -287,8 +207,9 @@ class Session:
             "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
             "version": version, "lineage": lineage, "model": model, "text": text,
         }  # fmt: skip
-        request = self._requests(table, [query], k, options_of(options))[0]
-        search = self._instance.searcher.run(request)
+        with self._own.transactions.turn():
+            request = self._requests(table, [query], k, options_of(options))[0]
+            search = self._instance.searcher.run(request)
         return SearchResult(released(search), search.request, search.record)
 
     def search_batch(
@@ -305,10 +226,9 @@ class Session:
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
         asked = options_of({**options, "version": version})
-        requests = self._requests(table, list(queries), k, asked)
-        if not requests:
-            return []
-        searches = self._instance.searcher.run_batch(requests)
+        with self._own.transactions.turn():
+            requests = self._requests(table, list(queries), k, asked)
+            searches = self._instance.searcher.run_batch(requests) if requests else []
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
         ]
@@ -317,18 +237,19 @@ class Session:
         self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
     ) -> list[SearchRequest]:
         catalog = self._catalog()
-        refuse_elsewhere(table, self._instance.planner(catalog.identity).attached)
+        refuse_elsewhere(table, self._planner().attached)
         with catalog.read() as reader:
             info = catalog.get(reader, table)
             require_vector(info)
             seen = catalog.ledger.last_seq(reader)
             info, dataset = dataset_of(catalog, reader, info, options.version)
-        return [
+        requests = (
             build_request(
                 catalog.identity, info, dataset, self.models, query, k, options, journal_seq=seen
             )
             for query in queries
-        ]
+        )
+        return [replace(each, transactions=catalog.transactions) for each in requests]
 
     # --- audit and ledger ----------------------------------------------------------------------
 
@@ -358,7 +279,7 @@ class Session:
         catalog = self._catalog()
         with catalog.read() as reader:
             Past(catalog, reader, parsed)
-        return Session(self._instance, self.identity, self._paths, scoped=True, at=parsed)
+        return self._view(at=parsed)
 
     @property
     def journal(self) -> JournalHandle:
@@ -416,7 +337,7 @@ class Session:
 
     def _check_new(self, name: str) -> None:
         check_table_name(name)
-        if (MAIN_SCHEMA, name) in self._instance.planner(self.identity).frames:
+        if (MAIN_SCHEMA, name) in self._own.state.frames:
             raise TableExistsError(name, kind="frame attached as")
 
     def create_table(
@@ -536,15 +457,14 @@ class Session:
         self._attachments().refresh(name)
 
     def _attachments(self) -> Attachments:
-        planner = self._instance.planner(self.identity)
-        return Attachments(planner, self._catalog(), self._paths, self.sql)
+        return Attachments(self._planner(), self._catalog(), self._paths, self.sql)
 
     # --- the seam for changes ------------------------------------------------------------------
 
     def add_change_listener(self, listener: ChangeListener) -> None:
         """Tell ``listener`` of every mutation, inside the transaction that makes it.
 
-        On a session that :meth:`scope` yielded: of every mutation of its tenant.
+        On a session that :meth:`scope` made: of every mutation of its tenant.
         """
         tenant = self._identity.tenant if self._scoped else None
         self._instance.lake.listeners.add(listener, tenant)
@@ -552,45 +472,3 @@ class Session:
     def remove_change_listener(self, listener: ChangeListener) -> None:
         """Stop telling ``listener``."""
         self._instance.lake.listeners.remove(listener)
-
-    # --- the end -------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Roll back what is open and release the lake. Scoped sessions close with the first one.
-
-        What runs on it is stopped, and every result that was not read to its end is closed. In a
-        forked process nothing is done: what is open is the other's.
-        """
-        if self._scoped or self._instance.closed or not self._instance.is_here:
-            return
-        self._instance.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        msg = (
-            "a Session cannot be copied or pickled: it owns what it has open. Use session.scope() "
-            "for another one here, and affidavit.connect() in another process"
-        )
-        raise TypeError(msg)
-
-    def __del__(self) -> None:
-        instance = getattr(self, "_instance", None)
-        is_open = instance is not None and not self._scoped and not instance.closed
-        if instance is not None and is_open and instance.is_here:
-            warnings.warn(
-                f"unclosed session on {instance.lake.path}",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-            if not sys.is_finalizing():  # then the next to open the lake does what is left to do
-                self.close()
-
-    def __repr__(self) -> str:
-        who = f", actor={self.actor!r}" if self.actor else ""
-        return f"Session({str(self._instance.lake.path)!r}, tenant={self.tenant!r}{who})"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 from weakref import WeakMethod
 
-from affidavit.catalog.lake.catalog import Trace
 from affidavit.catalog.lake.queries import Query
+from affidavit.catalog.lake.trace import Trace
 from affidavit.engine.run.log import without_secrets
 from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
 

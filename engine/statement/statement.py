@@ -43,6 +43,8 @@ class Kind(Enum):
     BEGIN = "begin"
     COMMIT = "commit"
     ROLLBACK = "rollback"
+    SAVEPOINT = "savepoint"
+    RELEASE = "release"
     COPY = "copy"
     PREPARE = "prepare"
     EXECUTE = "execute"
@@ -69,6 +71,8 @@ _FIRST_WORDS: Final = {
     "END": Kind.COMMIT,
     "ROLLBACK": Kind.ROLLBACK,
     "ABORT": Kind.ROLLBACK,
+    "SAVEPOINT": Kind.SAVEPOINT,
+    "RELEASE": Kind.RELEASE,
     "COPY": Kind.COPY,
     "PREPARE": Kind.PREPARE,
     "EXECUTE": Kind.EXECUTE,

@@ -16,7 +16,7 @@ from affidavit.engine.audit.appender import RecordListener
 from affidavit.engine.audit.replay import Outcome, Verdict
 from affidavit.engine.fronts.magic import load_ipython_extension
 from affidavit.engine.result.result import Result, SearchResult
-from affidavit.engine.run.describe import Description
+from affidavit.engine.run.telling.describe import Description
 from affidavit.engine.search.hooks import SearchHook
 from affidavit.engine.search.record import SearchRecord
 from affidavit.engine.search.request import CompletedSearch, SearchRequest

@@ -109,11 +109,15 @@ class TransactionError(AffidavitError):
     """BEGIN, COMMIT and ROLLBACK do not pair up, or a statement cannot join a transaction."""
 
 
-# --- names -------------------------------------------------------------------------------------
-
-
 class ConflictError(AffidavitError):
-    """Others changed meanwhile what was read: nothing was written, and it may be tried again."""
+    """Others changed what was read before it was written: nothing was written; run it again."""
+
+    def __init__(self, message: str, *, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.names = sorted(names)
+
+
+# --- names -------------------------------------------------------------------------------------
 
 
 class NoTenantError(AffidavitError):

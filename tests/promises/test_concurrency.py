@@ -77,7 +77,7 @@ def test_four_processes_of_mixed_operations_lose_nothing(lake: Path) -> None:
 
 @pytest.mark.slow
 def test_threads_share_one_session(session: affidavit.Session) -> None:
-    """Reads, writes, searches and transactions of eight threads on one session."""
+    """Reads, writes and searches of eight threads on one session, and a scope's transactions."""
     session.sql(
         "CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT) AS SELECT value, 0 FROM range(100)"
     )
@@ -88,9 +88,9 @@ def test_threads_share_one_session(session: affidavit.Session) -> None:
         try:
             for step in range(25):
                 session.sql("UPDATE t SET n = n + 1 WHERE id = $1", [number])
-                with session.transaction():
-                    session.sql("UPDATE t SET n = n + 1 WHERE id = 99")
-                    session.table("t").insert([{"id": 1000 + number * 100 + step, "n": 0}])
+                with session.scope() as scoped, scoped.transaction() as mine:
+                    mine.sql("UPDATE t SET n = n + 1 WHERE id = 99")
+                    mine.table("t").insert([{"id": 1000 + number * 100 + step, "n": 0}])
                 assert session.search("docs", [1.0] * 8, k=3).num_rows == 3
                 found = session.sql("SELECT sum(n) AS s FROM t WHERE id < 99").to_pylist()
                 assert found[0]["s"] >= step

@@ -102,8 +102,8 @@ def test_p8_offsets_are_contiguous_across_threads_and_processes(lake, session, t
     def publish(name: str) -> None:
         for n in range(30):
             try:
-                with session.transaction():
-                    topics.publish("t", {"id": n, "tag": name})
+                with session.scope() as scoped, scoped.transaction() as mine:
+                    mine.topics.publish("t", {"id": n, "tag": name})
                     if n % 5 == 4:
                         raise ZeroDivisionError
             except ZeroDivisionError:

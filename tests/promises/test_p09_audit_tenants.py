@@ -119,7 +119,7 @@ def test_p9_a_search_of_a_shared_table_is_the_searching_tenants(tenants) -> None
 
 def test_p9_a_result_is_recorded_for_who_asked_wherever_it_is_read(tenants) -> None:
     with tenants.scope(tenant="lazy", actor="lou") as lazy:
-        found = tenants.sql(f"SELECT id FROM vector_search('docs_None', {Q8}, 2)")
+        found = lazy.sql(f"SELECT id FROM vector_search('docs_None', {Q8}, 2)")
         assert lazy.audit.recent() == []
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(lambda: found.num_rows).result() == 2

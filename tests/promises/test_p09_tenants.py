@@ -172,11 +172,14 @@ def test_p9_every_row_in_the_store_carries_its_tenant(tenants, lake) -> None:
 
 def test_scopes_nest_and_end_with_their_block(session) -> None:
     with session.scope(tenant="red", actor="ann") as red:
-        assert (red.tenant, red.actor) == (session.tenant, session.actor) == ("red", "ann")
-        with pytest.raises(ZeroDivisionError), session.scope(actor="bob") as inner:
+        assert (red.tenant, red.actor) == ("red", "ann")
+        assert (session.tenant, session.actor) == ("default", "tester"), "a scope changes nobody"
+        with pytest.raises(ZeroDivisionError), red.scope(actor="bob") as inner:
             assert (inner.tenant, inner.actor) == ("red", "bob")
             raise ZeroDivisionError
-        assert session.actor == red.actor == "ann"
+        with session.scope(actor="bob") as beside:
+            assert (beside.tenant, beside.actor) == ("default", "bob")
+        assert red.actor == "ann"
         with session.scope(tenant=None) as shared:
             assert shared.tenant is None
         for other in ("blue", None):
@@ -186,7 +189,10 @@ def test_scopes_nest_and_end_with_their_block(session) -> None:
             ):
                 pass
     assert (session.tenant, session.actor) == ("default", "tester")
-    assert red.tenant == "red", "a scoped session stays who it is, wherever it is carried"
+    for ended in (red, inner, beside):
+        with pytest.raises(errors.ClosedError, match="scope"):
+            ended.sql("SELECT 1")
+    assert red.tenant == "red"
 
 
 def test_scopes_of_threads_and_tasks_do_not_meet(session) -> None:
@@ -196,17 +202,18 @@ def test_scopes_of_threads_and_tasks_do_not_meet(session) -> None:
         with session.scope(tenant=name) as scoped:
             scoped.create_table("t", [{"owner": name}])
             barrier.wait()
-            return [session.tenant, *(r["owner"] for r in session.sql("SELECT * FROM t"))]
+            assert session.tenant == "default"
+            return [scoped.tenant, *(r["owner"] for r in scoped.sql("SELECT * FROM t"))]
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, "abcd")) == [[n, n] for n in "abcd"]
 
     async def task(name: str) -> list[str]:
-        with session.scope(tenant=name):
+        with session.scope(tenant=name) as scoped:
             await asyncio.sleep(0)
-            found = session.sql("SELECT owner FROM t").to_pylist()
+            found = scoped.sql("SELECT owner FROM t").to_pylist()
             await asyncio.sleep(0)
-            return [session.tenant, found[0]["owner"]]
+            return [scoped.tenant, found[0]["owner"]]
 
     async def both() -> list[list[str]]:
         return await asyncio.gather(*(task(name) for name in "abcd"))
@@ -234,9 +241,8 @@ def test_p9_a_scoped_tenant_touches_no_local_path(session, tmp_path) -> None:
     ]
     with session.scope(tenant="red") as red:
         for text in statements:
-            for asked in (red, session):
-                with pytest.raises(errors.PathNotAllowedError):
-                    asked.sql(text)
+            with pytest.raises(errors.PathNotAllowedError):
+                red.sql(text)
         with pytest.raises(errors.PathNotAllowedError):
             red.attach("e", str(path))
     with session.scope(tenant="red", allowed_paths=[tmp_path]) as red:
@@ -250,10 +256,16 @@ def test_p9_a_scoped_tenant_touches_no_local_path(session, tmp_path) -> None:
             red.sql(f"COPY (SELECT 1) TO '{tmp_path}/../x.parquet'")
 
 
-def test_a_transaction_belongs_to_its_tenant(session) -> None:
-    with session.transaction(), session.scope(tenant="red") as red:
-        with pytest.raises(errors.TransactionError, match="another tenant"):
+def test_p14_a_transaction_belongs_to_its_session(session) -> None:
+    with pytest.raises(ZeroDivisionError), session.scope(tenant="red") as red:
+        with session.transaction() as ours:
+            assert ours.sql("SELECT count(*) AS n FROM system.tables").to_pylist() == [{"n": 0}]
             red.create_table("t", [{"a": 1}])
+            ours.create_table("t", [{"a": 2}])
+            raise ZeroDivisionError
+    assert session.tables().num_rows == 0
+    with session.scope(tenant="red") as red:
+        assert red.table("t").to_arrow().to_pylist() == [{"a": 1}]
 
 
 def test_changes_carry_who_made_them(session, recorder: Recorder) -> None:

@@ -105,6 +105,10 @@ def test_p9_another_tenants_topic_is_as_good_as_absent(tenants) -> None:
 
 def test_p9_a_transaction_of_one_tenant_takes_no_event_of_another(tenants) -> None:
     with tenants.scope(tenant="blue") as blue, tenants.scope(tenant="red") as red:
-        with red.transaction(), pytest.raises(errors.TransactionError):
+        with pytest.raises(ZeroDivisionError), red.transaction() as ours:
+            before = ids(red, "same")
             blue.topics.publish("same", row(1))
-        assert len(ids(blue, "same")) == 5
+            assert ids(red, "same") == before
+            ours.topics.publish("same", row(2))
+            raise ZeroDivisionError
+        assert (len(ids(blue, "same")), ids(red, "same")) == (6, before)

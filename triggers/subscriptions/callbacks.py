@@ -18,6 +18,7 @@ from affidavit.errors import AffidavitError, ClosedError, StoreBusyError, TopicN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from affidavit.triggers.subscriptions.delivery import Delivery
     from affidavit.triggers.subscriptions.subscription import Subscription
@@ -44,6 +45,8 @@ class CallbackRunner:
         subscription: Whose deliveries they are.
         timeout_s: How long a call may take.
         tidy: Lets go of what was taken; called now and then.
+        apart: A block in which a thread has nothing to do with the transaction of whoever brought
+            the function, which may be open when it is called.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class CallbackRunner:
         subscription: Subscription,
         timeout_s: float,
         tidy: Callable[[], None],
+        apart: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.name = name
         self.function = function
         self._subscription = subscription
         self._timeout_s = timeout_s
         self._tidy = tidy
+        self._apart = apart
         self._stopping = threading.Event()
         self._call: threading.Thread | None = None
         self._thread = threading.Thread(
@@ -67,6 +72,10 @@ class CallbackRunner:
         self._thread.start()
 
     def _run(self) -> None:
+        with self._apart():
+            self._take()
+
+    def _take(self) -> None:
         while not self._stopping.is_set():
             try:
                 delivery = self._patiently(lambda: self._subscription.next(LOOK_S))
@@ -98,7 +107,8 @@ class CallbackRunner:
 
         def call() -> None:
             try:
-                self.function(delivery)
+                with self._apart():
+                    self.function(delivery)
             except BaseException as error:  # noqa: BLE001 - whatever it is, nobody is harmed
                 raised.append(error)
 

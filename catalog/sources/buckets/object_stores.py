@@ -53,6 +53,11 @@ class ObjectStores:
         self._secrets: dict[tuple[str, str], dict[str, str]] = {}
         self._reached: dict[tuple[str, str], tuple[tuple[str, int], dict[str, str]]] = {}
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether credentials are kept, which nobody else has."""
+        return bool(self._secrets)
+
     @contextmanager
     def given(self, location: str, secrets: dict[str, str]) -> Iterator[None]:
         """Keep credentials of a bucket for this session, unless the block fails."""

@@ -8,7 +8,6 @@ pages that the other is reading. See docs/adr/0002.
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.forks import Process
 from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.protocol import check_durability
+from affidavit.catalog.store.settled import Baton, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.locks import held
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.store.protocol import StoreTable
+    from affidavit.catalog.store.settled import Held
 
 SCRUB_STEP_S: Final = 0.2
 """How long writers wait, and for how long not, while an older state is read: at first."""
@@ -68,7 +69,7 @@ class SqliteStore:
         self._timeout_s = busy_timeout_s
         self._read_only = read_only
         self._connections = Connections(path, durability, "ro" if read_only else "rwc")
-        self._writing = threading.Lock()
+        self._writing = Baton()
         self._writer: sqlite3.Connection | None = None
         self._writer_waits_s = busy_timeout_s
         with translated(f"opening {str(path)!r}", busy_timeout_s):
@@ -88,7 +89,11 @@ class SqliteStore:
         connection = self._connections.take()
         with translated("opening a snapshot", self._timeout_s):
             connection = connection or self._connections.open(self._timeout_s)
-            connection.execute("BEGIN")
+            try:
+                connection.execute("BEGIN")
+            except BaseException:
+                connection.close()
+                raise
         reader = SqliteReader(connection, tenant, self._timeout_s)
         try:
             yield reader
@@ -96,7 +101,7 @@ class SqliteStore:
             reader.close()
             self._connections.give_back(connection)
 
-    @contextmanager
+    @settled
     def write(
         self, tenant: str, *, record: bool = False, timeout_s: float | None = None
     ) -> Iterator[SqliteWriter]:
@@ -104,24 +109,26 @@ class SqliteStore:
         if not record:
             self._refuse_read_only()
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        if not self._writing.acquire(timeout=waits_s):
-            raise StoreBusyError("the store", timeout_s=waits_s)
+        held = self._take(waits_s)
         try:
             self._connections.refuse_closed()
-            with translated("opening a transaction", waits_s):
-                connection = self._write_connection("rw" if record else None)
-                self._let_writer_wait(connection, waits_s)
-                connection.execute("BEGIN IMMEDIATE")
-            begun_s = monotonic()
-            try:
-                yield from self._transaction(connection, tenant)
-            finally:
-                self.holds.note(monotonic() - begun_s)
+            yield from self._transaction(tenant, "rw" if record else None, waits_s)
         finally:
-            self._writing.release()
+            try:
+                held.give_back()
+            except BaseException:
+                held.give_back()
+                raise
+
+    def _take(self, timeout_s: float) -> Held:
+        """Return what stands for being the one who writes; nobody else in this process does."""
+        held = self._writing.take(timeout_s)
+        if held is None:
+            raise StoreBusyError("the store", timeout_s=timeout_s)
+        return held
 
     def _write_connection(self, mode: str | None = None) -> sqlite3.Connection:
-        """Return the one connection that writes; :attr:`_writing` is held."""
+        """Return the one connection that writes; the lock of those who write is held."""
         if self._writer is None:
             self._writer = self._connections.open(self._timeout_s, mode)
             self._writer_waits_s = self._timeout_s
@@ -133,18 +140,52 @@ class SqliteStore:
             wait_up_to(connection, timeout_s)
             self._writer_waits_s = timeout_s
 
-    def _transaction(self, connection: sqlite3.Connection, tenant: str) -> Iterator[SqliteWriter]:
+    def _transaction(self, tenant: str, mode: str | None, waits_s: float) -> Iterator[SqliteWriter]:
+        """Begin, and commit or roll back; an interrupt between any two calls finds its way out."""
+        with translated("opening a transaction", waits_s):
+            connection = self._write_connection(mode)
+            self._let_writer_wait(connection, waits_s)
         writer = SqliteWriter(connection, tenant, self._timeout_s)
+        has_begun = asked = False
+        begun_s = monotonic()
         try:
+            with translated("opening a transaction", waits_s):
+                connection.execute("BEGIN IMMEDIATE")
+            has_begun, begun_s = True, monotonic()
             yield writer
+            asked = True
             with translated("committing", self._timeout_s):
                 connection.execute("COMMIT")
-            writer.committed()
-        except BaseException:
-            connection.rollback()
+        except BaseException as error:
+            writer.close()  # from now on no other thread writes through it
+            if asked and not isinstance(error, Exception) and not connection.in_transaction:
+                writer.committed()  # it was told to stop when it had committed
+            else:
+                self._undo(connection)
+                if not has_begun:
+                    self._let_go(connection)
             raise
         finally:
-            writer.close()
+            if has_begun:
+                self.holds.note(monotonic() - begun_s)
+        writer.close()
+        writer.committed()
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.rollback()
+        except BaseException:
+            self._let_go(connection)
+            raise
+
+    def _let_go(self, connection: sqlite3.Connection) -> None:
+        """Close the connection that writes; the next writer opens another.
+
+        One that is in a transaction is rolled back before: closing gives SQLite's lock back only
+        once nobody holds a cursor any more.
+        """
+        self._writer = None
+        connection.close()
 
     def _refuse_read_only(self) -> None:
         if self._read_only:
@@ -187,7 +228,8 @@ class SqliteStore:
 
     def _truncate_log(self, timeout_s: float) -> bool:
         """Try to move the log into the file and to empty it; every writer waits for it."""
-        if not self._writing.acquire(timeout=self._timeout_s):
+        held = self._writing.take(self._timeout_s)
+        if held is None:
             return False
         try:
             with translated("scrubbing the store", self._timeout_s):
@@ -196,17 +238,15 @@ class SqliteStore:
                 found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 return found[0] == 0
         finally:
-            self._writing.release()
+            held.give_back()
 
     # --- its end -------------------------------------------------------------------------------
 
     def close(self) -> None:
         self._connections.close()
-        if not self._writing.acquire(timeout=self._timeout_s):
-            raise StoreBusyError("the store", timeout_s=self._timeout_s)
+        held = self._take(self._timeout_s)
         try:
             if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+                self._let_go(self._writer)
         finally:
-            self._writing.release()
+            held.give_back()

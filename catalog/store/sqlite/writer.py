@@ -38,11 +38,11 @@ class SqliteWriter(SqliteReader):
 
     def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, translated("writing the store", self._timeout_s):
-            return self._connection.execute(sql, values)
+            return self._opened().execute(sql, values)
 
     def _write_many(self, sql: str, rows: Iterable[Sequence[StoreValue]]) -> None:
         with self._lock, translated("writing the store", self._timeout_s):
-            self._connection.executemany(sql, rows)
+            self._opened().executemany(sql, rows)
 
     def create_table(self, table: StoreTable) -> None:
         for text in table_texts(table):

@@ -531,7 +531,7 @@ from affidavit import FileKeyStore
 session = affidavit.connect(sys.argv[1], tenant="red", key_store=FileKeyStore(sys.argv[2]))
 session.create_vector_table("docs", [{"id": 1, "vector": [1.0]}])
 session.search("docs", [1.0])
-session.sql("BEGIN")
+session.sql("BEGIN IMMEDIATE")
 session.search("docs", [1.0], k=7)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -123,24 +123,24 @@ def test_what_was_let_go_is_kept_again_when_it_is_searched_again(session, docs, 
 
 def test_p9_a_tenant_lets_go_of_its_own_evidence_alone(session) -> None:
     with session.scope(tenant=None) as shared:
-        docs = shared.create_vector_table("docs", vectors(20))
+        shared.create_vector_table("docs", vectors(20))
     ids = {}
     for tenant in ("red", "blue"):
         with session.scope(tenant=tenant) as scoped:
             ids[tenant] = scoped.search("docs", Q8, k=3).query_id
     with session.scope(tenant=None) as shared:
-        grown(shared, docs)
+        grown(shared, shared.table("docs"))
     with session.scope(tenant="red") as red:
         assert red.audit.release(datetime.now(UTC)) == 1
         assert entries(red, "release")[0]["versions"][0]["versions"] == [1]
     with session.scope(tenant=None) as shared:
         assert shared.audit.release(datetime.now(UTC)) == 0, "nor does the table's owner"
-        docs.optimize(cleanup_older_than=NOW)
+        shared.table("docs").optimize(cleanup_older_than=NOW)
     with session.scope(tenant="blue") as blue:
         assert blue.audit.replay(ids["blue"], Q8).outcome is Outcome.REPRODUCED
         assert blue.audit.release(datetime.now(UTC)) == 1
-    with session.scope(tenant=None):
-        docs.optimize(cleanup_older_than=NOW)
+    with session.scope(tenant=None) as shared:
+        shared.table("docs").optimize(cleanup_older_than=NOW)
     with session.scope(tenant="blue") as blue:
         assert blue.audit.replay(ids["blue"], Q8).outcome is GONE
 

@@ -96,17 +96,22 @@ def test_a_query_made_before_a_transaction_and_read_in_it_is_recorded(session, d
         assert joined.num_rows == 3
 
 
-def test_a_transaction_that_a_dead_thread_left_is_ended_with_its_searches_on_record(
-    session, docs
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_transaction_that_a_scope_left_is_ended_with_its_searches_on_record(
+    session, docs, changes
 ) -> None:
     def work() -> None:
-        session.sql("BEGIN")
-        session.search("docs", Q8, k=2)
+        with session.scope(actor="ann") as ann:
+            ann.sql("BEGIN")
+            if changes:
+                ann.create_table("undone", [{"a": 1}])
+            ann.search("docs", Q8, k=2)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     session.create_table("t", [{"a": 1}])
+    assert {row["name"] for row in session.tables()} == {"docs", "t"}
     assert [each.k_requested for each in everything(session)] == [2]
     assert pending(session) == []
 
@@ -136,7 +141,7 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
     original = Commits._commit
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(20))
-        session.sql("BEGIN")
+        session.sql("BEGIN IMMEDIATE")
         ids = [session.search("docs", Q8, k=k).query_id for k in (1, 2, 3)]
         monkeypatch.setattr(Commits, "_commit", commit)
         with pytest.raises(errors.StoreError, match="the disk is full"):
@@ -151,7 +156,7 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
 
 
 def test_an_open_transactions_searches_are_not_taken_for_abandoned(session, docs, lake) -> None:
-    with session.transaction():
+    with session.transaction(immediate=True):
         query_id = session.search("docs", Q8, k=1).query_id
         with ThreadPoolExecutor(1) as pool:
             pool.submit(lambda: affidavit.connect(lake, read_only=True).close()).result()

@@ -11,6 +11,7 @@ from affidavit import errors
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.plan.runner import LocalRunner, Planned
+from affidavit.engine.plan.tenant import TenantEngine
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.search.models import Models
@@ -46,7 +47,7 @@ def elsewhere() -> Elsewhere:
 
 @pytest.fixture
 def executor(catalog: Catalog, elsewhere: Elsewhere) -> Executor:
-    planner = Planner(catalog, None, Models(), runner=elsewhere)
+    planner = Planner(TenantEngine(catalog, None, Models(), prepares=Planner), runner=elsewhere)
     return Executor(planner, catalog, AllowedPaths(None))
 
 
@@ -70,7 +71,7 @@ def test_a_statement_can_be_planned_again_at_another_snapshot(executor, catalog,
     """What runs a plan elsewhere plans it over other tables."""
     executor.execute(parse_statement("SELECT sum(a) AS n FROM t"), {}).to_arrow()
     executor.execute(parse_statement("INSERT INTO t VALUES (100)"), {})
-    planner = Planner(catalog, None, Models())
+    planner = Planner(TenantEngine(catalog, None, Models(), prepares=Planner))
     with planner.snapshot(catalog) as snapshot:
         again = elsewhere.given[0].plan(snapshot)
         assert again.to_pylist() == [{"n": 110}]
@@ -80,7 +81,7 @@ def test_a_plan_whose_filter_no_table_takes_is_made_again_over_whole_tables(
     session, catalog
 ) -> None:
     session.create_table("big", pa.table({"id": range(5000)}))
-    planner = Planner(catalog, None, Models())
+    planner = Planner(TenantEngine(catalog, None, Models(), prepares=Planner))
     planned = []
 
     def plan(snapshot):
@@ -98,7 +99,7 @@ def test_a_plan_whose_filter_no_table_takes_is_made_again_over_whole_tables(
 
 
 def test_a_plan_that_fails_is_not_made_again(session, catalog) -> None:
-    planner = Planner(catalog, None, Models())
+    planner = Planner(TenantEngine(catalog, None, Models(), prepares=Planner))
     planned = []
 
     def plan(snapshot):

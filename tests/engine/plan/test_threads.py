@@ -208,10 +208,14 @@ def test_a_transactions_listing_is_its_own(session) -> None:
 
     def inside() -> None:
         try:
-            with pytest.raises(RuntimeError, match="enough"), session.transaction():
-                session.sql("CREATE TABLE fresh (b INT)")
+            with (
+                pytest.raises(RuntimeError, match="enough"),
+                session.scope() as scoped,
+                scoped.transaction() as mine,
+            ):
+                mine.sql("CREATE TABLE fresh (b INT)")
                 for text in LISTINGS * 10:
-                    names = {row["name"] for row in session.sql(text)}
+                    names = {row["name"] for row in mine.sql(text)}
                     assert names >= {"old", "fresh"}
                 raise RuntimeError("enough")
         finally:
@@ -291,11 +295,15 @@ class _Stress:
 
     def transactions(self, turn: int) -> None:
         name = f"tried_{threading.get_ident()}"
-        with pytest.raises(RuntimeError), self.session.transaction():
-            self.session.sql(f"CREATE TABLE {name} AS SELECT {turn} AS a")
-            assert self.rows(f"SELECT a FROM {name}") == [{"a": turn}]
+        with (
+            pytest.raises(RuntimeError),
+            self.session.scope() as scoped,
+            scoped.transaction() as mine,
+        ):
+            mine.sql(f"CREATE TABLE {name} AS SELECT {turn} AS a")
+            assert mine.sql(f"SELECT a FROM {name}").to_pylist() == [{"a": turn}]
             listing = "SELECT count(*) AS n FROM information_schema.columns WHERE table_name = $t"
-            assert self.rows(listing, t=name) == [{"n": 1}]
+            assert mine.sql(listing, t=name).to_pylist() == [{"n": 1}]
             raise RuntimeError
         with pytest.raises(errors.TableNotFoundError):
             self.rows(f"SELECT a FROM {name}")
@@ -378,7 +386,7 @@ def test_settings_are_the_same_in_both_contexts_whoever_set_them_last(session) -
     planner = session._executor().planner
     shown = {
         context.sql("SHOW datafusion.execution.batch_size").to_pydict()["value"][0]
-        for context in (planner.context, planner._narrow)
+        for context in (planner.context, planner.narrow)
     }
     assert len(shown) == 1
 

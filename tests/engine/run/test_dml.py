@@ -290,18 +290,21 @@ def test_begin_outlives_the_async_task_that_said_it(session: affidavit.Session) 
     assert session.table("t").count() == 0
 
 
-def test_another_thread_is_not_part_of_a_transaction(session: affidavit.Session) -> None:
-    """Even one that inherits the context, as ``asyncio.to_thread`` makes them."""
+def test_p14_another_thread_is_part_of_its_sessions_transaction_alone(
+    session: affidavit.Session,
+) -> None:
+    """It used to be the thread's, and so whoever's ran there next."""
     import asyncio
 
     session.sql("CREATE TABLE t (a INT)")
 
-    async def work() -> int:
-        with session.transaction():
+    async def work() -> tuple[int, int]:
+        with session.transaction(), session.scope() as other:
             session.sql("INSERT INTO t VALUES (1)")
-            return await asyncio.to_thread(lambda: session.table("t").count())
+            inside = await asyncio.to_thread(lambda: session.table("t").count())
+            return inside, await asyncio.to_thread(lambda: other.table("t").count())
 
-    assert asyncio.run(work()) == 0
+    assert asyncio.run(work()) == (1, 0)
     assert session.table("t").count() == 1
 
 

@@ -290,7 +290,7 @@ def test_p12_no_sql_text_escapes_the_error_tree(fuzzed: affidavit.Session, text:
     except affidavit.AffidavitError as error:
         assert str(error)
     finally:
-        if fuzzed._instance.transactions.current() is not None:
+        if fuzzed._own.transactions.current() is not None:
             fuzzed.sql("ROLLBACK")
 
 

@@ -18,7 +18,7 @@ from tests.support.lakes import Recorder, events, vectors
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.lake.catalog import Trace
+from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
@@ -61,8 +61,8 @@ def prepare(session: affidavit.Session) -> None:
 
 def test_a_row_says_who_ran_what_when_and_how_it_went(tables) -> None:
     before = datetime.now(UTC)
-    with tables.scope(actor="bob", source="web", workspace="w"):
-        tables.sql("SELECT id FROM t WHERE id < $n", n=5).to_arrow()
+    with tables.scope(actor="bob", source="web", workspace="w") as bob:
+        bob.sql("SELECT id FROM t WHERE id < $n", n=5).to_arrow()
     found = tables.sql("SELECT * FROM audit.statements").to_arrow()
     assert found.schema.names == STATEMENTS_SCHEMA.names
     types = {field.name: field.type for field in found.schema}
@@ -268,8 +268,8 @@ def test_odd_texts_are_kept_as_they_are(session) -> None:
     long = f"SELECT '{'x' * (TEXT_LENGTH_MAX + 50)}' AS a"
     session.sql(long).to_arrow()
     assert last(session)["text"] == long[:TEXT_LENGTH_MAX]
-    with session.scope(actor="\ud800", source="\udfff", workspace="\ud801"):
-        session.sql("SELECT 'odd actor'").to_arrow()
+    with session.scope(actor="\ud800", source="\udfff", workspace="\ud801") as odd_one:
+        odd_one.sql("SELECT 'odd actor'").to_arrow()
     row = last(session)
     assert (row["text"], row["actor"], row["source"]) == ("SELECT 'odd actor'", "?", "?")
 

@@ -308,10 +308,13 @@ def test_closing_leaves_no_thread_and_no_listener(kind: Kind, no_polling) -> Non
 
 @everywhere
 def test_p9_topics_of_one_name_are_heard_by_their_own_tenant(kind: Kind, no_polling) -> None:
-    with kind.connect() as session:
-        with session.scope(tenant="red") as red, session.scope(tenant=None) as shared:
-            for each in (red, shared):
-                each.topics.register("t", SCHEMA)
+    with (
+        kind.connect() as session,
+        session.scope(tenant="red") as red,
+        session.scope(tenant=None) as shared,
+    ):
+        for each in (red, shared):
+            each.topics.register("t", SCHEMA)
         own = session.topics.subscribe("t")
         theirs, everybodys = red.topics.subscribe("t"), shared.topics.subscribe("t")
         publish(red, 0)

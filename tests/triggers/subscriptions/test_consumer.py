@@ -330,9 +330,10 @@ def test_p8_workers_in_threads_share_the_events(lake) -> None:
         threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
         for thread in threads:
             thread.start()
-        for start in range(0, 400, 40):
-            with one.transaction():
-                publish(one.topics, *range(start, start + 40))
+        with one.scope() as publisher:
+            for start in range(0, 400, 40):
+                with publisher.transaction():
+                    publish(publisher.topics, *range(start, start + 40))
         done.set()
         for thread in threads:
             thread.join(SOON_S)

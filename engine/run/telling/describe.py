@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyarrow as pa
 
-from affidavit.catalog.lake.catalog import Trace
+from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.plan.described import plan_open, scans_of
 from affidavit.engine.statement.assignments import parse_assignments

@@ -1,0 +1,41 @@
+"""What a session has of its own where its statements are planned."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from affidavit.engine.plan.tenant import Pair, TenantEngine
+    from affidavit.engine.statement.statement import Statement
+
+
+@dataclass(slots=True)
+class PlanState:
+    """Frames, prepared statements and settings: nobody else sees them.
+
+    A session that set nothing is planned for by its tenant's contexts, which take time to make; one
+    that did has a pair of its own, and keeps what they were made of.
+
+    Attributes:
+        frames: What was attached of memory, by schema and name.
+        prepared: What PREPARE kept, by name, and the types of its parameters.
+        settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
+        setting: Held by who sets something.
+    """
+
+    frames: dict[tuple[str, str], Any] = field(default_factory=dict)
+    prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
+    settings: tuple[TenantEngine, Pair] | None = None
+    setting: threading.Lock = field(default_factory=threading.Lock)
+
+    def set_in(self, engine: TenantEngine, pair: Pair) -> None:
+        """Plan with contexts of the session's own from now on."""
+        self.settings = engine, pair
+
+    def clear(self) -> None:
+        """Let go of all of it."""
+        self.frames.clear()
+        self.prepared.clear()
+        self.settings = None

@@ -1,0 +1,142 @@
+"""Statements about the session itself: its transaction, and its settings."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from affidavit.engine.result.outcome import nothing
+from affidavit.errors import ReadOnlyError, TransactionError
+
+if TYPE_CHECKING:
+    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.statement import Statement
+
+_AT_ONCE: Final = frozenset({"IMMEDIATE", "EXCLUSIVE"})
+"""The words of BEGIN that open the writer."""
+
+_BEGIN_WORDS: Final = _AT_ONCE | {"TRANSACTION", "WORK", "READ", "WRITE", "DEFERRED"}
+
+GUARDED: Final = ("datafusion.runtime.", "datafusion.catalog.location", "datafusion.catalog.format")
+"""Settings of memory, of the disk, and of the process: a restricted session changes none."""
+
+_LIMITS: Final = ("datafusion.sql_parser.recursion_limit",)
+"""What keeps a statement from ending the process."""
+
+_NO_NAME: Final = re.compile(r"[^\w.]+")
+"""What is no part of a setting's name: quotes of every kind."""
+
+
+# --- transactions --------------------------------------------------------------------------------
+
+
+def begin(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Begin a transaction."""
+    words = {token.keyword for token in statement.tokens[1:]}
+    if not words <= _BEGIN_WORDS:
+        raise _unsupported(statement)
+    scope.refuse_read_only()
+    scope.catalog.transactions.begin(scope.catalog.tenant, immediate=bool(words & _AT_ONCE))
+    return nothing()
+
+
+def commit(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Commit the session's transaction."""
+    _after_verb(statement)
+    scope.catalog.transactions.commit()
+    return nothing()
+
+
+def rollback(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Roll the session's transaction back, or back to a savepoint."""
+    cursor = _verb(statement)
+    if cursor.accept("TO"):
+        name = _savepoint_name(statement, cursor)
+        scope.catalog.transactions.required("ROLLBACK TO").rollback_to(name)
+        return nothing()
+    _after_verb(statement)
+    scope.catalog.transactions.rollback()
+    return nothing()
+
+
+def savepoint(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Note a place that the session's transaction can be brought back to."""
+    cursor = statement.cursor()
+    cursor.skip(1)
+    name = _name(statement, cursor)
+    scope.catalog.transactions.required("SAVEPOINT").savepoint(name)
+    return nothing()
+
+
+def release(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Forget a savepoint."""
+    cursor = statement.cursor()
+    cursor.skip(1)
+    name = _savepoint_name(statement, cursor)
+    scope.catalog.transactions.required("RELEASE").release(name)
+    return nothing()
+
+
+def _verb(statement: Statement) -> Cursor:
+    cursor = statement.cursor()
+    cursor.skip(1)
+    if cursor.peek() in {"TRANSACTION", "WORK"}:
+        cursor.skip(1)
+    return cursor
+
+
+def _after_verb(statement: Statement) -> None:
+    if not _verb(statement).done:
+        raise _unsupported(statement)
+
+
+def _savepoint_name(statement: Statement, cursor: Cursor) -> str:
+    if len(cursor.tokens) - cursor.at > 1:  # else it is called so
+        cursor.accept("SAVEPOINT")
+    return _name(statement, cursor)
+
+
+def _name(statement: Statement, cursor: Cursor) -> str:
+    name = cursor.name("a savepoint")
+    if not cursor.done:
+        raise _unsupported(statement)
+    return name
+
+
+def _unsupported(statement: Statement) -> TransactionError:
+    msg = (
+        f"{statement.text!r} is not supported: use BEGIN [IMMEDIATE], COMMIT, ROLLBACK, SAVEPOINT "
+        "name, ROLLBACK TO name and RELEASE name"
+    )
+    return TransactionError(msg)
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Change a setting of the session."""
+    setting = setting_of(statement)
+    if scope.paths.limited and setting.startswith((*GUARDED, *_LIMITS)):
+        msg = (
+            f"{setting} is a setting of memory, of the disk or of the process: this session may "
+            "not change it"
+        )
+        raise ReadOnlyError(msg)
+    scope.planner.set(statement.text)
+    return nothing()
+
+
+def setting_of(statement: Statement) -> str:
+    """Return the setting that a SET or RESET is about, as DataFusion knows it.
+
+    However it is written: in upper case, or in quotes as a whole or in parts.
+    """
+    parts = []
+    for token in statement.tokens[1:]:
+        if token.text == "=" or token.keyword == "TO":
+            break
+        parts.append(token.text)
+    return _NO_NAME.sub("", "".join(parts)).lower()

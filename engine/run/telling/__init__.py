@@ -1,0 +1,1 @@
+"""What is told of a statement without running it: a description, or its plan."""
