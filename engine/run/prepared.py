@@ -6,9 +6,7 @@ since its plan would go on reading the tables as they were.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.commands import parse_execute, parse_prepare
@@ -39,11 +37,9 @@ def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
 
 
 def _check(scope: Scope, statement: Statement) -> None:
-    """Let DataFusion check it, under a name of nobody's: its contexts are many sessions'."""
-    name = f"checked_{uuid4().hex}"
-    rest = statement.text[statement.tokens[1].end :]
-    scope.run_now(replace(statement, text=f"PREPARE {name}{rest}"), {})
-    scope.run_now(replace(statement, text=f"DEALLOCATE {name}"), {})
+    """Let DataFusion check it and keep nothing: its contexts are many sessions'."""
+    with scope.planner.snapshot(scope.catalog) as snapshot:
+        scope.planner.plan(f"EXPLAIN {statement.text}", {}, snapshot, names=statement.names)
 
 
 def execute(scope: Scope, statement: Statement, _: Params) -> Result:

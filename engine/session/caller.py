@@ -233,6 +233,7 @@ class Caller:
 
     def _refuse_ended(self) -> None:
         """Raise TransactionError if this is for a transaction that is over."""
+        self._instance.refuse_forked()
         if self._within is not None and not self._within.open:
             with self._own.transactions.turn():  # why, if nobody was told
                 self._within.refuse_ended()

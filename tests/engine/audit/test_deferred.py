@@ -37,8 +37,8 @@ def changing(session: affidavit.Session) -> Iterator[None]:
     changed, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with session.transaction():
-            session.sql("INSERT INTO t VALUES (1000, 1)")
+        with session.scope() as other, other.transaction():
+            other.sql("INSERT INTO t VALUES (1000, 1)")
             changed.set()
             over.wait(60)
 
@@ -117,9 +117,9 @@ def test_p2_a_transaction_that_searches_itself_and_one_that_waits_for_it(session
     inside, over = threading.Event(), threading.Event()
 
     def work() -> None:
-        with pytest.raises(ZeroDivisionError), session.transaction():
-            session.sql("INSERT INTO t VALUES (1000, 1)")
-            session.search("docs", Q8, k=1)
+        with pytest.raises(ZeroDivisionError), session.scope() as other, other.transaction():
+            other.sql("INSERT INTO t VALUES (1000, 1)")
+            other.search("docs", Q8, k=1)
             inside.set()
             over.wait(60)
             raise ZeroDivisionError
@@ -155,8 +155,8 @@ session = affidavit.connect(sys.argv[1], durability="normal", busy_timeout_s=60)
 changed = threading.Event()
 
 def hold():
-    with session.transaction():
-        session.sql("INSERT INTO t VALUES (1000, 1)")
+    with session.scope() as other, other.transaction():
+        other.sql("INSERT INTO t VALUES (1000, 1)")
         changed.set()
         threading.Event().wait()
 

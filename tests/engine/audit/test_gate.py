@@ -144,7 +144,7 @@ def test_p15_searches_in_sql_and_changes_that_plan_never_stop_each_other(lake) -
 
 def test_p1_no_plan_runs_a_search_past_the_gate(session, docs) -> None:
     statement = parse_statement(f"SELECT * FROM {SEARCH}")
-    planner = session._instance.planner(session.identity)
+    planner = session._planner()
     with recorded(session, 0), planner.snapshot(session._catalog()) as snapshot:
         frame = planner.plan(statement.text, {"q": Q8}, snapshot, names=statement.names)
         with pytest.raises(Exception, match="past the gate"):
