@@ -107,6 +107,20 @@ def test_p15_no_plan_of_a_statement_that_changes_rows_runs_under_the_lock(
     assert session.ledger.verify()
 
 
+def test_p15_what_leaves_the_lake_is_computed_with_no_lock_held(
+    session, t, plans, tmp_path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE u (id INTEGER, n INTEGER)")
+    session.attach("shop", f"sqlite:///{tmp_path / 'other.db'}")
+    plans.clear()
+    session.sql(f"COPY (SELECT * FROM t) TO '{tmp_path / 'out.parquet'}'")
+    session.sql("INSERT INTO shop.main.u SELECT id, n FROM t")
+    assert len(plans) > 2
+    assert plans.count(False) == 0
+    assert session.sql("SELECT count(*) AS n FROM shop.main.u").to_pylist() == [{"n": 10}]
+
+
 def test_p15_a_transaction_that_changed_something_goes_on_under_its_lock(session, t, plans) -> None:
     """It sees its own changes: that is the one exception."""
     plans.clear()
