@@ -11,9 +11,11 @@ Rules:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 from datafusion import col
 
 from affidavit.catalog.lake.spill import Spilled, spilled
@@ -34,7 +36,7 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ColumnNotFoundError, ConstraintError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from datafusion import DataFrame
 
@@ -46,6 +48,13 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.assignments import Target
     from affidavit.engine.statement.clauses import Conflict, Insert
     from affidavit.engine.statement.statement import Statement
+
+
+LOOKED_UP_MAX: Final = 100
+"""Conflicts with so many rows are looked up; with more, the whole target is read."""
+
+LOOKED_UP: Final = (pt.is_integer, pt.is_string, pt.is_string_view)
+"""The types of key by which they are."""
 
 
 def insert(scope: Scope, statement: Statement, params: Params) -> Result:
@@ -126,22 +135,47 @@ def _resolve(
             f"the same {names}"
         )
         raise ConstraintError(msg)
-    joined = (
-        f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(alias)} '
-        f'JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
-    )
-    hits = opened.rows(f'SELECT excluded."__at" {joined}')["__at"].to_pylist()
+    target, values = _narrowed(opened, key, rows)
+    joined = f'FROM {target} AS {quoted(alias)} JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
+    hits = opened.rows(f'SELECT excluded."__at" {joined}', values)["__at"].to_pylist()
     fresh = take_rows(rows, sorted(firsts - set(hits)))
     if conflict.sets is None:
         return fresh, partial(opened.writes.insert, Spilled(fresh.schema, fresh.to_batches()))
     sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
     computed, called = computed_values(sets)
     text = f"SELECT {quoted(alias)}.*, {computed} {joined} {conflict.where}"
-    matched = opened.cast_rows(text, {name: column for column, name in called.items()})
+    matched = opened.cast_rows(text, {name: column for column, name in called.items()}, values)
     before, after = opened.images(matched, called)
     old = Images(matched[ROWID].to_pylist(), before)
     written = pa.concat_tables([after, fresh])
     return written, partial(opened.writes.upsert, old, after, fresh)
+
+
+def _narrowed(
+    opened: OpenTarget, key: Sequence[str], rows: pa.Table
+) -> tuple[str, Mapping[str, pa.Scalar]]:
+    """Return what is read of the target to find conflicts with ``rows``, and its parameters.
+
+    Few rows look theirs up by the key's index; what the conditions, one a column, let through may
+    be more than conflicts. Only that is read again, too, where others write at the same time.
+    """
+    target = f'"{DML_SCHEMA}".{DML_TARGET}'
+    if opened.dataset is not None or not 0 < rows.num_rows <= LOOKED_UP_MAX:
+        return target, {}
+    values, conditions = dict[str, pa.Scalar](), []
+    for at, column in enumerate(key):
+        kind = opened.schema.field(column).type
+        if not any(suits(kind) for suits in LOOKED_UP):
+            continue
+        known = pc.drop_null(pc.unique(rows[column]))  # NULL conflicts with nothing
+        if len(known):
+            named = {f"affidavit_key_{at}_{each}": value for each, value in enumerate(known)}
+            listed = ", ".join(f"${name}" for name in named)
+            conditions.append(f"{quoted(column)} IN ({listed})")
+            values |= named
+    if not conditions:
+        return target, {}
+    return f"(SELECT * FROM {target} WHERE {' AND '.join(conditions)})", values
 
 
 def _conflict_key(conflict: Conflict, opened: OpenTarget) -> tuple[str, ...]:

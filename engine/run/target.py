@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import lance
@@ -271,26 +272,36 @@ class OpenTarget:
 
     # --- read ----------------------------------------------------------------------------------
 
-    def rows(self, text: str) -> pa.Table:
-        """Return the rows of a query that was put together out of the statement's parts."""
+    def rows(self, text: str, values: Params = MappingProxyType({})) -> pa.Table:
+        """Return the rows of a query that was put together out of the statement's parts.
+
+        Args:
+            text: The query.
+            values: Parameters that it has beside the statement's own.
+        """
         planner, statement = self.asked.scope.planner, self.asked.statement
-        plan = partial(planner.plan, text, self.asked.params, names=statement.names)
+        params = {**self.asked.params, **values}
+        plan = partial(planner.plan, text, params, names=statement.names)
         return planner.collect(plan, self.snapshot)
 
-    def cast_rows(self, text: str, casts: Mapping[str, str]) -> pa.Table:
+    def cast_rows(
+        self, text: str, casts: Mapping[str, str], values: Params = MappingProxyType({})
+    ) -> pa.Table:
         """Return the rows of such a query, and ``casts``, each as the type of its column.
 
         Args:
             text: The query, for the target's columns and others.
             casts: The target's column that each of those is for.
+            values: Parameters that the query has beside the statement's own.
         """
+        params = {**self.asked.params, **values}
         asked, planner = self.asked, self.asked.scope.planner
         statement = asked.statement
         kinds = {name: self.schema.field(column).type for name, column in casts.items()}
 
         def plan(snapshot: Snapshot) -> DataFrame:
             frame = planner.plan(
-                text, asked.params, snapshot,
+                text, params, snapshot,
                 names=statement.names, narrow=statement.reads_one_table,
             )  # fmt: skip
             found = frame.schema()

@@ -107,6 +107,20 @@ def test_p15_no_plan_of_a_statement_that_changes_rows_runs_under_the_lock(
     assert session.ledger.verify()
 
 
+def test_p15_what_leaves_the_lake_is_computed_with_no_lock_held(
+    session, t, plans, tmp_path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE u (id INTEGER, n INTEGER)")
+    session.attach("shop", f"sqlite:///{tmp_path / 'other.db'}")
+    plans.clear()
+    session.sql(f"COPY (SELECT * FROM t) TO '{tmp_path / 'out.parquet'}'")
+    session.sql("INSERT INTO shop.main.u SELECT id, n FROM t")
+    assert len(plans) > 2
+    assert plans.count(False) == 0
+    assert session.sql("SELECT count(*) AS n FROM shop.main.u").to_pylist() == [{"n": 10}]
+
+
 def test_p15_a_transaction_that_changed_something_goes_on_under_its_lock(session, t, plans) -> None:
     """It sees its own changes: that is the one exception."""
     plans.clear()
@@ -209,6 +223,47 @@ def test_p15_what_was_read_counts_as_it_is_when_it_is_written(
     if isinstance(expected, dict):
         assert {k: n for k, n in _n(session).items() if k > 8} == expected
     assert session.ledger.verify()
+
+
+@pytest.mark.parametrize("key", ["id", "k", "a, k"])
+def test_p15_an_on_conflict_looks_few_rows_up_and_is_not_planned_again_for_others(
+    session, t, plans, monkeypatch, key
+) -> None:
+    """It read the whole table, each time, and every other writer of that was in its way."""
+    session.sql(f"CREATE TABLE u (id BIGINT, k VARCHAR, a INT, n BIGINT, UNIQUE ({key}))")
+    session.sql(
+        "INSERT INTO u SELECT value, CAST(value AS VARCHAR) AS k, value % 3 AS a, 0 AS n "
+        "FROM range(0, 3000)"
+    )
+    insert = "INSERT INTO u VALUES ({0}, '{0}', {0} % 3, 1) ON CONFLICT ({1}) "
+    update = insert + "DO UPDATE SET n = u.n + excluded.n"
+    plans.clear()
+    session.sql(update.format(5000, key))
+    alone = len(plans)
+    other = lambda: session.sql(update.format(2000, key))  # noqa: E731
+    plans.clear()
+    with _interfering(monkeypatch, RowWrites, [other]):
+        session.sql(update.format(1000, key))
+    assert len(plans) == 2 * alone
+    assert session.sql((insert + "DO NOTHING").format(1000, key)).rows_affected == 0
+    found = session.sql("SELECT id, n FROM u WHERE n > 0 ORDER BY id").to_pylist()
+    assert found == [{"id": each, "n": 1} for each in (1000, 2000, 5000)]
+
+
+def test_p15_an_on_conflict_finds_keys_that_are_null_odd_or_many(session, t) -> None:
+    session.sql("CREATE TABLE u (k VARCHAR UNIQUE, n BIGINT)")
+    session.sql("INSERT INTO u VALUES (NULL, 1), ('it''s', 1), ('', 1), ('\u00e9', 1)")
+    again = "ON CONFLICT (k) DO UPDATE SET n = excluded.n"
+    session.sql(f"INSERT INTO u VALUES (NULL, 2) {again}")
+    session.sql(f"INSERT INTO u VALUES (NULL, 3), ('it''s', 3), ('', 3), ('\u00e9', 3) {again}")
+    session.sql(
+        f"INSERT INTO u SELECT CAST(value AS VARCHAR) AS k, 4 AS n FROM range(0, 300) {again}"
+    )
+    session.sql(
+        f"INSERT INTO u SELECT CAST(value AS VARCHAR) AS k, 5 AS n FROM range(0, 300) {again}"
+    )
+    found = session.sql("SELECT n, count(*) AS c FROM u GROUP BY n ORDER BY n").to_pylist()
+    assert [(row["n"], row["c"]) for row in found] == [(1, 1), (2, 1), (3, 4), (5, 300)]
 
 
 def test_p15_an_insert_takes_what_it_selects_as_of_one_moment(session, t, monkeypatch) -> None:
