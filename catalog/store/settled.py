@@ -80,6 +80,11 @@ class Held:
     def __init__(self, baton: weakref.ref[Baton] | None = None) -> None:
         self._baton = baton
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether it stands for the lock, and was not given back."""
+        return self._baton is not None
+
     def give_back(self) -> None:
         """Let the next one have it; once is enough.
 

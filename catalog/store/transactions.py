@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from affidavit.catalog.store.protocol import Store
+    from affidavit.catalog.store.settled import Held
 
 IDLE_S: Final = 30.0
 """How long a transaction may hold the store's writer and do nothing, unless it is said."""
@@ -96,21 +97,23 @@ class Transactions:
         if place.begun is None or threading.get_ident() in self._statements:
             yield
             return
-        self._wait(place)
+        held = self._wait(place)
         try:
             _tell(place)
             yield
         finally:
             place.used_at = monotonic()
-            place.turn.release()
+            held.give_back()
 
-    def _wait(self, place: Place) -> None:
-        if not place.turn.acquire(self._turn_s):
+    def _wait(self, place: Place) -> Held:
+        held = place.turn.take(self._turn_s)
+        if held is None:
             msg = (
                 f"another statement was in this session's transaction for {self._turn_s:g} s, and "
                 "one at a time is: wait for it, or use a session of your own, as scope() gives"
             )
             raise TransactionError(msg)
+        return held
 
     @contextmanager
     def joined(self, transaction: Transaction | None) -> Iterator[None]:
@@ -177,7 +180,7 @@ class Transactions:
         """
         self.refuse_closed()
         place = self._place()
-        self._wait(place)
+        held = self._wait(place)
         try:
             _tell(place)
             if self.current() is not None:
@@ -196,7 +199,7 @@ class Transactions:
                     raise
             return made
         finally:
-            place.turn.release()
+            held.give_back()
 
     def commit(self) -> None:
         """Commit the transaction that the caller began.
@@ -263,22 +266,22 @@ class Transactions:
             place.blocks -= 1
 
     def _leave(self, place: Place, transaction: Transaction, *, undo: bool = False) -> None:
-        has_turn = place.turn.acquire(self._turn_s)
+        held = place.turn.take(self._turn_s)
         try:
             is_over = not transaction.open
             if place.begun is transaction:
                 place.take()
-            if has_turn and not undo and not is_over:
+            if held is not None and not undo and not is_over:
                 transaction.commit()
         finally:
             transaction.close()
-            if has_turn:
-                place.turn.release()
+            if held is not None:
+                held.give_back()
         if undo:
             return
         if is_over:
             _tell(place)
-        elif not has_turn:
+        elif held is None:
             msg = "a statement was still in the transaction when it was to end: it was rolled back"
             raise TransactionError(msg)
 
@@ -301,7 +304,8 @@ class Transactions:
         left_s = place.used_at + self._idle_s - monotonic()
         if left_s > 0:
             return left_s
-        if not place.turn.acquire(0):  # a statement is in it
+        held = place.turn.take(0)
+        if held is None:  # a statement is in it
             return self._idle_s
         try:
             if place.begun is begun:
@@ -313,7 +317,7 @@ class Transactions:
                 begun.rollback()
             return None
         finally:
-            place.turn.release()
+            held.give_back()
 
     # --- its end -------------------------------------------------------------------------------
 

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from affidavit.catalog.store.settled import Baton, Held
 
 if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transaction
 
 
 class Turn:
-    """A lock that a thread may take again, and that another thread may give back for it."""
+    """A lock that its holder's thread may take again, and any thread may give back."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._owner: int | None = None
-        self._depth = 0
+        self._baton = Baton()
+        self._holder: tuple[int, weakref.ref[Held]] | None = None
 
-    def acquire(self, timeout_s: float) -> bool:
-        """Take it, and return whether that could be done in time."""
-        here = threading.get_ident()
-        with self._changed:
-            if self._owner != here:
-                if not self._changed.wait_for(lambda: self._owner is None, timeout_s):
-                    return False
-                self._owner = here
-            self._depth += 1
-            return True
-
-    def release(self) -> None:
-        """Give it back, as often as it was taken."""
-        with self._changed:
-            self._depth -= 1
-            if not self._depth:
-                self._owner = None
-                self._changed.notify()
+    def take(self, timeout_s: float) -> Held | None:
+        """Return what stands for the lock, or for having it already; ``None`` if not in time."""
+        here, holder = threading.get_ident(), self._holder
+        if holder is not None and holder[0] == here:
+            held = holder[1]()
+            if held is not None and held.is_holding:
+                return Held()
+        held = self._baton.take(timeout_s)
+        if held is not None:
+            self._holder = here, weakref.ref(held)
+        return held
 
 
 class Place:

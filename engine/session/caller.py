@@ -292,7 +292,8 @@ class Caller:
         if own is None or self._is_view or self._instance.closed or not self._instance.is_here:
             return
         if self._scoped:  # its handles and results may go on; nobody can end its transaction
-            own.transactions.abandon()
+            if not sys.is_finalizing():
+                own.transactions.abandon()
             return
         warnings.warn(
             f"unclosed session on {self._instance.lake.path}",

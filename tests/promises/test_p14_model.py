@@ -20,7 +20,7 @@ from affidavit import errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SESSIONS = 3
+SESSIONS = 2
 TRIES_MAX = 20
 Rows = dict[int, int]
 sessions = st.integers(0, SESSIONS - 1)
@@ -42,7 +42,7 @@ class Begun:
 
 
 class Sessions(RuleBasedStateMachine):
-    """Three sessions on one lake."""
+    """Two sessions on one lake, and a third that looks on."""
 
     @initialize()
     def open(self) -> None:
@@ -162,6 +162,13 @@ class Sessions(RuleBasedStateMachine):
         self.ask(at, thread, "BEGIN")
         self.begun[at] = Begun()
 
+    @rule(at=sessions, thread=threads)
+    def begin_and_read(self, at: int, thread: int) -> None:
+        """Come to what is seldom come to by chance: a snapshot that others may move past."""
+        if self.begun[at] is None:
+            self.begin(at, thread)
+        self.read(at, thread)
+
     @rule(at=sessions, thread=threads, verb=st.sampled_from(["COMMIT", "ROLLBACK"]))
     def end(self, at: int, thread: int, verb: str) -> None:
         begun = self.begun[at]
@@ -212,7 +219,7 @@ class Sessions(RuleBasedStateMachine):
         assert {row["id"]: row["n"] for row in found} == self.kept
 
 
-Sessions.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Sessions.TestCase.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
 
 
 TestSessions = pytest.mark.fuzz(Sessions.TestCase)

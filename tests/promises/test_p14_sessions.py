@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import mmap
 import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,7 +24,6 @@ from affidavit.engine.plan import tenants as tenants_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -438,6 +439,33 @@ def test_tenants_that_nobody_uses_are_let_go(lake, monkeypatch) -> None:
         with session.scope(tenant="t0") as again:
             again.sql("CREATE TABLE t (a INT)")
             assert counted(again) == 0
+
+
+TENANTS = 1_000
+GROWTH_MAX_BYTES = 40 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for the memory")
+def test_many_tenants_with_a_statement_each_take_little_memory(lake) -> None:
+    """Each used to leave its contexts behind, some 90 kB a tenant."""
+
+    def resident() -> int:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * mmap.PAGESIZE
+
+    with affidavit.connect(lake, durability="normal") as session:
+
+        def ask(tenants: range) -> None:
+            for at in tenants:
+                with session.scope(tenant=f"t{at}") as scoped:
+                    assert scoped.sql("SELECT 1 AS a").num_rows == 1
+
+        ask(range(100))  # what is kept at once is there by then
+        before = resident()
+        ask(range(100, 100 + TENANTS))
+        assert resident() - before < GROWTH_MAX_BYTES
 
 
 def test_a_tenant_is_made_once_however_many_ask_and_anew_if_that_fails(session) -> None:

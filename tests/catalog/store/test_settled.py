@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +122,28 @@ def test_p21_real_signals_leave_no_lock(lake) -> None:
         assert came > INTERRUPTS // 2
         assert done <= table.count() <= done + came
         assert session.ledger.verify()
+
+
+def test_p21_an_interrupt_while_a_turn_is_taken_leaves_it_to_others(lake) -> None:
+    with affidavit.connect(lake, durability="normal", busy_timeout_s=1) as session:
+        session.sql("CREATE TABLE t (id BIGINT)")
+        table, came = session.table("t"), 0
+        for at in range(1, EVENTS_MAX):
+            with session.scope() as mine:
+                mine.sql("BEGIN")
+                interrupter = Interrupter(at)
+                sys.setprofile(interrupter)
+                with suppress(KeyboardInterrupt):
+                    mine.table("t").count()
+                sys.setprofile(None)
+                with ThreadPoolExecutor(1) as pool:
+                    assert pool.submit(mine.sql, "SELECT 1").result().num_rows == 1
+                    pool.submit(mine.sql, "ROLLBACK").result()
+            if not interrupter.came:
+                break
+            came += 1
+        assert came > 10
+        assert table.count() == 0
 
 
 def test_a_begin_that_failed_closes_its_connection(lake) -> None:

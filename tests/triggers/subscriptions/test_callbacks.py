@@ -274,3 +274,29 @@ def test_a_function_may_ask_for_an_event_again_or_give_it_up(session, orders) ->
     eventually(lambda: [topic for topic in session.topics.list() if topic.name == "dead.note"])
     assert [row["dead_reason"] for row in sent(session, "dead.note")] == ["not mine"]
     assert seen[3:] == [(1, 1)]
+
+
+def test_p14_a_function_is_part_of_no_transaction_that_its_session_has_open(
+    session, orders
+) -> None:
+    """What it did, and its acknowledgement, would be rolled back with what it knows nothing of."""
+    session.sql("CREATE TABLE taken (id BIGINT)")
+    began: list[str] = []
+
+    def take(delivery: affidavit.Delivery) -> None:
+        with session.transaction() as own:
+            (row,) = delivery.data["new"].to_pylist()
+            own.sql("INSERT INTO taken VALUES ($id)", id=row["id"])
+            delivery.ack()
+        began.append("and ended")
+
+    session.triggers.on("orders", "insert", call=take, name="take")
+    session.sql("BEGIN")
+    assert session.sql("SELECT count(*) AS n FROM taken").to_pylist() == [{"n": 0}]
+    with session.scope(actor="ann") as ann:
+        ann.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    eventually(lambda: began)
+    session.sql("ROLLBACK")
+    assert session.sql("SELECT id FROM taken").to_pylist() == [{"id": 1}]
+    (consumer,) = session.sql("SELECT lag FROM system.consumers WHERE name = 'take'").to_pylist()
+    assert consumer["lag"] == 0
