@@ -93,8 +93,8 @@ class Query:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Work for the statement in the block."""
-        self._queries.enter(self)
         try:
+            self._queries.enter(self)  # an interrupt may come before, in between, or after
             yield
         finally:
             self._queries.leave(self)
@@ -186,7 +186,7 @@ class Queries:
         with self._lock:
             users = self._active.get(query, 0) - 1
             self._active[query] = max(users, 0)
-            if not users:
+            if users <= 0:
                 self._forget()
 
     def active(self, *, session: str | None = None) -> list[Query]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
+from affidavit.engine.plan.light import is_light
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.errors import ClosedError, ExecutionError
 
@@ -78,12 +79,30 @@ class LocalRunner:
         query = snapshot.query
         with _cancelling(snapshot) as running, engine_errors(snapshot, ExecutionError):
             query.check()
+            if is_light(planned.frame, snapshot):
+                yield from _at_once(planned, query)
+                return
             plan = RunningPlan(_begun(planned))
             running.hold(plan.stop)
             with query.running(running.cancel, lambda: plan.is_left):
                 while (batch := _next(plan, query)) is not None:
                     query.count(batch.num_rows)
                     yield batch
+
+
+def _at_once(planned: Planned, query: Query) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a plan that ends at once, computed here."""
+    with query.active():
+        stream = iter(_begun(planned))
+        while True:
+            query.check()
+            with held():
+                batch = next(stream, None)
+            if batch is None:
+                return
+            rows = batch.to_pyarrow()
+            query.count(rows.num_rows)
+            yield rows
 
 
 def _begun(planned: Planned) -> RecordBatchStream:
