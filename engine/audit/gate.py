@@ -20,7 +20,7 @@ from affidavit.engine.search.request import CompletedSearch, FailedSearch, Searc
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -51,8 +51,7 @@ class Gate:
         Raises:
             AffidavitError: They cannot be put on record, or a hook refused: there are no rows.
         """
-        for identity in {e.identity for e in reading.expected if isinstance(e, SearchRequest)}:
-            self._searcher.open(identity)
+        self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
         reading.open(self._leave)
         try:
             for batch in batches:
@@ -70,6 +69,15 @@ class Gate:
             raise
         finally:
             reading.close()
+
+    def _open(self, requests: Sequence[SearchRequest]) -> None:
+        """Refuse a plan whose searches could not be put on record, before it runs."""
+        try:
+            for identity in {each.identity for each in requests}:
+                self._searcher.open(identity)
+        except BaseException as error:
+            self._searcher.settle([FailedSearch(each, error) for each in requests])
+            raise
 
     def _settle(self, reading: Reading) -> None:
         """Put on record what is queued; hooks are told, and may refuse."""

@@ -151,6 +151,18 @@ def test_p1_no_plan_runs_a_search_past_the_gate(session, docs) -> None:
             frame.collect()
 
 
+def test_p1_a_plan_whose_searches_no_ledger_takes_is_not_run(
+    session, docs, hook, monkeypatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise errors.MasterKeyError("another key")
+
+    monkeypatch.setattr(session._instance.guard, "open", refuse)
+    with recorded(session, 0), pytest.raises(errors.MasterKeyError, match="another key"):
+        session.sql(MANY, q=Q8).to_arrow()
+    assert hook.seen == ["failed"]
+
+
 def test_p1_a_record_that_fails_gives_no_row_of_its_batch(session, docs, hook) -> None:
     session.audit.add_listener(Listener(refused_k=3))
     result = session.sql(MANY, q=Q8)
