@@ -7,6 +7,7 @@ clauses of MERGE and RETURNING, and hands the pieces on as the caller wrote them
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from affidavit.errors import SqlError
@@ -26,16 +27,19 @@ _TOKEN: Final = re.compile(
     | (?P<escaped>[eE]'(?:[^'\\]|''|\\.)*')
     | (?P<string>(?:[bBnNxX]|[uU]&)?'(?:[^']|'')*')
     | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
-    | (?P<dollar>\$[A-Za-z_]*\$)
+    | (?P<dollar>\$(?:[A-Za-z_][A-Za-z0-9_]*)?\$)
     | (?P<placeholder>\$[A-Za-z0-9_]+|\?)
     | (?P<number>0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*
         |\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
-    | (?P<word>[^\W\d]\w*(?:\$\w*)?|[@\#]\w+)
+    | (?P<word>(?:[A-Za-z_@\#]|[^\x00-\x7f\s])(?:[A-Za-z0-9_@\#$]|[^\x00-\x7f\s])*)
     | (?P<symbol><>|!=|>=|<=|\|\||::|=>|->>|->|.)
     )
     """,
     re.VERBOSE | re.DOTALL,
 )
+
+
+_ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Token(NamedTuple):
@@ -89,7 +93,7 @@ def _tokens(text: str) -> Iterator[Token]:
             else:
                 yield Token(kind, part, start, depth)
         elif kind == "word":
-            yield Token(kind, part, start, depth, part.upper(), part.lower())
+            yield Token(kind, part, start, depth, part.upper(), _normalized(part))
         elif kind == "quoted":
             yield Token(kind, part, start, depth, name=part[1:-1].replace('""', '"'))
         elif kind == "comment":
@@ -102,6 +106,11 @@ def _tokens(text: str) -> Iterator[Token]:
             yield Token("string", text[start:at], start, depth)
         else:
             yield Token("string" if kind == "escaped" else kind, part, start, depth)
+
+
+def _normalized(name: str) -> str:
+    """Return a name without quotes as DataFusion has it: in lower case, as far as it is ASCII."""
+    return name.lower() if name.isascii() else name.translate(_ASCII_LOWER)
 
 
 def _skip_comment(text: str, start: int) -> int:

@@ -39,6 +39,9 @@ GUESS: Final = re.compile(r"Did you mean '(?:[^']*\.)?([^'.]+)'")
 NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 """DataFusion 54.1.0 found a table in no catalog; it has the whole name."""
 
+PARSER: Final = re.compile(r'ParserError\("(.*)"\)$', re.DOTALL)
+"""What DataFusion 54.1.0 puts around what its parser says."""
+
 PREFIXES: Final = re.compile(
     r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
 )
@@ -71,7 +74,7 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
         plain = _without_trace(str(error), failure)
         hide = str if snapshot is None else snapshot.hide
         told = hide(plain)
-        text = _short(PREFIXES.sub("", told).strip())
+        text = _short(PARSER.sub(r"\1", PREFIXES.sub("", told).strip()))
         if told != plain or hide(str(error)) != str(error):  # then the error itself has a secret
             raise kind(text) from None
         known = None if snapshot is None else _known(told, text, snapshot, kind)

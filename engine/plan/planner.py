@@ -76,6 +76,15 @@ class Planner:
         """The same, for one partition."""
         return self._pair.narrow
 
+    @property
+    def dialect(self) -> str:
+        """How the session's statements are read."""
+        return self._state.dialect
+
+    @dialect.setter
+    def dialect(self, name: str) -> None:
+        self._state.dialect = name
+
     # --- planning ------------------------------------------------------------------------------
 
     @contextmanager
@@ -180,7 +189,7 @@ class Planner:
         options: SQLOptions | None = None,
         context: SessionContext | None = None,
     ) -> DataFrame:
-        check_honoured(text)
+        check_honoured(text, self._state.dialect)
         chosen = context or self.context
         with held():
             return chosen.sql(text, options, param_values=dict(values) or None)

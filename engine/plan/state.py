@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from affidavit.engine.statement.honoured import GENERIC
+
 if TYPE_CHECKING:
     from affidavit.engine.plan.tenant import Pair, TenantEngine
     from affidavit.engine.statement.statement import Statement
@@ -22,12 +24,14 @@ class PlanState:
         frames: What was attached of memory, by schema and name.
         prepared: What PREPARE kept, by name, and the types of its parameters.
         settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
+        dialect: How statements are read.
         setting: Held by who sets something.
     """
 
     frames: dict[tuple[str, str], Any] = field(default_factory=dict)
     prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
     settings: tuple[TenantEngine, Pair] | None = None
+    dialect: str = GENERIC
     setting: threading.Lock = field(default_factory=threading.Lock)
 
     def set_in(self, engine: TenantEngine, pair: Pair) -> None:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from affidavit.engine.result.outcome import nothing
-from affidavit.errors import ReadOnlyError, TransactionError
+from affidavit.engine.statement.honoured import GENERIC
+from affidavit.errors import ReadOnlyError, SqlError, TransactionError
 
 if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Cursor
@@ -24,6 +25,16 @@ GUARDED: Final = ("datafusion.runtime.", "datafusion.catalog.location", "datafus
 
 _LIMITS: Final = ("datafusion.sql_parser.recursion_limit",)
 """What keeps a statement from ending the process."""
+
+_FIXED: Final = {
+    "datafusion.catalog.default_catalog": "write lake.schema.table, or the source's name first",
+    "datafusion.catalog.default_schema": "write schema.table",
+    "datafusion.sql_parser.enable_ident_normalization": "write a name in quotes to have it exact",
+}
+"""Settings that only queries would follow, and what to write instead."""
+
+DIALECTS: Final = frozenset({"generic", "postgresql", "duckdb", "ansi", "sqlite", "snowflake"})
+"""Those whose texts in quotes end where ours do."""
 
 _NO_NAME: Final = re.compile(r"[^\w.]+")
 """What is no part of a setting's name: quotes of every kind."""
@@ -125,8 +136,27 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
             "not change it"
         )
         raise ReadOnlyError(msg)
+    if setting in _FIXED:
+        raise SqlError(f"{setting} is not supported: {_FIXED[setting]}")
+    value = _value_of(statement)
+    if setting == "datafusion.execution.batch_size" and value == "0":
+        raise SqlError("datafusion.execution.batch_size must be at least 1, got 0")
+    if setting == "datafusion.sql_parser.dialect":
+        if value and value not in DIALECTS:
+            raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
+        scope.planner.dialect = value or GENERIC
     scope.planner.set(statement.text)
     return nothing()
+
+
+def _value_of(statement: Statement) -> str:
+    """Return what SET gives, in lower case and without quotes; empty for RESET."""
+    found = (at for at, token in enumerate(statement.tokens) if token.text == "=")
+    at = next(found, None)
+    if at is None:
+        at = next((i for i, token in enumerate(statement.tokens) if token.keyword == "TO"), None)
+    rest = () if at is None else statement.tokens[at + 1 :]
+    return "".join(token.text for token in rest).strip("'\"").lower()
 
 
 def setting_of(statement: Statement) -> str:

@@ -41,7 +41,9 @@ class Executor(Scope):
         Raises:
             ReadOnlyError: It writes, and the session only reads.
         """
-        return with_names(statement, lambda meant: RUNS[meant.kind](self, meant, params))
+        return with_names(
+            statement, lambda meant: RUNS[meant.kind](self, meant, params), self.columns_of
+        )
 
 
 def _writing(run: Run) -> Run:

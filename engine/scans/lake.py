@@ -134,6 +134,11 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
 class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
     """One schema of the catalog ``lake``."""
 
+    @property
+    def owner_name(self) -> str | None:
+        """Nobody: what the Rust side reads here becomes text, unless there is nothing."""
+        raise AttributeError
+
     def __init__(self, catalog: LakeCatalog, name: str) -> None:
         self._catalog = catalog
         self._name = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -34,17 +35,21 @@ _SQL_TYPES: Final = {
 }
 
 
+_PLAIN: Final = re.compile("[^A-Z.]+")
+
+
 def memory_table(data: pa.Table, primary_key: Sequence[str] = ()) -> Table:
     """Return DataFusion's own in-memory table over ``data``.
 
     A primary key lets a query group by it and select the other columns. DataFusion takes
-    constraints only from DDL, so it is declared wherever each type has a name in SQL.
+    constraints only from DDL, so it is declared wherever each type has a name in SQL; and there
+    DataFusion 54.1 looks columns up in lower case, and takes a dot for one between names.
     """
     context = SessionContext()
     batches = data.to_batches() or [pa.RecordBatch.from_pylist([], schema=data.schema)]
     context.register_record_batches("t", [batches])
     types = [_sql_type(kind) for kind in data.schema.types]
-    if primary_key and all(types):
+    if primary_key and all(types) and all(map(_PLAIN.fullmatch, data.schema.names)):
         columns = [
             f"{quoted(field.name)} {kind}" + ("" if field.nullable else " NOT NULL")
             for kind, field in zip(types, data.schema, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
 from affidavit.engine.statement.grammar import (
@@ -157,8 +157,22 @@ def _row_of_query(cursor: Cursor, opened: int, width: int) -> list[str]:
         skip_alias(cursor)
     behind, cursor.at = cursor.at, opened
     skip_group(cursor)
+    level = cursor.tokens[opened].depth + 1
+    for token in cursor.tokens[start : cursor.at]:
+        if token.depth == level and token.keyword in _WHOLE_ROWS:
+            msg = (
+                f"SET (...) = (SELECT ...) takes no {token.keyword}: set each column by a query of "
+                "its own, or join with FROM"
+            )
+            raise SqlError(msg)
     rest = cursor.between(behind, cursor.at)
     return [f"({before} {value} {rest}" for value in _checked(values, width)]
+
+
+_WHOLE_ROWS: Final = frozenset(
+    {"ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT", "MINUS"}
+)
+"""Clauses that mean the query's rows as they are, and not one of its columns."""
 
 
 def _checked(values: list[str], width: int) -> list[str]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.assignments import Target, parse_target, skip_assignments
+from affidavit.engine.statement.assignments import (
+    Target,
+    parse_name,
+    parse_target,
+    refuse_reserved,
+    skip_assignments,
+)
 from affidavit.engine.statement.grammar import skip_expression, skip_items, skip_ordering
 from affidavit.engine.statement.honoured import unexpected
 from affidavit.engine.statement.queries import skip_query, skip_tables, skip_with
@@ -128,10 +134,11 @@ def parse_truncate(cursor: Cursor) -> Target:
     """Move past TRUNCATE [TABLE] name."""
     cursor.expect("TRUNCATE")
     cursor.accept("TABLE")
-    target = parse_target(cursor)
+    name = parse_name(cursor)
+    refuse_reserved(name.schema, name.table)
     if not cursor.done:
         raise SqlError(f"expected the end of TRUNCATE, found {cursor.found()}")
-    return target
+    return Target(name.schema, name.table, name.table)
 
 
 def parse_insert(cursor: Cursor) -> Insert:

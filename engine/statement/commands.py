@@ -69,11 +69,12 @@ class Execute:
 def parse_execute(cursor: Cursor) -> Execute:
     """Move past EXECUTE name [(values)]."""
     cursor.expect("EXECUTE")
-    name = cursor.name("a prepared statement")
+    name, named = cursor.name("a prepared statement"), cursor.at
     values: list[str] = []
     if cursor.accept("(") and cursor.peek() != ")":
         values = _listed(cursor, skip_expression)
-    cursor.accept(")")
+    if len(cursor.tokens) > named:
+        cursor.expect(")")
     if not cursor.done:
         raise SqlError(f"EXECUTE takes (values), found {cursor.found()}")
     return Execute(name, tuple(values))

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _NO_OPERANDS: Final = frozenset(
     {
         "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "UNION", "EXCEPT", "INTERSECT",
-        "WHEN", "THEN", "ELSE", "END", "SET", "INTO", "ON", "AND", "OR", "IN", "IS", "AS",
+        "WHEN", "THEN", "ELSE", "END", "INTO", "ON", "AND", "OR", "IN", "IS", "AS",
         "USING", "LIKE", "BETWEEN", "JOIN",
     }
 )  # fmt: skip
 """Words that no expression begins with."""
 
 _NO_ALIASES: Final = _NO_OPERANDS | {
+    "SET",
     "LIMIT", "OFFSET", "FETCH", "RETURNING", "WINDOW", "QUALIFY", "MINUS", "LEFT", "RIGHT",
     "FULL", "INNER", "CROSS", "NATURAL", "ASOF", "VALUES", "WITH", "FOR", "LATERAL", "SORT",
     "CLUSTER", "DISTRIBUTE", "TABLESAMPLE", "PREWHERE", "CONNECT", "START", "ANTI", "SEMI",
@@ -54,6 +55,9 @@ _UNITS: Final = frozenset(
                  "MILLISECOND", "MICROSECOND", "NANOSECOND", "DECADE", "CENTURY")
     for many in ("", "S")
 )  # fmt: skip
+
+MAY_STICK: Final = _NO_ALIASES | _OPERATORS | _UNITS | {"L", "NOT", "ASC", "DESC", "DO", "ROWS"}
+"""Words that a number may be stuck to: ``1or`` is 1 OR, and ``1L`` is 1."""
 
 _OPENING: Final = frozenset("([{")
 
@@ -124,6 +128,8 @@ def _skip_operand(cursor: Cursor) -> None:
             raise SqlError(f"expected an expression, found {cursor.found()}")
     elif token.name is None:
         cursor.skip()
+        if token.kind == "number" and cursor.peek() == "L" and _touches(cursor):
+            cursor.skip()
     elif token.keyword == "CASE":
         _skip_case(cursor)
     elif token.keyword == "INTERVAL":
@@ -160,11 +166,17 @@ def skip_named(cursor: Cursor) -> None:
     """Move past a name, a call, or a text with its type before it."""
     cursor.skip()
     while cursor.accept("."):
-        cursor.skip()
+        _skip_member(cursor)
     for words in (("WITH", "TIME", "ZONE"), ("WITHOUT", "TIME", "ZONE")):
         cursor.accept(*words)
     if cursor.token is not None and cursor.token.kind == "string":
         cursor.skip()
+
+
+def _skip_member(cursor: Cursor) -> None:
+    """Move past what a dot is before: a name, or the star."""
+    if not cursor.accept("*"):
+        cursor.name("a name")
 
 
 def _skip_behind(cursor: Cursor) -> bool:
@@ -173,7 +185,8 @@ def _skip_behind(cursor: Cursor) -> bool:
     if here in {"(", "["}:
         skip_group(cursor)
     elif here == ".":
-        cursor.skip(2)
+        cursor.skip()
+        _skip_member(cursor)
     elif here == "::":
         cursor.skip()
         skip_type(cursor)
@@ -228,9 +241,13 @@ def _skip_operator(cursor: Cursor) -> bool:
 
 def _goes_on(cursor: Cursor) -> bool:
     """Whether the operator has another sign here: each of ``!~*`` is a token."""
+    return cursor.peek() in _SYMBOLS and _touches(cursor)
+
+
+def _touches(cursor: Cursor) -> bool:
+    """Whether nothing stands between the token here and the one before."""
     token = cursor.token
-    touches = token is not None and token.start == cursor.tokens[cursor.at - 1].end
-    return touches and cursor.peek() in _SYMBOLS
+    return token is not None and token.start == cursor.tokens[cursor.at - 1].end
 
 
 def skip_type(cursor: Cursor) -> None:

@@ -37,8 +37,8 @@ Part = dict[str, Any]
 EMPTY: Final[tuple[object, ...]] = (None, False, "None", [], {})
 """What a field has for what was not written."""
 
-DIALECT: Final = "generic"
-"""DataFusion's, unless it is told otherwise."""
+GENERIC: Final = "generic"
+"""DataFusion's dialect, unless it is told otherwise."""
 
 NODES: Final = (dict, list, tuple)
 """What a tree is made of, besides its words."""
@@ -173,25 +173,25 @@ def unexpected(cursor: Cursor, expected: str) -> SqlError:
     return SqlError(f"expected {expected}, found {cursor.found()}")
 
 
-def check_honoured(text: str) -> None:
-    """Refuse a statement with a clause that no plan has.
+def check_honoured(text: str, dialect: str = GENERIC) -> None:
+    """Refuse a statement, read in a dialect, with a clause that no plan has.
 
     Raises:
         SqlError: It has one, or cannot be read.
     """
     if len(text) <= REMEMBERED_LENGTH_MAX:
-        _remembered(text)
+        _remembered(text, dialect)
     else:
-        _check(_MORE_ROWS.sub(r"\1", text))
+        _check(_MORE_ROWS.sub(r"\1", text), dialect)
 
 
 @lru_cache(maxsize=1024)
-def _remembered(text: str) -> None:
-    _check(text)
+def _remembered(text: str, dialect: str) -> None:
+    _check(text, dialect)
 
 
-def _check(text: str) -> None:
-    text, tree = read(text)
+def _check(text: str, dialect: str) -> None:
+    text, tree = read(text, dialect)
     left: list[Any] = list(tree)
     while left:
         node = left.pop()
@@ -216,27 +216,34 @@ def _refuse_unlisted(text: str, part: Part, listed: frozenset[str]) -> None:
             _refuse(text, words, instead)
 
 
-def read(text: str) -> tuple[str, list[Part]]:
+def read(text: str, dialect: str = GENERIC) -> tuple[str, list[Part]]:
     """Return what the parser reads of a text, and its tree: a struct a statement.
 
     Raises:
         SqlError: It does not parse; the message has the place.
     """
     try:
-        return text, sqloxide.parse_sql(sql=text, dialect=DIALECT)
+        return text, sqloxide.parse_sql(sql=text, dialect=dialect)
     except ValueError as error:
         own = _without_datafusions(text)
         if own is None:
             message = str(error).partition("sql parser error: ")[2] or str(error)
             raise SqlError(message.strip()) from None
-    return read(own) if own else (own, [])
+    return read(own, dialect) if own else (own, [])
 
 
 def _without_datafusions(text: str) -> str | None:
     """Return a text without what DataFusion's parser reads itself; ``None`` if there is none."""
     cursor = Cursor(text, tokenize(text))
-    if cursor.peek() == "EXPLAIN" and cursor.peek(1) == "FORMAT":
-        return cursor.spaced(3)
+    if cursor.accept("EXPLAIN"):
+        while cursor.peek() in {"ANALYZE", "VERBOSE", "FORMAT"}:
+            cursor.skip(1 + (cursor.peek() == "FORMAT"))
+        if cursor.accept("PREPARE"):
+            cursor.skip()
+            if cursor.peek() == "(":
+                skip_group(cursor)
+            cursor.accept("AS")
+        return cursor.rest() or None
     if "EXTERNAL" in {cursor.peek(at) for at in range(4)}:
         return ""  # a table of files has no query
     if cursor.accept("COPY"):
@@ -300,7 +307,7 @@ def _look_at_option(text: str, column: Part) -> None:
 
 
 def _look_at_operator(text: str, operation: Part) -> None:
-    if operation["op"] == "Spaceship":
+    if operation.get("op") == "Spaceship":
         sides = (operation["left"], operation["right"])
         if not any(_is_plain(side) for side in sides):
             _refuse(text, "<=>", "write IS NOT DISTINCT FROM, or vector_search() for a distance")

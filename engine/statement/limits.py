@@ -123,11 +123,17 @@ def _tables(tokens: Sequence[Token]) -> int:
         if token.text == "(" and (name := _defines(tokens, at)):
             open_at.append((name, token.depth))
             counted.append(0)
-        elif token.name in sizes:
+        elif token.name in sizes and not _is_qualifier(tokens, at):
             counted[-1] += sizes[token.name]
         elif token.keyword in {"FROM", "JOIN"}:
             counted[-1] += 1
     return sum(counted)
+
+
+def _is_qualifier(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a name has a column behind it, or is one of a table."""
+    around = (tokens[at - 1 : at], tokens[at + 1 : at + 2])
+    return any(each.text == "." for side in around for each in side)
 
 
 def _defines(tokens: Sequence[Token], at: int) -> str | None:

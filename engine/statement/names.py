@@ -6,25 +6,47 @@ differs in case alone, that is meant; two of those are ambiguous. In quotes a na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.engine.statement.grammar import MAY_STICK
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import ColumnNotFoundError, NameNotFoundError, SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.statement import Statement
 
 Answer = TypeVar("Answer")
 
+KEYWORDS: Final = MAY_STICK | {
+    "NULLS", "FIRST", "LAST", "ROW", "RANGE", "GROUPS", "CURRENT", "PRECEDING", "FOLLOWING",
+    "UNBOUNDED", "BY", "ALL", "ANY", "SOME", "OUTER", "INT", "INTEGER", "BIGINT", "SMALLINT",
+    "TINYINT", "VARCHAR", "TEXT", "BOOLEAN", "DOUBLE", "FLOAT", "REAL", "DECIMAL", "NUMERIC",
+    "BYTEA",
+    "INTERVAL", "TRUE", "FALSE", "NULL", "EXISTS", "ONLY", "TIES", "FILTER", "OVER", "PARTITION",
+    "GROUPING", "SETS", "ROLLUP", "CUBE", "DO", "NOTHING", "CONFLICT", "UPDATE", "DELETE", "INSERT",
+    "MATCHED", "SOURCE", "TARGET", "EXCLUDED", "ZONE", "AT", "RECURSIVE", "TEMPORARY",
+}  # fmt: skip
+"""Words that may be no name where they stand: a column that is called so is written in quotes."""
 
-def with_names(statement: Statement, run: Callable[[Statement], Answer]) -> Answer:
+
+def with_names(
+    statement: Statement,
+    run: Callable[[Statement], Answer],
+    columns_of: Callable[[Statement], Collection[str] | None],
+) -> Answer:
     """Run a statement; where it names what is not there, run it with what is meant.
 
     What names something that is not there has done nothing yet.
+
+    Args:
+        statement: The statement.
+        run: Runs one.
+        columns_of: Returns the columns of every table that a statement names; ``None`` if not all
+            can be told.
 
     Raises:
         SqlError: A name could be several.
@@ -33,7 +55,12 @@ def with_names(statement: Statement, run: Callable[[Statement], Answer]) -> Answ
         try:
             return run(statement)
         except (TableNotFoundError, ColumnNotFoundError, NameNotFoundError) as error:
-            meant = _respelled(statement, str(error.name).rpartition(".")[2], error.known)
+            name = str(error.name).rpartition(".")[2]
+            if not isinstance(error, TableNotFoundError):
+                there = columns_of(statement)
+                if there is None or name in there:  # of another table, where it is meant so
+                    raise
+            meant = _respelled(statement, name, error.known)
             if meant is None:
                 raise
             statement = meant
@@ -43,15 +70,26 @@ def _respelled(statement: Statement, name: str, known: Iterable[str]) -> Stateme
     """Return the statement with what ``name`` means, in quotes; ``None`` if it means nothing."""
     names = {each.rpartition(".")[2] for each in known}
     alike = sorted(each for each in names if each.casefold() == name.casefold() and each != name)
-    text = statement.text
-    for at, token in reversed(list(enumerate(statement.tokens))):
-        if token.kind == "word" and token.name == name and _is_name(statement.tokens, at):
+    text, tokens = statement.text, statement.tokens
+    named = [at for at, token in enumerate(tokens) if token.kind == "word" and token.name == name]
+    if not alike or name.upper() in KEYWORDS or any(_is_alias(tokens, at) for at in named):
+        return None
+    for at in reversed(named):
+        token = tokens[at]
+        if _is_name(tokens, at):
             if len(alike) > 1:
                 told = " or ".join(map(quoted, alike))
                 raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
-            for each in alike:
-                text = f"{text[: token.start]}{quoted(each)}{text[token.end :]}"
+            text = f"{text[: token.start]}{quoted(alike[0])}{text[token.end :]}"
     return None if text is statement.text else parse_statement(text)
+
+
+def _is_alias(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a name is given there: what it stands for elsewhere cannot be told."""
+    before = tokens[at - 1].keyword if at else ""
+    after = tokens[at + 1].text if at + 1 < len(tokens) else ""
+    is_type = after in {")", "(", "["}
+    return (before == "AS" and not is_type) or after == ":"
 
 
 def _is_name(tokens: Sequence[Token], at: int) -> bool:

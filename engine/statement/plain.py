@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
+from affidavit.engine.statement.grammar import MAY_STICK
 from affidavit.engine.statement.queries import skip_tables, skip_with
 from affidavit.errors import SqlError
 
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 
 _ODD_NUMBER: Final = re.compile(r"_|^0[xX]")
 
+LARGEST: Final = 2**64 - 1
+"""The largest number that is written in hexadecimal digits."""
+
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT", "MINUS"})
 
-_BEFORE_QUERY: Final = _SETS | {"AS", "EXPLAIN", "ANALYZE", "VERBOSE"}
-"""Words that a query may follow."""
+_NO_END: Final = frozenset({"SELECT", "DISTINCT", "ALL", "AS", ",", ".", "WHERE", "AND", "OR"})
+"""What no query ends with: a word behind it is a name."""
+
+_EXPLAINING: Final = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
 
 
 def plain(text: str, tokens: Sequence[Token]) -> str:
     """Return the statement in plain SQL; the text itself where it is that already.
 
     Raises:
-        SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``.
+        SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``; or one in
+            hexadecimal digits has more than 64 bits.
     """
     edits = [*_numbers(tokens), *_from_first(text, tokens)]
     for start, end, written in sorted(edits, reverse=True):
@@ -43,42 +50,95 @@ def _numbers(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
     """Yield where a number is to be replaced, and with what."""
     for number, word in pairwise(tokens):
         stuck = number.kind == "number" and word.kind == "word" and number.end == word.start
-        if stuck and word.keyword != "L":
+        if stuck and word.keyword not in MAY_STICK:
             written = number.text + word.text
             raise SqlError(f"{written} is no number: put a space between, or quotes")
     for token in tokens:
         if token.kind == "number" and _ODD_NUMBER.search(token.text) is not None:
-            digits = token.text.replace("_", "")
-            decimal = str(int(digits, 16)) if digits[:2] in {"0x", "0X"} else digits
-            yield token.start, token.end, decimal
+            yield token.start, token.end, _decimal(token.text)
+
+
+def _decimal(written: str) -> str:
+    digits = written.replace("_", "")
+    if digits[:2] not in {"0x", "0X"}:
+        return digits
+    value = int(digits, 16)
+    if value > LARGEST:
+        raise SqlError(f"{written[:20]}... has more than 64 bits: write x'...' for bytes")
+    return str(value)
 
 
 def _from_first(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
     """Yield where a query begins with FROM and has no SELECT."""
+    begins = _Begins(text, tokens)
     for at, token in enumerate(tokens):
-        if token.keyword == "FROM" and _begins_query(text, tokens, at):
+        begins.pass_by(at, token)
+        if token.keyword == "FROM" and begins.query(at, token):
             cursor = Cursor(text, tokens, at + 1)
             skip_tables(cursor)
             if cursor.peek() != "SELECT":
                 yield token.start, token.start, "SELECT * "
 
 
-def _begins_query(text: str, tokens: Sequence[Token], at: int) -> bool:
-    """Whether the FROM there is the first word of a query."""
-    if not at:
-        return True
-    before, second = tokens[at - 1], tokens[at - 2].keyword if at > 1 else ""
-    if before.text == "(":
-        return second != "TRIM"
-    if before.keyword in _BEFORE_QUERY:
-        return True
-    if second in _SETS | {"BY"}:
-        return before.keyword in {"ALL", "DISTINCT", "NAME"}
-    depth = tokens[at].depth
-    start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i].depth < depth), 0)
-    if tokens[start].keyword == "WITH":
-        cursor = Cursor(text, tokens, start)
-        skip_with(cursor)
-        return cursor.at == at
-    clauses = {token.keyword for token in tokens[start:at] if token.depth == depth}
-    return tokens[start].keyword == "INSERT" and not clauses & {"SELECT", "VALUES", "SET"}
+class _Begins:
+    """Finds the words FROM that a query begins with, in one pass over the tokens."""
+
+    def __init__(self, text: str, tokens: Sequence[Token]) -> None:
+        self._text = text
+        self._tokens = tokens
+        self._starts = [0]  # of each bracket that is open
+        self._clauses = [False]  # whether a clause was seen in it
+        self._with_ends: dict[int, int] = {}
+
+    def pass_by(self, at: int, token: Token) -> None:
+        """Note the token there."""
+        depth = token.depth
+        del self._starts[depth + 1 :], self._clauses[depth + 1 :]
+        while len(self._starts) <= depth:
+            self._starts.append(at)
+            self._clauses.append(False)
+        if token.keyword in {"SELECT", "VALUES", "SET"}:
+            self._clauses[depth] = True
+
+    def query(self, at: int, token: Token) -> bool:
+        """Whether the FROM there is the first word of a query."""
+        if not at:
+            return True
+        tokens, depth = self._tokens, token.depth
+        before, second = tokens[at - 1], tokens[at - 2] if at > 1 else None
+        seen, self._clauses[depth] = self._clauses[depth], True
+        said = "" if second is None else second.keyword or second.text
+        if before.text == "(":
+            return said != "TRIM"
+        if before.keyword in _SETS:
+            return said not in _NO_END
+        if before.keyword in {"ALL", "DISTINCT", "NAME"} and said in _SETS | {"BY"}:
+            return True
+        if before.keyword == "AS":
+            return not seen and tokens[0].keyword in {"CREATE", "PREPARE"}
+        return self._is_behind(at, depth, seen=seen)
+
+    def _is_behind(self, at: int, depth: int, *, seen: bool) -> bool:
+        """Whether it stands behind EXPLAIN, WITH or INSERT INTO, as their query."""
+        start = self._starts[depth]
+        first = self._tokens[start].keyword
+        if first in _EXPLAINING:
+            return self._is_explained(start + 1, at)
+        if first == "WITH":
+            start = self._end_of_with(start)
+            if start == at:
+                return True
+            first = self._tokens[start].keyword if start < at else ""
+        return first == "INSERT" and not seen
+
+    def _is_explained(self, start: int, at: int) -> bool:
+        while start < at and self._tokens[start].keyword in {"ANALYZE", "VERBOSE", "FORMAT"}:
+            start += 1 + (self._tokens[start].keyword == "FORMAT")
+        return start == at
+
+    def _end_of_with(self, start: int) -> int:
+        if start not in self._with_ends:
+            cursor = Cursor(self._text, self._tokens, start)
+            skip_with(cursor)
+            self._with_ends[start] = cursor.at
+        return self._with_ends[start]

@@ -31,11 +31,12 @@ def skip_tables(cursor: Cursor) -> None:
 def _skip_joined(cursor: Cursor) -> None:
     _skip_table(cursor)
     while cursor.peek() in _JOINS:
+        takes_condition = cursor.peek() not in {"NATURAL", "CROSS"}
         while not cursor.done and cursor.peek() != "JOIN":
             cursor.skip()
         cursor.expect("JOIN")
         _skip_table(cursor)
-        if cursor.accept("ON"):
+        if takes_condition and cursor.accept("ON"):
             skip_expression(cursor)
         elif cursor.accept("USING"):
             skip_group(cursor)
@@ -143,12 +144,19 @@ def _skip_clauses(cursor: Cursor) -> None:
     if cursor.accept("WHERE"):
         skip_expression(cursor)
     if cursor.accept("GROUP", "BY"):
-        skip_listed(cursor, skip_expression)
+        skip_listed(cursor, _skip_grouping)
     if cursor.accept("HAVING"):
         skip_expression(cursor)
     if cursor.accept("WINDOW"):
         skip_listed(cursor, _skip_window)
     if cursor.accept("QUALIFY"):
+        skip_expression(cursor)
+
+
+def _skip_grouping(cursor: Cursor) -> None:
+    if cursor.accept("GROUPING", "SETS"):
+        skip_group(cursor)
+    else:
         skip_expression(cursor)
 
 

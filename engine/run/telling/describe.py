@@ -73,7 +73,7 @@ def describe(scope: Scope, statement: Statement) -> Description:
         SqlError: It does not parse or plan.
         TableNotFoundError: It names a table that the tenant does not see.
     """
-    return with_names(statement, lambda meant: _described(scope, meant))
+    return with_names(statement, lambda meant: _described(scope, meant), scope.columns_of)
 
 
 def _described(scope: Scope, statement: Statement) -> Description:
