@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.store.settled import settled
@@ -93,16 +92,16 @@ class Transactions:
         """
         self.refuse_closed()
         place = self._place()
-        _tell(place)
+        place.tell()
         if place.begun is None or threading.get_ident() in self._statements:
             yield
             return
         held = self._wait(place)
         try:
-            _tell(place)
+            place.tell()
             yield
         finally:
-            place.used_at = monotonic()
+            place.touch()
             held.give_back()
 
     def _wait(self, place: Place) -> Held:
@@ -182,14 +181,14 @@ class Transactions:
         place = self._place()
         held = self._wait(place)
         try:
-            _tell(place)
+            place.tell()
             if self.current() is not None:
                 msg = "a transaction is open already: COMMIT or ROLLBACK it first"
                 raise TransactionError(msg)
             made = Transaction(
                 self._store, tenant, releases=True, on_change=lambda _: self._watch(place)
             )
-            place.begun, place.used_at = made, monotonic()
+            place.put(made)
             if immediate:
                 try:
                     _ = made.writer
@@ -255,7 +254,7 @@ class Transactions:
         """
         transaction = self.begin(tenant, immediate=immediate)
         place = self._place()
-        place.blocks += 1
+        place.enter_block()
         try:
             yield transaction
             self._leave(place, transaction)
@@ -263,7 +262,7 @@ class Transactions:
             self._leave(place, transaction, undo=True)
             raise
         finally:
-            place.blocks -= 1
+            place.leave_block()
 
     def _leave(self, place: Place, transaction: Transaction, *, undo: bool = False) -> None:
         held = place.turn.take(self._turn_s)
@@ -280,7 +279,7 @@ class Transactions:
         if undo:
             return
         if is_over:
-            _tell(place)
+            place.tell()
         elif held is None:
             msg = "a statement was still in the transaction when it was to end: it was rolled back"
             raise TransactionError(msg)
@@ -301,7 +300,7 @@ class Transactions:
         Returns:
             When to look again, in seconds; ``None`` for never.
         """
-        left_s = place.used_at + self._idle_s - monotonic()
+        left_s = self._idle_s - place.idle_s
         if left_s > 0:
             return left_s
         held = place.turn.take(0)
@@ -309,8 +308,7 @@ class Transactions:
             return self._idle_s
         try:
             if place.begun is begun:
-                place.take()
-                place.told = (
+                place.take(
                     f"the transaction held the lake's writer and did nothing for {self._idle_s:g} "
                     "s, and was rolled back: begin it again, or raise transaction_idle_s="
                 )
@@ -345,10 +343,3 @@ def _look(
             return
         left_s = again_s
         del session
-
-
-def _tell(place: Place) -> None:
-    """Raise why a transaction is over, once, if nobody who asked for it knows."""
-    told, place.told = place.told, None
-    if told is not None:
-        raise TransactionError(told)

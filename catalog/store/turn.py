@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.store.settled import Baton, Held
+from affidavit.errors import TransactionError
 
 if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transaction
@@ -38,27 +39,57 @@ class Place:
 
     Attributes:
         begun: The transaction, if there is one.
-        told: Why it is over, if nobody who asked for it was told yet.
         turn: Held by the statement that is in it.
+        blocks: How many blocks were entered in it and not left.
     """
 
     def __init__(self) -> None:
         self.begun: Transaction | None = None
-        self.told: str | None = None
         self.turn = Turn()
-        self.used_at = monotonic()
-        self.gone: threading.Event | None = None
         self.blocks = 0
+        self._told: str | None = None
+        self._used_at = monotonic()
+        self._gone: threading.Event | None = None
 
-    def take(self) -> Transaction | None:
-        """Return the transaction, which stands here no longer."""
+    def put(self, transaction: Transaction) -> None:
+        """Let a transaction stand here."""
+        self.begun = transaction
+        self.touch()
+
+    def touch(self) -> None:
+        """Note that the transaction is used."""
+        self._used_at = monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """How long nobody has used it."""
+        return monotonic() - self._used_at
+
+    def enter_block(self) -> None:
+        """Note that a block was entered."""
+        self.blocks += 1
+
+    def leave_block(self) -> None:
+        """Note that a block was left."""
+        self.blocks -= 1
+
+    def take(self, why: str | None = None) -> Transaction | None:
+        """Return the transaction, which stands here no longer; the next to ask is told ``why``."""
         taken, self.begun = self.begun, None
-        gone, self.gone = self.gone, None
+        gone, self._gone = self._gone, None
         if gone is not None:
             gone.set()
+        if why is not None:
+            self._told = why
         return taken
+
+    def tell(self) -> None:
+        """Raise TransactionError if a transaction is over and nobody who asked for it knows."""
+        told, self._told = self._told, None
+        if told is not None:
+            raise TransactionError(told)
 
     def watched(self) -> threading.Event:
         """Return what says that the transaction stands here no longer."""
-        self.gone = threading.Event()
-        return self.gone
+        self._gone = threading.Event()
+        return self._gone
