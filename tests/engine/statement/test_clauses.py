@@ -102,3 +102,35 @@ def test_a_merge_source_may_name_its_columns(pairs) -> None:
         "WHEN NOT MATCHED THEN INSERT (id, a) VALUES (s.id, s.n)"
     )
     assert rows(pairs, "SELECT id, a FROM pairs WHERE id = 9") == [(9, 4)]
+
+
+@pytest.mark.parametrize("rest", ["ORDER BY 1 LIMIT 1", "UNION SELECT 1, 2", "LIMIT 1"])
+def test_p19_columns_are_not_set_by_a_query_whose_rows_count(pairs, rest) -> None:
+    with pytest.raises(SqlError, match="set each column by a query of its own"):
+        pairs.sql(f"UPDATE pairs SET (a, b) = (SELECT id, a FROM news {rest})")
+
+
+def test_p19_a_truncate_takes_no_more_words(pairs) -> None:
+    for words in ("CASCADE", "t", "RESTART IDENTITY"):
+        with pytest.raises(SqlError, match="expected the end of TRUNCATE"):
+            pairs.sql(f"TRUNCATE pairs {words}")
+    assert len(rows(pairs, "SELECT * FROM pairs")) == 2
+
+
+def test_an_insert_may_end_its_joins_and_groups_as_queries_do(pairs) -> None:
+    pairs.sql(
+        "INSERT INTO news SELECT id, 1 FROM pairs CROSS JOIN (SELECT 1) v ON CONFLICT DO NOTHING"
+    )
+    pairs.sql("INSERT INTO news SELECT id + 100, 1 FROM pairs GROUP BY GROUPING SETS ((id))")
+    pairs.sql("UPDATE pairs SET a = a + 1L WHERE id = 1L")
+    assert rows(pairs, "SELECT count(*), max(id) FROM news") == [(5, 102)]
+
+
+@pytest.mark.parametrize("text", ["EXECUTE p(a.", "EXECUTE p(5", "EXECUTE p(5) x", "EXECUTE"])
+def test_p12_an_execute_that_does_not_end_is_refused(pairs, text) -> None:
+    pairs.sql("PREPARE p AS SELECT $1")
+    with pytest.raises(SqlError):
+        pairs.sql(text)
+    with pytest.raises(SqlError):
+        pairs.describe(text)
+    pairs.sql("DEALLOCATE p")

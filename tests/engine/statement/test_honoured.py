@@ -182,6 +182,18 @@ def test_p19_what_would_mean_something_else_is_refused(session, text) -> None:
         session.sql(text).to_arrow()
 
 
+def test_what_datafusion_explains_is_read(session, tmp_path) -> None:
+    for text in ("EXPLAIN (SELECT 1)", "EXPLAIN (SELECT 1) UNION ALL (SELECT 2)", "EXPLAIN (VALUES (1))",
+                 f"EXPLAIN COPY (SELECT 1) TO '{tmp_path}/x.parquet' STORED AS PARQUET"):  # fmt: skip
+        assert session.sql(text).num_rows
+    assert session.sql("SELECT 5 = ALL([1, 2]) AS a, 2 > ANY([1, 2]) AS b").to_pylist() == [
+        {"a": False, "b": True}
+    ]
+    for text in ("EXPLAIN (SELECT 1 FROM a FOR UPDATE)", "EXPLAIN ANALYZE SELECT id FROM a FINAL"):
+        with pytest.raises(SqlError, match="is not supported"):
+            session.sql(text)
+
+
 def test_p19_the_error_points_at_the_clause(session) -> None:
     with pytest.raises(SqlError) as caught:
         session.sql("SELECT id\nFROM a   PREWHERE x > 3\nORDER BY id")

@@ -69,11 +69,17 @@ def test_p21_what_is_too_large_is_refused(session, text, told) -> None:
         "SELECT CASE " + "WHEN 1 = 2 AND 1 = 3 THEN 1 " * 600 + "END",
         " UNION ALL ".join(["SELECT 1 + 1 WHERE 1 = 1"] * 500),
         doubling(9),
+        "WITH a0 AS (SELECT 1 AS c0, 1 AS c1, 1 AS c2, 1 AS c3, 1 AS c4)"
+        + "".join(
+            f", a{at} AS (SELECT {', '.join(f'a{at - 1}.c{n}' for n in range(5))} FROM a{at - 1})"
+            for at in range(1, 8)
+        )
+        + " SELECT a7.c0 FROM a7",
         "WITH c0 AS (SELECT 1 AS a)"
         + "".join(f", c{at} AS (SELECT a + 1 AS a FROM c{at - 1})" for at in range(1, 45))
         + " SELECT * FROM c44, c44 x, c3",
     ],
-    ids=["sum", "columns", "in", "values", "case", "union", "doubling", "chained"],
+    ids=["sum", "columns", "in", "values", "case", "union", "doubling", "qualified", "chained"],
 )
 @pytest.mark.slow
 def test_p21_what_is_wide_and_not_deep_is_answered(session, text) -> None:

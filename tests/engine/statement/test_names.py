@@ -10,7 +10,7 @@ from affidavit.errors import ColumnNotFoundError, NameNotFoundError, SqlError, T
 
 
 @pytest.fixture
-def lake(session: affidavit.Session) -> affidavit.Session:
+def people(session: affidavit.Session) -> affidavit.Session:
     data = pa.table({"Id": [1, 2], "Full Name": ["a b", "c"], "Age": [3, 4], "date": [5, 6]})
     session.create_table("People", data, primary_key="Id")
     session.create_table("twice", pa.table({"NAME": ["a"], "Name": ["b"], "x": [1]}))
@@ -41,8 +41,8 @@ def lake(session: affidavit.Session) -> affidavit.Session:
         ('SELECT "Name" FROM both', [{"Name": "high"}]),
     ],
 )  # fmt: skip
-def test_a_name_without_quotes_is_matched_without_case(lake, text, rows) -> None:
-    assert lake.sql(text).to_pylist() == rows
+def test_a_name_without_quotes_is_matched_without_case(people, text, rows) -> None:
+    assert people.sql(text).to_pylist() == rows
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_name_without_quotes_is_matched_without_case(lake, text, rows) -> None
         ("SELECT '' FROM People WHERE \"AGE\" = 1", NameNotFoundError),
     ],
 )
-def test_a_name_in_quotes_is_exact(lake, text, error) -> None:
+def test_a_name_in_quotes_is_exact(people, text, error) -> None:
     with pytest.raises(error):
-        lake.sql(text)
+        people.sql(text)
 
 
 @pytest.mark.parametrize(
@@ -66,22 +66,71 @@ def test_a_name_in_quotes_is_exact(lake, text, error) -> None:
     ["SELECT name FROM twice", "SELECT t.name FROM twice t", "UPDATE twice SET x = 2 WHERE name = ''",
      "UPDATE twice SET name = ''", "INSERT INTO twice (name) VALUES ('a')"],
 )  # fmt: skip
-def test_p12_an_ambiguous_name_is_refused(lake, text) -> None:
+def test_p12_an_ambiguous_name_is_refused(people, text) -> None:
     with pytest.raises(SqlError, match='is ambiguous: write "NAME" or "Name", in quotes'):
-        lake.sql(text)
-    assert lake.sql('SELECT "x" FROM twice').to_pylist() == [{"x": 1}]
+        people.sql(text)
+    assert people.sql('SELECT "x" FROM twice').to_pylist() == [{"x": 1}]
 
 
-def test_handles_and_descriptions_follow_the_rule(lake) -> None:
-    people = lake.table("People")
-    assert people.update({"Age": 5}, where="AGE = 3 AND id = 1") == 1
-    assert people.delete(where="age = 5") == 1
-    assert lake.describe("SELECT age FROM people WHERE ID = $i").columns.names == ["Age"]
+def test_handles_and_descriptions_follow_the_rule(people) -> None:
+    table = people.table("People")
+    assert table.update({"Age": 5}, where="AGE = 3 AND id = 1") == 1
+    assert table.delete(where="age = 5") == 1
+    assert people.describe("SELECT age FROM people WHERE ID = $i").columns.names == ["Age"]
 
 
-def test_a_statement_that_is_read_again_changes_rows_once(lake) -> None:
+def test_a_statement_that_is_read_again_changes_rows_once(people) -> None:
     for table, column in (("docs", "COUNT"), ("people", "AGE")):
-        before = lake.sql(f"SELECT sum({column}) AS s FROM {table}").to_pylist()[0]["s"]
-        found = lake.sql(f"UPDATE {table} SET {column} = {column} + 1 RETURNING {column}")
-        after = lake.sql(f"SELECT sum({column}) AS s FROM {table}").to_pylist()[0]["s"]
+        before = people.sql(f"SELECT sum({column}) AS s FROM {table}").to_pylist()[0]["s"]
+        found = people.sql(f"UPDATE {table} SET {column} = {column} + 1 RETURNING {column}")
+        after = people.sql(f"SELECT sum({column}) AS s FROM {table}").to_pylist()[0]["s"]
         assert after - before == found.num_rows
+
+
+@pytest.fixture
+def pair(session: affidavit.Session) -> affidavit.Session:
+    session.create_table("t1", pa.table({"id": [1, 2], "Name": ["a", "b"], "Full": [1, 2]}))
+    session.create_table("t2", pa.table({"id": [1], "name": ["low"], "Name": ["high"]}))
+    return session
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT name FROM t1 UNION ALL SELECT name FROM t2",
+        "SELECT name, (SELECT max(name) FROM t2) AS m FROM t1",
+        "INSERT INTO t2 (id, name) SELECT id + 10, name FROM t1",
+        "UPDATE t2 SET name = t1.name FROM t1 WHERE t1.id = t2.id",
+        "MERGE INTO t2 USING t1 ON t1.id = t2.id WHEN MATCHED THEN UPDATE SET name = t1.name",
+        "SELECT id AS name FROM t1 WHERE name = 'a'",
+        "SELECT {name: 1} AS s FROM t1 WHERE name = 'a'",
+        "SELECT full FROM t1",
+    ],
+)
+def test_what_could_mean_something_else_is_not_matched(pair, text) -> None:
+    before = pair.sql("SELECT * FROM t2").to_pylist()
+    with pytest.raises(NameNotFoundError):
+        pair.sql(text).to_pylist()
+    assert pair.sql("SELECT * FROM t2").to_pylist() == before
+
+
+def test_a_join_keeps_its_kind(pair) -> None:
+    found = pair.sql("SELECT t1.id AS a, t2.id AS b FROM t1 FULL JOIN t2 ON t1.ID = t2.id AND false")
+    assert found.num_rows == 3
+
+
+def test_a_change_whose_returning_is_wrong_changes_nothing(people) -> None:
+    for table, column in (("Docs", "Count"), ("People", "Age")):
+        before = people.sql(f'SELECT * FROM "{table}"').to_pylist()
+        for text in (f'UPDATE "{table}" SET "{column}" = 77 RETURNING bogus',
+                     f'DELETE FROM "{table}" RETURNING bogus'):  # fmt: skip
+            with pytest.raises(NameNotFoundError):
+                people.sql(text)
+        assert people.sql(f'SELECT * FROM "{table}"').to_pylist() == before
+
+
+def test_a_table_with_a_key_and_capitals_is_read(session) -> None:
+    session.sql('CREATE TABLE keyed ("Id" INT, "a.b" INT, PRIMARY KEY ("Id"))')
+    session.sql("INSERT INTO keyed VALUES (1, 2)")
+    assert session.sql("SELECT * FROM keyed").to_pylist() == [{"Id": 1, "a.b": 2}]
+    assert session.sql("SELECT id FROM keyed").to_pylist() == [{"Id": 1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,8 @@ def test_p19_from_may_come_first(session, text, same) -> None:
         "SELECT trim(FROM x), extract(YEAR FROM d), substring(s FROM 2) FROM two",
         "SELECT a IS DISTINCT FROM b, (1) FROM c", "DELETE FROM two", "UPDATE a SET x = (1) FROM b",
         "WITH c AS (SELECT 1) SELECT (2) FROM c", "INSERT INTO t SELECT 1 FROM two",
+        "SELECT verbose FROM two", "SELECT count(*) AS analyze FROM two", "SELECT 3 - 1 AS minus FROM two",
+        "EXPLAIN DELETE FROM two", "EXPLAIN ANALYZE SELECT 1 FROM two", "SELECT minus FROM two",
         "SELECT DISTINCT a FROM b", "SELECT a AS name FROM b", "SELECT a AS all FROM b", "SELECT count(*) FROM (SELECT 1 FROM two)", "SHOW COLUMNS FROM two",
         "FROM two SELECT 1", "SELECT 'FROM 1_000'", 'SELECT a_1_000, "0x1", $1_000 FROM two',
     ],
@@ -89,6 +92,58 @@ def test_an_insert_may_begin_its_query_with_from(session) -> None:
     assert session.sql("EXPLAIN FROM seen").num_rows
     assert session.sql("SELECT 1 WHERE EXISTS (FROM seen)").num_rows == 1
     assert session.sql("FROM seen UNION FROM two").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("EXPLAIN FORMAT INDENT FROM two", "EXPLAIN FORMAT INDENT SELECT * FROM two"),
+        ("DESCRIBE FROM two", "DESCRIBE SELECT * FROM two"),
+        ("WITH x AS (FROM two) INSERT INTO two FROM x",
+         "WITH x AS (SELECT * FROM two) INSERT INTO two SELECT * FROM x"),
+        ("INSERT INTO t FROM two WHERE a IS DISTINCT FROM b",
+         "INSERT INTO t SELECT * FROM two WHERE a IS DISTINCT FROM b"),
+        ("PREPARE p AS FROM two", "PREPARE p AS SELECT * FROM two"),
+    ],
+)  # fmt: skip
+def test_a_query_may_begin_with_from_wherever_it_stands(text, plain) -> None:
+    assert parse_statement(text).text == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("SELECT id FROM two WHERE id=1or id=2 ORDER BY id", [{"id": 1}, {"id": 2}]),
+        ("SELECT CASE WHEN 1=1then 2else 3end AS n", [{"n": 2}]),
+        ("SELECT 1 AS n LIMIT 5offset 0", [{"n": 1}]),
+        ("SELECT $a1$x;y$a1$ AS n", [{"n": "x;y"}]),
+    ],
+)
+def test_what_sticks_together_is_told_apart(session, text, rows) -> None:
+    assert session.sql(text).to_pylist() == rows
+
+
+def test_p12_a_number_of_more_than_64_bits_is_refused(session) -> None:
+    assert session.sql(f"SELECT 0x{'f' * 16} AS n").to_pylist() == [{"n": 2**64 - 1}]
+    for digits in ("1" + "0" * 16, "f" * 5_000):
+        with pytest.raises(SqlError, match="has more than 64 bits"):
+            session.sql(f"SELECT 0x{digits}")
+
+
+def test_p21_reading_takes_time_in_proportion_to_the_text() -> None:
+    began = time.process_time()
+    parse_statement(f"SELECT {', '.join(['a IS DISTINCT FROM b'] * 8_000)} FROM t")
+    assert time.process_time() - began < 10, "it took 86 s when each FROM looked back to the start"
+
+
+@pytest.mark.parametrize("name", ["नाम", "डेटा1_000", "a#b", "a$b$c", "f@g", "ÄPFEL", "ß", "x1_000"])
+def test_a_name_has_every_letter_that_datafusion_takes(session, name) -> None:
+    session.sql(f"CREATE OR REPLACE TABLE {name} (id INT PRIMARY KEY, n INT DEFAULT 5)")
+    assert session.sql(f"INSERT INTO {name} (id) VALUES (1)").rows_affected == 1
+    session.sql(f"UPDATE {name} SET n = n + 1 WHERE {name}.id = 1")
+    assert session.sql(f"SELECT * FROM {name}").to_pylist() == [{"id": 1, "n": 6}]
+    assert session.describe(f"SELECT * FROM {name}").parameters == {}
+    session.sql(f"DROP TABLE {name}")
 
 
 def test_the_log_has_what_was_written(session) -> None:
