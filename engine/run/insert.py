@@ -121,13 +121,19 @@ def _resolve(
 
     What conflicts with nothing is inserted; what ON CONFLICT says is done with the rest.
     """
-    key = _conflict_key(conflict, opened)
-    names = ", ".join(map(quoted, key))
-    on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
     opened.snapshot.virtual["excluded"] = memory_table(
         rows.append_column("__at", pa.array(range(rows.num_rows), pa.int64()))
     )
-    first = f'SELECT min("__at") AS "__at" FROM "{DML_SCHEMA}".excluded GROUP BY {names}'
+    if conflict.sets is None and not conflict.columns:
+        fresh = take_rows(rows, _without_conflict(alias, rows, opened))
+        return fresh, partial(opened.writes.insert, Spilled(fresh.schema, fresh.to_batches()))
+    key = _conflict_key(conflict, opened)
+    names = ", ".join(map(quoted, key))
+    unknown = " OR ".join(f"{quoted(column)} IS NULL" for column in key)  # conflicts with nothing
+    first = (
+        f'SELECT min("__at") AS "__at" FROM "{DML_SCHEMA}".excluded '
+        f'GROUP BY {names}, CASE WHEN {unknown} THEN "__at" END'
+    )
     firsts = set(opened.rows(first)["__at"].to_pylist())
     if len(firsts) < rows.num_rows and conflict.sets is not None:
         msg = (
@@ -135,8 +141,7 @@ def _resolve(
             f"the same {names}"
         )
         raise ConstraintError(msg)
-    target, values = _narrowed(opened, key, rows)
-    joined = f'FROM {target} AS {quoted(alias)} JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}'
+    joined, values = _joined(alias, key, rows, opened)
     hits = opened.rows(f'SELECT excluded."__at" {joined}', values)["__at"].to_pylist()
     fresh = take_rows(rows, sorted(firsts - set(hits)))
     if conflict.sets is None:
@@ -149,6 +154,39 @@ def _resolve(
     old = Images(matched[ROWID].to_pylist(), before)
     written = pa.concat_tables([after, fresh])
     return written, partial(opened.writes.upsert, old, after, fresh)
+
+
+def _joined(
+    alias: str, key: Sequence[str], rows: pa.Table, opened: OpenTarget
+) -> tuple[str, Mapping[str, pa.Scalar]]:
+    """Return the FROM of what conflicts in a key, and its parameters."""
+    target, values = _narrowed(opened, key, rows)
+    on = " AND ".join(f"{quoted(alias)}.{quoted(c)} = excluded.{quoted(c)}" for c in key)
+    return (
+        f'FROM {target} AS {quoted(alias)} JOIN "{DML_SCHEMA}".excluded AS excluded ON {on}',
+        values,
+    )
+
+
+def _without_conflict(alias: str, rows: pa.Table, opened: OpenTarget) -> list[int]:
+    """Return which rows conflict in no unique key, neither with the target nor with one before."""
+    keys, hits = opened.unique_keys, set[int]()
+    for key in keys:
+        joined, values = _joined(alias, key, rows, opened)
+        hits.update(opened.rows(f'SELECT excluded."__at" {joined}', values)["__at"].to_pylist())
+    found = {column: rows[column].to_pylist() for key in keys for column in key}
+    seen: list[set[object]] = [set() for _ in keys]
+    fresh = []
+    for at in range(rows.num_rows):
+        values_of = [tuple(found[column][at] for column in key) for key in keys]
+        taken = any(each in known for each, known in zip(values_of, seen, strict=True))
+        if at in hits or taken:
+            continue
+        fresh.append(at)
+        for each, known in zip(values_of, seen, strict=True):
+            if None not in each:
+                known.add(each)
+    return fresh
 
 
 def _narrowed(

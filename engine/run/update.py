@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
-    from affidavit.engine.statement.merge import Merge
+    from affidavit.engine.statement.merge import Merge, When
     from affidavit.engine.statement.statement import Statement
 
 
@@ -107,7 +107,7 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         alias = clauses.target.alias
-        values = [when.values(opened.columns, opened.info.name, alias) for when in clauses.whens]
+        values = [_values(when, opened, alias) for when in clauses.whens]
         casts = {
             f"__{at}_{position}": column
             for at, given in enumerate(values)
@@ -117,6 +117,13 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         return counted(_apply(clauses, values, rows, opened))
 
     return changed(Asked(scope, statement, params), clauses.target, change)
+
+
+def _values(when: When, opened: OpenTarget, alias: str) -> dict[str, str]:
+    """Return column to expression, with the default of each column that an INSERT leaves out."""
+    given = when.values(opened.columns, opened.info.name, alias)
+    given = {column: opened.default(column, value) for column, value in given.items()}
+    return {**opened.defaults, **given} if when.action == "insert" else given
 
 
 def _apply(

@@ -316,3 +316,32 @@ def test_closing_rolls_back_what_nobody_ended(lake) -> None:
     session.close()
     with affidavit.connect(lake) as again:
         assert again.table("t").count() == 0
+
+
+def test_null_conflicts_with_nothing(session) -> None:
+    session.sql("CREATE TABLE loose (k INT UNIQUE, n INT)")
+    insert = "INSERT INTO loose VALUES (NULL, 1), (NULL, 2), (1, 3)"
+    assert session.sql(f"{insert}, (1, 4) ON CONFLICT (k) DO NOTHING").rows_affected == 3
+    assert session.sql(f"{insert} ON CONFLICT (k) DO UPDATE SET n = 9").rows_affected == 3
+    found = session.sql("SELECT k, n FROM loose ORDER BY k, n").to_pylist()
+    assert [tuple(row.values()) for row in found] == [(1, 9), *[(None, n) for n in (1, 1, 2, 2)]]
+
+
+def test_on_conflict_do_nothing_is_about_every_unique_key(session) -> None:
+    session.sql("CREATE TABLE keyed (id INT PRIMARY KEY, u INT UNIQUE)")
+    insert = "INSERT INTO keyed VALUES (1, 1), (2, 1), (3, 2), (3, 3), (4, NULL), (5, NULL)"
+    found = session.sql(f"{insert} ON CONFLICT DO NOTHING RETURNING id").to_pylist()
+    assert [row["id"] for row in found] == [1, 3, 4, 5]
+    assert session.sql("INSERT OR IGNORE INTO keyed VALUES (9, 1), (8, 9)").rows_affected == 1
+    session.sql("CREATE TABLE keyless (a INT)")
+    again = "INSERT INTO keyless VALUES (1), (1) ON CONFLICT DO NOTHING"
+    assert session.sql(again).rows_affected == 2
+
+
+def test_merge_gives_new_rows_their_defaults(session) -> None:
+    session.sql("CREATE TABLE given (id INT PRIMARY KEY, n INT DEFAULT 5, m INT DEFAULT 2 + 1)")
+    merge = "MERGE INTO given USING (VALUES (1)) v(k) ON given.id = v.k"
+    session.sql(f"{merge} WHEN NOT MATCHED THEN INSERT (id, m) VALUES (v.k, 9)")
+    assert session.sql("SELECT * FROM given").to_pylist() == [{"id": 1, "n": 5, "m": 9}]
+    session.sql(f"{merge} WHEN MATCHED THEN UPDATE SET n = 7, m = DEFAULT")
+    assert session.sql("SELECT * FROM given").to_pylist() == [{"id": 1, "n": 7, "m": 3}]

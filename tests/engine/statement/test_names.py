@@ -115,7 +115,9 @@ def test_what_could_mean_something_else_is_not_matched(pair, text) -> None:
 
 
 def test_a_join_keeps_its_kind(pair) -> None:
-    found = pair.sql("SELECT t1.id AS a, t2.id AS b FROM t1 FULL JOIN t2 ON t1.ID = t2.id AND false")
+    found = pair.sql(
+        "SELECT t1.id AS a, t2.id AS b FROM t1 FULL JOIN t2 ON t1.ID = t2.id AND false"
+    )
     assert found.num_rows == 3
 
 
