@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from affidavit.errors import StoreBusyError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,12 +29,14 @@ class Housekeeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._told: dict[Callable[[], bool], str] = {}
+        self._is_busy = False
 
     def add(self, task: Callable[[], bool]) -> None:
         """Run ``task`` too, after the others.
 
-        It does what is due and returns whether it should be asked again. One that raises is logged
-        and asked again.
+        It does what is due and returns whether it should be asked again. One that raises is asked
+        again; its error is logged once, until it is another one or none.
         """
         self._tasks.append(task)
 
@@ -58,13 +62,21 @@ class Housekeeper:
                 self._wanted.set()
 
     def _round(self) -> bool:
-        again = False
+        again, busy = False, None
         for task in list(self._tasks):
             try:
                 again = task() or again
-            except Exception:  # noqa: BLE001 - whatever it was, it is logged with its trace
-                _log.exception("a background task failed, and is tried again")
+                self._told.pop(task, None)
+            except StoreBusyError as error:
+                busy, again = error, True
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is logged with its trace
+                if self._told.get(task) != repr(error):
+                    _log.exception("a background task failed, and is tried again")
+                    self._told[task] = repr(error)
                 again = True
+        if busy is not None and not self._is_busy:
+            _log.warning("what is done in the background waits, and is tried again: %s", busy)
+        self._is_busy = busy is not None
         return again
 
     def stop(self) -> None:
