@@ -222,6 +222,9 @@ def _view(new: _New) -> int:
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("AS")
     query = cursor.rest()
+    if new.statement.whole.placeholders or new.statement.whole.marks:
+        msg = "a view is kept without values: write them in place of its parameters"
+        raise SqlError(msg)
     if columns:
         listed = ", ".join(map(quoted, columns))
         query = f"SELECT * FROM ({query}) AS view_ ({listed})"

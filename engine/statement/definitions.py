@@ -91,13 +91,23 @@ def _with_column(cursor: Cursor, found: Constraints) -> Constraints:
         elif cursor.accept("UNIQUE"):
             found = replace(found, unique=(*found.unique, (column,)))
         elif cursor.accept("DEFAULT"):
-            default = read_expression(cursor)
+            default = _read_default(cursor)
             found = replace(found, defaults={**found.defaults, column: default})
         elif cursor.peek() == "(":
             skip_group(cursor)
         else:
             cursor.skip()
     return found
+
+
+def _read_default(cursor: Cursor) -> str:
+    """Move past a default, and return it; it is kept, and a parameter's value would not be."""
+    start = cursor.at
+    default = read_expression(cursor)
+    for token in cursor.tokens[start : cursor.at]:
+        if token.kind == "placeholder":
+            raise SqlError(f"a DEFAULT is kept without values: write one in place of {token.text}")
+    return default
 
 
 def _skip_unread(cursor: Cursor) -> None:
@@ -133,7 +143,7 @@ def parse_new_column(cursor: Cursor) -> NewColumn:
         if cursor.accept("NOT", "NULL"):
             nullable = False
         elif cursor.accept("DEFAULT"):
-            default = read_expression(cursor)
+            default = _read_default(cursor)
         elif not cursor.accept("NULL"):
             raise unexpected(cursor, "NOT NULL, NULL, DEFAULT or the end")
     return NewColumn(name, sql_type, default, nullable, if_not_exists)

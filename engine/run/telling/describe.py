@@ -143,7 +143,9 @@ class _Asked:
 
     def write(self, target: Target, columns: Mapping[str, object] | list[str]) -> None:
         """Note what is written."""
-        self.writes[f"{target.schema}.{target.name}"] = tuple(columns)
+        where = f"{target.source}." if target.source else ""
+        named = f"{where}{target.schema}.{target.name}"
+        self.writes[named] = tuple(dict.fromkeys((*self.writes.get(named, ()), *columns)))
 
     def returning(self, clause: str, table: str, alias: str) -> pa.Schema:
         """Return the columns of a RETURNING, if there is one."""
@@ -191,6 +193,7 @@ def _insert(asked: _Asked) -> pa.Schema:
     alias = clauses.target.alias
     if clauses.conflict is not None and clauses.conflict.sets is not None:
         sets = parse_assignments(clauses.conflict.sets.cursor(), known, clauses.target.name, alias)
+        asked.write(clauses.target, sets)
         asked.plan(
             f"SELECT {_compared(sets, alias)} FROM {table} AS {quoted(alias)}, "
             f"{table} AS excluded {clauses.conflict.where}"

@@ -137,3 +137,19 @@ def test_an_insert_is_cut_into_parts_with_their_parameters() -> None:
     assert insert.conflict.sets is not None
     assert insert.conflict.sets.text == "b = $z"
     assert (insert.conflict.where, insert.returning) == ("WHERE (t.b < 3)", "b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE kept (id INT DEFAULT $1)",
+        "CREATE TABLE kept (id INT, n INT DEFAULT 1 + ?)",
+        "ALTER TABLE there ADD COLUMN n INT DEFAULT $x",
+        "CREATE VIEW seen AS SELECT $1 AS a",
+        "CREATE VIEW seen (a) AS SELECT ?",
+    ],
+)
+def test_p12_what_is_kept_has_no_parameters(session, text) -> None:
+    session.sql("CREATE TABLE there (id INT)")
+    with pytest.raises(errors.SqlError, match="kept without values"):
+        session.sql(text, {"1": 1, "x": 1})
