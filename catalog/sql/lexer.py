@@ -156,6 +156,10 @@ class Cursor:
         token = self.tokens[self.at + ahead]
         return token.keyword or (token.text if token.kind == "symbol" else "")
 
+    def move(self, at: int) -> None:
+        """Stand at the token ``at``."""
+        self.at = at
+
     def skip(self, count: int = 1) -> None:
         """Move past so many tokens, whatever they are."""
         self.at += count

@@ -31,7 +31,7 @@ def plan_open(
     Returns:
         Its plan, and the type of each parameter that is known.
     """
-    snapshot.unbound = {}
+    snapshot.leave_unbound()
     frame = planner.plan(f"EXPLAIN PREPARE open AS {text}", {}, snapshot, names=names)
     prepare = frame.logical_plan().inputs()[0]
     fields = prepare.to_variant().fields()
@@ -40,7 +40,7 @@ def plan_open(
         typed = {int(number) for number in parse_statement(text).whole.placeholders}
     named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
     inner = planner.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
-    return inner, snapshot.unbound | {str(number): found.type for number, found in named}
+    return inner, (snapshot.unbound or {}) | {str(number): found.type for number, found in named}
 
 
 def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:

@@ -76,14 +76,9 @@ class Planner:
         """The same, for one partition."""
         return self._pair.narrow
 
-    @property
-    def dialect(self) -> str:
-        """How the session's statements are read."""
-        return self._state.dialect
-
-    @dialect.setter
-    def dialect(self, name: str) -> None:
-        self._state.dialect = name
+    def read_as(self, dialect: str) -> None:
+        """Read this session's statements in a dialect from now on."""
+        self._state.read_as(dialect)
 
     # --- planning ------------------------------------------------------------------------------
 

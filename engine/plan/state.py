@@ -38,6 +38,10 @@ class PlanState:
         """Plan with contexts of the session's own from now on."""
         self.settings = engine, pair
 
+    def read_as(self, dialect: str) -> None:
+        """Read statements in a dialect from now on."""
+        self.dialect = dialect
+
     def clear(self) -> None:
         """Let go of all of it."""
         self.frames.clear()

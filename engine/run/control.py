@@ -144,7 +144,7 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
     if setting == "datafusion.sql_parser.dialect":
         if value and value not in DIALECTS:
             raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
-        scope.planner.dialect = value or GENERIC
+        scope.planner.read_as(value or GENERIC)
     scope.planner.set(statement.text)
     return nothing()
 

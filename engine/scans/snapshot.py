@@ -101,6 +101,10 @@ class Snapshot:
         """Take the statement's parameters."""
         self.parameters = parameters
 
+    def leave_unbound(self) -> None:
+        """Let parameters have no values: the statement is only described."""
+        self.unbound = {}
+
     def note_read(self, info: TableInfo, version: int) -> None:
         """Note that planning looked a table up, and the version that it will read."""
         if self.catalog.trace is not None:

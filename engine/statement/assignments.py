@@ -155,7 +155,8 @@ def _row_of_query(cursor: Cursor, opened: int, width: int) -> list[str]:
     while cursor.accept(","):
         values.append(read_expression(cursor))
         skip_alias(cursor)
-    behind, cursor.at = cursor.at, opened
+    behind = cursor.at
+    cursor.move(opened)
     skip_group(cursor)
     level = cursor.tokens[opened].depth + 1
     for token in cursor.tokens[start : cursor.at]:

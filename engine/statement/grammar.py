@@ -84,11 +84,11 @@ def skip_group(cursor: Cursor) -> None:
         at += 1
     if at == last:
         raise SqlError(f"a bracket is not closed, found {_end(cursor)}")
-    cursor.at = at + 1
+    cursor.move(at + 1)
 
 
 def _end(cursor: Cursor) -> str:
-    cursor.at = len(cursor.tokens)
+    cursor.move(len(cursor.tokens))
     return cursor.found()
 
 

@@ -92,7 +92,7 @@ class _Begins:
 
     def pass_by(self, at: int, token: Token) -> None:
         """Note the token there."""
-        depth = token.depth
+        depth = max(token.depth, 0)  # where brackets do not pair, which is the parser's to say
         del self._starts[depth + 1 :], self._clauses[depth + 1 :]
         while len(self._starts) <= depth:
             self._starts.append(at)
@@ -104,7 +104,7 @@ class _Begins:
         """Whether the FROM there is the first word of a query."""
         if not at:
             return True
-        tokens, depth = self._tokens, token.depth
+        tokens, depth = self._tokens, max(token.depth, 0)
         before, second = tokens[at - 1], tokens[at - 2] if at > 1 else None
         seen, self._clauses[depth] = self._clauses[depth], True
         said = "" if second is None else second.keyword or second.text

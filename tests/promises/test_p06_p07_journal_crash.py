@@ -59,8 +59,8 @@ around(sealing.Sealing, "_seal", "seal")
 around(merging.Merging, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
 original = SqliteStore._transaction
-def transaction(self, connection, tenant):
-    yield from original(self, connection, tenant)
+def transaction(self, *given):
+    yield from original(self, *given)
     hit("after commit")
 SqliteStore._transaction = transaction
 

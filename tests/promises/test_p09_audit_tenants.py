@@ -121,10 +121,13 @@ def test_p9_a_result_is_recorded_for_who_asked_wherever_it_is_read(tenants) -> N
     with tenants.scope(tenant="lazy", actor="lou") as lazy:
         found = lazy.sql(f"SELECT id FROM vector_search('docs_None', {Q8}, 2)")
         assert lazy.audit.recent() == []
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(lambda: found.num_rows).result() == 2
+        with ThreadPoolExecutor(1) as pool, tenants.scope(actor="ann"):
+            assert pool.submit(lambda: found.num_rows).result() == 2
     with tenants.scope(tenant="lazy") as lazy:
         assert [(each.tenant, each.actor) for each in lazy.audit.recent()] == [("lazy", "lou")]
+        left = lazy.sql(f"SELECT id FROM vector_search('docs_None', {Q8}, 2)")
+    with pytest.raises(errors.ClosedError):
+        left.to_arrow()
     assert tenants.ledger.size == 0
 
 

@@ -99,8 +99,8 @@ class Steps:
         self.around(outbox.TriggerOutbox, "send")
         original = SqliteStore._transaction
 
-        def transaction(store: object, connection: object, tenant: str) -> object:
-            yield from original(store, connection, tenant)
+        def transaction(store: object, *given: object) -> object:
+            yield from original(store, *given)
             self.hit("after the store's commit")
 
         SqliteStore._transaction = transaction
