@@ -23,6 +23,11 @@ class _AsyncTable(Awaited[Kind]):
         """What the table is called."""
         return self._of.name
 
+    @property
+    def kind(self) -> str:
+        """What kind of table it is."""
+        return self._of.kind
+
     async def schema(self) -> pa.Schema:
         """Return the columns."""
         return await self._ask(lambda table: table.schema)
