@@ -213,12 +213,14 @@ def test_p15_what_was_never_begun_is_not_made_and_what_nobody_takes_is_undone(a_
 
 def test_p15_a_begin_that_is_cancelled_while_it_waits_leaves_no_transaction(a_lake: Lake) -> None:
     async def main(session: affidavit.AsyncSession) -> None:
-        async with session.scope(actor="ann") as ann, session.scope(actor="bob") as bob:
+        ann, bob, eve = (session.scope(actor=actor) for actor in ("ann", "bob", "eve"))
+        async with ann, bob, eve:
             async with ann.transaction(immediate=True) as tx:
                 waits = asyncio.create_task(bob.begin(immediate=True))
                 entered = asyncio.create_task(bob.scope().transaction(immediate=True).__aenter__())
+                asked = asyncio.create_task(eve.sql("BEGIN IMMEDIATE"))
                 await asyncio.sleep(0.2)
-                for each in (waits, entered):
+                for each in (waits, entered, asked):
                     each.cancel()
                     with pytest.raises(asyncio.CancelledError):
                         await each
@@ -226,7 +228,8 @@ def test_p15_a_begin_that_is_cancelled_while_it_waits_leaves_no_transaction(a_la
             await session.sql("INSERT INTO t VALUES (3, 0)")
 
             async def is_out() -> bool:
-                return bob.blocking._own.transactions.begun is None
+                opened = [each.blocking._own.transactions for each in (bob, eve)]
+                return all(each.begun is None for each in opened)
 
             await until(is_out)
             with pytest.raises(errors.TransactionError):
@@ -526,6 +529,29 @@ def test_p14_closing_the_first_session_ends_what_tasks_of_its_scopes_wait_for(la
         await session.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys, threading, affidavit
+async def main():
+    async with affidavit.aconnect(sys.argv[1], durability="normal") as session:
+        async with session.transaction() as tx:
+            await tx.sql("CREATE TABLE t (a INT)")
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            await (await tx.sql(sys.argv[2])).to_arrow()
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass
+with affidavit.connect(sys.argv[1], durability="normal", busy_timeout_s=2) as session:
+    session.sql("CREATE TABLE t (a INT)")
+print("interrupted")
+"""
+
+
+@pytest.mark.slow
+def test_p21_ctrl_c_in_a_loop_stops_the_statement_and_rolls_back(lake) -> None:
+    assert run_python(INTERRUPTED, lake, COUNTING) == "interrupted\n"
 
 
 PROGRAM = """

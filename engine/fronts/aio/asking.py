@@ -2,8 +2,9 @@
 
 Rules:
     - What all sessions of a lake ask at one time is bounded by :data:`CALLS_MAX`.
-    - What a transaction asks has a thread of its own: those who wait for it to let the store's
-      writer go may fill all others. So has what ends something.
+    - What a transaction asks, and what ends one, has a thread of its own: those who wait for it to
+      let the store's writer go may fill all others.
+    - What closes something waits for no statement.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 CALLS_MAX: Final = 32
 """How many threads make the calls of one lake's sessions, but those inside of transactions."""
 
+CLOSINGS_MAX: Final = 8
+"""How many threads close what belongs to no open transaction."""
+
 LEFT_AFTER_S: Final = 0.5
 """How long a task that is cancelled waits for what it began to be rolled back or closed."""
 
@@ -33,6 +37,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 O = TypeVar("O")  # noqa: E741 - an object
+
+
+class Shared:
+    """The threads of all sessions of a lake.
+
+    Attributes:
+        calls: Those that make calls.
+        closings: Those that close something.
+    """
+
+    def __init__(self) -> None:
+        self.calls = Threads("affidavit-call", CALLS_MAX)
+        self.closings = Threads("affidavit-call-closing", CLOSINGS_MAX)
+
+    def end(self) -> None:
+        """Let them end: the lake is closed."""
+        self.calls.end()
+        self.closings.end()
 
 
 class Asker:
@@ -43,7 +65,7 @@ class Asker:
         shared: The threads of all sessions of the lake.
     """
 
-    def __init__(self, session: Session, shared: Threads) -> None:
+    def __init__(self, session: Session, shared: Shared) -> None:
         self.session = session
         self._shared = shared
         self._inside = Threads("affidavit-call-inside", 1)
@@ -59,9 +81,12 @@ class Asker:
         shown.session = session
         return shown
 
+    @property
+    def _is_inside(self) -> bool:
+        return own_of(self.session).transactions.begun is not None
+
     def _threads(self) -> Threads:
-        is_inside = own_of(self.session).transactions.begun is not None
-        return self._inside if is_inside else self._shared
+        return self._inside if self._is_inside else self._shared.calls
 
     # --- calls ---------------------------------------------------------------------------------
 
@@ -100,7 +125,8 @@ class Asker:
 
     async def close(self, call: Callable[[], T], *, briefly: bool = False) -> None:
         """Make a call that closes something, whatever becomes of the task, and waits for nobody."""
-        await self._finish(self._ending, call, briefly=briefly)
+        threads = self._ending if self._is_inside else self._shared.closings
+        await self._finish(threads, call, briefly=briefly)
 
     async def _finish(self, threads: Threads, make: Callable[[], T], *, briefly: bool) -> None:
         call = Call(own_of(self.session), asyncio.get_running_loop(), make)
@@ -112,15 +138,17 @@ class Asker:
 
     def end(self, *, shared: bool) -> None:
         """Let the threads end: the session is closed, and the lake too if they were ``shared``."""
-        for threads in (self._inside, self._ending, *([self._shared] if shared else ())):
-            threads.end()
+        self._inside.end()
+        self._ending.end()
+        if shared:
+            self._shared.end()
 
 
 async def opened(make: Callable[[], Session]) -> Asker:
     """Return what makes the calls of the session that ``make`` opens."""
-    shared = Threads("affidavit-call", CALLS_MAX)
+    shared = Shared()
     call = Call(None, asyncio.get_running_loop(), make, undo=_closed)
-    return Asker(await _answered(call, shared, shared), shared)
+    return Asker(await _answered(call, shared.calls, shared.closings), shared)
 
 
 def _closed(session: Session) -> None:

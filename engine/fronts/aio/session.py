@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from affidavit.catalog.model.identity import UNSET
 from affidavit.catalog.tables.vector import VectorTable
@@ -28,6 +28,7 @@ from affidavit.engine.fronts.aio.result import AsyncResult, AsyncSearchResult
 from affidavit.engine.fronts.aio.tables import AsyncMutableTable, AsyncVectorTable
 from affidavit.engine.result.result import Result
 from affidavit.engine.session.session import Session
+from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:
     import os
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from affidavit.engine.session.arguments import Params
 
 T = TypeVar("T")
+
+_BEGINNINGS: Final = frozenset({"BEGIN", "START"})
+"""What a statement starts with that begins a transaction."""
 
 
 def _handle(
@@ -123,7 +127,8 @@ class AsyncSession(Awaited[Session]):
     ) -> AsyncResult:
         """Run one SQL statement; see :meth:`affidavit.Session.sql`."""
         run = partial(self._of.sql, text, params, timeout=timeout, **named)
-        return AsyncResult(self._asker, await self._asker.open(run, Result.close))
+        undo = partial(_take_back, self._of, text)
+        return AsyncResult(self._asker, await self._asker.open(run, undo))
 
     explain = awaited(Session.explain)
     describe = awaited(Session.describe)
@@ -277,6 +282,13 @@ class AsyncSession(Awaited[Session]):
 
     def __repr__(self) -> str:
         return f"Async{self._of!r}"
+
+
+def _take_back(session: Session, text: str, result: Result) -> None:
+    """Undo what a statement leaves open that nobody waits for any more."""
+    result.close()
+    if parse_statement(text).tokens[0].keyword in _BEGINNINGS:
+        session.rollback()
 
 
 def _undo(block: AbstractContextManager[T], _: T) -> None:

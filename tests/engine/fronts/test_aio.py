@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from tests.support.lakes import vectors
 from tests.support.records import Q8
+from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 
 import affidavit
@@ -264,6 +266,14 @@ def test_what_has_no_verb_is_run_in_a_thread(lake: Path) -> None:
             await session.run(lambda _: 1 / 0)
 
     run(lake, main)
+
+
+def test_the_references_example_runs_as_it_stands(tmp_path: Path, monkeypatch, capsys) -> None:
+    page = (ROOT / "docs/reference.md").read_text().partition("## `affidavit.aconnect`")[2]
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "reference.md", "exec"), {})
+    assert capsys.readouterr().out == "1\n"
 
 
 # --- the threads ---------------------------------------------------------------------------------
