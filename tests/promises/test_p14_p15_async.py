@@ -357,6 +357,48 @@ def test_p15_who_waits_for_a_transactions_end_keeps_it_from_no_thread(a_lake: La
     a_lake.run(main)
 
 
+@pytest.mark.slow
+def test_p15_a_transaction_ends_while_a_task_reads_a_long_result_in_its_session(
+    a_lake: Lake,
+) -> None:
+    async def main(session: affidavit.AsyncSession) -> None:
+        async with session.scope(actor="ann") as ann:
+            result = await ann.sql(COUNTING)
+            await ann.begin()
+            await _insert(ann, 2)
+            long = asyncio.create_task(result.to_arrow())
+            await runs(session, 1)
+            async with asyncio.timeout(SOON_S):
+                await ann.commit()
+            assert not long.done()
+            assert await ann.cancel() == 1
+            with pytest.raises(errors.StatementCancelledError):
+                await long
+        assert await counted(session) == 2
+
+    a_lake.run(main)
+
+
+@pytest.mark.slow
+def test_p15_a_long_statement_in_a_transaction_is_cancelled_by_whoever_else_is_in_it(
+    a_lake: Lake,
+) -> None:
+    async def main(session: affidavit.AsyncSession) -> None:
+        async with session.scope(actor="ann") as ann, ann.transaction() as tx:
+            await _insert(tx, 2)
+            long = asyncio.create_task(read(tx, COUNTING))
+            waits = asyncio.create_task(counted(ann))
+            await runs(session, 1)
+            long.cancel()
+            async with asyncio.timeout(SOON_S):
+                assert await waits == 2
+            with pytest.raises(asyncio.CancelledError):
+                await long
+        assert await counted(session) == 2
+
+    a_lake.run(main)
+
+
 # --- many, and a loop that goes on ---------------------------------------------------------------
 
 

@@ -2,8 +2,8 @@
 
 Rules:
     - What all sessions of a lake ask at one time is bounded by :data:`CALLS_MAX`.
-    - What a transaction asks, and what ends one, has a thread of its own: those who wait for it to
-      let the store's writer go may fill all others.
+    - What a transaction asks has a thread of its own, and so has what ends it: those who wait for
+      it to let the store's writer go may fill all others.
     - What closes something waits for no statement.
 """
 
@@ -114,6 +114,10 @@ class Asker:
 
     # --- the end of something ------------------------------------------------------------------
 
+    async def finish(self, call: Callable[[], None]) -> None:
+        """Make a call that ends the session's transaction; a task that is cancelled leaves it."""
+        await self._wait(self._ending, call)
+
     async def leave(self, call: Callable[[], T], *, briefly: bool = False) -> None:
         """Make a call that ends the session's transaction, whatever becomes of the task.
 
@@ -121,7 +125,7 @@ class Asker:
             call: Ends it.
             briefly: Do not wait for long: the task is being cancelled.
         """
-        await self._finish(self._threads(), call, briefly=briefly)
+        await self._finish(self._ending, call, briefly=briefly)
 
     async def close(self, call: Callable[[], T], *, briefly: bool = False) -> None:
         """Make a call that closes something, whatever becomes of the task, and waits for nobody."""

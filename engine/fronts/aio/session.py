@@ -189,8 +189,13 @@ class AsyncSession(Awaited[Session]):
         begin = partial(self._of.begin, immediate=immediate)
         await self._asker.open(begin, lambda _: self._of.rollback())
 
-    commit = awaited(Session.commit)
-    rollback = awaited(Session.rollback)
+    async def commit(self) -> None:
+        """Keep what the open transaction did; see :meth:`affidavit.Session.commit`."""
+        await self._asker.finish(self._of.commit)
+
+    async def rollback(self) -> None:
+        """Undo what the open transaction did; see :meth:`affidavit.Session.rollback`."""
+        await self._asker.finish(self._of.rollback)
 
     # --- tables and other sources --------------------------------------------------------------
 
