@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ class WebServer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=root, env=os.environ | {"WEB_LAKE": str(self._lake)},
-                stdout=log, stderr=subprocess.STDOUT,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
             self.url = self._ready()
@@ -69,7 +70,7 @@ class WebServer:
             try:
                 process.wait(STOPPED_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # its workers too
                 process.wait()
                 raise
         return process.returncode
