@@ -70,6 +70,9 @@ def section(heading: str) -> str:
         (affidavit.Broker, "### Brokers"),
         (Triggers, "## `session.triggers`"),
         (affidavit.Trigger, "### `Trigger`"),
+        (affidavit.AsyncSession, "## `affidavit.aconnect`"),
+        (affidavit.AsyncResult, "## `affidavit.aconnect`"),
+        (affidavit.AsyncSearchResult, "## `affidavit.aconnect`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -17,12 +17,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from affidavit.catalog.store.loops import holds_writer, refuse_own_writer
 from affidavit.errors import ConflictError, TransactionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from contextlib import AbstractContextManager
 
+    from affidavit.catalog.store.loops import Asked
     from affidavit.catalog.store.protocol import Reader, Store, Writer
 
     Look = Callable[[Reader], Hashable]
@@ -91,6 +93,7 @@ class Transaction:
         releases: Whether rows reach the caller before it is committed: it is the caller's own, and
             not one statement's.
         on_change: Called once it holds the writer.
+        asked: Who asks in it, where callers do.
     """
 
     def __init__(
@@ -100,11 +103,13 @@ class Transaction:
         *,
         releases: bool,
         on_change: Callable[[Transaction], None] = lambda _: None,
+        asked: Asked | None = None,
     ) -> None:
         self.tenant = tenant
         self.releases = releases
         self._store = store
         self._on_change = on_change
+        self._asked = asked
         self._state = State.OPEN
         self._moving = threading.RLock()
         self._snapshot = ExitStack()
@@ -182,7 +187,8 @@ class Transaction:
             ConflictError: What was read has been changed by another transaction since. Nothing is
                 held, and this one still reads what it read.
             StoreBusyError: Other writers held the store for the whole timeout.
-            TransactionError: It is over.
+            TransactionError: It is over; or only the event loop in this thread, which would stand
+                still, can end who holds the store.
         """
         with self._moving:
             if self._writer is None:
@@ -194,6 +200,7 @@ class Transaction:
             return self._writer
 
     def _opened(self) -> Writer:
+        refuse_own_writer(self._store)
         opened = self._store.write(self.tenant)
         try:
             writer = opened.__enter__()
@@ -206,6 +213,8 @@ class Transaction:
             _leave(opened, undo=True)
             raise
         self._written = opened
+        if self._asked is not None:
+            holds_writer(self._store, self._asked)
         return writer
 
     def _check(self, writer: Writer) -> None:
@@ -308,6 +317,8 @@ class Transaction:
                     calls.callback(self._snapshot.close)
 
     def _finish(self, *, undo: bool) -> None:
+        if self._asked is not None and self._writer is not None:
+            holds_writer(self._store, None)
         try:
             for savepoint in reversed(self._savepoints):
                 savepoint.close(undo=undo)

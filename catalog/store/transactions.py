@@ -16,6 +16,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.store.loops import Asked, refuse_own_turn
 from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.transaction import Transaction
 from affidavit.catalog.store.turn import Place
@@ -41,12 +42,16 @@ class Transactions:
         store: Where.
         idle_s: How long a transaction may hold the store's writer and do nothing.
         turn_s: How long a statement waits for its turn in a transaction.
+
+    Attributes:
+        asked: Who asks in the transaction that the caller began.
     """
 
     def __init__(self, store: Store, *, idle_s: float = IDLE_S, turn_s: float = TURN_S) -> None:
         self._store = store
         self._idle_s = idle_s
         self._turn_s = turn_s
+        self.asked = Asked()
         self._main = Place()
         self._apart: dict[int, Place] = {}
         self._statements: dict[int, Transaction] = {}
@@ -86,8 +91,9 @@ class Transactions:
         """Let one statement into the transaction that the caller began; without one, let any.
 
         Raises:
-            TransactionError: Another statement was in it for the whole time; or the transaction was
-                rolled back since nobody used it, and this is the first to be told.
+            TransactionError: Another statement was in it for the whole time, or is one that a task
+                of the event loop in this thread waits for; or the transaction was rolled back since
+                nobody used it, and this is the first to be told.
             ClosedError: The session was closed.
         """
         self.refuse_closed()
@@ -99,13 +105,17 @@ class Transactions:
         held = self._wait(place)
         try:
             place.tell()
+            self.asked.note()
             yield
         finally:
             place.touch()
             held.give_back()
 
     def _wait(self, place: Place) -> Held:
-        held = place.turn.take(self._turn_s)
+        held = place.turn.take(0)
+        if held is None:
+            refuse_own_turn(place.turn.holder)
+            held = place.turn.take(self._turn_s)
         if held is None:
             msg = (
                 f"another statement was in this session's transaction for {self._turn_s:g} s, and "
@@ -186,8 +196,11 @@ class Transactions:
                 msg = "a transaction is open already: COMMIT or ROLLBACK it first"
                 raise TransactionError(msg)
             made = Transaction(
-                self._store, tenant, releases=True, on_change=lambda _: self._watch(place)
-            )
+                self._store, tenant, releases=True, on_change=lambda _: self._watch(place),
+                asked=self.asked,
+            )  # fmt: skip
+            self.asked.forget()
+            self.asked.note()
             place.put(made)
             if immediate:
                 try:

@@ -33,6 +33,13 @@ class Turn:
             self._holder = here, weakref.ref(held)
         return held
 
+    @property
+    def holder(self) -> int | None:
+        """The thread that has it, as far as that is known."""
+        holder = self._holder
+        held = None if holder is None else holder[1]()
+        return holder[0] if holder is not None and held is not None and held.is_holding else None
+
 
 class Place:
     """Where a transaction stands that a caller began.

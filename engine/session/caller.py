@@ -307,3 +307,13 @@ class Caller:
     def __repr__(self) -> str:
         who = f", actor={self.actor!r}" if self.actor else ""
         return f"Session({str(self._instance.lake.path)!r}, tenant={self.tenant!r}{who})"
+
+
+def own_of(caller: Caller) -> Own:
+    """Return what a session has of its own, for who asks it from threads of theirs.
+
+    Raises:
+        ForkedError: This is a fork of the process that opened the lake: it has no such threads.
+    """
+    caller._instance.refuse_forked()  # noqa: SLF001 - this module's own
+    return caller._own  # noqa: SLF001 - as above

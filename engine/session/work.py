@@ -37,6 +37,17 @@ class Work:
     def __init__(self, queries: Queries) -> None:
         self.session = uuid4().hex
         self._queries = queries
+        self._told: dict[int, Callable[[Query], None]] = {}
+
+    @contextmanager
+    def telling(self, told: Callable[[Query], None]) -> Iterator[None]:
+        """Tell of every statement that this thread begins in the block; what it raises ends it."""
+        here = threading.get_ident()
+        self._told[here] = told
+        try:
+            yield
+        finally:
+            del self._told[here]
 
     def run(
         self,
@@ -70,19 +81,23 @@ class Work:
             self._queries, identity, session=self.session, text=partial(_shown, text),
             timeout_s=timeout_s,
         )  # fmt: skip
+        told = self._told.get(threading.get_ident())
+        if told is not None:
+            told(query)
         return self._queries.add(query)
 
     def cancel(self) -> int:
         """Stop what runs, and return how many statements that were."""
         self._queries.process.refuse_forked()
-        return self._queries.stop(_cancelled, session=self.session)
+        return self._queries.stop(cancelled, session=self.session)
 
     def close(self) -> None:
         """Stop what runs, and close every result that was not read."""
         self._queries.close(closed, session=self.session)
 
 
-def _cancelled() -> StatementCancelledError:
+def cancelled() -> StatementCancelledError:
+    """Return what is told to who waits for a statement that was cancelled."""
     return StatementCancelledError("the statement was cancelled: run it again if it is wanted")
 
 

@@ -14,6 +14,10 @@ from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.topics.topic import Topic
 from affidavit.engine.audit.appender import RecordListener
 from affidavit.engine.audit.replay import Outcome, Verdict
+from affidavit.engine.fronts.aio.connect import aconnect
+from affidavit.engine.fronts.aio.result import AsyncResult, AsyncSearchResult
+from affidavit.engine.fronts.aio.session import AsyncSession
+from affidavit.engine.fronts.aio.tables import AsyncMutableTable, AsyncVectorTable
 from affidavit.engine.fronts.magic import load_ipython_extension
 from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.run.telling.describe import Description
@@ -34,6 +38,11 @@ moved.install()
 
 __all__ = [
     "AffidavitError",
+    "AsyncMutableTable",
+    "AsyncResult",
+    "AsyncSearchResult",
+    "AsyncSession",
+    "AsyncVectorTable",
     "Broker",
     "Change",
     "ChangeListener",
@@ -60,6 +69,7 @@ __all__ = [
     "Verdict",
     "Verification",
     "__version__",
+    "aconnect",
     "connect",
     "errors",
     "expr",
