@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from affidavit.errors import StoreBusyError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,8 +33,8 @@ class Housekeeper:
     def add(self, task: Callable[[], bool]) -> None:
         """Run ``task`` too, after the others.
 
-        It does what is due and returns whether it should be asked again. One that raises is logged
-        and asked again.
+        It does what is due and returns whether it should be asked again. One that raises is asked
+        again, and logged, unless it waited in vain for who writes.
         """
         self._tasks.append(task)
 
@@ -62,6 +64,8 @@ class Housekeeper:
         for task in list(self._tasks):
             try:
                 again = task() or again
+            except StoreBusyError:
+                again = True  # nothing is wrong: somebody writes for long
             except Exception:  # noqa: BLE001 - whatever it was, it is logged with its trace
                 _log.exception("a background task failed, and is tried again")
                 again = True
