@@ -78,14 +78,14 @@ def _cancelled(run: Callable[[], object], stop: Callable[[], object]) -> tuple[f
     sleep(RUNS_S)
     asked_at = perf_counter()
     stop()
-    idle_s = _idle_s(asked_at)
+    idle_at_s = idle_s(asked_at)
     caller.join()
     assert free_at, "the statement was over before it was cancelled"
-    return free_at[0] - asked_at, idle_s
+    return free_at[0] - asked_at, idle_at_s
 
 
-def _idle_s(since: float) -> float:
-    """Return after how many seconds the processors became idle."""
+def idle_s(since: float) -> float:
+    """Wait until this process works no more, and return after how many seconds that was."""
     while True:
         began, before = perf_counter(), process_time()
         sleep(SAMPLE_S)
