@@ -22,7 +22,10 @@ from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.search import recall, search
+from bench.sessions import light, load, mix
+from bench.stopping import cancel
 from bench.tables import batch, change, insert, scan, select
+from bench.tenants import tenants
 from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
 
 if TYPE_CHECKING:
@@ -59,6 +62,11 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "batch": batch,
     "scan": scan,
     "stream": stream,
+    "mix": mix,
+    "load": load,
+    "light": light,
+    "cancel": cancel,
+    "tenants": tenants,
 }
 OUT: Final = Path(__file__).parent / "out" / "bench.json"
 PLAIN_WIDTH: Final = 170

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import Final
 
 HOLD_MAX_S: Final = 0.05
@@ -24,6 +25,21 @@ class Holds:
         self.longest_s = 0.0
         self.planned = 0
         self._lock = threading.Lock()
+        self._since: float | None = None
+
+    @property
+    def lasts_s(self) -> float:
+        """For how long a writer of this process has had the lock, or waited for other processes."""
+        since = self._since
+        return 0.0 if since is None else monotonic() - since
+
+    def begin(self) -> None:
+        """Note that one of this process is the one who writes."""
+        self._since = monotonic()
+
+    def end(self) -> None:
+        """Note that it is no longer."""
+        self._since = None
 
     def note(self, held_s: float) -> None:
         """Note that it was held for so long."""

@@ -15,15 +15,17 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.store.group_commit import GroupCommit
 from affidavit.engine.audit.appender import missing
 from affidavit.engine.audit.pending import Owner, PendingFile, abandoned
 from affidavit.errors import MasterKeyError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
@@ -39,6 +41,9 @@ _log: Final = logging.getLogger("affidavit")
 
 SETTLE_WAIT_S: Final = 1.0
 """How long the housekeeper waits for other writers before it comes again."""
+
+FILES_MAX: Final = 64
+"""How many files' drafts get their numbers in one transaction: others wait for it."""
 
 
 def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
@@ -114,11 +119,18 @@ class CarriedRecords:
 
 @dataclass(frozen=True, slots=True)
 class _Deferred:
-    """Drafts that are durable and wait for their numbers."""
+    """What is durable in one file and waits for its numbers: each caller's drafts."""
 
     tenant: str
-    drafts: Sequence[Draft]
+    drafts: Sequence[Sequence[Draft]]
     file: PendingFile
+
+
+def _grouped(waiting: Iterable[_Deferred]) -> Iterator[list[_Deferred]]:
+    """Yield what is next to each other and one tenant's, so much as one transaction takes."""
+    for _, own in groupby(waiting, lambda each: each.tenant):
+        while group := list(islice(own, FILES_MAX)):
+            yield group
 
 
 class DeferredRecords:
@@ -137,6 +149,9 @@ class DeferredRecords:
         self._owner = Owner(lake.folders.pending)
         self._waiting: list[_Deferred] = []
         self._changing = threading.Lock()
+        self._files: GroupCommit[tuple[str, Sequence[Draft]], PendingFile] = GroupCommit(
+            self._write
+        )
 
     def add(self, tenant: str, drafts: Sequence[Draft]) -> None:
         """Make ``drafts`` durable; they have their numbers later, whatever happens.
@@ -144,13 +159,23 @@ class DeferredRecords:
         Raises:
             AffidavitError: They could not be made durable.
         """
-        with self._changing, self._lake.store.read(tenant) as reader:
-            signed_by = _signed_by(self._lake, reader, tenant)
-            file = PendingFile(
-                self._lake.folders.pending, tenant, drafts, *signed_by, owner=self._owner
-            )
-            self._waiting.append(_Deferred(tenant, drafts, file))
+        self._files.submit((tenant, drafts))
         self._wake()
+
+    def _write(self, items: Sequence[tuple[str, Sequence[Draft]]]) -> list[PendingFile]:
+        """Write what threads that wait want to be durable: a file a tenant, with its fsyncs."""
+        files: dict[str, PendingFile] = {}
+        for tenant in dict.fromkeys(tenant for tenant, _ in items):
+            drafts = [each for of, each in items if of == tenant]
+            flat = [draft for each in drafts for draft in each]
+            with self._changing, self._lake.store.read(tenant) as reader:
+                signed_by = _signed_by(self._lake, reader, tenant)
+                file = PendingFile(
+                    self._lake.folders.pending, tenant, flat, *signed_by, owner=self._owner
+                )
+                self._waiting.append(_Deferred(tenant, drafts, file))
+            files[tenant] = file
+        return [files[tenant] for tenant, _ in items]
 
     def settle(self) -> bool:
         """Give numbers to what waits, oldest first; return whether something waits still.
@@ -158,33 +183,34 @@ class DeferredRecords:
         Raises:
             AffidavitError: The ledger takes none: they wait on.
         """
-        for each in list(self._waiting):
+        for group in _grouped(list(self._waiting)):
             try:
-                self._append(each)
+                self._append(group)
             except StoreBusyError:
                 return True
-            self._forget(each)
+            self._forget(group)
         return bool(self._waiting)
 
-    def _append(self, each: _Deferred) -> None:
-        write = self._lake.store.write(each.tenant, record=True, timeout_s=SETTLE_WAIT_S)
-        with write as writer:
-            lost = missing(writer, each.tenant, each.drafts)
-            if not lost:
-                return
-            try:
-                with writer.savepoint():
-                    self._appender.append(writer, each.tenant, lost)
-            except StoreError:
-                raise
-            except Exception:  # noqa: BLE001 - a listener's: it may be anything
-                _log.exception("a record could not be refused any more: its rows are out")
-                self._appender.append(writer, each.tenant, lost, tell=False)
+    def _append(self, group: Sequence[_Deferred]) -> None:
+        """Append what one tenant searched, in one transaction."""
+        tenant = group[0].tenant
+        with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
+            for drafts in (drafts for each in group for drafts in each.drafts):
+                lost = missing(writer, tenant, drafts)
+                try:
+                    with writer.savepoint():
+                        self._appender.append(writer, tenant, lost)
+                except StoreError:
+                    raise
+                except Exception:  # noqa: BLE001 - a listener's: it may be anything
+                    _log.exception("a record could not be refused any more: its rows are out")
+                    self._appender.append(writer, tenant, lost, tell=False)
 
-    def _forget(self, each: _Deferred) -> None:
+    def _forget(self, group: Sequence[_Deferred]) -> None:
         with self._changing:
-            self._waiting.remove(each)
-            each.file.remove()
+            for each in group:
+                self._waiting.remove(each)
+                each.file.remove()
             if not self._waiting:
                 self._owner.release(tidy=True)
 

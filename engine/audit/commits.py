@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     Group: TypeAlias = GroupCommit[Sequence[Draft], list[StoredEntry]]
 
 WAIT_S: Final = 0.25
-"""How long the rows of a search wait for other writers; past that its record is deferred."""
+"""How long the rows of a search wait for other writers; past that its record is deferred.
+
+It is counted from when the other began: each search beside a long transaction would wait so long.
+"""
 
 
 class Commits:
@@ -37,13 +40,13 @@ class Commits:
         Args:
             tenant: Whose ledger they are for.
             drafts: What is to be appended.
-            patient: Whether to wait for other writers as long as any does, and not
-                :data:`WAIT_S` alone.
+            patient: Whether to wait for other writers as long as any does, and not until one of
+                them writes for :data:`WAIT_S`.
 
         Raises:
             StoreBusyError: Other writers held the store: nothing was appended.
         """
-        wait_s = None if patient else WAIT_S
+        wait_s = None if patient else self._soon_s()
         return self._group(tenant, patient=patient).submit(drafts, wait_s=wait_s)
 
     def _group(self, tenant: str, *, patient: bool = False) -> Group:
@@ -57,7 +60,10 @@ class Commits:
     def _commit_soon(
         self, tenant: str, batches: Sequence[Sequence[Draft]]
     ) -> list[list[StoredEntry]]:
-        return self._commit(tenant, batches, wait_s=WAIT_S)
+        return self._commit(tenant, batches, wait_s=self._soon_s())
+
+    def _soon_s(self) -> float:
+        return max(0.0, WAIT_S - self._store.holds.lasts_s)
 
     def _commit(
         self, tenant: str, batches: Sequence[Sequence[Draft]], *, wait_s: float | None = None

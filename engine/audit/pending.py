@@ -78,7 +78,7 @@ class PendingFile:
             own.acquire()
             aside = self._path.with_suffix(".aside")
             with aside.open("w", encoding="utf-8") as file:
-                json.dump({"text": text, "signature": signature}, file)
+                file.write(json.dumps({"text": text, "signature": signature}))
                 file.flush()
                 os.fsync(file.fileno())
             aside.rename(self._path)

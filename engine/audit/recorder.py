@@ -7,9 +7,9 @@ Rules:
       see :mod:`affidavit.engine.audit.commits`.
     - A search inside the caller's own transaction is recorded in it, and on its own if that is
       rolled back; see :mod:`affidavit.engine.audit.carried`.
-    - A search outside waits for somebody's transaction a quarter of a second; then its record is
-      made durable beside the store, and its number comes once the lock is free. Where neither can
-      be done, no rows are released.
+    - A search outside waits for somebody's transaction until that has lasted a quarter of a second;
+      then its record is made durable beside the store, and its number comes once the lock is free.
+      Where neither can be done, no rows are released.
     - A session that was opened to be read changes no data, and puts its searches on record all the
       same; where it cannot, it cannot search.
     - The Lance version that was read is tagged first, so that the record can be replayed.

@@ -20,7 +20,7 @@ from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import AffidavitError
+from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 WAITING_MAX: Final = 20_000
 """How many rows may wait; past that the oldest are dropped."""
+
+FLUSH_WAIT_S: Final = 1.0
+"""How long who reads the log, and the housekeeper, wait for other writers."""
 
 TEXT_LENGTH_MAX: Final = 100_000
 _MASK: Final = "***"
@@ -84,7 +87,7 @@ class StatementLog:
             statement = asked.read()
             if may_flush and statement.names >= _NAMES:
                 with suppress(AffidavitError):
-                    self.flush()
+                    self.flush_if_free()
             asked.begin()
             result = execute(statement)
         except BaseException as error:
@@ -100,14 +103,25 @@ class StatementLog:
             del self._waiting[:-WAITING_MAX]
         self._wake()
 
-    def flush(self) -> bool:
-        """Write what waits; returns whether anything is left."""
+    def flush_if_free(self) -> bool:
+        """Write what waits, unless others write for long; returns whether anything is left."""
+        try:
+            return self.flush(timeout_s=FLUSH_WAIT_S)
+        except StoreBusyError:
+            return True
+
+    def flush(self, *, timeout_s: float | None = None) -> bool:
+        """Write what waits; returns whether anything is left.
+
+        Raises:
+            StoreBusyError: Others wrote for so long, or as long as any writer waits.
+        """
         with self._flushing:
             with self._queue:
                 taken, self._waiting = self._waiting, []
             try:
                 for tenant in dict.fromkeys(owner for owner, _ in taken):
-                    with self._store.write(tenant) as writer:
+                    with self._store.write(tenant, timeout_s=timeout_s) as writer:
                         rows = [row for owner, row in taken if owner == tenant]
                         writer.insert(STATEMENTS, _COLUMNS, rows)
                     taken = [each for each in taken if each[0] != tenant]

@@ -103,7 +103,7 @@ class Instance:
 
     def _add_tasks(self) -> None:
         if self.statements is not None:
-            self.housekeeper.add(self.statements.flush)
+            self.housekeeper.add(self.statements.flush_if_free)
         self.housekeeper.add(self.gate.settle_late)
         self.housekeeper.add(self.recorder.settle)
         self.housekeeper.add(self.guard.keep_checkpoints)

@@ -203,7 +203,7 @@ def _skip_behind(cursor: Cursor) -> bool:
     else:
         behind = (("WITHIN", "GROUP"), ("IGNORE", "NULLS"), ("RESPECT", "NULLS"), ("ISNULL",),
                   ("NOTNULL",))  # fmt: skip
-        return any(cursor.accept(*words) for words in behind)
+        return any(here == words[0] and cursor.accept(*words) for words in behind)
     return True
 
 
@@ -235,7 +235,7 @@ def _skip_operator(cursor: Cursor) -> bool:
     else:
         operators = (("IS", "DISTINCT", "FROM"), ("IS", "NOT", "DISTINCT", "FROM"),
                      ("AT", "TIME", "ZONE"))  # fmt: skip
-        return any(cursor.accept(*words) for words in operators)
+        return any(here == words[0] and cursor.accept(*words) for words in operators)
     return True
 
 

@@ -111,10 +111,12 @@ class SqliteStore:
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         held = self._take(waits_s)
         try:
+            self.holds.begin()
             self._connections.refuse_closed()
             yield from self._transaction(tenant, "rw" if record else None, waits_s)
         finally:
             try:
+                self.holds.end()
                 held.give_back()
             except BaseException:
                 held.give_back()

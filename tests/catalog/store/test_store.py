@@ -200,6 +200,20 @@ def test_writers_wait_for_each_other_and_give_up_clearly(store, tmp_path) -> Non
     second.close()
 
 
+def test_the_store_tells_how_long_its_writer_has_had_it(store) -> None:
+    assert store.holds.lasts_s == 0
+    with store.write("acme"):
+        first = store.holds.lasts_s
+        assert 0 < first < store.holds.lasts_s
+        with pytest.raises(errors.StoreBusyError), store.write("acme", timeout_s=0):
+            pytest.fail("somebody else writes")
+        assert store.holds.lasts_s > first, "who waits in vain is not the one who writes"
+    assert store.holds.lasts_s == 0
+    with pytest.raises(ZeroDivisionError), store.write("acme"):
+        raise ZeroDivisionError
+    assert store.holds.lasts_s == 0
+
+
 def test_locks_exclude_threads_and_are_released(store) -> None:
     order = []
     held = threading.Event()

@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 import affidavit
 from affidavit import errors
 from affidavit.catalog.store.group_commit import GroupCommit
+from affidavit.engine.audit.commits import WAIT_S
 
 PATIENCE_S = 20
 """Far less than the busy timeout of these tests, and far more than a search waits."""
@@ -75,6 +76,20 @@ def test_p15_a_search_beside_an_open_transaction_gets_its_rows_and_later_its_num
     assert session.table("t").count() == 301
 
 
+def test_p15_only_the_first_searches_beside_a_long_transaction_wait_for_it(session) -> None:
+    """Each waited a quarter of a second: one thread had four a second beside a long load."""
+    count = 80
+    with recorded(session, count):
+        with changing(session):
+            session.search("docs", Q8, k=1)
+            began = time.monotonic()
+            for _ in range(count - 1):
+                session.search("docs", Q8, k=1)
+            assert time.monotonic() - began < (count - 1) * WAIT_S / 2
+        eventually(lambda: pending(session) == [])
+    assert session.ledger.verify()
+
+
 def test_p2_a_record_without_its_number_says_so_and_is_found_by_its_name(session) -> None:
     with changing(session):
         record = session.search("docs", Q8, k=2).audit
@@ -107,7 +122,7 @@ def test_many_threads_defer_their_records_under_one_lock(session, lake) -> None:
             found = list(pool.map(lambda _: session.search("docs", Q8, k=1).query_id, range(40)))
             names = pending(session)
             assert len([name for name in names if name.endswith(".lock")]) == 1
-            assert len([name for name in names if name.endswith(".json")]) == 40
+            assert 1 <= len([name for name in names if name.endswith(".json")]) <= 40
         eventually(lambda: pending(session) == [])
     assert {each.query_id for each in everything(session)} == {*found}
     assert session.ledger.verify()

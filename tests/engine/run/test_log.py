@@ -388,11 +388,11 @@ class Failing:
         self.error: Exception | None = error
         self.tried = 0
 
-    def write(self, tenant: str):
+    def write(self, tenant: str, **options):
         self.tried += 1
         if self.error is not None:
             raise self.error
-        return self._store.write(tenant)
+        return self._store.write(tenant, **options)
 
 
 @pytest.mark.parametrize(
@@ -436,6 +436,23 @@ def test_a_log_that_cannot_be_written_is_tried_again_in_the_background(session, 
         time.sleep(0.01)
     store.error = None
     assert [row["text"] for row in log(session)] == ["SELECT 1"]
+
+
+def test_p15_the_log_waits_for_a_long_transaction_and_nobody_for_the_log(lake, caplog) -> None:
+    """Reading the log waited for the writer as long as any writer, and its failure was logged."""
+    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as session:
+        shared = session._instance
+        shared.housekeeper._interval_s = 0.01
+        shared.housekeeper.add(lambda: rounds.set() or False)
+        with shared.lake.store.write("default"):
+            rounds = threading.Event()
+            session.sql("SELECT 1").to_arrow()
+            assert rounds.wait(20)
+            began = time.monotonic()
+            assert session.sql("SELECT * FROM audit.statements").to_pylist() == []
+            assert time.monotonic() - began < 20
+        assert [row["text"] for row in log(session)] == ["SELECT 1"]
+    assert "background task" not in caplog.text
 
 
 def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) -> None:
