@@ -85,13 +85,13 @@ def _cancelled(run: Callable[[], object], stop: Callable[[], object]) -> tuple[f
 
 
 def idle_s(since: float) -> float:
-    """Wait until this process works no more, and return after how many seconds that was."""
+    """Wait until this process works no more, and return how many seconds after it was seen."""
     while True:
         began, before = perf_counter(), process_time()
         sleep(SAMPLE_S)
         now = perf_counter()
         if process_time() - before < IDLE_SHARE * (now - began):
-            return began - since
+            return now - since
         if now - since > LONGEST_S:
             return now - since
 
@@ -102,7 +102,7 @@ def _figures(
     for at, (name, limit) in enumerate((("caller free", 0.5), ("CPU idle", 1.0))):
         measured, baseline = [each[at] for each in own], [each[at] for each in others]
         yield Figure(
-            f"cancel of a {kind}: {name}", "s", median(measured), median(baseline),
+            f"cancel, {kind}: {name}", "s", median(measured), median(baseline),
             "DuckDB's interrupt", (Bound("measured", "at most", limit),),
             {"longest_s": max(measured), "baseline_longest_s": max(baseline)},
         )  # fmt: skip
