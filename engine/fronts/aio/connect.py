@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from affidavit.engine.fronts.aio.asking import opened
 from affidavit.engine.fronts.aio.session import AsyncSession
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from affidavit.engine.session.session import Session
-
-P = ParamSpec("P")
 
 
 class Connecting:
@@ -46,16 +44,10 @@ class Connecting:
             await session.__aexit__(kind, error, trace)
 
 
-def _like(connects: Callable[P, Session]) -> Callable[P, Connecting]:
-    @wraps(connects)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Connecting:
-        return Connecting(partial(connects, *args, **kwargs))
+@wraps(connect, assigned=())  # its signature is what introspection shows
+def aconnect(*args: Any, **kwargs: Any) -> Connecting:  # noqa: ANN401 - as connect says
+    """Open a lake without holding a loop up, and return an async session on it, once awaited.
 
-    call.__name__ = call.__qualname__ = "aconnect"
-    call.__doc__ = (
-        f"{__doc__}\n\nTakes the arguments of :func:`affidavit.connect`, and raises its errors."
-    )
-    return call
-
-
-aconnect = _like(connect)
+    Takes the arguments of :func:`affidavit.connect`, and raises its errors.
+    """
+    return Connecting(partial(connect, *args, **kwargs))

@@ -100,7 +100,16 @@ def test_p21_an_interrupt_at_any_call_of_the_stores_transaction_leaves_no_lock(l
 INTERRUPTS = 25
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Let SIGINT interrupt, which the workers that tests run in ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interrupts")
 def test_p21_real_signals_leave_no_lock(lake) -> None:
     with affidavit.connect(lake, durability="normal", busy_timeout_s=2) as session:
         session.sql("CREATE TABLE t (id BIGINT)")
