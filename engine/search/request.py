@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.sql.quoting import lance_name
+from affidavit.catalog.sql.spelling import as_columns
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.options import checked_count
-from affidavit.errors import ColumnNotFoundError, InvalidQueryError
+from affidavit.errors import ColumnNotFoundError, InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,7 +181,7 @@ def build_request(
         vector=None,
         text=text,
         k=count,
-        where=options.where,
+        where=_where(options.where, dataset.schema.names),
         select=_selected(dataset.schema, options.select, info.name),
         column=column,
         metric=options.metric or definition.metric,
@@ -203,6 +205,16 @@ def build_request(
         raise InvalidQueryError(msg)
     models.get(model)
     return request
+
+
+def _where(condition: str | None, columns: Sequence[str]) -> str | None:
+    """Return a condition with its names as the table writes them."""
+    if condition is None:
+        return None
+    try:
+        return as_columns(condition, columns, lance_name)
+    except SqlError as error:
+        raise InvalidQueryError(str(error)) from error
 
 
 def with_vector(request: SearchRequest, models: Models) -> SearchRequest:

@@ -6,10 +6,10 @@ differs in case alone, that is meant; two of those are ambiguous. In quotes a na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.grammar import MAY_STICK
+from affidavit.catalog.sql.spelling import KEYWORDS, is_name
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import ColumnNotFoundError, NameNotFoundError, SqlError, TableNotFoundError
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.statement import Statement
 
 Answer = TypeVar("Answer")
-
-KEYWORDS: Final = MAY_STICK | {
-    "NULLS", "FIRST", "LAST", "ROW", "RANGE", "GROUPS", "CURRENT", "PRECEDING", "FOLLOWING",
-    "UNBOUNDED", "BY", "ALL", "ANY", "SOME", "OUTER", "INT", "INTEGER", "BIGINT", "SMALLINT",
-    "TINYINT", "VARCHAR", "TEXT", "BOOLEAN", "DOUBLE", "FLOAT", "REAL", "DECIMAL", "NUMERIC",
-    "BYTEA",
-    "INTERVAL", "TRUE", "FALSE", "NULL", "EXISTS", "ONLY", "TIES", "FILTER", "OVER", "PARTITION",
-    "GROUPING", "SETS", "ROLLUP", "CUBE", "DO", "NOTHING", "CONFLICT", "UPDATE", "DELETE", "INSERT",
-    "MATCHED", "SOURCE", "TARGET", "EXCLUDED", "ZONE", "AT", "RECURSIVE", "TEMPORARY",
-}  # fmt: skip
-"""Words that may be no name where they stand: a column that is called so is written in quotes."""
 
 
 def with_names(
@@ -76,7 +65,7 @@ def _respelled(statement: Statement, name: str, known: Iterable[str]) -> Stateme
         return None
     for at in reversed(named):
         token = tokens[at]
-        if _is_name(tokens, at):
+        if is_name(tokens, at):
             if len(alike) > 1:
                 told = " or ".join(map(quoted, alike))
                 raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
@@ -90,14 +79,3 @@ def _is_alias(tokens: Sequence[Token], at: int) -> bool:
     after = tokens[at + 1].text if at + 1 < len(tokens) else ""
     is_type = after in {")", "(", "["}
     return (before == "AS" and not is_type) or after == ":"
-
-
-def _is_name(tokens: Sequence[Token], at: int) -> bool:
-    """Whether a word is no function, type or part of a literal."""
-    after = tokens[at + 1] if at + 1 < len(tokens) else None
-    before = tokens[at - 1] if at else None
-    if after is not None and (after.text == "(" or after.kind == "string"):
-        return before is not None and before.keyword in {"INTO", "TABLE"}
-    if before is None or before.text == "::":
-        return False
-    return not (before.keyword == "AS" and after is not None and after.text == ")")

@@ -6,7 +6,13 @@ import pyarrow as pa
 import pytest
 
 import affidavit
-from affidavit.errors import ColumnNotFoundError, NameNotFoundError, SqlError, TableNotFoundError
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    NameNotFoundError,
+    SqlError,
+    TableNotFoundError,
+)
 
 
 @pytest.fixture
@@ -136,3 +142,22 @@ def test_a_table_with_a_key_and_capitals_is_read(session) -> None:
     session.sql("INSERT INTO keyed VALUES (1, 2)")
     assert session.sql("SELECT * FROM keyed").to_pylist() == [{"Id": 1, "a.b": 2}]
     assert session.sql("SELECT id FROM keyed").to_pylist() == [{"Id": 1}]
+
+
+@pytest.mark.parametrize(
+    "where", ["count = 4", "COUNT > 3 AND Key IN (1)", "`Count` = 4", "Count=4"]
+)
+def test_a_search_follows_the_rule(people, where) -> None:
+    assert people.search("Docs", [1.0, 2.0], k=1, where=where).num_rows == 1
+    options = f'{{"where": "{where}"}}'
+    found = people.sql("SELECT Key FROM vector_search('Docs', [1.0, 2.0], 1, $o)", o=options)
+    assert found.num_rows == 1
+    assert people.search("Docs", [1.0, 2.0], k=1, where=f"NOT ({where})").num_rows == 0
+
+
+def test_p12_an_ambiguous_name_in_a_search_is_refused(session) -> None:
+    rows = [{"id": 1, "vector": [1.0, 2.0], "A": 1, "a": 2, "B": 1, "b": 2, "Bb": 3, "bB": 4}]
+    session.create_vector_table("cases", rows)
+    assert session.search("cases", [1.0, 2.0], where="a = 2 AND A = 1").num_rows == 1
+    with pytest.raises(InvalidQueryError, match="BB is ambiguous"):
+        session.search("cases", [1.0, 2.0], where="BB = 3")

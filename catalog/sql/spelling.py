@@ -1,0 +1,79 @@
+"""Names in a text of SQL: which words are some, and how a table writes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.lexer import tokenize
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+
+KEYWORDS: Final = frozenset(
+    {
+        "ALL", "AND", "ANTI", "ANY", "AS", "ASC", "ASOF", "AT", "BETWEEN", "BIGINT", "BOOLEAN",
+        "BY", "BYTEA", "CENTURY", "CENTURYS", "CLUSTER", "CONFLICT", "CONNECT", "CROSS", "CUBE",
+        "CURRENT", "DAY", "DAYS", "DECADE", "DECADES", "DECIMAL", "DELETE", "DESC",
+        "DISTRIBUTE", "DIV", "DO", "DOUBLE", "ELSE", "END", "ESCAPE", "EXCEPT", "EXCLUDED",
+        "EXISTS", "FALSE", "FETCH", "FILTER", "FIRST", "FLOAT", "FOLLOWING", "FOR", "FROM",
+        "FULL", "GROUP", "GROUPING", "GROUPS", "HAVING", "HOUR", "HOURS", "ILIKE", "IN",
+        "INNER", "INSERT", "INT", "INTEGER", "INTERSECT", "INTERVAL", "INTO", "IS", "JOIN", "L",
+        "LAST", "LATERAL", "LEFT", "LIKE", "LIMIT", "MATCHED", "MICROSECOND", "MICROSECONDS",
+        "MILLISECOND", "MILLISECONDS", "MINUS", "MINUTE", "MINUTES", "MONTH", "MONTHS",
+        "NANOSECOND", "NANOSECONDS", "NATURAL", "NOT", "NOTHING", "NULL", "NULLS", "NUMERIC",
+        "OFFSET", "ON", "ONLY", "OR", "ORDER", "OUTER", "OVER", "OVERLAPS", "PARTITION",
+        "PRECEDING", "PREWHERE", "QUALIFY", "QUARTER", "QUARTERS", "RANGE", "REAL", "RECURSIVE",
+        "REGEXP", "RETURNING", "RIGHT", "RLIKE", "ROLLUP", "ROW", "ROWS", "SECOND", "SECONDS",
+        "SELECT", "SEMI", "SET", "SETS", "SMALLINT", "SOME", "SORT", "SOURCE", "START",
+        "TABLESAMPLE", "TARGET", "TEMPORARY", "TEXT", "THEN", "TIES", "TINYINT", "TRUE",
+        "UNBOUNDED", "UNION", "UPDATE", "USING", "VALUES", "VARCHAR", "WEEK", "WEEKS", "WHEN",
+        "WHERE", "WINDOW", "WITH", "XOR", "YEAR", "YEARS", "ZONE",
+    }
+)  # fmt: skip
+"""Words that may be no name where they stand: a column that is called so is written in quotes."""
+
+
+def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], str]) -> str:
+    """Return a condition over one table with its names as the table writes them.
+
+    Args:
+        condition: The condition; what cannot be read of it is left to whoever evaluates it.
+        columns: The table's columns.
+        quote: Writes a column's name so that it is exact.
+
+    Raises:
+        SqlError: A name could be several.
+    """
+    exact = set(columns)
+    try:
+        tokens = tokenize(condition)
+    except SqlError:
+        return condition
+    for at, token in reversed(list(enumerate(tokens))):
+        around = {each.text for each in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])}
+        named = token.kind == "word" and "." not in around and is_name(tokens, at)
+        if not named or token.text in exact or token.keyword in KEYWORDS:
+            continue
+        alike = sorted(each for each in exact if each.casefold() == token.text.casefold())
+        if len(alike) > 1:
+            told = " or ".join(map(quote, alike))
+            raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
+        if alike:
+            condition = f"{condition[: token.start]}{quote(alike[0])}{condition[token.end :]}"
+    return condition
+
+
+def is_name(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a word is no function, type or part of a literal."""
+    after = tokens[at + 1] if at + 1 < len(tokens) else None
+    before = tokens[at - 1] if at else None
+    if after is not None and (after.text == "(" or after.kind == "string"):
+        return before is not None and before.keyword in {"INTO", "TABLE"}
+    if before is None:
+        return True
+    if before.text == "::":
+        return False
+    return not (before.keyword == "AS" and after is not None and after.text == ")")
