@@ -37,7 +37,7 @@ KEYWORDS: Final = frozenset(
 
 
 def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], str]) -> str:
-    """Return a condition over one table with its names as the table writes them.
+    """Return a condition over one table with its names as the table writes them, and no comment.
 
     Args:
         condition: The condition; what cannot be read of it is left to whoever evaluates it.
@@ -45,25 +45,51 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
         quote: Writes a column's name so that it is exact.
 
     Raises:
-        SqlError: A name could be several.
+        SqlError: A name could be several, a name in quotes is none, or something follows.
     """
     exact = set(columns)
     try:
         tokens = tokenize(condition)
     except SqlError:
         return condition
+    if "--" in condition or "/*" in condition:
+        condition = " ".join(token.text for token in tokens)
+        tokens = tokenize(condition)
     for at, token in reversed(list(enumerate(tokens))):
+        if token.text == ";":
+            msg = "a condition is one expression: nothing may follow it"
+            raise SqlError(msg)
         around = {each.text for each in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])}
-        named = token.kind == "word" and "." not in around and is_name(tokens, at)
-        if not named or token.text in exact or token.keyword in KEYWORDS:
+        if "." in around:
             continue
-        alike = sorted(each for each in exact if each.casefold() == token.text.casefold())
-        if len(alike) > 1:
-            told = " or ".join(map(quote, alike))
-            raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
-        if alike:
-            condition = f"{condition[: token.start]}{quote(alike[0])}{condition[token.end :]}"
+        meant: str | None
+        if token.text.startswith('"'):
+            meant = _exactly(token, exact)
+        elif token.kind == "word" and token.keyword not in KEYWORDS and is_name(tokens, at):
+            meant = _alike(token, exact, quote)
+        else:
+            continue
+        if meant is not None:
+            condition = f"{condition[: token.start]}{quote(meant)}{condition[token.end :]}"
     return condition
+
+
+def _exactly(token: Token, columns: set[str]) -> str:
+    """Return the column that a name in quotes is."""
+    if token.name not in columns:
+        raise SqlError(f"no column {token.text}: a text stands in single quotes")
+    return str(token.name)
+
+
+def _alike(token: Token, columns: set[str], quote: Callable[[str], str]) -> str | None:
+    """Return the column that a name without quotes means, if none is written so."""
+    if token.text in columns:
+        return None
+    alike = sorted(each for each in columns if each.casefold() == token.text.casefold())
+    if len(alike) > 1:
+        told = " or ".join(map(quote, alike))
+        raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
+    return alike[0] if alike else None
 
 
 def is_name(tokens: Sequence[Token], at: int) -> bool:

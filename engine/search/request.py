@@ -181,7 +181,7 @@ def build_request(
         vector=None,
         text=text,
         k=count,
-        where=_where(options.where, dataset.schema.names),
+        where=_where(options.where, dataset.schema.names, info.name),
         select=_selected(dataset.schema, options.select, info.name),
         column=column,
         metric=options.metric or definition.metric,
@@ -207,14 +207,15 @@ def build_request(
     return request
 
 
-def _where(condition: str | None, columns: Sequence[str]) -> str | None:
+def _where(condition: str | None, columns: Sequence[str], table: str) -> str | None:
     """Return a condition with its names as the table writes them."""
     if condition is None:
         return None
     try:
         return as_columns(condition, columns, lance_name)
     except SqlError as error:
-        raise InvalidQueryError(str(error)) from error
+        msg = f"the filter of a search in {table!r}: {error}"
+        raise InvalidQueryError(msg) from error
 
 
 def with_vector(request: SearchRequest, models: Models) -> SearchRequest:

@@ -161,3 +161,20 @@ def test_p12_an_ambiguous_name_in_a_search_is_refused(session) -> None:
     assert session.search("cases", [1.0, 2.0], where="a = 2 AND A = 1").num_rows == 1
     with pytest.raises(InvalidQueryError, match="BB is ambiguous"):
         session.search("cases", [1.0, 2.0], where="BB = 3")
+
+
+def test_p9_a_name_in_double_quotes_is_a_column_of_a_search_and_no_text(session) -> None:
+    rows = [{"id": at, "vector": [1.0, 2.0], "owner": who} for at, who in enumerate(["ann", "bob"])]
+    session.create_vector_table("notes", rows)
+
+    def found(where: str) -> list[int]:
+        return sorted(session.search("notes", [1.0, 2.0], where=where).to_arrow()["id"].to_pylist())
+
+    assert found("\"owner\" = 'ann'") == [0]
+    assert found("\"owner\" = 'ann' -- OR true\n AND id < 5 /* it */") == [0]
+    for wrong, told in (
+        ('"ann" = owner', "single quotes"),
+        ("id = 0; DROP TABLE t", "nothing may"),
+    ):
+        with pytest.raises(InvalidQueryError, match=told):
+            found(wrong)
