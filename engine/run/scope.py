@@ -12,7 +12,7 @@ import pyarrow as pa
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.result.result import Result
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import ReadOnlyError, SchemaMismatchError
+from affidavit.errors import AffidavitError, ReadOnlyError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,22 +81,24 @@ class Scope(ABC):
     def columns_of(self, statement: Statement) -> set[str] | None:
         """Return the columns of every table of the lake that a statement names.
 
-        ``None`` where it names a source's, whose columns are not looked up for this.
+        ``None`` where they cannot all be told: a source's are not looked up for this, and a view or
+        file may not be there.
         """
         planner, names = self.planner, {name.casefold() for name in statement.names}
         if names & {name.casefold() for name in planner.attached}:
             return None
         found: set[str] = set()
         with planner.snapshot(self.catalog) as snapshot:
-            tables = list(self.catalog.tables(snapshot.reader))
-        frames = [name for _, name in planner.frames]
-        known = [(each.schema, each.name) for each in tables] + [("main", name) for name in frames]
-        for schema, name in known:
-            if name.casefold() in names:
-                with planner.snapshot(self.catalog) as snapshot:
-                    text = f"SELECT * FROM {quoted(schema)}.{quoted(name)}"
+            tables = [(each.schema, each.name) for each in self.catalog.tables(snapshot.reader)]
+            for schema, name in (*tables, *planner.frames):
+                if name.casefold() not in names:
+                    continue
+                text = f"SELECT * FROM {quoted(schema)}.{quoted(name)}"
+                try:
                     frame = planner.plan(text, {}, snapshot, names={schema, name}, read_only=True)
-                    found.update(frame.schema().names)
+                except AffidavitError:
+                    return None
+                found.update(frame.schema().names)
         return found
 
     def run_now(self, statement: Statement, params: Params) -> pa.Table:

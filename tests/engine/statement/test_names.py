@@ -178,3 +178,11 @@ def test_p9_a_name_in_double_quotes_is_a_column_of_a_search_and_no_text(session)
     ):
         with pytest.raises(InvalidQueryError, match=told):
             found(wrong)
+
+
+def test_the_error_is_the_statements_own_where_a_view_cannot_be_planned(people) -> None:
+    people.sql("CREATE TABLE gone (a INT)")
+    people.sql("CREATE VIEW broken AS SELECT a FROM gone")
+    people.sql("DROP TABLE gone")
+    with pytest.raises(NameNotFoundError, match="No field named age"):
+        people.sql('SELECT age FROM "People" AS broken WHERE "age" = 1')
