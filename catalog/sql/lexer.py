@@ -1,7 +1,7 @@
 """SQL text as tokens: enough to tell statements apart and to cut them into clauses.
 
-DataFusion parses every expression and query; this reads only what its planner refuses, such as the
-clauses of MERGE and RETURNING, and hands the pieces on as the caller wrote them.
+DataFusion parses every expression and query; what its planner refuses, such as the clauses of MERGE
+and RETURNING, is read here, and the pieces are handed on as they were written.
 """
 
 from __future__ import annotations
