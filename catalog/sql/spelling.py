@@ -53,7 +53,7 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
     except SqlError:
         return condition
     if "--" in condition or "/*" in condition:
-        condition = " ".join(token.text for token in tokens)
+        condition = _without_comments(tokens)
         tokens = tokenize(condition)
     for at, token in reversed(list(enumerate(tokens))):
         if token.text == ";":
@@ -72,6 +72,15 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
         if meant is not None:
             condition = f"{condition[: token.start]}{quote(meant)}{condition[token.end :]}"
     return condition
+
+
+def _without_comments(tokens: Sequence[Token]) -> str:
+    """Return the text of tokens, with a space wherever something stands between two."""
+    pieces, end = [], 0
+    for token in tokens:
+        pieces += [" " * (token.start > end), token.text]
+        end = token.end
+    return "".join(pieces).strip()
 
 
 def _exactly(token: Token, columns: set[str]) -> str:

@@ -172,6 +172,7 @@ def test_p9_a_name_in_double_quotes_is_a_column_of_a_search_and_no_text(session)
 
     assert found("\"owner\" = 'ann'") == [0]
     assert found("\"owner\" = 'ann' -- OR true\n AND id < 5 /* it */") == [0]
+    assert found("id>=0/* a */AND--b\n\"owner\"!='bob'") == [0]
     for wrong, told in (
         ('"ann" = owner', "single quotes"),
         ("id = 0; DROP TABLE t", "nothing may"),
