@@ -20,12 +20,12 @@ from affidavit.catalog.journal.kept import TAIL_COLUMNS
 from affidavit.catalog.journal.merging import SEGMENTS_MERGED, Merging
 from affidavit.catalog.journal.reading import EventReader
 from affidavit.catalog.journal.sealing import Sealing
-from affidavit.catalog.journal.signing import numbered
+from affidavit.catalog.journal.signing import Hashed, hashed
 from affidavit.catalog.model import clock
 from affidavit.catalog.store.tables import TAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.journal.kept import Archive, Kept
     from affidavit.catalog.ledger.ledger import Ledger
@@ -89,23 +89,35 @@ class Journal:
         Returns:
             The number of its first event; ``None`` if it has none.
         """
+        return self.append_hashed(writer, self.hashed(batch), transaction)
+
+    def hashed(self, batch: Batch) -> list[Hashed]:
+        """Return ``batch`` in parts that are hashed as far as they are without a number."""
         if not batch.events:
+            return []
+        return [hashed(replace(batch, events=part)) for part in in_blocks(batch.events)]
+
+    def append_hashed(
+        self, writer: Writer, parts: Sequence[Hashed], transaction: Transaction
+    ) -> int | None:
+        """Do what :meth:`append` does with the parts of one batch."""
+        if not parts:
             return None
         begun = -1
 
         def keep(first: int) -> list[bytes]:
             nonlocal begun
             begun, leaves = first, list[bytes]()
-            for part in in_blocks(batch.events):
+            for part in parts:
                 at = first + len(leaves)
-                columns, found = numbered(replace(batch, events=part), at)
+                columns, found = part.numbered(at)
                 block = (at, at + len(found) - 1, len(found), pack(columns), b"".join(found))
                 writer.insert(TAIL, TAIL_COLUMNS, [block])
                 leaves += found
             return leaves
 
-        self._ledger.append_leaves(writer, keep, now_us=batch.at_us)
-        added = len(batch.events)
+        self._ledger.append_leaves(writer, keep, now_us=parts[0].batch.at_us)
+        added = sum(len(part.salts) for part in parts)
         transaction.on_end(lambda committed: self._committed(added) if committed else None)
         return begun
 

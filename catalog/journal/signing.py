@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -81,8 +82,41 @@ def body_template(
     )
 
 
-def numbered(batch: Batch, first: int) -> tuple[list[Sequence[Any]], list[bytes]]:
-    """Return the events of ``batch`` from ``first`` on, as columns to keep, and their leaves.
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Events that happened together, hashed as far as they are without a number.
+
+    Attributes:
+        batch: The events.
+        salts: The salt of each.
+        template: The body of each, as :func:`body_template` gives it.
+        words: What stands in its places, in their order but for the numbers.
+    """
+
+    batch: Batch
+    salts: Sequence[bytes]
+    template: str
+    words: tuple[Sequence[str], ...]
+
+    def numbered(self, first: int) -> tuple[list[Sequence[Any]], list[bytes]]:
+        """Return the events from ``first`` on, as columns to keep, and their leaves."""
+        batch, who, count = self.batch, self.batch.identity, len(self.salts)
+        seqs = range(first, first + count)
+        actions, ids, fields, news, olds = self.words
+        bodies = zip(actions, ids, seqs, fields, news, olds, seqs, strict=True)
+        template = self.template
+        leaves = [leaf_hash((template % body).encode()) for body in bodies]
+        told = (who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id)
+        columns: list[Sequence[Any]] = [
+            seqs, [batch.at_us] * count, [batch.entity_type] * count,
+            *Events.of(batch.events).columns, *([each] * count for each in told), self.salts,
+            [None] * count, [None] * count,
+        ]  # fmt: skip
+        return columns, leaves
+
+
+def hashed(batch: Batch) -> Hashed:
+    """Return ``batch`` with what does not depend on its numbers done.
 
     Raises:
         InvalidQueryError: A value is too large, or an id cannot be written as JSON.
@@ -91,26 +125,19 @@ def numbered(batch: Batch, first: int) -> tuple[list[Sequence[Any]], list[bytes]
     _check_sizes(batch.entity_type, ids, news)
     if batch.table_id is None:  # a table's row that grew larger can be deleted nevertheless
         _check_sizes(batch.entity_type, ids, olds)
-    who, count = batch.identity, len(ids)
+    who = batch.identity
     template = body_template(
         entity_type=batch.entity_type, table_id=batch.table_id,
         tenant=None if who.tenant == SHARED else who.tenant, actor=who.actor, source=who.source,
         workspace=who.workspace, reason=who.reason, tx_id=batch.tx_id, at_us=batch.at_us,
     )  # fmt: skip
-    drawn = os.urandom(SALT_BYTES * count)
+    drawn = os.urandom(SALT_BYTES * len(ids))
     salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
-    seqs = range(first, first + count)
-    bodies = zip(
-        _words(actions, "action"), canonical_texts(ids, "entity_id"), seqs, _words(fields, "field"),
-        _digests(salts, NEW, news), _digests(salts, OLD, olds), seqs, strict=True,
+    words = (
+        _words(actions, "action"), canonical_texts(ids, "entity_id"), _words(fields, "field"),
+        _digests(salts, NEW, news), _digests(salts, OLD, olds),
     )  # fmt: skip
-    leaves = [leaf_hash((template % body).encode()) for body in bodies]
-    told = (who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id)
-    columns: list[Sequence[Any]] = [
-        seqs, [batch.at_us] * count, [batch.entity_type] * count, ids, fields, actions, olds, news,
-        *([each] * count for each in told), salts, [None] * count, [None] * count,
-    ]  # fmt: skip
-    return columns, leaves
+    return Hashed(batch, salts, template, words)
 
 
 def _check_sizes(entity_type: str, ids: Sequence[str], values: Sequence[str | None]) -> None:

@@ -30,6 +30,13 @@ class Index:
     unique: bool = False
 
 
+def data_table(
+    table_id: str, columns: tuple[StoreColumn, ...] = (), indexes: tuple[StoreIndex, ...] = ()
+) -> StoreTable:
+    """Return the store's table of a mutable one."""
+    return StoreTable(f"data_{table_id}", columns, indexes)
+
+
 @dataclass(frozen=True)  # without slots: what is derived is kept
 class MutableDefinition:
     """A mutable table: its columns, and where the store keeps each.
@@ -85,7 +92,7 @@ class MutableDefinition:
         if self.order_column is not None:
             order = Index(ORDER_COLUMN_INDEX, (self.order_column,))
             indexes.append(self.store_index(order))
-        return StoreTable(f"data_{self.table_id}", columns, tuple(indexes))
+        return data_table(self.table_id, columns, tuple(indexes))
 
     def to_json(self) -> str:
         """Return the text that :func:`parse_definition` reads."""

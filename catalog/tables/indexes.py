@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.sql.names import check_name
-from affidavit.catalog.tables.redefine import alter_dataset, current, mutable_definition, redefine
+from affidavit.catalog.tables.altering.redefine import (
+    alter_dataset,
+    current,
+    mutable_definition,
+    redefine,
+)
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,

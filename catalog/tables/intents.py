@@ -26,7 +26,7 @@ from affidavit.catalog.journal.events import Batch, Event, events_of
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
-from affidavit.catalog.model.definition import parse_definition
+from affidavit.catalog.model.definition import data_table, parse_definition
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
@@ -47,20 +47,23 @@ if TYPE_CHECKING:
 INTENT: Final = "affidavit.intent"
 """The Lance transaction property that names the intent of a commit."""
 
+LOAD: Final = -1
+"""The version of an intent whose table is being loaded: nothing names it yet."""
+
 _COLUMNS: Final = columns_of(INTENTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A change of a vector table that is about to happen.
+    """A change of a vector table that is about to happen, or a load of a mutable one.
 
     Attributes:
         intent_id: Its name.
         table_id: The table.
-        version_before: The version that it is made from.
+        version_before: The version that it is made from; :data:`LOAD` for a load.
         marked: Whether Lance's commit carries its name.
         rows_added: By how many rows the table grows.
-        batches: The events that say what happened, if it did.
+        batches: The events that say what happened, if it did; for a load, if it came to nothing.
         messages: What triggers send for it, if it did, by the batch that it comes with.
     """
 
@@ -76,6 +79,11 @@ class Intent:
     def properties(self) -> dict[str, str]:
         """What Lance's commit carries."""
         return {INTENT: self.intent_id}
+
+    def tell(self, writer: Writer, batch: Batch) -> None:
+        """Let ``batch`` be what is written down if a load comes to nothing."""
+        told = {"batches": _batches_json((batch,))}
+        writer.update_where(INTENTS, told, Compare("=", "intent_id", self.intent_id))
 
     def finish(self, writer: Writer) -> None:
         """Remove the intent, in the transaction that says that it happened."""
@@ -110,7 +118,7 @@ def intended(
         uuid4().hex, info.table_id, int(dataset.version), marked, rows_added, batches, messages
     )
     with catalog.write() as writer:
-        writer.insert(INTENTS, _COLUMNS, [_row(intent)])
+        declare(writer, intent)
     try:
         yield intent
     except BaseException:
@@ -119,13 +127,18 @@ def intended(
         raise
 
 
+def declare(writer: Writer, intent: Intent) -> None:
+    """Write ``intent`` down."""
+    writer.insert(INTENTS, _COLUMNS, [_row(intent)])
+
+
 def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> int:
     """Settle what was left over for a table whose lock is held; return how many intents were.
 
     Those that happened get their events now, and the others are forgotten.
     """
     with catalog.read() as reader:
-        rows = reader.select(INTENTS, _COLUMNS, Compare("=", "table_id", info.table_id))
+        rows = reader.select(INTENTS, _COLUMNS, _of_table(info.table_id))
     for row in rows:
         intent = _intent(row)
         with catalog.write() as writer:
@@ -195,15 +208,37 @@ def _settle_table(catalog: Catalog, table_id: str) -> None:
     if info is not None:
         settle(catalog, info, catalog.lake.datasets.latest(info))
         return
+    with catalog.read() as reader:
+        rows = reader.select(INTENTS, ("intent_id", "version_before"), _of_table(table_id))
+    for intent_id, version_before in rows:
+        if version_before == LOAD:
+            abandon(catalog, str(intent_id))
     with catalog.write() as writer:  # the table was dropped since
-        writer.delete_where(INTENTS, Compare("=", "table_id", table_id))
+        writer.delete_where(INTENTS, _of_table(table_id))
+
+
+def abandon(catalog: Catalog, intent_id: str) -> None:
+    """Remove what was loaded of a table that nothing names, whose lock is held."""
+    with catalog.write() as writer:
+        rows = writer.select(INTENTS, _COLUMNS, Compare("=", "intent_id", intent_id))
+        for intent in map(_intent, rows):
+            transaction = catalog.transactions.current()
+            assert transaction is not None
+            for batch in intent.batches:
+                catalog.journal.append(writer, batch, transaction)
+            writer.drop_table(data_table(intent.table_id))
+            intent.finish(writer)
+
+
+def _of_table(table_id: str) -> Compare:
+    return Compare("=", "table_id", table_id)
 
 
 # --- as the store has them ------------------------------------------------------------------------
 
 
-def _row(intent: Intent) -> tuple[str | int, ...]:
-    batches = [
+def _batches_json(batches: Sequence[Batch]) -> str:
+    told = [
         {
             "entity_type": each.entity_type,
             "table_id": each.table_id,
@@ -212,11 +247,15 @@ def _row(intent: Intent) -> tuple[str | int, ...]:
             "tx_id": each.tx_id,
             "events": [asdict(event) for event in each.events],
         }
-        for each in intent.batches
+        for each in batches
     ]
+    return json.dumps(told)
+
+
+def _row(intent: Intent) -> tuple[str | int, ...]:
     return (
         intent.intent_id, intent.table_id, intent.version_before, int(intent.marked),
-        intent.rows_added, json.dumps(batches),
+        intent.rows_added, _batches_json(intent.batches),
         json.dumps([[_message_json(each) for each in messages] for messages in intent.messages]),
     )  # fmt: skip
 

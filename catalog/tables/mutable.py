@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.spill import spilled
-from affidavit.catalog.model.definition import KINDS, MUTABLE, Index, MutableDefinition
+from affidavit.catalog.model.definition import MUTABLE, Index, MutableDefinition
 from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
@@ -26,7 +26,6 @@ from affidavit.errors import (
     ConflictError,
     InvalidQueryError,
     SchemaMismatchError,
-    TableExistsError,
     TableNotFoundError,
     UnsupportedTypeError,
 )
@@ -109,28 +108,6 @@ def create_mutable(
     writer.create_table(definition.store_table)
     catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
     return info
-
-
-def load_mutable(
-    catalog: Catalog, name: str, definition: MutableDefinition, source: Iterable[pa.RecordBatch]
-) -> None:
-    """Create a mutable table with the rows of ``source``, read and converted with no lock held.
-
-    Raises:
-        TableExistsError: The name is taken.
-        SchemaMismatchError: A column does not fit.
-    """
-    with catalog.read() as reader:
-        existing = catalog.find(reader, name)
-    if existing is not None and existing.tenant == catalog.tenant:  # before anything is read
-        raise TableExistsError(name, kind=KINDS[existing.kind].word)
-    fitted = (conform(batch, definition.schema, table=name) for batch in source)
-    with (
-        spilled(catalog.lake.folders, fitted, definition.schema) as rows,
-        catalog.write() as writer,
-    ):
-        info = create_mutable(catalog, writer, name, definition)
-        insert_rows(catalog, writer, info, rows)
 
 
 def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:

@@ -6,6 +6,7 @@ where the images before and after are known, constraints are checked and the cha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -85,12 +86,29 @@ def _refuse_duplicates(
                 raise ConstraintError(msg) from cause
 
 
-def _insert(
-    writer: Writer,
-    info: TableInfo,
-    rows: pa.Table | pa.RecordBatch,
-    rowids: Sequence[int] | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """New rows of a table as the store keeps them, NULLs in their places.
+
+    Attributes:
+        rows: The rows.
+        names: The store's columns.
+        columns: The values of each.
+    """
+
+    rows: pa.Table | pa.RecordBatch
+    names: Sequence[str]
+    columns: Sequence[Sequence[StoreValue]]
+
+
+def as_stored(
+    info: TableInfo, rows: pa.Table | pa.RecordBatch, rowids: Sequence[int] | None = None
+) -> Stored:
+    """Return new rows, perhaps with identities, as the store keeps them.
+
+    Raises:
+        ConstraintError: A NOT NULL column has a NULL.
+    """
     definition = definition_of(info)
     check_not_null(info, rows)
     names = [definition.stored[column] for column in rows.schema.names]
@@ -100,24 +118,34 @@ def _insert(
     if rowids is not None:
         names.insert(0, ROWID)
         columns.insert(0, rowids)
-    table = definition.store_table
-    values = zip(*columns, strict=True)
+    return Stored(rows, names, columns)
+
+
+def insert_stored(writer: Writer, info: TableInfo, stored: Stored) -> None:
+    """Put rows into the store's table; nobody is told.
+
+    Raises:
+        ConstraintError: A key is there already, or twice in the data.
+    """
+    definition, rows = definition_of(info), stored.rows
+    table, values = definition.store_table, zip(*stored.columns, strict=True)
     if rows.num_rows == 1 or not definition.unique_keys:
         try:
-            writer.insert(table, names, values)
+            writer.insert(table, stored.names, values)
         except ConstraintError as error:
             _refuse_duplicates(writer, info, rows, error)
             raise
         return
     try:
         with writer.savepoint():
-            writer.insert(table, names, values)
+            writer.insert(table, stored.names, values)
     except ConstraintError as error:
         _refuse_duplicates(writer, info, rows, error)
         raise
 
 
-def _as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
+def as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
+    """Return ``rows`` as a table."""
     return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
@@ -147,10 +175,10 @@ def insert_rows(
         if not batch.num_rows:
             continue
         rowids = _next_rowids(writer, info, batch.num_rows)
-        _insert(writer, info, batch, rowids)
+        insert_stored(writer, info, as_stored(info, batch, rowids))
         inserted += batch.num_rows
         change = catalog.change(
-            info, "insert", rows=batch.num_rows, after=_as_table(batch), rowids=rowids or ()
+            info, "insert", rows=batch.num_rows, after=as_table(batch), rowids=rowids or ()
         )
         catalog.announce(writer, change)
     if inserted:
@@ -191,7 +219,7 @@ def update_rows(
     if moved:
         # one row's new key may be another's old one: take all away before any comes back
         writer.delete(table, rowids)
-        _insert(writer, info, after, rowids)
+        insert_stored(writer, info, as_stored(info, after, rowids))
     elif changed:
         names = [definition.stored[column] for column in changed]
         writer.update(table, names, zip(*(new[c] for c in changed), rowids, strict=True))

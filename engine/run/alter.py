@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from affidavit.catalog.model.definition import VIEW
 from affidavit.catalog.sql.names import check_schema_name
-from affidavit.catalog.tables.columns import add_column, drop_column, rename_column
+from affidavit.catalog.tables.altering.columns import add_column, drop_column, rename_column
+from affidavit.catalog.tables.altering.renames import rename_table
 from affidavit.catalog.tables.indexes import drop_index
 from affidavit.catalog.tables.kinds import drop_table
-from affidavit.catalog.tables.renames import rename_table
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import expect_end, parse_new_column, parse_schema_name

@@ -25,8 +25,8 @@ from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.indexes import add_index
 from affidavit.catalog.tables.kinds import drop_table
-from affidavit.catalog.tables.mutable import create_mutable, define_mutable
-from affidavit.catalog.tables.row_writing import insert_rows
+from affidavit.catalog.tables.loading import loaded
+from affidavit.catalog.tables.mutable import define_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.result.result import Shape
@@ -159,6 +159,11 @@ class _Filled:
                 shape = Shape(*scope.planner.streamed(plan, snapshot))
                 folders = catalog.lake.folders
                 rows = stack.enter_context(spilled(folders, shape.batches(), shape.loose))
+            name = self.name
+            definition = _definition(name.table, shape.schema, self.constraints)
+            publish = stack.enter_context(
+                loaded(catalog, name.table, definition, rows, schema=name.schema)
+            )
             writer = stack.enter_context(catalog.write())
             now = _own(catalog, writer, self.name)
             reads = {info.table_id for info in snapshot.reads.values()}
@@ -168,10 +173,7 @@ class _Filled:
                 return nothing(0)
             if now is not None:
                 drop_table(catalog, now)
-            name = self.name
-            definition = _definition(name.table, shape.schema, self.constraints)
-            info = create_mutable(catalog, writer, name.table, definition, schema=name.schema)
-            return nothing(insert_rows(catalog, writer, info, rows.grouped()))
+            return nothing(publish(writer))
 
     def _is_there(self, existing: TableInfo | None) -> bool:
         """Return whether nothing is to be done, since there is such a table."""

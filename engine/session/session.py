@@ -11,7 +11,8 @@ from affidavit.catalog.model.moment import parse_moment
 from affidavit.catalog.past.past import Past, dataset_of
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
-from affidavit.catalog.tables.mutable import MutableTable, define_mutable, load_mutable
+from affidavit.catalog.tables.loading import load_mutable
+from affidavit.catalog.tables.mutable import MutableTable, define_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
 from affidavit.catalog.values.ingest import to_reader
@@ -404,8 +405,7 @@ class Session(Caller):
         Raises:
             TableNotFoundError: There is none, and not ``if_exists``.
         """
-        schema, plain = split_name(name)
-        drop_named(self._catalog(), Name(schema, plain), if_exists=if_exists)
+        drop_named(self._catalog(), Name(*split_name(name)), if_exists=if_exists)
 
     def tables(self) -> Result:
         """Return every table that the tenant sees."""

@@ -8,8 +8,8 @@ import pytest
 
 from affidavit.catalog.journal.events import EVENTS_OF
 from affidavit.catalog.model.definition import KINDS, parse_definition
+from affidavit.catalog.tables.altering.renames import RENAMES
 from affidavit.catalog.tables.kinds import DROPS, HANDLES
-from affidavit.catalog.tables.renames import RENAMES
 from affidavit.engine.scans.resolve import READINGS
 from affidavit.engine.scans.system import COUNTS
 

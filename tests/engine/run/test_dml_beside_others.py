@@ -420,7 +420,7 @@ def test_p15_rows_that_are_many_are_kept_in_a_file_until_they_are_written(
         session.sql("INSERT INTO t SELECT value + 1000, 1 FROM range(0, 30000)")
     with pytest.raises(errors.ExecutionError):
         session.sql("INSERT INTO made SELECT value, 1 / (29999 - value), '' FROM range(0, 30000)")
-    assert seen == [True, True, True]
+    assert set(seen) == {True}
     assert list((lake / "vectors" / ".staging").iterdir()) == []
     assert session.ledger.verify()
 

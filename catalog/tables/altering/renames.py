@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.sql.names import check_table_name
-from affidavit.catalog.tables.redefine import current, redefine
+from affidavit.catalog.tables.altering.redefine import current, redefine
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.errors import TableExistsError
 

@@ -12,7 +12,12 @@ from lance.udf import batch_udf
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.sql.names import check_column_name
 from affidavit.catalog.store.protocol import ROWID, StoreColumn
-from affidavit.catalog.tables.redefine import alter_dataset, current, mutable_definition, redefine
+from affidavit.catalog.tables.altering.redefine import (
+    alter_dataset,
+    current,
+    mutable_definition,
+    redefine,
+)
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import (

@@ -1,0 +1,1 @@
+"""ALTER TABLE: a table that gets other columns, another name, or indexes."""
