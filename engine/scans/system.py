@@ -137,6 +137,28 @@ class QueriesDataset(ScanDataset):
         yield keep(predicate, batch).select(columns)
 
 
+_LOCKS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("held_s", pa.float64(), nullable=False),
+        pa.field("long_holds", pa.int64(), nullable=False),
+        pa.field("longest_s", pa.float64(), nullable=False),
+        pa.field("planned_under_lock", pa.int64(), nullable=False),
+    ]
+)
+
+
+def locks_table(snapshot: Snapshot) -> ScanDataset:
+    """Return ``system.locks``: how this process has held the lake's write lock."""
+    holds = snapshot.catalog.lake.store.holds
+    row = {
+        "held_s": holds.lasts_s,
+        "long_holds": holds.long,
+        "longest_s": holds.longest_s,
+        "planned_under_lock": holds.planned,
+    }
+    return ArrowDataset(pa.Table.from_pylist([row], schema=_LOCKS_SCHEMA), snapshot.fail)
+
+
 SYSTEM_SCHEMA: Final = "system"
 SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]]]] = {
     "system": {
@@ -149,6 +171,7 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "triggers": triggers_table,
         "sources": sources_table,
         "queries": QueriesDataset,
+        "locks": locks_table,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

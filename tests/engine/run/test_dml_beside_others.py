@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -293,6 +294,21 @@ def test_p15_a_statement_that_others_always_forestall_runs_under_the_lock(
         session.sql("UPDATE t SET n = n + 1")
     assert set(_n(session).values()) == {10 * ATTEMPTS_MAX + 1}
     assert (holds.planned, plans.count(False)) == (1, 2)  # it is planned, and runs
+    (told,) = session.sql("SELECT * FROM system.locks").to_pylist()
+    assert (told["planned_under_lock"], told["held_s"]) == (1, 0)
+
+
+def test_p15_a_long_hold_of_the_write_lock_is_counted(session, t) -> None:
+    class Slow:
+        def on_change(self, change, writer) -> None:
+            time.sleep(0.1)
+
+    before = session.sql("SELECT * FROM system.locks").to_pylist()[0]["long_holds"]
+    session.add_change_listener(Slow())
+    session.sql("UPDATE t SET n = n + 1")
+    (told,) = session.sql("SELECT * FROM system.locks").to_pylist()
+    assert told["long_holds"] > before
+    assert told["longest_s"] >= 0.1
 
 
 def test_p15_what_runs_again_is_logged_and_read_once(session, t, monkeypatch) -> None:
