@@ -273,7 +273,7 @@ class Catalog:
         columns = columns_of(TABLES)
         row = (
             definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
-            clock.now_us(), data_version,
+            clock.now_us(), data_version, None,
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
         return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count, data_version)

@@ -44,12 +44,14 @@ class KeptEntries:
         limit: int | None = None,
     ) -> list[StoredEntry]:
         """Return the matching entries in order."""
-        columns = ("seq", "body", "signature", "kind", "entry_id", "created_at", "leaf_hash")
+        columns = (
+            "seq", "body", "signature", "kind", "entry_id", "created_at", "leaf_hash", "opened"
+        )  # fmt: skip
         rows = reader.select(
             LEDGER, columns, own(self.tenant, *conditions), order_by=("seq",),
             descending=descending, limit=limit,
         )  # fmt: skip
-        return [StoredEntry(*row) for row in rows]  # type: ignore[arg-type]  # as the store has them
+        return [StoredEntry(*row[:-1], opened=row[-1]) for row in rows]  # type: ignore[arg-type, misc]  # as the store has them
 
     def between(self, reader: Reader, first: int, end: int) -> Iterator[StoredEntry]:
         """Yield the entries ``[first, end)`` in order, some thousands in memory at a time."""

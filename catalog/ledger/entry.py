@@ -30,6 +30,8 @@ class Draft:
             ``kind``, ``tenant`` and, if it is signed, ``key_id``.
         signed: Whether it carries a signature of its own, besides the head's.
         row_ids: The rows that a search returned, as its body says.
+        opened: What its commitments are of, as :mod:`~affidavit.catalog.ledger.commitments` writes
+            it; kept beside the body, and in no leaf.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Draft:
     members: Mapping[str, bytes]
     signed: bool = True
     row_ids: Sequence[str] = ()
+    opened: bytes | None = None
 
 
 def draft(kind: str, entry_id: str, at_us: int, **fields: object) -> Draft:
@@ -57,6 +60,7 @@ class StoredEntry(Entry):
     leaf_hash: bytes = b""
     key_id: str | None = None
     gone: str = ""
+    opened: bytes | None = None
 
 
 ERASED: Final = "erased"
@@ -84,5 +88,5 @@ def row_of(entry: StoredEntry) -> tuple[StoreValue, ...]:
     """Return an entry as a row of the ledger's own table."""
     return (
         entry.seq, entry.kind, entry.entry_id, entry.created_at, entry.leaf_hash, entry.body,
-        entry.signature,
+        entry.signature, entry.opened,
     )  # fmt: skip

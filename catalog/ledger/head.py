@@ -28,6 +28,8 @@ class Head:
         generation: Which of the derived keys that is.
         checkpoint_size: The size at the last checkpoint that was kept.
         checkpoint_at: When that was, in microseconds since the epoch.
+        log_rows: How many rows of the log of statements it covers; ``None`` where it covers none.
+        log_digest: The digest of those.
     """
 
     frontier: Frontier
@@ -36,6 +38,8 @@ class Head:
     generation: int
     checkpoint_size: int
     checkpoint_at: int
+    log_rows: int | None = None
+    log_digest: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -45,7 +49,9 @@ class Head:
 
 def parse_head(row: Sequence[object], origin: str) -> Head:
     """Return a head from its store row; LedgerProblem if it contradicts itself."""
-    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at = row
+    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at, log_rows, log_digest = (
+        row
+    )
     if not (
         isinstance(size, int)
         and isinstance(peaks, bytes)
@@ -54,6 +60,8 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
         and isinstance(generation, int)
         and isinstance(checkpoint_size, int)
         and isinstance(checkpoint_at, int)
+        and isinstance(log_rows, int | None)
+        and isinstance(log_digest, bytes | None)
     ):
         raise LedgerProblem("it is unreadable")
     if size < 1 or len(peaks) != HASH_BYTES * size.bit_count():
@@ -63,7 +71,9 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
     stated = Checkpoint(origin, size, frontier.root).text
     if note.rpartition("\n\n")[0] + "\n" != stated:
         raise LedgerProblem("its note states another size, root or ledger")
-    return Head(frontier, note, key_id, generation, checkpoint_size, checkpoint_at)
+    return Head(
+        frontier, note, key_id, generation, checkpoint_size, checkpoint_at, log_rows, log_digest
+    )
 
 
 def open_kept(

@@ -262,7 +262,10 @@ class Ledger(KeptEntries):
         body = canonical_object(members)
         signature = signer.sign(body) if each.signed else None
         leaf = leaf_hash(body, signature)
-        return StoredEntry(seq, body, signature, each.kind, each.entry_id, each.at_us, leaf, key_id)
+        return StoredEntry(
+            seq, body, signature, each.kind, each.entry_id, each.at_us, leaf, key_id,
+            opened=each.opened,
+        )  # fmt: skip
 
     def _key_draft(self, key: PublicKey, generation: int, now_us: int) -> Draft:
         return draft(KEY, f"key-{generation}", now_us, public_key=str(key), generation=generation)
@@ -324,12 +327,18 @@ class Ledger(KeptEntries):
             "generation": generation,
             "checkpoint_size": size_then,
             "checkpoint_at": at_then,
+            "log_rows": None if old is None else old.log_rows,
+            "log_digest": None if old is None else old.log_digest,
         }
         if old is None:
             writer.insert(HEADS, list(values), [list(values.values())])
         else:
             writer.update_where(HEADS, values, None)
-        head = Head(frontier, note, key_id, generation, size_then, at_then)
+        head = replace(
+            old or Head(frontier, note, key_id, generation, size_then, at_then),
+            frontier=frontier, note=note, key_id=key_id, generation=generation,
+            checkpoint_size=size_then, checkpoint_at=at_then,
+        )  # fmt: skip
         self._intact = tuple(values.values()), head
 
     def _keep(self, writer: Writer, state: Checkpoint, signer: Signer, now_us: int) -> str:

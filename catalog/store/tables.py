@@ -42,6 +42,7 @@ TABLES: Final = _table(
     {
         "table_id": _TEXT, "schema_name": _TEXT, "name": _TEXT, "kind": _TEXT, "definition": _TEXT,
         "version": _INT, "row_count": _INT, "created_at": _INT, "data_version": _INT,
+        "audit": _TEXT,
     },
     _unique("tables_id", "table_id"),
     _unique("tables_name", TENANT, "schema_name", "name"),
@@ -77,7 +78,7 @@ LEDGER: Final = _table(
     "ledger",
     {
         "seq": _INT, "kind": _TEXT, "entry_id": _TEXT, "created_at": _INT, "leaf_hash": _BLOB,
-        "body": _BLOB, "signature": _BLOB,
+        "body": _BLOB, "signature": _BLOB, "opened": _BLOB,
     },
     _unique("ledger_seq", TENANT, "seq"),
     _unique("ledger_entry", TENANT, "entry_id"),
@@ -92,7 +93,7 @@ HEADS: Final = _table(
     "ledger_heads",
     {
         "size": _INT, "peaks": _BLOB, "note": _TEXT, "key_id": _TEXT, "generation": _INT,
-        "checkpoint_size": _INT, "checkpoint_at": _INT,
+        "checkpoint_size": _INT, "checkpoint_at": _INT, "log_rows": _INT, "log_digest": _BLOB,
     },
     _unique("ledger_heads_one", TENANT),
 )  # fmt: skip
@@ -103,7 +104,7 @@ CHECKPOINTS: Final = _table(
 )
 RESULTS: Final = _table(
     "search_results",
-    {"row_id": _TEXT, "seq": _INT},
+    {"row_id": _TEXT, "seq": _INT, "how": _TEXT},
     StoreIndex("search_results_row", (TENANT, "row_id", "seq")),
 )
 """Which searches returned a row: an index over the search records, told by their bodies too."""

@@ -103,6 +103,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX sources_name ON sources (_tenant, name)",
     ),
     ("ALTER TABLE tables ADD COLUMN data_version",),
+    (
+        "ALTER TABLE ledger ADD COLUMN opened",
+        "ALTER TABLE tables ADD COLUMN audit",
+        "ALTER TABLE search_results ADD COLUMN how",
+        "ALTER TABLE ledger_heads ADD COLUMN log_rows",
+        "ALTER TABLE ledger_heads ADD COLUMN log_digest",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 
