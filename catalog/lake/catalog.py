@@ -15,6 +15,7 @@ from uuid import uuid4
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
 from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo, parse_definition
+from affidavit.catalog.model.policy import OFF
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_table_name
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (
     TENANT, "schema_name", "name", "kind", "definition", "version", "row_count", "data_version",
+    "audit",
 )  # fmt: skip
 
 
@@ -62,8 +64,9 @@ def _named(schema: str, name: str) -> And:
 
 
 def _info(row: Sequence[Any]) -> TableInfo:
-    tenant, schema, name, kind, text, version, rows, data = row
-    return TableInfo(tenant, schema, name, kind, parse_definition(kind, text), version, rows, data)
+    tenant, schema, name, kind, text, version, rows, data, audit = row
+    definition = parse_definition(kind, text)
+    return TableInfo(tenant, schema, name, kind, definition, version, rows, data, audit)
 
 
 def _version(info: TableInfo | None) -> tuple[str, int] | None:
@@ -107,6 +110,15 @@ class Catalog:
         Without a gate nothing that is to be on record can be done: ``reading`` lets nothing begin.
         """
         return batches if self.gate is None else self.gate.release(reading, batches)
+
+    @property
+    def floor(self) -> str:
+        """What is put on record of everything that is read here."""
+        return OFF if self.gate is None else self.gate.floor
+
+    def level_of(self, reading: Reading) -> str:
+        """Return what is to be on record of what a statement reads."""
+        return OFF if self.gate is None else self.gate.level_of(reading)
 
     def traced(self, trace: Trace) -> Catalog:
         """Return the same catalog for one statement."""

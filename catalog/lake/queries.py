@@ -44,6 +44,7 @@ class Query:
         started_at_us: When it was asked.
         deadline: Until when it may run, by the monotonic clock.
         rows: How many rows its plans have given so far.
+        kind: What kind of statement it is, once it was read.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Query:
         session: str = "",
         text: Callable[[], str] = str,
         timeout_s: float | None = None,
+        kind: str = "",
     ) -> None:
         self.identity = identity
         self.session = session
         self.started_at_us = clock.now_us()
         self.deadline = None if timeout_s is None else monotonic() + timeout_s
         self.rows = 0
+        self.kind = kind
         self._queries = queries
         self._text = text
         self._timeout_s = timeout_s
@@ -131,6 +134,10 @@ class Query:
             self.stop(lambda: StatementTimeoutError(timeout_s))
         if self._stopped is not None:
             raise self._stopped()
+
+    def read_as(self, kind: str) -> None:
+        """Note what kind of statement it is; of those that it runs itself, the first counts."""
+        self.kind = self.kind or kind
 
     def count(self, rows: int) -> None:
         """Count rows that a plan gave."""

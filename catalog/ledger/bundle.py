@@ -11,6 +11,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from affidavit.catalog.ledger import verifier
+from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.ledger.entry import DROPPED
 from affidavit.catalog.ledger.merkle import inclusion_proof, subtree_root
 from affidavit.catalog.ledger.verifier import (
@@ -21,6 +22,7 @@ from affidavit.catalog.ledger.verifier import (
     to_base64,
     verify_inclusion,
 )
+from affidavit.catalog.values.canonical import canonical
 from affidavit.errors import InvalidQueryError, LedgerCorruptError, RecordNotFoundError
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ This folder holds entries {first} to {last} of the ledger
 
 and what proves that they stand in it unchanged, in this order and without a gap:
 
-    entries.jsonl     the entries: body (RFC 8785) and signature (Ed25519), a line each
+    entries.jsonl     the entries: body (RFC 8785) and signature (Ed25519), a line each; where a
+                      body commits to values that are still there, salt and value of each
     keys.jsonl        the ledger's public keys, each as the entry that brought it in
     checkpoint.note   the ledger's size and root, signed (C2SP tlog-checkpoint)
     proof.json        the hashes that lead from the entries to the root (RFC 9162)
@@ -170,4 +173,9 @@ def _line(entry: StoredEntry, **also: object) -> str:
         body = entry.body.decode()
     except UnicodeDecodeError:
         raise LedgerProblem("its body is no text", seq=entry.seq) from None
-    return json.dumps({"body": body, "signature": signature, **also}) + "\n"
+    told = {
+        name: [salt.hex(), canonical(value).decode()]
+        for name, (salt, value) in opened_members(entry.opened).items()
+    }
+    opened = {"opened": told} if told else {}
+    return json.dumps({"body": body, "signature": signature, **opened, **also}) + "\n"

@@ -29,7 +29,8 @@ class Draft:
         members: The body's members in canonical JSON, without those that the ledger adds: ``seq``,
             ``kind``, ``tenant`` and, if it is signed, ``key_id``.
         signed: Whether it carries a signature of its own, besides the head's.
-        row_ids: The rows that a search returned, as its body says.
+        rows: The rows that a search or read gave, and how: ``None`` for a search, else
+            ``returned`` or ``scanned``.
         opened: What its commitments are of, as :mod:`~affidavit.catalog.ledger.commitments` writes
             it; kept beside the body, and in no leaf.
     """
@@ -39,7 +40,7 @@ class Draft:
     at_us: int
     members: Mapping[str, bytes]
     signed: bool = True
-    row_ids: Sequence[str] = ()
+    rows: Sequence[tuple[str, str | None]] = ()
     opened: bytes | None = None
 
 

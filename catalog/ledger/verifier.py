@@ -36,7 +36,10 @@ from urllib.parse import quote
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-BUNDLE_FORMAT = "affidavit-bundle/1"
+BUNDLE_FORMAT = "affidavit-bundle/2"
+BUNDLE_FORMATS = ("affidavit-bundle/1", BUNDLE_FORMAT)
+"""The first has nothing beside its bodies and signatures."""
+
 ED25519 = b"\x01"
 EMPTY_ROOT = hashlib.sha256().digest()
 HASH_BYTES = 32
@@ -78,6 +81,15 @@ def shown(value: object) -> str:
 def leaf_hash(body: bytes, signature: bytes | None = None) -> bytes:
     """Return the hash of an entry's leaf."""
     return hashlib.sha256(b"\x00" + body + (signature or b"")).digest()
+
+
+def commitment(salt: bytes, member: str, value: bytes) -> str:
+    """Return what a body of version 2 says of a member whose value can be let go.
+
+    ``value`` is canonical JSON. Whoever destroys salt and value leaves nothing to be found by
+    trying, and a proof that still holds.
+    """
+    return "c:" + hashlib.sha256(salt + b"\x02" + member.encode() + b"\x00" + value).hexdigest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -476,9 +488,17 @@ def _read(folder: Path, name: str) -> str:
 
 def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError):
-        raise LedgerProblem(f"{what} is no JSON") from None
+        raise LedgerProblem(f"{what} is no JSON, or has a member twice") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose members all have names of their own: readers differ in the others."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member stands twice")
+    return found
 
 
 def _lines(folder: Path, name: str) -> list[str]:
@@ -502,6 +522,18 @@ def _entry(raw: dict[str, Any], seq: int, what: str) -> Entry:
         return Entry(seq, raw["body"].encode(), signed)
     except (KeyError, AttributeError, UnicodeEncodeError):
         raise LedgerProblem("its body is missing, or no text", seq=seq) from None
+
+
+def _check_opened(raw: object, fields: dict[str, Any], seq: int) -> None:
+    """Raise LedgerProblem unless the values that a line tells are those its body commits to."""
+    try:
+        told = {} if raw is None else dict(raw)  # type: ignore[call-overload]  # or it is found out
+        for name, (salt, value) in told.items():
+            found = commitment(bytes.fromhex(salt), name, value.encode())
+            if found != fields.get(name):
+                raise LedgerProblem(f"its {shown(name)} is not what was signed", seq=seq)
+    except (ValueError, TypeError, AttributeError):
+        raise LedgerProblem("what its commitments are of cannot be read", seq=seq) from None
 
 
 def _hashes(raw: object, what: str) -> list[bytes]:
@@ -556,8 +588,8 @@ def check_bundle(folder: Path, public_key: str | None = None) -> Verdict:
 
 def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, PublicKey]:
     manifest = _object(_read(folder, "manifest.json"), "manifest.json")
-    if manifest.get("format") != BUNDLE_FORMAT:
-        raise LedgerProblem(f"manifest.json is not of format {BUNDLE_FORMAT}")
+    if manifest.get("format") not in BUNDLE_FORMATS:
+        raise LedgerProblem(f"manifest.json is not of format {' or '.join(BUNDLE_FORMATS)}")
     origin, first = str(manifest.get("origin")), manifest.get("from_seq")
     if type(first) is not int:
         raise LedgerProblem("manifest.json names no first entry")
@@ -575,8 +607,10 @@ def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, Pub
             raise LedgerProblem("this key is not in the checkpoint's tree", seq=seq)
     leaves = []
     for at, line in enumerate(_lines(folder, "entries.jsonl"), first):
-        entry = _entry(_object(line, f"the line of entry {at}"), at, f"entry {at}")
+        raw = _object(line, f"the line of entry {at}")
+        entry = _entry(raw, at, f"entry {at}")
         fields = entry.fields()
+        _check_opened(raw.get("opened"), fields, at)
         check_place(fields, entry, origin=origin)
         if fields.get("kind") != "key":
             known = [keys for seq, keys, *_ in stages if seq <= at]

@@ -213,7 +213,8 @@ class TableInfo:
     """A table as one snapshot sees it.
 
     ``data_version`` is the version of a vector table's rows that the snapshot sees; ``None`` for
-    another table, and for one that was last written before this was kept.
+    another table, and for one that was last written before this was kept. ``audit`` is the table's
+    own policy, ``reads`` or ``rows``; ``None`` if it has none.
     """
 
     tenant: str
@@ -224,6 +225,7 @@ class TableInfo:
     version: int
     row_count: int
     data_version: int | None = None
+    audit: str | None = None
 
     @property
     def table_id(self) -> str:

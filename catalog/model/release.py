@@ -12,30 +12,157 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
 
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import pyarrow as pa
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.transactions import Transactions
+
+
+class Asked(Protocol):
+    """What somebody wants to be given."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+
+    @property
+    def kind(self) -> str:
+        """What kind of statement it is, in lower case, or which door of a handle."""
+
+    @property
+    def text(self) -> str:
+        """The statement, without secrets."""
+
+    @property
+    def started_at_us(self) -> int:
+        """When it was asked, in microseconds since the epoch."""
+
+
+@dataclass(slots=True)
+class TableRead:
+    """One table that a statement reads.
+
+    Attributes:
+        name: What it is called: ``schema.table``, ``source.schema.table``, a file.
+        table_id: Its identity, if it is one of a lake.
+        version: Its version, if it has one.
+        lake_id: The lake that it is of, if that is another one.
+        level: The table's own policy, if it has one.
+        columns: The columns that are read of it; ``None`` where that is not known.
+        filters: The conditions that it is read by, as SQL.
+        key: The columns that are its key, where the policy wants the keys of rows; empty if it has
+            none.
+        names: Returns the names of rows that have the columns of the key, in their order.
+        given: The names of the rows that were handed on, where the policy wants them.
+        keys_at: Which columns of the result are its key, where they are.
+    """
+
+    name: str
+    table_id: str | None = None
+    version: int | None = None
+    lake_id: str | None = None
+    level: str | None = None
+    columns: Sequence[str] | None = None
+    filters: Sequence[str] = ()
+    key: Sequence[str] = ()
+    names: Callable[[pa.Table], Sequence[str | None]] | None = None
+    given: dict[str, None] | None = None
+    keys_at: Sequence[int] | None = None
+
+    def want_rows(
+        self, key: Sequence[str], names: Callable[[pa.Table], Sequence[str | None]]
+    ) -> None:
+        """Let the names of the rows that are given be noted."""
+        self.key, self.names, self.given = key, names, {}
+
+    def are_at(self, places: Sequence[int]) -> None:
+        """Note which columns of the result are its key: then they tell which rows were given."""
+        self.keys_at = places
+
+    def give(self, rows: pa.Table) -> None:
+        """Note rows that were handed on, by the columns of the key."""
+        if self.given is not None and self.names is not None:
+            self.given.update((name, None) for name in self.names(rows) if name is not None)
+
+    def give_result(self, batch: pa.RecordBatch) -> None:
+        """Note the rows that a batch of the result has, if it has their key."""
+        if self.keys_at:
+            columns = [batch.column(at) for at in self.keys_at]
+            self.give(pa.Table.from_arrays(columns, names=list(self.key)))
+
+    def note_scan(self, columns: Sequence[str], filters: Sequence[str]) -> None:
+        """Note columns and conditions that one place of a plan reads it by."""
+        self.columns = sorted({*(self.columns or ()), *columns})
+        self.filters = sorted({*self.filters, *filters})
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a read before it runs.
+
+    Attributes:
+        parameters: The values that the statement was given, as text by name.
+        journal_seq: The last entry of the ledger when it began.
+        schema: Returns the result's columns.
+        level: What is to be on record of it.
+        is_out: Whether the rows leave by themselves, as COPY writes them: they cannot be held.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    journal_seq: int | None = None
+    schema: Callable[[], pa.Schema] | None = None
+    level: str = "off"
+    is_out: bool = False
 
 
 class Reading:
     """What one statement reads: what it is going to do, and what it did that is to be on record.
 
+    Args:
+        asked: Who asks for what.
+        transactions: Those of the session that asks.
+
     Attributes:
         expected: What its plan may do, as its planning found out.
         given_up: Whether its caller closed the result, and so waits for what that takes.
+        tables: What it reads, by name.
+        facts: What is known of it before it runs.
+        receipt: What its caller may keep of its record, once that is complete.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, asked: Asked | None = None, transactions: Transactions | None = None
+    ) -> None:
+        self.asked = asked
+        self.transactions = transactions
+        self.tables: dict[str, TableRead] = {}
+        self.facts = Facts()
+        self.receipt: Any = None
         self.expected: list[object] = []
         self.given_up = False
         self._queue: deque[object] = deque()
         self._late: Callable[[object], None] | None = None
         self._is_open = False
+
+    def note(self, table: TableRead) -> TableRead:
+        """Note that a table is read."""
+        return self.tables.setdefault(table.name, table)
+
+    def describe(self, facts: Facts) -> None:
+        """Take what is known before it runs."""
+        self.facts = facts
+
+    def complete(self, receipt: object) -> None:
+        """Take what the caller may keep: the record of what it was given is complete."""
+        self.receipt = receipt
 
     # --- asked by the gate -----------------------------------------------------------------------
 
@@ -89,6 +216,13 @@ class Reading:
 
 class Release(Protocol):
     """What hands the batches of a plan to whoever asked for them."""
+
+    @property
+    def floor(self) -> str:
+        """What is put on record of everything, whatever the tables' own policies are."""
+
+    def level_of(self, reading: Reading) -> str:
+        """Return what is to be on record of a statement whose planning found out what it reads."""
 
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.expression import delete_text, update_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.expression import Statements
 
 
@@ -29,6 +31,23 @@ class TableHandle(ABC):
 
     def __len__(self) -> int:
         return self.count()
+
+    @abstractmethod
+    def _info(self) -> TableInfo:
+        """Return what the table is now."""
+
+    @property
+    def audit(self) -> str | None:
+        """What reads of the table leave on record, in every session: ``reads``, ``rows`` or none.
+
+        ``reads`` is one signed record a statement or handle read, ``rows`` one with the keys of the
+        rows that it was given. Setting it is an event of the journal.
+        """
+        return self._info().audit
+
+    @audit.setter
+    def audit(self, level: str | None) -> None:
+        set_policy(self._catalog, self._info(), level)
 
     @abstractmethod
     def count(self) -> int:

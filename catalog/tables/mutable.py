@@ -16,6 +16,7 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.handle import TableHandle
+from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for
@@ -154,7 +155,10 @@ class MutableTable(TableHandle):
     def to_arrow(self) -> pa.Table:
         """Return every row, in the order of insertion."""
         with self._catalog.read() as reader:
-            return read_table(reader, self._find(reader))
+            info = self._find(reader)
+            read = partial(read_table, reader, info)
+            names = definition_of(info).schema.names
+            return given(self._catalog, reader, info, "to_arrow", read, names)
 
     def insert(self, data: object) -> int:
         """Insert rows and return how many there were: all of them, or an error and none.
@@ -259,7 +263,8 @@ class MutableTable(TableHandle):
             if value is not None:
                 scalar = _order_value(value, definition.types[column], column=column)
                 after = Compare(">", column, scalar)
-            return read_table(reader, info, predicate=after, order_by=(column, ROWID))
+            read = partial(read_table, reader, info, predicate=after, order_by=(column, ROWID))
+            return given(self._catalog, reader, info, "scan_after", read, definition.schema.names)
 
 
 def _order_value(value: object, to: pa.DataType, *, column: str) -> pa.Scalar:

@@ -16,6 +16,7 @@ from affidavit.catalog.tables.indexing import (
     checked_kind,
 )
 from affidavit.catalog.tables.intents import intended
+from affidavit.catalog.tables.reading import given, refuse_unseen
 from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
     locked,
@@ -95,11 +96,21 @@ class VectorTable(TableHandle):
 
     def to_arrow(self) -> pa.Table:
         """Return every row of the newest version."""
-        with lance_errors(f"reading vector table {self.name!r}"):
-            return self._dataset().to_table()
+        info = self._info()
+        dataset = self._catalog.lake.datasets.visible(info)
+        with self._catalog.read() as reader, lance_errors(f"reading vector table {self.name!r}"):
+            return given(
+                self._catalog, reader, info, "to_arrow", dataset.to_table,
+                dataset.schema.names, int(dataset.version),
+            )  # fmt: skip
 
     def to_lance(self) -> lance.LanceDataset:
-        """Return the newest version as Lance's own dataset, to be read."""
+        """Return the newest version as Lance's own dataset, to be read.
+
+        Raises:
+            InvalidQueryError: What is read of the table is to be on record, and this would not be.
+        """
+        refuse_unseen(self._catalog, self._info(), "to_lance()")
         return self._dataset()
 
     def insert(self, data: object) -> int:

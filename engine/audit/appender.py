@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from affidavit.engine.search.record import SearchRecord
 
 IDS_AT_ONCE: Final = 500
-_RESULT_COLUMNS: Final = ("row_id", "seq")
+_RESULT_COLUMNS: Final = ("row_id", "seq", "how")
 
 
 class RecordListener(Protocol):
@@ -58,9 +58,9 @@ class Appender:
         """
         entries = self._ledgers.of(tenant).append(writer, drafts, now_us=clock.now_us())
         rows = [
-            (row_id, entry.seq)
+            (row_id, entry.seq, how)
             for each, entry in zip(drafts, entries, strict=True)
-            for row_id in each.row_ids
+            for row_id, how in each.rows
         ]
         writer.insert(RESULTS, _RESULT_COLUMNS, rows)
         self._topics.publish(writer, tenant, drafts, entries)

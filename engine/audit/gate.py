@@ -16,6 +16,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.model.policy import OFF, READS, at_least, stricter
+from affidavit.engine.reads.record import ABANDONED, FAILED
+from affidavit.engine.reads.recording import Recording
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, SearchRequest
 from affidavit.errors import StoreError
 
@@ -25,9 +28,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.model.release import Reading
+    from affidavit.engine.audit.recorder import Recorder
+    from affidavit.engine.reads.recording import Beside
     from affidavit.engine.search.searcher import Searcher
 
 _log: Final = logging.getLogger("affidavit")
+
+
+HELD_ROWS_MAX: Final = 65_536
+HELD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A result of up to so much is held until its record is complete; of a larger one an open record
+says beforehand that it leaves."""
 
 
 class Gate:
@@ -35,40 +46,96 @@ class Gate:
 
     Args:
         searcher: Puts searches on record.
+        recorder: Puts reads on record.
         wake: Called when a search is left for :meth:`settle_late`.
     """
 
-    def __init__(self, searcher: Searcher, wake: Callable[[], None]) -> None:
+    def __init__(self, searcher: Searcher, recorder: Recorder, wake: Callable[[], None]) -> None:
         self._searcher = searcher
+        self._recorder = recorder
         self._wake = wake
         self._late: deque[object] = deque()
+
+    @property
+    def floor(self) -> str:
+        """What is put on record of everything, whatever the tables' own policies are."""
+        return self._recorder.settings.mode
+
+    def level_of(self, reading: Reading) -> str:
+        """Return what is to be on record of a statement whose planning found out what it reads."""
+        if not reading.tables:
+            return OFF
+        return stricter(self.floor, *(each.level for each in reading.tables.values()))
 
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
         """Yield ``batches``, each once the searches that it may have rows of are on record.
 
+        Where what is read wants a record of its own, that is on record too: a small result's as a
+        whole before its first row, of a larger one that it leaves before, and what left after.
+
         Raises:
             AffidavitError: They cannot be put on record, or a hook refused: there are no rows.
         """
+        level = reading.facts.level
+        recording = Recording(reading, level) if at_least(level, READS) else None
         self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
+        if recording is not None:
+            self._searcher.open(recording.asked.identity)
         reading.open(self._leave)
         try:
-            for batch in batches:
-                self._settle(reading)
-                yield batch
-            self._settle(reading)
+            if recording is None:
+                yield from self._searched(reading, batches)
+            else:
+                yield from self._recorded(recording, batches)
         except GeneratorExit:
             _close(batches)
-            if reading.given_up:
-                self._settle(reading)
+            self._abandon(reading, recording)
             raise
         except BaseException as error:
             _close(batches)
-            self._settle_failed(reading, error)
+            self._settle_failed(reading, recording, error)
             raise
         finally:
             reading.close()
+
+    def _searched(
+        self, reading: Reading, batches: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self._settle(reading)
+            yield batch
+        self._settle(reading)
+
+    def _recorded(
+        self, recording: Recording, batches: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of a read that is on record: the last one once its end is."""
+        reading, rows, size = recording.reading, 0, 0
+        held: deque[pa.RecordBatch] = deque()
+        if reading.facts.is_out:  # the rows leave by themselves
+            self._settle(reading, recording.opening())
+        for batch in batches:
+            recording.add(batch)
+            held.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if recording.is_open:
+                self._settle(reading)
+            elif rows > HELD_ROWS_MAX or size > HELD_BYTES_MAX:
+                self._settle(reading, recording.opening())
+            while recording.is_open and len(held) > 1:
+                yield held.popleft()
+        self._settle(reading, recording.closing())
+        yield from held
+
+    def _abandon(self, reading: Reading, recording: Recording | None) -> None:
+        """Put on record that the caller wants no more rows; it may be the garbage collector."""
+        left = recording if recording is not None and _is_half_read(recording) else None
+        if reading.given_up:
+            self._settle(reading, None if left is None else left.closing(ABANDONED))
+        elif left is not None:
+            self._leave(left)
 
     def _open(self, requests: Sequence[SearchRequest]) -> None:
         """Refuse a plan whose searches could not be put on record, before it runs."""
@@ -79,18 +146,23 @@ class Gate:
             self._searcher.settle([FailedSearch(each, error) for each in requests])
             raise
 
-    def _settle(self, reading: Reading) -> None:
-        """Put on record what is queued; hooks are told, and may refuse."""
-        taken = reading.take()
-        if taken:
-            self._searcher.settle(
-                [each for each in taken if isinstance(each, CompletedSearch | FailedSearch)]
-            )
+    def _settle(self, reading: Reading, beside: Beside | None = None) -> None:
+        """Put on record what is queued, and an entry of the read; hooks may refuse."""
+        searches = [
+            each for each in reading.take() if isinstance(each, CompletedSearch | FailedSearch)
+        ]
+        if searches:
+            self._searcher.settle(searches, beside)
+        elif beside is not None:
+            self._recorder.record_beside(beside)
 
-    def _settle_failed(self, reading: Reading, error: BaseException) -> None:
+    def _settle_failed(
+        self, reading: Reading, recording: Recording | None, error: BaseException
+    ) -> None:
         """Put on record what ran for a statement that failed; its own error is the one to raise."""
+        half = recording if recording is not None and _is_half_read(recording) else None
         try:
-            self._settle(reading)
+            self._settle(reading, None if half is None else half.closing(FAILED, error))
         except Exception as second:  # noqa: BLE001 - whatever it was, the statement failed before
             error.add_note(f"and what it searched was not put on record: {second}")
 
@@ -108,16 +180,22 @@ class Gate:
         """
         while self._late:
             done = self._late.popleft()
-            if not isinstance(done, CompletedSearch):
-                continue
             try:
-                self._searcher.keep(done)
+                if isinstance(done, CompletedSearch):
+                    self._searcher.keep(done)
+                elif isinstance(done, Recording):
+                    self._recorder.record_beside(done.closing(ABANDONED))
             except StoreError:
                 self._late.appendleft(done)
                 return True
             except Exception:  # noqa: BLE001 - refused for good, as a caller would be told
                 _log.exception("a search that nobody waited for could not be put on record")
         return False
+
+
+def _is_half_read(recording: Recording) -> bool:
+    """Return whether an open record says that rows leave, and none what became of it."""
+    return recording.is_open and not recording.is_complete
 
 
 def _close(batches: Iterator[pa.RecordBatch]) -> None:

@@ -139,13 +139,23 @@ def _tidy(path: Path) -> None:
 
 def _plain(each: Draft) -> dict[str, object]:
     members = {name: value.decode() for name, value in each.members.items()}
-    return {"kind": each.kind, "entry_id": each.entry_id, "at_us": each.at_us, "members": members}
+    opened = {} if each.opened is None else {"opened": each.opened.decode()}
+    return {
+        "kind": each.kind, "entry_id": each.entry_id, "at_us": each.at_us, "members": members,
+        "rows": list(map(list, each.rows)), **opened,
+    }  # fmt: skip
 
 
 def _draft(plain: dict[str, Any]) -> Draft:
     members = {name: value.encode() for name, value in plain["members"].items()}
-    row_ids = json.loads(members.get("top_k_result_ids", "[]"))
-    return Draft(plain["kind"], plain["entry_id"], plain["at_us"], members, row_ids=row_ids)
+    rows = plain.get("rows")
+    if rows is None:  # of a version that wrote them in the body alone
+        rows = [(row, None) for row in json.loads(members.get("top_k_result_ids", "[]"))]
+    opened = plain.get("opened")
+    return Draft(
+        plain["kind"], plain["entry_id"], plain["at_us"], members,
+        rows=[(row, how) for row, how in rows], opened=None if opened is None else opened.encode(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

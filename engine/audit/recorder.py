@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from affidavit.engine.audit.settings import AuditSettings
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import CompletedSearch, SearchRequest
+    from affidavit.engine.search.searcher import Beside
     from affidavit.triggers.rules.near import Match
 
 
@@ -118,8 +119,12 @@ class Recorder:
         if self.settings.mode != "off":
             checked_lineage(request.lineage)
 
-    def record(self, searches: Sequence[CompletedSearch]) -> list[SearchRecord | None]:
+    def record(
+        self, searches: Sequence[CompletedSearch], beside: Beside | None = None
+    ) -> list[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record and return their records.
+
+        ``beside`` goes with them, in the same commit.
 
         Raises:
             AffidavitError: They could not be recorded. Their rows must not be released.
@@ -127,6 +132,8 @@ class Recorder:
         identity = searches[0].request.identity
         if self.settings.mode == "off":
             self.note_if_off(identity, searches[0].request.transactions)
+            if beside is not None:
+                self.record_beside(beside)
             return [None] * len(searches)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
@@ -141,13 +148,34 @@ class Recorder:
             for search in searches
         ]
         drafts = [draft_record(record) for record in records]
-        try:
-            entries = self._put(identity, drafts, searches[0].request.transactions, patient=False)
-        except StoreBusyError:
-            self._deferred.add(identity.tenant, drafts)
+        if beside is not None:
+            drafts.append(beside.draft([str(record.query_id) for record in records]))
+        entries = self._put_soon(identity, drafts, searches[0].request.transactions)
+        if beside is not None:
+            beside.entered(entries[-1] if entries else None)
+        if entries is None:
             shown = identity.shown_tenant
             return [record.replaced(tenant=shown) for record in records]
         return list(_as_entered(identity, records, entries))
+
+    def record_beside(self, beside: Beside) -> None:
+        """Put on record what goes with no search.
+
+        Raises:
+            AffidavitError: It could not be recorded. No rows must be released.
+        """
+        entries = self._put_soon(beside.identity, [beside.draft(())], beside.transactions)
+        beside.entered(entries[0] if entries else None)
+
+    def _put_soon(
+        self, identity: Identity, drafts: Sequence[Draft], transactions: Transactions | None
+    ) -> list[StoredEntry] | None:
+        """Append ``drafts``, or make them durable if others write for long: then ``None``."""
+        try:
+            return self._put(identity, drafts, transactions, patient=False)
+        except StoreBusyError:
+            self._deferred.add(identity.tenant, drafts)
+            return None
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -235,5 +263,5 @@ def _as_entered(
     shown = identity.shown_tenant
     return [
         record.replaced(seq=entry.seq, tenant=shown, key_id=entry.key_id, signature=entry.signature)
-        for record, entry in zip(records, entries, strict=True)
+        for record, entry in zip(records, entries, strict=False)  # a read's is the last
     ]

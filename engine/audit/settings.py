@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.model.policy import checked_level
 from affidavit.catalog.values.canonical import canonical
 from affidavit.errors import InvalidQueryError, LineageTooLargeError
 
@@ -21,7 +22,8 @@ class AuditSettings:
     """What is put on record.
 
     Attributes:
-        mode: ``statements`` (searches too), ``searches`` or ``off``.
+        mode: ``off``, ``searches``, ``statements``, ``reads`` or ``rows``: each includes those
+            before.
         store_queries: Whether records hold the query itself, and not only its hash.
         recall_share: Which share of the searches is run once more, exactly, to measure recall.
     """
@@ -31,9 +33,7 @@ class AuditSettings:
     recall_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mode not in {"statements", "searches", "off"}:
-            msg = f"audit must be 'statements', 'searches' or 'off', got {self.mode!r}"
-            raise InvalidQueryError(msg)
+        checked_level(self.mode)
         share = self.recall_share
         if not isinstance(share, int | float) or not 0 <= share <= 1:
             msg = f"audit_recall must be a share from 0 to 1, got {share!r}"

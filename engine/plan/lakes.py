@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, RESERVED_SCHEMAS
 from affidavit.engine.scans.resolve import resolve
 from affidavit.engine.scans.snapshot import Snapshot
@@ -42,7 +43,12 @@ class OtherSnapshot(Snapshot):
 
     def note_read(self, info: TableInfo, version: int) -> None:
         """Note that planning looked a table up, and the version that it will read."""
-        self.note_name(f"{info.schema}.{info.name}@{version}")
+        shown = f"{self._name}.{info.schema}.{info.name}"
+        self._outer.note_other(
+            TableRead(
+                shown, info.table_id, version, lake_id=self.catalog.lake.lake_id, level=info.audit
+            )
+        )
 
     def note_name(self, name: str) -> None:
         """Note that planning looked up a table of the lake."""

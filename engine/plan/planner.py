@@ -10,12 +10,15 @@ import pyarrow as pa
 from datafusion import LogicalPlan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
+from affidavit.catalog.model.policy import READS, at_least
+from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
+from affidavit.engine.plan.scanned import note_keys, note_scans
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -258,28 +261,44 @@ class Planner:
 
     def result(self, plan: Plan, snapshot: Snapshot, stack: ExitStack) -> Result:
         """Return the rows of a plan; ``stack`` holds the snapshot until they are read."""
-        planned = Planned.at(snapshot, plan)
+        planned = self._planned(plan, snapshot)
         if not snapshot.is_scanned:
             stack.close()
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
             close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+            receipt=lambda: snapshot.reading.receipt,
         )  # fmt: skip
+
+    def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
+        """Plan a statement that is going to run, and tell its gate what there is to say of it."""
+        planned = Planned.at(snapshot, plan)
+        level = snapshot.catalog.level_of(snapshot.reading)
+        if at_least(level, READS):
+            schema = partial(self.schema_of, planned.frame, snapshot)
+            facts = Facts(
+                {name: str(value) for name, value in snapshot.parameters.items()},
+                snapshot.catalog.ledger.last_seq(snapshot.reader), schema, level, is_out,
+            )  # fmt: skip
+            snapshot.reading.describe(facts)
+            note_scans(self.optimized(planned.frame, snapshot), snapshot.reading)
+            note_keys(planned.frame.logical_plan(), snapshot.reading)
+        return planned
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""
-        return _released(Planned.at(snapshot, plan), self._here)
+        return _released(self._planned(plan, snapshot), self._here)
 
     def streamed(
         self, plan: Plan, snapshot: Snapshot
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Return what :meth:`stream` does, and the plan's columns."""
-        planned = Planned.at(snapshot, plan)
+        planned = self._planned(plan, snapshot)
         return self.schema_of(planned.frame, snapshot), _released(planned, self._here)
 
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
-        planned = Planned.at(snapshot, plan)
+        planned = self._planned(plan, snapshot)
         batches = list(_released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
@@ -289,7 +308,7 @@ class Planner:
 
         Nobody could hold them back, so the plan's searches run, and are on record, before it.
         """
-        planned = Planned.at(snapshot, plan)
+        planned = self._planned(plan, snapshot, is_out=True)
         if snapshot.ahead:
             planned = self._physical(planned)
             list(snapshot.catalog.release(snapshot.reading, _ahead(snapshot)))

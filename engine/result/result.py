@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from affidavit.engine.reads.receipt import Receipt
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import SearchRequest
 
@@ -40,6 +41,7 @@ class Result:
         close: Callable[[], None] | None = None,
         cancel: Callable[[], None] | None = None,
         check: Callable[[], None] | None = None,
+        receipt: Callable[[], Receipt | None] | None = None,
         rows_affected: int | None = None,
     ) -> None:
         self._schema = schema
@@ -47,6 +49,7 @@ class Result:
         self._close = close
         self._cancel = cancel
         self._check = check
+        self._receipt = receipt
         self._head: list[pa.RecordBatch] = []
         self._table: pa.Table | None = None
         self._streamed = False
@@ -54,11 +57,25 @@ class Result:
         self.rows_affected = rows_affected
 
     @classmethod
-    def of(cls, table: pa.Table, *, rows_affected: int | None = None) -> Result:
+    def of(
+        cls,
+        table: pa.Table,
+        *,
+        rows_affected: int | None = None,
+        receipt: Callable[[], Receipt | None] | None = None,
+    ) -> Result:
         """Return a result that has its rows already."""
-        result = cls(table.schema, iter(()), rows_affected=rows_affected)
+        result = cls(table.schema, iter(()), receipt=receipt, rows_affected=rows_affected)
         result._table = table
         return result
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What proves that these rows were the answer: see ``session.audit.check``.
+
+        ``None`` until every row was read, and where no record was made of the read.
+        """
+        return None if self._receipt is None else self._receipt()
 
     # --- streaming -----------------------------------------------------------------------------
 

@@ -11,12 +11,18 @@ import pyarrow as pa
 from affidavit.catalog.model.definition import VIEW
 from affidavit.catalog.sql.names import check_schema_name
 from affidavit.catalog.tables.altering.columns import add_column, drop_column, rename_column
+from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.altering.renames import rename_table
 from affidavit.catalog.tables.indexes import drop_index
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
-from affidavit.engine.statement.definitions import expect_end, parse_new_column, parse_schema_name
+from affidavit.engine.statement.definitions import (
+    expect_end,
+    parse_new_column,
+    parse_policy,
+    parse_schema_name,
+)
 from affidavit.errors import SqlError, TableNotFoundError
 from affidavit.triggers.rules.trigger import drop_trigger
 
@@ -49,7 +55,7 @@ def find_table(catalog: Catalog, name: Name) -> TableInfo:
 
 
 def alter(scope: Scope, statement: Statement, _: Params) -> Result:
-    """Run ALTER TABLE ... ADD, DROP or RENAME."""
+    """Run ALTER TABLE ... ADD, DROP, RENAME or SET."""
     cursor = statement.cursor()
     cursor.expect("ALTER")
     cursor.expect("TABLE")
@@ -84,7 +90,9 @@ def _change(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]
         old = cursor.name("a column")
         cursor.expect("TO")
         return partial(rename_column, catalog, info, old, cursor.name("a column"))
-    raise SqlError(f"ALTER TABLE cannot {cursor.found()}: expected ADD, DROP or RENAME")
+    if cursor.accept("SET"):
+        return partial(set_policy, catalog, info, parse_policy(cursor))
+    raise SqlError(f"ALTER TABLE cannot {cursor.found()}: expected ADD, DROP, RENAME or SET")
 
 
 def _add_column(scope: Scope, info: TableInfo, new: NewColumn) -> None:

@@ -41,6 +41,9 @@ class Executor(Scope):
         Raises:
             ReadOnlyError: It writes, and the session only reads.
         """
+        trace = self.catalog.trace
+        if trace is not None and trace.query is not None:
+            trace.query.read_as(statement.kind.value)
         return with_names(
             statement, lambda meant: RUNS[meant.kind](self, meant, params), self.columns_of
         )

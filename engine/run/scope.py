@@ -71,7 +71,8 @@ class Scope(ABC):
             # the transaction may have ended by the time a lazy result is read
             lists = statement.names & _LISTING_WORDS
             collect = self.planner.collect_listing if lists else self.planner.collect
-            rows = Result.of(collect(plan, snapshot))
+            table = collect(plan, snapshot)
+            rows = Result.of(table, receipt=lambda: snapshot.reading.receipt)
         except BaseException:
             stack.close()
             raise

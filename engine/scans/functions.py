@@ -249,6 +249,7 @@ def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
 def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     schema, name = _table_name("as_of", given["table"])
     table = past_at(snapshot, parse_moment(given["moment"])).table(name, schema)
+    snapshot.note_past(table, schema)
     return past_table(snapshot, table, ("", f"as_of {given}"))
 
 
@@ -261,6 +262,7 @@ def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
         msg = f"changes: entry {first} has not happened: the newest is {newest}"
         raise InvalidQueryError(msg)
     table = past_at(snapshot, Moment(seq=last)).table(name, schema)
+    snapshot.note_past(table, schema)
     return snapshot.scan(("", f"changes {given}"), ChangesDataset(snapshot, table, first, last))
 
 
@@ -272,7 +274,10 @@ def _entry(label: str, value: object) -> int:
 
 
 def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
-    _, name = _table_name("history", given["table"])
+    schema, name = _table_name("history", given["table"])
+    info = snapshot.catalog.find(snapshot.reader, name, schema)
+    if info is not None:
+        snapshot.note_read(info, info.version)
     return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
 
 

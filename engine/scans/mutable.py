@@ -17,7 +17,9 @@ from datafusion.catalog import Table
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.reading import wants_rows
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
+from affidavit.engine.scans.evidence.given import given_mutable
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 
@@ -41,6 +43,10 @@ def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     """Return what DataFusion reads a mutable table through."""
     snapshot.note_read(info, info.version)
     snapshot.note_present(info)
+    if wants_rows(snapshot.catalog, info):
+        told = snapshot.reading.tables[f"{info.schema}.{info.name}"]
+        rows = MutableDataset(snapshot, info, ROWID_FIELD)
+        return snapshot.scan((info.schema, info.name), given_mutable(info, rows, told))
     cached = _in_cache(snapshot, info)
     if cached is None:
         return snapshot.scan((info.schema, info.name), MutableDataset(snapshot, info))

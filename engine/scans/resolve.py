@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.policy import stricter
+from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.scans.snapshot import Snapshot
+
+
+_TELL_OF_ROWS: Final = {JOURNAL}
+"""The tables of the engine's own that have values of the tenant's rows."""
 
 
 # --- tables of the lake, by their kind -----------------------------------------------------------
@@ -91,11 +97,20 @@ def _journal(snapshot: Snapshot, _schema: str, name: str) -> Table | None:
     return _of_system(snapshot, SYSTEM_SCHEMA, name)
 
 
+def _strictest(snapshot: Snapshot) -> str | None:
+    """Return the strictest policy of a table of the tenant's: what tells of all of them has it."""
+    levels = {info.audit for info in snapshot.catalog.tables(snapshot.reader)} - {None}
+    return stricter(*levels) if levels else None
+
+
 def _of_system(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     make = SYSTEM_TABLES[schema].get(name)
     if make is None:
         snapshot.note_missing(schema, name)
         return None
+    if schema != SYSTEM_SCHEMA or name in _TELL_OF_ROWS:
+        level = _strictest(snapshot) if name in _TELL_OF_ROWS else None
+        snapshot.reading.note(TableRead(f"{schema}.{name}", level=level))
     return snapshot.scan((schema, name), make(snapshot))
 
 
@@ -104,6 +119,8 @@ def _topic(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     if topic is None:
         snapshot.note_missing(schema, name)
         return None
+    told = TableRead(f"{schema}.{name}", topic.topic_id, level=_strictest(snapshot))
+    snapshot.reading.note(told)
     return snapshot.scan((schema, name), TopicDataset(snapshot, topic))
 
 
@@ -111,6 +128,7 @@ def _past(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     assert snapshot.catalog.at is not None
     try:
         table = past_at(snapshot, snapshot.catalog.at).table(name, schema)
+        snapshot.note_past(table, schema)
         return past_table(snapshot, table, (schema, name))
     except TableNotFoundError:
         snapshot.note_missing(schema, name)

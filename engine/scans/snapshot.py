@@ -15,9 +15,11 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.lake.queries import Query
-from affidavit.catalog.model.release import Reading
+from affidavit.catalog.model.release import Reading, TableRead
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
+from affidavit.engine.scans.evidence.given import GivenRows, LanceRows
 from affidavit.engine.scans.failures import Failures
 from affidavit.engine.scans.memory import memory_table
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
     from affidavit.errors import AffidavitError
@@ -82,7 +85,7 @@ class Snapshot:
         self.missing: list[str] = []
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
-        self.reading = Reading()
+        self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
         self.running = Running()
         self._failures = Failures()
@@ -107,8 +110,17 @@ class Snapshot:
 
     def note_read(self, info: TableInfo, version: int) -> None:
         """Note that planning looked a table up, and the version that it will read."""
+        shown = f"{info.schema}.{info.name}"
+        self.reading.note(TableRead(shown, info.table_id, version, level=info.audit))
         if self.catalog.trace is not None:
-            self.catalog.trace.read[f"{info.schema}.{info.name}@{version}"] = None
+            self.catalog.trace.read[f"{shown}@{version}"] = None
+
+    def note_past(self, table: PastTable, schema: str) -> None:
+        """Note that the statement reads a table as it was, or what happened to it."""
+        info = table.info
+        version = None if info is None else info.version
+        level = None if info is None else info.audit
+        self.reading.note(TableRead(f"{schema}.{table.name}", table.table_id, version, level=level))
 
     def note_present(self, info: TableInfo) -> None:
         """Note that the statement reads a table as it is at this snapshot."""
@@ -116,8 +128,15 @@ class Snapshot:
 
     def note_name(self, name: str) -> None:
         """Note that planning looked up what is not the lake's own."""
+        self.reading.note(TableRead(name))
         if self.catalog.trace is not None:
             self.catalog.trace.read[name] = None
+
+    def note_other(self, table: TableRead) -> None:
+        """Note that planning looked a table of an attached lake up."""
+        self.reading.note(table)
+        if self.catalog.trace is not None:
+            self.catalog.trace.read[f"{table.name}@{table.version}"] = None
 
     def note_missing(self, schema: str, name: str) -> None:
         """Note that planning looked up what is not there."""
@@ -159,6 +178,11 @@ class Snapshot:
     def vectors(self, info: TableInfo, dataset: lance.LanceDataset) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
         self.note_read(info, dataset.version)
+        if wants_rows(self.catalog, info):
+            told = self.reading.tables[f"{info.schema}.{info.name}"]
+            told.want_rows(key_of(info), names_of(info))
+            rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)
+            return self.scan((info.schema, f"{info.name}@{dataset.version}"), rows)
         return Table(lance.FFILanceTableProvider(dataset, with_row_id=False, with_row_addr=False))
 
     # --- running ---------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from affidavit.engine.scans.audit import (
     checkpoints_table,
 )
 from affidavit.engine.scans.entries import LEDGER_SCHEMA, LedgerDataset
+from affidavit.engine.scans.evidence.activity import ActivityDataset
+from affidavit.engine.scans.evidence.reads import ReadRowsDataset, ReadsDataset
 from affidavit.engine.scans.journal import JournalDataset, segments_table
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import SEARCHES_SCHEMA
@@ -97,6 +99,9 @@ def sources_table(snapshot: Snapshot) -> ScanDataset:
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
 
 
+TEXT_LENGTH_MAX: Final = 10_000
+"""How much of a statement ``system.queries`` shows."""
+
 _QUERIES_SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -125,7 +130,7 @@ class QueriesDataset(ScanDataset):
                 "id": query.id,
                 "session": query.session,
                 "actor": query.identity.actor,
-                "text": query.text,
+                "text": query.text[:TEXT_LENGTH_MAX],
                 "started_at": query.started_at_us,
                 "rows": query.rows,
                 "state": "stopping" if query.is_stopping else "running",
@@ -178,6 +183,9 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "results": lambda snapshot: ResultsDataset(snapshot, RESULTS_SCHEMA),
         "statements": StatementsDataset,
         "checkpoints": checkpoints_table,
+        "reads": ReadsDataset,
+        "read_rows": ReadRowsDataset,
+        "activity": ActivityDataset,
     },
 }
 """Schema and name, and what makes the table."""

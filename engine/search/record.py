@@ -189,8 +189,8 @@ def draft_record(record: SearchRecord) -> Draft:
     """
     assert record.query_id is not None
     assert record.executed_at is not None
-    ids = [str(each) for each in record.top_k_result_ids]
-    return Draft(KIND, record.query_id, us_of(record.executed_at), _members(record), row_ids=ids)
+    rows = [(str(each), None) for each in record.top_k_result_ids]
+    return Draft(KIND, record.query_id, us_of(record.executed_at), _members(record), rows=rows)
 
 
 def _members(record: SearchRecord) -> dict[str, bytes]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from lance.lance.indices import IndexDescription
 
+    from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -45,6 +47,24 @@ _TEXT_INDEX: Final = "Inverted"
 """What Lance calls an index over words."""
 
 
+class Beside(Protocol):
+    """An entry that is put on record with searches, of which it tells."""
+
+    @property
+    def identity(self) -> Identity:
+        """Whose it is."""
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """Those of the session that asks."""
+
+    def draft(self, searches: Sequence[str]) -> Draft:
+        """Return the entry; ``searches`` are the ids of the records that go with it."""
+
+    def entered(self, entry: StoredEntry | None) -> None:
+        """Note that it is durable; without an entry where it waits for its number."""
+
+
 class RecordKeeper(Protocol):
     """What puts searches on record."""
 
@@ -54,8 +74,16 @@ class RecordKeeper(Protocol):
     def check(self, request: SearchRequest) -> None:
         """Raise if ``request`` could not be put on record; nothing is read or waited for."""
 
-    def record(self, searches: Sequence[CompletedSearch]) -> Sequence[SearchRecord | None]:
-        """Put ``searches``, which are one tenant's, on record; raise to keep their rows back."""
+    def record(
+        self, searches: Sequence[CompletedSearch], beside: Beside | None = None
+    ) -> Sequence[SearchRecord | None]:
+        """Put ``searches``, which are one tenant's, on record; raise to keep their rows back.
+
+        ``beside`` goes with them, in the same commit.
+        """
+
+    def record_beside(self, beside: Beside) -> None:
+        """Put on record what goes with no search."""
 
 
 class Searcher:
@@ -111,10 +139,15 @@ class Searcher:
         except BaseException as error:  # noqa: BLE001 - whoever settles it tells the hooks
             return FailedSearch(request, error)
 
-    def settle(self, attempts: Sequence[CompletedSearch | FailedSearch]) -> list[CompletedSearch]:
+    def settle(
+        self,
+        attempts: Sequence[CompletedSearch | FailedSearch],
+        beside: Beside | None = None,
+    ) -> list[CompletedSearch]:
         """Put what ran on record and let the hooks know of all; then rows may be released.
 
-        The searches are one statement's, and so one tenant's: hooks see them together.
+        The searches are one statement's, and so one tenant's: hooks see them together. ``beside``
+        is an entry of the read that they are part of, which goes with them.
 
         Raises:
             AffidavitError: A record or a hook failed. No rows may be released.
@@ -126,9 +159,11 @@ class Searcher:
             else:
                 completed.append(each)
         if not completed:
+            if beside is not None:
+                self._keeper.record_beside(beside)
             return []
         try:
-            return self._put_on_record(completed)
+            return self._put_on_record(completed, beside)
         except BaseException as error:
             for search in completed:
                 self._hooks.failed(search.request, error)
@@ -142,8 +177,10 @@ class Searcher:
         self._keeper.check(request)
         self._hooks.before(request)
 
-    def _put_on_record(self, completed: Sequence[CompletedSearch]) -> list[CompletedSearch]:
-        records = self._keeper.record(completed)
+    def _put_on_record(
+        self, completed: Sequence[CompletedSearch], beside: Beside | None = None
+    ) -> list[CompletedSearch]:
+        records = self._keeper.record(completed, beside)
         recorded = [
             replace(search, record=record)
             for search, record in zip(completed, records, strict=True)

@@ -15,6 +15,7 @@ from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
 from affidavit.catalog.ledger.guard import Guard
 from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.model.policy import STATEMENTS, at_least
 from affidavit.catalog.sources.kinds import parse_url
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.transactions import Transactions
@@ -84,8 +85,8 @@ class Instance:
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
-            self.gate = Gate(self.searcher, wake)
-            logs = options.audit.mode == "statements" and not lake.read_only
+            self.gate = Gate(self.searcher, self.recorder, wake)
+            logs = at_least(options.audit.mode, STATEMENTS) and not lake.read_only
             self.statements = StatementLog(lake.store, wake) if logs else None
             self._add_tasks()
             self._recover(identity)

@@ -6,7 +6,7 @@ import math
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakMethod
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.queries import Queries
     from affidavit.catalog.model.identity import Identity
     from affidavit.engine.result.result import Result
-
-TEXT_LENGTH_MAX: Final = 10_000
-"""How much of a statement ``system.queries`` shows."""
 
 
 class Work:
@@ -128,6 +125,5 @@ def checked_timeout(timeout: object) -> float | None:
 
 
 def _shown(text: object) -> str:
-    """Return a statement as the log shows it, or its beginning."""
-    given = text if isinstance(text, str) else repr(text)
-    return without_secrets(given)[0][:TEXT_LENGTH_MAX]
+    """Return a statement without secrets."""
+    return without_secrets(text if isinstance(text, str) else repr(text))[0]

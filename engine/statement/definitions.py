@@ -194,6 +194,18 @@ def _parse_options(cursor: Cursor) -> dict[str, Any]:
     return options
 
 
+def parse_policy(cursor: Cursor) -> str | None:
+    """Move past (audit = 'level'), and return the level; ``None`` for NULL, which takes it away."""
+    cursor.expect("(")
+    option = cursor.name("an option")
+    if option.casefold() != "audit":
+        raise SqlError(f"ALTER TABLE cannot SET {option!r}: a table has one option, audit")
+    cursor.expect("=")
+    level = None if cursor.accept("NULL") else cursor.literal("a level")
+    cursor.expect(")")
+    return level
+
+
 @dataclass(frozen=True, slots=True)
 class NewTrigger:
     """A trigger that CREATE TRIGGER makes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import NODES, RESULTS
@@ -67,7 +68,10 @@ class ResultIndex:
         """Note the rows that a record says were returned."""
         if entry.kind == "search":
             ids = fields.get("top_k_result_ids")
-            self._expected += [(row, entry.seq) for row in ids] if isinstance(ids, list) else []
+            told = [(row, entry.seq, None) for row in ids] if isinstance(ids, list) else []
+            self._expected += told
+        elif entry.opened is not None:
+            self._expected += _given(entry)
 
     def check(self) -> None:
         """Note the first record whose rows the index has not, in that order, since the last."""
@@ -75,7 +79,7 @@ class ResultIndex:
         if self.problem is not None:
             return
         found = list(islice(self._rows, len(expected)))
-        if found == expected and {type(seq) for _, seq in found} <= {int}:  # 3.0 equals 3
+        if found == expected and {type(seq) for _, seq, _ in found} <= {int}:  # 3.0 equals 3
             return
         for wanted, stands in zip_longest(expected, found):
             if wanted == stands and type(stands[1]) is int:
@@ -94,7 +98,19 @@ class ResultIndex:
             )
 
 
+def _given(entry: StoredEntry) -> list[tuple[Any, ...]]:
+    """Return what the index must have of the rows that a read gave."""
+    try:
+        _, lists = opened_members(entry.opened).get("ids", (b"", None))
+        return [
+            (row, entry.seq, each["how"]) for each in lists or () for row in each.get("ids", ())
+        ]
+    except (LedgerProblem, TypeError, KeyError, AttributeError):  # told where it is checked
+        return []
+
+
 def _result_rows(reader: Reader, tenant: str) -> Iterator[tuple[object, ...]]:
     """Return the rows of the index in the order in which they were written."""
-    pages = reader.rows(RESULTS, ("row_id", "seq"), own(tenant), batch_rows=RESULTS_READ_AT_ONCE)
+    columns = ("row_id", "seq", "how")
+    pages = reader.rows(RESULTS, columns, own(tenant), batch_rows=RESULTS_READ_AT_ONCE)
     return chain.from_iterable(pages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from affidavit.catalog.ledger.commitments import VERSION, check_opened, opened_members
 from affidavit.catalog.ledger.entry import DROPPED, KEY
 from affidavit.catalog.ledger.verifier import (
     ID_FIELDS,
@@ -43,6 +44,7 @@ class EntryChecks:
         self._origin = origin
         self._checks = checks
         self._erased: dict[str, int] = {}
+        self._let_go: dict[int, tuple[int, frozenset[str]]] = {}
         self._dropped: list[tuple[int, int, int]] = []
         for entry in said_gone:
             self._note_gone(entry)
@@ -53,6 +55,9 @@ class EntryChecks:
             fields = entry.fields()
             if entry.kind == "erasure":
                 self._erased[str(fields["entity_id"])] = entry.seq
+                for seq, members in fields.get("records", ()):
+                    _, known = self._let_go.get(seq, (0, frozenset()))
+                    self._let_go[seq] = entry.seq, known | {*map(str, members)}
             else:
                 self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
         except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
@@ -82,6 +87,7 @@ class EntryChecks:
         fields = entry.fields()
         check_place(fields, entry, origin=self._origin)
         self._check_columns(fields, entry)
+        self._check_commitments(fields, entry)
         if entry.kind == KEY:
             self.keys.add(fields, entry)
             return fields
@@ -102,6 +108,28 @@ class EntryChecks:
                 "its values are gone, and no entry says that they were erased", seq=entry.seq
             )
         self.erased[by] = self.erased.get(by, 0) + 1
+
+    def _check_commitments(self, fields: dict[str, Any], entry: StoredEntry) -> None:
+        """Raise unless values are those that were signed, or a later entry let go of them."""
+        try:
+            check_opened(fields, entry.opened)
+            there = opened_members(entry.opened)
+        except LedgerProblem as problem:
+            raise LedgerProblem(problem.problem, seq=entry.seq) from None
+        if fields.get("v") != VERSION:
+            return
+        gone = {
+            name
+            for name, value in fields.items()
+            if isinstance(value, str) and value.startswith("c:") and name not in there
+        }
+        by, members = self._let_go.get(entry.seq, (-1, frozenset()))
+        if gone and (by <= entry.seq or not gone <= members):
+            name = min(gone - members or gone)
+            msg = f"its {name} is gone, and no entry says that it was erased"
+            raise LedgerProblem(msg, seq=entry.seq)
+        if gone:
+            self.erased[by] = self.erased.get(by, 0) + 1
 
     def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
         kind, stands = fields.get("kind"), entry.kind

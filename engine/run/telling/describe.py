@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.plan.described import plan_open, scans_of
+from affidavit.engine.plan.scanned import scans_of
+from affidavit.engine.run.telling.unbound import plan_open
 from affidavit.engine.statement.assignments import parse_assignments
 from affidavit.engine.statement.clauses import (
     parse_delete,

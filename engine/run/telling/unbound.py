@@ -1,20 +1,17 @@
-"""What a plan says of itself before it runs: its parameters, and what it reads."""
+"""What a plan says of itself before its parameters have values."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from datafusion.expr import TableScan
-
-from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import pyarrow as pa
-    from datafusion import DataFrame, LogicalPlan
+    from datafusion import DataFrame
 
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.scans.snapshot import Snapshot
@@ -41,19 +38,3 @@ def plan_open(
     named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
     inner = planner.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
     return inner, (snapshot.unbound or {}) | {str(number): found.type for number, found in named}
-
-
-def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:
-    """Return the columns that a plan reads of each ``schema.table``."""
-    found: dict[str, frozenset[str]] = {}
-    left = [plan]
-    while left:
-        node = left.pop()
-        left += node.inputs()
-        scan = node.to_variant()
-        if isinstance(scan, TableScan):
-            _, schema, table = scan.fqn()
-            name = f"{schema or MAIN_SCHEMA}.{table}"
-            columns = (column for _, column in scan.projection())
-            found[name] = found.get(name, frozenset()).union(columns)
-    return found

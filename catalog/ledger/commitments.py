@@ -1,0 +1,102 @@
+"""What a signed body says of values that are to be let go one day: salted hashes of them.
+
+Rules:
+    - In the body such a member is the text ``c:`` and the hexadecimal SHA-256 of its salt, 0x02,
+      its name, 0x00 and its value in canonical JSON (RFC 8785). A body that has some says
+      ``"v": 2``.
+    - Salts are 16 random bytes, one a member and entry: without its salt a value cannot be found
+      by trying, however few it could have been.
+    - Salts and values stand beside the body, in the ledger's column ``opened``: a JSON object of
+      ``[salt, value]`` by member, the salt in hexadecimal. Erasing takes a pair away; the body,
+      its leaf and its signature stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.ledger.merkle import Frontier
+from affidavit.catalog.ledger.verifier import LedgerProblem, commitment, leaf_hash
+from affidavit.catalog.values.canonical import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION: Final = 2
+"""What the member ``v`` of a body with commitments says."""
+
+SALT_BYTES: Final = 16
+
+
+class Commitments:
+    """The members of one body that are commitments, and what they are of.
+
+    Args:
+        values: Each member's value in canonical JSON; members that are ``None`` are not committed
+            to, and stand in the body as ``null``.
+        salts: Salts that were chosen before, by member; the others are random.
+    """
+
+    def __init__(
+        self, values: Mapping[str, bytes | None], salts: Mapping[str, bytes] | None = None
+    ) -> None:
+        chosen = salts or {}
+        given = [name for name, value in values.items() if value is not None]
+        drawn = os.urandom(SALT_BYTES * len(given))
+        members: dict[str, bytes] = dict.fromkeys(values, b"null")
+        parts = []
+        for at, name in enumerate(given):
+            value = values[name]
+            assert value is not None
+            salt = chosen.get(name) or drawn[at * SALT_BYTES : (at + 1) * SALT_BYTES]
+            members[name] = b'"%s"' % commitment(salt, name, value).encode()
+            parts.append(b'"%s":["%s",%s]' % (name.encode(), salt.hex().encode(), value))
+        self.members = members
+        self.opened = b"{%s}" % b",".join(parts) if parts else None
+
+    def __repr__(self) -> str:
+        return f"Commitments({', '.join(self.members)})"
+
+
+def opened_members(opened: object) -> dict[str, tuple[bytes, Any]]:
+    """Return the salt and value of each member that can still be read.
+
+    Raises:
+        LedgerProblem: It is not what affidavit wrote.
+    """
+    if opened is None:
+        return {}
+    try:
+        found = json.loads(opened)  # type: ignore[arg-type]  # or it is found not to be one
+        return {name: (bytes.fromhex(salt), value) for name, (salt, value) in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise LedgerProblem("what its commitments are of cannot be read") from None
+
+
+def without(opened: bytes | None, members: frozenset[str]) -> bytes | None:
+    """Return ``opened`` with some members let go."""
+    kept = {
+        name: [salt.hex(), value]
+        for name, (salt, value) in opened_members(opened).items()
+        if name not in members
+    }
+    return canonical(kept) if kept else None
+
+
+def check_opened(fields: Mapping[str, Any], opened: object) -> None:
+    """Raise LedgerProblem unless what stands beside a body is what it commits to."""
+    for name, (salt, value) in opened_members(opened).items():
+        if fields.get(name) != commitment(salt, name, canonical(value)):
+            raise LedgerProblem(f"its {name} is not what was signed")
+
+
+def ids_root(salt: bytes, ids: list[str]) -> str:
+    """Return the root of the RFC 9162 tree over the sorted salted hashes of ``ids``, hexadecimal.
+
+    Two neighbours in it show that an id between them is not there.
+    """
+    hashed = sorted(hashlib.sha256(salt + each.encode()).digest() for each in ids)
+    return Frontier().extended([leaf_hash(each) for each in hashed])[0].root.hex()

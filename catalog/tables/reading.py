@@ -1,0 +1,131 @@
+"""Rows that a handle gives, released as those of a statement are: on record, where they are to be.
+
+A row is named in a record as the journal, or a search's record, names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from affidavit.catalog.journal.events import entity_ids
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
+from affidavit.catalog.model.policy import READS, ROWS, at_least, stricter
+from affidavit.catalog.model.release import Facts, Reading, TableRead
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.store.protocol import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a handle is asked, as a statement would be.
+
+    Attributes:
+        identity: Who asks.
+        kind: The door, such as ``to_arrow``.
+        text: The call, without its values.
+        started_at_us: When it was asked, in microseconds since the epoch.
+    """
+
+    identity: Identity
+    kind: str
+    text: str
+    started_at_us: int
+
+
+def wants_rows(catalog: Catalog, info: TableInfo) -> bool:
+    """Return whether the rows that are given of a table are to be on record."""
+    return stricter(catalog.floor, info.audit) == ROWS
+
+
+def key_of(info: TableInfo) -> tuple[str, ...]:
+    """Return the columns by which a table's rows are named."""
+    definition = info.definition
+    if isinstance(definition, VectorDefinition):
+        return (definition.key,)
+    assert isinstance(definition, MutableDefinition)
+    return definition.primary_key or (ROWID,)
+
+
+def names_of(info: TableInfo) -> Callable[[pa.Table], Sequence[str | None]]:
+    """Return what names a table's rows by the columns of their key."""
+    definition = info.definition
+    if isinstance(definition, MutableDefinition):
+        return partial(_mutable_names, definition)
+    return _vector_names
+
+
+def _mutable_names(definition: MutableDefinition, rows: pa.Table) -> list[str | None]:
+    rowids = () if definition.primary_key else rows[ROWID].to_pylist()
+    return [*entity_ids(definition, rows, rowids)]
+
+
+def _vector_names(rows: pa.Table) -> list[str | None]:
+    return [None if each is None else str(each) for each in rows.column(0).to_pylist()]
+
+
+def given(
+    catalog: Catalog,
+    reader: Reader | None,
+    info: TableInfo,
+    door: str,
+    read: Callable[[Sequence[str]], pa.Table],
+    columns: Sequence[str],
+    version: int | None = None,
+) -> pa.Table:
+    """Return rows that a handle gives, once they are on record.
+
+    Args:
+        catalog: Who asks.
+        reader: The snapshot that is read; ``None`` where nobody needs to know.
+        info: The table.
+        door: The handle's method.
+        read: Returns the rows with the columns that it is given.
+        columns: The columns that the caller gets.
+        version: The version that is read, if it is not the table's own.
+    """
+    level = stricter(catalog.floor, info.audit)
+    if not at_least(level, READS):
+        return read(columns)
+    shown = f"{info.schema}.{info.name}"
+    asked = Door(catalog.identity, door, f"{shown}.{door}()", clock.now_us())
+    reading = Reading(asked, catalog.transactions)
+    told = reading.note(
+        TableRead(shown, info.table_id, version or info.version, level=info.audit, columns=columns)
+    )
+    needed = [*columns]
+    if level == ROWS:
+        told.want_rows(key_of(info), names_of(info))
+        needed += [name for name in told.key if name not in columns]
+    last = None if reader is None else catalog.ledger.last_seq(reader)
+    rows = read(needed)
+    wanted = rows.select(list(columns))
+    if level == ROWS:
+        told.give(rows.select(list(told.key)))
+        told.are_at(())
+    reading.describe(Facts({}, last, lambda: wanted.schema, level))
+    batches = list(catalog.release(reading, iter(wanted.to_batches())))
+    return pa.Table.from_batches(batches, wanted.schema)
+
+
+def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:
+    """Raise InvalidQueryError if rows would leave by a door that keeps no record of them."""
+    level = stricter(catalog.floor, info.audit)
+    if at_least(level, READS):
+        msg = (
+            f"{door} of {info.name!r} would give rows that are not on record, as its policy "
+            f"{level!r} wants: read it with to_arrow() or in SQL"
+        )
+        raise InvalidQueryError(msg)

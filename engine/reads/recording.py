@@ -1,0 +1,198 @@
+"""One read while its rows are on their way: what its record is going to say."""
+
+from __future__ import annotations
+
+import json
+import os
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.ledger.commitments import SALT_BYTES, ids_root
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.policy import READS
+from affidavit.catalog.values.canonical import from_us
+from affidavit.catalog.values.digest import RowsDigest, schema_json
+from affidavit.engine.reads.receipt import Receipt
+from affidavit.engine.reads.record import OK, OPEN, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from affidavit.catalog.ledger.entry import Draft, StoredEntry
+    from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.model.release import Reading, TableRead
+    from affidavit.catalog.store.transactions import Transactions
+
+IDS_MAX: Final = 10_000
+"""So many keys a table stand in a record; of more their number and the root of their hashes."""
+
+TEXT_LENGTH_MAX: Final = 100_000
+
+
+class Recording:
+    """A read that is to be on record.
+
+    Args:
+        reading: What it reads.
+        level: Whether the keys of its rows are on record too.
+
+    Attributes:
+        read_id: What its record is called.
+        rows: How many rows it has given so far.
+        is_open: Whether it was put on record before its end.
+        is_complete: Whether its end is on record.
+    """
+
+    def __init__(self, reading: Reading, level: str = READS) -> None:
+        assert reading.asked is not None
+        self.reading = reading
+        self.asked = reading.asked
+        self.level = level
+        self.read_id = clock.uuid7(self.asked.started_at_us)
+        self.rows = 0
+        self.is_open = False
+        self.is_complete = False
+        self._salt = os.urandom(SALT_BYTES)
+        self._started_ns = perf_counter_ns()
+        self._schema: pa.Schema | None = None
+        self._digest: RowsDigest | None = None
+        self._opened_seq: int | None = None
+        self._searches: list[str] = []
+        self._sha256: str | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take a batch that is going to be released."""
+        if self._digest is None:
+            self._schema = batch.schema
+            self._digest = RowsDigest(batch.schema, self._salt)
+        self._digest.add(batch)
+        for table in self.reading.tables.values():
+            table.give_result(batch)
+        self.rows += batch.num_rows
+
+    def opening(self) -> Beside:
+        """Return the entry that says that rows are about to leave."""
+        return Beside(self, OPEN)
+
+    def closing(self, status: str = OK, error: BaseException | None = None) -> Beside:
+        """Return the entry that says what left, in all."""
+        return Beside(self, status, error)
+
+    def said(self, status: str, error: BaseException | None, searches: Sequence[str]) -> Said:
+        """Return what the record says now."""
+        self._searches += searches
+        asked, identity, facts = self.asked, self.asked.identity, self.reading.facts
+        is_over = status != OPEN
+        if is_over and not facts.is_out:
+            self._sha256 = self._finished()
+        given = [each for each in self.reading.tables.values() if each.given is not None]
+        stated = {
+            "status": status, "statement": asked.kind, "level": self.level,
+            "error_class": None if error is None else type(error).__name__,
+            "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,
+            "principal": None, "client": None, "request_id": None,
+            "logged_at": from_us(clock.now_us()), "opened_seq": self._opened_seq,
+            "journal_seq": facts.journal_seq, "tables": list(map(_told, self._tables())),
+            "searches": self._searches, "rows_returned": self.rows if is_over else None,
+            "duration_us": (perf_counter_ns() - self._started_ns) // 1000 if is_over else None,
+            "result_schema": _columns(self._result_schema()),
+        }  # fmt: skip
+        filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
+        values = {
+            "text": asked.text[:TEXT_LENGTH_MAX], "parameters": dict(facts.parameters) or None,
+            "filters": filters or None, "lineage": None, "context": None,
+            "result_sha256": self._sha256, "rows_set_sha256": None,
+            "ids": [_ids(each) for each in given] if given and is_over else None,
+        }  # fmt: skip
+        rows = [
+            (row_id, "scanned" if each.keys_at is None else "returned")
+            for each in (given if is_over else ())
+            for row_id in (each.given or ())
+            if len(each.given or ()) <= IDS_MAX
+        ]
+        return Said(
+            self.read_id, self.is_open, asked.started_at_us, stated, values, self._salt, rows
+        )
+
+    def entered(self, status: str, entry: StoredEntry | None) -> None:
+        """Note that an entry is durable, and its number if it has one."""
+        seq = None if entry is None else entry.seq
+        if status == OPEN:
+            self.is_open, self._opened_seq = True, seq
+            return
+        self.is_complete = True
+        if status == OK and self._sha256 is not None:
+            receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256)
+            self.reading.complete(receipt)
+
+    def _tables(self) -> list[TableRead]:
+        return list(self.reading.tables.values())
+
+    def _result_schema(self) -> pa.Schema | None:
+        facts = self.reading.facts
+        if self._schema is None and facts.schema is not None:
+            self._schema = facts.schema()
+        return self._schema
+
+    def _finished(self) -> str | None:
+        if self._digest is None:
+            schema = self._result_schema()
+            if schema is None:
+                return None
+            self._digest = RowsDigest(schema, self._salt)
+        return self._digest.finish().hex()
+
+
+class Beside:
+    """An entry of a read, appended with the searches that ran inside it."""
+
+    def __init__(
+        self, recording: Recording, status: str, error: BaseException | None = None
+    ) -> None:
+        self._recording = recording
+        self._status = status
+        self._error = error
+
+    @property
+    def identity(self) -> Identity:
+        """Who was given the rows."""
+        return self._recording.asked.identity
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """Those of the session that asked."""
+        return self._recording.reading.transactions
+
+    def draft(self, searches: Sequence[str]) -> Draft:
+        """Return the entry; ``searches`` are the ids of the records that go with it."""
+        return self._recording.said(self._status, self._error, searches).draft()
+
+    def entered(self, entry: StoredEntry | None) -> None:
+        """Note that it is durable; without an entry where it waits for its number."""
+        self._recording.entered(self._status, entry)
+
+
+def _told(table: TableRead) -> dict[str, Any]:
+    return {
+        "name": table.name, "table_id": table.table_id, "version": table.version,
+        "columns": None if table.columns is None else list(table.columns),
+        "rows": None if table.given is None else len(table.given), "lake_id": table.lake_id,
+    }  # fmt: skip
+
+
+def _ids(table: TableRead) -> dict[str, Any]:
+    ids = list(table.given or ())
+    told: dict[str, Any] = {
+        "table_id": table.table_id, "how": "scanned" if table.keys_at is None else "returned",
+        "count": len(ids),
+    }  # fmt: skip
+    if len(ids) <= IDS_MAX:
+        return {**told, "ids": ids}
+    salt = os.urandom(SALT_BYTES)
+    return {**told, "root": ids_root(salt, ids), "salt": salt.hex()}
+
+
+def _columns(schema: pa.Schema | None) -> list[list[str]] | None:
+    return None if schema is None else json.loads(schema_json(schema))

@@ -1,0 +1,1 @@
+"""Reads on record, and all that anybody did, as tables."""

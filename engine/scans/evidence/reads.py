@@ -1,0 +1,138 @@
+"""Reads on record as tables: ``audit.reads`` and ``audit.read_rows``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.sql.predicate import columns_of as columns_in
+from affidavit.catalog.sql.pushdown import narrowing
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER, RESULTS
+from affidavit.engine.reads.record import CLOSED, KIND, OPEN, READS_SCHEMA, read_of, reads_batch
+from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import Reader
+    from affidavit.engine.scans.snapshot import Snapshot
+
+KINDS: Final = (KIND, CLOSED)
+
+
+def read_pages(
+    reader: Reader, ledger: Ledger, *where: Predicate
+) -> Iterator[Sequence[StoredEntry]]:
+    """Yield the entries of reads in pages: of one that has an end, the end alone."""
+    after = -1
+    while True:
+        page = ledger.entries(
+            reader, Compare(">", "seq", after), In("kind", KINDS), *where, limit=PAGE_ENTRIES
+        )
+        if page:
+            yield _without_beginnings(reader, ledger, page)
+        if len(page) < PAGE_ENTRIES:
+            return
+        after = page[-1].seq
+
+
+def _without_beginnings(
+    reader: Reader, ledger: Ledger, page: Sequence[StoredEntry]
+) -> list[StoredEntry]:
+    """Leave out the entries that said that rows leave, where another says what became of it."""
+    opened = [
+        each.entry_id for each in page if each.kind == KIND and each.fields().get("status") == OPEN
+    ]
+    if not opened:
+        return list(page)
+    ends = tuple(f"{read_id}-closed" for read_id in opened)
+    ended = {
+        str(row[0])
+        for row in reader.select(LEDGER, ("entry_id",), own(ledger.tenant, In("entry_id", ends)))
+    }
+    return [each for each in page if f"{each.entry_id}-closed" not in ended]
+
+
+class ReadsDataset(EntriesDataset):
+    """``audit.reads``: one row a statement or handle that was given rows, or was refused."""
+
+    stored = {"seq": "seq", "executed_at": "created_at"}  # noqa: RUF012 - read, as the others'
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot, READS_SCHEMA)
+
+    def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
+        """Yield the entries that may match, in pages."""
+        yield from read_pages(self._reader, self._ledger, *narrowing(predicate, self.stored))
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return the records."""
+        return reads_batch([read_of(each) for each in entries], columns)
+
+
+READ_ROWS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("read_id", pa.string()),
+        pa.field("seq", pa.int64()),
+        pa.field("table_id", pa.string()),
+        pa.field("table_name", pa.string()),
+        pa.field("row_id", pa.string()),
+        pa.field("how", pa.string()),
+        pa.field("actor", pa.string()),
+        pa.field("executed_at", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+class ReadRowsDataset(ReadsDataset):
+    """``audit.read_rows``: one row a row that a read gave, found by ``row_id`` through an index.
+
+    Of a read that gave more than 10,000 rows of a table their number stands in ``audit.reads``.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        EntriesDataset.__init__(self, snapshot, READ_ROWS_SCHEMA)
+
+    def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
+        """Yield the entries that may match: those that gave the wanted rows."""
+        wanted = narrowing(predicate, {"row_id": "row_id", "seq": "seq"})
+        if not any(getattr(part, "column", None) == "row_id" for part in wanted):
+            yield from super().entries(predicate)
+            return
+        found = self._reader.select(RESULTS, ("seq", "how"), own(self._ledger.tenant, *wanted))
+        seqs = sorted({int(seq or 0) for seq, how in found if how is not None})
+        for at in range(0, len(seqs), PAGE_ENTRIES):
+            page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
+            yield self._ledger.entries(self._reader, page)
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows, oldest first."""
+        needed = [*columns, *sorted((columns_in(predicate) if predicate else set()) - {*columns})]
+        for page in self.entries(predicate):
+            rows = [row for entry in page for row in given_rows(entry)]
+            batch = pa.RecordBatch.from_pylist(rows, schema=READ_ROWS_SCHEMA).select(needed)
+            yield keep(predicate, batch).select(columns)
+
+
+def given_rows(entry: StoredEntry) -> list[dict[str, Any]]:
+    """Return the rows that a read gave, as far as its record has their keys."""
+    record = read_of(entry)
+    _, lists = opened_members(entry.opened).get("ids", (b"", None))
+    names = {each["table_id"]: each["name"] for each in record.tables}
+    return [
+        {
+            "read_id": record.read_id, "seq": record.seq, "table_id": each["table_id"],
+            "table_name": names.get(each["table_id"]), "row_id": row_id, "how": each["how"],
+            "actor": record.actor, "executed_at": record.executed_at,
+        }
+        for each in lists or ()
+        for row_id in each.get("ids", ())
+    ]  # fmt: skip
