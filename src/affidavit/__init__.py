@@ -12,6 +12,7 @@ from affidavit.catalog.sql.expression import Expression as expr  # noqa: N813 - 
 from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.topics.topic import Topic
+from affidavit.catalog.values.digest import digest
 from affidavit.engine.audit.appender import RecordListener
 from affidavit.engine.audit.replay import Outcome, Verdict
 from affidavit.engine.fronts.aio.connect import aconnect
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "aconnect",
     "connect",
+    "digest",
     "errors",
     "expr",
     "load_ipython_extension",

@@ -1,0 +1,369 @@
+"""The digest of rows: one text for a result, whatever its layout.
+
+Rules:
+    - Equal rows of equal logical types, in the same order, give the same digest, however they are
+      cut into batches. docs/ledger.md says it byte by byte.
+    - Of what is hashed at most one chunk is held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import weakref
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affidavit.catalog.values.canonical import canonical
+from affidavit.catalog.values.columns import column_parts, row_parts
+from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.logical import logical_columns
+from affidavit.errors import SchemaMismatchError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from affidavit.catalog.values.logical import Logical
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+CHUNK_ROWS: Final = 65_536
+"""Into chunks of so many rows is cut what is hashed."""
+
+SET_ROWS_MAX: Final = 100_000
+"""Up to so many rows are compared as a set."""
+
+HELD_MAX: Final = 256
+"""Of how many batches a chunk is put together before they are copied into one."""
+
+SET_ROWS_AT_ONCE: Final = 4_096
+"""How many rows are written out at once to be hashed one by one."""
+
+QUEUE_MAX: Final = 4
+"""How many batches wait to be hashed beside the caller before the caller waits too."""
+
+_ROWS: Final = b"affidavit rows 1\n"
+_NOTHING: Final = pa.scalar(b"", pa.large_binary())
+_SET: Final = b"affidavit rows set 1\n"
+
+
+def digest(data: object, salt: bytes = b"") -> str:
+    """Return the SHA-256 of rows, in lower-case hexadecimal.
+
+    It depends on the columns' names and logical types, on the values and on the order of the rows,
+    and on nothing else: not on batches, dictionaries, views, metadata or nullability. ``data`` is
+    an Arrow table, batch or reader, a pandas or polars frame, a result, or a list of dicts. A
+    stream is read to its end.
+
+    >>> digest(pa.table({"a": [1, 2]})) == digest(pa.table({"a": [1, 2]}).slice(0))
+    True
+
+    Raises:
+        UnsupportedTypeError: A column's type has no canonical form: extension types, unions.
+        SchemaMismatchError: ``data`` is no such thing.
+        TypeError: ``salt`` is not bytes.
+    """
+    with to_reader(data) as reader:
+        rows = RowsDigest(reader.schema, salt)
+        for batch in reader:
+            rows.add(batch)
+    return rows.finish().hex()
+
+
+def rows_set_digest(data: object) -> str | None:
+    """Return a digest of rows in no order, in hexadecimal; ``None`` of more than 100,000.
+
+    A row that is there twice counts twice. ``data`` is what :func:`digest` takes.
+
+    Raises:
+        UnsupportedTypeError: A column's type has no canonical form.
+        SchemaMismatchError: ``data`` is no such thing.
+    """
+    with to_reader(data) as reader:
+        rows = RowsSetDigest(reader.schema)
+        for batch in reader:
+            rows.add(batch)
+    found = rows.finish()
+    return None if found is None else found.hex()
+
+
+def schema_json(schema: pa.Schema) -> bytes:
+    """Return the columns' names and logical types as canonical JSON.
+
+    Raises:
+        UnsupportedTypeError: A column's type has no canonical form.
+    """
+    return _schema_json(schema, logical_columns(schema))
+
+
+def _schema_json(schema: pa.Schema, columns: tuple[Logical, ...]) -> bytes:
+    pairs = [[name, each.name] for name, each in zip(schema.names, columns, strict=True)]
+    return canonical(pairs, "the names of the columns")
+
+
+class _Columns:
+    """The columns of a schema, and whether a batch has the same."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.types = logical_columns(schema)
+        self.json = _schema_json(schema, self.types)
+        self._names = schema.names
+        self._seen = schema
+
+    def check(self, batch: pa.RecordBatch) -> None:
+        if batch.schema is self._seen or batch.schema.equals(self._seen):
+            return
+        found = schema_json(batch.schema)
+        if found != self.json:
+            msg = f"expected a batch of columns {self.json.decode()}, got {found.decode()}"
+            raise SchemaMismatchError(msg)
+        self._seen = batch.schema
+
+    def too_long(self, at: int) -> UnsupportedTypeError:
+        kind = f"{self.types[at].kind} with a value of over 2**32 - 1 bytes or items"
+        return UnsupportedTypeError(self._names[at], kind)
+
+
+class RowsDigest:
+    """The digest of rows that come in batches.
+
+    Attributes:
+        schema_json: The columns' names and logical types as canonical JSON.
+        rows: How many rows were added.
+
+    Raises:
+        UnsupportedTypeError: A column's type has no canonical form.
+        TypeError: ``salt`` is not bytes.
+    """
+
+    def __init__(self, schema: pa.Schema, salt: bytes = b"") -> None:
+        if not isinstance(salt, bytes | bytearray | memoryview):
+            msg = f"salt must be bytes, got {type(salt).__name__}"
+            raise TypeError(msg)
+        self._columns = _Columns(schema)
+        self.schema_json = self._columns.json
+        self.rows = 0
+        self._hash = hashlib.sha256(salt)
+        self._hash.update(_ROWS + self.schema_json + b"\n")
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self._finished: bytes | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add a batch of rows; of its last ones, fewer than a chunk, are held and not copied.
+
+        Raises:
+            SchemaMismatchError: Its columns are of other names or logical types.
+            UnsupportedTypeError: One value has more than 2**32 - 1 bytes or items.
+            ValueError: The digest is finished.
+        """
+        if self._finished is not None:
+            msg = "rows can be added only before finish()"
+            raise ValueError(msg)
+        self._columns.check(batch)
+        at = 0
+        while at < batch.num_rows:
+            part = batch.slice(at, CHUNK_ROWS - self._held_rows)
+            self._held.append(part)
+            self._held_rows += part.num_rows
+            at += part.num_rows
+            if self._held_rows == CHUNK_ROWS:
+                self._hash_chunk()
+        self.rows += batch.num_rows
+        if len(self._held) > HELD_MAX:
+            self._held = _compacted(self._held)
+
+    def _hash_chunk(self) -> None:
+        for at, logical in enumerate(self._columns.types):
+            column = hashlib.sha256()
+            try:
+                for part in column_parts(logical, [held.column(at) for held in self._held]):
+                    column.update(part)
+            except OverflowError as error:
+                raise self._columns.too_long(at) from error
+            self._hash.update(column.digest())
+        self._held, self._held_rows = [], 0
+
+    def finish(self) -> bytes:
+        """Return the digest, 32 bytes, again if it was asked for."""
+        if self._finished is None:
+            if self._held_rows:
+                self._hash_chunk()
+            self._hash.update(self.rows.to_bytes(8, "little"))
+            self._finished = self._hash.digest()
+        return self._finished
+
+
+def _compacted(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return many small batches as one, if they can be."""
+    if any(not batch.schema.equals(batches[0].schema) for batch in batches):
+        return batches
+    try:
+        return [pa.concat_batches(batches)]
+    except pa.ArrowException:
+        return batches  # too much text for 32-bit offsets, or no kernel for the type
+
+
+class RowsSetDigest:
+    """The digest of rows in no order, that come in batches; none of too many.
+
+    Raises:
+        UnsupportedTypeError: A column's type has no canonical form.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._columns = _Columns(schema)
+        self._rows = 0
+        self._digests: list[bytes] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add a batch of rows.
+
+        Raises:
+            SchemaMismatchError: Its columns are of other names or logical types.
+            UnsupportedTypeError: One value has more than 2**32 - 1 bytes or items.
+        """
+        self._columns.check(batch)
+        self._rows += batch.num_rows
+        if self._rows > SET_ROWS_MAX:
+            self._digests = []
+            return
+        for at in range(0, batch.num_rows, SET_ROWS_AT_ONCE):
+            self._digests += self._hashed(batch.slice(at, SET_ROWS_AT_ONCE))
+
+    def _hashed(self, batch: pa.RecordBatch) -> list[bytes]:
+        """Return the digest of each row."""
+        parts = []
+        for at, logical in enumerate(self._columns.types):
+            try:
+                parts += [_strings(*part) for part in row_parts(logical, batch.column(at))]
+            except OverflowError as error:
+                raise self._columns.too_long(at) from error
+        if not parts:
+            return [hashlib.sha256().digest()] * batch.num_rows
+        joined = pc.binary_join_element_wise(*parts, _NOTHING)
+        offsets = np.frombuffer(joined.buffers()[1], np.int64, len(joined) + 1).tolist()
+        data = memoryview(joined.buffers()[2])
+        return [hashlib.sha256(data[first:last]).digest() for first, last in pairwise(offsets)]
+
+    def finish(self) -> bytes | None:
+        """Return the digest, 32 bytes; ``None`` of more than 100,000 rows."""
+        if self._rows > SET_ROWS_MAX:
+            return None
+        whole = hashlib.sha256(_SET + self._columns.json + b"\n")
+        whole.update(b"".join(sorted(self._digests)))
+        whole.update(self._rows.to_bytes(8, "little"))
+        return whole.digest()
+
+
+def _strings(sizes: np.ndarray[tuple[int], np.dtype[np.int64]], data: bytes) -> pa.Array:
+    """Return one byte string a row."""
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(sizes), buffers)
+
+
+# --- beside the caller ---------------------------------------------------------------------------
+
+
+class Hasher(Protocol[T_co]):
+    """What is fed batches, and returns something at the end: either digest."""
+
+    def add(self, batch: pa.RecordBatch, /) -> None:
+        """Add a batch of rows."""
+
+    def finish(self) -> T_co:
+        """Return what all of them give."""
+
+
+class _Work(Generic[T]):
+    """What the thread and its owner have in common.
+
+    The thread must not hold its owner: an owner that nobody holds any more ends the thread.
+    """
+
+    def __init__(self, hasher: Hasher[T]) -> None:
+        self.hasher = hasher
+        self.queue: SimpleQueue[pa.RecordBatch | None] = SimpleQueue()  # may be fed by a finalizer
+        self.room = threading.Semaphore(QUEUE_MAX)
+        self.is_dropped = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        while (batch := self.queue.get()) is not None:
+            if self.error is None and not self.is_dropped:
+                try:
+                    self.hasher.add(batch)
+                except BaseException as error:  # noqa: BLE001 - it is raised where it is asked for
+                    self.error = error
+            self.room.release()
+
+    def drop(self) -> None:
+        self.is_dropped = True
+        self.queue.put(None)
+
+
+class HashingThread(Generic[T]):
+    """A hasher that works beside its caller, in one thread, a few batches behind.
+
+    Hashing leaves the interpreter to others. A context manager: the thread ends with the block,
+    with :meth:`finish`, and when nobody holds this any more. One caller at a time.
+    """
+
+    def __init__(self, hasher: Hasher[T]) -> None:
+        self._work = _Work(hasher)
+        self._is_open = True
+        self._thread = threading.Thread(target=self._work.run, name="affidavit-digest", daemon=True)
+        self._thread.start()
+        self._dropped = weakref.finalize(self, self._work.drop)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Hand on a batch; wait while four are waiting.
+
+        What the hasher raises is raised by :meth:`finish`; what is added after that is let go.
+
+        Raises:
+            ValueError: It is finished or closed.
+        """
+        self._check_open()
+        self._work.room.acquire()
+        self._work.queue.put(batch)
+
+    def finish(self) -> T:
+        """Wait until all batches are hashed, and return what the hasher returns.
+
+        Raises:
+            ValueError: It is finished or closed.
+            UnsupportedTypeError, SchemaMismatchError: What the hasher says of a batch.
+        """
+        self._check_open()
+        self._is_open = False
+        self._work.queue.put(None)
+        self._thread.join()
+        self._dropped.detach()
+        if self._work.error is not None:
+            raise self._work.error
+        return self._work.hasher.finish()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            msg = "the hashing thread is finished or closed"
+            raise ValueError(msg)
+
+    def close(self) -> None:
+        """End the thread; what waits to be hashed is let go. Closing twice is fine."""
+        self._is_open = False
+        self._dropped()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
