@@ -63,6 +63,7 @@ class Query:
         self.deadline = None if timeout_s is None else monotonic() + timeout_s
         self.rows = 0
         self.kind = kind
+        self._is_told = False
         self._queries = queries
         self._text = text
         self._timeout_s = timeout_s
@@ -138,6 +139,11 @@ class Query:
     def read_as(self, kind: str) -> None:
         """Note what kind of statement it is; of those that it runs itself, the first counts."""
         self.kind = self.kind or kind
+
+    def tell_once(self) -> bool:
+        """Return whether nobody has told of its failure yet; from now on somebody has."""
+        told, self._is_told = self._is_told, True
+        return not told
 
     def count(self, rows: int) -> None:
         """Count rows that a plan gave."""

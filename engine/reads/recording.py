@@ -63,7 +63,10 @@ class Recording:
         self._sha256: str | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take a batch that is going to be released."""
+        """Take a batch that is going to be released, or that says how many rows have left."""
+        if self.reading.facts.is_out:
+            self.rows += sum(batch.column(0).to_pylist())
+            return
         if self._digest is None:
             self._schema = batch.schema
             self._digest = RowsDigest(batch.schema, self._salt)
@@ -132,6 +135,8 @@ class Recording:
 
     def _result_schema(self) -> pa.Schema | None:
         facts = self.reading.facts
+        if facts.is_out:
+            return None
         if self._schema is None and facts.schema is not None:
             self._schema = facts.schema()
         return self._schema

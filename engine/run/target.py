@@ -22,6 +22,7 @@ from datafusion.catalog import Table
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
+from affidavit.catalog.tables.reading import names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.writing.attempts import attempted
@@ -322,6 +323,11 @@ class OpenTarget:
         """Return what a RETURNING says of the rows that were written, if there is one."""
         if not clause:
             return None
+        told = self.snapshot.read_anew(self.info)
+        if wants_rows(self.catalog, self.info) and self.key:
+            told.want_rows(self.key, names_of(self.info))
+            told.give(rows.select(list(self.key)))
+            told.are_at(())
         self.snapshot.virtual["returning"] = memory_table(rows)
         return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
 

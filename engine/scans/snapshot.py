@@ -122,6 +122,14 @@ class Snapshot:
         level = None if info is None else info.audit
         self.reading.note(TableRead(f"{schema}.{table.name}", table.table_id, version, level=level))
 
+    def read_anew(self, info: TableInfo) -> TableRead:
+        """Begin another read of the same statement, of one table, and return what is told of it."""
+        self.reading = Reading(self.query, self.catalog.transactions)
+        shown = f"{info.schema}.{info.name}"
+        return self.reading.note(
+            TableRead(shown, info.table_id, info.data_version or info.version, level=info.audit)
+        )
+
     def note_present(self, info: TableInfo) -> None:
         """Note that the statement reads a table as it is at this snapshot."""
         self.reads[info.schema, info.name] = info

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.store.transactions import Transactions
+    from affidavit.engine.reads.attempts import Attempts
     from affidavit.engine.run.paths import AllowedPaths
     from affidavit.engine.session.instance import Instance
 
@@ -42,9 +43,9 @@ class Own:
         state: What it prepared, set, and attached of memory.
     """
 
-    def __init__(self, transactions: Transactions, queries: Queries) -> None:
+    def __init__(self, transactions: Transactions, queries: Queries, attempts: Attempts) -> None:
         self.transactions = transactions
-        self.work = Work(queries)
+        self.work = Work(queries, lambda query, why: attempts.note(query, transactions, why))
         self.state = PlanState()
 
     def close(self) -> None:
@@ -87,7 +88,11 @@ class Caller:
         self._at = at
         self._within = within
         self._is_view = own is not None
-        self._own = Own(instance.transactions(), instance.lake.queries) if own is None else own
+        self._own = (
+            Own(instance.transactions(), instance.lake.queries, instance.attempts)
+            if own is None
+            else own
+        )
 
     # --- who -----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from affidavit.engine.plan.planner import Planner
 from affidavit.engine.plan.tenant import TenantEngine
 from affidavit.engine.plan.tenants import TenantEngines
 from affidavit.engine.plan.workers import start_workers
+from affidavit.engine.reads.attempts import Attempts
 from affidavit.engine.run.log import StatementLog
 from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
@@ -85,6 +86,7 @@ class Instance:
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
+            self.attempts = Attempts(self.recorder.record_beside, options.audit.mode)
             self.gate = Gate(self.searcher, self.recorder, wake)
             logs = at_least(options.audit.mode, STATEMENTS) and not lake.read_only
             self.statements = StatementLog(lake.store, wake) if logs else None

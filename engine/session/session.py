@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.model.moment import parse_moment
-from affidavit.catalog.past.past import Past, dataset_of
+from affidavit.catalog.past.past import Past
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.loading import load_mutable
@@ -24,14 +23,13 @@ from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.telling.describe import Description, describe
 from affidavit.engine.run.telling.explain import told
-from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
 from affidavit.engine.search.options import options_of
-from affidavit.engine.search.request import build_request
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.caller import Caller
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
+from affidavit.engine.session.searching import requests_of
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
@@ -45,6 +43,7 @@ from affidavit.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
@@ -208,7 +207,7 @@ class Session(Caller):
             "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
             "version": version, "lineage": lineage, "model": model, "text": text,
         }  # fmt: skip
-        with self._own.transactions.turn():
+        with self._own.transactions.turn(), self._searching(table):
             request = self._requests(table, [query], k, options_of(options))[0]
             search = self._instance.searcher.run(request)
         return SearchResult(released(search), search.request, search.record)
@@ -227,30 +226,21 @@ class Session(Caller):
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
         asked = options_of({**options, "version": version})
-        with self._own.transactions.turn():
+        with self._own.transactions.turn(), self._searching(table):
             requests = self._requests(table, list(queries), k, asked)
             searches = self._instance.searcher.run_batch(requests) if requests else []
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
         ]
 
+    def _searching(self, table: str) -> AbstractContextManager[None]:
+        return self._own.work.asking(self._identity, "search", f"search({table!r})")
+
     def _requests(
         self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
     ) -> list[SearchRequest]:
-        catalog = self._catalog()
-        refuse_elsewhere(table, self._planner().attached)
-        with catalog.read() as reader:
-            info = catalog.get(reader, table)
-            require_vector(info)
-            seen = catalog.ledger.last_seq(reader)
-            info, dataset = dataset_of(catalog, reader, info, options.version)
-        requests = (
-            build_request(
-                catalog.identity, info, dataset, self.models, query, k, options, journal_seq=seen
-            )
-            for query in queries
-        )
-        return [replace(each, transactions=catalog.transactions) for each in requests]
+        attached = self._planner().attached
+        return requests_of(self._catalog(), attached, self.models, table, queries, k, options)
 
     # --- audit and ledger ----------------------------------------------------------------------
 
@@ -391,7 +381,7 @@ class Session(Caller):
             msg = "a handle is on a table as it is now: read the past with sql() or search()"
             raise ReadOnlyError(msg)
         schema, plain = split_name(name)
-        with catalog.read() as reader:
+        with self._own.work.asking(self._identity, "table", name), catalog.read() as reader:
             info = catalog.get(reader, plain, schema)
             known = [each.name for each in catalog.tables(reader)]
         handle = HANDLES.get(info.kind)

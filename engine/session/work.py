@@ -12,11 +12,13 @@ from weakref import WeakMethod
 
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.lake.trace import Trace
+from affidavit.engine.result.result import watch
 from affidavit.engine.run.log import without_secrets
 from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.lake.queries import Queries
@@ -29,9 +31,11 @@ class Work:
 
     Args:
         queries: All those of the lake.
+        failed: Called with a statement that was refused or failed, and why.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, failed: Callable[[Query, BaseException], None]) -> None:
+        self._failed = failed
         self.session = uuid4().hex
         self._queries = queries
         self._told: dict[int, Callable[[Query], None]] = {}
@@ -61,8 +65,9 @@ class Work:
             StatementCancelledError: Somebody asked for that.
         """
         query = self._begun(identity, text, checked_timeout(timeout))
-        with query.active():
+        with self.trying(query), query.active():
             result = execute(Trace(query=query))
+        watch(result, partial(self._read, query))
         query.closes(WeakMethod(result.close))
         return result
 
@@ -70,8 +75,26 @@ class Work:
     def of(self, catalog: Catalog, text: str) -> Iterator[Catalog]:
         """Run a statement that a table's handle makes, through the catalog that this yields."""
         query = self._begun(catalog.identity, text, None)
-        with query.active():
+        with self.trying(query), query.active():
             yield catalog.traced(Trace(query=query))
+
+    @contextmanager
+    def trying(self, query: Query) -> Iterator[None]:
+        """Let it be known if what the block does for a statement is refused or fails."""
+        try:
+            yield
+        except BaseException as error:
+            self._read(query, None, error)
+            raise
+
+    def asking(self, identity: Identity, kind: str, text: str) -> AbstractContextManager[None]:
+        """Do what is no statement in a block, and let it be known if that is refused or fails."""
+        query = Query(self._queries, identity, session=self.session, text=lambda: text, kind=kind)
+        return self.trying(query)
+
+    def _read(self, query: Query, _rows: int | None, error: BaseException | None) -> None:
+        if error is not None and query.tell_once():
+            self._failed(query, error)
 
     def _begun(self, identity: Identity, text: object, timeout_s: float | None) -> Query:
         query = Query(

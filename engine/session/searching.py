@@ -1,0 +1,46 @@
+"""Searches that a session's method asks, resolved at one snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.past.past import dataset_of
+from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
+from affidavit.engine.search.request import build_request
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.engine.search.models import Models
+    from affidavit.engine.search.options import SearchOptions
+    from affidavit.engine.search.request import Query, SearchRequest
+
+
+def requests_of(
+    catalog: Catalog,
+    attached: Collection[str],
+    models: Models,
+    table: str,
+    queries: Sequence[Query | None],
+    k: int,
+    options: SearchOptions,
+) -> list[SearchRequest]:
+    """Return a request for each of ``queries``, all of one version of ``table``.
+
+    Raises:
+        TableNotFoundError: There is no such table.
+        InvalidQueryError: It cannot be searched here, or k, a query or an option cannot be used.
+    """
+    refuse_elsewhere(table, attached)
+    with catalog.read() as reader:
+        info = catalog.get(reader, table)
+        require_vector(info)
+        seen = catalog.ledger.last_seq(reader)
+        info, dataset = dataset_of(catalog, reader, info, options.version)
+    requests = (
+        build_request(catalog.identity, info, dataset, models, query, k, options, journal_seq=seen)
+        for query in queries
+    )
+    return [replace(each, transactions=catalog.transactions) for each in requests]
