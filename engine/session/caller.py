@@ -87,7 +87,9 @@ class Caller:
         self._at = at
         self._within = within
         self._is_view = own is not None
-        self._own = Own(instance.transactions(), instance.lake.queries) if own is None else own
+        self._own = (
+            Own(instance.transactions(identity), instance.lake.queries) if own is None else own
+        )
 
     # --- who -----------------------------------------------------------------------------------
 
