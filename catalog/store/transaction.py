@@ -56,6 +56,7 @@ class _Savepoint:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.undone: list[Callable[[], None]] = []
         self._block: AbstractContextManager[None] | None = None
 
     def open(self, writer: Writer) -> None:
@@ -248,9 +249,13 @@ class Transaction:
             at = self._place_of(name)
             for savepoint in reversed(self._savepoints[at:]):
                 savepoint.close(undo=True)
+            calls = [call for savepoint in self._savepoints[at:] for call in savepoint.undone]
+            self._savepoints[at].undone.clear()
             del self._savepoints[at + 1 :]
             if self._writer is not None:
                 self._savepoints[at].open(self._writer)
+        for call in calls:
+            call()
 
     def release(self, name: str) -> None:
         """Forget a savepoint, and those after it; what was written since stays.
@@ -262,6 +267,8 @@ class Transaction:
             at = self._place_of(name)
             for savepoint in reversed(self._savepoints[at:]):
                 savepoint.close(undo=False)
+            for outer in self._savepoints[:at][-1:]:
+                outer.undone.extend(call for each in self._savepoints[at:] for call in each.undone)
             del self._savepoints[at:]
 
     def _place_of(self, name: str) -> int:
@@ -278,6 +285,14 @@ class Transaction:
     def on_end(self, call: Callable[[bool], None]) -> None:
         """Call ``call`` once this is over, with whether it was committed."""
         self._on_end.append(call)
+
+    def on_undo(self, call: Callable[[], None]) -> None:
+        """Call ``call`` if what was done up to now is undone by a savepoint, before the end.
+
+        It takes no lock, and may be called from wherever a result is dropped.
+        """
+        for inner in self._savepoints[-1:]:
+            inner.undone.append(call)
 
     def commit(self) -> None:
         """Keep what was written.

@@ -23,7 +23,7 @@ from affidavit.catalog.store.turn import Place
 from affidavit.errors import ClosedError, TransactionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.store.settled import Held
@@ -42,13 +42,22 @@ class Transactions:
         store: Where.
         idle_s: How long a transaction may hold the store's writer and do nothing.
         turn_s: How long a statement waits for its turn in a transaction.
+        on_begin: Called with each transaction that the caller begins.
 
     Attributes:
         asked: Who asks in the transaction that the caller began.
     """
 
-    def __init__(self, store: Store, *, idle_s: float = IDLE_S, turn_s: float = TURN_S) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        idle_s: float = IDLE_S,
+        turn_s: float = TURN_S,
+        on_begin: Callable[[Transaction], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._on_begin = on_begin
         self._idle_s = idle_s
         self._turn_s = turn_s
         self.asked = Asked()
@@ -209,6 +218,7 @@ class Transactions:
                     place.take()
                     made.close()
                     raise
+            self._on_begin(made)
             return made
         finally:
             held.give_back()

@@ -26,7 +26,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -38,6 +38,28 @@ if TYPE_CHECKING:
     from affidavit.engine.search.request import Query
 
 SEQS_AT_ONCE: Final = 500
+
+
+def of_table(
+    records: Sequence[SearchRecord], table: str, table_id: str | None
+) -> list[SearchRecord]:
+    """Return those of ``records``, oldest first, whose search was of one table.
+
+    Args:
+        records: Records of any tables.
+        table: The table's name, or its identity.
+        table_id: The identity of the table that has that name now; ``None`` if none has.
+    """
+    meant = table_id
+    if meant is None:
+        said = {each.table_id for each in records}
+        named = [each.table_id for each in records if each.table_id and each.table_name == table]
+        meant = table if table in said or not named else named[-1]
+    return [
+        each
+        for each in records
+        if (each.table_name == table if each.table_id is None else each.table_id == meant)
+    ]
 
 
 class Audit:
@@ -87,8 +109,13 @@ class Audit:
     def received(self, row_id: str | int, *, table: str | None = None) -> list[SearchRecord]:
         """Return every record whose search returned the row of that key, oldest first.
 
-        ``table`` leaves out the records of other tables. In SQL: ``SELECT * FROM audit.results
-        WHERE row_id = '...'``.
+        ``table`` leaves out the records of other tables. It is a table's name as it is now, or its
+        ``table_id``. What counts is which table was searched, and not what it was called then: a
+        table that was renamed keeps its records, and a new table of an old name has none of the old
+        one's. Where no table has the name any more, the last one searched under it that returned
+        the row is meant. Records that name no ``table_id`` go by the name that they say.
+
+        In SQL: ``SELECT * FROM audit.results WHERE row_id = '...'``.
         """
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
@@ -100,7 +127,10 @@ class Audit:
                 for at in range(0, len(seqs), SEQS_AT_ONCE)
                 for entry in ledger.entries(reader, In("seq", tuple(seqs[at : at + SEQS_AT_ONCE])))
             ]
-        return [each for each in records if table is None or each.table_name == table]
+            info = None if table is None else self._catalog.find(reader, str(table))
+        if table is None:
+            return records
+        return of_table(records, str(table), None if info is None else info.table_id)
 
     # --- checking ------------------------------------------------------------------------------
 

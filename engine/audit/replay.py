@@ -71,7 +71,7 @@ def judge(record: SearchRecord, again: Ranking, truth: Ranking) -> Verdict:
     """Return the verdict on ``record``: ``again`` ran it as it was, ``truth`` exactly."""
     kept = Ranking(tuple(record.top_k_result_ids), tuple(record.retrieval_scores), truth.k)
     recall = kept.recall_of(truth)
-    missed = tuple(row for row in truth.ids if row not in set(kept.ids))
+    missed = kept.lacking(truth)
     assert record.query_id is not None
     if kept.agrees(truth):
         reason = f"an exact search of version {record.table_version} finds the same rows"

@@ -1,17 +1,19 @@
 """The log of SQL statements: a row each, written behind by up to a second.
 
 A statement that fails to be logged does not fail; searches have records of their own, which are
-never late. What a statement has of secrets, in its OPTIONS and URLs, is not logged.
+never late. One in a transaction is logged once that is over, as :mod:`~affidavit.engine.run.
+transacted` says. What a statement has of secrets, in its OPTIONS and URLs, is not logged.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
@@ -19,6 +21,7 @@ from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
+from affidavit.engine.run.transacted import COLUMNS, OK, Transacted, storable
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError, StoreBusyError
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.store.protocol import Store
+    from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.values.types import StoreValue
     from affidavit.engine.statement.statement import Statement
 
@@ -49,8 +53,6 @@ _QUOTES: Final = re.compile(r"""['"$]+""")
 _NAMES: Final = frozenset({"audit", STATEMENTS.name})
 """What a statement names that reads the log."""
 
-_COLUMNS: Final = [column.name for column in STATEMENTS.columns]
-
 
 class StatementLog:
     """Rows of ``audit.statements`` on their way to the store.
@@ -64,9 +66,22 @@ class StatementLog:
         self._store = store
         self._wake = wake
         self._waiting: list[tuple[str, tuple[StoreValue, ...]]] = []
+        self._transacted: WeakKeyDictionary[Transaction, Transacted] = WeakKeyDictionary()
         # a result that is dropped half-read logs itself, maybe as garbage, while this is held
         self._queue = threading.RLock()
         self._flushing = threading.Lock()
+
+    def follow(self, identity: Identity, transaction: Transaction) -> None:
+        """Hold the rows of a caller's transaction until it is over, and tell how it ended."""
+        held = Transacted(identity, transaction)
+        with self._queue:
+            self._transacted[transaction] = held
+        transaction.on_end(partial(self._ended, held))
+
+    def _ended(self, held: Transacted, committed: bool) -> None:  # noqa: FBT001 - as it is called
+        with self._queue:
+            self._queued(held.identity.tenant, held.end(committed=committed))
+        self._wake()
 
     def run(
         self,
@@ -75,21 +90,26 @@ class StatementLog:
         trace: Trace,
         execute: Callable[[Statement], Result],
         *,
+        within: Transaction | None = None,
         may_flush: bool = False,
     ) -> Result:
         """Read a text, return what ``execute`` makes of it, and log it once its rows were read.
 
-        ``may_flush`` says that nothing is in the way of writing: then a statement that reads the
-        log finds what ran before it, if that can be written.
+        ``within`` is the caller's transaction, if one is open. ``may_flush`` says that nothing is
+        in the way of writing: then a statement that reads the log finds what ran before it, if that
+        can be written.
         """
-        asked = _Asked(identity, text, trace)
+        with self._queue:
+            held = None if within is None else self._transacted.get(within)
+        asked = _Asked(identity, text, trace, held)
         try:
             statement = asked.read()
             if may_flush and statement.names >= _NAMES:
                 with suppress(AffidavitError):
                     self.flush_if_free()
             asked.begin()
-            result = execute(statement)
+            with asked.told():
+                result = execute(statement)
         except BaseException as error:
             self._add(asked, None, error)
             raise
@@ -97,11 +117,14 @@ class StatementLog:
         return result
 
     def _add(self, asked: _Asked, rows: int | None, error: BaseException | None) -> None:
-        row = asked.row(rows, error)
+        row, held = asked.row(rows, error), asked.held
         with self._queue:
-            self._waiting.append((asked.identity.tenant, row))
-            del self._waiting[:-WAITING_MAX]
+            self._queued(asked.identity.tenant, [row] if held is None else held.add(row))
         self._wake()
+
+    def _queued(self, tenant: str, rows: Iterable[tuple[StoreValue, ...]]) -> None:
+        self._waiting += [(tenant, row) for row in rows]
+        del self._waiting[:-WAITING_MAX]
 
     def flush_if_free(self) -> bool:
         """Write what waits, unless others write for long; returns whether anything is left."""
@@ -123,7 +146,7 @@ class StatementLog:
                 for tenant in dict.fromkeys(owner for owner, _ in taken):
                     with self._store.write(tenant, timeout_s=timeout_s) as writer:
                         rows = [row for owner, row in taken if owner == tenant]
-                        writer.insert(STATEMENTS, _COLUMNS, rows)
+                        writer.insert(STATEMENTS, COLUMNS, rows)
                     taken = [each for each in taken if each[0] != tenant]
             finally:
                 with self._queue:
@@ -134,8 +157,11 @@ class StatementLog:
 class _Asked:
     """A text that somebody wants run, and how that goes."""
 
-    def __init__(self, identity: Identity, text: object, trace: Trace) -> None:
+    def __init__(
+        self, identity: Identity, text: object, trace: Trace, held: Transacted | None
+    ) -> None:
         self.identity = identity
+        self.held = held
         self._text = text
         self._trace = trace
         self._statement: Statement | None = None
@@ -154,6 +180,18 @@ class _Asked:
         """Note that it is run from now on."""
         self._at_us, self._started_ns = clock.now_us(), perf_counter_ns()
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Let its transaction know, in the block, that its end has a row if this brings it."""
+        if self.held is None or self._statement is None:
+            yield
+            return
+        self.held.says(self._statement.kind)
+        try:
+            yield
+        finally:
+            self.held.says(None)
+
     def row(self, rows: int | None, error: BaseException | None) -> tuple[StoreValue, ...]:
         """Return what the log says of it."""
         duration_us = (perf_counter_ns() - self._started_ns) // 1000
@@ -163,12 +201,12 @@ class _Asked:
         said = "" if error is None else str(error)
         shown, told = without_secrets(text, said, tokens)
         return (
-            uuid7(self._at_us), self._at_us, _storable(identity.actor), _storable(identity.source),
-            _storable(identity.workspace), None if statement is None else statement.kind.value,
-            _storable(shown[:TEXT_LENGTH_MAX]), _storable("\n".join(trace.read)),
-            _storable("\n".join(trace.written)) if error is None else "",
-            rows, duration_us, "ok" if error is None else "error",
-            None if error is None else _storable(f"{type(error).__name__}: {told}"),
+            uuid7(self._at_us), self._at_us, storable(identity.actor), storable(identity.source),
+            storable(identity.workspace), None if statement is None else statement.kind.value,
+            storable(shown[:TEXT_LENGTH_MAX]), storable("\n".join(trace.read)),
+            storable("\n".join(trace.written)) if error is None else "",
+            rows, duration_us, OK if error is None else "error",
+            None if error is None else storable(f"{type(error).__name__}: {told}"),
         )  # fmt: skip
 
 
@@ -214,8 +252,3 @@ def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
             is_secret = SECRET_WORDS.search(token.text) is not None
     if value:
         yield value
-
-
-def _storable(text: str) -> str:
-    """Return ``text`` without what UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode()

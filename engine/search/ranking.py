@@ -47,6 +47,11 @@ class Ranking:
         last = self.scores[-1]
         return {row: score for row, score in scored if not _close(score, last)}
 
+    def lacking(self, truth: Ranking) -> tuple[str, ...]:
+        """Return the rows of ``truth`` that are not among these, best first."""
+        here = set(self.ids)
+        return tuple(row for row in truth.ids if row not in here)
+
     def recall_of(self, truth: Ranking) -> float:
         """Return which share of ``truth``, by score, is among these rows."""
         if not truth.ids:

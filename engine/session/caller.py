@@ -89,7 +89,7 @@ class Caller:
         self._within = within
         self._is_view = own is not None
         self._own = (
-            Own(instance.transactions(), instance.lake.queries, instance.attempts)
+            Own(instance.transactions(identity), instance.lake.queries, instance.attempts)
             if own is None
             else own
         )

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.store.transaction import Transaction
     from affidavit.engine.session.options import Options
 
 CLOSING_TIMEOUT_S: Final = 1.0
@@ -121,13 +122,17 @@ class Instance:
             settle_all(self.lake, Transactions(self.lake.store))
         self.recorder.note_if_off(identity)
 
-    def transactions(self) -> Transactions:
-        """Return the transactions of a session that is opened now.
+    def transactions(self, identity: Identity) -> Transactions:
+        """Return the transactions of a session that is opened now, and acts for ``identity``.
 
         Raises:
             ClosedError: The lake was closed.
         """
-        made = Transactions(self.lake.store, idle_s=self._idle_s, turn_s=self._turn_s)
+        log = self.statements
+        begun = _untold if log is None else partial(log.follow, identity)
+        made = Transactions(
+            self.lake.store, idle_s=self._idle_s, turn_s=self._turn_s, on_begin=begun
+        )
         with self._changing:
             if self.closed:
                 msg = "the session is closed: connect again"
@@ -202,6 +207,10 @@ def _end() -> None:
 
 
 atexit.register(_end)
+
+
+def _untold(_: Transaction) -> None:
+    """Log nothing of a transaction."""
 
 
 def _unless_busy(task: Callable[[], object]) -> None:

@@ -118,7 +118,7 @@ class Session(Caller):
 
     def _run(self, text: str, params: Mapping[str, Any], timeout: float | None = None) -> Result:
         self._instance.refuse_forked()
-        log = self._instance.statements
+        log, transactions = self._instance.statements, self._own.transactions
 
         def execute(trace: Trace) -> Result:
             run = self._executor(trace).execute
@@ -126,10 +126,10 @@ class Session(Caller):
                 return run(parse_statement(text), params)
             return log.run(
                 self._identity, text, trace, lambda statement: run(statement, params),
-                may_flush=self._own.transactions.current() is None,
+                within=transactions.begun, may_flush=transactions.current() is None,
             )  # fmt: skip
 
-        with self._own.transactions.turn():
+        with transactions.turn():
             return self._own.work.run(self._identity, text, timeout, execute)
 
     def cancel(self) -> int:

@@ -48,6 +48,14 @@ def test_log_of_nothing_writes_nothing(session) -> None:
     assert session.ledger.size == 0
 
 
+def nested(depth: int) -> object:
+    """Return so many lists, one inside the other."""
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 BAD_RECORDS = [
     (made(retrieval_scores=[0.5]), errors.LengthMismatchError, "2 and retrieval_scores has 1"),
     (made(top_k_result_ids="ab"), errors.InvalidQueryError, "top_k_result_ids must be a list, got str"),
@@ -84,6 +92,16 @@ BAD_RECORDS = [
     (made(top_k_result_ids=["\ud800", "b"]), errors.InvalidQueryError, "top_k_result_ids cannot"),
     (made(query_id=7), errors.InvalidQueryError, "query_id must be str, got int"),
     (made(query_id="key-1"), errors.InvalidQueryError, "'key-1' is what the ledger calls a key"),
+    (made(query_id=""), errors.InvalidQueryError, "query_id must have 1 to 1,000 characters"),
+    (made(query_id="a\0b"), errors.InvalidQueryError, r"query_id .* no NUL, got 3: 'a\\x00b';"),
+    (made(query_id="x" * 10**6), errors.InvalidQueryError, r"query_id .* got 1,000,000: '(x{40})'\.\.\.;"),
+    *(
+        (made(**{name: -1}), errors.InvalidQueryError, f"{name} must be 0 or more, got -1")
+        for name in ("table_version", "k_requested", "k_returned", "duration_us", "journal_seq")
+    ),
+    (made(query_lineage={1: 2}), errors.InvalidQueryError, "query_lineage cannot be written"),
+    (made(query_lineage=b"{}"), errors.InvalidQueryError, "query_lineage cannot be written"),
+    (made(query_lineage=nested(4_000)), errors.InvalidQueryError, "query_lineage cannot be written"),
     (made(query_id="taken"), errors.ConstraintError, "'taken' is on record already"),
     (made(colour="red"), errors.InvalidQueryError, "no field 'colour'; it has .*'actor'"),
     ({"model_id": "m"}, errors.InvalidQueryError, "no search record: .*model_version"),
@@ -109,6 +127,25 @@ def test_p12_a_bad_record_is_named_and_none_is_logged(indexed, bad, kind, words)
         assert raised.value.__notes__ == ["this is record 1 of those to be logged"]
     assert indexed.ledger.size == size
     assert len(indexed.audit.log([made()])) == 1
+
+
+@pytest.mark.parametrize(
+    "lineage",
+    ["", "free text", '{"doc": 1}', "a\0b", "é\U0001f600", 0, 1e20, True, [], {"": {"\0": [None]}},
+     nested(300)],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_a_lineage_is_any_json_and_a_text_is_json_too(session, lineage) -> None:
+    [logged] = session.audit.log([made(query_lineage=lineage)])
+    found = session.audit.get(logged.query_id)
+    assert (found.query_lineage, type(found.query_lineage)) == (lineage, type(lineage))
+    assert session.audit.verify(found)
+
+
+def test_ids_and_counts_at_their_limits_are_logged(session) -> None:
+    longest = made(query_id="\u20ac" * 1_000, k_requested=0, duration_us=0, table_version=0)
+    [logged] = session.audit.log([longest])
+    assert session.audit.get(longest["query_id"]) == logged
 
 
 @pytest.mark.parametrize(

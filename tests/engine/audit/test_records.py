@@ -118,3 +118,45 @@ def test_p12_a_record_that_is_not_there_is_named(indexed) -> None:
 def test_what_no_search_returned_was_received_by_nobody(session, docs) -> None:
     session.search("docs", [1.0] * 8, k=2)
     assert session.audit.received("nope") == session.audit.received(None) == []
+
+
+def test_received_tells_a_table_from_its_successor(session) -> None:
+    """Rows were looked up by the table's name, so a new table of an old name had its records."""
+
+    def searched(name: str) -> SearchRecord:
+        return session.search(name, Q8, k=2, exact=True).audit
+
+    session.create_vector_table("docs", vectors(10))
+    old = searched("docs")
+    session.sql("ALTER TABLE docs RENAME TO papers")
+    renamed = searched("papers")
+    row = old.top_k_result_ids[0]
+    assert session.audit.received(row, table="papers") == [old, renamed]
+    assert session.audit.received(row, table="docs") == [old, renamed], "it was called so"
+    session.create_vector_table("docs", vectors(10))
+    assert session.audit.received(row, table="docs") == [], "the new table was never searched"
+    new = searched("docs")
+    assert session.audit.received(row, table="docs") == [new]
+    assert session.audit.received(row, table="papers") == [old, renamed]
+    assert session.audit.received(row, table=old.table_id) == [old, renamed]
+    assert session.audit.received(row) == [old, renamed, new]
+    session.sql("DROP TABLE docs")
+    session.sql("DROP TABLE papers")
+    assert session.audit.received(row, table="docs") == [new], "the newest of that name"
+    assert session.audit.received(row, table="papers") == [old, renamed]
+    assert session.audit.received(row, table=old.table_id) == [old, renamed]
+    assert session.audit.received(row, table=new.table_id) == [new]
+    assert session.audit.received(row, table="nope") == []
+
+
+def test_received_goes_by_the_name_where_a_record_has_no_table_id(session) -> None:
+    given_ = {"model_id": None, "model_version": None, "query_lineage": None,
+              "top_k_result_ids": ["1"], "retrieval_scores": [0.5]}  # fmt: skip
+    [there] = session.audit.log([{**given_, "table_name": "docs"}])
+    session.create_vector_table("docs", vectors(10))
+    here = session.search("docs", Q8, k=10).audit
+    assert session.audit.received("1", table="docs") == [there, here]
+    assert session.audit.received("1", table=here.table_id) == [here]
+    session.sql("DROP TABLE docs")
+    assert session.audit.received("1", table="docs") == [there, here]
+    assert session.audit.received("1", table="other") == []

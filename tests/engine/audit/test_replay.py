@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -323,7 +324,7 @@ def test_a_logged_record_is_replayed_as_far_as_it_says_of_what(indexed) -> None:
     assert replayed(retrieval_scores=[0.5]).outcome is Outcome.DRIFT
     for gone in (
         dict(table_name=None), dict(table_version=None), dict(table_name="nope"),
-        dict(table_name="../docs"), dict(table_version=2**40), dict(table_version=-1),
+        dict(table_name="../docs"), dict(table_version=2**40), dict(table_version=0),
         dict(table_id="nope"),
     ):  # fmt: skip
         assert replayed(**gone).outcome is GONE, gone
@@ -409,3 +410,16 @@ def test_a_replay_in_a_transaction_that_is_rolled_back_stays_on_record(session, 
         session.audit.replay(record.query_id, Q8)
     assert [each["query_id"] for each in entries(session, "replay")] == [record.query_id] * 2
     assert session.ledger.verify().entries == 4 + events(session)
+
+
+def test_a_verdict_on_many_rows_takes_time_in_proportion_to_them() -> None:
+    """For every row that was found, a set of all that were recorded was made."""
+    ids = [str(at) for at in range(100_000)]
+    record = SearchRecord(
+        None, None, None, ids[:50_000], [1.0] * 50_000, query_id="q", k_requested=100_000
+    )
+    truth = Ranking(tuple(ids), (1.0,) * 100_000, 100_000)
+    began = time.monotonic()
+    verdict = judge(record, truth, truth)
+    assert time.monotonic() - began < 10
+    assert (verdict.outcome, len(verdict.missed)) == (Outcome.DRIFT, 50_000)

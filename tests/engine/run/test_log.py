@@ -375,7 +375,7 @@ def test_statements_in_a_transaction_are_logged_however_it_ends(session) -> None
         assert session.sql("SELECT count(*) FROM audit.statements").num_rows == 1
         raise ZeroDivisionError
     assert [(row["kind"], row["tables_written"]) for row in log(session)] == [
-        ("create", ["main.t"]), ("insert", ["main.t"]),
+        ("create", ["main.t"]), ("insert", ["main.t"]), ("rollback", []),
     ]  # fmt: skip
     assert session.table("t").count() == 0
 
