@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow as pa
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.transactions import Transactions
@@ -109,18 +109,20 @@ class Facts:
     """What is known of a read before it runs.
 
     Attributes:
-        parameters: The values that the statement was given, as text by name.
+        parameters: The values that the statement was given, by name: a row of them.
         journal_seq: The last entry of the ledger when it began.
         schema: Returns the result's columns.
         level: What is to be on record of it.
         is_out: Whether the rows leave by themselves, as COPY writes them: they cannot be held.
+        is_ordered: Whether the same rows would come in the same order again.
     """
 
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: pa.RecordBatch | None = None
     journal_seq: int | None = None
     schema: Callable[[], pa.Schema] | None = None
     level: str = "off"
     is_out: bool = False
+    is_ordered: bool = True
 
 
 class Reading:

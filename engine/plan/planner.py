@@ -18,14 +18,14 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
-from affidavit.engine.plan.scanned import note_keys, note_scans
+from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.honoured import check_honoured
-from affidavit.engine.statement.parameters import arrow_params
+from affidavit.engine.statement.parameters import arrow_params, row_of
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
@@ -276,12 +276,13 @@ class Planner:
         level = snapshot.catalog.level_of(snapshot.reading)
         if at_least(level, READS):
             schema = partial(self.schema_of, planned.frame, snapshot)
+            optimized = self.optimized(planned.frame, snapshot)
             facts = Facts(
-                {name: str(value) for name, value in snapshot.parameters.items()},
-                snapshot.catalog.ledger.last_seq(snapshot.reader), schema, level, is_out,
+                row_of(snapshot.parameters), snapshot.catalog.ledger.last_seq(snapshot.reader),
+                schema, level, is_out, is_ordered(optimized),
             )  # fmt: skip
             snapshot.reading.describe(facts)
-            note_scans(self.optimized(planned.frame, snapshot), snapshot.reading)
+            note_scans(optimized, snapshot.reading)
             note_keys(planned.frame.logical_plan(), snapshot.reading)
         return planned
 

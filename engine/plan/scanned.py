@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datafusion.expr import (
+    Aggregate,
     Alias,
     Column,
+    Distinct,
     Filter,
     Join,
     Limit,
@@ -14,6 +16,8 @@ from datafusion.expr import (
     Sort,
     SubqueryAlias,
     TableScan,
+    Union,
+    Window,
 )
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
@@ -56,6 +60,20 @@ def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]
         if isinstance(scan, TableScan):
             catalog, schema, table = scan.fqn()
             yield catalog, schema or MAIN_SCHEMA, table, scan
+
+
+def is_ordered(plan: LogicalPlan) -> bool:
+    """Return whether a plan gives the same rows in the same order again, as far as it says so."""
+    left = [plan]
+    while left:
+        node = left.pop()
+        found = node.to_variant()
+        if isinstance(found, Sort):
+            continue
+        if isinstance(found, Aggregate | Distinct | Join | Union | Window):
+            return False
+        left += node.inputs()
+    return True
 
 
 def _shown(expression: Expr) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from affidavit.catalog.ledger.commitments import VERSION, Commitments, opened_members
 from affidavit.catalog.ledger.entry import Draft
 from affidavit.catalog.values.canonical import canonical, datetime_of, from_us, to_us
+from affidavit.engine.reads.parameters import shown
 from affidavit.errors import RecordNotFoundError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class ReadRecord:
         workspace: Where.
         tenant: For whom; ``None`` for the shared scope.
         text: The statement; ``None`` where it was erased.
-        parameters: Its parameters as text, by name.
+        parameters: Its parameters as JSON has them, by name.
         tables: What it read: ``name``, ``table_id``, ``version``, ``columns``, ``filter``, ``rows``
             (where the policy is ``rows``) and ``lake_id`` (of another lake).
         searches: The searches that ran inside it, by their ids.
@@ -103,7 +104,7 @@ class ReadRecord:
     workspace: str
     tenant: str | None
     text: str | None
-    parameters: dict[str, str] | None
+    parameters: dict[str, Any] | None
     tables: list[dict[str, Any]]
     searches: list[str]
     rows_returned: int | None
@@ -181,7 +182,7 @@ def read_of(entry: StoredEntry) -> ReadRecord:
             kind=body["statement"], status=body["status"], error_class=body["error_class"],
             actor=body["actor"], principal=body["principal"], client=body["client"],
             request_id=body["request_id"], source=body["source"], workspace=body["workspace"],
-            tenant=body["tenant"], text=told.get("text"), parameters=told.get("parameters"),
+            tenant=body["tenant"], text=told.get("text"), parameters=shown(told.get("parameters")),
             tables=tables, searches=body["searches"], rows_returned=body["rows_returned"],
             result_schema=body["result_schema"], result_sha256=told.get("result_sha256"),
             lineage=told.get("lineage"), context=told.get("context"),

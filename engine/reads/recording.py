@@ -11,7 +11,8 @@ from affidavit.catalog.ledger.commitments import SALT_BYTES, ids_root
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
-from affidavit.catalog.values.digest import RowsDigest, schema_json
+from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest, schema_json
+from affidavit.engine.reads.parameters import written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import OK, OPEN, Said
 
@@ -58,9 +59,11 @@ class Recording:
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
         self._digest: RowsDigest | None = None
+        self._set: RowsSetDigest | None = None
         self._opened_seq: int | None = None
         self._searches: list[str] = []
         self._sha256: str | None = None
+        self._set_sha256: str | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take a batch that is going to be released, or that says how many rows have left."""
@@ -70,7 +73,11 @@ class Recording:
         if self._digest is None:
             self._schema = batch.schema
             self._digest = RowsDigest(batch.schema, self._salt)
+            if not self.reading.facts.is_ordered:
+                self._set = RowsSetDigest(batch.schema)
         self._digest.add(batch)
+        if self._set is not None:
+            self._set.add(batch)
         for table in self.reading.tables.values():
             table.give_result(batch)
         self.rows += batch.num_rows
@@ -90,6 +97,8 @@ class Recording:
         is_over = status != OPEN
         if is_over and not facts.is_out:
             self._sha256 = self._finished()
+            found = None if self._set is None else self._set.finish()
+            self._set_sha256 = None if found is None else found.hex()
         given = [each for each in self.reading.tables.values() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
@@ -104,9 +113,9 @@ class Recording:
         }  # fmt: skip
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         values = {
-            "text": asked.text[:TEXT_LENGTH_MAX], "parameters": dict(facts.parameters) or None,
+            "text": asked.text[:TEXT_LENGTH_MAX], "parameters": written(facts.parameters),
             "filters": filters or None, "lineage": None, "context": None,
-            "result_sha256": self._sha256, "rows_set_sha256": None,
+            "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,
         }  # fmt: skip
         rows = [

@@ -80,3 +80,11 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
         raise InvalidQueryError(msg) from error
+
+
+def row_of(values: Mapping[str, pa.Scalar]) -> pa.RecordBatch | None:
+    """Return the values of parameters as one row; ``None`` if there are none."""
+    if not values:
+        return None
+    arrays = [pa.array([each.as_py()], each.type) for each in values.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(values))
