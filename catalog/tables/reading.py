@@ -78,46 +78,61 @@ def _vector_names(rows: pa.Table) -> list[str | None]:
 
 def given(
     catalog: Catalog,
-    reader: Reader | None,
+    reader: Reader,
     info: TableInfo,
     door: str,
     read: Callable[[Sequence[str]], pa.Table],
     columns: Sequence[str],
     version: int | None = None,
 ) -> pa.Table:
-    """Return rows that a handle gives, once they are on record.
+    """Return rows of a table that a handle gives, once they are on record.
 
     Args:
         catalog: Who asks.
-        reader: The snapshot that is read; ``None`` where nobody needs to know.
+        reader: The snapshot that is read.
         info: The table.
         door: The handle's method.
         read: Returns the rows with the columns that it is given.
         columns: The columns that the caller gets.
         version: The version that is read, if it is not the table's own.
     """
-    level = stricter(catalog.floor, info.audit)
-    if not at_least(level, READS):
-        return read(columns)
     shown = f"{info.schema}.{info.name}"
-    asked = Door(catalog.identity, door, f"{shown}.{door}()", clock.now_us())
-    reading = Reading(asked, catalog.transactions)
-    told = reading.note(
-        TableRead(shown, info.table_id, version or info.version, level=info.audit, columns=columns)
+    told = TableRead(
+        shown, info.table_id, version or info.version, level=info.audit, columns=columns
     )
-    needed = [*columns]
-    if level == ROWS:
-        told.want_rows(key_of(info), names_of(info))
-        needed += [name for name in told.key if name not in columns]
-    last = None if reader is None else catalog.ledger.last_seq(reader)
-    rows = read(needed)
-    wanted = rows.select(list(columns))
-    if level == ROWS:
+    if not wants_rows(catalog, info):
+        return released(catalog, reader, told, door, lambda: read(columns))
+    told.want_rows(key_of(info), names_of(info))
+    told.are_at(())
+
+    def noted() -> pa.Table:
+        rows = read([*columns, *(name for name in told.key if name not in columns)])
         told.give(rows.select(list(told.key)))
-        told.are_at(())
-    reading.describe(Facts({}, last, lambda: wanted.schema, level))
-    batches = list(catalog.release(reading, iter(wanted.to_batches())))
-    return pa.Table.from_batches(batches, wanted.schema)
+        return rows.select(list(columns))
+
+    return released(catalog, reader, told, door, noted)
+
+
+def released(
+    catalog: Catalog, reader: Reader, told: TableRead, door: str, read: Callable[[], pa.Table]
+) -> pa.Table:
+    """Return rows that a handle reads of one table, once they are on record."""
+    asked = Door(catalog.identity, door, f"{told.name}.{door}()", clock.now_us())
+    reading = Reading(asked, catalog.transactions)
+    reading.note(told)
+    level = catalog.level_of(reading)
+    if not at_least(level, READS):
+        return read()
+    last = catalog.ledger.last_seq(reader)
+    rows = read()
+    reading.describe(Facts(None, last, lambda: rows.schema, level))
+    return pa.Table.from_batches(catalog.release(reading, iter(rows.to_batches())), rows.schema)
+
+
+def strictest(catalog: Catalog, reader: Reader) -> str | None:
+    """Return the strictest policy of a table of the tenant's: what tells of all of them has it."""
+    levels = {info.audit for info in catalog.tables(reader)} - {None}
+    return stricter(*levels) if levels else None
 
 
 def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.model import clock
-from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import RESULTS
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import canonical_object, from_us, instant_us
 from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import RELEASE, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
+from affidavit.engine.reads.received import answers_with, of_table
+from affidavit.engine.reads.record import read_of
+from affidavit.engine.reads.records import answers, check_read, find_read
+from affidavit.engine.reads.rerun import rerun
 from affidavit.engine.search.record import KIND, checked_record, record_of, signed_members
 from affidavit.errors import (
     AffidavitError,
@@ -26,47 +28,27 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.ledger.entry import Draft
+    from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
+    from affidavit.engine.reads.receipt import Receipt
+    from affidavit.engine.reads.record import ReadRecord
+    from affidavit.engine.reads.rerun import Runs
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import Query
-
-SEQS_AT_ONCE: Final = 500
-
-
-def of_table(
-    records: Sequence[SearchRecord], table: str, table_id: str | None
-) -> list[SearchRecord]:
-    """Return those of ``records``, oldest first, whose search was of one table.
-
-    Args:
-        records: Records of any tables.
-        table: The table's name, or its identity.
-        table_id: The identity of the table that has that name now; ``None`` if none has.
-    """
-    meant = table_id
-    if meant is None:
-        said = {each.table_id for each in records}
-        named = [each.table_id for each in records if each.table_id and each.table_name == table]
-        meant = table if table in said or not named else named[-1]
-    return [
-        each
-        for each in records
-        if (each.table_name == table if each.table_id is None else each.table_id == meant)
-    ]
 
 
 class Audit:
     """The search records of one tenant."""
 
-    def __init__(self, catalog: Catalog, recorder: Recorder, models: Models) -> None:
+    def __init__(self, catalog: Catalog, recorder: Recorder, models: Models, run: Runs) -> None:
         self._catalog = catalog
+        self._run = run
         self._recorder = recorder
         self._models = models
 
@@ -106,8 +88,29 @@ class Audit:
             )
         return [record_of(entry) for entry in found]
 
-    def received(self, row_id: str | int, *, table: str | None = None) -> list[SearchRecord]:
-        """Return every record whose search returned the row of that key, oldest first.
+    def get_read(self, read_id: str) -> ReadRecord:
+        """Return the record of a read: what it says at its end, if it has one.
+
+        Raises:
+            RecordNotFoundError: This tenant has none.
+        """
+        return read_of(self._found_read(read_id))
+
+    def _found_read(self, read_id: str) -> StoredEntry:
+        with self._catalog.read() as reader:
+            found = find_read(reader, self._catalog.ledger, str(read_id))
+        if found is None:
+            msg = f"this tenant has no record {read_id!r}"
+            raise RecordNotFoundError(msg)
+        return found
+
+    def received(
+        self, row_id: str | int, *, table: str | None = None, reads: bool = True
+    ) -> list[SearchRecord | ReadRecord]:
+        """Return every record of a search or read that gave the row of that key, oldest first.
+
+        Without ``reads`` those of searches alone. A read has the keys of its rows where its policy
+        was ``rows``, up to 10,000 a table.
 
         ``table`` leaves out the records of other tables. It is a table's name as it is now, or its
         ``table_id``. What counts is which table was searched, and not what it was called then: a
@@ -117,20 +120,12 @@ class Audit:
 
         In SQL: ``SELECT * FROM audit.results WHERE row_id = '...'``.
         """
-        ledger = self._catalog.ledger
         with self._catalog.read() as reader:
-            where = own(self._catalog.tenant, Compare("=", "row_id", str(row_id)))
-            rows = reader.select(RESULTS, ("seq",), where)
-            seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
-            records = [
-                record_of(entry)
-                for at in range(0, len(seqs), SEQS_AT_ONCE)
-                for entry in ledger.entries(reader, In("seq", tuple(seqs[at : at + SEQS_AT_ONCE])))
-            ]
+            found = answers_with(reader, self._catalog.ledger, str(row_id), reads=reads)
             info = None if table is None else self._catalog.find(reader, str(table))
-        if table is None:
-            return records
-        return of_table(records, str(table), None if info is None else info.table_id)
+        if table is not None:
+            found = list(of_table(found, str(table), None if info is None else info.table_id))
+        return [each.record for each in found]
 
     # --- checking ------------------------------------------------------------------------------
 
@@ -154,15 +149,40 @@ class Audit:
         signed = key is not None and key.verifies(record.signature or b"", entry.body)
         return signed and [each.leaf_hash for each in stored] == [entry.leaf]
 
-    def replay(
-        self, query_id: str, query: Query | None = None, *, text: str | None = None
-    ) -> Verdict:
-        """Run a recorded search again, as it was and exactly, on the version that it read.
+    def check(self, receipt: Receipt, rows: object) -> bool:
+        """Return whether ``rows`` are what the engine gave for a result's receipt.
 
         Args:
-            query_id: The record.
-            query: The query, where the record does not hold it: a vector, or the text.
-            text: The words of a hybrid search, likewise.
+            receipt: What ``result.receipt`` was.
+            rows: Whatever ``affidavit.digest`` takes: Arrow, pandas, polars, a result.
+
+        Raises:
+            InvalidQueryError: It is no receipt.
+            RecordNotFoundError: No record of this ledger is the receipt's, as where it is of
+                another lake; or what the rows hashed to was erased.
+            SignatureMismatchError: The record is not what was signed.
+        """
+        with self._catalog.read() as reader:
+            return answers(reader, self._catalog.ledger, receipt, rows)
+
+    def replay(
+        self,
+        query_id: str,
+        query: Query | None = None,
+        *,
+        text: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Verdict:
+        """Run a recorded search or read again, as it was, on what it read.
+
+        A search is also run exactly, on the version that it read. A read is run as of the entry of
+        the ledger that was its newest.
+
+        Args:
+            query_id: The record: a search's ``query_id``, or a ``read_id``.
+            query: The query, where a search's record does not hold it: a vector, or the text.
+            text: The words of a hybrid search, or the statement of a read, likewise.
+            params: The parameters of a read, likewise.
 
         That it was replayed is itself an entry of the ledger.
 
@@ -171,6 +191,22 @@ class Audit:
             SignatureMismatchError: The record is not what was signed.
             InvalidQueryError: No query is stored or given, or another than the recorded one.
         """
+        with self._catalog.read() as reader:
+            entry = find_read(reader, self._catalog.ledger, str(query_id))
+        if entry is None:
+            verdict = self._replay_search(query_id, query, text)
+        else:
+            with self._catalog.read() as reader:
+                check_read(reader, self._catalog.ledger, entry)
+            outcome, reason = rerun(entry, self._run, text, params)
+            verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
+        self._recorder.note(
+            self._catalog.identity, "replay", self._catalog.transactions,
+            query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall,
+        )  # fmt: skip
+        return verdict
+
+    def _replay_search(self, query_id: str, query: Query | None, text: str | None) -> Verdict:
         record = self.get(query_id)
         if not self.verify(record):
             msg = f"record {query_id} is not what was signed: verify the ledger"
@@ -180,10 +216,6 @@ class Audit:
             seq = released_by(self._catalog, record)
             if seq is not None:
                 verdict = replace(verdict, reason=f"{verdict.reason}; entry {seq} released it")
-        self._recorder.note(
-            self._catalog.identity, "replay", self._catalog.transactions,
-            query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall,
-        )  # fmt: skip
         return verdict
 
     # --- writing -------------------------------------------------------------------------------

@@ -40,18 +40,21 @@ class Outcome(StrEnum):
     ANN_MISS = "ANN_MISS"
     DRIFT = "DRIFT"
     EVIDENCE_GONE = "EVIDENCE_GONE"
+    UNORDERED = "UNORDERED"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a recorded search.
+    """What became of a recorded search or read.
 
     Attributes:
         query_id: The record.
         outcome: ``REPRODUCED``: an exact search of the recorded version finds what is recorded.
             ``ANN_MISS``: it finds more, and the recorded search, run again, finds what is recorded:
             the index missed it. ``DRIFT``: neither finds what is recorded. ``EVIDENCE_GONE``: the
-            version that was searched is no longer there.
+            version that was searched is no longer there. Of a read ``REPRODUCED``: it gives the
+            same rows; ``DRIFT``: others; ``EVIDENCE_GONE``: what it read is no longer there;
+            ``UNORDERED``: as many, which cannot be compared, for their order is left open.
         recall: Which share of the true nearest is recorded; ``None`` if the evidence is gone.
         missed: The true nearest that are not recorded.
         reason: The outcome in a sentence.

@@ -86,6 +86,7 @@ class ReadRecord:
         duration_us: How long it took, in microseconds.
         journal_seq: The last entry of the ledger when it began.
         level: Whether the rows' keys are on record too: ``reads`` or ``rows``.
+        is_ordered: Whether the statement says in which order its rows come, or reads one table.
         key_id: The key that signed it.
         signature: The Ed25519 signature of its canonical bytes.
     """
@@ -117,6 +118,7 @@ class ReadRecord:
     duration_us: int | None
     journal_seq: int | None
     level: str
+    is_ordered: bool
     key_id: str | None
     signature: bytes | None
 
@@ -188,7 +190,8 @@ def read_of(entry: StoredEntry) -> ReadRecord:
             lineage=told.get("lineage"), context=told.get("context"),
             executed_at=datetime_of(to_us(body["created_at"])),
             logged_at=datetime_of(to_us(body["logged_at"])), duration_us=body["duration_us"],
-            journal_seq=body["journal_seq"], level=body["level"], key_id=body["key_id"],
+            journal_seq=body["journal_seq"], level=body["level"], is_ordered=body["is_ordered"],
+            key_id=body["key_id"],
             signature=entry.signature,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -225,6 +228,7 @@ READS_SCHEMA: Final = pa.schema(
         pa.field("duration_us", pa.int64()),
         pa.field("journal_seq", pa.int64()),
         pa.field("level", pa.string()),
+        pa.field("is_ordered", pa.bool_()),
         pa.field("key_id", pa.string()),
         pa.field("signature", pa.binary()),
     ]

@@ -102,6 +102,7 @@ class Recording:
         given = [each for each in self.reading.tables.values() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
+            "is_ordered": facts.is_ordered,
             "error_class": None if error is None else type(error).__name__,
             "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,
             "principal": None, "client": None, "request_id": None,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, VECTOR, VIEW
-from affidavit.catalog.model.policy import stricter
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
+from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
@@ -97,19 +97,13 @@ def _journal(snapshot: Snapshot, _schema: str, name: str) -> Table | None:
     return _of_system(snapshot, SYSTEM_SCHEMA, name)
 
 
-def _strictest(snapshot: Snapshot) -> str | None:
-    """Return the strictest policy of a table of the tenant's: what tells of all of them has it."""
-    levels = {info.audit for info in snapshot.catalog.tables(snapshot.reader)} - {None}
-    return stricter(*levels) if levels else None
-
-
 def _of_system(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     make = SYSTEM_TABLES[schema].get(name)
     if make is None:
         snapshot.note_missing(schema, name)
         return None
     if schema != SYSTEM_SCHEMA or name in _TELL_OF_ROWS:
-        level = _strictest(snapshot) if name in _TELL_OF_ROWS else None
+        level = strictest(snapshot.catalog, snapshot.reader) if name in _TELL_OF_ROWS else None
         snapshot.reading.note(TableRead(f"{schema}.{name}", level=level))
     return snapshot.scan((schema, name), make(snapshot))
 
@@ -119,7 +113,9 @@ def _topic(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     if topic is None:
         snapshot.note_missing(schema, name)
         return None
-    told = TableRead(f"{schema}.{name}", topic.topic_id, level=_strictest(snapshot))
+    told = TableRead(
+        f"{schema}.{name}", topic.topic_id, level=strictest(snapshot.catalog, snapshot.reader)
+    )
     snapshot.reading.note(told)
     return snapshot.scan((schema, name), TopicDataset(snapshot, topic))
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
+from affidavit.catalog.model.release import TableRead
+from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.result.result import Result
@@ -19,11 +21,11 @@ from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.store.protocol import Reader, Writer
 
 
 SHOWN: Final = [name for name in JOURNAL_SCHEMA.names if name in EVENTS_SCHEMA.names]
@@ -217,8 +219,11 @@ class JournalHandle:
     def history(self, entity_id: object) -> Result:
         """Return every event of an entity, oldest first."""
         with self._catalog.read() as reader:
-            found = list(self._journal.events.of_entities(reader, [str(entity_id)], SHOWN))
-        return self._result(pa.concat_tables(found))
+            events = self._journal.events.of_entities
+            return self._result(
+                reader, "history",
+                lambda: pa.concat_tables(list(events(reader, [str(entity_id)], SHOWN))),
+            )  # fmt: skip
 
     def recent(self, limit: int = 20) -> Result:
         """Return the newest ``limit`` events, newest first."""
@@ -226,12 +231,19 @@ class JournalHandle:
             msg = f"limit must be a number of events, got {limit!r}"
             raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
-            return self._result(self._journal.events.newest(reader, limit, SHOWN))
+            newest = self._journal.events.newest
+            return self._result(reader, "recent", lambda: newest(reader, limit, SHOWN))
 
-    def _result(self, events: pa.Table) -> Result:
-        tenant = self._catalog.identity.shown_tenant
-        batch = journal_batch(events, JOURNAL_SCHEMA.names, tenant)
-        return Result.of(pa.Table.from_batches([batch]))
+    def _result(self, reader: Reader, door: str, events: Callable[[], pa.Table]) -> Result:
+        catalog = self._catalog
+        tenant = catalog.identity.shown_tenant
+        told = TableRead("system.journal", level=strictest(catalog, reader))
+
+        def read() -> pa.Table:
+            batch = journal_batch(events(), JOURNAL_SCHEMA.names, tenant)
+            return pa.Table.from_batches([batch])
+
+        return Result.of(released(catalog, reader, told, door, read))
 
     def stats(self) -> dict[str, int]:
         """Return ``buffer_events``, ``flush_threshold``, ``persisted_files`` and the total."""

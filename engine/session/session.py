@@ -246,8 +246,11 @@ class Session(Caller):
 
     @property
     def audit(self) -> Audit:
-        """The records of searches: read, checked, replayed, logged."""
-        return Audit(self._catalog(), self._instance.recorder, self.models)
+        """The records of searches and reads: looked up, checked, replayed, logged."""
+        return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
+
+    def _run_at(self, seq: int, text: str, params: Mapping[str, Any]) -> pa.Table:
+        return self.at(seq).sql(text, dict(params)).to_arrow()
 
     @property
     def ledger(self) -> LedgerHandle:

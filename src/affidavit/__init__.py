@@ -20,6 +20,8 @@ from affidavit.engine.fronts.aio.result import AsyncResult, AsyncSearchResult
 from affidavit.engine.fronts.aio.session import AsyncSession
 from affidavit.engine.fronts.aio.tables import AsyncMutableTable, AsyncVectorTable
 from affidavit.engine.fronts.magic import load_ipython_extension
+from affidavit.engine.reads.receipt import Receipt
+from affidavit.engine.reads.record import ReadRecord
 from affidavit.engine.result.result import Result, SearchResult
 from affidavit.engine.run.telling.describe import Description
 from affidavit.engine.search.hooks import SearchHook
@@ -56,6 +58,8 @@ __all__ = [
     "KeyStore",
     "MutableTable",
     "Outcome",
+    "ReadRecord",
+    "Receipt",
     "RecordListener",
     "Result",
     "SearchHook",

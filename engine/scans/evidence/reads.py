@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.sql.predicate import columns_of as columns_in
@@ -14,6 +13,7 @@ from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.engine.reads.record import CLOSED, KIND, OPEN, READS_SCHEMA, read_of, reads_batch
+from affidavit.engine.reads.records import given_rows
 from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
 
 if TYPE_CHECKING:
@@ -120,19 +120,3 @@ class ReadRowsDataset(ReadsDataset):
             rows = [row for entry in page for row in given_rows(entry)]
             batch = pa.RecordBatch.from_pylist(rows, schema=READ_ROWS_SCHEMA).select(needed)
             yield keep(predicate, batch).select(columns)
-
-
-def given_rows(entry: StoredEntry) -> list[dict[str, Any]]:
-    """Return the rows that a read gave, as far as its record has their keys."""
-    record = read_of(entry)
-    _, lists = opened_members(entry.opened).get("ids", (b"", None))
-    names = {each["table_id"]: each["name"] for each in record.tables}
-    return [
-        {
-            "read_id": record.read_id, "seq": record.seq, "table_id": each["table_id"],
-            "table_name": names.get(each["table_id"]), "row_id": row_id, "how": each["how"],
-            "actor": record.actor, "executed_at": record.executed_at,
-        }
-        for each in lists or ()
-        for row_id in each.get("ids", ())
-    ]  # fmt: skip

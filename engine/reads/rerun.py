@@ -1,0 +1,93 @@
+"""A read that is run again on what it read, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.values.digest import digest, rows_set_digest
+from affidavit.engine.reads.parameters import read
+from affidavit.engine.reads.record import OK, read_of
+from affidavit.errors import AffidavitError, InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.engine.reads.record import ReadRecord
+
+RUN_AGAIN = ("query", "execute")
+"""The kinds of statements that can be run again by themselves."""
+
+REPRODUCED, DRIFT, UNORDERED, GONE = "REPRODUCED", "DRIFT", "UNORDERED", "EVIDENCE_GONE"
+
+
+class Runs(Protocol):
+    """Runs a statement on the lake as it was after an entry."""
+
+    def __call__(self, seq: int, text: str, params: Mapping[str, Any]) -> pa.Table:
+        """Return its rows."""
+
+
+def rerun(
+    entry: StoredEntry, run: Runs, text: str | None, params: Mapping[str, Any] | None
+) -> tuple[str, str]:
+    """Return what became of a read, and why: an outcome and a sentence.
+
+    Args:
+        entry: Its record, checked before.
+        run: Runs a statement as of an entry.
+        text: The statement, where the record does not hold it.
+        params: Its parameters, likewise.
+
+    Raises:
+        InvalidQueryError: It gave no rows, is of a kind that cannot be run again, or the record
+            does not hold the statement and none was given.
+    """
+    record = read_of(entry)
+    if record.status != OK:
+        msg = f"read {record.read_id!r} is {record.status}: there is nothing to compare with"
+        raise InvalidQueryError(msg)
+    told = opened_members(entry.opened)
+    if "result_sha256" not in told:
+        return GONE, "what its rows hashed to was erased"
+    text = record.text if text is None else text
+    if record.kind == "to_arrow":
+        text = f"SELECT * FROM {record.tables[0]['name']}"
+    elif record.kind not in RUN_AGAIN:
+        msg = f"a {record.kind} changes the lake, and cannot be run again to compare"
+        raise InvalidQueryError(msg)
+    if text is None:
+        msg = f"read {record.read_id!r} does not hold its statement: pass text= and params="
+        raise InvalidQueryError(msg)
+    given = read(told["parameters"][1]) if params is None and "parameters" in told else params
+    assert record.journal_seq is not None
+    try:
+        rows = run(record.journal_seq, text, given or {})
+    except AffidavitError as error:
+        return GONE, f"it cannot be run on what it read: {error}"
+    return _judged(record, told, rows)
+
+
+def _judged(
+    record: ReadRecord, told: Mapping[str, tuple[bytes, Any]], rows: pa.Table
+) -> tuple[str, str]:
+    salt, stated = told["result_sha256"]
+    if digest(rows, salt) == stated:
+        return REPRODUCED, f"as of entry {record.journal_seq} it gives the same rows"
+    _, as_set = told.get("rows_set_sha256", (b"", None))
+    if as_set is not None and rows_set_digest(rows) == as_set:
+        return REPRODUCED, (
+            f"as of entry {record.journal_seq} it gives the same rows, in an order that the "
+            "statement leaves open"
+        )
+    unversioned = [each["name"] for each in record.tables if each["table_id"] is None]
+    if unversioned:
+        return GONE, f"{unversioned[0]!r} has no versions, and gives other rows now"
+    if record.rows_returned != rows.num_rows:
+        return DRIFT, f"it gave {record.rows_returned} rows, and gives {rows.num_rows}"
+    if as_set is None and not record.is_ordered:
+        return UNORDERED, "it gives as many rows, and the statement leaves their order open"
+    return DRIFT, f"of its {rows.num_rows} rows some are others, or stand in another order"
