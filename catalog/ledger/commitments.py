@@ -14,13 +14,12 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.verifier import LedgerProblem, commitment, leaf_hash
-from affidavit.catalog.values.canonical import canonical
+from affidavit.catalog.values.canonical import canonical, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +69,7 @@ def opened_members(opened: object) -> dict[str, tuple[bytes, Any]]:
     if opened is None:
         return {}
     try:
-        found = json.loads(opened)  # type: ignore[arg-type]  # or it is found not to be one
+        found = parsed(opened)  # type: ignore[arg-type]  # or it is found not to be one
         return {name: (bytes.fromhex(salt), value) for name, (salt, value) in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise LedgerProblem("what its commitments are of cannot be read") from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
+from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.values.canonical import canonical_object, from_us, instant_us
+from affidavit.catalog.values.canonical import from_us, instant_us
 from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import RELEASE, released_by, to_free
@@ -17,7 +17,7 @@ from affidavit.engine.reads.received import answers_with, of_table
 from affidavit.engine.reads.record import read_of
 from affidavit.engine.reads.records import answers, check_read, find_read
 from affidavit.engine.reads.rerun import rerun
-from affidavit.engine.search.record import KIND, checked_record, record_of, signed_members
+from affidavit.engine.search.record import KIND, checked_record, is_as_signed, record_of
 from affidavit.errors import (
     AffidavitError,
     ConstraintError,
@@ -133,21 +133,19 @@ class Audit:
         """Return whether ``record`` is what was signed, and stands so in the ledger."""
         try:
             record = checked_record(record)
-            members = signed_members(record)
         except AffidavitError:
             return False
-        assert record.seq is not None
-        entry = Entry(record.seq, canonical_object(members), record.signature)
+        if type(record.seq) is not int:
+            return False
         ledger = self._catalog.ledger
         with self._catalog.read() as reader:
             stored = ledger.entries(reader, Compare("=", "seq", record.seq))
             try:
-                keys = {key.key_id: key for key in ledger.keys(reader)}
-            except LedgerProblem:
+                for entry in stored:
+                    check_read(reader, ledger, entry)
+                return bool(stored) and is_as_signed(record, stored[0])
+            except (LedgerProblem, AffidavitError):
                 return False
-        key = keys.get(record.key_id or "")
-        signed = key is not None and key.verifies(record.signature or b"", entry.body)
-        return signed and [each.leaf_hash for each in stored] == [entry.leaf]
 
     def check(self, receipt: Receipt, rows: object) -> bool:
         """Return whether ``rows`` are what the engine gave for a result's receipt.

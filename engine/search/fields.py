@@ -6,6 +6,8 @@ Rules:
       what reads them are derived from the rows.
     - Ids are texts. Scores are JSON numbers; NaN, the infinities and -0.0, which canonical JSON
       has no numbers for, are the texts ``NaN``, ``Infinity``, ``-Infinity`` and ``-0``.
+    - What may have to be let go one day, such as ids, texts and the query, is committed to in the
+      body and stands beside it. A body of the first version has all of it in the clear.
     - A stored query vector is the base64 of its float32 values, little-endian.
 """
 
@@ -59,6 +61,8 @@ class AuditField:
         ledgers: Whether the ledger says it for itself, whatever a caller gives.
         on_entry: Whether the entry has it too, so that its column needs no body.
         in_body: Whether the body has it: all but the body's own signature.
+        committed: Whether the body has a salted hash of it, so that it can be let go: see
+            :mod:`~affidavit.catalog.ledger.commitments`.
     """
 
     name: str
@@ -66,6 +70,7 @@ class AuditField:
     ledgers: bool = False
     on_entry: bool = False
     in_body: bool = True
+    committed: bool = False
 
 
 # --- as callers give them -------------------------------------------------------------------------
@@ -247,14 +252,14 @@ FIELDS: Final = (
     AuditField("mode", TEXT),
     AuditField("k_requested", INTEGER),
     AuditField("k_returned", INTEGER),
-    AuditField("filter", TEXT),
-    AuditField("params", OBJECT),
-    AuditField("query_sha256", TEXT),
-    AuditField("query_vector", VECTOR),
-    AuditField("query_text", TEXT),
-    AuditField("query_lineage", JSON),
-    AuditField("top_k_result_ids", IDS),
-    AuditField("retrieval_scores", SCORES),
+    AuditField("filter", TEXT, committed=True),
+    AuditField("params", OBJECT, committed=True),
+    AuditField("query_sha256", TEXT, committed=True),
+    AuditField("query_vector", VECTOR, committed=True),
+    AuditField("query_text", TEXT, committed=True),
+    AuditField("query_lineage", JSON, committed=True),
+    AuditField("top_k_result_ids", IDS, committed=True),
+    AuditField("retrieval_scores", SCORES, committed=True),
     AuditField("recall", NUMBER),
     AuditField("executed_at", TIME),
     AuditField("duration_us", INTEGER),

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.ledger.commitments import VERSION, Commitments, opened_members
 from affidavit.catalog.ledger.entry import Draft
+from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.values.canonical import canonical, parsed, us_of
 from affidavit.engine.search.fields import FIELDS
 from affidavit.errors import InvalidQueryError, LengthMismatchError, RecordNotFoundError
@@ -145,7 +147,9 @@ def _check_lists(record: SearchRecord) -> None:
 
 # --- to what is signed ----------------------------------------------------------------------------
 
-_LEDGERS_OWN: Final = tuple(each.name for each in FIELDS if each.ledgers and each.in_body)
+_LEDGERS_ALL: Final = tuple(each.name for each in FIELDS if each.ledgers)
+_COMMITTED: Final = frozenset(each.name for each in FIELDS if each.committed)
+_VERSION: Final = canonical(VERSION)
 _GIVEN: Final = tuple(each for each in FIELDS if not each.ledgers)
 _GIVEN_OF: Final = attrgetter(*(each.name for each in _GIVEN))
 _CHECK: Final = tuple((each.name, each.form.kept, each.form.check) for each in _GIVEN)
@@ -190,38 +194,41 @@ def draft_record(record: SearchRecord) -> Draft:
     assert record.query_id is not None
     assert record.executed_at is not None
     rows = [(str(each), None) for each in record.top_k_result_ids]
-    return Draft(KIND, record.query_id, us_of(record.executed_at), _members(record), rows=rows)
+    written = _written(record)
+    committed = Commitments({name: written[name] for name in _COMMITTED})
+    members = {name: value or b"null" for name, value in written.items()}
+    return Draft(
+        KIND, record.query_id, us_of(record.executed_at),
+        {**members, **committed.members, "v": _VERSION}, rows=rows, opened=committed.opened,
+    )  # fmt: skip
 
 
-def _members(record: SearchRecord) -> dict[str, bytes]:
+def _written(record: SearchRecord) -> dict[str, bytes | None]:
+    """Return what a record says, each member in canonical JSON; ``None`` for what it has not."""
     return {
-        name: b"null" if value is None else write(value, name)
+        name: None if value is None else write(value, name)
         for (name, write), value in zip(_WRITE, _GIVEN_OF(record), strict=True)
     }
 
 
-def signed_members(record: SearchRecord) -> dict[str, bytes]:
-    """Return every member of the body that ``record``, whose types were checked, was signed with.
-
-    Raises:
-        InvalidQueryError: It lacks something that every signed record has.
-    """
-    signed = isinstance(record.signature, bytes) and isinstance(record.seq, int)
-    if not signed or record.executed_at is None or record.executed_at.utcoffset() is None:
-        msg = "this record was never signed: it lacks a signature, a number or a time"
-        raise InvalidQueryError(msg)
-    own = {name: canonical(getattr(record, name), name) for name in _LEDGERS_OWN}
-    return {**_members(record), **own, "kind": canonical(KIND)}
+def is_as_signed(record: SearchRecord, entry: Entry) -> bool:
+    """Return whether a record, whose types were checked, says what an entry's body does."""
+    stored, said = record_of(entry), _written(record)
+    same = all(getattr(record, name) == getattr(stored, name) for name in _LEDGERS_ALL)
+    return same and said == _written(stored)
 
 
 # --- from what was signed -------------------------------------------------------------------------
+
+_GONE: Final[dict[str, Any]] = {"top_k_result_ids": [], "retrieval_scores": []}
+"""What a record shows in place of lists that were erased."""
 
 _IN_BODY: Final = tuple(each.name for each in FIELDS if each.in_body)
 _READ: Final = tuple((each.name, each.form.read) for each in FIELDS if each.form.read is not None)
 
 
 def record_of(entry: Entry) -> SearchRecord:
-    """Return the record that an entry's body holds.
+    """Return the record that an entry's body holds, as far as it was not erased.
 
     Raises:
         RecordNotFoundError: The body is no search record.
@@ -237,9 +244,14 @@ def record_of(entry: Entry) -> SearchRecord:
 
 
 def _body(entry: Entry) -> dict[str, Any]:
+    """Return what an entry says: its body, and what its commitments are of."""
     try:
         body = parsed(entry.body)
-    except (AttributeError, ValueError, RecursionError) as error:  # somebody changed it
+        if body.get("v") == VERSION:
+            opened = opened_members(getattr(entry, "opened", None))
+            body |= {**dict.fromkeys(_COMMITTED), **_GONE}
+            body |= {name: value for name, (_, value) in opened.items()}
+    except (AttributeError, ValueError, RecursionError, LedgerProblem) as error:  # it was changed
         raise _unreadable(entry) from error
     if not isinstance(body, dict):
         raise _unreadable(entry)

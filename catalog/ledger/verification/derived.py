@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.ledger.commitments import VERSION, opened_members
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import NODES, RESULTS
@@ -67,7 +67,7 @@ class ResultIndex:
     def expect(self, entry: StoredEntry, fields: dict[str, Any]) -> None:
         """Note the rows that a record says were returned."""
         if entry.kind == "search":
-            ids = fields.get("top_k_result_ids")
+            ids = _ids(entry, fields)
             told = [(row, entry.seq, None) for row in ids] if isinstance(ids, list) else []
             self._expected += told
         elif entry.opened is not None:
@@ -96,6 +96,16 @@ class ResultIndex:
             self.problem = LedgerProblem(
                 "the index of returned rows has one that no record returned"
             )
+
+
+def _ids(entry: StoredEntry, fields: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever stands there
+    """Return the ids that the record of a search says were returned."""
+    if fields.get("v") != VERSION:
+        return fields.get("top_k_result_ids")
+    try:
+        return opened_members(entry.opened).get("top_k_result_ids", (b"", None))[1]
+    except LedgerProblem:  # told where it is checked
+        return None
 
 
 def _given(entry: StoredEntry) -> list[tuple[Any, ...]]:

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit import SearchRecord, errors
+from affidavit.catalog.ledger.commitments import opened_members, without
+from affidavit.catalog.ledger.entry import StoredEntry
 from affidavit.catalog.ledger.verifier import Entry, PublicKey
 from affidavit.catalog.values.canonical import canonical, canonical_object, from_us, us_of
 from affidavit.engine.search.fields import BOOLEAN, FIELDS, INTEGER, TEXT, TIME
@@ -19,9 +21,9 @@ from affidavit.engine.search.record import (
     SEARCHES_SCHEMA,
     checked_record,
     draft_record,
+    is_as_signed,
     record_of,
     records_batch,
-    signed_members,
 )
 
 # --- the table -----------------------------------------------------------------------------------
@@ -41,12 +43,44 @@ def test_every_field_is_an_attribute_and_every_attribute_a_field() -> None:
 
 def test_a_draft_says_every_field_but_the_ledgers_own() -> None:
     record = SearchRecord(None, None, None, [], [], query_id="q", executed_at=datetime.now(UTC))
-    stated = draft_record(record).members
-    assert stated.keys() == {each.name for each in FIELDS if not each.ledgers}
+    drafted = draft_record(record)
+    assert drafted.members.keys() == {"v", *(each.name for each in FIELDS if not each.ledgers)}
     own = {each.name for each in FIELDS if each.ledgers}
     assert own == {"seq", "tenant", "key_id", "signature"}
-    signed = signed_members(record.replaced(seq=3, signature=b"s"))
-    assert signed.keys() == stated.keys() | (own - {"signature"}) | {"kind"}
+    assert drafted.members["v"] == b"2"
+
+
+def test_what_may_be_let_go_is_a_salted_hash_in_the_body() -> None:
+    """P3: and two entries that say the same have other hashes."""
+    committed = {each.name for each in FIELDS if each.committed}
+    bodies = [
+        {**one.members, **dict.fromkeys(("seq", "tenant", "key_id"), b"null")}
+        for one in (draft_record(SPECIAL), draft_record(SPECIAL))
+    ]
+    for name in committed - {"query_sha256"}:
+        assert bodies[0][name].startswith(b'"c:')
+        assert bodies[0][name] != bodies[1][name]
+    assert bodies[0]["query_sha256"] == b"null"
+    opened = opened_members(draft_record(SPECIAL).opened)
+    assert opened.keys() == committed - {"query_sha256"}
+    plain = canonical_object(bodies[0])
+    assert b"elsewhere" not in plain
+    assert b"5e-324" not in plain
+
+
+def test_what_was_let_go_is_not_in_a_record() -> None:
+    """P3: the rest of it is."""
+    drafted = draft_record(HYBRID)
+    body = {**drafted.members, "seq": b"5", "tenant": b'"default"', "key_id": b'"k"'}
+    gone = frozenset({"top_k_result_ids", "retrieval_scores", "query_text"})
+    entry = StoredEntry(5, canonical_object(body), b"s", opened=without(drafted.opened, gone))
+    found = record_of(entry)
+    assert (found.top_k_result_ids, found.retrieval_scores, found.query_text) == ([], [], None)
+    assert (found.filter, found.query_vector, found.params) == (
+        HYBRID.filter, HYBRID.query_vector, HYBRID.params,
+    )  # fmt: skip
+    whole = record_of(StoredEntry(5, canonical_object(body), b"s", opened=drafted.opened))
+    assert repr(whole) == repr(HYBRID.replaced(key_id="k", signature=b"s"))
 
 
 @given(st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=-3, minutes=7))),
@@ -57,11 +91,16 @@ def test_a_time_is_signed_as_every_time_in_the_ledger_is(moment: datetime) -> No
 
 def test_a_time_that_utc_has_no_year_for_was_never_signed() -> None:
     """``session.audit.verify`` raised OverflowError of such a record, and did not say no."""
-    record = SearchRecord(None, None, None, [], [], seq=3, signature=b"s")
+    record = SearchRecord(None, None, None, [], [], query_id="q")
     for moment, hours in ((datetime.min, 14), (datetime.max, -5)):
         zone = timezone(timedelta(hours=hours))
         with pytest.raises(errors.InvalidQueryError, match="executed_at must be a time from year"):
-            signed_members(record.replaced(executed_at=moment.replace(tzinfo=zone)))
+            is_as_signed(record.replaced(executed_at=moment.replace(tzinfo=zone)), _plain_entry())
+
+
+def _plain_entry() -> Entry:
+    _, seq, body, signature = SIGNED["nothing but a time"]
+    return Entry(seq, body.encode(), base64.b64decode(signature))
 
 
 # --- bodies that were signed before --------------------------------------------------------------
@@ -157,12 +196,14 @@ def test_p4_a_body_that_was_signed_before_is_read(signed) -> None:
     assert repr(record_of(entry)) == repr(said)
 
 
-def test_p4_a_body_that_was_signed_before_is_written_again_byte_for_byte(signed) -> None:
+def test_p4_a_record_is_what_a_body_that_was_signed_before_says(signed) -> None:
     key, entry, said = signed
     assert key.verifies(entry.signature, entry.body)
     for record in (record_of(entry), checked_record(record_of(entry)), said):
-        assert canonical_object(signed_members(record)) == entry.body
+        assert is_as_signed(record, entry)
         assert record.key_id == key.key_id
+        for changed in ({"actor": "eve"}, {"seq": 99}, {"tenant": "x"}, {"query_text": "?"}):
+            assert not is_as_signed(record.replaced(**changed), entry)
 
 
 def test_p4_a_body_that_was_signed_before_is_shown(signed) -> None:
