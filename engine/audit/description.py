@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,7 @@ def describe(
         actor=identity.actor,
         source=identity.source,
         workspace=identity.workspace,
+        context=json.loads(identity.context) if identity.context else None,
     )
 
 
@@ -110,4 +112,5 @@ def describe_match(
         actor=identity.actor,
         source=identity.source,
         workspace=identity.workspace,
+        context=json.loads(identity.context) if identity.context else None,
     )

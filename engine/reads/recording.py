@@ -115,7 +115,8 @@ class Recording:
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         values = {
             "text": asked.text[:TEXT_LENGTH_MAX], "parameters": written(facts.parameters),
-            "filters": filters or None, "lineage": None, "context": None,
+            "filters": filters or None, "lineage": None,
+            "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,
         }  # fmt: skip

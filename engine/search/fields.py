@@ -61,6 +61,7 @@ class AuditField:
         ledgers: Whether the ledger says it for itself, whatever a caller gives.
         on_entry: Whether the entry has it too, so that its column needs no body.
         in_body: Whether the body has it: all but the body's own signature.
+        since: The version of the body from which on it is there.
         committed: Whether the body has a salted hash of it, so that it can be let go: see
             :mod:`~affidavit.catalog.ledger.commitments`.
     """
@@ -71,6 +72,7 @@ class AuditField:
     on_entry: bool = False
     in_body: bool = True
     committed: bool = False
+    since: int = 1
 
 
 # --- as callers give them -------------------------------------------------------------------------
@@ -265,6 +267,7 @@ FIELDS: Final = (
     AuditField("duration_us", INTEGER),
     AuditField("journal_seq", INTEGER),
     AuditField("logged", BOOLEAN),
+    AuditField("context", OBJECT, committed=True, since=2),
     AuditField("key_id", TEXT, ledgers=True),
     AuditField("signature", BYTES, ledgers=True, on_entry=True, in_body=False),
 )

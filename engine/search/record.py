@@ -74,6 +74,7 @@ class SearchRecord:
         tenant: For whom; ``None`` for the shared scope.
         seq: The record's number in the ledger.
         logged: Whether it was logged by a caller, and not seen by the engine itself.
+        context: What the scope says of the request.
         key_id: The key that signed it.
         signature: The Ed25519 signature of its canonical bytes.
     """
@@ -108,6 +109,7 @@ class SearchRecord:
     tenant: str | None = None
     seq: int | None = None
     logged: bool = False
+    context: Mapping[str, Any] | None = None
     key_id: str | None = None
     signature: bytes | None = None
 
@@ -223,6 +225,9 @@ def is_as_signed(record: SearchRecord, entry: Entry) -> bool:
 _GONE: Final[dict[str, Any]] = {"top_k_result_ids": [], "retrieval_scores": []}
 """What a record shows in place of lists that were erased."""
 
+_LATER: Final = dict.fromkeys(each.name for each in FIELDS if each.since > 1)
+"""What a body of the first version does not have."""
+
 _IN_BODY: Final = tuple(each.name for each in FIELDS if each.in_body)
 _READ: Final = tuple((each.name, each.form.read) for each in FIELDS if each.form.read is not None)
 
@@ -251,6 +256,8 @@ def _body(entry: Entry) -> dict[str, Any]:
             opened = opened_members(getattr(entry, "opened", None))
             body |= {**dict.fromkeys(_COMMITTED), **_GONE}
             body |= {name: value for name, (_, value) in opened.items()}
+        else:
+            body |= _LATER
     except (AttributeError, ValueError, RecursionError, LedgerProblem) as error:  # it was changed
         raise _unreadable(entry) from error
     if not isinstance(body, dict):

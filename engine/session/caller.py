@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from uuid import uuid4
 
 from affidavit.catalog.model.identity import UNSET, Identity
@@ -22,7 +22,7 @@ from affidavit.errors import ClosedError, NoTenantError, ReadOnlyError, Transact
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from affidavit.catalog.lake.queries import Queries
     from affidavit.catalog.model.identity import _Unset
@@ -124,6 +124,7 @@ class Caller:
         source: str | None = None,
         workspace: str | None = None,
         reason: str | None = None,
+        context: Mapping[str, Any] | None = None,
         allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
     ) -> Self:
         """Return a session of its own that acts for somebody else; close it, or use it in ``with``.
@@ -136,15 +137,20 @@ class Caller:
         it; tables that were attached before are read as ever. A scope can be scoped further, and
         never to another tenant.
 
+        ``context`` is what is known of the request, such as its address, id and purpose: it stands
+        in every record of a search or read, committed to by a salted hash.
+
         Raises:
+            InvalidQueryError: ``context`` is no JSON object, or has more than 8,192 bytes.
             NoTenantError: ``tenant`` cannot name one, or this session is another tenant's scope.
             PathNotAllowedError: A path lies outside of what this session may name.
             ClosedError: This session was closed.
         """
         self._refuse_closed()
         identity = self._identity.narrowed(
-            tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason
-        )
+            tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason,
+            context=context,
+        )  # fmt: skip
         if self._scoped and self._identity.scoped and identity.tenant != self._identity.tenant:
             msg = f"a session scoped to tenant {self.tenant!r} cannot act for another"
             raise NoTenantError(msg)

@@ -32,7 +32,7 @@ from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -103,6 +103,7 @@ class AsyncSession(Awaited[Session]):
         source: str | None = None,
         workspace: str | None = None,
         reason: str | None = None,
+        context: Mapping[str, Any] | None = None,
         allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
     ) -> AsyncSession:
         """Return a session of its own that acts for somebody else; close it, or use ``async with``.
@@ -111,7 +112,7 @@ class AsyncSession(Awaited[Session]):
         """
         scoped = self._of.scope(
             tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason,
-            allowed_paths=allowed_paths,
+            context=context, allowed_paths=allowed_paths,
         )  # fmt: skip
         return AsyncSession(self._asker.another(scoped))
 
