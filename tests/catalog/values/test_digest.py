@@ -523,6 +523,16 @@ def test_rows_in_no_order_have_one_digest_and_each_counts() -> None:
     assert rows_set_digest(pa.table({"a": pa.array([], pa.int8())})) is not None
 
 
+def test_rows_without_columns_or_bytes_are_rows_all_the_same() -> None:
+    bare = pa.table({"a": [1, 2]}).select([])
+    assert digest(bare) == reference([], 2)
+    assert rows_set_digest(bare) == set_reference([], 2)
+    empty = pa.table({"a": pa.array([b"", None], pa.binary(0)), "b": ["", ""]})
+    told = [("a", "fixed_size_binary[0]", [b"", None]), ("b", "string", ["", ""])]
+    assert digest(empty) == reference(told, 2)
+    assert rows_set_digest(empty) == set_reference(told, 2)
+
+
 def test_of_more_than_100000_rows_there_is_no_digest_of_a_set() -> None:
     table = pa.table({"a": np.arange(100_001)})
     assert rows_set_digest(table[:100_000]) is not None
