@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.audit import audit, statements, threads
+from bench.digest import digest
 from bench.federation import aggregate, federate, tpch
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
@@ -43,6 +44,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "statements": statements,
     "verify": verify,
     "prove": prove,
+    "digest": digest,
     "journaled": journaled,
     "seal": seal,
     "journal": journal,

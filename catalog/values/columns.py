@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.values.layout import Bools, Bytes, Integers, Piece
     from affidavit.catalog.values.logical import Logical
 
-    Groups = Integers | None
-    Part = tuple[Integers | None, Iterable[Bytes]]
+    Groups = Integers | int | None
+    Part = tuple[Groups, Iterable[Bytes]]
 
 LENGTH_MAX: Final = 2**32 - 1
 """How many bytes or items one value may have: its length is written in four bytes."""
@@ -52,13 +52,13 @@ def column_parts(logical: Logical, pieces: Sequence[pa.Array]) -> Iterator[Bytes
         yield from buffers
 
 
-def row_parts(logical: Logical, array: pa.Array) -> Iterator[tuple[Integers, bytes]]:
+def row_parts(logical: Logical, array: pa.Array) -> Iterator[tuple[Integers | int, bytes]]:
     """Yield the bytes of a column's values, each by itself, as parts that are to be interleaved.
 
-    A part is how many of its bytes belong to each row, and the bytes of all rows.
+    A part is how many of its bytes belong to each row, one number if it is the same for all, and
+    the bytes of all rows.
     """
-    ones = np.ones(len(array), np.int64)
-    for sizes, buffers in _parts(logical, [(array, None)], ones):
+    for sizes, buffers in _parts(logical, [(array, None)], 1):
         assert sizes is not None  # there are groups
         yield sizes, b"".join(buffers)
 
@@ -67,8 +67,8 @@ def _parts(logical: Logical, pieces: Sequence[Piece], groups: Groups) -> Iterato
     """Yield the parts of a column.
 
     A piece is an array, and which of its values the structs and lists around it leave: all if
-    that is ``None``. ``groups`` are how many values in a row are written as a column of their own;
-    if it is ``None`` all values are one column, and nobody asks for the sizes.
+    that is ``None``. ``groups`` are how many values in a row are written as a column of their own:
+    ``None`` if all of them are one column, and nobody asks for the sizes; 1 if each is its own.
     """
     if logical.kind == "text":
         yield from _text_parts(pieces, groups)
@@ -78,8 +78,10 @@ def _parts(logical: Logical, pieces: Sequence[Piece], groups: Groups) -> Iterato
     if logical.kind == "bool":
         yield _bits([_truths(array, valid) for array, valid in plain], groups)
     elif logical.kind in {"fixed", "float"}:
-        sizes = None if groups is None else groups * logical.width
-        yield sizes, (_fixed(array, valid, logical) for array, valid in plain)
+        yield (
+            _times(groups, logical.width),
+            (_fixed(array, valid, logical) for array, valid in plain),
+        )
     elif logical.kind in {"list", "map"}:
         yield from _list_parts(logical, plain, groups)
     elif logical.kind == "struct":
@@ -142,6 +144,8 @@ def _bits(pieces: Sequence[Bools | int], groups: Groups) -> Part:
     bits = np.concatenate(parts) if parts else np.zeros(0, np.bool_)
     if groups is None:
         return None, (np.packbits(bits, bitorder="little").data,)
+    if isinstance(groups, int):
+        return 1, (bits.view(np.uint8).data,)
     sizes = (groups + 7) // 8
     padded = np.zeros(int(sizes.sum()) * 8, np.bool_)
     moved = 8 * (np.cumsum(sizes) - sizes) - (np.cumsum(groups) - groups)
@@ -153,6 +157,8 @@ def _sums(lengths: Sequence[npt.NDArray[Any]], groups: Groups) -> Groups:
     """Return the sum of the lengths in each group."""
     if groups is None:
         return None
+    if isinstance(groups, int):
+        return np.concatenate(lengths).astype(np.int64, copy=False)
     zero = np.zeros(1, np.int64)
     running = np.cumsum(np.concatenate([zero, *lengths]), dtype=np.int64)
     ends = np.cumsum(groups)

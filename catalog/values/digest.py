@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from itertools import pairwise
+from itertools import groupby, pairwise
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
@@ -26,6 +26,9 @@ from affidavit.catalog.values.logical import logical_columns
 from affidavit.errors import SchemaMismatchError, UnsupportedTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.values.layout import Integers
     from affidavit.catalog.values.logical import Logical
 
 T = TypeVar("T")
@@ -237,17 +240,13 @@ class RowsSetDigest:
 
     def _hashed(self, batch: pa.RecordBatch) -> list[bytes]:
         """Return the digest of each row."""
-        parts = []
+        parts: list[tuple[Integers | int, bytes]] = []
         for at, logical in enumerate(self._columns.types):
             try:
-                parts += [_strings(*part) for part in row_parts(logical, batch.column(at))]
+                parts += row_parts(logical, batch.column(at))
             except OverflowError as error:
                 raise self._columns.too_long(at) from error
-        if not parts:
-            return [hashlib.sha256().digest()] * batch.num_rows
-        joined = pc.binary_join_element_wise(*parts, _NOTHING)
-        offsets = np.frombuffer(joined.buffers()[1], np.int64, len(joined) + 1).tolist()
-        data = memoryview(joined.buffers()[2])
+        offsets, data = _interleaved(parts, batch.num_rows)
         return [hashlib.sha256(data[first:last]).digest() for first, last in pairwise(offsets)]
 
     def finish(self) -> bytes | None:
@@ -260,11 +259,34 @@ class RowsSetDigest:
         return whole.digest()
 
 
-def _strings(sizes: np.ndarray[tuple[int], np.dtype[np.int64]], data: bytes) -> pa.Array:
+def _interleaved(
+    parts: Sequence[tuple[Integers | int, bytes]], rows: int
+) -> tuple[Sequence[int], memoryview]:
+    """Return where each row begins and ends, and the bytes of the rows, one after the other."""
+    joined: list[tuple[Integers | int, bytes | memoryview]] = []
+    for is_fixed, run in groupby(parts, lambda part: isinstance(part[0], int)):
+        if is_fixed:
+            each = [np.frombuffer(d, np.uint8).reshape(rows, -1) for w, d in run if w]
+            matrix = np.concatenate(each, axis=1) if each else np.zeros((rows, 0), np.uint8)
+            joined.append((matrix.shape[1], matrix.reshape(-1).data))
+        else:
+            joined += run
+    if not joined:
+        return [0] * (rows + 1), memoryview(b"")
+    if len(joined) == 1 and isinstance(joined[0][0], int):
+        width, data = joined[0]
+        return range(0, rows * width + 1, width) if width else [0] * (rows + 1), memoryview(data)
+    whole = pc.binary_join_element_wise(*(_strings(*part, rows) for part in joined), _NOTHING)
+    offsets = np.frombuffer(whole.buffers()[1], np.int64, rows + 1)
+    return offsets.tolist(), memoryview(whole.buffers()[2] or b"")
+
+
+def _strings(sizes: Integers | int, data: bytes | memoryview, rows: int) -> pa.Array:
     """Return one byte string a row."""
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    offsets = np.zeros(rows + 1, np.int64)
+    np.cumsum(sizes if not isinstance(sizes, int) else np.full(rows, sizes), out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(sizes), buffers)
+    return pa.Array.from_buffers(pa.large_binary(), rows, buffers)
 
 
 # --- beside the caller ---------------------------------------------------------------------------

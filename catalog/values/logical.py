@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.values.types import NESTING_MAX, is_text
+from affidavit.catalog.values.types import NESTING_MAX, is_bytes, is_text
 from affidavit.errors import UnsupportedTypeError
 
 _NAMES: Final = {
@@ -65,7 +66,10 @@ def _logical(arrow_type: pa.DataType, column: pa.Field, depth: int) -> Logical:
     if _is_list(arrow_type):
         item = inside(arrow_type.value_type)
         return Logical(["list", item.name], "list", inner=(item,))
-    return _flat(arrow_type, column)
+    flat = _flat(arrow_type)
+    if flat is None:
+        raise UnsupportedTypeError(column.name, column.type)
+    return flat
 
 
 def _is_list(arrow_type: pa.DataType) -> bool:
@@ -78,21 +82,23 @@ def _is_list(arrow_type: pa.DataType) -> bool:
     )
 
 
-def _flat(arrow_type: pa.DataType, column: pa.Field) -> Logical:
+@lru_cache(maxsize=1024)
+def _flat(arrow_type: pa.DataType) -> Logical | None:
+    """Return the logical type of what is not nested; ``None`` if it has none."""
     if pt.is_null(arrow_type):
         return Logical("null", "null")
     if pt.is_boolean(arrow_type):
         return Logical("bool", "bool")
     if is_text(arrow_type):
         return Logical("string", "text")
-    if pt.is_binary(arrow_type) or pt.is_large_binary(arrow_type) or pt.is_binary_view(arrow_type):
-        return Logical("binary", "text")
     if pt.is_fixed_size_binary(arrow_type) and not pt.is_decimal(arrow_type):
         width = arrow_type.byte_width
         return Logical(f"fixed_size_binary[{width}]", "fixed", width)
+    if is_bytes(arrow_type):
+        return Logical("binary", "text")
     name = _fixed_name(arrow_type)
     if name is None:
-        raise UnsupportedTypeError(column.name, column.type)
+        return None
     kind = "float" if pt.is_floating(arrow_type) else "fixed"
     return Logical(name, kind, arrow_type.bit_width // 8)
 
