@@ -87,7 +87,9 @@ class Instance:
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
             self.gate = Gate(self.searcher, wake)
             logs = options.audit.mode == "statements" and not lake.read_only
-            self.statements = StatementLog(lake.store, wake) if logs else None
+            self.statements = (
+                StatementLog(lake.store, lake.ledgers, self.guard, wake) if logs else None
+            )
             self._add_tasks()
             self._recover(identity)
             opened.pop_all()
