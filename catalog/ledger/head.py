@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.ledger.verifier import HASH_BYTES, Checkpoint, LedgerProblem, open_checkpoint
+from affidavit.catalog.ledger.verifier import (
+    HASH_BYTES,
+    Checkpoint,
+    LedgerProblem,
+    Log,
+    open_checkpoint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from affidavit.catalog.ledger.verifier import PublicKey
+    from affidavit.catalog.values.types import StoreValue
 
-NOTE_LINES: Final = 5
-"""Origin, size, root, an empty line and a signature."""
+SIGNATURE_LINES: Final = 2
+"""What a note has after its text: an empty line and a signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,7 @@ class Head:
         generation: Which of the derived keys that is.
         checkpoint_size: The size at the last checkpoint that was kept.
         checkpoint_at: When that was, in microseconds since the epoch.
-        log_rows: How many rows of the log of statements it covers; ``None`` where it covers none.
-        log_digest: The digest of those.
+        log: How far the log of statements is covered; ``None`` where none of it is.
     """
 
     frontier: Frontier
@@ -38,20 +44,26 @@ class Head:
     generation: int
     checkpoint_size: int
     checkpoint_at: int
-    log_rows: int | None = None
-    log_digest: bytes | None = None
+    log: Log | None = None
 
     @property
     def size(self) -> int:
         """How many entries there are."""
         return self.frontier.size
 
+    @property
+    def row(self) -> tuple[StoreValue, ...]:
+        """What the store has of it, as ``tables.HEADS`` lists its columns."""
+        log = (None,) * 3 if self.log is None else (self.log.rows, self.log.digest, self.log.first)
+        return (
+            self.size, b"".join(self.frontier.peaks), self.note, self.key_id, self.generation,
+            self.checkpoint_size, self.checkpoint_at, *log,
+        )  # fmt: skip
+
 
 def parse_head(row: Sequence[object], origin: str) -> Head:
     """Return a head from its store row; LedgerProblem if it contradicts itself."""
-    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at, log_rows, log_digest = (
-        row
-    )
+    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at, *logged = row
     if not (
         isinstance(size, int)
         and isinstance(peaks, bytes)
@@ -60,20 +72,25 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
         and isinstance(generation, int)
         and isinstance(checkpoint_size, int)
         and isinstance(checkpoint_at, int)
-        and isinstance(log_rows, int | None)
-        and isinstance(log_digest, bytes | None)
     ):
         raise LedgerProblem("it is unreadable")
     if size < 1 or len(peaks) != HASH_BYTES * size.bit_count():
         raise LedgerProblem("its size and its tree differ")
     hashes = tuple(peaks[at : at + HASH_BYTES] for at in range(0, len(peaks), HASH_BYTES))
     frontier = Frontier(size, hashes)
-    stated = Checkpoint(origin, size, frontier.root).text
+    log = _parse_log(*logged)
+    stated = Checkpoint(origin, size, frontier.root, log=log).text
     if note.rpartition("\n\n")[0] + "\n" != stated:
-        raise LedgerProblem("its note states another size, root or ledger")
-    return Head(
-        frontier, note, key_id, generation, checkpoint_size, checkpoint_at, log_rows, log_digest
-    )
+        raise LedgerProblem("its note states another size, root, log or ledger")
+    return Head(frontier, note, key_id, generation, checkpoint_size, checkpoint_at, log)
+
+
+def _parse_log(rows: object, digest: object, first: object) -> Log | None:
+    if rows is None and digest is None and first is None:
+        return None
+    if not (isinstance(rows, int) and isinstance(digest, bytes) and isinstance(first, int)):
+        raise LedgerProblem("what it covers of the log of statements is unreadable")
+    return Log(first, rows, digest)
 
 
 def open_kept(
@@ -84,9 +101,9 @@ def open_kept(
     Nothing but that signature stands in it. ``kept`` says whether it is a kept checkpoint or the
     head, neither of which can stand for the other.
     """
-    if note.count("\n") != NOTE_LINES + kept:
-        raise LedgerProblem("its note is not one checkpoint with one signature")
     checkpoint, key = open_checkpoint(note, keys)
+    if note.count("\n") != checkpoint.text.count("\n") + SIGNATURE_LINES:
+        raise LedgerProblem("its note is not one checkpoint with one signature")
     if checkpoint.kept != kept:
         raise LedgerProblem("its note is not what stands there")
     return checkpoint, key

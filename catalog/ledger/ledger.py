@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.entries import KeptEntries
 from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of
 from affidavit.catalog.ledger.head import Head, check_head, parse_head
-from affidavit.catalog.ledger.merkle import Frontier, consistency_proof
-from affidavit.catalog.ledger.tree import Tree, prove
+from affidavit.catalog.ledger.merkle import Frontier
+from affidavit.catalog.ledger.tree import Tree, check_extension, prove
 from affidavit.catalog.ledger.verifier import (
     Checkpoint,
     LedgerProblem,
+    Log,
     PublicKey,
     leaf_hash,
     open_checkpoint,
     sign_note,
-    verify_consistency,
 )
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare
@@ -289,6 +289,18 @@ class Ledger(KeptEntries):
         self.append(writer, [entry], now_us=now_us, checkpoint=True, next_signer=signer)
         return signer.public_key
 
+    def cover(self, writer: Writer, log: Log, *, now_us: int) -> None:
+        """Sign a head that covers ``log``, in the transaction of ``writer`` that extends it.
+
+        No entry comes with it, but the first one where there was none.
+        """
+        if self.head(writer) is None:
+            self.append(writer, (), now_us=now_us)
+        old = self.head(writer)
+        assert old is not None
+        signer = self._current_signer(old)
+        self._write_head(writer, old, old.frontier, signer, old.generation, now_us, log=log)
+
     def adopt(self, signers: Signers) -> None:
         """Take the keys from somewhere else from now on: the rotation to them is committed."""
         self.signers = signers
@@ -302,9 +314,11 @@ class Ledger(KeptEntries):
         generation: int,
         now_us: int,
         *,
-        keep: bool,
+        keep: bool = False,
+        log: Log | None = None,
     ) -> None:
-        checkpoint = Checkpoint(self.origin, frontier.size, frontier.root)
+        covered = log or (None if old is None else old.log)
+        checkpoint = Checkpoint(self.origin, frontier.size, frontier.root, log=covered)
         size_then, at_then = (0, 0) if old is None else (old.checkpoint_size, old.checkpoint_at)
         due = (
             keep
@@ -315,31 +329,16 @@ class Ledger(KeptEntries):
         if due and size_then < frontier.size:
             self._prove_extension(writer, size_then, checkpoint)
         note = sign_note(checkpoint.text, signer.public_key, signer.sign)
-        key_id = signer.public_key.key_id
         if due and size_then < frontier.size:
             self._keep(writer, checkpoint, signer, now_us)
             size_then, at_then = frontier.size, now_us
-        values: dict[str, StoreValue] = {
-            "size": frontier.size,
-            "peaks": b"".join(frontier.peaks),
-            "note": note,
-            "key_id": key_id,
-            "generation": generation,
-            "checkpoint_size": size_then,
-            "checkpoint_at": at_then,
-            "log_rows": None if old is None else old.log_rows,
-            "log_digest": None if old is None else old.log_digest,
-        }
+        key_id = signer.public_key.key_id
+        head = Head(frontier, note, key_id, generation, size_then, at_then, covered)
         if old is None:
-            writer.insert(HEADS, list(values), [list(values.values())])
+            writer.insert(HEADS, columns_of(HEADS), [head.row])
         else:
-            writer.update_where(HEADS, values, None)
-        head = replace(
-            old or Head(frontier, note, key_id, generation, size_then, at_then),
-            frontier=frontier, note=note, key_id=key_id, generation=generation,
-            checkpoint_size=size_then, checkpoint_at=at_then,
-        )  # fmt: skip
-        self._intact = tuple(values.values()), head
+            writer.update_where(HEADS, dict(zip(columns_of(HEADS), head.row, strict=True)), None)
+        self._intact = head.row, head
 
     def _keep(self, writer: Writer, state: Checkpoint, signer: Signer, now_us: int) -> str:
         note = sign_note(replace(state, kept=True).text, signer.public_key, signer.sign)
@@ -351,17 +350,12 @@ class Ledger(KeptEntries):
         """Raise LedgerCorruptError unless ``new`` extends the checkpoint kept at ``old_size``."""
         if not old_size:
             return
-        found = reader.select(
-            CHECKPOINTS, ("note",), own(self.tenant, Compare("=", "size", old_size)), limit=1
-        )
+        notes = [note for size, note in self.checkpoints(reader, old_size - 1) if size == old_size]
         try:
-            if not found:
+            if not notes:
                 raise LedgerProblem(f"the checkpoint at size {old_size} is missing")
-            old, _ = open_checkpoint(str(found[0][0]), self.keys(reader))
-            proof = consistency_proof(self.tree.fetch(reader), old_size, new.size)
-            same = old.size == old_size and old.origin == new.origin
-            if not same or not verify_consistency(old.size, new.size, proof, old.root, new.root):
-                raise LedgerProblem(f"it does not extend its checkpoint at size {old_size}")
+            old, _ = open_checkpoint(notes[0], self.keys(reader))
+            check_extension(self.tree.fetch(reader), old, old_size, new)
         except LedgerProblem as problem:
             raise LedgerCorruptError(f"no checkpoint was signed: {problem}") from None
 
@@ -374,7 +368,7 @@ class Ledger(KeptEntries):
             return None
         if head.checkpoint_size == head.size:
             return self.checkpoints(writer, head.size - 1)[0][1]
-        state = Checkpoint(self.origin, head.size, head.frontier.root)
+        state = Checkpoint(self.origin, head.size, head.frontier.root, log=head.log)
         self._prove_extension(writer, head.checkpoint_size, state)
         note = self._keep(writer, state, self._current_signer(head), now_us)
         writer.update_where(HEADS, {"checkpoint_size": head.size, "checkpoint_at": now_us}, None)

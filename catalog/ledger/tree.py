@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.merkle import inclusion_proof
-from affidavit.catalog.ledger.verifier import to_base64, verify_inclusion
+from affidavit.catalog.ledger.merkle import consistency_proof, inclusion_proof
+from affidavit.catalog.ledger.verifier import (
+    LedgerProblem,
+    to_base64,
+    verify_consistency,
+    verify_inclusion,
+)
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, NODES
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.entry import EntryKeeper
     from affidavit.catalog.ledger.head import Head
+    from affidavit.catalog.ledger.verifier import Checkpoint
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.values.types import StoreValue
 
@@ -84,6 +90,16 @@ def prove(fetch: Callable[[int, int, int], list[bytes]], head: Head | None, seq:
         raise LedgerCorruptError("the kept hashes are not those that the head was signed for")
     lines = [_TLOG_PROOF, f"index {seq}", *map(to_base64, hashes), "", head.note]
     return "\n".join(lines)
+
+
+def check_extension(
+    fetch: Callable[[int, int, int], list[bytes]], old: Checkpoint, size: int, new: Checkpoint
+) -> None:
+    """Raise LedgerProblem unless ``old`` is of ``size`` entries, and ``new`` extends it."""
+    proof = consistency_proof(fetch, size, new.size)
+    same = old.size == size and old.origin == new.origin
+    if not same or not verify_consistency(old.size, new.size, proof, old.root, new.root):
+        raise LedgerProblem(f"it does not extend its checkpoint at size {size}")
 
 
 def _place_of(row: tuple[StoreValue, ...]) -> int:

@@ -46,6 +46,9 @@ HASH_BYTES = 32
 KEPT = "kept"
 """The extension line (C2SP tlog-checkpoint) of a checkpoint that the ledger keeps."""
 
+LOG = "log"
+"""The extension line of a checkpoint that covers the log of statements."""
+
 KEY_HASH_BYTES = 4
 SIZE_DIGITS_MAX = 19
 SHOWN_MAX = 80
@@ -299,8 +302,30 @@ def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
 
 
 @dataclass(frozen=True)
+class Log:
+    """How far a log of statements is covered: ``rows`` of it, after ``first`` that are not.
+
+    The digest of no rows is 32 zero bytes, and with each row SHA-256(digest || row).
+    """
+
+    first: int = 0
+    rows: int = 0
+    digest: bytes = bytes(HASH_BYTES)
+
+    @property
+    def text(self) -> str:
+        """The line that states it."""
+        return f"{LOG} {self.first} {self.rows} {to_base64(self.digest)}\n"
+
+    def extended(self, row: bytes) -> Log:
+        """Return what it is with one more row, in canonical JSON."""
+        digest = hashlib.sha256(self.digest + row).digest()
+        return Log(self.first, self.rows + 1, digest)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A ledger's size and root, as a checkpoint states them.
+    """A ledger's size and root, as a checkpoint states them, and how far its log is covered.
 
     One that is kept says so in a line of its own: so none of them can be put in the place of the
     ledger's head, and the ledger cut back to it.
@@ -310,23 +335,36 @@ class Checkpoint:
     size: int
     root: bytes
     kept: bool = False
+    log: Log | None = None
 
     @property
     def text(self) -> str:
         """What is signed."""
         mark = f"{KEPT}\n" if self.kept else ""
-        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n{mark}"
+        log = "" if self.log is None else self.log.text
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n{mark}{log}"
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Return the checkpoint that a note's text states; LedgerProblem if it is none."""
-        origin, size, root, mark, *_ = [*text.split("\n"), "", "", "", ""]
+        origin, size, root, first, second, *_ = [*text.split("\n"), "", "", "", ""]
         if not origin or stated_size(size) is None:
             raise LedgerProblem("it does not state an origin and a size")
-        found = cls(origin, int(size), unbase64(root, "the root"), kept=mark == KEPT)
+        kept = first == KEPT
+        log = _log_of(second if kept else first)
+        found = cls(origin, int(size), unbase64(root, "the root"), kept, log)
         if found.text != text or len(found.root) != HASH_BYTES:
             raise LedgerProblem("it is no checkpoint: origin, size and root, a line each")
         return found
+
+
+def _log_of(line: str) -> Log | None:
+    """Return what the line of a log states; ``None`` if it is none."""
+    mark, first, rows, digest, *_ = [*line.split(" "), "", "", "", ""]
+    if mark != LOG or stated_size(first) is None or stated_size(rows) is None:
+        return None
+    log = Log(int(first), int(rows), unbase64(digest, "the digest of the log"))
+    return log if len(log.digest) == HASH_BYTES else None
 
 
 def stated_size(text: str) -> int | None:

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.ledger.merkle import subtree_root
-from affidavit.catalog.ledger.verifier import KEPT, Checkpoint, LedgerProblem, open_checkpoint
+from affidavit.catalog.ledger.verifier import KEPT, LOG, Checkpoint, LedgerProblem, open_checkpoint
 from affidavit.errors import AffidavitError, LedgerCorruptError, WitnessError
 
 if TYPE_CHECKING:
     from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.ledger.verifier import Log
     from affidavit.catalog.store.protocol import Reader
 
 _BLANK: Final = "\n\n"
 _NOTE: Final = re.compile(
     r"^(?P<origin>.+)\n(?P<size>[0-9]{1,19})\n[A-Za-z0-9+/]{43}=\n"
-    rf"(?:{KEPT}\n)?"
+    rf"(?:{KEPT}\n)?(?:{LOG} [0-9]{{1,19}} [0-9]{{1,19}} [A-Za-z0-9+/]{{43}}=\n)?"
     r"\n— (?P=origin) [A-Za-z0-9+/]{91}=$",
     re.MULTILINE,
 )
@@ -133,9 +134,19 @@ def check_against(reader: Reader, ledger: Ledger, note: str) -> Checkpoint:
                 "signed. A copy was put back"
             )
         found, _ = open_checkpoint(note, ledger.keys(reader))
+        if rows_of(found.log) > (0 if head is None else rows_of(head.log)):
+            raise LedgerProblem(
+                f"this lake is older than its witness: {rows_of(found.log)} rows of the log of "
+                "statements were signed, and not all are there. A copy was put back"
+            )
     except LedgerProblem as problem:
         raise LedgerCorruptError(problem.problem) from None
     if found.size and subtree_root(ledger.tree.fetch(reader), 0, found.size) != found.root:
         msg = f"the first {found.size} entries are not those that the witness saw"
         raise LedgerCorruptError(msg)
     return found
+
+
+def rows_of(log: Log | None) -> int:
+    """Return how many rows of a log of statements are covered."""
+    return 0 if log is None else log.rows

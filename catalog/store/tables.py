@@ -69,8 +69,10 @@ STATEMENTS: Final = _table(
         "statement_id": _TEXT, "executed_at": _INT, "actor": _TEXT, "source": _TEXT,
         "workspace": _TEXT, "kind": _TEXT, "text": _TEXT, "tables_read": _TEXT,
         "tables_written": _TEXT, "rows": _INT, "duration_us": _INT, "status": _TEXT, "error": _TEXT,
+        "digest": _BLOB,
     },
 )  # fmt: skip
+"""The log of statements; each row with the digest of the log up to it, NULL where none was kept."""
 
 # --- the ledgers ---------------------------------------------------------------------------------
 
@@ -94,6 +96,7 @@ HEADS: Final = _table(
     {
         "size": _INT, "peaks": _BLOB, "note": _TEXT, "key_id": _TEXT, "generation": _INT,
         "checkpoint_size": _INT, "checkpoint_at": _INT, "log_rows": _INT, "log_digest": _BLOB,
+        "log_first": _INT,
     },
     _unique("ledger_heads_one", TENANT),
 )  # fmt: skip

@@ -15,13 +15,14 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from affidavit.catalog.ledger.statements import append_statements, row_bytes
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.sources.buckets.options import SECRET_WORDS
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
-from affidavit.engine.run.transacted import COLUMNS, OK, Transacted, storable
+from affidavit.engine.run.transacted import OK, Transacted, storable
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError, StoreBusyError
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake.trace import Trace
+    from affidavit.catalog.ledger.guard import Guard
+    from affidavit.catalog.ledger.ledgers import Ledgers
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.store.protocol import Store
@@ -59,11 +62,17 @@ class StatementLog:
 
     Args:
         store: Where they go.
+        ledgers: What they are put under.
+        guard: Checks a tenant's ledger before it is first written to.
         wake: Called when there is something to write.
     """
 
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, ledgers: Ledgers, guard: Guard, wake: Callable[[], None]
+    ) -> None:
         self._store = store
+        self._ledgers = ledgers
+        self._guard = guard
         self._wake = wake
         self._waiting: list[tuple[str, tuple[StoreValue, ...]]] = []
         self._transacted: WeakKeyDictionary[Transaction, Transacted] = WeakKeyDictionary()
@@ -138,15 +147,19 @@ class StatementLog:
 
         Raises:
             StoreBusyError: Others wrote for so long, or as long as any writer waits.
+            LedgerCorruptError: Somebody changed the ledger that they are put under.
         """
         with self._flushing:
             with self._queue:
                 taken, self._waiting = self._waiting, []
             try:
                 for tenant in dict.fromkeys(owner for owner, _ in taken):
+                    self._guard.open(tenant)
+                    rows = [(row, row_bytes(row)) for owner, row in taken if owner == tenant]
                     with self._store.write(tenant, timeout_s=timeout_s) as writer:
-                        rows = [row for owner, row in taken if owner == tenant]
-                        writer.insert(STATEMENTS, COLUMNS, rows)
+                        append_statements(
+                            writer, self._ledgers.of(tenant), rows, now_us=clock.now_us()
+                        )
                     taken = [each for each in taken if each[0] != tenant]
             finally:
                 with self._queue:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
-from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.statement.statement import Kind
 
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ HELD_MAX: Final = 20_000
 
 OK: Final = "ok"
 ROLLED_BACK: Final = "rolled back"
-COLUMNS: Final = [column.name for column in STATEMENTS.columns]
-_STATUS: Final = COLUMNS.index("status")
-_KIND: Final = COLUMNS.index("kind")
+_STATUS: Final = STATEMENT_COLUMNS.index("status")
+_KIND: Final = STATEMENT_COLUMNS.index("kind")
 _ENDS: Final = (Kind.COMMIT.value, Kind.ROLLBACK.value)
 
 

@@ -120,7 +120,7 @@ class StatementsDataset(ScanDataset):
         """Yield the matching rows, oldest first."""
         same = ("statement_id", "executed_at", "actor", "kind", "status", "rows", "duration_us")
         where = own(self._mine, *narrowing(predicate, {name: name for name in same}))
-        names = columns_of(STATEMENTS)
+        names = [name for name in columns_of(STATEMENTS) if name in STATEMENTS_SCHEMA.names]
         for batch in self._reader.scan(STATEMENTS, names, where):
             arrays = {name: batch.column(name) for name in names}
             arrays["tenant"] = pa.array([self._tenant] * batch.num_rows, pa.string())

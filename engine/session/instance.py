@@ -90,7 +90,9 @@ class Instance:
             self.attempts = Attempts(self.recorder.record_beside, options.audit.mode)
             self.gate = Gate(self.searcher, self.recorder, wake)
             logs = at_least(options.audit.mode, STATEMENTS) and not lake.read_only
-            self.statements = StatementLog(lake.store, wake) if logs else None
+            self.statements = (
+                StatementLog(lake.store, lake.ledgers, self.guard, wake) if logs else None
+            )
             self._add_tasks()
             self._recover(identity)
             opened.pop_all()

@@ -168,7 +168,7 @@ def test_p4_a_record_appended_without_a_key_is_found(big) -> None:
     body, signature = big.entry(BIG - 1)
     body = body_with(body, seq=BIG, query_id="new")
     big.run(
-        "INSERT INTO ledger SELECT NULL, _tenant, ?, kind, 'new', created_at, leaf_hash, ?, ?"
+        "INSERT INTO ledger SELECT NULL, _tenant, ?, kind, 'new', created_at, leaf_hash, ?, ?, opened"
         " FROM ledger WHERE seq = ?",
         BIG, body, signature, BIG - 1,
     )  # fmt: skip

@@ -243,8 +243,8 @@ def test_p4_a_ledger_put_back_to_its_own_checkpoint_is_refused_by_a_witness(
 def test_p4_a_kept_checkpoint_cannot_stand_for_the_head(lake, store, size) -> None:
     """A kept checkpoint was a head's note too: the lake's own table cut its ledger back."""
     store.roll_back(size, with_head=False)
-    assert "another size, root or ledger" in str(store.verify())
-    assert "another size, root or ledger" in refusal(lake)
+    assert "another size, root, log or ledger" in str(store.verify())
+    assert "another size, root, log or ledger" in refusal(lake)
 
 
 def test_p4_a_lake_that_was_emptied_is_refused_by_a_witness(lake, store, tmp_path) -> None:

@@ -289,7 +289,7 @@ def copy_entry(store: Store, seq: int, as_seq: Value, name: str) -> None:
     """Insert a copy of an entry under another number and name."""
     store.run(
         "INSERT INTO ledger SELECT NULL, _tenant, ?, kind, ?, created_at, leaf_hash, body,"
-        " signature FROM ledger WHERE seq = ?",
+        " signature, opened FROM ledger WHERE seq = ?",
         as_seq, name, seq,
     )  # fmt: skip
 

@@ -25,6 +25,8 @@ class Verification:
         problem: What is wrong; ``None`` if nothing is.
         seq: The first entry that is wrong, if one can be named.
         erased: How many events have lost their values, by the entry that says so.
+        statements: How many rows of the log of statements were checked.
+        uncovered: How many rows stand before those, from before the log was under the ledger.
     """
 
     origin: str
@@ -35,6 +37,8 @@ class Verification:
     problem: str | None = None
     seq: int | None = None
     erased: Mapping[int, int] = field(default_factory=dict)
+    statements: int = 0
+    uncovered: int = 0
 
     @property
     def ok(self) -> bool:
@@ -51,9 +55,11 @@ class Verification:
         erased = "".join(
             f"; {count:,} events erased by entry {by}" for by, count in sorted(self.erased.items())
         )
+        logged = f", {self.statements:,} statements" if self.statements else ""
+        before = f"; {self.uncovered:,} older statements are not covered" if self.uncovered else ""
         return (
             f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
-            f"{self.checkpoints:,} checkpoints{erased}"
+            f"{self.checkpoints:,} checkpoints{logged}{erased}{before}"
         )
 
     def raise_if_corrupt(self) -> None:

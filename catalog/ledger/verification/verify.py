@@ -21,6 +21,7 @@ from affidavit.catalog.ledger.verification.derived import KeptNodes, ResultIndex
 from affidavit.catalog.ledger.verification.entries import EntryChecks
 from affidavit.catalog.ledger.verification.findings import Stretch, Verification, first_of
 from affidavit.catalog.ledger.verification.signatures import SignatureChecks
+from affidavit.catalog.ledger.verification.statements import SignedLog, StatementRows
 from affidavit.catalog.ledger.verifier import (
     EMPTY_ROOT,
     Checkpoint,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.head import Head
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.store.protocol import Reader, StoreTable
@@ -84,6 +86,7 @@ def verify_ledger(
             None if key is None else str(key),
             None if first is None else first.problem,
             None if first is None else first.seq, check.entries.erased,
+            check.statements.covered, check.statements.uncovered,
         )  # fmt: skip
 
 
@@ -122,6 +125,9 @@ class _Check:
         self._frontier = Frontier()
         self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
         self._good = 0
+        self.statements = StatementRows(reader, ledger.tenant)
+        self._logs: list[SignedLog] = []
+        self._head: Head | None = None
 
     def run(
         self,
@@ -150,6 +156,8 @@ class _Check:
                 self._check_witness(note)
         with self._noting():
             self._check_trust(trusted)
+        with self._noting():
+            self._check_log()
 
     @contextmanager
     def _noting(self, where: str | None = None) -> Iterator[None]:
@@ -172,6 +180,7 @@ class _Check:
             raise LedgerProblem("entries were indexed, and every one is gone", seq=0)
         if trusted is not None:
             raise LedgerProblem(f"no entry is there, and none of the key {trusted.key_id}", seq=0)
+        self.statements.check(None, [])
 
     # --- entries -------------------------------------------------------------------------------
 
@@ -265,7 +274,9 @@ class _Check:
         told = (checkpoint.origin, checkpoint.size, checkpoint.root, key.key_id)
         if told != (self._ledger.origin, stated, root, key_id):
             raise LedgerProblem("its columns are not what was signed")
-        self._check_state(checkpoint, key, f"the checkpoint at size {stated}")
+        where = f"the checkpoint at size {stated}"
+        self._check_state(checkpoint, key, where)
+        self._note_log(where, checkpoint)
         self.checkpoints += 1
 
     def _check_state(self, checkpoint: Checkpoint, key: PublicKey, where: str) -> None:
@@ -293,6 +304,7 @@ class _Check:
         if not self._is_whole:
             return
         check_head(head, list(self.entries.keys.known.values()))
+        self._head = head
         state = Checkpoint(self._ledger.origin, head.size, head.frontier.root)
         if self.entries.keys.newest is not None:
             self._check_state(state, self.entries.keys.newest, "the ledger's head")
@@ -325,6 +337,20 @@ class _Check:
         if checkpoint.origin != self._ledger.origin:
             raise LedgerProblem(f"it is of another ledger, {shown(checkpoint.origin)}")
         self._check_state(checkpoint, key, where)
+        self._note_log(where, checkpoint)
+
+    # --- the log of statements -----------------------------------------------------------------
+
+    def _note_log(self, where: str, checkpoint: Checkpoint) -> None:
+        if checkpoint.log is not None:
+            self._logs.append(SignedLog(where, checkpoint.log))
+
+    def _check_log(self) -> None:
+        if self._head is None:
+            return  # it is wrong, or unknown beyond an entry that is: what it covers is not known
+        log = self._head.log
+        mine = [] if log is None else [SignedLog("the ledger's head", log)]
+        self.statements.check(log, [*self._logs, *mine])
 
 
 def _size_of(note: str) -> int:

@@ -109,6 +109,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE search_results ADD COLUMN how",
         "ALTER TABLE ledger_heads ADD COLUMN log_rows",
         "ALTER TABLE ledger_heads ADD COLUMN log_digest",
+        "ALTER TABLE ledger_heads ADD COLUMN log_first",
+        "ALTER TABLE statements ADD COLUMN digest",
     ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""

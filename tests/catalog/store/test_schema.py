@@ -199,7 +199,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         other.execute("CREATE TABLE theirs (n INTEGER)")
         other.execute("INSERT INTO theirs VALUES (42)")
         other.commit()
-    with affidavit.connect(folder / "lake", durability="normal", actor="ann") as session:
+    with affidavit.connect(
+        folder / "lake", durability="normal", actor="ann", audit="searches"
+    ) as session:  # older formats had no head that covers the log of statements
         session.create_table(
             "notes", [{"id": at, "offset": f"n{at}"} for at in range(5)], primary_key="id",
             indexes=["offset"],
@@ -216,6 +218,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.ledger.checkpoint()
         session.journal.flush()
         session.table("notes").insert([{"id": 10, "offset": "newer"}])
+    with closing(sqlite3.connect(folder / "lake" / "catalog.db")) as store:
+        store.executemany(
+            "INSERT INTO statements (_tenant, statement_id, executed_at, kind, text, tables_read,"
+            " tables_written, status) VALUES ('default', ?, ?, 'query', 'SELECT 1', '', '', 'ok')",
+            [(f"old-{at}", at) for at in range(3)],
+        )
+        store.commit()
     return folder / "lake"
 
 
@@ -253,7 +262,7 @@ EVER = ("SELECT * FROM notes ORDER BY id", "SELECT id, text FROM docs ORDER BY i
 LEDGERS = (
     "SELECT * FROM audit.searches", "SELECT * FROM audit.results ORDER BY rank",
     "SELECT * FROM audit.checkpoints", "SELECT * FROM system.journal ORDER BY seq",
-    "SELECT * FROM system.ledger ORDER BY seq",
+    "SELECT * FROM system.ledger ORDER BY seq", "SELECT * FROM audit.statements",
 )  # fmt: skip
 TOPICS = (
     "SELECT * FROM system.topics ORDER BY name", "SELECT * FROM system.triggers",
@@ -280,6 +289,27 @@ def test_a_lake_of_any_format_opens_and_reads_the_same(filled, tmp_path, steps) 
         found = {name: it for name, it in shape(store).items() if not name.startswith("data_")}
         assert found == declared()
         assert store.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+
+
+@pytest.mark.parametrize("steps", range(2, FORMAT + 1))
+def test_p4_statements_of_before_the_log_was_covered_are_said_not_to_be(
+    filled, tmp_path, steps
+) -> None:
+    old = aged(filled, tmp_path / "lake", steps)
+    with affidavit.connect(old, durability="normal", audit="searches") as session:
+        found = session.ledger.verify()
+        assert (found.ok, found.statements, found.uncovered) == (True, 0, 3)
+        assert str(found).endswith("; 3 older statements are not covered")
+    with affidavit.connect(old, durability="normal") as session:
+        session.sql("SELECT 2").to_arrow()
+    with affidavit.connect(old, durability="normal", audit="searches") as session:
+        found = session.ledger.verify()
+        assert (found.ok, found.statements, found.uncovered) == (True, 1, 3)
+    with closing(sqlite3.connect(old / "catalog.db")) as store:
+        store.execute("DELETE FROM statements WHERE statement_id = 'old-1'")
+        store.commit()
+    with affidavit.connect(old, durability="normal", audit="searches") as session:
+        assert "one of the rows before the log was covered is gone" in str(session.ledger.verify())
 
 
 @pytest.mark.parametrize("steps", range(1, FORMAT))

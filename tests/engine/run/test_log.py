@@ -471,7 +471,7 @@ def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) 
 
 def unwritten() -> tuple[StatementLog, Callable[[str, affidavit.Result], affidavit.Result]]:
     """Return a log without a store, and what logs a statement to it."""
-    waiting = StatementLog(None, lambda: None)  # type: ignore[arg-type]  # it is never written
+    waiting = StatementLog(None, None, None, lambda: None)  # type: ignore[arg-type]  # it is never written
 
     def run(text: str, result: affidavit.Result) -> affidavit.Result:
         return waiting.run(Identity("default"), text, Trace(), lambda _: result)

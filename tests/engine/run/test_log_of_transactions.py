@@ -10,9 +10,10 @@ from tests.engine.run.test_log import Failing, log
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.store.transaction import Transaction
-from affidavit.engine.run.transacted import COLUMNS, HELD_MAX, Transacted
+from affidavit.engine.run.transacted import HELD_MAX, Transacted
 from affidavit.engine.session.housekeeping import Housekeeper
 from affidavit.engine.statement.statement import Kind
 
@@ -167,9 +168,11 @@ def test_rows_that_are_read_after_the_end_say_how_it_ended(committed: bool) -> N
 
     def row(kind: str, status: str) -> tuple[str, ...]:
         values = {"kind": kind, "status": status}
-        return tuple(values.get(name, "") for name in COLUMNS)
+        return tuple(values.get(name, "") for name in STATEMENT_COLUMNS)
 
-    assert dict(zip(COLUMNS, ended, strict=True))["text"] == ("COMMIT" if committed else "ROLLBACK")
+    assert dict(zip(STATEMENT_COLUMNS, ended, strict=True))["text"] == (
+        "COMMIT" if committed else "ROLLBACK"
+    )
     for kind, status, told_ in (
         ("query", "ok", "ok" if committed else "rolled back"),
         ("query", "error", "error"), ("rollback", "ok", "ok"), ("commit", "error", "error"),
