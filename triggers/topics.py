@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.journal.note import note
+from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import TOPICS, TRIGGERS
+from affidavit.catalog.tables.reading import announced, strictest
 from affidavit.catalog.topics.consumer import Consumer, find_consumer, forget_consumers
 from affidavit.catalog.topics.event import event_rows, is_quick
 from affidavit.catalog.topics.log import (
@@ -278,6 +280,7 @@ class Topics:
             known = consumer is not None and self._consumer(reader, topic, consumer)
             start = from_offset if from_offset is not None else BEGINNING if consumer else NOW
             first = 0 if known else start_offset(reader, topic, start)
+            self._announce(reader, topic, "subscribe")
         if consumer is None:
             feed = LogFeed(self._committed, topic, first, self._compiled(where, topic))
             return Subscription(self._exchange, feed, timeout)
@@ -298,8 +301,18 @@ class Topics:
         with self._catalog.read() as reader:
             topic = get_topic(reader, name, self._catalog.tenant)
             first, end = start_offset(reader, topic, from_offset), end_offset(reader, topic)
+            self._announce(reader, topic, "replay")
         predicate = self._compiled(where, topic)
         return LogFeed(self._catalog.read, topic, first, predicate).until(end)
+
+    def _announce(self, reader: Reader, topic: Topic, door: str) -> None:
+        """Put on record that events are about to be given, if a table's policy wants it.
+
+        A trigger may have put values of any table into any topic.
+        """
+        level = strictest(self._catalog, reader)
+        told = TableRead(f"topics.{topic.name}", topic.topic_id, level=level)
+        announced(self._catalog, reader, told, door)
 
     def _committed(self) -> AbstractContextManager[Reader]:
         """Open a snapshot without what this context's transaction has not committed yet."""

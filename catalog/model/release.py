@@ -226,6 +226,13 @@ class Release(Protocol):
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of a statement whose planning found out what it reads."""
 
+    def announce(self, reading: Reading) -> None:
+        """Put on record that rows are about to leave by a door whose end nobody sees.
+
+        Raises:
+            AffidavitError: It cannot be put on record: there are no rows.
+        """
+
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:

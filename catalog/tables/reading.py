@@ -129,6 +129,17 @@ def released(
     return pa.Table.from_batches(catalog.release(reading, iter(rows.to_batches())), rows.schema)
 
 
+def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> None:
+    """Put on record that rows are about to leave by a door whose end nobody sees."""
+    asked = Door(catalog.identity, door, f"{told.name}.{door}()", clock.now_us())
+    reading = Reading(asked, catalog.transactions)
+    reading.note(told)
+    level = catalog.level_of(reading)
+    reading.describe(Facts(None, catalog.ledger.last_seq(reader), None, level))
+    if catalog.gate is not None:
+        catalog.gate.announce(reading)
+
+
 def strictest(catalog: Catalog, reader: Reader) -> str | None:
     """Return the strictest policy of a table of the tenant's: what tells of all of them has it."""
     levels = {info.audit for info in catalog.tables(reader)} - {None}

@@ -67,6 +67,11 @@ class Gate:
             return OFF
         return stricter(self.floor, *(each.level for each in reading.tables.values()))
 
+    def announce(self, reading: Reading) -> None:
+        """Put on record that rows are about to leave by a door whose end nobody sees."""
+        if at_least(reading.facts.level, READS):
+            self._recorder.record_beside(Recording(reading, READS).opening())
+
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:

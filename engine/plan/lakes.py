@@ -41,10 +41,10 @@ class OtherSnapshot(Snapshot):
         self._outer = outer
         self._name = name
 
-    def note_read(self, info: TableInfo, version: int) -> None:
+    def note_read(self, info: TableInfo, version: int) -> TableRead:
         """Note that planning looked a table up, and the version that it will read."""
         shown = f"{self._name}.{info.schema}.{info.name}"
-        self._outer.note_other(
+        return self._outer.note_other(
             TableRead(
                 shown, info.table_id, version, lake_id=self.catalog.lake.lake_id, level=info.audit
             )

@@ -18,7 +18,7 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
-from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans
+from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -274,7 +274,7 @@ class Planner:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
         planned = Planned.at(snapshot, plan)
         level = snapshot.catalog.level_of(snapshot.reading)
-        if at_least(level, READS):
+        if at_least(level, READS) and reads_rows(planned.frame.logical_plan()):
             schema = partial(self.schema_of, planned.frame, snapshot)
             optimized = self.optimized(planned.frame, snapshot)
             facts = Facts(

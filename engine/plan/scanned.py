@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datafusion.expr import (
-    Aggregate,
     Alias,
     Column,
-    Distinct,
+    Explain,
     Filter,
     Join,
     Limit,
@@ -16,8 +15,6 @@ from datafusion.expr import (
     Sort,
     SubqueryAlias,
     TableScan,
-    Union,
-    Window,
 )
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
@@ -62,18 +59,18 @@ def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]
             yield catalog, schema or MAIN_SCHEMA, table, scan
 
 
+def reads_rows(plan: LogicalPlan) -> bool:
+    """Return whether a plan reads what it names: an EXPLAIN only plans it."""
+    return not isinstance(plan.to_variant(), Explain)
+
+
 def is_ordered(plan: LogicalPlan) -> bool:
-    """Return whether a plan gives the same rows in the same order again, as far as it says so."""
-    left = [plan]
-    while left:
-        node = left.pop()
-        found = node.to_variant()
-        if isinstance(found, Sort):
-            continue
-        if isinstance(found, Aggregate | Distinct | Join | Union | Window):
-            return False
-        left += node.inputs()
-    return True
+    """Return whether a plan says in which order its rows come."""
+    node = plan.to_variant()
+    while isinstance(node, Limit | Projection | SubqueryAlias):
+        (plan,) = plan.inputs()
+        node = plan.to_variant()
+    return isinstance(node, Sort)
 
 
 def _shown(expression: Expr) -> str:

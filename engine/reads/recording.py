@@ -60,6 +60,7 @@ class Recording:
         self._schema: pa.Schema | None = None
         self._digest: RowsDigest | None = None
         self._set: RowsSetDigest | None = None
+        self._held: list[pa.RecordBatch] = []
         self._opened_seq: int | None = None
         self._searches: list[str] = []
         self._sha256: str | None = None
@@ -73,14 +74,23 @@ class Recording:
         if self._digest is None:
             self._schema = batch.schema
             self._digest = RowsDigest(batch.schema, self._salt)
-            if not self.reading.facts.is_ordered:
-                self._set = RowsSetDigest(batch.schema)
         self._digest.add(batch)
-        if self._set is not None:
-            self._set.add(batch)
+        if not self.reading.facts.is_ordered:
+            self._add_unordered(batch)
         for table in self.reading.tables.values():
             table.give_result(batch)
         self.rows += batch.num_rows
+
+    def _add_unordered(self, batch: pa.RecordBatch) -> None:
+        """Take a batch whose rows may come in another order again; one row has but one."""
+        if self._set is None and self.rows + batch.num_rows > 1:
+            self._set = RowsSetDigest(batch.schema)
+            for held in self._held:
+                self._set.add(held)
+        if self._set is None:
+            self._held.append(batch)
+        else:
+            self._set.add(batch)
 
     def opening(self) -> Beside:
         """Return the entry that says that rows are about to leave."""

@@ -41,10 +41,9 @@ AGAIN_ROWS_MAX: Final = 500
 
 def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     """Return what DataFusion reads a mutable table through."""
-    snapshot.note_read(info, info.version)
+    told = snapshot.note_read(info, info.version)
     snapshot.note_present(info)
     if wants_rows(snapshot.catalog, info):
-        told = snapshot.reading.tables[f"{info.schema}.{info.name}"]
         rows = MutableDataset(snapshot, info, ROWID_FIELD)
         return snapshot.scan((info.schema, info.name), given_mutable(info, rows, told))
     cached = _in_cache(snapshot, info)

@@ -108,12 +108,12 @@ class Snapshot:
         """Let parameters have no values: the statement is only described."""
         self.unbound = {}
 
-    def note_read(self, info: TableInfo, version: int) -> None:
+    def note_read(self, info: TableInfo, version: int) -> TableRead:
         """Note that planning looked a table up, and the version that it will read."""
         shown = f"{info.schema}.{info.name}"
-        self.reading.note(TableRead(shown, info.table_id, version, level=info.audit))
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{shown}@{version}"] = None
+        return self.reading.note(TableRead(shown, info.table_id, version, level=info.audit))
 
     def note_past(self, table: PastTable, schema: str) -> None:
         """Note that the statement reads a table as it was, or what happened to it."""
@@ -140,11 +140,11 @@ class Snapshot:
         if self.catalog.trace is not None:
             self.catalog.trace.read[name] = None
 
-    def note_other(self, table: TableRead) -> None:
+    def note_other(self, table: TableRead) -> TableRead:
         """Note that planning looked a table of an attached lake up."""
-        self.reading.note(table)
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{table.name}@{table.version}"] = None
+        return self.reading.note(table)
 
     def note_missing(self, schema: str, name: str) -> None:
         """Note that planning looked up what is not there."""
@@ -185,9 +185,8 @@ class Snapshot:
 
     def vectors(self, info: TableInfo, dataset: lance.LanceDataset) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
-        self.note_read(info, dataset.version)
+        told = self.note_read(info, dataset.version)
         if wants_rows(self.catalog, info):
-            told = self.reading.tables[f"{info.schema}.{info.name}"]
             told.want_rows(key_of(info), names_of(info))
             rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)
             return self.scan((info.schema, f"{info.name}@{dataset.version}"), rows)

@@ -1,0 +1,556 @@
+"""P16: a read that a policy wants on record leaves one before its rows do, by every door."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from tests.support.lakes import vectors
+
+import affidavit
+from affidavit import errors
+from affidavit.engine.audit import gate
+from affidavit.engine.audit.audit import Audit
+from affidavit.engine.session.journal import JournalHandle
+from affidavit.engine.session.ledger import LedgerHandle
+from affidavit.triggers.topics import Topics
+from affidavit.triggers.triggers import Triggers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MANY = 100_000
+
+
+def reads(session: affidavit.Session, *, door: str = "") -> list[dict]:
+    """Return what is on record of reads that were not of the record itself."""
+    found = session.sql("SELECT * FROM audit.reads ORDER BY seq").to_pylist()
+    mine = [each for each in found if "audit." not in str(each["text"])]
+    return [each for each in mine if each["kind"] == door] if door else mine
+
+
+@pytest.fixture
+def audited(lake: Path) -> Iterator[affidavit.Session]:
+    """A lake with a mutable and a vector table whose rows are on record."""
+    with affidavit.connect(lake, actor="maria", durability="normal") as session:
+        session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, x VARCHAR)")
+        session.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+        session.sql("CREATE TABLE plain (id BIGINT)")
+        session.create_vector_table("docs", vectors(20))
+        session.sql("CREATE VIEW seen AS SELECT id, x FROM t WHERE id > 1")
+        session.sql("ALTER TABLE t SET (audit = 'rows')")
+        session.table("docs").audit = "rows"
+        yield session
+
+
+# --- policies ------------------------------------------------------------------------------------
+
+
+def test_p16_the_stricter_of_floor_and_policy_holds(lake: Path) -> None:
+    with affidavit.connect(lake) as session:
+        session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY)")
+        session.sql("INSERT INTO t VALUES (1)")
+        session.sql("SELECT * FROM t").to_arrow()
+        assert reads(session) == []
+        table = session.table("t")
+        assert table.audit is None
+        for policy in ("reads", "rows", None):
+            table.audit = policy
+            assert table.audit == policy
+        alters = session.sql("SELECT new_value FROM journal WHERE action = 'alter'").to_pylist()
+        assert [each["new_value"] for each in alters] == [
+            f'{{"detail": "audit = \'{each}\'"}}' for each in ("reads", "rows", "none")
+        ]
+    for floor, kept in (("reads", None), ("rows", 1)):
+        with affidavit.connect(lake, audit=floor) as session:
+            session.sql("SELECT * FROM t").to_arrow()
+            assert reads(session)[-1]["level"] == floor
+            assert reads(session)[-1]["tables"][0]["rows"] == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("ALTER TABLE t SET (audit = 'all')", "'reads' or 'rows', got 'all'"),
+        ("ALTER TABLE t SET (audit = 'off')", "'reads' or 'rows', got 'off'"),
+        ("ALTER TABLE t SET (speed = 'high')", "a table has one option, audit"),
+        ("ALTER TABLE seen SET (audit = 'rows')", "has no policy of its own"),
+        ("ALTER TABLE journal SET (audit = 'rows')", "never written"),
+        ("ALTER TABLE audit.searches SET (audit = 'rows')", "audit"),
+        ("ALTER TABLE nothing SET (audit = 'rows')", "nothing"),
+    ],
+)
+def test_p16_a_policy_that_is_none_is_refused(audited, text: str, match: str) -> None:
+    with pytest.raises(errors.AffidavitError, match=match):
+        audited.sql(text)
+    assert audited.table("t").audit == "rows"
+
+
+def test_p16_another_tenants_policy_is_its_own(audited) -> None:
+    with audited.scope(tenant="other") as other:
+        other.sql("CREATE TABLE t (id BIGINT)")
+        other.sql("SELECT * FROM t").to_arrow()
+        assert reads(other) == []
+
+
+# --- doors ---------------------------------------------------------------------------------------
+
+SQL_DOORS = {
+    "a query": "SELECT x FROM t",
+    "a column": "SELECT id FROM t WHERE x = 'a'",
+    "an aggregate": "SELECT max(x) FROM t",
+    "a view": "SELECT * FROM seen",
+    "a join": "SELECT a.x FROM t a JOIN plain p ON a.id = p.id",
+    "a common table": "WITH c AS (SELECT * FROM t) SELECT count(*) FROM c WHERE x > 'a'",
+    "a sub-query": "SELECT (SELECT max(x) FROM t) AS m",
+    "an EXISTS": "SELECT 1 WHERE EXISTS (SELECT * FROM t WHERE x = 'a')",
+    "a union": "SELECT x FROM t UNION ALL SELECT x FROM t",
+    "EXPLAIN ANALYZE": "EXPLAIN ANALYZE SELECT x FROM t",
+    "CREATE TABLE AS": "CREATE TABLE made AS SELECT * FROM t",
+    "SELECT INTO": "SELECT * INTO made2 FROM t",
+    "INSERT SELECT": "INSERT INTO plain SELECT id FROM t",
+    "UPDATE FROM": "UPDATE plain SET id = t.id FROM t WHERE t.id = plain.id",
+    "DELETE USING": "DELETE FROM plain USING t WHERE t.id = plain.id",
+    "MERGE": "MERGE INTO plain USING t ON plain.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (t.id)",
+    "RETURNING": "UPDATE t SET x = 'z' WHERE id = 1 RETURNING *",
+    "as_of": "SELECT * FROM as_of('t', $now)",
+    "changes": "SELECT * FROM changes('t', 0, NULL)",
+    "history": "SELECT * FROM history('t')",
+    "the journal": "SELECT new_value FROM journal",
+    "the journal's other name": "SELECT new_value FROM system.journal",
+    "a vector table": "SELECT * FROM docs",
+    "a vector table as it was": "SELECT * FROM as_of('docs', $now)",
+}
+
+
+@pytest.mark.parametrize("door", SQL_DOORS)
+def test_p16_every_statement_that_reads_is_on_record_before_its_rows(audited, door: str) -> None:
+    audited.sql("INSERT INTO plain VALUES (1)")
+    text = SQL_DOORS[door]
+    params = {"now": audited.ledger.size - 1} if "$now" in text else {}
+    before = len(reads(audited))
+    audited.sql(text, params).to_arrow()
+    new = reads(audited)[before:]
+    assert [(each["status"], each["actor"]) for each in new] == [("ok", "maria")]
+    assert new[0]["text"] == text
+    assert new[0]["result_sha256"] is not None
+    assert audited.ledger.verify()
+
+
+def test_p16_what_reads_nothing_of_an_audited_table_leaves_no_record(audited) -> None:
+    for text in ("SELECT 1", "SELECT * FROM plain", "EXPLAIN SELECT * FROM t", "SHOW TABLES"):
+        audited.sql(text).to_arrow()
+    audited.sql("PREPARE p AS SELECT * FROM t")
+    audited.sql("SELECT * FROM t")  # nobody asks for its rows
+    audited.describe("SELECT * FROM t")
+    audited.sql("DELETE FROM t WHERE id = 1")
+    assert reads(audited) == []
+    audited.sql("EXECUTE p").to_arrow()
+    assert [each["kind"] for each in reads(audited)] == ["execute"]
+
+
+def test_p16_a_file_that_copy_writes_is_on_record_around_it(audited, tmp_path: Path) -> None:
+    audited.sql(f"COPY (SELECT * FROM t) TO '{tmp_path / 'out.parquet'}'")
+    [read] = reads(audited)
+    assert (read["kind"], read["status"], read["rows_returned"]) == ("copy", "ok", 3)
+    assert read["opened_seq"] < read["seq"]
+
+
+def test_p16_handles_are_doors(audited) -> None:
+    rows = audited.table("t").to_arrow()
+    docs = audited.table("docs").to_arrow()
+    history = audited.journal.history("1")
+    recent = audited.journal.recent(3)
+    assert [rows.num_rows, docs.num_rows, len(history), len(recent)] == [3, 20, 1, 3]
+    found = [(each["kind"], each["rows_returned"]) for each in reads(audited)]
+    assert found == [("to_arrow", 3), ("to_arrow", 20), ("history", 1), ("recent", 3)]
+    with pytest.raises(errors.InvalidQueryError, match="to_lance"):
+        audited.table("docs").to_lance()
+    [t, docs] = [each["tables"][0] for each in reads(audited, door="to_arrow")]
+    assert (t["name"], t["rows"], docs["name"], docs["rows"]) == ("main.t", 3, "main.docs", 20)
+
+
+def test_p16_a_search_inside_a_statement_is_named_and_not_repeated(audited) -> None:
+    query = "SELECT s.id FROM vector_search('docs', $q, 2) s JOIN t ON t.id > 0"
+    audited.sql(query, q=[1.0] * 8).to_arrow()
+    [read] = reads(audited)
+    [search] = audited.audit.recent(5)
+    assert read["searches"] == [search.query_id]
+    assert read["seq"] == search.seq + 1
+    audited.search("docs", [1.0] * 8, k=2)
+    assert len(reads(audited)) == 1
+
+
+def test_p16_a_session_that_only_reads_is_on_record(audited, lake: Path) -> None:
+    with affidavit.connect(lake, read_only=True, actor="auditor") as other:
+        other.sql("SELECT * FROM t").to_arrow()
+        assert [(each["actor"], each["status"]) for each in reads(other)] == [("auditor", "ok")]
+
+
+def test_p16_a_table_of_another_lake_is_on_record_with_who_reads_it(
+    audited, lake: Path, tmp_path: Path
+) -> None:
+    with affidavit.connect(tmp_path / "reader", actor="eve") as other:
+        other.attach("north", f"lake://{lake}")
+        other.sql("SELECT * FROM north.main.t").to_arrow()
+        [read] = reads(other)
+        [table] = read["tables"]
+        assert (table["name"], table["lake_id"]) == (
+            "north.main.t", audited._catalog().lake.lake_id,
+        )  # fmt: skip
+        assert read["actor"] == "eve"
+    assert reads(audited) == []
+
+
+def test_p16_events_of_a_topic_are_on_record_before_the_first_is_given(audited) -> None:
+    audited.topics.register("news", pa.schema([pa.field("n", pa.int64())]))
+    audited.topics.publish("news", [{"n": 1}])
+    assert len(list(audited.topics.replay("news"))) == 1
+    with audited.topics.subscribe("news", from_offset=0, timeout=0.1) as events:
+        assert len(list(events)) == 1
+    audited.sql("SELECT * FROM topics.news").to_arrow()
+    told = [(each["kind"], each["status"], each["tables"][0]["name"]) for each in reads(audited)]
+    assert told == [
+        ("replay", "open", "topics.news"), ("subscribe", "open", "topics.news"),
+        ("query", "ok", "topics.news"),
+    ]  # fmt: skip
+
+
+DOORS: dict[type, dict[str, set[str]]] = {
+    affidavit.Session: {
+        "on record": {"sql", "search", "search_batch", "tables", "explain", "table"},
+        "opens another door": {"audit", "journal", "ledger", "topics", "triggers", "at", "scope",
+                               "create_table", "create_vector_table", "transaction"},
+        "gives no rows": {"actor", "add_change_listener", "attach", "begin", "cancel", "close",
+                          "commit", "describe", "detach", "drop_table", "hooks", "identity",
+                          "is_scoped", "models", "refresh", "remove_change_listener", "rollback",
+                          "savepoint", "tenant"},
+    },
+    affidavit.MutableTable: {
+        "on record": {"to_arrow", "scan_after"},
+        "gives no rows": {"audit", "count", "delete", "insert", "kind", "primary_key", "schema",
+                          "truncate", "update", "upsert"},
+    },
+    affidavit.VectorTable: {
+        "on record": {"to_arrow"},
+        "refused": {"to_lance"},
+        "gives no rows": {"audit", "count", "create_index", "delete", "indexes", "insert", "key",
+                          "kind", "metric", "model", "optimize", "restore", "schema", "tag",
+                          "tags", "update", "upsert", "version", "versions"},
+    },
+    JournalHandle: {
+        "on record": {"history", "recent"},
+        "gives no rows": {"erase", "flush", "record", "record_ingest", "record_insert",
+                          "record_update", "retain", "stats"},
+    },
+    LedgerHandle: {
+        "gives hashes": {"checkpoint", "export", "prove", "public_key", "rotate_key", "verify",
+                         "origin", "size"},
+    },
+    Audit: {
+        "gives records": {"get", "get_read", "received", "recent"},
+        "gives no rows": {"add_listener", "check", "log", "mode", "release", "replay", "verify"},
+    },
+    Topics: {
+        "on record": {"replay", "subscribe"},
+        "gives no rows": {"drop", "drop_consumer", "get", "list", "publish", "register", "retain",
+                          "seek"},
+    },
+    Triggers: {
+        "gives what it is asked for": {"on", "near"},
+        "gives no rows": {"drop", "list"},
+    },
+}  # fmt: skip
+"""Every public name of what gives rows, and what becomes of rows there.
+
+Whoever adds one says here whether rows leave by it, and a test that it leaves a record.
+"""
+
+
+@pytest.mark.parametrize("kind", DOORS, ids=lambda kind: kind.__name__)
+def test_p16_every_public_door_is_known(kind: type) -> None:
+    listed = [name for names in DOORS[kind].values() for name in names]
+    assert sorted(listed) == [name for name in dir(kind) if not name.startswith("_")]
+
+
+# --- which rows ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("SELECT id, x FROM t WHERE id > 1", {("2", "returned"), ("3", "returned")}),
+        ("SELECT x FROM t WHERE id > 1", {("2", "scanned"), ("3", "scanned")}),
+        ("SELECT a.id AS k FROM t a ORDER BY k LIMIT 1", {("1", "returned")}),
+        ("SELECT * FROM seen WHERE id = 2", {("2", "returned")}),
+        ("SELECT count(*) FROM t", set()),
+        ("SELECT a.id FROM t a JOIN t b ON a.id = b.id + 1",
+         {("1", "scanned"), ("2", "scanned"), ("3", "scanned")}),
+        ("UPDATE t SET x = 'z' WHERE id = 2 RETURNING x", {("2", "returned")}),
+        ("SELECT id + 1 FROM t WHERE id = 1", {("1", "scanned")}),
+    ],
+)  # fmt: skip
+def test_p16_the_rows_that_a_statement_was_given_are_told(audited, text: str, rows: set) -> None:
+    audited.sql(text).to_arrow()
+    told = audited.sql("SELECT row_id, how FROM audit.read_rows").to_pylist()
+    assert {(each["row_id"], each["how"]) for each in told} == rows
+    for row_id, _ in rows:
+        assert [each.text for each in audited.audit.received(row_id, table="t")] == [text]
+        found = audited.sql("SELECT read_id FROM audit.read_rows WHERE row_id = $r", r=row_id)
+        assert found.num_rows == 1
+    assert audited.audit.received("1", reads=False) == []
+    assert audited.ledger.verify()
+
+
+def test_p16_rows_of_a_table_without_a_key_are_told_by_their_places(audited) -> None:
+    audited.sql("INSERT INTO plain VALUES (7), (8)")
+    audited.table("plain").audit = "rows"
+    audited.sql("SELECT * FROM plain WHERE id = 8").to_arrow()
+    told = audited.sql("SELECT row_id FROM audit.read_rows").to_pylist()
+    assert told == [{"row_id": "row:2"}]
+
+
+def test_p16_of_very_many_rows_the_number_is_told(audited) -> None:
+    audited.sql("INSERT INTO t SELECT value, 'x' FROM range(10, 20000)")
+    audited.sql("SELECT id FROM t").to_arrow()
+    [read] = reads(audited)
+    assert read["tables"][0]["rows"] == 3 + 19_990
+    assert audited.sql("SELECT * FROM audit.read_rows").num_rows == 0
+    assert audited.ledger.verify()
+
+
+# --- large results -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(lake: Path) -> Iterator[affidavit.Session]:
+    with affidavit.connect(lake, actor="maria", durability="normal") as session:
+        session.sql(f"CREATE TABLE big AS SELECT value AS id FROM range(0, {MANY})")
+        session.table("big").audit = "reads"
+        yield session
+
+
+def test_p16_a_large_result_is_on_record_before_its_first_row_and_after_its_last(large) -> None:
+    result = large.sql("SELECT * FROM big")
+    batches = result.batches()
+    next(batches)
+    [opened] = reads(large)
+    assert (opened["status"], opened["rows_returned"], result.receipt) == ("open", None, None)
+    rest = list(batches)
+    [closed] = reads(large)
+    assert (closed["status"], closed["rows_returned"]) == ("ok", MANY)
+    assert closed["opened_seq"] == opened["seq"] < closed["seq"]
+    assert rest
+    receipt = result.receipt
+    again = large.sql("SELECT * FROM big ORDER BY id")
+    assert not large.audit.check(receipt, again.to_arrow().slice(1))
+    assert str(large.audit.replay(receipt.read_id).outcome) == "REPRODUCED"
+
+
+def test_p16_the_last_batch_waits_for_the_end_of_the_record(large, monkeypatch) -> None:
+    given = 0
+    with pytest.raises(errors.StoreError, match="no more"):
+        for batch in large.sql("SELECT * FROM big").batches():
+            given += batch.num_rows
+            if given > gate.HELD_ROWS_MAX:
+                monkeypatch.setattr(large._instance.recorder, "_put", _refuse)
+    assert 0 < given < MANY
+    monkeypatch.undo()
+    assert [each["status"] for each in reads(large)] == ["open"]
+
+
+def _refuse(*_: object, **__: object) -> None:
+    msg = "no more"
+    raise errors.StoreError(msg)
+
+
+def test_p16_no_record_no_rows(large, monkeypatch) -> None:
+    monkeypatch.setattr(large._instance.recorder, "_put", _refuse)
+    for text in ("SELECT * FROM big LIMIT 1", "SELECT * FROM big"):
+        given = []
+        with pytest.raises(errors.StoreError, match="no more"):
+            given += large.sql(text).batches()
+        assert given == []
+    with pytest.raises(errors.StoreError, match="no more"):
+        large.table("big").to_arrow()
+
+
+def test_p16_a_result_that_is_closed_half_read_says_so(large) -> None:
+    result = large.sql("SELECT * FROM big")
+    batches = result.batches()
+    given = next(batches).num_rows
+    result.close()
+    del batches
+    gc.collect()
+    _settled(large)
+    [read] = reads(large)
+    assert read["status"] == "abandoned"
+    assert given <= read["rows_returned"] <= MANY
+    assert result.receipt is None
+
+
+def test_p16_a_result_that_is_dropped_half_read_is_closed_by_the_housekeeper(large) -> None:
+    batches = large.sql("SELECT * FROM big").batches()
+    next(batches)
+    del batches
+    gc.collect()
+    _settled(large)
+    assert [each["status"] for each in reads(large)] == ["abandoned"]
+
+
+def _settled(session: affidavit.Session) -> None:
+    deadline = time.monotonic() + 20
+    while reads(session)[-1]["status"] == "open" and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_p16_a_result_that_fails_half_read_says_so(large) -> None:
+    text = f"SELECT 1 / ({MANY - 1} - id) FROM big"
+    with pytest.raises(errors.ExecutionError):
+        large.sql(text).to_arrow()
+    told = [(each["status"], each["error_class"]) for each in reads(large)]
+    assert told in ([("failed", "ExecutionError")], [])  # nothing may have left before
+
+
+CHILD = """
+import os, signal, sys
+import affidavit
+session = affidavit.connect(sys.argv[1], durability="normal")
+batches = session.sql("SELECT * FROM big").batches()
+next(batches)
+print("given", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_p16_a_process_that_is_killed_in_between_leaves_an_open_record(large, lake: Path) -> None:
+    command = [sys.executable, "-c", CHILD, str(lake)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ, check=False)
+    assert (done.stdout, done.returncode) == (b"given\n", -signal.SIGKILL)
+    with affidavit.connect(lake) as session:
+        assert [each["status"] for each in reads(session)] == ["open"]
+        assert session.ledger.verify()
+
+
+# --- receipts and replays ------------------------------------------------------------------------
+
+
+def test_p16_a_receipt_tells_whether_a_frame_is_the_answer(audited, tmp_path: Path) -> None:
+    result = audited.sql("SELECT id, x FROM t ORDER BY id")
+    assert result.receipt is None
+    table = result.to_arrow()
+    receipt = result.receipt
+    assert receipt.seq == reads(audited)[0]["seq"]
+    check = audited.audit.check
+    assert check(receipt, table)
+    assert check(receipt, table.to_pandas())
+    assert check(receipt, result)
+    assert affidavit.digest(table, bytes.fromhex(receipt.salt)) == receipt.result_sha256
+    for other in (
+        table.slice(1), table.select(["id"]), table.rename_columns(["id", "y"]),
+        pa.concat_tables([table, table]), table.slice(1).append_column("y", pa.nulls(2)),
+        table.set_column(1, "x", pa.array(["a", "b", "C"])),
+    ):  # fmt: skip
+        assert not check(receipt, other)
+    with pytest.raises(errors.InvalidQueryError, match="receipt"):
+        check("no receipt", table)
+    with affidavit.connect(tmp_path / "other") as elsewhere:
+        with pytest.raises(errors.RecordNotFoundError, match="another lake"):
+            elsewhere.audit.check(receipt, table)
+    with audited.scope(tenant="other") as other_tenant:
+        with pytest.raises(errors.RecordNotFoundError, match="tenant"):
+            other_tenant.audit.check(receipt, table)
+
+
+def test_p16_a_read_is_run_again_on_what_it_read(audited) -> None:
+    first = audited.sql("SELECT * FROM t WHERE id >= $least ORDER BY id", least=2)
+    first.to_arrow()
+    free = audited.sql("SELECT x, count(*) AS n FROM t GROUP BY x")
+    free.to_arrow()
+    audited.table("t").to_arrow()
+    handle = reads(audited, door="to_arrow")[0]["read_id"]
+    audited.sql("UPDATE t SET x = 'other'")
+    for read_id in (first.receipt.read_id, free.receipt.read_id, handle):
+        assert str(audited.audit.replay(read_id).outcome) == "REPRODUCED"
+    drift = audited.audit.replay(
+        first.receipt.read_id, text="SELECT id, upper(x) AS x FROM t WHERE id >= 2 ORDER BY id"
+    )
+    assert str(drift.outcome) == "DRIFT"
+    gone = audited.audit.replay(first.receipt.read_id, text="SELECT * FROM nothing")
+    assert str(gone.outcome) == "EVIDENCE_GONE"
+    with pytest.raises(errors.RecordNotFoundError):
+        audited.audit.replay("nothing")
+    assert [each["kind"] for each in audited.sql("SELECT kind FROM system.ledger").to_pylist()
+            ].count("replay") == 5  # fmt: skip
+
+
+# --- attempts ------------------------------------------------------------------------------------
+
+
+def test_p16_what_was_refused_is_on_record_and_names_nothing_of_anothers(audited) -> None:
+    with audited.scope(tenant="other", actor="eve") as eve:
+        for ask in (
+            lambda: eve.sql("SELECT * FROM t").to_arrow(),
+            lambda: eve.sql("COPY (SELECT 1) TO '/nowhere/x.csv'"),
+            lambda: eve.search("docs", [1.0] * 8),
+            lambda: eve.table("docs"),
+        ):
+            with pytest.raises(errors.AffidavitError):
+                ask()
+        found = reads(eve)
+        assert {each["status"] for each in found} == {"refused"}
+        assert [each["error_class"] for each in found] == [
+            "TableNotFoundError", "PathNotAllowedError", "TableNotFoundError",
+            "TableNotFoundError",
+        ]  # fmt: skip
+        assert {str(each["tables"]) for each in found} == {"[]"}
+        assert eve.ledger.verify()
+    assert reads(audited) == []
+
+
+def test_p16_what_failed_is_on_record_from_the_floor_reads_on(lake: Path) -> None:
+    for floor, kept in (("statements", []), ("reads", ["SqlError", "ExecutionError"])):
+        with affidavit.connect(lake, audit=floor) as session:
+            for text in ("SELEC 1", "SELECT 1 / 0"):
+                with pytest.raises(errors.AffidavitError):
+                    session.sql(text).to_arrow()
+            assert [each["error_class"] for each in reads(session)] == kept
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def test_p16_p3_a_record_says_who_read_what_of_which_version(audited) -> None:
+    context = {"address": "10.0.0.7", "purpose": "ward round"}
+    with audited.scope(actor="maria", source="app", workspace="ward 7", context=context) as scope:
+        scope.sql("SELECT x FROM t WHERE id = $id", id=2).to_arrow()
+    [read] = reads(audited)
+    version = audited.sql("SELECT version FROM system.tables WHERE name = 't'").to_pylist()
+    assert read["tables"] == [{
+        "name": "main.t", "table_id": audited.table("t")._info().table_id,
+        "version": version[0]["version"], "columns": ["x"], "filter": "t.id = Int64(2)", "rows": 1,
+        "lake_id": None,
+    }]  # fmt: skip
+    assert read["parameters"] == '{"id":2}'
+    assert read["context"] == '{"address":"10.0.0.7","purpose":"ward round"}'
+    assert (read["source"], read["workspace"]) == ("app", "ward 7")
+    body = audited.sql("SELECT body FROM system.ledger WHERE kind = 'read'").to_pylist()[0]["body"]
+    for secret in ("ward round", "WHERE", "Int64(2)"):
+        assert secret not in body
+    record = audited.audit.get_read(read["read_id"])
+    assert (record.parameters, record.context) == ({"id": 2}, context)
+    assert record.to_dict()["text"] == read["text"]
+
+
+@pytest.mark.parametrize("context", [[1], "x", {1: 2}, {"a": object()}, {"a": "x" * 10_000}])
+def test_p16_a_context_that_cannot_be_written_is_refused(audited, context) -> None:
+    with pytest.raises(errors.InvalidQueryError, match="context"):
+        audited.scope(context=context)
