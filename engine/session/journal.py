@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.letting_go import let_go_of_row
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
@@ -150,7 +151,8 @@ class JournalHandle:
 
         Every proof goes on holding: the ledger knows values by salted hashes, and the salts go too.
         That they were erased, by whom and why is an entry of the ledger. The entity's row is the
-        caller's to delete, beforehand.
+        caller's to delete, beforehand. What reads that gave the row hash to goes as well: such a
+        read keeps its record, and its receipt can no longer be checked.
 
         Raises:
             RecordNotFoundError: No event is about this entity.
@@ -159,7 +161,10 @@ class JournalHandle:
         entity, why = str(entity_id), _text(reason, "reason")
 
         def note(writer: Writer, count: int) -> None:
-            self._note(writer, "erasure", entity_id=entity, reason=why, events=count)
+            records = let_go_of_row(writer, self._catalog.tenant, entity)
+            self._note(
+                writer, "erasure", entity_id=entity, reason=why, events=count, records=records
+            )
 
         count = self._journal.erasing.erase(entity, note)
         if not count:

@@ -16,6 +16,9 @@ from tests.support.lakes import vectors
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER
 from affidavit.engine.audit import gate
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.session.journal import JournalHandle
@@ -490,6 +493,42 @@ def test_p16_a_read_is_run_again_on_what_it_read(audited) -> None:
         audited.audit.replay("nothing")
     assert [each["kind"] for each in audited.sql("SELECT kind FROM system.ledger").to_pylist()
             ].count("replay") == 5  # fmt: skip
+
+
+def test_p16_what_a_read_hashed_to_goes_with_a_row_that_is_erased(audited) -> None:
+    result = audited.sql("SELECT * FROM t WHERE id = 2")
+    table, receipt = result.to_arrow(), result.receipt
+    other = audited.sql("SELECT * FROM t WHERE id = 1")
+    rest = other.to_arrow()
+    audited.sql("DELETE FROM t WHERE id = 2")
+    audited.journal.erase("2", "asked for")
+    with pytest.raises(errors.RecordNotFoundError, match="erased"):
+        audited.audit.check(receipt, table)
+    assert audited.audit.check(other.receipt, rest)
+    assert str(audited.audit.replay(receipt.read_id).outcome) == "EVIDENCE_GONE"
+    assert [each["row_id"] for each in audited.sql("SELECT row_id FROM audit.read_rows")] == [
+        "2", "1"
+    ]  # fmt: skip
+    verification = audited.ledger.verify()
+    assert verification
+    assert "erased" in str(verification)
+
+
+def test_p16_what_is_gone_of_a_record_and_was_not_erased_is_found(audited) -> None:
+    audited.sql("SELECT * FROM t WHERE id = 2").to_arrow()
+    seq = reads(audited)[0]["seq"]
+    tampered = {
+        "text": b'{"text":["00","SELECT 1"]}',
+        "gone": None,
+        "unreadable": b"?",
+    }
+    for opened in tampered.values():
+        with audited._catalog().lake.store.write("default") as writer:
+            where = own("default", Compare("=", "seq", seq))
+            writer.update_where(LEDGER, {"opened": opened}, where)
+        found = audited.ledger.verify()
+        assert not found
+        assert found.seq == seq
 
 
 # --- attempts ------------------------------------------------------------------------------------
