@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.keys import Signer
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import Appender
     from affidavit.engine.audit.commits import Commits
+    from affidavit.engine.audit.pending import Pending
 
 
 _log: Final = logging.getLogger("affidavit")
@@ -61,18 +63,38 @@ def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
 class CarriedRecords:
     """Appends drafts within transactions."""
 
-    def __init__(self, lake: Lake, appender: Appender, commits: Commits) -> None:
+    def __init__(
+        self, lake: Lake, appender: Appender, commits: Commits, deferred: DeferredRecords
+    ) -> None:
         self._lake = lake
         self._appender = appender
         self._commits = commits
+        self._deferred = deferred
 
     def append(
         self, transactions: Transactions, identity: Identity, drafts: Sequence[Draft]
+    ) -> list[StoredEntry] | None:
+        """Append ``drafts`` in the transaction that is open, and see to them when it ends.
+
+        Another thread may end it, and begin the next, until it is this one's turn.
+
+        Returns:
+            The entries; ``None`` if no transaction is open by then that has changed something.
+        """
+        with transactions.turn():
+            active = transactions.current()
+            if active is None or not active.has_changed:
+                return None
+            return self._append(active, transactions, identity, drafts)
+
+    def _append(
+        self,
+        active: Transaction,
+        transactions: Transactions,
+        identity: Identity,
+        drafts: Sequence[Draft],
     ) -> list[StoredEntry]:
-        """Append ``drafts`` in the transaction that is open, and see to them when it ends."""
-        tenant, active = identity.tenant, transactions.current()
-        assert active is not None
-        held = None
+        tenant, held = identity.tenant, None
         if active.releases:
             signed_by = _signed_by(self._lake, active.writer, tenant)
             held = PendingFile(self._lake.folders.pending, tenant, drafts, *signed_by)
@@ -87,34 +109,53 @@ class CarriedRecords:
         return entries
 
     def _settle(self, tenant: str, drafts: Sequence[Draft], held: PendingFile | None) -> None:
-        """Put on record by itself what a transaction had searched and then rolled back."""
+        """Put on record by itself what a transaction had searched and then rolled back.
+
+        Where another writer is next, and stays, it has its number later: how the transaction ended
+        is not to be told by that.
+        """
         with self._lake.store.read(tenant) as reader:
             lost = missing(reader, tenant, drafts)
-        if lost:
-            self._commits.submit(tenant, lost)
+        try:
+            if lost:
+                self._commits.submit(tenant, lost, patient=False)
+        except StoreBusyError:
+            self._deferred.take(tenant, lost, held)
+            return
         if held is not None:
             held.remove()
 
-    def recover(self) -> None:
+    def recover(self) -> bool:
         """Put on record what processes that died had searched inside a transaction.
 
         What belongs in a ledger of another master key is left to whoever has that.
 
+        Returns:
+            Whether another writer kept some of it waiting, for which this is to be asked again.
+
         Raises:
             LedgerCorruptError: Somebody else wrote what is there to be put on record.
         """
-        for pending in abandoned(self._lake.folders.pending):
-            ledger = self._lake.ledgers.of(pending.tenant)
-            with self._lake.store.write(pending.tenant) as writer:
-                try:
-                    ledger.check_key(writer)
-                except MasterKeyError:
-                    continue
-                pending.check(ledger.signer(pending.generation).public_key)
-                lost = missing(writer, pending.tenant, pending.drafts)
-                if lost:
-                    self._appender.append(writer, pending.tenant, lost)
-            pending.path.unlink()
+        try:
+            for pending in abandoned(self._lake.folders.pending):
+                self._recover(pending)
+        except StoreBusyError:
+            return True
+        return False
+
+    def _recover(self, pending: Pending) -> None:
+        tenant = pending.tenant
+        ledger = self._lake.ledgers.of(tenant)
+        with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
+            try:
+                ledger.check_key(writer)
+            except MasterKeyError:
+                return
+            pending.check(ledger.signer(pending.generation).public_key)
+            lost = missing(writer, tenant, pending.drafts)
+            if lost:
+                self._appender.append(writer, tenant, lost)
+        pending.path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +201,19 @@ class DeferredRecords:
             AffidavitError: They could not be made durable.
         """
         self._files.submit((tenant, drafts))
+        self._wake()
+
+    def take(self, tenant: str, drafts: Sequence[Draft], file: PendingFile | None) -> None:
+        """Take over ``drafts`` of a transaction that is over; ``file`` is where they are durable.
+
+        Raises:
+            AffidavitError: There is no such file, and none could be written.
+        """
+        if file is None:
+            self.add(tenant, drafts)
+            return
+        with self._changing:
+            self._waiting.append(_Deferred(tenant, [drafts], file))
         self._wake()
 
     def _write(self, items: Sequence[tuple[str, Sequence[Draft]]]) -> list[PendingFile]:
@@ -218,4 +272,6 @@ class DeferredRecords:
         """Leave what waits still to whoever opens the lake next."""
         with self._changing:
             self._owner.release(tidy=not self._waiting)
+            for each in self._waiting:
+                each.file.leave()
             self._waiting.clear()

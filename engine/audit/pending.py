@@ -96,6 +96,11 @@ class PendingFile:
         if self._own is not None:
             self._own.release(tidy=True)
 
+    def leave(self) -> None:
+        """Leave the drafts to whoever opens the lake next."""
+        if self._own is not None:
+            self._own.release(tidy=False)
+
 
 class Owner:
     """A lock on files that are pending, which says that their writer lives.

@@ -76,8 +76,9 @@ class Recorder:
         self._wake = wake
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
-        self._carried = CarriedRecords(lake, self._appender, self._commits)
         self._deferred = DeferredRecords(lake, self._appender, wake)
+        self._carried = CarriedRecords(lake, self._appender, self._commits, self._deferred)
+        self._is_recovering = False
         chance = random.Random().random  # noqa: S311 - chooses samples, not keys
         self._recall = RecallSample(settings.recall_share, chance)
         self._off: set[str] = set()
@@ -90,14 +91,20 @@ class Recorder:
     def recover(self) -> None:
         """Put on record what processes that died had searched inside a transaction.
 
+        What another writer keeps waiting is left to :meth:`settle`.
+
         Raises:
             LedgerCorruptError: Somebody else wrote what is there to be put on record.
         """
-        self._carried.recover()
+        self._is_recovering = self._carried.recover()
+        if self._is_recovering:
+            self._wake()
 
     def settle(self) -> bool:
         """Give numbers to records that had to wait; return whether some wait still."""
-        return self._deferred.settle()
+        if self._is_recovering:
+            self._is_recovering = self._carried.recover()
+        return self._deferred.settle() or self._is_recovering
 
     def close(self) -> None:
         """Settle what can be, and leave the rest to whoever opens the lake next."""
@@ -206,10 +213,11 @@ class Recorder:
         One that has changed nothing yet holds no writer, and has nothing to do with it.
         """
         active = None if transactions is None else transactions.current()
-        if transactions is None or active is None or not active.has_changed:
-            entries = self._commits.submit(identity.tenant, drafts, patient=patient)
-        else:
+        entries = None
+        if transactions is not None and active is not None and active.has_changed:
             entries = self._carried.append(transactions, identity, drafts)
+        if entries is None:
+            entries = self._commits.submit(identity.tenant, drafts, patient=patient)
         self._wake()
         return entries
 

@@ -211,6 +211,36 @@ def test_p2_a_session_that_closes_while_another_process_writes_leaves_its_record
         assert pending(opened) == []
 
 
+ABANDONED = """
+import os, signal, sqlite3, sys
+import affidavit
+
+session = affidavit.connect(sys.argv[1], durability="normal")
+other = sqlite3.connect(sys.argv[1] + "/catalog.db", isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print(session.search("docs", [1.0] * 8, k=2).query_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_p15_a_lake_opens_while_another_writer_keeps_a_dead_process_records_waiting(lake) -> None:
+    """Nobody could open it: each waited for the whole busy timeout, and was told the lake is held."""
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", vectors(20))
+    query_id = run_python(ABANDONED, lake, status=-9).strip()
+    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as opened:
+        assert opened.search("docs", Q8, k=1).num_rows == 1
+        assert everything(opened) == []
+        other.execute("ROLLBACK")
+        eventually(lambda: pending(opened) == [])
+        assert sorted(each.k_requested for each in everything(opened)) == [1, 2]
+        assert opened.audit.verify(opened.audit.get(query_id))
+        assert opened.ledger.verify()
+    other.close()
+
+
 def test_a_session_that_only_reads_defers_its_records_too(session, lake) -> None:
     with affidavit.connect(lake, read_only=True, durability="normal", busy_timeout_s=60) as reader:
         with changing(session):
