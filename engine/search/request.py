@@ -88,6 +88,11 @@ class SearchRequest:
         return int(self.dataset.version)
 
     @property
+    def condition(self) -> str | None:
+        """The predicate in brackets: Lance reads one expression, and nothing of what follows it."""
+        return None if self.where is None else f"({self.where})"
+
+    @property
     def score_column(self) -> str:
         """The column that says how well a row fits: ``_distance`` or ``_score``."""
         return "_distance" if self.mode == "vector" else "_score"
@@ -239,6 +244,9 @@ def _text_and_vector(
     words = query if isinstance(query, str) else options.text
     if options.mode in {"text", "hybrid"} and (words is None or not words.strip()):
         msg = f"{options.mode} search needs a text to look for, got {words!r}"
+        raise InvalidQueryError(msg)
+    if query is None and words is None:
+        msg = "a search needs a query: pass a vector, or a text that a model makes one of"
         raise InvalidQueryError(msg)
     return words, None if isinstance(query, str) else query
 

@@ -225,7 +225,7 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 def _reachable(request: SearchRequest, k: int) -> int:
     assert request.column is not None
     present = f"{lance_name(request.column)} IS NOT NULL"
-    condition = present if request.where is None else f"({request.where}) AND {present}"
+    condition = present if request.condition is None else f"{request.condition} AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
 
@@ -243,7 +243,7 @@ def _scan_nearest(
         nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
     return request.dataset.scanner(
         columns=[*_columns(request), "_distance"],
-        filter=request.where,
+        filter=request.condition,
         prefilter=True,
         nearest=nearest,
     ).to_table()
@@ -260,7 +260,7 @@ def _text(request: SearchRequest, k: int) -> pa.Table:
         query = {"query": request.text, "columns": [request.column]}
     return request.dataset.scanner(
         columns=[*_columns(request), "_score"],
-        filter=request.where,
+        filter=request.condition,
         prefilter=True,
         full_text_query=query,
         limit=k,
