@@ -117,6 +117,16 @@ def test_handles_insert_upsert_update_and_delete(session, kind: str) -> None:
     assert table.count() == 4
 
 
+def test_a_handle_shows_its_name_once_its_table_or_session_is_gone(session) -> None:
+    """Whoever showed it, as a debugger does, got an error of the lake's instead."""
+    with session.scope() as mine:
+        rows = mine.create_table("gone", [{"a": 1}])
+        near = mine.create_vector_table("near", [{"id": 1, "vector": [1.0]}])
+        session.drop_table("gone")
+        assert repr(rows) == "MutableTable('gone')"
+    assert repr(near) == "VectorTable('near')"
+
+
 def test_vector_tables_keep_versions_and_tags(session, docs) -> None:
     first = docs.version
     docs.tag("start")
