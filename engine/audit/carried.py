@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.ledger.keys import Signer
+    from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.store.transaction import Transaction
@@ -52,12 +54,26 @@ def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
     """Return the generation and key that sign what is pending for a tenant's ledger.
 
     Raises:
-        MasterKeyError: There is no key.
+        MasterKeyError: There is no key, or it is not the ledger's.
     """
     ledger = lake.ledgers.of(tenant)
+    ledger.check_key(reader)
     head = ledger.head(reader)
     generation = 0 if head is None else head.generation
     return generation, ledger.signer(generation)
+
+
+def _key_of(ledger: Ledger, reader: Reader, pending: Pending) -> PublicKey:
+    """Return the key that must have signed what is pending.
+
+    It may be of another master key, if the ledger's key was rotated after all that it signed.
+    """
+    named, generation = ledger.key_entries(reader), pending.generation
+    if 0 <= generation < len(named) - 1:
+        rotated_at = named[generation + 1].created_at
+        if all(each.at_us <= rotated_at for each in pending.drafts):
+            return ledger.keys(reader)[generation]
+    return ledger.signer(generation).public_key
 
 
 class CarriedRecords:
@@ -151,7 +167,7 @@ class CarriedRecords:
                 ledger.check_key(writer)
             except MasterKeyError:
                 return
-            pending.check(ledger.signer(pending.generation).public_key)
+            pending.check(_key_of(ledger, writer, pending))
             lost = missing(writer, tenant, pending.drafts)
             if lost:
                 self._appender.append(writer, tenant, lost)
