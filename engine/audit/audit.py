@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -26,11 +27,12 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.entry import Draft
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
     from affidavit.engine.search.models import Models
@@ -58,13 +60,28 @@ class Audit:
 
     # --- reading -------------------------------------------------------------------------------
 
+    @contextmanager
+    def _read(self) -> Iterator[Reader]:
+        """Open a snapshot of what is on record.
+
+        What is searched in a transaction that has changed nothing is on record at once, and not in
+        the snapshot that the transaction reads.
+        """
+        current = self._catalog.transactions.current()
+        if current is None or current.has_changed:
+            with self._catalog.read() as reader:
+                yield reader
+            return
+        with self._catalog.lake.store.read(self._catalog.tenant) as reader:
+            yield reader
+
     def get(self, query_id: str) -> SearchRecord:
         """Return the record of that id.
 
         Raises:
             RecordNotFoundError: This tenant has none.
         """
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = self._catalog.ledger.entries(
                 reader, Compare("=", "entry_id", str(query_id)), Compare("=", "kind", KIND)
             )
@@ -78,7 +95,7 @@ class Audit:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             msg = f"limit must be a number of records, got {limit!r}"
             raise InvalidQueryError(msg)
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = self._catalog.ledger.entries(
                 reader, Compare("=", "kind", KIND), descending=True, limit=limit
             )
@@ -91,7 +108,7 @@ class Audit:
         WHERE row_id = '...'``.
         """
         ledger = self._catalog.ledger
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             where = own(self._catalog.tenant, Compare("=", "row_id", str(row_id)))
             rows = reader.select(RESULTS, ("seq",), where)
             seqs = sorted({row[0] for row in rows if isinstance(row[0], int)})
@@ -114,7 +131,7 @@ class Audit:
         assert record.seq is not None
         entry = Entry(record.seq, canonical_object(members), record.signature)
         ledger = self._catalog.ledger
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             stored = ledger.entries(reader, Compare("=", "seq", record.seq))
             try:
                 keys = {key.key_id: key for key in ledger.keys(reader)}

@@ -160,6 +160,20 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
         assert session.ledger.verify()
 
 
+def test_p2_a_record_beside_a_transaction_that_has_changed_nothing_is_found_in_it(
+    session, docs
+) -> None:
+    """It was looked for in the snapshot from before it, and so denied."""
+    with session.transaction() as tx:
+        tx.sql("SELECT count(*) FROM docs").to_arrow()
+        record = tx.search("docs", Q8, k=2).audit
+        assert tx.audit.verify(record)
+        assert tx.audit.get(record.query_id) == record == tx.audit.recent(1)[0]
+        assert tx.audit.received(record.top_k_result_ids[0]) == [record]
+        assert str(tx.audit.replay(record.query_id, Q8).outcome) == "REPRODUCED"
+        assert tx.sql("SELECT * FROM audit.searches").num_rows == 0, "as all that is read"
+
+
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_p2_an_end_that_another_writer_follows_is_told_as_it_was(
     lake, session, docs, end, monkeypatch
