@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
-from affidavit.engine.audit.appender import Appender
+from affidavit.engine.audit.appender import Appender, known_ids
 from affidavit.engine.audit.carried import CarriedRecords, DeferredRecords
 from affidavit.engine.audit.commits import Commits
 from affidavit.engine.audit.description import describe, describe_match
@@ -70,6 +70,7 @@ class Recorder:
         wake: Callable[[], None],
     ) -> None:
         self.settings: Final = settings
+        self._store = lake.store
         self._datasets = lake.datasets
         self._ledgers = lake.ledgers
         self._guard = guard
@@ -141,7 +142,6 @@ class Recorder:
         records = [
             describe(
                 search,
-                clock.uuid7(search.started_at_us),
                 store_query=self.settings.store_queries,
                 recall=self._recall.measured(search),
             )
@@ -155,6 +155,17 @@ class Recorder:
             shown = identity.shown_tenant
             return [record.replaced(tenant=shown) for record in records]
         return list(_as_entered(identity, records, entries))
+
+    def keep(self, search: CompletedSearch) -> None:
+        """Put on record a search that nobody waits for, unless it is there already.
+
+        Where that fails it is asked again, and what failed may have come after the commit.
+        """
+        tenant = search.request.identity.tenant
+        with self._store.read(tenant) as reader:
+            known = known_ids(reader, tenant, [search.query_id])
+        if not known:
+            self.record([search])
 
     # --- writing -------------------------------------------------------------------------------
 

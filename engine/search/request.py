@@ -115,6 +115,7 @@ class CompletedSearch:
         exact: Whether the rows are the true nearest.
         started_at_us: When it began, in microseconds since the epoch.
         duration_us: How long it took.
+        query_id: What its record is called.
         record: What the ledger says of it; ``None`` before it is on record, and where audit is off.
     """
 
@@ -124,6 +125,7 @@ class CompletedSearch:
     exact: bool
     started_at_us: int
     duration_us: int
+    query_id: str
     record: SearchRecord | None = None
 
     @property

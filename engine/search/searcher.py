@@ -57,6 +57,9 @@ class RecordKeeper(Protocol):
     def record(self, searches: Sequence[CompletedSearch]) -> Sequence[SearchRecord | None]:
         """Put ``searches``, which are one tenant's, on record; raise to keep their rows back."""
 
+    def keep(self, search: CompletedSearch) -> None:
+        """Put on record a search that nobody waits for; it is asked again where that failed."""
+
 
 class Searcher:
     """Runs searches under a session's hooks, and puts them on record.
@@ -136,7 +139,7 @@ class Searcher:
 
     def keep(self, search: CompletedSearch) -> None:
         """Put on record a search whose rows are released to nobody."""
-        self._keeper.record([search])
+        self._keeper.keep(search)
 
     def _ask(self, request: SearchRequest) -> None:
         self._keeper.check(request)
@@ -169,7 +172,8 @@ def complete(request: SearchRequest) -> CompletedSearch:
         else:
             rows, index, exact = _hybrid(request)
     duration_us = (perf_counter_ns() - started) // 1000
-    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us)
+    query_id = clock.uuid7(started_at_us)
+    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us, query_id)
 
 
 def released(search: CompletedSearch) -> pa.Table:
