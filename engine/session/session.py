@@ -392,7 +392,7 @@ class Session(Caller):
         schema, plain = split_name(name)
         with catalog.read() as reader:
             info = catalog.get(reader, plain, schema)
-            known = [each.name for each in catalog.tables(reader)]
+            known = [each.name for each in catalog.tables(reader) if each.kind in HANDLES]
         handle = HANDLES.get(info.kind)
         if handle is None:
             raise TableNotFoundError(name, known=known)

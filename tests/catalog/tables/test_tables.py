@@ -117,6 +117,17 @@ def test_handles_insert_upsert_update_and_delete(session, kind: str) -> None:
     assert table.count() == 4
 
 
+def test_a_view_is_no_table_of_which_there_is_a_handle(session) -> None:
+    """There is no table of that name, said the error, and named it among those that there are."""
+    session.create_table("there", [{"a": 1}])
+    session.sql("CREATE VIEW seen AS SELECT a FROM there")
+    for ask in (session.table, session.drop_table):
+        with pytest.raises(errors.TableNotFoundError, match="no table 'seen'.* sees 'there'$"):
+            ask("seen")
+    with pytest.raises(errors.TableNotFoundError, match="'there'.* sees 'seen'$"):
+        session.sql("DROP VIEW there")
+
+
 def test_a_handle_shows_its_name_once_its_table_or_session_is_gone(session) -> None:
     """Whoever showed it, as a debugger does, got an error of the lake's instead."""
     with session.scope() as mine:
