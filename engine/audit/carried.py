@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import Appender
@@ -74,6 +74,18 @@ def _key_of(ledger: Ledger, reader: Reader, pending: Pending) -> PublicKey:
         if all(each.at_us <= rotated_at for each in pending.drafts):
             return ledger.keys(reader)[generation]
     return ledger.signer(generation).public_key
+
+
+def _enter(appender: Appender, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> None:
+    """Append ``drafts`` of which the rows are out: a listener is told, and cannot refuse them."""
+    try:
+        with writer.savepoint():
+            appender.append(writer, tenant, drafts)
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - a listener's: it may be anything
+        _log.exception("a record could not be refused any more: its rows are out")
+        appender.append(writer, tenant, drafts, tell=False)
 
 
 class CarriedRecords:
@@ -170,7 +182,7 @@ class CarriedRecords:
             pending.check(_key_of(ledger, writer, pending))
             lost = missing(writer, tenant, pending.drafts)
             if lost:
-                self._appender.append(writer, tenant, lost)
+                _enter(self._appender, writer, tenant, lost)
         pending.path.unlink()
 
 
@@ -266,15 +278,7 @@ class DeferredRecords:
         tenant = group[0].tenant
         with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
             for drafts in (drafts for each in group for drafts in each.drafts):
-                lost = missing(writer, tenant, drafts)
-                try:
-                    with writer.savepoint():
-                        self._appender.append(writer, tenant, lost)
-                except StoreError:
-                    raise
-                except Exception:  # noqa: BLE001 - a listener's: it may be anything
-                    _log.exception("a record could not be refused any more: its rows are out")
-                    self._appender.append(writer, tenant, lost, tell=False)
+                _enter(self._appender, writer, tenant, missing(writer, tenant, drafts))
 
     def _forget(self, group: Sequence[_Deferred]) -> None:
         with self._changing:

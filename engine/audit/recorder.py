@@ -103,9 +103,10 @@ class Recorder:
 
     def settle(self) -> bool:
         """Give numbers to records that had to wait; return whether some wait still."""
+        waits = self._deferred.settle()
         if self._is_recovering:
             self._is_recovering = self._carried.recover()
-        return self._deferred.settle() or self._is_recovering
+        return waits or self._is_recovering
 
     def close(self) -> None:
         """Settle what can be, and leave the rest to whoever opens the lake next."""
