@@ -246,6 +246,9 @@ class Audit:
         """Tell ``listener`` of every record, inside the transaction that writes it.
 
         On a session that a scope narrowed to a tenant: of every record of that tenant.
+
+        Raises:
+            TypeError: It has no ``on_records``.
         """
         identity = self._catalog.identity
         tenant = identity.tenant if identity.scoped else None
