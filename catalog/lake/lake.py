@@ -31,6 +31,7 @@ from affidavit.catalog.store.protocol import StoreOptions, check_durability
 from affidavit.catalog.store.registry import check_store, open_store
 from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.catalog.topics.news import News
+from affidavit.catalog.values.durations import is_seconds
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class LakeOptions:
         check_store(self.store)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
+        if not is_seconds(self.busy_timeout_s):
+            msg = f"busy_timeout_s must be a number of seconds, got {self.busy_timeout_s!r}"
+            raise LakeError(msg)
+        if isinstance(self.cache_bytes, bool) or not isinstance(self.cache_bytes, int):
+            raise LakeError(f"cache_bytes must be a whole number, got {self.cache_bytes!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,7 @@ class Lake:
     places: SegmentStore
     ledgers: Ledgers
     journals: Journals
-    listeners: Listeners[ChangeListener] = field(default_factory=Listeners)
+    listeners: Listeners[ChangeListener] = field(default_factory=lambda: Listeners("on_change"))
     news: News = field(default_factory=News)
     outbox: Outbox | None = None
     queries: Queries = field(default_factory=Queries)

@@ -9,14 +9,26 @@ Listener = TypeVar("Listener")
 
 
 class Listeners(Generic[Listener]):
-    """Listeners in the order in which they came. Safe across threads."""
+    """Listeners in the order in which they came. Safe across threads.
 
-    def __init__(self) -> None:
+    Args:
+        method: What they are told by.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._method = method
         self._held: tuple[tuple[Listener, str | None], ...] = ()
         self._lock = threading.Lock()
 
     def add(self, listener: Listener, tenant: str | None = None) -> None:
-        """Tell ``listener``: of one tenant only, or of all for ``None``."""
+        """Tell ``listener``: of one tenant only, or of all for ``None``.
+
+        Raises:
+            TypeError: It has no such method.
+        """
+        if not callable(getattr(listener, self._method, None)):
+            msg = f"expected an object with {self._method}; got {type(listener).__name__}"
+            raise TypeError(msg)
         with self._lock:
             self._held = (*self._held, (listener, tenant))
 

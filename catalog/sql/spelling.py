@@ -45,7 +45,8 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
         quote: Writes a column's name so that it is exact.
 
     Raises:
-        SqlError: A name could be several, a name in quotes is none, or something follows.
+        SqlError: A name could be several, a name in quotes is none, something follows, or it has a
+            parameter.
     """
     exact = set(columns)
     try:
@@ -55,10 +56,8 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
     if "--" in condition or "/*" in condition:
         condition = _without_comments(tokens)
         tokens = tokenize(condition)
+    _refuse_more(tokens)
     for at, token in reversed(list(enumerate(tokens))):
-        if token.text == ";":
-            msg = "a condition is one expression: nothing may follow it"
-            raise SqlError(msg)
         around = {each.text for each in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])}
         if "." in around:
             continue
@@ -72,6 +71,18 @@ def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], st
         if meant is not None:
             condition = f"{condition[: token.start]}{quote(meant)}{condition[token.end :]}"
     return condition
+
+
+def _refuse_more(tokens: Sequence[Token]) -> None:
+    """Raise SqlError if a text is more than an expression, or takes values from elsewhere."""
+    if any(token.text == ";" or token.depth < 0 for token in tokens):
+        msg = "a condition is one expression: nothing may follow it"
+        raise SqlError(msg)
+    for token in tokens:
+        if token.kind == "placeholder":
+            raise SqlError(
+                f"a condition takes no parameters: write the value where {token.text} is"
+            )
 
 
 def _without_comments(tokens: Sequence[Token]) -> str:

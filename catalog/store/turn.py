@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from time import monotonic
-from typing import TYPE_CHECKING
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.store.settled import Baton, Held
 from affidavit.errors import TransactionError
@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transaction
 
 
+AFTER_OTHERS_S: Final = 0.0005
+"""How long who comes again lets those take the turn who waited for it meanwhile."""
+
+
 class Turn:
-    """A lock that its holder's thread may take again, and any thread may give back."""
+    """A lock that its holder's thread may take again, and any thread may give back.
+
+    Who gives it back and comes again at once does not keep it from those who wait.
+    """
 
     def __init__(self) -> None:
         self._baton = Baton()
         self._holder: tuple[int, weakref.ref[Held]] | None = None
+        self._waiting: set[int] = set()
 
     def take(self, timeout_s: float) -> Held | None:
         """Return what stands for the lock, or for having it already; ``None`` if not in time."""
@@ -28,10 +36,21 @@ class Turn:
             held = holder[1]()
             if held is not None and held.is_holding:
                 return Held()
-        held = self._baton.take(timeout_s)
+        if self._waiting:
+            sleep(AFTER_OTHERS_S)
+        held = self._baton.take(0) or self._awaited(here, timeout_s)
         if held is not None:
             self._holder = here, weakref.ref(held)
         return held
+
+    def _awaited(self, here: int, timeout_s: float) -> Held | None:
+        if timeout_s <= 0:
+            return None
+        try:
+            self._waiting.add(here)
+            return self._baton.take(timeout_s)
+        finally:
+            self._waiting.discard(here)
 
     @property
     def holder(self) -> int | None:

@@ -23,6 +23,7 @@ from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
 from affidavit.errors import (
+    AffidavitError,
     ColumnNotFoundError,
     ConflictError,
     InvalidQueryError,
@@ -124,7 +125,10 @@ class MutableTable(TableHandle):
     kind = MUTABLE.name
 
     def __repr__(self) -> str:
-        info = self._info()
+        try:
+            info = self._info()
+        except AffidavitError:  # it was dropped, or the session closed: who uses it is told so
+            return f"MutableTable({self.name!r})"
         columns = ", ".join(f"{f.name}: {f.type}" for f in definition_of(info).schema)
         return f"MutableTable({self.name!r}, {info.row_count} rows, {columns})"
 

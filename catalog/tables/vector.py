@@ -23,7 +23,7 @@ from affidavit.catalog.tables.vector_rows import (
     merge_vectors,
     vector_definition,
 )
-from affidavit.errors import InvalidQueryError, TableNotFoundError
+from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +43,13 @@ class VectorTable(TableHandle):
     kind = VECTOR.name
 
     def __repr__(self) -> str:
-        info = self._info()
-        definition = vector_definition(info)
+        try:
+            definition = vector_definition(self._info())
+            held = f"{self.count()} rows, version {self.version}"
+        except AffidavitError:  # it was dropped, or the session closed: who uses it is told so
+            return f"VectorTable({self.name!r})"
         return (
-            f"VectorTable({self.name!r}, {self.count()} rows, version {self.version}, "
+            f"VectorTable({self.name!r}, {held}, "
             f"{definition.vector}: {definition.dimension} dimensions, {definition.metric})"
         )
 

@@ -45,7 +45,7 @@ class Appender:
     """
 
     def __init__(self, ledgers: Ledgers, news: News) -> None:
-        self.listeners: Final = Listeners[RecordListener]()
+        self.listeners: Final = Listeners[RecordListener]("on_records")
         self._ledgers = ledgers
         self._topics = AuditTopics(news)
 

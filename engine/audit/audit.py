@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,12 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
     from affidavit.engine.reads.receipt import Receipt
@@ -62,13 +64,28 @@ class Audit:
 
     # --- reading -------------------------------------------------------------------------------
 
+    @contextmanager
+    def _read(self) -> Iterator[Reader]:
+        """Open a snapshot of what is on record.
+
+        What is searched in a transaction that has changed nothing is on record at once, and not in
+        the snapshot that the transaction reads.
+        """
+        current = self._catalog.transactions.current()
+        if current is None or current.has_changed:
+            with self._catalog.read() as reader:
+                yield reader
+            return
+        with self._catalog.lake.store.read(self._catalog.tenant) as reader:
+            yield reader
+
     def get(self, query_id: str) -> SearchRecord:
         """Return the record of that id.
 
         Raises:
             RecordNotFoundError: This tenant has none.
         """
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = self._catalog.ledger.entries(
                 reader, Compare("=", "entry_id", str(query_id)), Compare("=", "kind", KIND)
             )
@@ -82,7 +99,7 @@ class Audit:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             msg = f"limit must be a number of records, got {limit!r}"
             raise InvalidQueryError(msg)
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = self._catalog.ledger.entries(
                 reader, Compare("=", "kind", KIND), descending=True, limit=limit
             )
@@ -97,7 +114,7 @@ class Audit:
         return read_of(self._found_read(read_id))
 
     def _found_read(self, read_id: str) -> StoredEntry:
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = find_read(reader, self._catalog.ledger, str(read_id))
         if found is None:
             msg = f"this tenant has no record {read_id!r}"
@@ -120,7 +137,7 @@ class Audit:
 
         In SQL: ``SELECT * FROM audit.results WHERE row_id = '...'``.
         """
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             found = answers_with(reader, self._catalog.ledger, str(row_id), reads=reads)
             info = None if table is None else self._catalog.find(reader, str(table))
         if table is not None:
@@ -138,7 +155,7 @@ class Audit:
         if type(record.seq) is not int:
             return False
         ledger = self._catalog.ledger
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             stored = ledger.entries(reader, Compare("=", "seq", record.seq))
             try:
                 for entry in stored:
@@ -160,7 +177,7 @@ class Audit:
                 another lake; or what the rows hashed to was erased.
             SignatureMismatchError: The record is not what was signed.
         """
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             return answers(reader, self._catalog.ledger, receipt, rows)
 
     def replay(
@@ -189,12 +206,12 @@ class Audit:
             SignatureMismatchError: The record is not what was signed.
             InvalidQueryError: No query is stored or given, or another than the recorded one.
         """
-        with self._catalog.read() as reader:
+        with self._read() as reader:
             entry = find_read(reader, self._catalog.ledger, str(query_id))
         if entry is None:
             verdict = self._replay_search(query_id, query, text)
         else:
-            with self._catalog.read() as reader:
+            with self._read() as reader:
                 check_read(reader, self._catalog.ledger, entry)
             outcome, reason = rerun(entry, self._run, text, params)
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
@@ -289,6 +306,9 @@ class Audit:
         """Tell ``listener`` of every record, inside the transaction that writes it.
 
         On a session that a scope narrowed to a tenant: of every record of that tenant.
+
+        Raises:
+            TypeError: It has no ``on_records``.
         """
         identity = self._catalog.identity
         tenant = identity.tenant if identity.scoped else None

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.ledger.keys import Signer
+    from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.store.protocol import Reader
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import Appender
     from affidavit.engine.audit.commits import Commits
+    from affidavit.engine.audit.pending import Pending
 
 
 _log: Final = logging.getLogger("affidavit")
@@ -50,29 +54,75 @@ def _signed_by(lake: Lake, reader: Reader, tenant: str) -> tuple[int, Signer]:
     """Return the generation and key that sign what is pending for a tenant's ledger.
 
     Raises:
-        MasterKeyError: There is no key.
+        MasterKeyError: There is no key, or it is not the ledger's.
     """
     ledger = lake.ledgers.of(tenant)
+    ledger.check_key(reader)
     head = ledger.head(reader)
     generation = 0 if head is None else head.generation
     return generation, ledger.signer(generation)
 
 
+def _key_of(ledger: Ledger, reader: Reader, pending: Pending) -> PublicKey:
+    """Return the key that must have signed what is pending.
+
+    It may be of another master key, if the ledger's key was rotated after all that it signed.
+    """
+    named, generation = ledger.key_entries(reader), pending.generation
+    if 0 <= generation < len(named) - 1:
+        rotated_at = named[generation + 1].created_at
+        if all(each.at_us <= rotated_at for each in pending.drafts):
+            return ledger.keys(reader)[generation]
+    return ledger.signer(generation).public_key
+
+
+def _enter(appender: Appender, writer: Writer, tenant: str, drafts: Sequence[Draft]) -> None:
+    """Append ``drafts`` of which the rows are out: a listener is told, and cannot refuse them."""
+    try:
+        with writer.savepoint():
+            appender.append(writer, tenant, drafts)
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - a listener's: it may be anything
+        _log.exception("a record could not be refused any more: its rows are out")
+        appender.append(writer, tenant, drafts, tell=False)
+
+
 class CarriedRecords:
     """Appends drafts within transactions."""
 
-    def __init__(self, lake: Lake, appender: Appender, commits: Commits) -> None:
+    def __init__(
+        self, lake: Lake, appender: Appender, commits: Commits, deferred: DeferredRecords
+    ) -> None:
         self._lake = lake
         self._appender = appender
         self._commits = commits
+        self._deferred = deferred
 
     def append(
         self, transactions: Transactions, identity: Identity, drafts: Sequence[Draft]
+    ) -> list[StoredEntry] | None:
+        """Append ``drafts`` in the transaction that is open, and see to them when it ends.
+
+        Another thread may end it, and begin the next, until it is this one's turn.
+
+        Returns:
+            The entries; ``None`` if no transaction is open by then that has changed something.
+        """
+        with transactions.turn():
+            active = transactions.current()
+            if active is None or not active.has_changed:
+                return None
+            return self._append(active, transactions, identity, drafts)
+
+    def _append(
+        self,
+        active: Transaction,
+        transactions: Transactions,
+        identity: Identity,
+        drafts: Sequence[Draft],
     ) -> list[StoredEntry]:
-        """Append ``drafts`` in the transaction that is open, and see to them when it ends."""
-        tenant, active = identity.tenant, transactions.current()
-        assert active is not None
-        held = None
+        tenant, held = identity.tenant, None
         if active.releases:
             signed_by = _signed_by(self._lake, active.writer, tenant)
             held = PendingFile(self._lake.folders.pending, tenant, drafts, *signed_by)
@@ -87,34 +137,53 @@ class CarriedRecords:
         return entries
 
     def _settle(self, tenant: str, drafts: Sequence[Draft], held: PendingFile | None) -> None:
-        """Put on record by itself what a transaction had searched and then rolled back."""
+        """Put on record by itself what a transaction had searched and then rolled back.
+
+        Where another writer is next, and stays, it has its number later: how the transaction ended
+        is not to be told by that.
+        """
         with self._lake.store.read(tenant) as reader:
             lost = missing(reader, tenant, drafts)
-        if lost:
-            self._commits.submit(tenant, lost)
+        try:
+            if lost:
+                self._commits.submit(tenant, lost, patient=False)
+        except StoreBusyError:
+            self._deferred.take(tenant, lost, held)
+            return
         if held is not None:
             held.remove()
 
-    def recover(self) -> None:
+    def recover(self) -> bool:
         """Put on record what processes that died had searched inside a transaction.
 
         What belongs in a ledger of another master key is left to whoever has that.
 
+        Returns:
+            Whether another writer kept some of it waiting, for which this is to be asked again.
+
         Raises:
             LedgerCorruptError: Somebody else wrote what is there to be put on record.
         """
-        for pending in abandoned(self._lake.folders.pending):
-            ledger = self._lake.ledgers.of(pending.tenant)
-            with self._lake.store.write(pending.tenant) as writer:
-                try:
-                    ledger.check_key(writer)
-                except MasterKeyError:
-                    continue
-                pending.check(ledger.signer(pending.generation).public_key)
-                lost = missing(writer, pending.tenant, pending.drafts)
-                if lost:
-                    self._appender.append(writer, pending.tenant, lost)
-            pending.path.unlink()
+        try:
+            for pending in abandoned(self._lake.folders.pending):
+                self._recover(pending)
+        except StoreBusyError:
+            return True
+        return False
+
+    def _recover(self, pending: Pending) -> None:
+        tenant = pending.tenant
+        ledger = self._lake.ledgers.of(tenant)
+        with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
+            try:
+                ledger.check_key(writer)
+            except MasterKeyError:
+                return
+            pending.check(_key_of(ledger, writer, pending))
+            lost = missing(writer, tenant, pending.drafts)
+            if lost:
+                _enter(self._appender, writer, tenant, lost)
+        pending.path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +231,19 @@ class DeferredRecords:
         self._files.submit((tenant, drafts))
         self._wake()
 
+    def take(self, tenant: str, drafts: Sequence[Draft], file: PendingFile | None) -> None:
+        """Take over ``drafts`` of a transaction that is over; ``file`` is where they are durable.
+
+        Raises:
+            AffidavitError: There is no such file, and none could be written.
+        """
+        if file is None:
+            self.add(tenant, drafts)
+            return
+        with self._changing:
+            self._waiting.append(_Deferred(tenant, [drafts], file))
+        self._wake()
+
     def _write(self, items: Sequence[tuple[str, Sequence[Draft]]]) -> list[PendingFile]:
         """Write what threads that wait want to be durable: a file a tenant, with its fsyncs."""
         files: dict[str, PendingFile] = {}
@@ -196,15 +278,7 @@ class DeferredRecords:
         tenant = group[0].tenant
         with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
             for drafts in (drafts for each in group for drafts in each.drafts):
-                lost = missing(writer, tenant, drafts)
-                try:
-                    with writer.savepoint():
-                        self._appender.append(writer, tenant, lost)
-                except StoreError:
-                    raise
-                except Exception:  # noqa: BLE001 - a listener's: it may be anything
-                    _log.exception("a record could not be refused any more: its rows are out")
-                    self._appender.append(writer, tenant, lost, tell=False)
+                _enter(self._appender, writer, tenant, missing(writer, tenant, drafts))
 
     def _forget(self, group: Sequence[_Deferred]) -> None:
         with self._changing:
@@ -218,4 +292,6 @@ class DeferredRecords:
         """Leave what waits still to whoever opens the lake next."""
         with self._changing:
             self._owner.release(tidy=not self._waiting)
+            for each in self._waiting:
+                each.file.leave()
             self._waiting.clear()

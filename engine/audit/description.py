@@ -35,9 +35,7 @@ def _vector_digest(vector: npt.NDArray[np.float32]) -> str:
     return hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()
 
 
-def describe(
-    search: CompletedSearch, query_id: str, *, store_query: bool, recall: float | None
-) -> SearchRecord:
+def describe(search: CompletedSearch, *, store_query: bool, recall: float | None) -> SearchRecord:
     """Return the record of a search that ran."""
     request, identity = search.request, search.request.identity
     index = search.index or {}
@@ -48,7 +46,7 @@ def describe(
         query_lineage=request.lineage,
         top_k_result_ids=[str(each) for each in search.ids],
         retrieval_scores=search.scores,
-        query_id=query_id,
+        query_id=search.query_id,
         table_name=request.info.name,
         table_version=request.version,
         table_id=request.info.table_id,

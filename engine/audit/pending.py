@@ -83,8 +83,10 @@ class PendingFile:
                 os.fsync(file.fileno())
             aside.rename(self._path)
             sync(folder)
-        except OSError as error:
+        except BaseException as error:  # an interrupt too: nobody knows of the file
             self.remove()
+            if not isinstance(error, OSError):
+                raise
             msg = f"a search cannot be put on record while a transaction is open: {error}"
             raise StoreError(msg) from error
 
@@ -95,6 +97,11 @@ class PendingFile:
                 path.unlink(missing_ok=True)
         if self._own is not None:
             self._own.release(tidy=True)
+
+    def leave(self) -> None:
+        """Leave the drafts to whoever opens the lake next."""
+        if self._own is not None:
+            self._own.release(tidy=False)
 
 
 class Owner:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
-from affidavit.engine.audit.appender import Appender
+from affidavit.engine.audit.appender import Appender, known_ids
 from affidavit.engine.audit.carried import CarriedRecords, DeferredRecords
 from affidavit.engine.audit.commits import Commits
 from affidavit.engine.audit.description import describe, describe_match
@@ -71,14 +71,16 @@ class Recorder:
         wake: Callable[[], None],
     ) -> None:
         self.settings: Final = settings
+        self._store = lake.store
         self._datasets = lake.datasets
         self._ledgers = lake.ledgers
         self._guard = guard
         self._wake = wake
         self._appender = Appender(lake.ledgers, lake.news)
         self._commits = Commits(lake.store, self._appender)
-        self._carried = CarriedRecords(lake, self._appender, self._commits)
         self._deferred = DeferredRecords(lake, self._appender, wake)
+        self._carried = CarriedRecords(lake, self._appender, self._commits, self._deferred)
+        self._is_recovering = False
         chance = random.Random().random  # noqa: S311 - chooses samples, not keys
         self._recall = RecallSample(settings.recall_share, chance)
         self._off: set[str] = set()
@@ -91,14 +93,21 @@ class Recorder:
     def recover(self) -> None:
         """Put on record what processes that died had searched inside a transaction.
 
+        What another writer keeps waiting is left to :meth:`settle`.
+
         Raises:
             LedgerCorruptError: Somebody else wrote what is there to be put on record.
         """
-        self._carried.recover()
+        self._is_recovering = self._carried.recover()
+        if self._is_recovering:
+            self._wake()
 
     def settle(self) -> bool:
         """Give numbers to records that had to wait; return whether some wait still."""
-        return self._deferred.settle()
+        waits = self._deferred.settle()
+        if self._is_recovering:
+            self._is_recovering = self._carried.recover()
+        return waits or self._is_recovering
 
     def close(self) -> None:
         """Settle what can be, and leave the rest to whoever opens the lake next."""
@@ -141,7 +150,6 @@ class Recorder:
         records = [
             describe(
                 search,
-                clock.uuid7(search.started_at_us),
                 store_query=self.settings.store_queries,
                 recall=self._recall.measured(search),
             )
@@ -176,6 +184,17 @@ class Recorder:
         except StoreBusyError:
             self._deferred.add(identity.tenant, drafts)
             return None
+
+    def keep(self, search: CompletedSearch) -> None:
+        """Put on record a search that nobody waits for, unless it is there already.
+
+        Where that fails it is asked again, and what failed may have come after the commit.
+        """
+        tenant = search.request.identity.tenant
+        with self._store.read(tenant) as reader:
+            known = known_ids(reader, tenant, [search.query_id])
+        if not known:
+            self.record([search])
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -234,10 +253,11 @@ class Recorder:
         One that has changed nothing yet holds no writer, and has nothing to do with it.
         """
         active = None if transactions is None else transactions.current()
-        if transactions is None or active is None or not active.has_changed:
-            entries = self._commits.submit(identity.tenant, drafts, patient=patient)
-        else:
+        entries = None
+        if transactions is not None and active is not None and active.has_changed:
             entries = self._carried.append(transactions, identity, drafts)
+        if entries is None:
+            entries = self._commits.submit(identity.tenant, drafts, patient=patient)
         self._wake()
         return entries
 

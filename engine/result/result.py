@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -27,7 +28,8 @@ class Result:
     """The rows of one statement.
 
     A query runs when its rows are first asked for. ``batches()`` and iteration hold one batch at a
-    time and can be had once; ``to_*()``, ``len()`` and ``num_rows`` read everything and keep it.
+    time and can be had once; ``to_*()``, ``len()`` and ``num_rows`` read everything and keep it,
+    for all threads that ask.
 
     Attributes:
         rows_affected: How many rows a DML statement touched; ``None`` for a query.
@@ -53,7 +55,9 @@ class Result:
         self._head: list[pa.RecordBatch] = []
         self._table: pa.Table | None = None
         self._streamed = False
+        self._complete = False
         self._closed = False
+        self._reading = threading.RLock()
         self.rows_affected = rows_affected
 
     @classmethod
@@ -106,6 +110,7 @@ class Result:
                 if batch.num_rows:
                     yield batch
             self._refuse_closed()
+            self._complete = True
         finally:
             self.close()
 
@@ -118,6 +123,8 @@ class Result:
 
     def _refuse_streamed(self) -> None:
         if self._streamed:
+            if not self._complete and self._check is not None:
+                self._check()  # what ended it tells more
             msg = (
                 "the rows were streamed already: run the statement again, or begin with to_arrow()"
             )
@@ -126,14 +133,15 @@ class Result:
 
     def _peek(self) -> tuple[pa.Table, bool]:
         """Return the first rows and whether there are more, without losing any."""
-        if self._table is None:
-            self._refuse_streamed()
-            while sum(batch.num_rows for batch in self._head) <= ROWS_SHOWN_MAX:
-                batch = next(self._source, None)
-                if batch is None:
-                    self.to_arrow()
-                    break
-                self._head.append(batch)
+        with self._reading:
+            if self._table is None:
+                self._refuse_streamed()
+                while sum(batch.num_rows for batch in self._head) <= ROWS_SHOWN_MAX:
+                    batch = next(self._source, None)
+                    if batch is None:
+                        self.to_arrow()
+                        break
+                    self._head.append(batch)
         if self._table is not None:
             return self._table, self._table.num_rows > ROWS_SHOWN_MAX
         return table_of(self._head, self.schema), True
@@ -142,11 +150,12 @@ class Result:
 
     def to_arrow(self) -> pa.Table:
         """Return every row."""
-        if self._table is None:
-            batches = list(self.batches())
-            schema = batches[0].schema if len(batches) == 1 else self.schema
-            self._table = table_of(batches, schema)
-        return self._table
+        with self._reading:
+            if self._table is None:
+                batches = list(self.batches())
+                schema = batches[0].schema if len(batches) == 1 else self.schema
+                self._table = table_of(batches, schema)
+            return self._table
 
     def to_pandas(self) -> pd.DataFrame:
         """Return every row as a pandas frame; pandas must be installed."""

@@ -188,10 +188,11 @@ def drop_named(
     refuse_reserved(name.schema, name.table)
     with catalog.read() as reader:
         info = catalog.find(reader, name.table, name.schema)
-        known = [each.name for each in catalog.tables(reader)]
+        tables = catalog.tables(reader)
     if info is None or (info.kind == VIEW.name) != want_view:
         if if_exists:
             return
+        known = [each.name for each in tables if (each.kind == VIEW.name) == want_view]
         raise TableNotFoundError(name.table, known=known)
     try:
         drop_table(catalog, info)

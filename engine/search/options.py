@@ -89,8 +89,18 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _switch(value: object, _: str) -> bool:
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be true or false, got {value!r}"
+        raise InvalidQueryError(msg)
     return bool(value)
+
+
+def _version(value: object, name: str) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer | str):
+        msg = f"{name} must be a version's number or a tag, got {value!r}"
+        raise InvalidQueryError(msg)
+    return value
 
 
 def _as_given(value: object, _: str) -> object:
@@ -137,7 +147,7 @@ class SearchOptions:
     exact: bool = field(default=False, metadata=_row(_switch, replayed=True))
     nprobes: int = field(default=20, metadata=_row(checked_count, replayed=True))
     refine_factor: int = field(default=30, metadata=_row(checked_count, replayed=True))
-    version: int | str | None = field(default=None, metadata=_row(_as_given))
+    version: int | str | None = field(default=None, metadata=_row(_version))
     lineage: Lineage = field(default=None, metadata=_row(_as_given))
     model: str | None = field(default=None, metadata=_row(_text))
     text: str | None = field(default=None, metadata=_row(_text, in_sql=False))

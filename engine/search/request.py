@@ -88,6 +88,11 @@ class SearchRequest:
         return int(self.dataset.version)
 
     @property
+    def condition(self) -> str | None:
+        """The predicate in brackets: Lance reads one expression, and nothing of what follows it."""
+        return None if self.where is None else f"({self.where})"
+
+    @property
     def score_column(self) -> str:
         """The column that says how well a row fits: ``_distance`` or ``_score``."""
         return "_distance" if self.mode == "vector" else "_score"
@@ -110,6 +115,7 @@ class CompletedSearch:
         exact: Whether the rows are the true nearest.
         started_at_us: When it began, in microseconds since the epoch.
         duration_us: How long it took.
+        query_id: What its record is called.
         record: What the ledger says of it; ``None`` before it is on record, and where audit is off.
     """
 
@@ -119,6 +125,7 @@ class CompletedSearch:
     exact: bool
     started_at_us: int
     duration_us: int
+    query_id: str
     record: SearchRecord | None = None
 
     @property
@@ -239,6 +246,9 @@ def _text_and_vector(
     words = query if isinstance(query, str) else options.text
     if options.mode in {"text", "hybrid"} and (words is None or not words.strip()):
         msg = f"{options.mode} search needs a text to look for, got {words!r}"
+        raise InvalidQueryError(msg)
+    if query is None and words is None:
+        msg = "a search needs a query: pass a vector, or a text that a model makes one of"
         raise InvalidQueryError(msg)
     return words, None if isinstance(query, str) else query
 

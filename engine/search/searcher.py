@@ -85,6 +85,9 @@ class RecordKeeper(Protocol):
     def record_beside(self, beside: Beside) -> None:
         """Put on record what goes with no search."""
 
+    def keep(self, search: CompletedSearch) -> None:
+        """Put on record a search that nobody waits for; it is asked again where that failed."""
+
 
 class Searcher:
     """Runs searches under a session's hooks, and puts them on record.
@@ -171,7 +174,7 @@ class Searcher:
 
     def keep(self, search: CompletedSearch) -> None:
         """Put on record a search whose rows are released to nobody."""
-        self._keeper.record([search])
+        self._keeper.keep(search)
 
     def _ask(self, request: SearchRequest) -> None:
         self._keeper.check(request)
@@ -206,7 +209,8 @@ def complete(request: SearchRequest) -> CompletedSearch:
         else:
             rows, index, exact = _hybrid(request)
     duration_us = (perf_counter_ns() - started) // 1000
-    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us)
+    query_id = clock.uuid7(started_at_us)
+    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us, query_id)
 
 
 def released(search: CompletedSearch) -> pa.Table:
@@ -262,7 +266,7 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 def _reachable(request: SearchRequest, k: int) -> int:
     assert request.column is not None
     present = f"{lance_name(request.column)} IS NOT NULL"
-    condition = present if request.where is None else f"({request.where}) AND {present}"
+    condition = present if request.condition is None else f"{request.condition} AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
 
@@ -280,7 +284,7 @@ def _scan_nearest(
         nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
     return request.dataset.scanner(
         columns=[*_columns(request), "_distance"],
-        filter=request.where,
+        filter=request.condition,
         prefilter=True,
         nearest=nearest,
     ).to_table()
@@ -297,7 +301,7 @@ def _text(request: SearchRequest, k: int) -> pa.Table:
         query = {"query": request.text, "columns": [request.column]}
     return request.dataset.scanner(
         columns=[*_columns(request), "_score"],
-        filter=request.where,
+        filter=request.condition,
         prefilter=True,
         full_text_query=query,
         limit=k,

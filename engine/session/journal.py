@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import draft
-from affidavit.catalog.ledger.letting_go import let_go_of_row
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.text import json_texts
+from affidavit.engine.reads.letting_go import let_go_of_row
 from affidavit.engine.result.result import Result
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError

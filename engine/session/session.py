@@ -386,7 +386,7 @@ class Session(Caller):
         schema, plain = split_name(name)
         with self._own.work.asking(self._identity, "table", name), catalog.read() as reader:
             info = catalog.get(reader, plain, schema)
-            known = [each.name for each in catalog.tables(reader)]
+            known = [each.name for each in catalog.tables(reader) if each.kind in HANDLES]
         handle = HANDLES.get(info.kind)
         if handle is None:
             raise TableNotFoundError(name, known=known)

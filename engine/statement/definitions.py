@@ -101,12 +101,18 @@ def _with_column(cursor: Cursor, found: Constraints) -> Constraints:
 
 
 def _read_default(cursor: Cursor) -> str:
-    """Move past a default, and return it; it is kept, and a parameter's value would not be."""
+    """Move past a default, and return it; it is kept, and a parameter's value would not be.
+
+    Raises:
+        SqlError: It has a parameter, or a query.
+    """
     start = cursor.at
     default = read_expression(cursor)
     for token in cursor.tokens[start : cursor.at]:
         if token.kind == "placeholder":
             raise SqlError(f"a DEFAULT is kept without values: write one in place of {token.text}")
+        if token.keyword == "SELECT":
+            raise SqlError("a DEFAULT is computed without a table: it has no query")
     return default
 
 

@@ -277,6 +277,29 @@ def test_options_of_later_versions_are_refused_by_name(lake, option) -> None:
         affidavit.connect(lake, **{option: "x"})
 
 
+@pytest.mark.parametrize("given", [-1, float("nan"), "5", None, True])
+def test_p12_a_busy_timeout_is_a_number_of_seconds(lake, given) -> None:
+    """A session that nobody could close was opened with -1."""
+    with pytest.raises(errors.LakeError, match="busy_timeout_s must be a number of seconds, got"):
+        affidavit.connect(lake, busy_timeout_s=given)
+    assert not lake.exists()
+
+
+def test_p12_the_budget_of_copies_is_a_number(lake) -> None:
+    with pytest.raises(errors.LakeError, match="cache_bytes must be a whole number, got '1 GB'"):
+        affidavit.connect(lake, cache_bytes="1 GB")
+
+
+def test_p12_what_is_no_listener_is_refused_before_anything_happens(session) -> None:
+    """Each mutation failed since it has no on_change, and each search since it has no on_records."""
+    for add, name in (
+        (session.add_change_listener, "on_change"),
+        (session.audit.add_listener, "on_records"),
+    ):
+        with pytest.raises(TypeError, match=f"expected an object with {name}; got int"):
+            add(5)
+
+
 def test_no_error_class_is_outside_the_tree() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
     assert all(issubclass(c, affidavit.AffidavitError) for c in classes)

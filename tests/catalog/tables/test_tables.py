@@ -117,6 +117,27 @@ def test_handles_insert_upsert_update_and_delete(session, kind: str) -> None:
     assert table.count() == 4
 
 
+def test_a_view_is_no_table_of_which_there_is_a_handle(session) -> None:
+    """There is no table of that name, said the error, and named it among those that there are."""
+    session.create_table("there", [{"a": 1}])
+    session.sql("CREATE VIEW seen AS SELECT a FROM there")
+    for ask in (session.table, session.drop_table):
+        with pytest.raises(errors.TableNotFoundError, match="no table 'seen'.* sees 'there'$"):
+            ask("seen")
+    with pytest.raises(errors.TableNotFoundError, match="'there'.* sees 'seen'$"):
+        session.sql("DROP VIEW there")
+
+
+def test_a_handle_shows_its_name_once_its_table_or_session_is_gone(session) -> None:
+    """Whoever showed it, as a debugger does, got an error of the lake's instead."""
+    with session.scope() as mine:
+        rows = mine.create_table("gone", [{"a": 1}])
+        near = mine.create_vector_table("near", [{"id": 1, "vector": [1.0]}])
+        session.drop_table("gone")
+        assert repr(rows) == "MutableTable('gone')"
+    assert repr(near) == "VectorTable('near')"
+
+
 def test_vector_tables_keep_versions_and_tags(session, docs) -> None:
     first = docs.version
     docs.tag("start")

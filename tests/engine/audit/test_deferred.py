@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from tests.support.lakes import vectors
@@ -33,13 +33,15 @@ def session(lake) -> Iterator[affidavit.Session]:
 
 
 @contextmanager
-def changing(session: affidavit.Session) -> Iterator[None]:
+def changing(
+    session: affidavit.Session, text: str = "INSERT INTO t VALUES (1000, 1)"
+) -> Iterator[None]:
     """Hold a transaction open, in another thread, that has changed something."""
     changed, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         with session.scope() as other, other.transaction():
-            other.sql("INSERT INTO t VALUES (1000, 1)")
+            other.sql(text)
             changed.set()
             over.wait(60)
 
@@ -209,6 +211,74 @@ def test_p2_a_session_that_closes_while_another_process_writes_leaves_its_record
     with affidavit.connect(lake, durability="normal") as opened:
         assert [each.k_requested for each in everything(opened)] == [2]
         assert pending(opened) == []
+
+
+ABANDONED = """
+import os, signal, sqlite3, sys
+import affidavit
+
+session = affidavit.connect(sys.argv[1], durability="normal")
+other = sqlite3.connect(sys.argv[1] + "/catalog.db", isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print(session.search("docs", [1.0] * 8, k=2).query_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_p15_a_lake_opens_while_another_writer_keeps_a_dead_process_records_waiting(lake) -> None:
+    """Nobody could open it: each waited for the whole busy timeout, and was told the lake is held."""
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", vectors(20))
+    query_id = run_python(ABANDONED, lake, status=-9).strip()
+    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as opened:
+        opened.audit.add_listener(Listener(refused_k=2))  # whose rows are out
+        assert opened.search("docs", Q8, k=1).num_rows == 1
+        assert everything(opened) == []
+        other.execute("ROLLBACK")
+        eventually(lambda: pending(opened) == [])
+        assert sorted(each.k_requested for each in everything(opened)) == [1, 2]
+        assert opened.audit.verify(opened.audit.get(query_id))
+        assert opened.ledger.verify()
+    other.close()
+
+
+def test_p1_what_waits_while_the_ledger_gets_another_master_key_is_recorded(lake, tmp_path) -> None:
+    """It was taken for forged: nobody could open the lake but by taking it away."""
+    (tmp_path / "new").mkdir()
+    new = affidavit.FileKeyStore(tmp_path / "new")
+    new.create()
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", vectors(20))
+        query_id = run_python(ABANDONED, lake, status=-9).strip()
+        session.ledger.rotate_key(new)
+    with affidavit.connect(lake, durability="normal", key_store=new) as opened:
+        assert opened.audit.verify(opened.audit.get(query_id))
+        assert pending(opened) == []
+        assert opened.ledger.verify()
+
+
+def test_p1_no_rows_for_a_record_that_another_master_key_would_refuse(lake, tmp_path) -> None:
+    """They were out, and their record was taken for forged by whoever opened the lake next."""
+    (tmp_path / "new").mkdir()
+    new = affidavit.FileKeyStore(tmp_path / "new")
+    new.create()
+    with affidavit.connect(lake, durability="normal") as session:
+        session.create_vector_table("docs", vectors(20))
+        old = affidavit.connect(lake, durability="normal")
+        assert old.search("docs", Q8, k=1).num_rows == 1
+        session.ledger.rotate_key(new)
+        with changing(session, "CREATE TABLE made (a INT)"):
+            with pytest.raises(errors.MasterKeyError):
+                old.search("docs", Q8, k=1)
+            assert session.search("docs", Q8, k=2).num_rows == 2
+        eventually(lambda: pending(session) == [])
+        with suppress(errors.MasterKeyError):  # it can keep no checkpoint
+            old.close()
+    with affidavit.connect(lake, durability="normal", key_store=new) as opened:
+        assert [each.k_requested for each in everything(opened)] == [1, 2]
+        assert opened.ledger.verify()
 
 
 def test_a_session_that_only_reads_defers_its_records_too(session, lake) -> None:

@@ -254,6 +254,36 @@ def test_p2_a_search_that_ends_after_its_statement_is_on_record(session, docs, h
     assert hook.seen == ["before"], "nobody gets rows of it"
 
 
+def test_p2_a_late_search_whose_commit_is_not_known_of_has_one_record(
+    session, docs, hook, monkeypatch
+) -> None:
+    """Where the thread that committed was interrupted it was described anew, by another name."""
+    failing = 1
+
+    def commit(self, *given, **waits):
+        nonlocal failing
+        entries = original(self, *given, **waits)
+        failing -= 1
+        if failing >= 0:
+            raise errors.StoreError("the thread that committed was interrupted")
+        return entries
+
+    original = Commits._commit
+    monkeypatch.setattr(Commits, "_commit", commit)
+    with recorded(session, 1):
+        hook.go_on.clear()
+        slow = f"SELECT id FROM {SEARCH} UNION ALL SELECT value FROM generate_series(1, 500000)"
+        batches = session.sql(slow, q=Q8).batches()
+        next(batches)
+        assert hook.begun.wait(30)
+        batches.close()
+        hook.go_on.set()
+        eventually(lambda: failing < 1)
+        eventually(lambda: not session._instance.gate._late)
+        session._instance.gate.settle_late()
+    assert session.ledger.verify()
+
+
 def test_p2_closing_the_session_puts_late_searches_on_record(lake) -> None:
     hook = Hook()
     with affidavit.connect(lake, durability="normal") as session:

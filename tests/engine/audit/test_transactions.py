@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.lakes import events, vectors
 from tests.support.records import Q8, SEARCH, Listener, everything, pending, recorded
+from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import errors
+from affidavit.engine.audit import carried
+from affidavit.engine.audit.appender import missing
 from affidavit.engine.audit.commits import Commits
 
 
@@ -131,12 +136,12 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
     """Each of its searches is tried, whatever became of another."""
     failing = 2
 
-    def commit(self, tenant, batches):
+    def commit(self, tenant, batches, **waits):
         nonlocal failing
         failing -= 1
         if failing >= 0:
             raise errors.StoreError("the disk is full")
-        return original(self, tenant, batches)
+        return original(self, tenant, batches, **waits)
 
     original = Commits._commit
     with affidavit.connect(lake, durability="normal") as session:
@@ -153,6 +158,82 @@ def test_a_rollback_that_cannot_be_recorded_is_recorded_by_the_next_open(lake, m
         assert sorted(each.query_id for each in everything(session)) == ids
         assert pending(session) == []
         assert session.ledger.verify()
+
+
+def test_p2_a_record_beside_a_transaction_that_has_changed_nothing_is_found_in_it(
+    session, docs
+) -> None:
+    """It was looked for in the snapshot from before it, and so denied."""
+    with session.transaction() as tx:
+        tx.sql("SELECT count(*) FROM docs").to_arrow()
+        record = tx.search("docs", Q8, k=2).audit
+        assert tx.audit.verify(record)
+        assert tx.audit.get(record.query_id) == record == tx.audit.recent(1)[0]
+        assert tx.audit.received(record.top_k_result_ids[0]) == [record]
+        assert str(tx.audit.replay(record.query_id, Q8).outcome) == "REPRODUCED"
+        assert tx.sql("SELECT * FROM audit.searches").num_rows == 0, "as all that is read"
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_p2_an_end_that_another_writer_follows_is_told_as_it_was(
+    lake, session, docs, end, monkeypatch
+) -> None:
+    """COMMIT raised StoreBusyError for what was committed, and the record waited for the next open."""
+    session.sql("CREATE TABLE t (a INT)")
+    session.sql("BEGIN")
+    session.sql("SAVEPOINT s")
+    session.sql("INSERT INTO t VALUES (1)")
+    query_id = session.search("docs", Q8, k=1).query_id
+    session.sql("ROLLBACK TO s")
+    session.sql("INSERT INTO t VALUES (2)")
+    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
+
+    def found_while_another_writes(*given):
+        found = missing(*given)
+        other.execute("BEGIN IMMEDIATE")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(carried, "missing", found_while_another_writes)
+        session.sql(end)
+    assert len(pending(session)) == 2, "a file and its lock"
+    assert everything(session) == []
+    other.execute("ROLLBACK")
+    other.close()
+    eventually(lambda: pending(session) == [])
+    assert session.audit.verify(session.audit.get(query_id))
+    assert session.table("t").count() == (1 if end == "COMMIT" else 0)
+    assert session.ledger.verify()
+
+
+@pytest.mark.parametrize("ends", [("ROLLBACK",), ("ROLLBACK", "BEGIN", "INSERT INTO t VALUES (2)")])
+def test_p2_a_search_that_waits_for_its_turn_is_recorded_whatever_is_open_by_then(
+    session, docs, ends, monkeypatch
+) -> None:
+    """It was to be told of the end of the transaction that it had found, and that had come.
+
+    Its file stayed, and with the next one's rollback the record waited until the lake was opened.
+    """
+    session.sql("CREATE TABLE t (a INT)")
+    lazy = session.sql(f"SELECT id FROM {SEARCH}", q=Q8)
+    session.sql("BEGIN")
+    session.sql("INSERT INTO t VALUES (1)")
+    comes, append = threading.Event(), carried.CarriedRecords.append
+    monkeypatch.setattr(
+        carried.CarriedRecords, "append", lambda *given: (comes.set(), append(*given))[1]
+    )
+    with recorded(session, 1) as new, ThreadPoolExecutor(1) as pool:
+        with session._own.transactions.turn():
+            rows = pool.submit(lambda: lazy.num_rows)
+            assert comes.wait(30)
+            time.sleep(0.1)  # until it waits
+            for text in ends:
+                session.sql(text)
+        assert rows.result(30) == 3
+        if len(ends) > 1:
+            session.sql("ROLLBACK")
+    assert pending(session) == []
+    assert session.audit.verify(new[0])
 
 
 def test_an_open_transactions_searches_are_not_taken_for_abandoned(session, docs, lake) -> None:

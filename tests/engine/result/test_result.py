@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import polars as pl
@@ -12,6 +15,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.engine.result.result import Result
 
 
 @pytest.fixture
@@ -52,6 +56,31 @@ def test_a_result_is_read_again_after_to_and_once_as_batches(numbers) -> None:
     with pytest.raises(errors.ClosedError, match="streamed already"):
         streamed.to_arrow()
     assert repr(streamed) == "Result(id; streamed)"
+
+
+@pytest.mark.parametrize("ask", [repr, len, Result.to_pylist])
+def test_threads_that_read_one_result_have_all_of_its_rows(ask) -> None:
+    """A thread that showed it while another did was told that a generator is executing already."""
+    batch = pa.record_batch({"a": [1, 2]})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _ in range(5):
+            time.sleep(0.02)
+            yield batch
+
+    result = Result(batch.schema, batches())
+    with ThreadPoolExecutor(4) as pool:
+        told = [each.result(30) for each in [pool.submit(ask, result) for _ in range(4)]]
+    assert told == told[:1] * 4
+    assert len(result) == 10
+
+
+def test_a_result_that_was_stopped_says_so_however_often_it_is_asked(session) -> None:
+    text = "SELECT count(*) FROM generate_series(1, 100000) a JOIN generate_series(1, 100000) b ON true"
+    result = session.sql(text, timeout=0.1)
+    for _ in range(3):
+        with pytest.raises(errors.StatementTimeoutError):
+            result.to_arrow()
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from tests.support.lakes import vectors
+from tests.support.records import recorded
 
 import affidavit
 from affidavit import errors
@@ -83,6 +85,34 @@ def test_p13_a_filtered_search_returns_min_of_k_and_matching(
         "SELECT id FROM vector_search('docs', $q, 40, $o)", q=query_of(indexed, 1999), o=options
     )
     assert by_sql.num_rows == min(40, matching)
+
+
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+def test_p19_a_filter_is_one_expression_or_refused(session, indexed, mode) -> None:
+    """Lance reads the first expression of a text: the record named what was never asked."""
+    query = "odd" if mode == "text" else query_of(indexed, 5)
+    for where in (
+        "id = 1) OR (id = 2", "id < 9 LIMIT 1", "id < 9 ORDER BY id", "id < 9 id > 2", "id < 9)",
+        "id < 9 AND (", "id = E'9'", "id < 9 AS a", "id < 9, true", "",
+    ):  # fmt: skip
+        with recorded(session, 0), pytest.raises(errors.InvalidQueryError):
+            session.search("docs", query, where=where, mode=mode, text="odd row")
+
+
+def test_p12_a_parameter_in_a_filter_is_refused_by_name(session, indexed) -> None:
+    """Lance's thread panicked, and the error said that a task was aborted."""
+    for where, name in (("id = $1", "$1"), ("id = $id", "$id"), ("id = ?", "?")):
+        with pytest.raises(errors.InvalidQueryError, match=f"no parameters.*{re.escape(name)}"):
+            session.search("docs", query_of(indexed, 5), where=where)
+
+
+def test_p12_a_search_without_a_query_is_refused(session, indexed) -> None:
+    for ask in (
+        lambda: session.search("docs"),
+        lambda: session.sql("SELECT * FROM vector_search('docs', NULL, 3)"),
+    ):
+        with pytest.raises(errors.InvalidQueryError, match="needs a query: pass a vector"):
+            ask()
 
 
 def test_a_where_above_a_table_function_filters_what_came_back(session, indexed) -> None:

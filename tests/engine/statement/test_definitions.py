@@ -153,3 +153,13 @@ def test_p12_what_is_kept_has_no_parameters(session, text) -> None:
     session.sql("CREATE TABLE there (id INT)")
     with pytest.raises(errors.SqlError, match="kept without values"):
         session.sql(text, {"1": 1, "x": 1})
+
+
+@pytest.mark.parametrize("query", ["(SELECT 1)", "1 + (SELECT max(id) FROM there)"])
+def test_p19_a_default_has_no_query(session, query) -> None:
+    """It was kept, and each INSERT that took it failed with an error of DataFusion's own."""
+    session.sql("CREATE TABLE there (id INT)")
+    for text in (f"CREATE TABLE kept (id INT DEFAULT {query})",
+                 f"ALTER TABLE there ADD COLUMN n INT DEFAULT {query}"):  # fmt: skip
+        with pytest.raises(errors.SqlError, match="it has no query"):
+            session.sql(text)
