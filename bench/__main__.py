@@ -22,6 +22,7 @@ from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
 from bench.memory import stream
+from bench.reads import reads
 from bench.search import recall, search
 from bench.sessions import light, load, mix
 from bench.stopping import cancel
@@ -45,6 +46,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "verify": verify,
     "prove": prove,
     "digest": digest,
+    "reads": reads,
     "journaled": journaled,
     "seal": seal,
     "journal": journal,
