@@ -31,6 +31,7 @@ from affidavit.catalog.store.protocol import StoreOptions, check_durability
 from affidavit.catalog.store.registry import check_store, open_store
 from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.catalog.topics.news import News
+from affidavit.catalog.values.durations import is_seconds
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class LakeOptions:
 
     def __post_init__(self) -> None:
         check_store(self.store)
+        if not is_seconds(self.busy_timeout_s):
+            msg = (
+                "busy_timeout_s must be a number of seconds, at least 0 and at most 1,000,000,000, "
+                f"got {self.busy_timeout_s!r}"
+            )
+            raise LakeError(msg)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
 

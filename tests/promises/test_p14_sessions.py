@@ -368,6 +368,12 @@ def test_p12_a_bad_idle_time_is_refused(lake, value) -> None:
     assert not lake.exists()
 
 
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300, "1", None, True])
+def test_p12_a_bad_time_to_wait_is_refused(lake, value) -> None:
+    with pytest.raises(errors.LakeError, match="busy_timeout_s must be a number of seconds"):
+        affidavit.connect(lake, busy_timeout_s=value)
+
+
 def test_p14_statements_of_a_transaction_take_turns(session, t) -> None:
     with session.transaction() as tx:
         with ThreadPoolExecutor(8) as pool:
