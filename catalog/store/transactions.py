@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.store.settled import Held
+    from affidavit.errors import AffidavitError
 
 IDLE_S: Final = 30.0
 """How long a transaction may hold the store's writer and do nothing, unless it is said."""
@@ -264,6 +265,7 @@ class Transactions:
         Raises:
             TransactionError: There is a transaction already; or this one was rolled back since
                 nobody used it, and nobody was told yet.
+            ClosedError: The session was closed meanwhile, which rolled this one back.
         """
         transaction = self.begin(tenant, immediate=immediate)
         place = self._place()
@@ -321,10 +323,11 @@ class Transactions:
             return self._idle_s
         try:
             if place.begun is begun:
-                place.take(
+                msg = (
                     f"the transaction held the lake's writer and did nothing for {self._idle_s:g} "
                     "s, and was rolled back: begin it again, or raise transaction_idle_s="
                 )
+                place.take(TransactionError(msg))
                 begun.rollback()
             return None
         finally:
@@ -332,16 +335,20 @@ class Transactions:
 
     # --- its end -------------------------------------------------------------------------------
 
-    def abandon(self) -> None:
-        """Roll back what the caller began, if it is open; nobody is told."""
-        taken = self._main.take()
+    def abandon(self, why: AffidavitError | None = None) -> None:
+        """Roll back what the caller began, if it is open; who is in its block is told ``why``."""
+        taken = self._main.take(why)
         if taken is not None:
             taken.close()
 
     def close(self) -> None:
         """Roll back what the caller began, and refuse every statement from now on."""
         self._closed = True
-        self.abandon()
+        msg = (
+            "the session was closed, and its open transaction rolled back: connect again, and run "
+            "the transaction again"
+        )
+        self.abandon(ClosedError(msg))
 
 
 def _look(

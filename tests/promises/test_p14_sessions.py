@@ -170,6 +170,33 @@ def test_p14_blocks_may_be_left_in_another_context_and_thread(session, t) -> Non
 # --- a transaction -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("whose", ["scope", "lake"])
+def test_p14_who_is_in_a_block_is_told_that_closing_rolled_it_back(lake, whose) -> None:
+    """The block came to its end as if all were committed."""
+    with affidavit.connect(lake, durability="normal") as watching:
+        watching.create_table("t", schema=pa.schema([("id", pa.int64())]))
+        opened = affidavit.connect(lake, durability="normal")
+        scope = opened.scope()
+        ends = opened.close if whose == "lake" else lambda: scope.__exit__(None, None, None)
+        with pytest.raises(errors.ClosedError, match="rolled back"), scope.transaction() as tx:
+            tx.sql("INSERT INTO t VALUES (1)")
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(ends).result()
+        with pytest.raises(errors.ClosedError):
+            scope.sql("SELECT 1")
+        opened.close()
+        assert counted(watching) == 0
+
+
+def test_p14_a_block_that_was_committed_before_its_session_closed_ends_well(session, t) -> None:
+    scope = session.scope()
+    with scope.transaction() as tx:
+        tx.sql("INSERT INTO t VALUES (2, 0)")
+        tx.commit()
+        scope.__exit__(None, None, None)
+    assert counted(session) == 2
+
+
 def test_p14_begin_keeps_nobody_from_writing(session, t) -> None:
     with session.scope() as one, session.scope() as other:
         one.sql("BEGIN")
