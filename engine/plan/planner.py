@@ -102,13 +102,11 @@ class Planner:
         names: Collection[str],
         read_only: bool = False,
         narrow: bool = False,
-        changes: bool = False,
     ) -> DataFrame:
-        """Plan one query, or any statement that DataFusion runs by itself.
+        """Plan one statement that changes no context by being planned.
 
         ``names`` are the identifiers in the text, or more of them. ``read_only`` refuses whatever
-        is no query, should it look like one. ``narrow`` plans for one partition. ``changes`` says
-        that planning it changes a context, as a PREPARE does.
+        is no query, should it look like one. ``narrow`` plans for one partition.
 
         Raises:
             SqlError: It does not parse or plan.
@@ -120,8 +118,7 @@ class Planner:
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
-            with pair.changing if changes else nullcontext():
-                frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
+            frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
         snapshot.query.check()
         return frame
 

@@ -101,14 +101,6 @@ class Scope(ABC):
                 found.update(frame.schema().names)
         return found
 
-    def run_now(self, statement: Statement, params: Params) -> pa.Table:
-        """Run what DataFusion runs by itself."""
-        with self.planner.snapshot(self.catalog) as snapshot:
-            plan = partial(
-                self.planner.plan, statement.text, params, names=statement.names, changes=True
-            )
-            return self.planner.collect(plan, snapshot)
-
     def refuse_read_only(self) -> None:
         """Raise unless the lake may be written, as it is now."""
         self.catalog.refuse_past()

@@ -119,6 +119,35 @@ def test_p14_frames_are_a_sessions_own_and_go_with_it(session) -> None:
 # --- a scope -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "text", ["DROP FUNCTION upper", "CREATE FUNCTION upper() RETURNS INT RETURN 1"]
+)
+def test_p14_nobody_takes_a_function_from_the_others(session, text) -> None:
+    """DataFusion's functions are its contexts', which all sessions of a tenant plan with."""
+    with session.scope() as other:
+        with pytest.raises(errors.SqlError, match="FUNCTION is not supported"):
+            other.sql(text)
+        other.sql(f"PREPARE p AS {text}")
+        with pytest.raises(errors.SqlError):
+            other.sql("EXECUTE p")
+        with pytest.raises(errors.SqlError):
+            session.explain(text, analyze=True)
+    assert session.sql("SELECT upper('a') AS u").to_pylist() == [{"u": "A"}]
+
+
+def test_p14_a_scope_of_the_past_is_of_the_past(session, t) -> None:
+    before = session.ledger.size - 1
+    t.insert([{"id": 2, "n": 0}])
+    with session.at(before).scope(actor="ann") as past:
+        assert counted(past) == 1
+        with pytest.raises(errors.ReadOnlyError):
+            past.sql("INSERT INTO t VALUES (3, 0)")
+        with past.scope(actor="bob") as further:
+            assert (further.actor, counted(further)) == ("bob", 1)
+    with session.scope() as present:
+        assert counted(present) == 2
+
+
 def test_p14_a_closed_scope_refuses_and_leaves_the_lake_open(session, t) -> None:
     scoped = session.scope(actor="ann")
     table = scoped.table("t")

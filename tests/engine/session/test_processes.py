@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[affidavit.Session, Path], object]] = {
     "table": lambda session, _: session.table("t"),
     "create": lambda session, _: session.create_table("u", [{"a": 1}]),
     "transaction": lambda session, _: session.transaction().__enter__(),
-    "scope": lambda session, _: session.scope(actor="x").__enter__().sql("SELECT 1"),
+    "scope": lambda session, _: session.scope(actor="x"),
     "audit": lambda session, _: session.audit.recent(1),
     "topics": lambda session, _: session.topics.list(),
     "cancel": lambda session, _: session.cancel(),
