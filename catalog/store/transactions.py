@@ -280,6 +280,10 @@ class Transactions:
             place.leave_block()
 
     def _leave(self, place: Place, transaction: Transaction, *, undo: bool = False) -> None:
+        if not transaction.is_here:  # nor is who may have its turn
+            if not undo:
+                transaction.commit()  # refuses
+            return
         held = place.turn.take(self._turn_s)
         try:
             is_over = not transaction.open

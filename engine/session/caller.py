@@ -224,11 +224,12 @@ class Caller:
         try:
             yield
         except BaseException:
-            if begun.open:
+            if begun.open and begun.is_here:
                 with transactions.turn():
                     begun.rollback_to(name)
                     begun.release(name)
             raise
+        self._instance.refuse_forked()
         with transactions.turn():
             begun.release(name)
 

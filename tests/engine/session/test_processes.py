@@ -121,6 +121,52 @@ def test_a_process_that_is_spawned_opens_the_lake(tmp_path) -> None:
     assert run_python(run, tmp_path / "lake").strip() == "[{'n': 2}]"
 
 
+SHARED = """
+import os, sys, time
+import pyarrow as pa
+import affidavit
+
+with affidavit.connect(sys.argv[1], durability="normal") as session:
+    session.sql("CREATE TABLE t (id BIGINT, word VARCHAR)")
+    rows = pa.table({{"id": range(60_000), "word": ["x" * 300] * 60_000}})  # more than SQLite caches
+    child = 1
+    try:
+        with session.transaction() as tx:
+            session.table("t").insert(rows)
+            with {block}:
+                child = os.fork()
+                {leaves}
+            if child:
+                os.waitpid(child, 0)
+                with affidavit.connect(sys.argv[1], read_only=True) as other:
+                    print(other.sql("SELECT count(*) AS n FROM t").to_pylist())
+                print(tx.sql("SELECT count(*) AS n, sum(id) AS s FROM t").to_pylist())
+                tx.sql("INSERT INTO t VALUES (-1, 'more')")
+    except affidavit.errors.ForkedError:
+        assert not child
+    if not child:
+        sys.exit(3)
+    print(session.sql("SELECT count(*) AS n, sum(id) AS s FROM t").to_pylist())
+    print(bool(session.ledger.verify()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ["tx.savepoint()", "tx.scope()"])
+@pytest.mark.parametrize("leaves", ["pass", "child or sys.exit(3)", "child or 1 / 0"])
+def test_p21_a_fork_leaves_its_parents_transaction_alone(tmp_path, block: str, leaves: str) -> None:
+    """The child committed it, or rolled it back under its parent, whose file was damaged then."""
+    told = run_python(SHARED.format(block=block, leaves=leaves), tmp_path / "lake")
+    rows = 60_000
+    total = sum(range(rows))
+    assert told.splitlines() == [
+        "[{'n': 0}]",
+        str([{"n": rows, "s": total}]),
+        str([{"n": rows + 1, "s": total - 1}]),
+        "True",
+    ]
+
+
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_session_is_neither_copied_nor_pickled(session, way) -> None:
     with pytest.raises(TypeError, match=r"session\.scope\(\)"):
