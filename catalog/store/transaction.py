@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.catalog.store.forks import Process
-from affidavit.catalog.store.loops import holds_writer, refuse_own_writer
+from affidavit.catalog.store.loops import holds_writer
 from affidavit.errors import ConflictError, TransactionError
 
 if TYPE_CHECKING:
@@ -207,7 +207,6 @@ class Transaction:
             return self._writer
 
     def _opened(self) -> Writer:
-        refuse_own_writer(self._store)
         opened = self._store.write(self.tenant)
         try:
             writer = opened.__enter__()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.forks import Process, keep_for_ever, left_to_parent
 from affidavit.catalog.store.holds import Holds
+from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.protocol import check_durability
 from affidavit.catalog.store.settled import Baton, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
@@ -110,6 +111,8 @@ class SqliteStore:
         self._process.refuse_forked()
         if not record:
             self._refuse_read_only()
+        if timeout_s is None:
+            refuse_own_writer(self)
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         held = self._take(waits_s)
         try:
