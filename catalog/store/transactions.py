@@ -16,6 +16,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.loops import Asked, refuse_own_turn
 from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.transaction import Transaction
@@ -95,10 +96,16 @@ class Transactions:
             TransactionError: Another statement was in it for the whole time, or is one that a task
                 of the event loop in this thread waits for; or the transaction was rolled back since
                 nobody used it, and this is the first to be told.
-            ClosedError: The session was closed.
+            ClosedError: The session was closed, or the program is at its end.
         """
         self.refuse_closed()
-        place = self._place()
+        working = WORKING.begin()
+        try:
+            yield from self._turn(self._place())
+        finally:
+            WORKING.end(working)
+
+    def _turn(self, place: Place) -> Iterator[None]:
         place.tell()
         if place.begun is None or threading.get_ident() in self._statements:
             yield
