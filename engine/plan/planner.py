@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +76,11 @@ class Planner:
     def narrow(self) -> SessionContext:
         """The same, for one partition."""
         return self._pair.narrow
+
+    @property
+    def without_frames(self) -> Planner:
+        """What plans for this session as for any other: with none of its frames in memory."""
+        return Planner(self.engine, replace(self._state, frames={}), runner=self._runner)
 
     def read_as(self, dialect: str) -> None:
         """Read this session's statements in a dialect from now on."""

@@ -108,6 +108,15 @@ class Scope(ABC):
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
 
+    def refuse_frame(self, schema: str, name: str) -> None:
+        """Raise ReadOnlyError if queries of this session read a frame of that name in its place."""
+        if (schema, name) in self.planner.frames:
+            msg = (
+                f"{name!r} is a frame in memory of this session, which is only read: detach it to "
+                "change a table of that name"
+            )
+            raise ReadOnlyError(msg)
+
     # --- what table handles need -----------------------------------------------------------------
 
     def run(self, text: str, params: Mapping[str, object]) -> int:

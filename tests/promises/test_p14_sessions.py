@@ -148,6 +148,34 @@ def test_p14_a_scope_of_the_past_is_of_the_past(session, t) -> None:
         assert counted(present) == 2
 
 
+def test_p14_what_a_frame_hides_is_not_changed_by_its_name(session) -> None:
+    """Queries read the frame, and a DELETE took the rows of somebody else's table."""
+    with session.scope(actor="ann") as ann:
+        ann.attach("kept", [{"a": 1}])
+        session.create_table("kept", [{"a": 5}, {"a": 6}])
+        for text in (
+            "DELETE FROM kept", "UPDATE kept SET a = 0", "INSERT INTO kept VALUES (7)",
+            "DROP TABLE kept", "ALTER TABLE kept ADD COLUMN b INT", "TRUNCATE TABLE kept",
+        ):  # fmt: skip
+            with pytest.raises(errors.ReadOnlyError, match="'kept' is a frame in memory"):
+                ann.sql(text)
+        assert counted(ann, "kept") == 1
+        ann.detach("kept")
+        assert ann.sql("DELETE FROM kept WHERE a = 5").rows_affected == 1
+    assert counted(session, "kept") == 1
+
+
+def test_p14_a_view_is_of_nobodys_frame(session, t) -> None:
+    """It was kept by the lake, and read whatever frame of that name who asked had."""
+    session.attach("mine", [{"id": 9}])
+    with pytest.raises(errors.SqlError, match=r"\['mine'\] are frames in memory"):
+        session.sql("CREATE VIEW v AS SELECT * FROM mine")
+    with pytest.raises(errors.TableNotFoundError):
+        session.sql("CREATE VIEW v AS SELECT * FROM nowhere")
+    session.sql("CREATE VIEW v AS SELECT id AS mine FROM t")
+    assert session.sql("SELECT mine FROM v").to_pylist() == [{"mine": 1}]
+
+
 def test_p14_a_closed_scope_refuses_and_leaves_the_lake_open(session, t) -> None:
     scoped = session.scope(actor="ann")
     table = scoped.table("t")
