@@ -77,6 +77,12 @@ class LakeOptions:
 
     def __post_init__(self) -> None:
         check_store(self.store)
+        if not is_seconds(self.busy_timeout_s):
+            msg = (
+                "busy_timeout_s must be a number of seconds, at least 0 and at most 1,000,000,000, "
+                f"got {self.busy_timeout_s!r}"
+            )
+            raise LakeError(msg)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
         if not is_seconds(self.busy_timeout_s):

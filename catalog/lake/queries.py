@@ -209,6 +209,13 @@ class Queries:
             found = list(self._active)
         return [each for each in found if session in {None, each.session}]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody works for a statement, or one does not end although it was stopped."""
+        with self._lock:
+            self._forget()
+            return bool(self._active)
+
     def _forget(self) -> None:
         for query, users in list(self._active.items()):
             if not users and not query.is_left:

@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from affidavit.catalog.store.loops import holds_writer, refuse_own_writer
+from affidavit.catalog.store.forks import Process
+from affidavit.catalog.store.loops import holds_writer
 from affidavit.errors import ConflictError, TransactionError
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Transaction:
         self._store = store
         self._on_change = on_change
         self._asked = asked
+        self._process = Process("the transaction")
         self._state = State.OPEN
         self._moving = threading.RLock()
         self._snapshot = ExitStack()
@@ -125,6 +127,11 @@ class Transaction:
     def open(self) -> bool:
         """Whether it is neither committed nor rolled back."""
         return self._state is not State.ENDED
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that began it, and no fork of it."""
+        return self._process.is_here
 
     @property
     def has_changed(self) -> bool:
@@ -201,7 +208,6 @@ class Transaction:
             return self._writer
 
     def _opened(self) -> Writer:
-        refuse_own_writer(self._store)
         opened = self._store.write(self.tenant)
         try:
             writer = opened.__enter__()
@@ -299,8 +305,10 @@ class Transaction:
 
         Raises:
             TransactionError: It is over.
+            ForkedError: This is a fork of the process that began it, which alone ends it.
             AffidavitError: It could not be committed, and was rolled back.
         """
+        self._process.refuse_forked()
         self._end(undo=False)
 
     def rollback(self) -> None:
@@ -312,7 +320,9 @@ class Transaction:
         self._end(undo=True)
 
     def close(self) -> None:
-        """Undo what was written, unless it is over."""
+        """Undo what was written, unless it is over, or another process'."""
+        if not self.is_here:
+            return
         with self._moving:
             if self.open:
                 self._end(undo=True)

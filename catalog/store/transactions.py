@@ -16,6 +16,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.loops import Asked, refuse_own_turn
 from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.transaction import Transaction
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.store.settled import Held
+    from affidavit.errors import AffidavitError
 
 IDLE_S: Final = 30.0
 """How long a transaction may hold the store's writer and do nothing, unless it is said."""
@@ -103,10 +105,16 @@ class Transactions:
             TransactionError: Another statement was in it for the whole time, or is one that a task
                 of the event loop in this thread waits for; or the transaction was rolled back since
                 nobody used it, and this is the first to be told.
-            ClosedError: The session was closed.
+            ClosedError: The session was closed, or the program is at its end.
         """
         self.refuse_closed()
-        place = self._place()
+        working = WORKING.begin()
+        try:
+            yield from self._turn(self._place())
+        finally:
+            WORKING.end(working)
+
+    def _turn(self, place: Place) -> Iterator[None]:
         place.tell()
         if place.begun is None or threading.get_ident() in self._statements:
             yield
@@ -274,6 +282,7 @@ class Transactions:
         Raises:
             TransactionError: There is a transaction already; or this one was rolled back since
                 nobody used it, and nobody was told yet.
+            ClosedError: The session was closed meanwhile, which rolled this one back.
         """
         transaction = self.begin(tenant, immediate=immediate)
         place = self._place()
@@ -288,6 +297,10 @@ class Transactions:
             place.leave_block()
 
     def _leave(self, place: Place, transaction: Transaction, *, undo: bool = False) -> None:
+        if not transaction.is_here:  # nor is who may have its turn
+            if not undo:
+                transaction.commit()  # refuses
+            return
         held = place.turn.take(self._turn_s)
         try:
             is_over = not transaction.open
@@ -331,10 +344,11 @@ class Transactions:
             return self._idle_s
         try:
             if place.begun is begun:
-                place.take(
+                msg = (
                     f"the transaction held the lake's writer and did nothing for {self._idle_s:g} "
                     "s, and was rolled back: begin it again, or raise transaction_idle_s="
                 )
+                place.take(TransactionError(msg))
                 begun.rollback()
             return None
         finally:
@@ -342,16 +356,20 @@ class Transactions:
 
     # --- its end -------------------------------------------------------------------------------
 
-    def abandon(self) -> None:
-        """Roll back what the caller began, if it is open; nobody is told."""
-        taken = self._main.take()
+    def abandon(self, why: AffidavitError | None = None) -> None:
+        """Roll back what the caller began, if it is open; who is in its block is told ``why``."""
+        taken = self._main.take(why)
         if taken is not None:
             taken.close()
 
     def close(self) -> None:
         """Roll back what the caller began, and refuse every statement from now on."""
         self._closed = True
-        self.abandon()
+        msg = (
+            "the session was closed, and its open transaction rolled back: connect again, and run "
+            "the transaction again"
+        )
+        self.abandon(ClosedError(msg))
 
 
 def _look(

@@ -8,10 +8,10 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.store.settled import Baton, Held
-from affidavit.errors import TransactionError
 
 if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transaction
+    from affidavit.errors import AffidavitError
 
 
 AFTER_OTHERS_S: Final = 0.0005
@@ -73,7 +73,7 @@ class Place:
         self.begun: Transaction | None = None
         self.turn = Turn()
         self.blocks = 0
-        self._told: str | None = None
+        self._told: AffidavitError | None = None
         self._used_at = monotonic()
         self._gone: threading.Event | None = None
 
@@ -99,21 +99,21 @@ class Place:
         """Note that a block was left."""
         self.blocks -= 1
 
-    def take(self, why: str | None = None) -> Transaction | None:
+    def take(self, why: AffidavitError | None = None) -> Transaction | None:
         """Return the transaction, which stands here no longer; the next to ask is told ``why``."""
         taken, self.begun = self.begun, None
         gone, self._gone = self._gone, None
         if gone is not None:
             gone.set()
-        if why is not None:
+        if why is not None and taken is not None:
             self._told = why
         return taken
 
     def tell(self) -> None:
-        """Raise TransactionError if a transaction is over and nobody who asked for it knows."""
+        """Raise why a transaction is over, if nobody who asked for it knows."""
         told, self._told = self._told, None
         if told is not None:
-            raise TransactionError(told)
+            raise told
 
     def watched(self) -> threading.Event:
         """Return what says that the transaction stands here no longer."""

@@ -189,7 +189,7 @@ class Gate:
                 if isinstance(done, CompletedSearch):
                     self._searcher.keep(done)
                 elif isinstance(done, Recording):
-                    self._recorder.record_beside(done.closing(ABANDONED))
+                    self._recorder.record_beside(done.closing_late(ABANDONED))
             except StoreError:
                 self._late.appendleft(done)
                 return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,6 +80,11 @@ class Planner:
         """The same, for one partition."""
         return self._pair.narrow
 
+    @property
+    def without_frames(self) -> Planner:
+        """What plans for this session as for any other: with none of its frames in memory."""
+        return Planner(self.engine, replace(self._state, frames={}), runner=self._runner)
+
     def read_as(self, dialect: str) -> None:
         """Read this session's statements in a dialect from now on."""
         self._state.read_as(dialect)
@@ -105,13 +111,11 @@ class Planner:
         names: Collection[str],
         read_only: bool = False,
         narrow: bool = False,
-        changes: bool = False,
     ) -> DataFrame:
-        """Plan one query, or any statement that DataFusion runs by itself.
+        """Plan one statement that changes no context by being planned.
 
         ``names`` are the identifiers in the text, or more of them. ``read_only`` refuses whatever
-        is no query, should it look like one. ``narrow`` plans for one partition. ``changes`` says
-        that planning it changes a context, as a PREPARE does.
+        is no query, should it look like one. ``narrow`` plans for one partition.
 
         Raises:
             SqlError: It does not parse or plan.
@@ -123,8 +127,7 @@ class Planner:
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
-            with pair.changing if changes else nullcontext():
-                frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
+            frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
         snapshot.query.check()
         return frame
 

@@ -79,10 +79,11 @@ class LocalRunner:
         query = snapshot.query
         with _cancelling(snapshot) as running, engine_errors(snapshot, ExecutionError):
             query.check()
-            if is_light(planned.frame, snapshot):
+            with query.active():  # DataFusion makes the physical plan, and asks our tables
+                plan = None if is_light(planned.frame, snapshot) else RunningPlan(_begun(planned))
+            if plan is None:
                 yield from _at_once(planned, query)
                 return
-            plan = RunningPlan(_begun(planned))
             running.hold(plan.stop)
             with query.running(running.cancel, lambda: plan.is_left):
                 while (batch := _next(plan, query)) is not None:

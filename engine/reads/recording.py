@@ -100,6 +100,10 @@ class Recording:
         """Return the entry that says what left, in all."""
         return Beside(self, status, error)
 
+    def closing_late(self, status: str) -> Beside:
+        """Return that entry for who has nothing to do with what the session has begun since."""
+        return Beside(self, status, is_late=True)
+
     def said(self, status: str, error: BaseException | None, searches: Sequence[str]) -> Said:
         """Return what the record says now."""
         self._searches += searches
@@ -175,8 +179,14 @@ class Beside:
     """An entry of a read, appended with the searches that ran inside it."""
 
     def __init__(
-        self, recording: Recording, status: str, error: BaseException | None = None
+        self,
+        recording: Recording,
+        status: str,
+        error: BaseException | None = None,
+        *,
+        is_late: bool = False,
     ) -> None:
+        self._is_late = is_late
         self._recording = recording
         self._status = status
         self._error = error
@@ -189,7 +199,7 @@ class Beside:
     @property
     def transactions(self) -> Transactions | None:
         """Those of the session that asked."""
-        return self._recording.reading.transactions
+        return None if self._is_late else self._recording.reading.transactions
 
     def draft(self, searches: Sequence[str]) -> Draft:
         """Return the entry; ``searches`` are the ids of the records that go with it."""

@@ -61,6 +61,7 @@ def alter(scope: Scope, statement: Statement, _: Params) -> Result:
     cursor.expect("TABLE")
     if_exists = cursor.accept("IF", "EXISTS")
     name = parse_name(cursor)
+    scope.refuse_frame(name.schema, name.table)
     try:
         info = find_table(scope.catalog, name)
     except TableNotFoundError:
@@ -114,9 +115,14 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn) -> None:
 class _Drop:
     """A DROP that is being run; the cursor stands before the name."""
 
-    catalog: Catalog
+    scope: Scope
     cursor: Cursor
     if_exists: bool
+
+    @property
+    def catalog(self) -> Catalog:
+        """What it is run on."""
+        return self.scope.catalog
 
 
 def drop(scope: Scope, statement: Statement, _: Params) -> Result:
@@ -125,7 +131,7 @@ def drop(scope: Scope, statement: Statement, _: Params) -> Result:
     cursor.expect("DROP")
     for word, run in _DROPS.items():
         if cursor.accept(word):
-            run(_Drop(scope.catalog, cursor, cursor.accept("IF", "EXISTS")))
+            run(_Drop(scope, cursor, cursor.accept("IF", "EXISTS")))
             return nothing(0)
     raise SqlError(
         f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
@@ -149,6 +155,7 @@ def _drop_index(asked: _Drop) -> None:
 def _drop_table(asked: _Drop, *, want_view: bool = False) -> None:
     name = parse_name(asked.cursor)
     expect_end(asked.cursor, "DROP VIEW" if want_view else "DROP TABLE")
+    asked.scope.refuse_frame(name.schema, name.table)
     drop_named(asked.catalog, name, want_view=want_view, if_exists=asked.if_exists)
 
 

@@ -45,7 +45,13 @@ from affidavit.engine.statement.definitions import (
 from affidavit.engine.statement.grammar import skip_group
 from affidavit.engine.statement.queries import skip_selected, skip_with
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import InvalidQueryError, SourceError, SqlError, TableExistsError
+from affidavit.errors import (
+    InvalidQueryError,
+    SourceError,
+    SqlError,
+    TableExistsError,
+    TableNotFoundError,
+)
 from affidavit.triggers.rules.trigger import checked_actions, drop_trigger, find_trigger
 from affidavit.triggers.triggers import make_trigger
 
@@ -286,8 +292,16 @@ def _define(
 
 
 def _check_columns(scope: Scope, view: _Text, snapshot: Snapshot) -> None:
-    query = parse_statement(view.sql)
-    frame = scope.planner.plan(view.sql, {}, snapshot, names=query.names, read_only=True)
+    names = parse_statement(view.sql).names
+    planner = scope.planner.without_frames
+    try:
+        frame = planner.plan(view.sql, {}, snapshot, names=names, read_only=True)
+    except TableNotFoundError as error:
+        frames = sorted(name for _, name in scope.planner.frames if name in names)
+        if not frames:
+            raise
+        msg = f"a view is the lake's, and {frames} are frames in memory of this session alone"
+        raise SqlError(msg) from error
     columns = frame.schema().names
     if len(set(columns)) != len(columns):
         raise SqlError(f"view {view.name.table!r} has two columns of one name: {columns}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.alter import alter, drop
 from affidavit.engine.run.control import (
     begin,
@@ -24,6 +23,7 @@ from affidavit.engine.run.telling.explain import explain
 from affidavit.engine.run.update import delete, merge, truncate, update
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.statement import Kind, Statement
+from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from affidavit.engine.result.result import Result
@@ -67,13 +67,16 @@ def _writing(run: Run) -> Run:
 
 
 def _defining(run: Run) -> Run:
-    """Return ``run``, which writes; a definition of a function is DataFusion's."""
+    """Return ``run``, which writes; functions are the contexts', which are many sessions'."""
     writing = _writing(run)
 
     def chosen(scope: Scope, statement: Statement, params: Params) -> Result:
         if statement.is_of_function:
-            scope.run_now(statement, params)
-            return nothing()
+            msg = (
+                f"{statement.kind.name} FUNCTION is not supported: the functions are those of "
+                "DataFusion and of the engine, for every session alike"
+            )
+            raise SqlError(msg)
         return writing(scope, statement, params)
 
     return chosen

@@ -102,19 +102,20 @@ class Scope(ABC):
                 found.update(frame.schema().names)
         return found
 
-    def run_now(self, statement: Statement, params: Params) -> pa.Table:
-        """Run what DataFusion runs by itself."""
-        with self.planner.snapshot(self.catalog) as snapshot:
-            plan = partial(
-                self.planner.plan, statement.text, params, names=statement.names, changes=True
-            )
-            return self.planner.collect(plan, snapshot)
-
     def refuse_read_only(self) -> None:
         """Raise unless the lake may be written, as it is now."""
         self.catalog.refuse_past()
         if self.catalog.lake.read_only:
             msg = "this session is read-only: connect with read_only=False to write"
+            raise ReadOnlyError(msg)
+
+    def refuse_frame(self, schema: str, name: str) -> None:
+        """Raise ReadOnlyError if queries of this session read a frame of that name in its place."""
+        if (schema, name) in self.planner.frames:
+            msg = (
+                f"{name!r} is a frame in memory of this session, which is only read: detach it to "
+                "change a table of that name"
+            )
             raise ReadOnlyError(msg)
 
     # --- what table handles need -----------------------------------------------------------------

@@ -90,7 +90,9 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     )  # fmt: skip
 
 
-def _writable(catalog: Catalog, reader: Reader, target: Target) -> TableInfo:
+def _writable(scope: Scope, reader: Reader, target: Target) -> TableInfo:
+    catalog = scope.catalog
+    scope.refuse_frame(target.schema, target.name)
     info = catalog.get(reader, target.name, target.schema)
     catalog.refuse_shared(info)
     if info.kind not in OPENS:
@@ -107,7 +109,7 @@ def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     catalog, hide = asked.scope.catalog, asked.scope.planner.stores.hide
     with ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
-        info = _writable(catalog, reader, target)
+        info = _writable(asked.scope, reader, target)
         opens = OPENS[info.kind]
         snapshot = Snapshot(catalog, reader, committed=opens.uses_cache, hide=hide)
         reading.enter_context(snapshot)
@@ -117,9 +119,8 @@ def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
 @contextmanager
 def _under_lock(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     """Open a target to be read and written under the lock of its writers."""
-    catalog = asked.scope.catalog
-    with catalog.read() as reader:
-        info = _writable(catalog, reader, target)
+    with asked.scope.catalog.read() as reader:
+        info = _writable(asked.scope, reader, target)
     with OPENS[info.kind].under_lock(asked, info) as opened:
         yield opened
 

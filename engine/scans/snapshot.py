@@ -96,6 +96,9 @@ class Snapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # a table of DataFusion's may hold this, which no garbage collector finds out
+        self.virtual = {}
+        self.prepared = dict.fromkeys(self.prepared)
         self.opened.close()
 
     # --- what planning finds out -----------------------------------------------------------------

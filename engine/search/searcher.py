@@ -173,8 +173,11 @@ class Searcher:
             raise
 
     def keep(self, search: CompletedSearch) -> None:
-        """Put on record a search whose rows are released to nobody."""
-        self._keeper.keep(search)
+        """Put on record a search whose rows are released to nobody.
+
+        By itself: it ran before what its session may have begun by now.
+        """
+        self._keeper.keep(replace(search, request=replace(search.request, transactions=None)))
 
     def _ask(self, request: SearchRequest) -> None:
         self._keeper.check(request)

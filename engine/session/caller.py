@@ -130,8 +130,8 @@ class Caller:
         """Return a session of its own that acts for somebody else; close it, or use it in ``with``.
 
         It has its own transaction, prepared statements, settings and frames, and nothing of this
-        one but its identity, where that is not given anew. This session stays what it is. Closing
-        the session that opened the lake closes it too.
+        one but its identity, where that is not given anew, and the moment that it reads. This
+        session stays what it is. Closing the session that opened the lake closes it too.
 
         Statements in a scope with a ``tenant`` may name no local path unless ``allowed_paths`` has
         it; tables that were attached before are read as ever. A scope can be scoped further, and
@@ -146,6 +146,7 @@ class Caller:
             PathNotAllowedError: A path lies outside of what this session may name.
             ClosedError: This session was closed.
         """
+        self._instance.refuse_forked()
         self._refuse_closed()
         identity = self._identity.narrowed(
             tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason,
@@ -157,7 +158,7 @@ class Caller:
         paths = self._paths
         if not isinstance(tenant, type(UNSET)) or allowed_paths is not None:
             paths = paths.within(allowed_paths or ())
-        return type(self)(self._instance, identity, paths, scoped=True)
+        return type(self)(self._instance, identity, paths, scoped=True, at=self._at)
 
     def _view(self, *, at: Moment | None = None, within: Transaction | None = None) -> Self:
         """Return this session's own state, as it is at a moment or for one transaction."""
@@ -234,11 +235,12 @@ class Caller:
         try:
             yield
         except BaseException:
-            if begun.open:
+            if begun.open and begun.is_here:
                 with transactions.turn():
                     begun.rollback_to(name)
                     begun.release(name)
             raise
+        self._instance.refuse_forked()
         with transactions.turn():
             begun.release(name)
 

@@ -18,6 +18,7 @@ from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.model.policy import STATEMENTS, at_least
 from affidavit.catalog.sources.kinds import parse_url
 from affidavit.catalog.sources.registry import remembered
+from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 CLOSING_TIMEOUT_S: Final = 1.0
 """How long an instance that closes waits for other writers."""
+
+END_S: Final = 1.0
+"""How long a program that is at its end waits for the threads that nobody joined."""
 
 _log: Final = logging.getLogger("affidavit")
 _OPEN: Final[WeakSet[Instance]] = WeakSet()
@@ -201,11 +205,17 @@ def _end() -> None:
 
     DataFusion's threads call us as long as a plan runs, and what is cancelled in a database is
     cancelled by a thread: once Python has none any more, a result that was left half-read would
-    keep the program from its end.
+    keep the program from its end. And a thread that is in the midst of a statement when Python ends
+    would take the process with it.
     """
-    for instance in list(_OPEN):
-        if not instance.closed and instance.is_here:
+    here = [each for each in list(_OPEN) if each.is_here]
+    if not here:
+        return
+    WORKING.refuse_more()
+    for instance in here:
+        if not instance.closed:
             instance.lake.queries.close(closed)
+    WORKING.wait(END_S, lambda: any(each.lake.queries.is_busy for each in here))
 
 
 atexit.register(_end)

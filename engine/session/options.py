@@ -40,7 +40,7 @@ class Options:
     def __post_init__(self) -> None:
         if not is_seconds(self.transaction_idle_s, least=0.001):
             msg = (
-                "transaction_idle_s must be a number of seconds above 0, got "
-                f"{self.transaction_idle_s!r}"
+                "transaction_idle_s must be a number of seconds above 0, and at most "
+                f"1,000,000,000, got {self.transaction_idle_s!r}"
             )
             raise LakeError(msg)

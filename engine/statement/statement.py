@@ -152,7 +152,7 @@ class Statement:
 
     @property
     def is_of_function(self) -> bool:
-        """Whether a CREATE, ALTER or DROP is of a function, which DataFusion keeps."""
+        """Whether a CREATE, ALTER or DROP is of a function."""
         words = [token.keyword for token in self.tokens[1:4]]
         named = words[:1] == ["FUNCTION"] or words == ["OR", "REPLACE", "FUNCTION"]
         return named and self.kind in {Kind.CREATE, Kind.ALTER, Kind.DROP}

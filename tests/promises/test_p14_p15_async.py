@@ -452,7 +452,9 @@ def test_p15_what_blocks_a_loop_never_waits_for_a_transaction_of_its_tasks(a_lak
                     lambda: bob.blocking.sql("INSERT INTO t VALUES (9, 0)"),
                     lambda: bob.blocking.table("t").insert([{"id": 9, "n": 0}]),
                     lambda: bob.blocking.begin(immediate=True),
+                    bob.blocking.journal.flush,
                 ):
+                    await tx.sql("UPDATE t SET n = n")  # the call is over once the task has it
                     with pytest.raises(errors.TransactionError, match="await the async session"):
                         refused()
                 assert time.monotonic() - began < SOON_S

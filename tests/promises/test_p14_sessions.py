@@ -119,6 +119,63 @@ def test_p14_frames_are_a_sessions_own_and_go_with_it(session) -> None:
 # --- a scope -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "text", ["DROP FUNCTION upper", "CREATE FUNCTION upper() RETURNS INT RETURN 1"]
+)
+def test_p14_nobody_takes_a_function_from_the_others(session, text) -> None:
+    """DataFusion's functions are its contexts', which all sessions of a tenant plan with."""
+    with session.scope() as other:
+        with pytest.raises(errors.SqlError, match="FUNCTION is not supported"):
+            other.sql(text)
+        other.sql(f"PREPARE p AS {text}")
+        with pytest.raises(errors.SqlError):
+            other.sql("EXECUTE p")
+        with pytest.raises(errors.SqlError):
+            session.explain(text, analyze=True)
+    assert session.sql("SELECT upper('a') AS u").to_pylist() == [{"u": "A"}]
+
+
+def test_p14_a_scope_of_the_past_is_of_the_past(session, t) -> None:
+    before = session.ledger.size - 1
+    t.insert([{"id": 2, "n": 0}])
+    with session.at(before).scope(actor="ann") as past:
+        assert counted(past) == 1
+        with pytest.raises(errors.ReadOnlyError):
+            past.sql("INSERT INTO t VALUES (3, 0)")
+        with past.scope(actor="bob") as further:
+            assert (further.actor, counted(further)) == ("bob", 1)
+    with session.scope() as present:
+        assert counted(present) == 2
+
+
+def test_p14_what_a_frame_hides_is_not_changed_by_its_name(session) -> None:
+    """Queries read the frame, and a DELETE took the rows of somebody else's table."""
+    with session.scope(actor="ann") as ann:
+        ann.attach("kept", [{"a": 1}])
+        session.create_table("kept", [{"a": 5}, {"a": 6}])
+        for text in (
+            "DELETE FROM kept", "UPDATE kept SET a = 0", "INSERT INTO kept VALUES (7)",
+            "DROP TABLE kept", "ALTER TABLE kept ADD COLUMN b INT", "TRUNCATE TABLE kept",
+        ):  # fmt: skip
+            with pytest.raises(errors.ReadOnlyError, match="'kept' is a frame in memory"):
+                ann.sql(text)
+        assert counted(ann, "kept") == 1
+        ann.detach("kept")
+        assert ann.sql("DELETE FROM kept WHERE a = 5").rows_affected == 1
+    assert counted(session, "kept") == 1
+
+
+def test_p14_a_view_is_of_nobodys_frame(session, t) -> None:
+    """It was kept by the lake, and read whatever frame of that name who asked had."""
+    session.attach("mine", [{"id": 9}])
+    with pytest.raises(errors.SqlError, match=r"\['mine'\] are frames in memory"):
+        session.sql("CREATE VIEW v AS SELECT * FROM mine")
+    with pytest.raises(errors.TableNotFoundError):
+        session.sql("CREATE VIEW v AS SELECT * FROM nowhere")
+    session.sql("CREATE VIEW v AS SELECT id AS mine FROM t")
+    assert session.sql("SELECT mine FROM v").to_pylist() == [{"mine": 1}]
+
+
 def test_p14_a_closed_scope_refuses_and_leaves_the_lake_open(session, t) -> None:
     scoped = session.scope(actor="ann")
     table = scoped.table("t")
@@ -168,6 +225,33 @@ def test_p14_blocks_may_be_left_in_another_context_and_thread(session, t) -> Non
 
 
 # --- a transaction -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whose", ["scope", "lake"])
+def test_p14_who_is_in_a_block_is_told_that_closing_rolled_it_back(lake, whose) -> None:
+    """The block came to its end as if all were committed."""
+    with affidavit.connect(lake, durability="normal") as watching:
+        watching.create_table("t", schema=pa.schema([("id", pa.int64())]))
+        opened = affidavit.connect(lake, durability="normal")
+        scope = opened.scope()
+        ends = opened.close if whose == "lake" else lambda: scope.__exit__(None, None, None)
+        with pytest.raises(errors.ClosedError, match="rolled back"), scope.transaction() as tx:
+            tx.sql("INSERT INTO t VALUES (1)")
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(ends).result()
+        with pytest.raises(errors.ClosedError):
+            scope.sql("SELECT 1")
+        opened.close()
+        assert counted(watching) == 0
+
+
+def test_p14_a_block_that_was_committed_before_its_session_closed_ends_well(session, t) -> None:
+    scope = session.scope()
+    with scope.transaction() as tx:
+        tx.sql("INSERT INTO t VALUES (2, 0)")
+        tx.commit()
+        scope.__exit__(None, None, None)
+    assert counted(session) == 2
 
 
 def test_p14_begin_keeps_nobody_from_writing(session, t) -> None:
@@ -366,6 +450,12 @@ def test_p12_a_bad_idle_time_is_refused(lake, value) -> None:
     with pytest.raises(errors.LakeError, match="transaction_idle_s"):
         affidavit.connect(lake, transaction_idle_s=value)
     assert not lake.exists()
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300, "1", None, True])
+def test_p12_a_bad_time_to_wait_is_refused(lake, value) -> None:
+    with pytest.raises(errors.LakeError, match="busy_timeout_s must be a number of seconds"):
+        affidavit.connect(lake, busy_timeout_s=value)
 
 
 def test_p14_statements_of_a_transaction_take_turns(session, t) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 IDLE_READERS_MAX: Final = 16
 """How many idle read connections are kept open."""
 
+WAIT_MAX_S: Final = 2_000_000.0
+"""The longest that SQLite waits: it counts milliseconds in 32 bits."""
+
 SYNCHRONOUS: Final = {"full": "FULL", "normal": "NORMAL"}
 
 
@@ -39,7 +42,7 @@ class Connections:
         connection = sqlite3.connect(
             f"{self._path.resolve().as_uri()}?mode={mode or self._mode}",
             uri=True,
-            timeout=timeout_s,
+            timeout=min(timeout_s, WAIT_MAX_S),
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
@@ -83,4 +86,4 @@ class Connections:
 
 def wait_up_to(connection: sqlite3.Connection, timeout_s: float) -> None:
     """Let ``connection`` wait up to ``timeout_s`` for others."""
-    connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(min(timeout_s, WAIT_MAX_S) * 1000)}")

@@ -13,8 +13,9 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import SHARED
-from affidavit.catalog.store.forks import Process
+from affidavit.catalog.store.forks import Process, keep_for_ever, left_to_parent
 from affidavit.catalog.store.holds import Holds
+from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.protocol import check_durability
 from affidavit.catalog.store.settled import Baton, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
@@ -71,6 +72,7 @@ class SqliteStore:
         self._connections = Connections(path, durability, "ro" if read_only else "rwc")
         self._writing = Baton()
         self._writer: sqlite3.Connection | None = None
+        self._transaction_open: SqliteWriter | None = None
         self._writer_waits_s = busy_timeout_s
         with translated(f"opening {str(path)!r}", busy_timeout_s):
             connection = self._connections.open(busy_timeout_s)
@@ -80,6 +82,7 @@ class SqliteStore:
                 connection.close()
                 raise
             self._connections.give_back(connection)
+        left_to_parent(self)
 
     # --- reading and writing -------------------------------------------------------------------
 
@@ -108,6 +111,8 @@ class SqliteStore:
         self._process.refuse_forked()
         if not record:
             self._refuse_read_only()
+        if timeout_s is None:
+            refuse_own_writer(self)
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         held = self._take(waits_s)
         try:
@@ -147,7 +152,7 @@ class SqliteStore:
         with translated("opening a transaction", waits_s):
             connection = self._write_connection(mode)
             self._let_writer_wait(connection, waits_s)
-        writer = SqliteWriter(connection, tenant, self._timeout_s)
+        writer = self._transaction_open = SqliteWriter(connection, tenant, self._timeout_s)
         has_begun = asked = False
         begun_s = monotonic()
         try:
@@ -155,10 +160,13 @@ class SqliteStore:
                 connection.execute("BEGIN IMMEDIATE")
             has_begun, begun_s = True, monotonic()
             yield writer
+            self._process.refuse_forked()
             asked = True
             with translated("committing", self._timeout_s):
                 connection.execute("COMMIT")
         except BaseException as error:
+            if not self._process.is_here:  # what is open is the other's
+                raise
             writer.close()  # from now on no other thread writes through it
             if asked and not isinstance(error, Exception) and not connection.in_transaction:
                 writer.committed()  # it was told to stop when it had committed
@@ -172,6 +180,17 @@ class SqliteStore:
                 self.holds.note(monotonic() - begun_s)
         writer.close()
         writer.committed()
+
+    def leave_to_parent(self) -> None:
+        """Let a fork neither commit nor roll back what its parent has open, nor close it.
+
+        SQLite would take it for this process' own, and change the log that both have in memory.
+        """
+        connection, self._writer = self._writer, None
+        if connection is not None:
+            keep_for_ever(connection)
+        if self._transaction_open is not None:
+            self._transaction_open.leave_to_parent()
 
     def _undo(self, connection: sqlite3.Connection) -> None:
         try:

@@ -93,6 +93,10 @@ class SqliteWriter(SqliteReader):
         clause, bound = where_of((self._tenant,), where)
         return self._write(f"DELETE FROM {quoted(table.name)}{clause}", bound).rowcount
 
+    def leave_to_parent(self) -> None:
+        """Refuse whatever is asked in a fork: what is written is the parent's."""
+        self._open = False  # the lock may be held by a thread that is not here
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         self._savepoints += 1
@@ -104,8 +108,9 @@ class SqliteWriter(SqliteReader):
         except BaseException:
             self.memo.clear()
             self._committed = committed
-            self._write(f"ROLLBACK TO {name}")
-            self._write(f"RELEASE {name}")
+            if self._open:
+                self._write(f"ROLLBACK TO {name}")
+                self._write(f"RELEASE {name}")
             raise
         self._write(f"RELEASE {name}")
 

@@ -59,17 +59,23 @@ class Call(Generic[T]):
 
     def __call__(self) -> None:
         """Make the call, and answer."""
-        make, self._make, own = self._make, None, self._own
-        telling = nullcontext() if own is None else own.work.telling(self._begun)
+        make, self._make = self._make, None
         try:
-            if self._is_given_up or make is None:
-                return
-            with serving(self._loop), telling:
-                given = make()
+            given = self._made(make)
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             self._tell(self._fail, error)
         else:
             self._give(given)
+
+    def _made(self, make: Callable[[], T] | None) -> T:
+        """Return what the call gives; before the task knows of it the call is at its end."""
+        own = self._own
+        telling = nullcontext() if own is None else own.work.telling(self._begun)
+        try:
+            if self._is_given_up or make is None:
+                raise cancelled()
+            with serving(self._loop), telling:
+                return make()
         finally:
             if own is not None:
                 own.transactions.asked.end()

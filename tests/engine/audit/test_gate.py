@@ -284,6 +284,27 @@ def test_p2_a_late_search_whose_commit_is_not_known_of_has_one_record(
     assert session.ledger.verify()
 
 
+def test_p14_a_late_search_is_no_part_of_what_its_session_has_begun_since(
+    session, docs, hook
+) -> None:
+    """The housekeeper took a turn in the transaction, and wrote into it."""
+    session.sql("CREATE TABLE t (a INT)")
+    hook.go_on.clear()
+    slow = f"SELECT id FROM {SEARCH} UNION ALL SELECT value FROM generate_series(1, 500000)"
+    batches = session.sql(slow, q=Q8).batches()
+    next(batches)
+    assert hook.begun.wait(30)
+    batches.close()
+    with session.transaction() as tx:
+        tx.sql("INSERT INTO t VALUES (1)")
+        hook.go_on.set()
+        pending = session._instance.lake.folders.pending
+        eventually(lambda: any(pending.glob("*.json")))
+        assert everything(session) == []
+    eventually(lambda: len(everything(session)) == 1)
+    eventually(lambda: not any(pending.iterdir()))
+
+
 def test_p2_closing_the_session_puts_late_searches_on_record(lake) -> None:
     hook = Hook()
     with affidavit.connect(lake, durability="normal") as session:

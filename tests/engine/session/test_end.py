@@ -47,6 +47,44 @@ def test_a_program_ends_whatever_it_left_open(tmp_path, what: str) -> None:
     assert run_python(OPEN + ENDS[what], tmp_path / "lake") == ""
 
 
+BUSY = """
+import sys, threading, time, affidavit
+threading.excepthook = lambda told: kinds.add(told.exc_type.__name__)
+kinds = set()
+session = affidavit.connect(sys.argv[1], durability="normal")
+session.sql("CREATE TABLE t (a BIGINT)")
+session.create_vector_table("docs", [{{"id": n, "vector": [float(n), 1.0]}} for n in range(50)])
+begun = threading.Barrier(5)
+def work():
+    with session.scope() as own:
+        begun.wait()
+        while True:
+            {what}
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+begun.wait()
+time.sleep(0.3)
+assert not kinds, kinds
+import atexit
+atexit.register(lambda: session.sql("SELECT count(*) AS n FROM t").to_pylist())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "what",
+    [
+        "own.sql('SELECT count(*) AS n FROM t').to_pylist()",
+        "own.sql('SELECT count(*) AS n FROM t x JOIN t y ON x.a = y.a').to_pylist()",
+        "own.sql('SELECT id FROM vector_search($d, [1.0, 1.0], 5)', d='docs').to_pylist()",
+    ],
+)
+def test_p21_threads_in_the_midst_of_statements_do_not_abort_the_program(tmp_path, what) -> None:
+    """Python ended them within DataFusion, which ended the process: most of the time."""
+    for at in range(3):
+        run_python(BUSY.format(what=what), tmp_path / f"lake{at}")
+
+
 INTERRUPTED = """
 import os, random, signal, sys, threading, time, affidavit
 signal.signal(signal.SIGINT, signal.default_int_handler)

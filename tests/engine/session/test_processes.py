@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[affidavit.Session, Path], object]] = {
     "table": lambda session, _: session.table("t"),
     "create": lambda session, _: session.create_table("u", [{"a": 1}]),
     "transaction": lambda session, _: session.transaction().__enter__(),
-    "scope": lambda session, _: session.scope(actor="x").__enter__().sql("SELECT 1"),
+    "scope": lambda session, _: session.scope(actor="x"),
     "audit": lambda session, _: session.audit.recent(1),
     "topics": lambda session, _: session.topics.list(),
     "cancel": lambda session, _: session.cancel(),
@@ -119,6 +119,52 @@ def test_a_process_that_is_spawned_opens_the_lake(tmp_path) -> None:
     script.write_text(SPAWNED)
     run = f"import runpy, sys; sys.argv[1:] = sys.argv[1:]; runpy.run_path({str(script)!r}, run_name='__main__')"
     assert run_python(run, tmp_path / "lake").strip() == "[{'n': 2}]"
+
+
+SHARED = """
+import os, sys, time
+import pyarrow as pa
+import affidavit
+
+with affidavit.connect(sys.argv[1], durability="normal") as session:
+    session.sql("CREATE TABLE t (id BIGINT, word VARCHAR)")
+    rows = pa.table({{"id": range(60_000), "word": ["x" * 300] * 60_000}})  # more than SQLite caches
+    child = 1
+    try:
+        with session.transaction() as tx:
+            session.table("t").insert(rows)
+            with {block}:
+                child = os.fork()
+                {leaves}
+            if child:
+                os.waitpid(child, 0)
+                with affidavit.connect(sys.argv[1], read_only=True) as other:
+                    print(other.sql("SELECT count(*) AS n FROM t").to_pylist())
+                print(tx.sql("SELECT count(*) AS n, sum(id) AS s FROM t").to_pylist())
+                tx.sql("INSERT INTO t VALUES (-1, 'more')")
+    except affidavit.errors.ForkedError:
+        assert not child
+    if not child:
+        sys.exit(3)
+    print(session.sql("SELECT count(*) AS n, sum(id) AS s FROM t").to_pylist())
+    print(bool(session.ledger.verify()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ["tx.savepoint()", "tx.scope()"])
+@pytest.mark.parametrize("leaves", ["pass", "child or sys.exit(3)", "child or 1 / 0"])
+def test_p21_a_fork_leaves_its_parents_transaction_alone(tmp_path, block: str, leaves: str) -> None:
+    """The child committed it, or rolled it back under its parent, whose file was damaged then."""
+    told = run_python(SHARED.format(block=block, leaves=leaves), tmp_path / "lake")
+    rows = 60_000
+    total = sum(range(rows))
+    assert told.splitlines() == [
+        "[{'n': 0}]",
+        str([{"n": rows, "s": total}]),
+        str([{"n": rows + 1, "s": total - 1}]),
+        "True",
+    ]
 
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
