@@ -137,7 +137,7 @@ class Recording:
         rows = [
             (row_id, "scanned" if each.keys_at is None else "returned")
             for each in (given if is_over else ())
-            for row_id in (each.given or ())
+            for row_id in _names(each)
             if len(each.given or ()) <= IDS_MAX
         ]
         return Said(
@@ -218,8 +218,13 @@ def _told(table: TableRead) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _names(table: TableRead) -> list[str]:
+    """Return the names of the rows that were given, sorted: so an index takes them quickest."""
+    return sorted(table.given or ())
+
+
 def _ids(table: TableRead) -> dict[str, Any]:
-    ids = list(table.given or ())
+    ids = _names(table)
     told: dict[str, Any] = {
         "table_id": table.table_id, "how": "scanned" if table.keys_at is None else "returned",
         "count": len(ids),

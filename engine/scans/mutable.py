@@ -44,7 +44,8 @@ def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     told = snapshot.note_read(info, info.version)
     snapshot.note_present(info)
     if wants_rows(snapshot.catalog, info):
-        rows = MutableDataset(snapshot, info, ROWID_FIELD)
+        more = () if definition_of(info).primary_key else (ROWID_FIELD,)
+        rows = MutableDataset(snapshot, info, *more)
         return snapshot.scan((info.schema, info.name), given_mutable(info, rows, told))
     cached = _in_cache(snapshot, info)
     if cached is None:
