@@ -1,8 +1,16 @@
-"""What a plan reads: its tables, and the columns and conditions that it reads each by."""
+"""What a plan reads: its tables, and the columns and conditions that it reads each by.
+
+Rule:
+    - A query that stands in an expression is no input of a plan's node, and datafusion-python
+      gives no way to it. It is told by the plan's text, which has every scan on a line: what a
+      value with line breaks adds to that makes more of what is read, and never less.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import (
     Alias,
@@ -27,6 +35,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.release import Reading
 
 
+_SCAN: Final = re.compile(r"TableScan: (?P<table>.*?)(?: projection=\[(?P<columns>.*?)\].*)?")
+"""A scan in a plan's text, as DataFusion 54 prints it."""
+
+
 def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:
     """Return the columns that a plan reads of each ``schema.table``."""
     found: dict[str, frozenset[str]] = {}
@@ -45,18 +57,50 @@ def note_scans(plan: LogicalPlan, reading: Reading) -> None:
         if found is not None:
             columns = [column for _, column in scan.projection()]
             found.note_scan(columns, [_shown(each) for each in scan.filters()])
+    for name, columns in _in_expressions(plan):
+        found = reading.tables.get(name)
+        if found is not None:
+            found.note_scan(columns, ())
+
+
+def _in_expressions(plan: LogicalPlan) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and columns of every table that a plan reads in a query within an expression."""
+    text = plan.display_indent()
+    if "Subquery:" not in text:
+        return
+    lines = Counter(line.strip() for line in text.split("\n"))
+    for scan in _scan_nodes(plan):
+        lines[scan.display().partition("\n")[0].strip()] -= 1
+    for line in lines.elements():
+        found = _SCAN.fullmatch(line)
+        if found is not None:
+            columns = found["columns"]
+            yield _full_name(found["table"]), columns.split(", ") if columns else []
+
+
+def _full_name(table: str) -> str:
+    """Return what a table is called in a reading."""
+    parts = table.split(".")
+    if len(parts) == 1:
+        return f"{MAIN_SCHEMA}.{table}"
+    return ".".join(parts[1:] if len(parts) > 2 and parts[0] == CATALOG else parts)  # noqa: PLR2004 - catalog.schema.table
 
 
 def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]]:
     """Yield catalog, schema, table and scan of every table that a plan reads."""
+    for node in _scan_nodes(plan):
+        scan = node.to_variant()
+        catalog, schema, table = scan.fqn()
+        yield catalog, schema or MAIN_SCHEMA, table, scan
+
+
+def _scan_nodes(plan: LogicalPlan) -> Iterator[LogicalPlan]:
     left = [plan]
     while left:
         node = left.pop()
         left += node.inputs()
-        scan = node.to_variant()
-        if isinstance(scan, TableScan):
-            catalog, schema, table = scan.fqn()
-            yield catalog, schema or MAIN_SCHEMA, table, scan
+        if isinstance(node.to_variant(), TableScan):
+            yield node
 
 
 def reads_rows(plan: LogicalPlan) -> bool:
@@ -80,12 +124,14 @@ def _shown(expression: Expr) -> str:
 def note_keys(plan: LogicalPlan, reading: Reading) -> None:
     """Note which columns of a plan's result are the key of a table whose rows are on record.
 
-    They tell which of its rows were given, if the plan reads the table in one place.
+    They tell which of its rows were given, if the plan reads the table in one place, which is no
+    query within an expression.
     """
     wanted = {name: table for name, table in reading.tables.items() if table.given is not None}
     if not wanted:
         return
     read = [f"{schema}.{table}" for _, schema, table, _ in _scans(plan)]
+    read += (name for name, _ in _in_expressions(plan))
     origins = list(_origins(plan))
     for name, table in wanted.items():
         places = [
@@ -106,8 +152,16 @@ def _origins(plan: LogicalPlan) -> Iterator[tuple[str, str] | None]:
             yield _origin_of(each, plan.inputs()[0])
 
 
+def _variant(expression: Expr) -> object:
+    """Return what an expression is; ``None`` for a call, which datafusion-python cannot tell."""
+    try:
+        return expression.to_variant()
+    except ValueError:
+        return None
+
+
 def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
-    found = expression.to_variant()
+    found = _variant(expression)
     if isinstance(found, Alias):
         return _origin_of(found.expr(), plan)
     return _origin(plan, found.relation(), found.name()) if isinstance(found, Column) else None
@@ -126,11 +180,17 @@ def _origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, st
         is_it = relation is None or relation == str(node.alias())
         return _origin(plan.inputs()[0], None, name) if is_it else None
     if isinstance(node, Projection):
-        for each in node.projections():
-            if each.schema_name().split(".")[-1] == name:
-                return _origin_of(each, plan.inputs()[0])
-        return None
+        made = [each for each in node.projections() if _is_called(each, name)]
+        return _origin_of(made[0], plan.inputs()[0]) if len(made) == 1 else None
     if isinstance(node, Filter | Sort | Limit | Join):
         found = {_origin(each, relation, name) for each in plan.inputs()} - {None}
         return found.pop() if len(found) == 1 else None
     return None
+
+
+def _is_called(expression: Expr, name: str) -> bool:
+    """Return whether an expression makes a column of that name."""
+    found = _variant(expression)
+    if isinstance(found, Alias):
+        return found.alias() == name
+    return isinstance(found, Column) and found.name() == name
