@@ -15,7 +15,7 @@ from uuid import uuid4
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
 from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo, parse_definition
-from affidavit.catalog.model.policy import OFF
+from affidavit.catalog.model.policy import OFF, stricter
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_table_name
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
@@ -114,7 +114,7 @@ class Catalog:
     @property
     def floor(self) -> str:
         """What is put on record of everything that is read here."""
-        return OFF if self.gate is None else self.gate.floor
+        return OFF if self.gate is None else stricter(self.gate.floor, *self.transactions.policies)
 
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of what a statement reads."""
@@ -322,6 +322,8 @@ class Catalog:
     def forget(self, writer: Writer, info: TableInfo) -> None:
         """Take a table's name away."""
         self.refuse_shared(info)
+        if self.transactions.begun is not None:
+            self.transactions.begun.policies.append(info.audit)
         writer.delete_where(TABLES, Compare("=", "table_id", info.table_id))
 
     def create_schema(self, name: str, *, if_not_exists: bool = False) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from weakref import WeakMethod
 
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.model.release import TableRead
     from affidavit.errors import AffidavitError
 
 
@@ -45,6 +46,7 @@ class Query:
         deadline: Until when it may run, by the monotonic clock.
         rows: How many rows its plans have given so far.
         kind: What kind of statement it is, once it was read.
+        tables: What it reads, by name, as far as its planning has found that out.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Query:
         self.deadline = None if timeout_s is None else monotonic() + timeout_s
         self.rows = 0
         self.kind = kind
+        self.tables: dict[str, TableRead] = {}
         self._is_told = False
         self._queries = queries
         self._text = text

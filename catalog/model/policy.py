@@ -6,9 +6,12 @@ the table: the stricter of the two holds.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OFF: Final = "off"
 SEARCHES: Final = "searches"
@@ -20,6 +23,11 @@ LEVELS: Final = (OFF, SEARCHES, STATEMENTS, READS, ROWS)
 
 TABLE_LEVELS: Final = (READS, ROWS)
 """What a table's own policy may be."""
+
+TOLD: Final[Mapping[str, str | None]] = {
+    f"audit = {level or 'none'!r}": level for level in (None, *TABLE_LEVELS)
+}
+"""What the journal says of a table whose policy changes, and what it becomes."""
 
 
 def stricter(*levels: str | None) -> str:

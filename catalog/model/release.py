@@ -45,6 +45,13 @@ class Asked(Protocol):
     def started_at_us(self) -> int:
         """When it was asked, in microseconds since the epoch."""
 
+    @property
+    def tables(self) -> dict[str, TableRead]:
+        """What it reads, by name, as far as that is known."""
+
+    def tell_once(self) -> bool:
+        """Return whether nobody has told of its failure yet; from now on somebody has."""
+
 
 @dataclass(slots=True)
 class TableRead:
@@ -156,7 +163,10 @@ class Reading:
 
     def note(self, table: TableRead) -> TableRead:
         """Note that a table is read."""
-        return self.tables.setdefault(table.name, table)
+        noted = self.tables.setdefault(table.name, table)
+        if self.asked is not None:
+            self.asked.tables[table.name] = noted
+        return noted
 
     def describe(self, facts: Facts) -> None:
         """Take what is known before it runs."""

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import WHOLE, entity_names
 from affidavit.catalog.model.definition import KINDS, MUTABLE, MutableDefinition, parse_definition
+from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.past.redo import nullable, redone, table_of
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo
 from affidavit.catalog.store.protocol import ROWID
@@ -38,6 +39,12 @@ class PastTable:
     table_id: str
     name: str
     info: TableInfo | None
+
+    def policy(self) -> str | None:
+        """Return the policy that a table had which was dropped since: what it held keeps it."""
+        own = pc.field("table_id") == self.table_id
+        told = policies_told(self.journal, self.vantage.reader, own)
+        return told[-1] if told else None
 
     # --- what it was ----------------------------------------------------------------------------
 

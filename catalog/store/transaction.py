@@ -96,6 +96,10 @@ class Transaction:
             not one statement's.
         on_change: Called once it holds the writer.
         asked: Who asks in it, where callers do.
+
+    Attributes:
+        policies: The policies of tables that were taken away in it, or went with their tables: it
+            may yet be rolled back, so what is read in it is on record as they want it.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class Transaction:
         self._writer: Writer | None = None
         self._seen: dict[Hashable, tuple[Hashable, Look]] = {}
         self._savepoints: list[_Savepoint] = []
+        self.policies: list[str | None] = []
         self._on_end: list[Callable[[bool], None]] = []
 
     @property

@@ -24,7 +24,7 @@ from affidavit.catalog.store.turn import Place
 from affidavit.errors import ClosedError, TransactionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.store.settled import Held
@@ -85,6 +85,12 @@ class Transactions:
         """The transaction that the caller began, if it is open."""
         begun = self._place().begun
         return begun if begun is not None and begun.open else None
+
+    @property
+    def policies(self) -> Sequence[str | None]:
+        """The policies that were taken away in the transaction that the caller began."""
+        begun = self.begun
+        return () if begun is None else begun.policies
 
     @property
     def is_in_block(self) -> bool:

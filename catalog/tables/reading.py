@@ -5,7 +5,7 @@ A row is named in a record as the journal, or a search's record, names it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,18 @@ class Door:
         kind: The door, such as ``to_arrow``.
         text: The call, without its values.
         started_at_us: When it was asked, in microseconds since the epoch.
+        tables: What it reads, by name.
     """
 
     identity: Identity
     kind: str
     text: str
     started_at_us: int
+    tables: dict[str, TableRead] = field(default_factory=dict)
+
+    def tell_once(self) -> bool:
+        """Leave it to who made the call to tell of its failure."""
+        return True
 
 
 def wants_rows(catalog: Catalog, info: TableInfo) -> bool:

@@ -65,7 +65,8 @@ class Gate:
         """Return what is to be on record of a statement whose planning found out what it reads."""
         if not reading.tables:
             return OFF
-        return stricter(self.floor, *(each.level for each in reading.tables.values()))
+        taken = () if reading.transactions is None else reading.transactions.policies
+        return stricter(self.floor, *taken, *(each.level for each in reading.tables.values()))
 
     def announce(self, reading: Reading) -> None:
         """Put on record that rows are about to leave by a door whose end nobody sees."""
@@ -168,6 +169,8 @@ class Gate:
         half = recording if recording is not None and _is_half_read(recording) else None
         try:
             self._settle(reading, None if half is None else half.closing(FAILED, error))
+            if half is not None:
+                half.asked.tell_once()
         except Exception as second:  # noqa: BLE001 - whatever it was, the statement failed before
             error.add_note(f"and what it searched was not put on record: {second}")
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
+from affidavit.catalog.model.policy import OFF, stricter
 from affidavit.engine.audit.appender import Appender, known_ids
 from affidavit.engine.audit.carried import CarriedRecords, DeferredRecords
 from affidavit.engine.audit.commits import Commits
@@ -125,7 +126,7 @@ class Recorder:
 
     def check(self, request: SearchRequest) -> None:
         """Refuse a search that could not be put on record."""
-        if self.settings.mode != "off":
+        if self._is_wanted(request):
             checked_lineage(request.lineage)
 
     def record(
@@ -139,7 +140,7 @@ class Recorder:
             AffidavitError: They could not be recorded. Their rows must not be released.
         """
         identity = searches[0].request.identity
-        if self.settings.mode == "off":
+        if not any(self._is_wanted(each.request) for each in searches):
             self.note_if_off(identity, searches[0].request.transactions)
             if beside is not None:
                 self.record_beside(beside)
@@ -165,6 +166,11 @@ class Recorder:
             shown = identity.shown_tenant
             return [record.replaced(tenant=shown) for record in records]
         return list(_as_entered(identity, records, entries))
+
+    def _is_wanted(self, request: SearchRequest) -> bool:
+        """Return whether a search is to be on record, as the session or its table wants it."""
+        taken = () if request.transactions is None else request.transactions.policies
+        return stricter(self.settings.mode, request.info.audit, *taken) != OFF
 
     def record_beside(self, beside: Beside) -> None:
         """Put on record what goes with no search.

@@ -2,7 +2,8 @@
 
 Rules:
     - A refusal (another's table, a path, a right) is on record from the floor ``searches`` on, any
-      other failure from ``reads`` on. Of the error its class is told, and of its text nothing.
+      other failure where what it read is, for its error may tell a value. Of the error its class is
+      told, and of its text nothing.
     - A table that is another tenant's and one that does not exist are one refusal: whoever reads
       the record learns no more than whoever was refused.
     - An attempt that cannot be put on record stays refused: its own error is the one to raise.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.model.policy import OFF, READS, at_least
+from affidavit.catalog.model.policy import READS, SEARCHES, at_least, stricter
 from affidavit.catalog.model.release import Reading
 from affidavit.engine.reads.record import FAILED, REFUSED
 from affidavit.engine.reads.recording import Recording
@@ -55,9 +56,13 @@ class Attempts:
     def note(self, asked: Asked, transactions: Transactions, error: BaseException) -> None:
         """Put on record that what somebody asked was refused or failed, if it is to be."""
         is_refused = isinstance(error, REFUSALS)
-        if self._floor == OFF or not (is_refused or at_least(self._floor, READS)):
+        tables = () if is_refused else tuple(asked.tables.values())
+        level = stricter(self._floor, *(each.level for each in tables))
+        if not at_least(level, SEARCHES if is_refused else READS):
             return
-        attempt = Recording(Reading(asked, transactions))
+        attempt = Recording(Reading(asked, transactions), READS if is_refused else level)
+        for each in tables:
+            attempt.reading.note(each)
         try:
             self._keep(attempt.closing(REFUSED if is_refused else FAILED, error))
         except AffidavitError as second:

@@ -155,6 +155,7 @@ def _vectors(
 ) -> OpenTarget:
     provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
     snapshot.virtual[DML_TARGET] = Table(provider)
+    snapshot.note_target(info)
     still = Still(snapshot, info, asked.every)
     writes = VectorWrites(snapshot.catalog, info, dataset, still, end, is_locked=is_locked)
     return OpenTarget(asked, info, snapshot, writes, dataset)
@@ -170,6 +171,7 @@ def _rows_at_snapshot(
     end: Callable[[], None],
     writer: Writer | None = None,
 ) -> OpenTarget:
+    snapshot.note_target(info)
     still = Still(snapshot, info, asked.every, offer_target(snapshot, info))
     writes = RowWrites(snapshot.catalog, info, still, end, writer)
     return OpenTarget(asked, info, snapshot, writes, None)

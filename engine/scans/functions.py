@@ -11,16 +11,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datafusion import udtf
 from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.moment import Moment, parse_moment
+from affidavit.catalog.model.policy import stricter
+from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.past.past import dataset_of
+from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
@@ -275,9 +280,13 @@ def _entry(label: str, value: object) -> int:
 
 def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     schema, name = _table_name("history", given["table"])
-    info = snapshot.catalog.find(snapshot.reader, name, schema)
-    if info is not None:
-        snapshot.note_read(info, info.version)
+    catalog, reader = snapshot.catalog, snapshot.reader
+    info = catalog.find(reader, name, schema)
+    told = TableRead(f"{schema}.{name}") if info is None else snapshot.note_read(info, info.version)
+    # events are told by a name, which others have had, or have had since
+    had = policies_told(catalog.journal, reader, pc.field("entity_type") == name)
+    told.level = stricter(told.level, strictest(catalog, reader), *had)
+    snapshot.reading.note(told)
     return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
 
 

@@ -118,11 +118,17 @@ class Snapshot:
             self.catalog.trace.read[f"{shown}@{version}"] = None
         return self.reading.note(TableRead(shown, info.table_id, version, level=info.audit))
 
+    def note_target(self, info: TableInfo) -> None:
+        """Note that the statement reads a table to change it: what fails of that is on record."""
+        shown, version = f"{info.schema}.{info.name}", info.data_version or info.version
+        told = TableRead(shown, info.table_id, version, level=info.audit)
+        self.query.tables.setdefault(shown, told)
+
     def note_past(self, table: PastTable, schema: str) -> None:
         """Note that the statement reads a table as it was, or what happened to it."""
         info = table.info
         version = None if info is None else info.version
-        level = None if info is None else info.audit
+        level = table.policy() if info is None else info.audit
         self.reading.note(TableRead(f"{schema}.{table.name}", table.table_id, version, level=level))
 
     def read_anew(self, info: TableInfo) -> TableRead:

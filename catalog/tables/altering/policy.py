@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.model.policy import TABLE_LEVELS, checked_level
+from affidavit.catalog.model.policy import TABLE_LEVELS, TOLD, checked_level
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import TABLES
 from affidavit.errors import InvalidQueryError
@@ -33,7 +33,9 @@ def set_policy(catalog: Catalog, info: TableInfo, level: str | None) -> None:
         catalog.refuse_shared(now)
         if now.audit == level:
             return
+        if catalog.transactions.begun is not None:
+            catalog.transactions.begun.policies.append(now.audit)
         writer.update_where(TABLES, {"audit": level}, Compare("=", "table_id", now.table_id))
         catalog.touch(writer, now)
-        shown = "none" if level is None else level
-        catalog.announce(writer, catalog.change(now, "alter", detail=f"audit = {shown!r}"))
+        told = next(text for text, becomes in TOLD.items() if becomes == level)
+        catalog.announce(writer, catalog.change(now, "alter", detail=told))
