@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow.compute as pc
 
@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
 
 
-def policies_told(journal: Journal, reader: Reader, of: pc.Expression) -> list[str | None]:
-    """Return what the policies of some tables became, oldest first, as the journal tells it."""
-    altered = of & (pc.field("field") == WHOLE) & (pc.field("action") == "alter")
-    details = [
-        json.loads(text or "{}").get("detail")
-        for part in journal.events.scan(reader, ["new_value"], altered)
-        for text in part["new_value"].to_pylist()
-    ]
-    return [TOLD[each] for each in details if each in TOLD]
+_ALTERED: Final = (pc.field("field") == WHOLE) & (pc.field("action") == "alter")
+
+
+def policies_told(
+    journal: Journal, reader: Reader, of: pc.Expression | None = None
+) -> dict[str, str | None]:
+    """Return the last policy of each table that had one, by its identity, as the journal tells it.
+
+    ``of`` are the events to look at; by default all.
+    """
+    where = _ALTERED if of is None else of & _ALTERED
+    found = {}
+    for part in journal.events.scan(reader, ["table_id", "new_value"], where):
+        for event in part.select(["table_id", "new_value"]).to_pylist():
+            detail = json.loads(event["new_value"] or "{}").get("detail")
+            if detail in TOLD:
+                found[event["table_id"]] = TOLD[detail]
+    return found

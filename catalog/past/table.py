@@ -43,8 +43,7 @@ class PastTable:
     def policy(self) -> str | None:
         """Return the policy that a table had which was dropped since: what it held keeps it."""
         own = pc.field("table_id") == self.table_id
-        told = policies_told(self.journal, self.vantage.reader, own)
-        return told[-1] if told else None
+        return policies_told(self.journal, self.vantage.reader, own).get(self.table_id)
 
     # --- what it was ----------------------------------------------------------------------------
 

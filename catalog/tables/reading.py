@@ -16,6 +16,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.model.policy import READS, ROWS, at_least, stricter
 from affidavit.catalog.model.release import Facts, Reading, TableRead
+from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.errors import InvalidQueryError
 
@@ -147,9 +148,14 @@ def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> N
 
 
 def strictest(catalog: Catalog, reader: Reader) -> str | None:
-    """Return the strictest policy of a table of the tenant's: what tells of all of them has it."""
-    levels = {info.audit for info in catalog.tables(reader)} - {None}
-    return stricter(*levels) if levels else None
+    """Return the strictest policy of a table of the tenant's: what tells of all of them has it.
+
+    Those that were dropped count: what they held is told as well.
+    """
+    levels = policies_told(catalog.journal, reader)
+    levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
+    had = {*levels.values()} - {None}
+    return stricter(*had) if had else None
 
 
 def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:

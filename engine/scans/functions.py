@@ -285,7 +285,7 @@ def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     told = TableRead(f"{schema}.{name}") if info is None else snapshot.note_read(info, info.version)
     # events are told by a name, which others have had, or have had since
     had = policies_told(catalog.journal, reader, pc.field("entity_type") == name)
-    told.level = stricter(told.level, strictest(catalog, reader), *had)
+    told.level = stricter(told.level, strictest(catalog, reader), *had.values())
     snapshot.reading.note(told)
     return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
 
