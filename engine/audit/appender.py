@@ -7,14 +7,17 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.listeners import Listeners
-from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
+from affidavit.catalog.values.canonical import canonical
 from affidavit.engine.audit.topic import AuditTopics
+from affidavit.engine.reads.record import CLOSED
 from affidavit.engine.search.record import KIND, record_of
 
 if TYPE_CHECKING:
@@ -56,6 +59,11 @@ class Appender:
 
         Without ``tell`` no listener is asked: none may refuse what has to be there.
         """
+        for at, each in enumerate(drafts):
+            if at and each.kind == CLOSED and _begins(drafts[:at], each):
+                first = self.append(writer, tenant, drafts[:at], tell=tell)
+                return [*first, *self.append(writer, tenant, drafts[at:], tell=tell)]
+        drafts = [_ending(writer, tenant, each) for each in drafts]
         entries = self._ledgers.of(tenant).append(writer, drafts, now_us=clock.now_us())
         rows = [
             (row_id, entry.seq, how)
@@ -70,6 +78,24 @@ class Appender:
             for listener in told:
                 listener.on_records(records, writer)
         return entries
+
+
+def _begins(drafts: Sequence[Draft], end: Draft) -> bool:
+    """Return whether one of ``drafts`` says that the rows leave of which ``end`` is the end."""
+    return any(f"{each.entry_id}-closed" == end.entry_id for each in drafts)
+
+
+def _ending(reader: Reader, tenant: str, draft: Draft) -> Draft:
+    """Let the end of a read name its beginning as it is numbered now.
+
+    A transaction that is rolled back takes the number along, and the entry gets another.
+    """
+    if draft.kind != CLOSED:
+        return draft
+    began = Compare("=", "entry_id", draft.entry_id.removesuffix("-closed"))
+    found = [seq for (seq,) in reader.select(LEDGER, ("seq",), own(tenant, began))]
+    members = {**draft.members, "opened_seq": canonical(found[0] if found else None)}
+    return replace(draft, members=members)
 
 
 def known_ids(reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:

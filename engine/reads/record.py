@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -203,7 +204,10 @@ def read_of(entry: StoredEntry) -> ReadRecord:
 
 
 def _json(value: object) -> str | None:
-    return None if value is None else canonical(value).decode()
+    """Return JSON as it is shown: an integer may be larger than canonical JSON has it."""
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 READS_SCHEMA: Final = pa.schema(

@@ -21,10 +21,13 @@ KINDS: Final = (KIND, CLOSED)
 
 
 def find_read(reader: Reader, ledger: Ledger, read_id: str) -> StoredEntry | None:
-    """Return the entry that tells of a read in all: its end, if it has one."""
+    """Return the entry that tells of a read in all: its end, if it has one.
+
+    Where others wrote for long the end may have its number before the beginning has.
+    """
     names = In("entry_id", (read_id, f"{read_id}-closed"))
     found = ledger.entries(reader, names, In("kind", KINDS))
-    return found[-1] if found else None
+    return max(found, key=lambda each: each.kind == CLOSED, default=None)
 
 
 def given_rows(entry: StoredEntry) -> list[dict[str, Any]]:
@@ -77,7 +80,7 @@ def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> bo
         msg = f"expected the receipt of a result, got {type(receipt).__name__}"
         raise InvalidQueryError(msg)
     entry = find_read(reader, ledger, receipt.read_id)
-    if entry is None or receipt.seq not in {None, entry.seq}:
+    if entry is None:  # its number may be another: a transaction that is rolled back takes it along
         msg = (
             f"no entry of this tenant's ledger is read {receipt.read_id!r}: the receipt is of "
             "another lake or tenant"

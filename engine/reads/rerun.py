@@ -75,6 +75,7 @@ def _judged(
     record: ReadRecord, told: Mapping[str, tuple[bytes, Any]], rows: pa.Table
 ) -> tuple[str, str]:
     salt, stated = told["result_sha256"]
+    first = record.seq if record.opened_seq is None else record.opened_seq
     if digest(rows, salt) == stated:
         return REPRODUCED, f"as of entry {record.journal_seq} it gives the same rows"
     _, as_set = told.get("rows_set_sha256", (b"", None))
@@ -83,6 +84,8 @@ def _judged(
             f"as of entry {record.journal_seq} it gives the same rows, in an order that the "
             "statement leaves open"
         )
+    if record.journal_seq is not None and record.journal_seq >= first:
+        return GONE, "it read what a transaction had written that was rolled back"
     unversioned = [each["name"] for each in record.tables if each["table_id"] is None]
     if unversioned:
         return GONE, f"{unversioned[0]!r} has no versions, and gives other rows now"
