@@ -142,7 +142,7 @@ class Reading:
     Attributes:
         expected: What its plan may do, as its planning found out.
         given_up: Whether its caller closed the result, and so waits for what that takes.
-        tables: What it reads, by name.
+        tables: What it reads, by name; what it reads of the past, apart from that.
         facts: What is known of it before it runs.
         receipt: What its caller may keep of its record, once that is complete.
     """
@@ -161,11 +161,12 @@ class Reading:
         self._late: Callable[[object], None] | None = None
         self._is_open = False
 
-    def note(self, table: TableRead) -> TableRead:
-        """Note that a table is read."""
-        noted = self.tables.setdefault(table.name, table)
+    def note(self, table: TableRead, key: str | None = None) -> TableRead:
+        """Note that a table is read, under its name; under ``key`` where it is read apart."""
+        name = table.name if key is None else key
+        noted = self.tables.setdefault(name, table)
         if self.asked is not None:
-            self.asked.tables[table.name] = noted
+            self.asked.tables[name] = noted
         return noted
 
     def describe(self, facts: Facts) -> None:

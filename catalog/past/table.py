@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import WHOLE, entity_names
+from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model.definition import KINDS, MUTABLE, MutableDefinition, parse_definition
-from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.past.redo import nullable, redone, table_of
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo
 from affidavit.catalog.store.protocol import ROWID

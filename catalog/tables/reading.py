@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import entity_ids
+from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.model.policy import READS, ROWS, at_least, stricter
 from affidavit.catalog.model.release import Facts, Reading, TableRead
-from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.errors import InvalidQueryError
 

@@ -41,14 +41,13 @@ class OtherSnapshot(Snapshot):
         self._outer = outer
         self._name = name
 
-    def note_read(self, info: TableInfo, version: int) -> TableRead:
+    def note_read(self, info: TableInfo, version: int, key: str | None = None) -> TableRead:
         """Note that planning looked a table up, and the version that it will read."""
         shown = f"{self._name}.{info.schema}.{info.name}"
-        return self._outer.note_other(
-            TableRead(
-                shown, info.table_id, version, lake_id=self.catalog.lake.lake_id, level=info.audit
-            )
+        told = TableRead(
+            shown, info.table_id, version, lake_id=self.catalog.lake.lake_id, level=info.audit
         )
+        return self._outer.note_other(told, key)
 
     def note_name(self, name: str) -> None:
         """Note that planning looked up a table of the lake."""

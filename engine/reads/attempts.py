@@ -56,13 +56,13 @@ class Attempts:
     def note(self, asked: Asked, transactions: Transactions, error: BaseException) -> None:
         """Put on record that what somebody asked was refused or failed, if it is to be."""
         is_refused = isinstance(error, REFUSALS)
-        tables = () if is_refused else tuple(asked.tables.values())
-        level = stricter(self._floor, *(each.level for each in tables))
+        tables = {} if is_refused else dict(asked.tables)
+        level = stricter(self._floor, *(each.level for each in tables.values()))
         if not at_least(level, SEARCHES if is_refused else READS):
             return
         attempt = Recording(Reading(asked, transactions), READS if is_refused else level)
-        for each in tables:
-            attempt.reading.note(each)
+        for key, each in tables.items():
+            attempt.reading.note(each, key)
         try:
             self._keep(attempt.closing(REFUSED if is_refused else FAILED, error))
         except AffidavitError as second:

@@ -187,7 +187,7 @@ def read_of(entry: StoredEntry) -> ReadRecord:
             request_id=body["request_id"], source=body["source"], workspace=body["workspace"],
             tenant=body["tenant"], text=told.get("text"), parameters=shown(told.get("parameters")),
             tables=tables, searches=body["searches"], rows_returned=body["rows_returned"],
-            result_schema=body["result_schema"], result_sha256=told.get("result_sha256"),
+            result_schema=told.get("result_schema"), result_sha256=told.get("result_sha256"),
             lineage=told.get("lineage"), context=told.get("context"),
             executed_at=datetime_of(to_us(body["created_at"])),
             logged_at=datetime_of(to_us(body["logged_at"])), duration_us=body["duration_us"],

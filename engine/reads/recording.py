@@ -124,12 +124,12 @@ class Recording:
             "journal_seq": facts.journal_seq, "tables": list(map(_told, self._tables())),
             "searches": self._searches, "rows_returned": self.rows if is_over else None,
             "duration_us": (perf_counter_ns() - self._started_ns) // 1000 if is_over else None,
-            "result_schema": _columns(self._result_schema()),
         }  # fmt: skip
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         values = {
             "text": asked.text[:TEXT_LENGTH_MAX], "parameters": written(facts.parameters),
             "filters": filters or None, "lineage": None,
+            "result_schema": _columns(self._result_schema()),
             "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,

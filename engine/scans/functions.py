@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from datafusion import udtf
 from datafusion.catalog import Table
 
+from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.moment import Moment, parse_moment
 from affidavit.catalog.model.policy import stricter
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.past.past import dataset_of
-from affidavit.catalog.past.policies import policies_told
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import columns_of
@@ -254,8 +254,7 @@ def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
 def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     schema, name = _table_name("as_of", given["table"])
     table = past_at(snapshot, parse_moment(given["moment"])).table(name, schema)
-    snapshot.note_past(table, schema)
-    return past_table(snapshot, table, ("", f"as_of {given}"))
+    return past_table(snapshot, table, schema, ("", f"as_of {given}"))
 
 
 def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
@@ -267,8 +266,9 @@ def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
         msg = f"changes: entry {first} has not happened: the newest is {newest}"
         raise InvalidQueryError(msg)
     table = past_at(snapshot, Moment(seq=last)).table(name, schema)
-    snapshot.note_past(table, schema)
-    return snapshot.scan(("", f"changes {given}"), ChangesDataset(snapshot, table, first, last))
+    told = snapshot.note_past(table, schema, f"changes {given}")
+    changes = ChangesDataset(snapshot, table, (first, last), told)
+    return snapshot.scan(("", f"changes {given}"), changes)
 
 
 def _entry(label: str, value: object) -> int:

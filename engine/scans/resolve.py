@@ -124,8 +124,7 @@ def _past(snapshot: Snapshot, schema: str, name: str) -> Table | None:
     assert snapshot.catalog.at is not None
     try:
         table = past_at(snapshot, snapshot.catalog.at).table(name, schema)
-        snapshot.note_past(table, schema)
-        return past_table(snapshot, table, (schema, name))
+        return past_table(snapshot, table, schema, (schema, name))
     except TableNotFoundError:
         snapshot.note_missing(schema, name)
         return None

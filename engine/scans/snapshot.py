@@ -111,12 +111,15 @@ class Snapshot:
         """Let parameters have no values: the statement is only described."""
         self.unbound = {}
 
-    def note_read(self, info: TableInfo, version: int) -> TableRead:
-        """Note that planning looked a table up, and the version that it will read."""
+    def note_read(self, info: TableInfo, version: int, key: str | None = None) -> TableRead:
+        """Note that planning looked a table up, and the version that it will read.
+
+        With a ``key`` that is apart from where the statement reads it as it is now.
+        """
         shown = f"{info.schema}.{info.name}"
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{shown}@{version}"] = None
-        return self.reading.note(TableRead(shown, info.table_id, version, level=info.audit))
+        return self.reading.note(TableRead(shown, info.table_id, version, level=info.audit), key)
 
     def note_target(self, info: TableInfo) -> None:
         """Note that the statement reads a table to change it: what fails of that is on record."""
@@ -124,12 +127,11 @@ class Snapshot:
         told = TableRead(shown, info.table_id, version, level=info.audit)
         self.query.tables.setdefault(shown, told)
 
-    def note_past(self, table: PastTable, schema: str) -> None:
+    def note_past(self, table: PastTable, schema: str, key: str | None = None) -> TableRead:
         """Note that the statement reads a table as it was, or what happened to it."""
-        info = table.info
-        version = None if info is None else info.version
-        level = table.policy() if info is None else info.audit
-        self.reading.note(TableRead(f"{schema}.{table.name}", table.table_id, version, level=level))
+        level = table.policy() if table.info is None else table.info.audit
+        told = TableRead(f"{schema}.{table.name}", table.table_id, level=level)
+        return self.reading.note(told, key)
 
     def read_anew(self, info: TableInfo) -> TableRead:
         """Begin another read of the same statement, of one table, and return what is told of it."""
@@ -149,11 +151,11 @@ class Snapshot:
         if self.catalog.trace is not None:
             self.catalog.trace.read[name] = None
 
-    def note_other(self, table: TableRead) -> TableRead:
+    def note_other(self, table: TableRead, key: str | None = None) -> TableRead:
         """Note that planning looked a table of an attached lake up."""
         if self.catalog.trace is not None:
             self.catalog.trace.read[f"{table.name}@{table.version}"] = None
-        return self.reading.note(table)
+        return self.reading.note(table, key)
 
     def note_missing(self, schema: str, name: str) -> None:
         """Note that planning looked up what is not there."""
@@ -192,9 +194,11 @@ class Snapshot:
         self.scans[key] = dataset
         return Table(dataset)
 
-    def vectors(self, info: TableInfo, dataset: lance.LanceDataset) -> Table:
+    def vectors(
+        self, info: TableInfo, dataset: lance.LanceDataset, key: str | None = None
+    ) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
-        told = self.note_read(info, dataset.version)
+        told = self.note_read(info, dataset.version, key)
         if wants_rows(self.catalog, info):
             told.want_rows(key_of(info), names_of(info))
             rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)
