@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.engine.fronts.aio.asking import Asker
+    from affidavit.engine.reads.receipt import Receipt
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import SearchRequest
 
@@ -59,6 +60,11 @@ class AsyncResult(Awaited[Result]):
     def rows_affected(self) -> int | None:
         """How many rows a DML statement touched; ``None`` for a query."""
         return self._of.rows_affected
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What proves that these rows were the answer; ``None`` until every row was read."""
+        return self._of.receipt
 
     def batches(self) -> AsyncBatches:
         """Return the rows as an async iterator, one batch in memory at a time.

@@ -32,6 +32,10 @@ class _AsyncTable(Awaited[Kind]):
         """Return the columns."""
         return await self._ask(lambda table: table.schema)
 
+    async def audit(self) -> str | None:
+        """Return what reads of it leave on record; ``ALTER TABLE t SET (audit = ...)`` changes it."""
+        return await self._ask(lambda table: table.audit)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
