@@ -123,7 +123,6 @@ class Gate:
         if reading.facts.is_out:  # the rows leave by themselves
             self._settle(reading, recording.opening())
         for batch in batches:
-            recording.add(batch)
             held.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if recording.is_open:
@@ -131,7 +130,10 @@ class Gate:
             elif rows > HELD_ROWS_MAX or size > HELD_BYTES_MAX:
                 self._settle(reading, recording.opening())
             while recording.is_open and len(held) > 1:
+                recording.add(held[0])  # what is abandoned says what was handed over
                 yield held.popleft()
+        for batch in held:
+            recording.add(batch)
         self._settle(reading, recording.closing())
         yield from held
 

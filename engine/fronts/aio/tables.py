@@ -33,7 +33,7 @@ class _AsyncTable(Awaited[Kind]):
         return await self._ask(lambda table: table.schema)
 
     async def audit(self) -> str | None:
-        """Return what reads of it leave on record; ``ALTER TABLE t SET (audit = ...)`` changes it."""
+        """Return what reads of it leave on record; SQL's ALTER TABLE changes it."""
         return await self._ask(lambda table: table.audit)
 
     def __repr__(self) -> str:
