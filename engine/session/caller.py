@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.run.paths import AllowedPaths
     from affidavit.engine.session.instance import Instance
+    from affidavit.engine.statement.shown import Shown
 
 
 class Own:
@@ -42,9 +43,9 @@ class Own:
         state: What it prepared, set, and attached of memory.
     """
 
-    def __init__(self, transactions: Transactions, queries: Queries) -> None:
+    def __init__(self, transactions: Transactions, queries: Queries, shown: Shown) -> None:
         self.transactions = transactions
-        self.work = Work(queries)
+        self.work = Work(queries, shown)
         self.state = PlanState()
 
     def close(self) -> None:
@@ -87,9 +88,10 @@ class Caller:
         self._at = at
         self._within = within
         self._is_view = own is not None
-        self._own = (
-            Own(instance.transactions(identity), instance.lake.queries) if own is None else own
-        )
+        if own is None:
+            transactions = instance.transactions(identity)
+            own = Own(transactions, instance.lake.queries, instance.shown)
+        self._own = own
 
     # --- who -----------------------------------------------------------------------------------
 

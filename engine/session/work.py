@@ -12,7 +12,6 @@ from weakref import WeakMethod
 
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.lake.trace import Trace
-from affidavit.engine.run.log import without_secrets
 from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.queries import Queries
     from affidavit.catalog.model.identity import Identity
     from affidavit.engine.result.result import Result
+    from affidavit.engine.statement.shown import Shown
 
 TEXT_LENGTH_MAX: Final = 10_000
 """How much of a statement ``system.queries`` shows."""
@@ -32,10 +32,12 @@ class Work:
 
     Args:
         queries: All those of the lake.
+        shown: What others may see of them.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, shown: Shown) -> None:
         self.session = uuid4().hex
+        self._shown = shown
         self._queries = queries
         self._told: dict[int, Callable[[Query], None]] = {}
 
@@ -78,8 +80,8 @@ class Work:
 
     def _begun(self, identity: Identity, text: object, timeout_s: float | None) -> Query:
         query = Query(
-            self._queries, identity, session=self.session, text=partial(_shown, text),
-            timeout_s=timeout_s,
+            self._queries, identity, session=self.session,
+            text=partial(_beginning, self._shown, text), timeout_s=timeout_s,
         )  # fmt: skip
         told = self._told.get(threading.get_ident())
         if told is not None:
@@ -127,7 +129,6 @@ def checked_timeout(timeout: object) -> float | None:
     return seconds if seconds <= threading.TIMEOUT_MAX else None
 
 
-def _shown(text: object) -> str:
+def _beginning(shown: Shown, text: object) -> str:
     """Return a statement as the log shows it, or its beginning."""
-    given = text if isinstance(text, str) else repr(text)
-    return without_secrets(given)[0][:TEXT_LENGTH_MAX]
+    return shown.text(text)[:TEXT_LENGTH_MAX]
