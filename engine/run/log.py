@@ -22,10 +22,16 @@ from affidavit.engine.result.result import Result, watch
 from affidavit.engine.run.transacted import OK, Transacted, storable
 from affidavit.engine.statement.shown import tokens_of
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import AffidavitError, StoreBusyError
+from affidavit.errors import (
+    AffidavitError,
+    LedgerCorruptError,
+    MasterKeyError,
+    StoreBusyError,
+    WitnessError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake.trace import Trace
     from affidavit.catalog.ledger.guard import Guard
@@ -142,26 +148,43 @@ class StatementLog:
     def flush(self, *, timeout_s: float | None = None) -> bool:
         """Write what waits; returns whether anything is left.
 
+        A tenant whose ledger takes none keeps its own rows waiting, and no other's.
+
         Raises:
             StoreBusyError: Others wrote for so long, or as long as any writer waits.
             LedgerCorruptError: Somebody changed the ledger that they are put under.
+            MasterKeyError: It is signed with another key.
+            WitnessError: It could not be held against its witness.
         """
         with self._flushing:
             with self._queue:
                 taken, self._waiting = self._waiting, []
+            left: dict[str, list[tuple[StoreValue, ...]]] = {}
+            for owner, row in taken:
+                left.setdefault(owner, []).append(row)
+            failed: AffidavitError | None = None
             try:
-                for tenant in dict.fromkeys(owner for owner, _ in taken):
-                    self._guard.open(tenant)
-                    rows = [(row, row_bytes(row)) for owner, row in taken if owner == tenant]
-                    with self._store.write(tenant, timeout_s=timeout_s) as writer:
-                        append_statements(
-                            writer, self._ledgers.of(tenant), rows, now_us=clock.now_us()
-                        )
-                    taken = [each for each in taken if each[0] != tenant]
+                for tenant in list(left):
+                    try:
+                        self._write(tenant, left[tenant], timeout_s)
+                        del left[tenant]
+                    except (LedgerCorruptError, MasterKeyError, WitnessError) as error:
+                        failed = failed or error
             finally:
                 with self._queue:
-                    self._waiting = taken + self._waiting
+                    kept = [(owner, row) for owner, rows in left.items() for row in rows]
+                    self._waiting = kept + self._waiting
+            if failed is not None:
+                raise failed
         return False
+
+    def _write(
+        self, tenant: str, rows: Sequence[tuple[StoreValue, ...]], timeout_s: float | None
+    ) -> None:
+        self._guard.open(tenant)
+        written = [(row, row_bytes(row)) for row in rows]  # outside of the transaction
+        with self._store.write(tenant, timeout_s=timeout_s) as writer:
+            append_statements(writer, self._ledgers.of(tenant), written, now_us=clock.now_us())
 
 
 class _Asked:

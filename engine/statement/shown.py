@@ -45,7 +45,9 @@ _MASK: Final = "***"
 _LITERAL: Final = "?"
 _ARRAY: Final = re.compile(r"\[\s*[-+]?\s*\?(?:\s*,\s*[-+]?\s*\?)*\s*\]")
 _LITERALS: Final = frozenset({"string", "number"})
-_STUCK: Final = frozenset({"string", "number", "word", "quoted"})
+_STUCK: Final = re.compile(r"""[\w'"`$@#]""")
+"""What begins a name, a number or a text."""
+
 _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
 _OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
@@ -122,23 +124,30 @@ def without_literals(text: str, tokens: Sequence[Token] | None = None) -> str:
             tokens = ()
         if not tokens:
             return _MASK if text.strip() else ""
+    if "--" in text or "/*" in text:
+        text, tokens = _without_comments(text, tokens)
     parts: list[str] = []
-    at, length, before = 0, 0, ""
+    at = 0
+    for kind, written, start, _, keyword, _ in tokens:
+        if kind in _LITERALS or keyword in _TRUTHS:
+            parts += (text[at:start], _LITERAL)
+            at = start + len(written)
+            if not keyword and _STUCK.match(text, at) is not None:
+                return _MASK  # 'O'Brien': what stands outside of the quotes was meant to be inside
+    return _ARRAY.sub("[?]", "".join([*parts, text[at:]]).strip())
+
+
+def _without_comments(text: str, tokens: Sequence[Token]) -> tuple[str, list[Token]]:
+    """Return a statement with a space for each comment, and its tokens as they stand then."""
+    parts: list[str] = []
+    moved, at, length = [], 0, 0
     for token in tokens:
         gap = text[at : token.start]
-        if not gap and before in _LITERALS and token.kind in _STUCK:
-            return _MASK  # 'O'Brien': what stands outside of the quotes was meant to be inside
-        at, before = token.end, token.kind
-        parts += (gap if gap.isspace() or not gap else " ", _as_shown(token))
-        length += len(parts[-1]) + len(parts[-2])
-        if length > SHOWN_LENGTH_MAX:
-            break
-    return _ARRAY.sub("[?]", "".join(parts).strip())
-
-
-def _as_shown(token: Token) -> str:
-    literal = token.kind in _LITERALS or token.keyword in _TRUTHS
-    return _LITERAL if literal else token.text
+        parts += (gap if not gap or gap.isspace() else " ", token.text)
+        moved.append(token._replace(start=length + len(parts[-2])))
+        length += len(parts[-2]) + len(token.text)
+        at = token.end
+    return "".join(parts), moved
 
 
 def _only_names(error: BaseException, names: frozenset[str]) -> str:
