@@ -79,6 +79,15 @@ def test_p16_the_stricter_of_floor_and_policy_holds(lake: Path) -> None:
             assert reads(session)[-1]["tables"][0]["rows"] == kept
 
 
+def test_p16_a_policy_holds_where_the_session_puts_nothing_on_record(audited, lake: Path) -> None:
+    with affidavit.connect(lake, audit="off", actor="eve") as silent:
+        silent.sql("SELECT * FROM t").to_arrow()
+        assert silent.search("docs", [1.0] * 8, k=2).audit is not None
+        silent.sql("SELECT id FROM vector_search('docs', $q, 2)", q=[1.0] * 8).to_arrow()
+    assert [each["actor"] for each in reads(audited)] == ["eve", "eve"]
+    assert [each.actor for each in audited.audit.recent()] == ["eve", "eve"]
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
