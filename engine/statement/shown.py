@@ -152,16 +152,15 @@ def _without_comments(text: str, tokens: Sequence[Token]) -> tuple[str, list[Tok
 
 def _only_names(error: BaseException, names: frozenset[str]) -> str:
     """Return an error's class, and what it says where that is about names of the statement."""
-    told: set[object] = set()
     if isinstance(error, ColumnNotFoundError):
-        told = {error.column}
+        told = str(error.column).split(".")
     elif isinstance(error, _OF_NAMES):
-        told = {error.name}
-    elif not isinstance(error, _OF_NOTHING):
+        told = str(error.name).split(".")
+    elif isinstance(error, _OF_NOTHING):
+        told = []
+    else:
         return type(error).__name__
-    if {part for name in told for part in str(name).split(".")} <= names:
-        return f"{type(error).__name__}: {error}"
-    return type(error).__name__
+    return f"{type(error).__name__}: {error}" if names.issuperset(told) else type(error).__name__
 
 
 # --- secrets --------------------------------------------------------------------------------------

@@ -143,6 +143,17 @@ def test_what_a_savepoint_undid_says_so(table) -> None:
     assert [row["a"] for row in table.sql("SELECT a FROM t ORDER BY a")] == [1, 5, 6, 8]
 
 
+def test_what_no_rollback_undoes_says_so(table) -> None:
+    """A setting is as it was set, and what was prepared can be executed."""
+    texts = (
+        "SAVEPOINT a", "SET datafusion.execution.batch_size = 4096", "PREPARE p AS SELECT 1", "ROLLBACK TO a", "ROLLBACK TO a", "RELEASE a",
+        "DEALLOCATE p",
+    )  # fmt: skip
+    for text in ("BEGIN", *texts, "ROLLBACK"):
+        table.sql(text)
+    assert told(table) == [(text, "ok") for text in ("BEGIN", *texts, "ROLLBACK")]
+
+
 def test_a_commit_that_fails_is_followed_by_what_became_of_it(table, monkeypatch) -> None:
     table.sql("BEGIN")
     table.sql("INSERT INTO t VALUES (1)")

@@ -91,6 +91,7 @@ TOLD = [
     (errors.TableExistsError("t"), "TableExistsError: a table 't' exists already: choose another name, or drop it first"),
     (errors.ColumnNotFoundError("nope", table="t", known=["a"]), "ColumnNotFoundError: table 't' has no column 'nope'; it has 'a'"),
     (errors.ColumnNotFoundError("hush", table="t", known=["a"]), "ColumnNotFoundError"),
+    (errors.ColumnNotFoundError(["t"], table="t", known=["a"]), "ColumnNotFoundError"),
     (errors.ConflictError("'t' changed", names=["t"]), "ConflictError: 't' changed"),
     (errors.StatementCancelledError("the statement was cancelled"), "StatementCancelledError: the statement was cancelled"),
     (errors.ConstraintError("table 't' has a row with id = hush"), "ConstraintError"),
