@@ -1,9 +1,11 @@
-"""The gate: what a statement searched is on record before a batch of its rows is handed over.
+"""The gate: what a statement searched and read is on record before its rows are handed over.
 
 Rules:
     - It runs on the caller's thread, and holds no lock while hooks are asked. Engine threads queue
       what they searched and never wait for the store, so whoever holds the store's write lock while
       a plan runs waits for none that waits for the lock.
+    - What is read is on record where a table's policy, or the session's floor, wants it: as a whole
+      before a small result, and around a large one.
     - All that is queued when a batch arrives is one commit, and one call of each hook's ``after``.
     - What ran is on record though the statement fails, its result is closed, or nobody reads it to
       the end. A search that ends after its statement, and those of a result that was dropped, which
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from affidavit.engine.search.searcher import Searcher
 
 _log: Final = logging.getLogger("affidavit")
-
 
 HELD_ROWS_MAX: Final = 65_536
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -133,7 +134,7 @@ class Gate:
             elif rows > HELD_ROWS_MAX or size > HELD_BYTES_MAX:
                 self._settle(reading, recording.opening())
             while recording.is_open and len(held) > 1:
-                yield held.popleft()
+                yield recording.leave(held.popleft())
         self._settle(reading, recording.closing())
         yield from held
 
