@@ -39,6 +39,7 @@ class Query:
         identity: Who asks.
         session: The session that runs it.
         text: Returns the statement as others may see it.
+        given: What was given for one, where that is another.
         timeout_s: How long it may take, all in all.
 
     Attributes:
@@ -58,6 +59,7 @@ class Query:
         text: Callable[[], str] = str,
         timeout_s: float | None = None,
         kind: str = "",
+        given: object = None,
     ) -> None:
         self.identity = identity
         self.session = session
@@ -66,6 +68,7 @@ class Query:
         self.rows = 0
         self.kind = kind
         self.tables: dict[str, TableRead] = {}
+        self._given = given
         self._is_told = False
         self._queries = queries
         self._text = text
@@ -84,6 +87,11 @@ class Query:
     def text(self) -> str:
         """The statement, as others may see it."""
         return self._text()
+
+    @property
+    def statement(self) -> str:
+        """The statement as it was given, which nobody else sees."""
+        return self._given if isinstance(self._given, str) else self.text
 
     @property
     def is_stopping(self) -> bool:

@@ -51,6 +51,11 @@ class Door:
         """Leave it to who made the call to tell of its failure."""
         return True
 
+    @property
+    def statement(self) -> str:
+        """The same."""
+        return self.text
+
 
 def wants_rows(catalog: Catalog, info: TableInfo) -> bool:
     """Return whether the rows that are given of a table are to be on record."""

@@ -1,9 +1,11 @@
-"""The gate: what a statement searched is on record before a batch of its rows is handed over.
+"""The gate: what a statement searched and read is on record before its rows are handed over.
 
 Rules:
     - It runs on the caller's thread, and holds no lock while hooks are asked. Engine threads queue
       what they searched and never wait for the store, so whoever holds the store's write lock while
       a plan runs waits for none that waits for the lock.
+    - What is read is on record where a table's policy, or the session's floor, wants it: as a whole
+      before a small result, and around a large one.
     - All that is queued when a batch arrives is one commit, and one call of each hook's ``after``.
     - What ran is on record though the statement fails, its result is closed, or nobody reads it to
       the end. A search that ends after its statement, and those of a result that was dropped, which
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from affidavit.engine.search.searcher import Searcher
 
 _log: Final = logging.getLogger("affidavit")
-
 
 HELD_ROWS_MAX: Final = 65_536
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -71,7 +72,10 @@ class Gate:
     def announce(self, reading: Reading) -> None:
         """Put on record that rows are about to leave by a door whose end nobody sees."""
         if at_least(reading.facts.level, READS):
-            self._recorder.record_beside(Recording(reading, READS).opening())
+            self._recorder.record_beside(self._recording(reading, READS).opening())
+
+    def _recording(self, reading: Reading, level: str) -> Recording:
+        return Recording(reading, level, keeps=self._recorder.settings.store_queries)
 
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
@@ -85,7 +89,7 @@ class Gate:
             AffidavitError: They cannot be put on record, or a hook refused: there are no rows.
         """
         level = reading.facts.level
-        recording = Recording(reading, level) if at_least(level, READS) else None
+        recording = self._recording(reading, level) if at_least(level, READS) else None
         self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
         if recording is not None:
             self._searcher.open(recording.asked.identity)
@@ -123,6 +127,7 @@ class Gate:
         if reading.facts.is_out:  # the rows leave by themselves
             self._settle(reading, recording.opening())
         for batch in batches:
+            recording.add(batch)
             held.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if recording.is_open:
@@ -130,10 +135,7 @@ class Gate:
             elif rows > HELD_ROWS_MAX or size > HELD_BYTES_MAX:
                 self._settle(reading, recording.opening())
             while recording.is_open and len(held) > 1:
-                recording.add(held[0])  # what is abandoned says what was handed over
-                yield held.popleft()
-        for batch in held:
-            recording.add(batch)
+                yield recording.leave(held.popleft())
         self._settle(reading, recording.closing())
         yield from held
 

@@ -145,6 +145,7 @@ class Recorder:
             if beside is not None:
                 self.record_beside(beside)
             return [None] * len(searches)
+        self._guard.open(identity.tenant)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
             self._datasets.keep(dataset, table_id, identity.tenant)

@@ -99,21 +99,30 @@ def _scan_nodes(plan: LogicalPlan) -> Iterator[LogicalPlan]:
     while left:
         node = left.pop()
         left += node.inputs()
-        if isinstance(node.to_variant(), TableScan):
+        if isinstance(_variant(node), TableScan):
             yield node
 
 
 def reads_rows(plan: LogicalPlan) -> bool:
     """Return whether a plan reads what it names: an EXPLAIN only plans it."""
-    return not isinstance(plan.to_variant(), Explain)
+    return not isinstance(_variant(plan), Explain)
+
+
+def _variant(node: LogicalPlan | Expr) -> object:
+    """Return what a node or expression is; ``None`` for one that Python has no class of."""
+    try:
+        found: object = node.to_variant()
+    except ValueError:
+        return None
+    return found
 
 
 def is_ordered(plan: LogicalPlan) -> bool:
     """Return whether a plan says in which order its rows come."""
-    node = plan.to_variant()
+    node = _variant(plan)
     while isinstance(node, Limit | Projection | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = plan.to_variant()
+        node = _variant(plan)
     return isinstance(node, Sort)
 
 
@@ -143,21 +152,13 @@ def note_keys(plan: LogicalPlan, reading: Reading) -> None:
 
 def _origins(plan: LogicalPlan) -> Iterator[tuple[str, str] | None]:
     """Yield the table and column that each column of a plan's result is, as it is there."""
-    node = plan.to_variant()
+    node = _variant(plan)
     while isinstance(node, Sort | Limit | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = plan.to_variant()
+        node = _variant(plan)
     if isinstance(node, Projection):
         for each in node.projections():
             yield _origin_of(each, plan.inputs()[0])
-
-
-def _variant(expression: Expr) -> object:
-    """Return what an expression is; ``None`` for a call, which datafusion-python cannot tell."""
-    try:
-        return expression.to_variant()
-    except ValueError:
-        return None
 
 
 def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
@@ -169,7 +170,7 @@ def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
 
 def _origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, str] | None:
     """Return the table and column that a column of a plan is, where that can be told."""
-    node = plan.to_variant()
+    node = _variant(plan)
     if isinstance(node, TableScan):
         _, schema, table = node.fqn()
         columns = {column for _, column in node.projection()}

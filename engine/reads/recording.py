@@ -11,8 +11,9 @@ from affidavit.catalog.ledger.commitments import SALT_BYTES, ids_root
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
-from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest, schema_json
-from affidavit.engine.reads.parameters import written
+from affidavit.catalog.values.digest import HashingThread, schema_json
+from affidavit.engine.reads.hashes import Hashes
+from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import OK, OPEN, Said
 
@@ -38,6 +39,7 @@ class Recording:
     Args:
         reading: What it reads.
         level: Whether the keys of its rows are on record too.
+        keeps: Whether the record has the statement's literals, parameters and conditions.
 
     Attributes:
         read_id: What its record is called.
@@ -46,11 +48,12 @@ class Recording:
         is_complete: Whether its end is on record.
     """
 
-    def __init__(self, reading: Reading, level: str = READS) -> None:
+    def __init__(self, reading: Reading, level: str = READS, *, keeps: bool = False) -> None:
         assert reading.asked is not None
         self.reading = reading
         self.asked = reading.asked
         self.level = level
+        self._keeps = keeps
         self.read_id = clock.uuid7(self.asked.started_at_us)
         self.rows = 0
         self.is_open = False
@@ -58,9 +61,8 @@ class Recording:
         self._salt = os.urandom(SALT_BYTES)
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
-        self._digest: RowsDigest | None = None
-        self._set: RowsSetDigest | None = None
-        self._held: list[pa.RecordBatch] = []
+        self._hashing: Hashes | HashingThread[tuple[str, str | None]] | None = None
+        self._left = 0
         self._opened_seq: int | None = None
         self._searches: list[str] = []
         self._sha256: str | None = None
@@ -71,26 +73,23 @@ class Recording:
         if self.reading.facts.is_out:
             self.rows += sum(batch.column(0).to_pylist())
             return
-        if self._digest is None:
-            self._schema = batch.schema
-            self._digest = RowsDigest(batch.schema, self._salt)
-        self._digest.add(batch)
-        if not self.reading.facts.is_ordered:
-            self._add_unordered(batch)
+        self._hashing_of(batch.schema).add(batch)
         for table in self.reading.tables.values():
             table.give_result(batch)
         self.rows += batch.num_rows
 
-    def _add_unordered(self, batch: pa.RecordBatch) -> None:
-        """Take a batch whose rows may come in another order again; one row has but one."""
-        if self._set is None and self.rows + batch.num_rows > 1:
-            self._set = RowsSetDigest(batch.schema)
-            for held in self._held:
-                self._set.add(held)
-        if self._set is None:
-            self._held.append(batch)
-        else:
-            self._set.add(batch)
+    def leave(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Note that a batch is handed over, and return it."""
+        self._left += batch.num_rows
+        return batch
+
+    def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[tuple[str, str | None]]:
+        if self._hashing is None:
+            self._schema = schema
+            self._hashing = Hashes(schema, self._salt, is_ordered=self.reading.facts.is_ordered)
+        if self.is_open and isinstance(self._hashing, Hashes):  # there are many: beside the caller
+            self._hashing = HashingThread(self._hashing)
+        return self._hashing
 
     def opening(self) -> Beside:
         """Return the entry that says that rows are about to leave."""
@@ -109,10 +108,8 @@ class Recording:
         self._searches += searches
         asked, identity, facts = self.asked, self.asked.identity, self.reading.facts
         is_over = status != OPEN
-        if is_over and not facts.is_out:
-            self._sha256 = self._finished()
-            found = None if self._set is None else self._set.finish()
-            self._set_sha256 = None if found is None else found.hex()
+        if is_over:
+            self._finish(is_whole=status == OK and not facts.is_out)
         given = [each for each in self.reading.tables.values() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
@@ -122,14 +119,17 @@ class Recording:
             "principal": None, "client": None, "request_id": None,
             "logged_at": from_us(clock.now_us()), "opened_seq": self._opened_seq,
             "journal_seq": facts.journal_seq, "tables": list(map(_told, self._tables())),
-            "searches": self._searches, "rows_returned": self.rows if is_over else None,
+            "searches": self._searches, "rows_returned": self._count(status),
             "duration_us": (perf_counter_ns() - self._started_ns) // 1000 if is_over else None,
         }  # fmt: skip
+        parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         values = {
-            "text": asked.text[:TEXT_LENGTH_MAX], "parameters": written(facts.parameters),
-            "filters": filters or None, "lineage": None,
-            "result_schema": _columns(self._result_schema()),
+            "text": asked.text[:TEXT_LENGTH_MAX],
+            "statement_sha256": statement_digest(self._salt, asked.statement, parameters),
+            "parameters": parameters if self._keeps else None,
+            "filters": filters or None if self._keeps else None, "lineage": None,
+            "result_schema": _columns(self._result_schema(), keeps=self._keeps),
             "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,
@@ -155,6 +155,12 @@ class Recording:
             receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256)
             self.reading.complete(receipt)
 
+    def _count(self, status: str) -> int | None:
+        """Return how many rows left, as far as that is known."""
+        if status == OPEN:
+            return None
+        return self.rows if status == OK else self._left
+
     def _tables(self) -> list[TableRead]:
         return list(self.reading.tables.values())
 
@@ -166,13 +172,14 @@ class Recording:
             self._schema = facts.schema()
         return self._schema
 
-    def _finished(self) -> str | None:
-        if self._digest is None:
-            schema = self._result_schema()
-            if schema is None:
-                return None
-            self._digest = RowsDigest(schema, self._salt)
-        return self._digest.finish().hex()
+    def _finish(self, *, is_whole: bool) -> None:
+        """Finish what the rows hash to; of those of which not all left that says nothing."""
+        schema = self._result_schema()
+        if not is_whole:
+            if isinstance(self._hashing, HashingThread):
+                self._hashing.close()
+        elif schema is not None and self._sha256 is None:
+            self._sha256, self._set_sha256 = self._hashing_of(schema).finish()
 
 
 class Beside:
@@ -235,5 +242,9 @@ def _ids(table: TableRead) -> dict[str, Any]:
     return {**told, "root": ids_root(salt, ids), "salt": salt.hex()}
 
 
-def _columns(schema: pa.Schema | None) -> list[list[str]] | None:
-    return None if schema is None else json.loads(schema_json(schema))
+def _columns(schema: pa.Schema | None, *, keeps: bool) -> list[list[str]] | None:
+    """Return names and types: a name that a call or literal made has literals, and is not kept."""
+    if schema is None:
+        return None
+    told = json.loads(schema_json(schema))
+    return told if keeps else [["?" if "(" in name else name, kind] for name, kind in told]

@@ -1,0 +1,49 @@
+"""What the rows of a read hash to as they pass: in their order, and in none where it is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Hashes:
+    """The digests of one read's rows.
+
+    Args:
+        schema: Their columns.
+        salt: What is hashed before them.
+        is_ordered: Whether they would come in the same order again.
+    """
+
+    def __init__(self, schema: pa.Schema, salt: bytes, *, is_ordered: bool) -> None:
+        self._digest = RowsDigest(schema, salt)
+        self._schema = schema
+        self._is_ordered = is_ordered
+        self._rows = 0
+        self._set: RowsSetDigest | None = None
+        self._held: list[pa.RecordBatch] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Hash a batch."""
+        self._digest.add(batch)
+        self._rows += batch.num_rows
+        if self._is_ordered:
+            return
+        if self._set is not None:
+            self._set.add(batch)
+            return
+        self._held.append(batch)
+        if self._rows > 1:  # one row has but one order
+            self._set = RowsSetDigest(self._schema)
+            for each in self._held:
+                self._set.add(each)
+            self._held.clear()
+
+    def finish(self) -> tuple[str, str | None]:
+        """Return the digest of the rows, and where it is to be had that of the same in no order."""
+        found = None if self._set is None else self._set.finish()
+        return self._digest.finish().hex(), None if found is None else found.hex()
