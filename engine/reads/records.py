@@ -81,10 +81,10 @@ def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> bo
         raise InvalidQueryError(msg)
     entry = find_read(reader, ledger, receipt.read_id)
     if entry is None:  # its number may be another: a transaction that is rolled back takes it along
-        msg = (
-            f"no entry of this tenant's ledger is read {receipt.read_id!r}: the receipt is of "
-            "another lake or tenant"
-        )
+        why = "the receipt is of another lake or tenant"
+        if receipt.seq is None:
+            why += ", or its record waits for another writer: ask again once that is done"
+        msg = f"no entry of this tenant's ledger is read {receipt.read_id!r}: {why}"
         raise RecordNotFoundError(msg)
     check_read(reader, ledger, entry)
     kept = opened_members(entry.opened).get("result_sha256")
