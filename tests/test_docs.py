@@ -185,6 +185,9 @@ def test_what_the_vector_of_a_read_commits_to_is_what_its_rows_hash_to() -> None
     salt, value = opened["result_sha256"]
     assert json.loads(value) == affidavit.digest(rows, bytes.fromhex(salt))
     assert json.loads(opened["rows_set_sha256"][1]) == rows_set_digest(rows)
+    statement = [json.loads(opened[name][1]) for name in ("text", "parameters")]
+    written = json.dumps(statement, separators=(",", ":")).encode()
+    assert json.loads(opened["statement_sha256"][1]) == sha256(bytes.fromhex(salt), written).hex()
 
 
 def test_the_vector_of_commitments_is_what_the_engine_writes(monkeypatch) -> None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (
     TENANT, "schema_name", "name", "kind", "definition", "version", "row_count", "data_version",
-    "audit",
+    "audit", "next_rowid",
 )  # fmt: skip
 
 
@@ -64,9 +64,9 @@ def _named(schema: str, name: str) -> And:
 
 
 def _info(row: Sequence[Any]) -> TableInfo:
-    tenant, schema, name, kind, text, version, rows, data, audit = row
+    tenant, schema, name, kind, text, *rest = row
     definition = parse_definition(kind, text)
-    return TableInfo(tenant, schema, name, kind, definition, version, rows, data, audit)
+    return TableInfo(tenant, schema, name, kind, definition, *rest)
 
 
 def _version(info: TableInfo | None) -> tuple[str, int] | None:
@@ -285,7 +285,7 @@ class Catalog:
         columns = columns_of(TABLES)
         row = (
             definition.table_id, schema, name, kind, definition.to_json(), 1, row_count,
-            clock.now_us(), data_version, None,
+            clock.now_us(), data_version, None, 1,
         )  # fmt: skip
         writer.insert(TABLES, columns, [row])
         return TableInfo(self.tenant, schema, name, kind, definition, 1, row_count, data_version)

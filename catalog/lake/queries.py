@@ -38,6 +38,7 @@ class Query:
         identity: Who asks.
         session: The session that runs it.
         text: Returns the statement as others may see it.
+        given: What was given for one, where that is another.
         timeout_s: How long it may take, all in all.
 
     Attributes:
@@ -56,6 +57,7 @@ class Query:
         text: Callable[[], str] = str,
         timeout_s: float | None = None,
         kind: str = "",
+        given: object = None,
     ) -> None:
         self.identity = identity
         self.session = session
@@ -63,6 +65,7 @@ class Query:
         self.deadline = None if timeout_s is None else monotonic() + timeout_s
         self.rows = 0
         self.kind = kind
+        self._given = given
         self._is_told = False
         self._queries = queries
         self._text = text
@@ -81,6 +84,11 @@ class Query:
     def text(self) -> str:
         """The statement, as others may see it."""
         return self._text()
+
+    @property
+    def statement(self) -> str:
+        """The statement as it was given, which nobody else sees."""
+        return self._given if isinstance(self._given, str) else self.text
 
     @property
     def is_stopping(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from affidavit.catalog.ledger.witness import check_against, latest_note
 from affidavit.catalog.model import clock
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.ledgers import Ledgers
     from affidavit.catalog.ledger.witness import Witness
     from affidavit.catalog.store.protocol import Store
-
-_US: Final = 1_000_000
 
 
 class Guard:
@@ -100,7 +98,7 @@ class Guard:
         if head is None or head.checkpoint_size == head.size:
             return False
         at_us = clock.now_us()
-        if not now and at_us - head.checkpoint_at < ledger.checkpoint_interval_s * _US:
+        if not now and not ledger.is_due(head.checkpoint_at, at_us):
             return True
         with self._store.write(ledger.tenant, record=True) as writer:
             ledger.keep_checkpoint(writer, now_us=at_us)

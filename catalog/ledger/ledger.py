@@ -305,6 +305,13 @@ class Ledger(KeptEntries):
         """Take the keys from somewhere else from now on: the rotation to them is committed."""
         self.signers = signers
 
+    def is_due(self, at_us: int, now_us: int) -> bool:
+        """Return whether a checkpoint that was kept at a time is long ago, or in what is to come.
+
+        A clock that was ahead when it was kept says nothing of how long ago that is.
+        """
+        return not 0 <= now_us - at_us < self.checkpoint_interval_s * _US
+
     def _write_head(
         self,
         writer: Writer,
@@ -324,7 +331,7 @@ class Ledger(KeptEntries):
             keep
             or old is None
             or frontier.size - size_then >= self.checkpoint_entries
-            or now_us - at_then >= self.checkpoint_interval_s * _US
+            or self.is_due(at_then, now_us)
         )
         if due and size_then < frontier.size:
             self._prove_extension(writer, size_then, checkpoint)

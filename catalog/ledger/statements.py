@@ -4,6 +4,8 @@ Rules:
     - Rows are covered in the transaction that writes them, and are only ever added.
     - Each row is kept with the digest of the log up to it, so that the first that is wrong can be
       told; what is signed is the last of these digests, and how many rows there are.
+    - A column that the log is given later is to be in a row's bytes only where it is not NULL: the
+      rows of before keep the bytes that they had.
     - Rows that stood there before the log was first covered are not covered. How many they are is
       signed with the rest.
 """

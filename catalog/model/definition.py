@@ -214,7 +214,8 @@ class TableInfo:
 
     ``data_version`` is the version of a vector table's rows that the snapshot sees; ``None`` for
     another table, and for one that was last written before this was kept. ``audit`` is the table's
-    own policy, ``reads`` or ``rows``; ``None`` if it has none.
+    own policy, ``reads`` or ``rows``; ``None`` if it has none. ``next_rowid`` is the identity that
+    the next row gets where no key names it; ``None`` where that was not kept yet.
     """
 
     tenant: str
@@ -226,6 +227,7 @@ class TableInfo:
     row_count: int
     data_version: int | None = None
     audit: str | None = None
+    next_rowid: int | None = None
 
     @property
     def table_id(self) -> str:

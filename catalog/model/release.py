@@ -39,7 +39,11 @@ class Asked(Protocol):
 
     @property
     def text(self) -> str:
-        """The statement, without secrets."""
+        """The statement, as others may see it."""
+
+    @property
+    def statement(self) -> str:
+        """The statement as it was given, which nobody else sees."""
 
     @property
     def started_at_us(self) -> int:

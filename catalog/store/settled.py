@@ -10,7 +10,9 @@ import weakref
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,3 +102,27 @@ class Held:
 
     def __del__(self) -> None:
         self.give_back()
+
+
+class Lines:
+    """A lock that those who wait take in turn by whom they wait for: one of each at a time.
+
+    Whoever has many who wait keeps another, who has one, waiting for one of them.
+    """
+
+    def __init__(self) -> None:
+        self._baton = Baton()
+        self._fronts: WeakValueDictionary[str, Baton] = WeakValueDictionary()
+
+    def take(self, name: str, timeout_s: float) -> Held | None:
+        """Return what stands for the lock, once it is free; ``None`` if it was not in time."""
+        until_s = monotonic() + timeout_s
+        # one of those who wait for ``name`` has it, and waits with the others' ones
+        front = self._fronts.setdefault(name, Baton())
+        place = front.take(timeout_s)
+        if place is None:
+            return None
+        try:
+            return self._baton.take(max(0.0, until_s - monotonic()))
+        finally:
+            place.give_back()

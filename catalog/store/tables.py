@@ -42,7 +42,7 @@ TABLES: Final = _table(
     {
         "table_id": _TEXT, "schema_name": _TEXT, "name": _TEXT, "kind": _TEXT, "definition": _TEXT,
         "version": _INT, "row_count": _INT, "created_at": _INT, "data_version": _INT,
-        "audit": _TEXT,
+        "audit": _TEXT, "next_rowid": _INT,
     },
     _unique("tables_id", "table_id"),
     _unique("tables_name", TENANT, "schema_name", "name"),

@@ -37,6 +37,7 @@ from affidavit.catalog.tables.row_writing import (
     as_table,
     insert_rows,
     insert_stored,
+    keep_next_rowid,
 )
 from affidavit.catalog.values.fit import conform
 from affidavit.errors import AffidavitError, TableExistsError
@@ -199,6 +200,7 @@ class _Staged:
         made = catalog.define(
             writer, info.name, info.kind, info.definition, schema=info.schema, row_count=count
         )
+        keep_next_rowid(writer, info, count + 1)
         text = info.definition.to_json()
         catalog.announce(writer, catalog.change(made, "create", definition=text))
         writer.delete_where(INTENTS, Compare("=", "intent_id", self.intent.intent_id))

@@ -44,6 +44,11 @@ class Door:
     text: str
     started_at_us: int
 
+    @property
+    def statement(self) -> str:
+        """The same."""
+        return self.text
+
 
 def wants_rows(catalog: Catalog, info: TableInfo) -> bool:
     """Return whether the rows that are given of a table are to be on record."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.store.tables import TABLES
 from affidavit.catalog.tables.rows import (
     definition_of,
     find_rows,
@@ -149,16 +151,18 @@ def as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
     return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
-def _next_rowids(writer: Writer, info: TableInfo, rows: int) -> Sequence[int] | None:
-    """Return identities for new rows of a table without a key; ``None`` where a key names them."""
-    definition = definition_of(info)
-    if definition.primary_key:
-        return None
+def _next_rowid(writer: Writer, info: TableInfo) -> int:
+    """Return the identity of the next row of a table without a key, which no row ever had."""
     newest = writer.select(
-        definition.store_table, (ROWID,), order_by=(ROWID,), descending=True, limit=1
+        definition_of(info).store_table, (ROWID,), order_by=(ROWID,), descending=True, limit=1
     )
-    first = 1 + (int(newest[0][0] or 0) if newest else 0)
-    return range(first, first + rows)
+    return max(1 + (int(newest[0][0] or 0) if newest else 0), info.next_rowid or 1)
+
+
+def keep_next_rowid(writer: Writer, info: TableInfo, next_rowid: int) -> None:
+    """Let identities go on from ``next_rowid``: one that was a row's is given to no other."""
+    values = {"next_rowid": next_rowid}
+    writer.update_where(TABLES, values, Compare("=", "table_id", info.table_id))
 
 
 def insert_rows(
@@ -170,11 +174,16 @@ def insert_rows(
         ConstraintError: A key is there already, or twice in the data, or a NOT NULL column is NULL.
     """
     catalog.refuse_shared(info)
-    inserted = 0
+    inserted, is_keyed = 0, bool(definition_of(info).primary_key)
+    first = 0
     for batch in batches:
         if not batch.num_rows:
             continue
-        rowids = _next_rowids(writer, info, batch.num_rows)
+        rowids = None
+        if not is_keyed:
+            first = first or _next_rowid(writer, info)
+            rowids = range(first, first + batch.num_rows)
+            first = rowids.stop
         insert_stored(writer, info, as_stored(info, batch, rowids))
         inserted += batch.num_rows
         change = catalog.change(
@@ -183,6 +192,8 @@ def insert_rows(
         catalog.announce(writer, change)
     if inserted:
         catalog.touch(writer, info, rows=inserted)
+    if first:
+        keep_next_rowid(writer, info, first)
     return inserted
 
 

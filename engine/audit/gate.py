@@ -70,7 +70,10 @@ class Gate:
     def announce(self, reading: Reading) -> None:
         """Put on record that rows are about to leave by a door whose end nobody sees."""
         if at_least(reading.facts.level, READS):
-            self._recorder.record_beside(Recording(reading, READS).opening())
+            self._recorder.record_beside(self._recording(reading, READS).opening())
+
+    def _recording(self, reading: Reading, level: str) -> Recording:
+        return Recording(reading, level, keeps=self._recorder.settings.store_queries)
 
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
@@ -84,7 +87,7 @@ class Gate:
             AffidavitError: They cannot be put on record, or a hook refused: there are no rows.
         """
         level = reading.facts.level
-        recording = Recording(reading, level) if at_least(level, READS) else None
+        recording = self._recording(reading, level) if at_least(level, READS) else None
         self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
         if recording is not None:
             self._searcher.open(recording.asked.identity)

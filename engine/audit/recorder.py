@@ -139,11 +139,12 @@ class Recorder:
             AffidavitError: They could not be recorded. Their rows must not be released.
         """
         identity = searches[0].request.identity
-        if self.settings.mode == "off":
+        if self.settings.mode == "off" and not any(each.request.info.audit for each in searches):
             self.note_if_off(identity, searches[0].request.transactions)
             if beside is not None:
                 self.record_beside(beside)
             return [None] * len(searches)
+        self._guard.open(identity.tenant)
         for search in searches:
             dataset, table_id = search.request.dataset, search.request.info.table_id
             self._datasets.keep(dataset, table_id, identity.tenant)

@@ -53,7 +53,7 @@ def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]
     while left:
         node = left.pop()
         left += node.inputs()
-        scan = node.to_variant()
+        scan = _variant(node)
         if isinstance(scan, TableScan):
             catalog, schema, table = scan.fqn()
             yield catalog, schema or MAIN_SCHEMA, table, scan
@@ -61,15 +61,24 @@ def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]
 
 def reads_rows(plan: LogicalPlan) -> bool:
     """Return whether a plan reads what it names: an EXPLAIN only plans it."""
-    return not isinstance(plan.to_variant(), Explain)
+    return not isinstance(_variant(plan), Explain)
+
+
+def _variant(node: LogicalPlan | Expr) -> object:
+    """Return what a node or expression is; ``None`` for one that Python has no class of."""
+    try:
+        found: object = node.to_variant()
+    except ValueError:
+        return None
+    return found
 
 
 def is_ordered(plan: LogicalPlan) -> bool:
     """Return whether a plan says in which order its rows come."""
-    node = plan.to_variant()
+    node = _variant(plan)
     while isinstance(node, Limit | Projection | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = plan.to_variant()
+        node = _variant(plan)
     return isinstance(node, Sort)
 
 
@@ -97,17 +106,17 @@ def note_keys(plan: LogicalPlan, reading: Reading) -> None:
 
 def _origins(plan: LogicalPlan) -> Iterator[tuple[str, str] | None]:
     """Yield the table and column that each column of a plan's result is, as it is there."""
-    node = plan.to_variant()
+    node = _variant(plan)
     while isinstance(node, Sort | Limit | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = plan.to_variant()
+        node = _variant(plan)
     if isinstance(node, Projection):
         for each in node.projections():
             yield _origin_of(each, plan.inputs()[0])
 
 
 def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
-    found = expression.to_variant()
+    found = _variant(expression)
     if isinstance(found, Alias):
         return _origin_of(found.expr(), plan)
     return _origin(plan, found.relation(), found.name()) if isinstance(found, Column) else None
@@ -115,7 +124,7 @@ def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
 
 def _origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, str] | None:
     """Return the table and column that a column of a plan is, where that can be told."""
-    node = plan.to_variant()
+    node = _variant(plan)
     if isinstance(node, TableScan):
         _, schema, table = node.fqn()
         columns = {column for _, column in node.projection()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.values.canonical import canonical
 from affidavit.catalog.values.text import from_json, json_texts
 
 if TYPE_CHECKING:
@@ -29,6 +31,15 @@ def written(row: pa.RecordBatch | None) -> dict[str, list[str]] | None:
         for field, column in zip(row.schema, row.columns, strict=True)
     }
     return told if sum(len(text) for text, _ in told.values()) <= VALUES_MAX else None
+
+
+def statement_digest(salt: bytes, text: str, parameters: Mapping[str, list[str]] | None) -> str:
+    """Return what a record says of a statement whose literals it does not have, hexadecimal.
+
+    It is the SHA-256 of the salt of the result's digest, and the canonical JSON of a list of the
+    text and the parameters.
+    """
+    return hashlib.sha256(salt + canonical([text, dict(parameters or {})])).hexdigest()
 
 
 def _type_text(field: pa.Field) -> str:

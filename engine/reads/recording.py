@@ -12,7 +12,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
 from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest, schema_json
-from affidavit.engine.reads.parameters import written
+from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import OK, OPEN, Said
 
@@ -38,6 +38,7 @@ class Recording:
     Args:
         reading: What it reads.
         level: Whether the keys of its rows are on record too.
+        keeps: Whether the record has the statement's literals, parameters and conditions.
 
     Attributes:
         read_id: What its record is called.
@@ -46,11 +47,12 @@ class Recording:
         is_complete: Whether its end is on record.
     """
 
-    def __init__(self, reading: Reading, level: str = READS) -> None:
+    def __init__(self, reading: Reading, level: str = READS, *, keeps: bool = False) -> None:
         assert reading.asked is not None
         self.reading = reading
         self.asked = reading.asked
         self.level = level
+        self._keeps = keeps
         self.read_id = clock.uuid7(self.asked.started_at_us)
         self.rows = 0
         self.is_open = False
@@ -126,10 +128,13 @@ class Recording:
             "duration_us": (perf_counter_ns() - self._started_ns) // 1000 if is_over else None,
             "result_schema": _columns(self._result_schema()),
         }  # fmt: skip
+        parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         values = {
-            "text": asked.text[:TEXT_LENGTH_MAX], "parameters": written(facts.parameters),
-            "filters": filters or None, "lineage": None,
+            "text": asked.text[:TEXT_LENGTH_MAX],
+            "statement_sha256": statement_digest(self._salt, asked.statement, parameters),
+            "parameters": parameters if self._keeps else None,
+            "filters": filters or None if self._keeps else None, "lineage": None,
             "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,

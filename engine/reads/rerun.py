@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.values.digest import digest, rows_set_digest
-from affidavit.engine.reads.parameters import read
+from affidavit.engine.reads.parameters import read, statement_digest, written
 from affidavit.engine.reads.record import OK, read_of
+from affidavit.engine.statement.parameters import arrow_params, row_of
 from affidavit.errors import AffidavitError, InvalidQueryError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def rerun(
 
     Raises:
         InvalidQueryError: It gave no rows, is of a kind that cannot be run again, or the record
-            does not hold the statement and none was given.
+            does not hold the statement and none was given, or another.
     """
     record = read_of(entry)
     if record.status != OK:
@@ -53,22 +54,47 @@ def rerun(
     told = opened_members(entry.opened)
     if "result_sha256" not in told:
         return GONE, "what its rows hashed to was erased"
-    text = record.text if text is None else text
+    given: Mapping[str, Any] = {}
     if record.kind == "to_arrow":
         text = f"SELECT * FROM {record.tables[0]['name']}"
-    elif record.kind not in RUN_AGAIN:
+    elif record.kind in RUN_AGAIN:
+        text, given = _statement(record, told, text, params)
+    else:
         msg = f"a {record.kind} changes the lake, and cannot be run again to compare"
         raise InvalidQueryError(msg)
-    if text is None:
-        msg = f"read {record.read_id!r} does not hold its statement: pass text= and params="
-        raise InvalidQueryError(msg)
-    given = read(told["parameters"][1]) if params is None and "parameters" in told else params
     assert record.journal_seq is not None
     try:
-        rows = run(record.journal_seq, text, given or {})
+        rows = run(record.journal_seq, text, given)
     except AffidavitError as error:
         return GONE, f"it cannot be run on what it read: {error}"
     return _judged(record, told, rows)
+
+
+def _statement(
+    record: ReadRecord,
+    told: Mapping[str, tuple[bytes, Any]],
+    text: str | None,
+    params: Mapping[str, Any] | None,
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the statement and parameters of a record: those given, else those that it holds."""
+    kept = told["parameters"][1] if "parameters" in told else None
+    given = read(kept) if params is None else arrow_params(params)
+    wanted = text if text is not None else record.text
+    salt, _ = told["result_sha256"]
+    found = None
+    if wanted is not None:
+        found = statement_digest(salt, wanted, kept if params is None else written(row_of(given)))
+    _, stated = told.get("statement_sha256", (b"", None))
+    if wanted is not None and found == stated:
+        return wanted, given
+    if text is None and params is None:
+        msg = (
+            f"read {record.read_id!r} holds its statement without literals and parameters: pass "
+            "text= and params=, or connect with store_queries=True beforehand"
+        )
+        raise InvalidQueryError(msg)
+    msg = f"this is not the statement of read {record.read_id!r}: its SHA-256 differs"
+    raise InvalidQueryError(msg)
 
 
 def _judged(

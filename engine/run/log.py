@@ -2,12 +2,11 @@
 
 A statement that fails to be logged does not fail; searches have records of their own, which are
 never late. One in a transaction is logged once that is over, as :mod:`~affidavit.engine.run.
-transacted` says. What a statement has of secrets, in its OPTIONS and URLs, is not logged.
+transacted` says. What of a statement is logged says :mod:`~affidavit.engine.statement.shown`.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,13 +17,18 @@ from weakref import WeakKeyDictionary
 from affidavit.catalog.ledger.statements import append_statements, row_bytes
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
-from affidavit.catalog.sources.buckets.options import SECRET_WORDS
-from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.engine.result.result import Result, watch
 from affidavit.engine.run.transacted import OK, Transacted, storable
+from affidavit.engine.statement.shown import tokens_of
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import AffidavitError, StoreBusyError
+from affidavit.errors import (
+    AffidavitError,
+    LedgerCorruptError,
+    MasterKeyError,
+    StoreBusyError,
+    WitnessError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,10 +37,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.guard import Guard
     from affidavit.catalog.ledger.ledgers import Ledgers
     from affidavit.catalog.model.identity import Identity
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.store.protocol import Store
     from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.values.types import StoreValue
+    from affidavit.engine.statement.shown import Shown
     from affidavit.engine.statement.statement import Statement
 
 WAITING_MAX: Final = 20_000
@@ -44,14 +48,6 @@ WAITING_MAX: Final = 20_000
 
 FLUSH_WAIT_S: Final = 1.0
 """How long who reads the log, and the housekeeper, wait for other writers."""
-
-TEXT_LENGTH_MAX: Final = 100_000
-_MASK: Final = "***"
-_OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
-"""What stands before a host; a password may have a slash."""
-
-_QUOTES: Final = re.compile(r"""['"$]+""")
 
 _NAMES: Final = frozenset({"audit", STATEMENTS.name})
 """What a statement names that reads the log."""
@@ -64,13 +60,20 @@ class StatementLog:
         store: Where they go.
         ledgers: What they are put under.
         guard: Checks a tenant's ledger before it is first written to.
+        shown: What it has of statements and errors.
         wake: Called when there is something to write.
     """
 
     def __init__(
-        self, store: Store, ledgers: Ledgers, guard: Guard, wake: Callable[[], None]
+        self,
+        store: Store,
+        ledgers: Ledgers,
+        guard: Guard,
+        shown: Shown,
+        wake: Callable[[], None],
     ) -> None:
         self._store = store
+        self._shown = shown
         self._ledgers = ledgers
         self._guard = guard
         self._wake = wake
@@ -110,7 +113,7 @@ class StatementLog:
         """
         with self._queue:
             held = None if within is None else self._transacted.get(within)
-        asked = _Asked(identity, text, trace, held)
+        asked = _Asked(identity, text, trace, held, self._shown)
         try:
             statement = asked.read()
             if may_flush and statement.names >= _NAMES:
@@ -145,35 +148,58 @@ class StatementLog:
     def flush(self, *, timeout_s: float | None = None) -> bool:
         """Write what waits; returns whether anything is left.
 
+        A tenant whose ledger takes none keeps its own rows waiting, and no other's.
+
         Raises:
             StoreBusyError: Others wrote for so long, or as long as any writer waits.
             LedgerCorruptError: Somebody changed the ledger that they are put under.
+            MasterKeyError: It is signed with another key.
+            WitnessError: It could not be held against its witness.
         """
         with self._flushing:
             with self._queue:
                 taken, self._waiting = self._waiting, []
+            left: dict[str, list[tuple[StoreValue, ...]]] = {}
+            for owner, row in taken:
+                left.setdefault(owner, []).append(row)
+            failed: AffidavitError | None = None
             try:
-                for tenant in dict.fromkeys(owner for owner, _ in taken):
-                    self._guard.open(tenant)
-                    rows = [(row, row_bytes(row)) for owner, row in taken if owner == tenant]
-                    with self._store.write(tenant, timeout_s=timeout_s) as writer:
-                        append_statements(
-                            writer, self._ledgers.of(tenant), rows, now_us=clock.now_us()
-                        )
-                    taken = [each for each in taken if each[0] != tenant]
+                for tenant in list(left):
+                    try:
+                        self._write(tenant, left[tenant], timeout_s)
+                        del left[tenant]
+                    except (LedgerCorruptError, MasterKeyError, WitnessError) as error:
+                        failed = failed or error
             finally:
                 with self._queue:
-                    self._waiting = taken + self._waiting
+                    kept = [(owner, row) for owner, rows in left.items() for row in rows]
+                    self._waiting = kept + self._waiting
+            if failed is not None:
+                raise failed
         return False
+
+    def _write(
+        self, tenant: str, rows: Sequence[tuple[StoreValue, ...]], timeout_s: float | None
+    ) -> None:
+        self._guard.open(tenant)
+        written = [(row, row_bytes(row)) for row in rows]  # outside of the transaction
+        with self._store.write(tenant, timeout_s=timeout_s) as writer:
+            append_statements(writer, self._ledgers.of(tenant), written, now_us=clock.now_us())
 
 
 class _Asked:
     """A text that somebody wants run, and how that goes."""
 
     def __init__(
-        self, identity: Identity, text: object, trace: Trace, held: Transacted | None
+        self,
+        identity: Identity,
+        text: object,
+        trace: Trace,
+        held: Transacted | None,
+        shown: Shown,
     ) -> None:
         self.identity = identity
+        self._shown = shown
         self.held = held
         self._text = text
         self._trace = trace
@@ -209,59 +235,14 @@ class _Asked:
         """Return what the log says of it."""
         duration_us = (perf_counter_ns() - self._started_ns) // 1000
         identity, statement, trace = self.identity, self._statement, self._trace
-        text = self._text if isinstance(self._text, str) else repr(self._text)
-        tokens = statement.tokens if statement is not None and statement.text in text else None
-        said = "" if error is None else str(error)
-        shown, told = without_secrets(text, said, tokens)
+        names = frozenset[str]() if statement is None else statement.names
+        tokens = tokens_of(self._text, statement)
+        text, told = self._shown.told(self._text, error, tokens, names)
         return (
             uuid7(self._at_us), self._at_us, storable(identity.actor), storable(identity.source),
             storable(identity.workspace), None if statement is None else statement.kind.value,
-            storable(shown[:TEXT_LENGTH_MAX]), storable("\n".join(trace.read)),
+            storable(text), storable("\n".join(trace.read)),
             storable("\n".join(trace.written)) if error is None else "",
             rows, duration_us, OK if error is None else "error",
-            None if error is None else storable(f"{type(error).__name__}: {told}"),
+            None if told is None else storable(told),
         )  # fmt: skip
-
-
-def without_secrets(
-    text: str, told: str = "", tokens: Sequence[Token] | None = None
-) -> tuple[str, str]:
-    """Return a statement and what its error told, without the secrets of OPTIONS and URLs.
-
-    Args:
-        text: The statement.
-        told: The error's message.
-        tokens: What the text is made of, if it was read before.
-    """
-    clause = _OPTIONS.search(text)
-    if clause is not None:
-        try:
-            values = list(_secret_values(tokenize(text) if tokens is None else tokens))
-        except AffidavitError:  # where an option ends cannot be told, and the error repeats it
-            values, text, told = [], f"{text[: clause.end()]} {_MASK}", _MASK
-        for value in reversed(values):
-            text = f"{text[: value[0].start]}{_MASK}{text[value[-1].end :]}"
-            for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
-                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", _MASK, told)
-    return _USERINFO.sub(_MASK + "@", text), _USERINFO.sub(_MASK + "@", told)
-
-
-def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
-    """Yield the values in OPTIONS clauses of the options whose names say that they are secrets."""
-    clause: int | None = None
-    is_secret = False
-    value: list[Token] = []
-    for token in tokens:
-        if clause is None:
-            clause = token.depth if token.keyword == "OPTIONS" else None
-        elif (token.text, token.depth) in {(",", clause + 1), (")", clause)}:
-            if value:
-                yield value
-            is_secret, value = False, []
-            clause = None if token.text == ")" else clause
-        elif is_secret:
-            value.append(token)
-        else:
-            is_secret = SECRET_WORDS.search(token.text) is not None
-    if value:
-        yield value

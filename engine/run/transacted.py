@@ -3,7 +3,7 @@
 Rules:
     - What a statement did is not known before its transaction is over: its row is held until then.
     - A row says ``rolled back`` of a statement that did not fail and was undone, with its
-      transaction or by a savepoint.
+      transaction or by a savepoint; not of what nothing undoes, as SET, PREPARE and SAVEPOINT.
     - How a transaction ended is a row of its own, whoever ended it.
 """
 
@@ -30,6 +30,14 @@ ROLLED_BACK: Final = "rolled back"
 _STATUS: Final = STATEMENT_COLUMNS.index("status")
 _KIND: Final = STATEMENT_COLUMNS.index("kind")
 _ENDS: Final = (Kind.COMMIT.value, Kind.ROLLBACK.value)
+_STAYS: Final = frozenset({
+    each.value
+    for each in (
+        Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.RELEASE,
+        Kind.SETTING, Kind.PREPARE, Kind.DEALLOCATE,
+    )
+})  # fmt: skip
+"""What no rollback undoes."""
 
 
 class _Held:
@@ -72,7 +80,7 @@ class Transacted:
             self._rows.append(held)
             del self._rows[:-HELD_MAX]
             return []
-        return [row if self._committed or row[_KIND] in _ENDS else _undone(row)]
+        return [row if self._committed else _undone(row)]
 
     def end(self, *, committed: bool) -> list[tuple[StoreValue, ...]]:
         """Return the rows, now that it is over, and one that says how it ended if none will."""
@@ -96,7 +104,7 @@ def storable(text: str) -> str:
 
 
 def _undone(row: tuple[StoreValue, ...]) -> tuple[StoreValue, ...]:
-    """Return a row that says that what it tells of was undone, unless it failed."""
-    if row[_STATUS] != OK:
+    """Return a row that says that what it tells of was undone, unless it failed, or stays."""
+    if row[_STATUS] != OK or row[_KIND] in _STAYS:
         return row
     return (*row[:_STATUS], ROLLED_BACK, *row[_STATUS + 1 :])

@@ -99,7 +99,8 @@ class LedgerDataset(EntriesDataset):
         if kinds and KIND_OF_EVENTS not in kinds:
             yield from super().entries(predicate)
             return
-        first, end = 0, (self._ledger.last_seq(self._reader) or -1) + 1
+        last = self._ledger.last_seq(self._reader)
+        first, end = 0, 0 if last is None else last + 1
         for part in where:
             if isinstance(part, Compare) and part.column == "seq" and isinstance(part.value, int):
                 first = max(first, part.value) if part.op in {"=", ">", ">="} else first

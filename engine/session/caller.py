@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from affidavit.engine.reads.attempts import Attempts
     from affidavit.engine.run.paths import AllowedPaths
     from affidavit.engine.session.instance import Instance
+    from affidavit.engine.statement.shown import Shown
 
 
 class Own:
@@ -43,9 +44,11 @@ class Own:
         state: What it prepared, set, and attached of memory.
     """
 
-    def __init__(self, transactions: Transactions, queries: Queries, attempts: Attempts) -> None:
+    def __init__(
+        self, transactions: Transactions, queries: Queries, shown: Shown, attempts: Attempts
+    ) -> None:
         self.transactions = transactions
-        self.work = Work(queries, lambda query, why: attempts.note(query, transactions, why))
+        self.work = Work(queries, shown, lambda query, why: attempts.note(query, transactions, why))
         self.state = PlanState()
 
     def close(self) -> None:
@@ -88,11 +91,10 @@ class Caller:
         self._at = at
         self._within = within
         self._is_view = own is not None
-        self._own = (
-            Own(instance.transactions(identity), instance.lake.queries, instance.attempts)
-            if own is None
-            else own
-        )
+        if own is None:
+            transactions = instance.transactions(identity)
+            own = Own(transactions, instance.lake.queries, instance.shown, instance.attempts)
+        self._own = own
 
     # --- who -----------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def connect(
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
         audit: What is on record: ``"statements"`` and searches, ``"searches"``, ``"off"`` (noted).
-        store_queries: Whether records hold the query itself, and not only its SHA-256.
+        store_queries: Whether records hold queries, and not only their SHA-256, and logs literals.
         audit_recall: Which share of the searches is run once more, exactly, to measure recall.
         witness: A second place for checkpoints: a file, or a function that is given each of them.
             A lake older than its witness is not opened.

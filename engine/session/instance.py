@@ -35,6 +35,7 @@ from affidavit.engine.search.models import Models
 from affidavit.engine.search.searcher import Searcher
 from affidavit.engine.session.housekeeping import Housekeeper
 from affidavit.engine.session.work import closed
+from affidavit.engine.statement.shown import Shown
 from affidavit.errors import ClosedError, StoreBusyError
 from affidavit.triggers.rules.outbox import TriggerOutbox
 from affidavit.triggers.subscriptions.exchange import Exchange
@@ -73,6 +74,7 @@ class Instance:
         self.hooks = Hooks()
         self.models = Models()
         self.witness = options.witness
+        self.shown = Shown(literals=options.audit.store_queries)
         self.housekeeper = Housekeeper()
         self._merger = Housekeeper()
         self._turn_s = options.lake.busy_timeout_s
@@ -95,7 +97,9 @@ class Instance:
             self.gate = Gate(self.searcher, self.recorder, wake)
             logs = at_least(options.audit.mode, STATEMENTS) and not lake.read_only
             self.statements = (
-                StatementLog(lake.store, lake.ledgers, self.guard, wake) if logs else None
+                StatementLog(lake.store, lake.ledgers, self.guard, self.shown, wake)
+                if logs
+                else None
             )
             self._add_tasks()
             self._recover(identity)

@@ -13,7 +13,6 @@ from weakref import WeakMethod
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.lake.trace import Trace
 from affidavit.engine.result.result import watch
-from affidavit.engine.run.log import without_secrets
 from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.queries import Queries
     from affidavit.catalog.model.identity import Identity
     from affidavit.engine.result.result import Result
+    from affidavit.engine.statement.shown import Shown
 
 
 class Work:
@@ -31,12 +31,16 @@ class Work:
 
     Args:
         queries: All those of the lake.
+        shown: What others may see of them.
         failed: Called with a statement that was refused or failed, and why.
     """
 
-    def __init__(self, queries: Queries, failed: Callable[[Query, BaseException], None]) -> None:
+    def __init__(
+        self, queries: Queries, shown: Shown, failed: Callable[[Query, BaseException], None]
+    ) -> None:
         self._failed = failed
         self.session = uuid4().hex
+        self._shown = shown
         self._queries = queries
         self._told: dict[int, Callable[[Query], None]] = {}
 
@@ -98,8 +102,8 @@ class Work:
 
     def _begun(self, identity: Identity, text: object, timeout_s: float | None) -> Query:
         query = Query(
-            self._queries, identity, session=self.session, text=partial(_shown, text),
-            timeout_s=timeout_s,
+            self._queries, identity, session=self.session,
+            text=partial(self._shown.text, text), given=text, timeout_s=timeout_s,
         )  # fmt: skip
         told = self._told.get(threading.get_ident())
         if told is not None:
@@ -145,8 +149,3 @@ def checked_timeout(timeout: object) -> float | None:
         msg = f"timeout= must be a number of seconds above 0, got {timeout!r}"
         raise InvalidQueryError(msg)
     return seconds if seconds <= threading.TIMEOUT_MAX else None
-
-
-def _shown(text: object) -> str:
-    """Return a statement without secrets."""
-    return without_secrets(text if isinstance(text, str) else repr(text))[0]

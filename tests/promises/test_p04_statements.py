@@ -267,6 +267,24 @@ def test_p4_nothing_is_signed_over_what_somebody_else_put_in_the_head(lake) -> N
         connect(lake)
 
 
+def test_p4_a_tenant_whose_ledger_was_changed_keeps_no_other_from_its_log(lake) -> None:
+    with connect(lake) as session, session.scope(tenant="red") as red:
+        red.sql("SELECT 1").to_arrow()
+        flush(session)
+        with attack(lake, "red") as store:
+            store.run("UPDATE ledger_heads SET log_rows = 7 WHERE _tenant = 'red'")
+        for each in (red, session):
+            each.sql("SELECT 2").to_arrow()
+        with pytest.raises(errors.LedgerCorruptError, match="states another size, root, log"):
+            flush(session)
+        assert session.sql("SELECT count(*) AS n FROM audit.statements").to_pylist() == [{"n": 9}]
+        assert session.ledger.verify()
+        with attack(lake, "red") as store:
+            store.run("UPDATE ledger_heads SET log_rows = 1 WHERE _tenant = 'red'")
+        flush(session)
+        assert red.ledger.verify().statements == 2
+
+
 def test_a_log_covers_rows_of_several_sessions_tenants_and_keys(lake) -> None:
     with connect(lake) as one, connect(lake) as two:
         for at in range(10):

@@ -10,6 +10,9 @@ import numpy as np
 
 import affidavit
 from affidavit import SearchRecord
+from affidavit.catalog.ledger.entry import Draft
+from affidavit.catalog.values.canonical import us_of
+from affidavit.engine.search.record import KIND, _written
 
 Q8 = [1.0] * 8
 Q16 = [1.0] * 16
@@ -92,3 +95,12 @@ def made(**changes: object) -> dict:
         "retrieval_scores": [0.5, 0.25],
     }  # fmt: skip
     return {**base, **changes}
+
+
+def draft_of_first_version(record: SearchRecord) -> Draft:
+    """Return a record as it was written before bodies had commitments: all in the clear."""
+    written = _written(record)
+    del written["context"]
+    members = {name: b"null" if value is None else value for name, value in written.items()}
+    rows = [(str(each), None) for each in record.top_k_result_ids]
+    return Draft(KIND, record.query_id, us_of(record.executed_at), members, rows=rows)

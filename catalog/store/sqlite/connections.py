@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Final
@@ -39,8 +40,12 @@ class Connections:
 
     def open(self, timeout_s: float, mode: str | None = None) -> sqlite3.Connection:
         """Open a connection that waits up to ``timeout_s`` for others."""
+        path = self._path.resolve()
+        how = mode or self._mode
+        if how == "ro" and is_immutable(path):
+            how = "ro&immutable=1"
         connection = sqlite3.connect(
-            f"{self._path.resolve().as_uri()}?mode={mode or self._mode}",
+            f"{path.as_uri()}?mode={how}",
             uri=True,
             timeout=min(timeout_s, WAIT_MAX_S),
             isolation_level=None,
@@ -82,6 +87,17 @@ class Connections:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+
+def is_immutable(path: Path) -> bool:
+    """Return whether nobody can be writing a database file, and nothing waits to be put into it.
+
+    Else SQLite makes files beside one with a log, even to read it: in a folder that cannot be
+    written it then reads none.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    is_left = log.exists() and log.stat().st_size > 0
+    return path.exists() and not is_left and not os.access(path.parent, os.W_OK)
 
 
 def wait_up_to(connection: sqlite3.Connection, timeout_s: float) -> None:

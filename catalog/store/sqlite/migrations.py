@@ -106,6 +106,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "ALTER TABLE ledger ADD COLUMN opened",
         "ALTER TABLE tables ADD COLUMN audit",
+        "ALTER TABLE tables ADD COLUMN next_rowid",
         "ALTER TABLE search_results ADD COLUMN how",
         "ALTER TABLE ledger_heads ADD COLUMN log_rows",
         "ALTER TABLE ledger_heads ADD COLUMN log_digest",

@@ -17,7 +17,7 @@ from affidavit.catalog.store.forks import Process, keep_for_ever, left_to_parent
 from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.protocol import check_durability
-from affidavit.catalog.store.settled import Baton, settled
+from affidavit.catalog.store.settled import Lines, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.locks import held
@@ -70,7 +70,7 @@ class SqliteStore:
         self._timeout_s = busy_timeout_s
         self._read_only = read_only
         self._connections = Connections(path, durability, "ro" if read_only else "rwc")
-        self._writing = Baton()
+        self._writing = Lines()
         self._writer: sqlite3.Connection | None = None
         self._transaction_open: SqliteWriter | None = None
         self._writer_waits_s = busy_timeout_s
@@ -114,7 +114,7 @@ class SqliteStore:
         if timeout_s is None:
             refuse_own_writer(self)
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        held = self._take(waits_s)
+        held = self._take(tenant, waits_s)
         try:
             self.holds.begin()
             self._connections.refuse_closed()
@@ -127,9 +127,9 @@ class SqliteStore:
                 held.give_back()
                 raise
 
-    def _take(self, timeout_s: float) -> Held:
+    def _take(self, tenant: str, timeout_s: float) -> Held:
         """Return what stands for being the one who writes; nobody else in this process does."""
-        held = self._writing.take(timeout_s)
+        held = self._writing.take(tenant, timeout_s)
         if held is None:
             raise StoreBusyError("the store", timeout_s=timeout_s)
         return held
@@ -249,7 +249,7 @@ class SqliteStore:
 
     def _truncate_log(self, timeout_s: float) -> bool:
         """Try to move the log into the file and to empty it; every writer waits for it."""
-        held = self._writing.take(self._timeout_s)
+        held = self._writing.take("", self._timeout_s)
         if held is None:
             return False
         try:
@@ -265,7 +265,7 @@ class SqliteStore:
 
     def close(self) -> None:
         self._connections.close()
-        held = self._take(self._timeout_s)
+        held = self._take("", self._timeout_s)
         try:
             if self._writer is not None:
                 self._let_go(self._writer)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from tests.support.lakes import vectors
+from tests.support.records import draft_of_first_version
 
 import affidavit
 from affidavit import errors
@@ -20,6 +21,7 @@ from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MI
 from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.store.tables import LAKE, LEDGER, LOG, NODES, STORE_TABLES, TABLES
 from affidavit.catalog.values.types import Kind
+from affidavit.engine.audit import recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,7 +211,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.create_vector_table("docs", vectors(20))
         session.sql("UPDATE notes SET offset = 'changed' WHERE id = 3")
         session.table("docs").delete("id = 7")
-        session.search("docs", [1.0] * 8, k=3)
+        with pytest.MonkeyPatch.context() as before:
+            before.setattr(recorder, "draft_record", draft_of_first_version)
+            session.search("docs", [1.0] * 8, k=3)
         session.topics.register("t", pa.schema([("id", pa.int64())]))
         session.topics.publish("t", {"id": 1})
         session.triggers.on("notes", "insert", publish="changes")

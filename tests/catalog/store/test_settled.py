@@ -16,7 +16,7 @@ import pytest
 
 import affidavit
 from affidavit.catalog import store as store_room
-from affidavit.catalog.store.settled import Baton, settled
+from affidavit.catalog.store.settled import Baton, Lines, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,3 +209,39 @@ def _at_return_of_next(_: FrameType, event: str, called: object) -> None:
     if event == "c_return" and getattr(called, "__name__", "") == "next":
         sys.setprofile(None)
         raise KeyboardInterrupt
+
+
+def test_p15_a_tenant_with_many_writers_keeps_another_waiting_for_one() -> None:
+    """Writers were served in the order of their coming, so that one waited for all of another's."""
+    lines, order = Lines(), []
+    held = lines.take("busy", 1)
+    threads = []
+    for at in range(13):
+        name = "quiet" if at == 12 else "busy"
+
+        def write(name: str = name) -> None:
+            mine = lines.take(name, 30)
+            order.append(name)
+            time.sleep(0.02)
+            mine.give_back()
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+        time.sleep(0.05)  # so that each waits when the next comes
+    held.give_back()
+    for thread in threads:
+        thread.join()
+    assert order.index("quiet") < 6  # no queue of Python's promises the order of two that wait
+    assert sorted(order) == ["busy"] * 12 + ["quiet"]
+
+
+def test_p15_a_place_in_a_line_is_left_in_time() -> None:
+    lines = Lines()
+    held = lines.take("a", 1)
+    assert lines.take("a", 0.01) is None
+    assert lines.take("b", 0.01) is None
+    held.give_back()
+    for name in ("a", "b"):
+        again = lines.take(name, 1)
+        assert again is not None
+        again.give_back()

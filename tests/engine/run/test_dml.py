@@ -345,3 +345,21 @@ def test_merge_gives_new_rows_their_defaults(session) -> None:
     assert session.sql("SELECT * FROM given").to_pylist() == [{"id": 1, "n": 5, "m": 9}]
     session.sql(f"{merge} WHEN MATCHED THEN UPDATE SET n = 7, m = DEFAULT")
     assert session.sql("SELECT * FROM given").to_pylist() == [{"id": 1, "n": 7, "m": 3}]
+
+
+def test_p6_an_identity_that_was_a_rows_is_given_to_no_other(session) -> None:
+    """The newest row was deleted, and the next one had its name: their events were one row's."""
+    session.sql("CREATE TABLE named (a INT)")
+    session.sql("INSERT INTO named VALUES (1), (2)")
+    session.sql("DELETE FROM named WHERE a = 2")
+    session.sql("INSERT INTO named VALUES (3)")
+    session.sql("TRUNCATE named")
+    session.table("named").insert([{"a": 4}])
+    with pytest.raises(ZeroDivisionError), session.transaction():
+        session.sql("INSERT INTO named VALUES (5)")
+        raise ZeroDivisionError
+    session.sql("INSERT INTO named VALUES (6), (7)")
+    made = session.sql(
+        "SELECT entity_id FROM journal WHERE entity_type = 'named' AND action = 'insert'"
+    ).to_pylist()
+    assert [each["entity_id"] for each in made] == [f"row:{at}" for at in (1, 2, 3, 4, 5, 6)]

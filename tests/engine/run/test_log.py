@@ -22,11 +22,20 @@ from affidavit import errors
 from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.store.tables import STATEMENTS
-from affidavit.engine.run.log import TEXT_LENGTH_MAX, WAITING_MAX, StatementLog
+from affidavit.engine.run.log import WAITING_MAX, StatementLog
 from affidavit.engine.scans.audit import STATEMENTS_SCHEMA
 from affidavit.engine.session.housekeeping import Housekeeper
+from affidavit.engine.statement.shown import SHOWN_LENGTH_MAX, Shown
 
 Q8 = [1.0] * 8
+
+
+@pytest.fixture
+def session(lake) -> Iterator[affidavit.Session]:
+    """A session that logs statements as they are: without literals they are told apart less well."""
+    with affidavit.connect(lake, actor="tester", durability="normal", store_queries=True) as opened:
+        yield opened
+    gc.collect()
 
 
 def log(session: affidavit.Session) -> list[dict]:
@@ -43,7 +52,12 @@ def last(session: affidavit.Session) -> dict:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Session]:
     lake = tmp_path_factory.mktemp("statements")
     with affidavit.connect(
-        lake, actor="ann", source="notebook", workspace="lab", durability="normal"
+        lake,
+        actor="ann",
+        source="notebook",
+        workspace="lab",
+        durability="normal",
+        store_queries=True,
     ) as session:
         prepare(session)
         yield session
@@ -266,9 +280,9 @@ def test_odd_texts_are_kept_as_they_are(session) -> None:
     odd = "SELECT 'a\u2028é\n\t''x' AS \"\U0001f600\" -- end"
     session.sql(odd).to_arrow()
     assert last(session)["text"] == odd
-    long = f"SELECT '{'x' * (TEXT_LENGTH_MAX + 50)}' AS a"
+    long = f"SELECT '{'x' * (SHOWN_LENGTH_MAX + 50)}' AS a"
     session.sql(long).to_arrow()
-    assert last(session)["text"] == long[:TEXT_LENGTH_MAX]
+    assert last(session)["text"] == long[:SHOWN_LENGTH_MAX]
     with session.scope(actor="\ud800", source="\udfff", workspace="\ud801") as odd_one:
         odd_one.sql("SELECT 'odd actor'").to_arrow()
     row = last(session)
@@ -315,7 +329,9 @@ def test_p9_each_tenant_finds_its_own_statements(session) -> None:
 
 def test_audit_says_what_is_logged(lake) -> None:
     for mode, count in (("statements", 1), ("searches", 1), ("off", 1), ("statements", 2)):
-        with affidavit.connect(lake, audit=mode, durability="normal") as session:
+        with affidavit.connect(
+            lake, audit=mode, durability="normal", store_queries=True
+        ) as session:
             assert session.audit.mode == mode
             session.sql("SELECT 1").to_arrow()
             assert len(log(session)) == count, mode
@@ -326,13 +342,13 @@ def test_audit_says_what_is_logged(lake) -> None:
 
 def test_what_waits_is_written_when_the_session_closes(lake, monkeypatch) -> None:
     monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         for at in range(5):
             session.sql(f"SELECT {at}").to_arrow()
         result = session.sql("SELECT 'never read'")
         assert len(session._instance.statements._waiting) == 5
     result.close()
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         assert [row["text"] for row in log(session)] == [f"SELECT {at}" for at in range(5)]
 
 
@@ -402,7 +418,7 @@ class Failing:
 def test_a_log_that_cannot_be_written_fails_no_statement(lake, monkeypatch, error) -> None:
     """Reading the log wrote it first, and failed with it."""
     monkeypatch.setattr(Housekeeper, "wake", lambda _: None)
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         statements = session._instance.statements
         store = statements._store = Failing(statements._store, error)
         session.sql("CREATE TABLE t (a BIGINT)")
@@ -440,7 +456,9 @@ def test_a_log_that_cannot_be_written_is_tried_again_in_the_background(session, 
 
 def test_p15_the_log_waits_for_a_long_transaction_and_nobody_for_the_log(lake, caplog) -> None:
     """Reading the log waited for the writer as long as any writer, and its failure was logged."""
-    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as session:
+    with affidavit.connect(
+        lake, durability="normal", busy_timeout_s=60, store_queries=True
+    ) as session:
         shared = session._instance
         shared.housekeeper._interval_s = 0.01
         shared.housekeeper.add(lambda: rounds.set() or False)
@@ -456,7 +474,7 @@ def test_p15_the_log_waits_for_a_long_transaction_and_nobody_for_the_log(lake, c
 
 
 def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) -> None:
-    session = affidavit.connect(lake, durability="normal")
+    session = affidavit.connect(lake, durability="normal", store_queries=True)
     session.create_vector_table("docs", vectors(5))
     for _ in range(2):
         session.search("docs", Q8)
@@ -464,14 +482,14 @@ def test_a_session_whose_log_cannot_be_written_still_keeps_its_checkpoint(lake) 
     session._instance.statements._store = Failing(None, errors.StoreError("the disk is full"))
     with pytest.raises(errors.StoreError, match="the disk is full"):
         session.close()
-    with affidavit.connect(lake, durability="normal") as again:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as again:
         found = again.sql("SELECT max(size) AS n FROM audit.checkpoints").to_pylist()
         assert found == [{"n": 3 + events(again)}]
 
 
 def unwritten() -> tuple[StatementLog, Callable[[str, affidavit.Result], affidavit.Result]]:
     """Return a log without a store, and what logs a statement to it."""
-    waiting = StatementLog(None, None, None, lambda: None)  # type: ignore[arg-type]  # it is never written
+    waiting = StatementLog(None, None, None, Shown(literals=True), lambda: None)  # type: ignore[arg-type]  # it is never written
 
     def run(text: str, result: affidavit.Result) -> affidavit.Result:
         return waiting.run(Identity("default"), text, Trace(), lambda _: result)
@@ -512,7 +530,7 @@ CRASHING = """
 import os, signal, sys, affidavit
 from affidavit.engine.session.housekeeping import Housekeeper
 Housekeeper.wake = lambda self: None
-session = affidavit.connect(sys.argv[1], durability="normal")
+session = affidavit.connect(sys.argv[1], durability="normal", store_queries=True)
 session.sql("CREATE TABLE t (a BIGINT)")
 session.sql("SELECT * FROM audit.statements").to_arrow()
 session.sql("SELECT 'lost'").to_arrow()
@@ -524,6 +542,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_crash_loses_at_most_what_waited(lake) -> None:
     done = subprocess.run([sys.executable, "-c", CRASHING, str(lake)], check=False)
     assert done.returncode == -9
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         assert [row["text"] for row in log(session)] == ["CREATE TABLE t (a BIGINT)"]
         assert session.table("t").count() == 0

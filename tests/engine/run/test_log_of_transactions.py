@@ -6,7 +6,7 @@ import gc
 import time
 
 import pytest
-from tests.engine.run.test_log import Failing, log
+from tests.engine.run.test_log import Failing, log, session
 
 import affidavit
 from affidavit import errors
@@ -16,6 +16,8 @@ from affidavit.catalog.store.transaction import Transaction
 from affidavit.engine.run.transacted import HELD_MAX, Transacted
 from affidavit.engine.session.housekeeping import Housekeeper
 from affidavit.engine.statement.statement import Kind
+
+__all__ = ["session"]  # a fixture
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_the_end_of_a_block_is_a_row_whoever_brings_it(table) -> None:
 
 
 def test_who_closes_a_session_rolls_back_and_that_is_a_row(lake) -> None:
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         session.sql("CREATE TABLE t (a BIGINT PRIMARY KEY)")
         closed, dropped = session.scope(actor="closed"), session.scope(actor="dropped")
         for each in (closed, dropped, session):
@@ -94,7 +96,7 @@ def test_who_closes_a_session_rolls_back_and_that_is_a_row(lake) -> None:
         closed.close()
         del dropped, each
         gc.collect()
-    with affidavit.connect(lake, durability="normal") as session:
+    with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         rows = [(row["actor"], row["text"], row["status"]) for row in log(session)][1:]
     assert rows == [
         (actor, *row)
@@ -104,7 +106,9 @@ def test_who_closes_a_session_rolls_back_and_that_is_a_row(lake) -> None:
 
 
 def test_a_transaction_that_did_nothing_for_too_long_has_its_row(lake) -> None:
-    with affidavit.connect(lake, durability="normal", transaction_idle_s=0.1) as session:
+    with affidavit.connect(
+        lake, durability="normal", transaction_idle_s=0.1, store_queries=True
+    ) as session:
         session.sql("CREATE TABLE t (a BIGINT PRIMARY KEY)")
         session.begin()
         session.sql("INSERT INTO t VALUES (1)")
@@ -137,6 +141,17 @@ def test_what_a_savepoint_undid_says_so(table) -> None:
     said = {text[-2]: status for text, status in told(table) if text.startswith("INSERT")}
     assert said == dict.fromkeys("1568", "ok") | dict.fromkeys("2347", "rolled back")
     assert [row["a"] for row in table.sql("SELECT a FROM t ORDER BY a")] == [1, 5, 6, 8]
+
+
+def test_what_no_rollback_undoes_says_so(table) -> None:
+    """A setting is as it was set, and what was prepared can be executed."""
+    texts = (
+        "SAVEPOINT a", "SET datafusion.execution.batch_size = 4096", "PREPARE p AS SELECT 1", "ROLLBACK TO a", "ROLLBACK TO a", "RELEASE a",
+        "DEALLOCATE p",
+    )  # fmt: skip
+    for text in ("BEGIN", *texts, "ROLLBACK"):
+        table.sql(text)
+    assert told(table) == [(text, "ok") for text in ("BEGIN", *texts, "ROLLBACK")]
 
 
 def test_a_commit_that_fails_is_followed_by_what_became_of_it(table, monkeypatch) -> None:

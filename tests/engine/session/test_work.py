@@ -23,6 +23,7 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SOON_S = 10
 COUNTING = "SELECT count(*) AS n FROM generate_series(1, 400000000000) t(a) WHERE a % 7 = 3"
@@ -33,6 +34,14 @@ JOINING = (
 """Takes seconds, and gives no row and no way meanwhile."""
 
 QUERIES = "SELECT * FROM system.queries"
+
+
+@pytest.fixture
+def session(lake: Path) -> Iterator[affidavit.Session]:
+    """A session whose statements are shown as they are."""
+    with affidavit.connect(lake, actor="tester", durability="normal", store_queries=True) as opened:
+        yield opened
+    gc.collect()
 
 
 @pytest.fixture

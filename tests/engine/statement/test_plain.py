@@ -162,4 +162,4 @@ def test_a_name_has_every_letter_that_datafusion_takes(session, name) -> None:
 def test_the_log_has_what_was_written(session) -> None:
     session.sql("FROM two WHERE id < 1_000").to_arrow()
     logged = session.sql("SELECT text FROM audit.statements").to_pylist()
-    assert {"text": "FROM two WHERE id < 1_000"} in logged
+    assert {"text": "FROM two WHERE id < ?"} in logged

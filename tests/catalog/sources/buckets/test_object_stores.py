@@ -20,7 +20,7 @@ from tests.support.marks import may_start_server
 from tests.support.optional import library
 
 import affidavit
-from affidavit.engine.run.log import without_secrets
+from affidavit.engine.statement.shown import without_secrets
 from affidavit.errors import AffidavitError, SourceError, SqlError
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def test_another_url_is_refused_by_its_scheme(session: affidavit.Session, url: s
 def test_no_secret_is_kept_of_what_is_refused(lake: Path, server: Server, tmp_path: Path) -> None:
     """The log of statements had what attach made of wrong options, and what users typed."""
     url, told = "s3://bucket/one.parquet", []
-    with affidavit.connect(lake) as session:
+    with affidavit.connect(lake, store_queries=True) as session:
         for secret in SECRETS:
             for location, options in (
                 (f"s3://AKIA:{secret}@bucket/one.parquet", {}),

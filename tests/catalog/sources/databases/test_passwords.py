@@ -46,7 +46,7 @@ def secrets(password: str) -> Iterator[bytes]:
 def test_a_password_is_kept_nowhere(
     lake: Path, locked: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with affidavit.connect(lake) as session:
+    with affidavit.connect(lake, store_queries=True) as session:
         session.attach("pg", with_password(locked, PASSWORD))
         assert session.sql("SELECT x FROM pg.public.t").to_pylist() == [{"x": 1}]
         with pytest.raises(AffidavitError) as caught:

@@ -131,7 +131,7 @@ def test_a_password_works_however_it_comes_and_is_kept_nowhere(
     url = locked(password)
     with_password = url.replace("locked@", f"locked:{quote(password, safe='')}@")
     shown: list[str] = []
-    with affidavit.connect(lake) as session:
+    with affidavit.connect(lake, store_queries=True) as session:
         for given, options in (
             (with_password, {}),
             (f"{url}?password={quote(password, safe='')}", {}),

@@ -1,0 +1,210 @@
+"""A statement, and what its error says, as others may see them: in the log, and while it runs.
+
+Rules:
+    - What is secret in OPTIONS and URLs is never shown.
+    - Unless queries are stored, no literal is: numbers, texts of every kind and the words TRUE and
+      FALSE become ``?``, an array of nothing else ``[?]``, and comments go. Names, functions,
+      operators, NULL and parameters stay. A text that cannot be told apart is not shown, nor one in
+      which something is stuck to a literal.
+    - Nor is what an error says then, but its class; it says all where that is about names alone
+      which the statement has as names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sources.buckets.options import SECRET_WORDS
+from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, tokenize
+from affidavit.errors import (
+    AffidavitError,
+    ClosedError,
+    ColumnNotFoundError,
+    ConflictError,
+    InvalidNameError,
+    NameNotFoundError,
+    StatementCancelledError,
+    StatementTimeoutError,
+    StoreBusyError,
+    TableExistsError,
+    TableNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.statement.statement import Statement
+
+SHOWN_LENGTH_MAX: Final = 100_000
+"""How much of a statement is shown."""
+
+_MASK: Final = "***"
+_LITERAL: Final = "?"
+_ARRAY: Final = re.compile(r"\[\s*[-+]?\s*\?(?:\s*,\s*[-+]?\s*\?)*\s*\]")
+_LITERALS: Final = frozenset({"string", "number"})
+_STUCK: Final = re.compile(r"""[\w'"`$@#]""")
+"""What begins a name, a number or a text."""
+
+_TRUTHS: Final = frozenset({"TRUE", "FALSE"})
+_OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
+"""What stands before a host; a password may have a slash."""
+
+_QUOTES: Final = re.compile(r"""['"$]+""")
+
+_OF_NAMES: Final = (TableNotFoundError, TableExistsError, InvalidNameError, NameNotFoundError)
+"""Errors whose messages are about one name, and list others that there are."""
+
+_OF_NOTHING: Final = (
+    ClosedError, ConflictError, StatementCancelledError, StatementTimeoutError, StoreBusyError,
+)  # fmt: skip
+"""Errors whose messages have nothing of the statement's but names that were looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown.
+
+    Attributes:
+        literals: Whether literals are shown, and all that errors say.
+    """
+
+    literals: bool = False
+
+    def text(self, given: object, tokens: Sequence[Token] | None = None) -> str:
+        """Return a statement as it is shown; ``tokens`` are its own, if it was read before."""
+        return self.told(given, None, tokens)[0]
+
+    def told(
+        self,
+        given: object,
+        error: BaseException | None,
+        tokens: Sequence[Token] | None = None,
+        names: frozenset[str] = frozenset(),
+    ) -> tuple[str, str | None]:
+        """Return a statement and what its error told, as they are shown.
+
+        Args:
+            given: The statement, or whatever was given for one.
+            error: The error, if it failed.
+            tokens: What the text is made of, if it was read before.
+            names: The names in it.
+        """
+        text = given if isinstance(given, str) else repr(given)
+        if self.literals:
+            said = "" if error is None else str(error)
+            text, said = without_secrets(text, said, tokens)
+            shown = None if error is None else f"{type(error).__name__}: {said}"
+            return text[:SHOWN_LENGTH_MAX], shown
+        if _OPTIONS.search(text) is not None:  # where a secret may stand without quotes
+            text, tokens = without_secrets(text, "", tokens)[0], None
+        text = without_literals(text, tokens) if isinstance(given, str) else _LITERAL
+        return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
+
+
+def tokens_of(text: object, statement: Statement | None) -> Sequence[Token] | None:
+    """Return what a text is made of, if ``statement`` was read from it as it stands."""
+    if statement is None or not isinstance(text, str) or not text.startswith(statement.text):
+        return None
+    return statement.tokens
+
+
+# --- literals -------------------------------------------------------------------------------------
+
+
+def without_literals(text: str, tokens: Sequence[Token] | None = None) -> str:
+    """Return a statement with ``?`` for each literal, and without comments."""
+    if tokens is None:
+        try:
+            tokens = tokenize(text) if len(text) <= TEXT_LENGTH_MAX else ()
+        except AffidavitError:
+            tokens = ()
+        if not tokens:
+            return _MASK if text.strip() else ""
+    if "--" in text or "/*" in text:
+        text, tokens = _without_comments(text, tokens)
+    parts: list[str] = []
+    at = 0
+    for kind, written, start, _, keyword, _ in tokens:
+        if kind in _LITERALS or keyword in _TRUTHS:
+            parts += (text[at:start], _LITERAL)
+            at = start + len(written)
+            if not keyword and _STUCK.match(text, at) is not None:
+                return _MASK  # 'O'Brien': what stands outside of the quotes was meant to be inside
+    return _ARRAY.sub("[?]", "".join([*parts, text[at:]]).strip())
+
+
+def _without_comments(text: str, tokens: Sequence[Token]) -> tuple[str, list[Token]]:
+    """Return a statement with a space for each comment, and its tokens as they stand then."""
+    parts: list[str] = []
+    moved, at, length = [], 0, 0
+    for token in tokens:
+        gap = text[at : token.start]
+        parts += (gap if not gap or gap.isspace() else " ", token.text)
+        moved.append(token._replace(start=length + len(parts[-2])))
+        length += len(parts[-2]) + len(token.text)
+        at = token.end
+    return "".join(parts), moved
+
+
+def _only_names(error: BaseException, names: frozenset[str]) -> str:
+    """Return an error's class, and what it says where that is about names of the statement."""
+    if isinstance(error, ColumnNotFoundError):
+        told = str(error.column).split(".")
+    elif isinstance(error, _OF_NAMES):
+        told = str(error.name).split(".")
+    elif isinstance(error, _OF_NOTHING):
+        told = []
+    else:
+        return type(error).__name__
+    return f"{type(error).__name__}: {error}" if names.issuperset(told) else type(error).__name__
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def without_secrets(
+    text: str, told: str = "", tokens: Sequence[Token] | None = None
+) -> tuple[str, str]:
+    """Return a statement and what its error told, without the secrets of OPTIONS and URLs.
+
+    Args:
+        text: The statement.
+        told: The error's message.
+        tokens: What the text is made of, if it was read before.
+    """
+    clause = _OPTIONS.search(text)
+    if clause is not None:
+        try:
+            values = list(_secret_values(tokenize(text) if tokens is None else tokens))
+        except AffidavitError:  # where an option ends cannot be told, and the error repeats it
+            values, text, told = [], f"{text[: clause.end()]} {_MASK}", _MASK
+        for value in reversed(values):
+            text = f"{text[: value[0].start]}{_MASK}{text[value[-1].end :]}"
+            for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
+                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", _MASK, told)
+    return _USERINFO.sub(_MASK + "@", text), _USERINFO.sub(_MASK + "@", told)
+
+
+def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
+    """Yield the values in OPTIONS clauses of the options whose names say that they are secrets."""
+    clause: int | None = None
+    is_secret = False
+    value: list[Token] = []
+    for token in tokens:
+        if clause is None:
+            clause = token.depth if token.keyword == "OPTIONS" else None
+        elif (token.text, token.depth) in {(",", clause + 1), (")", clause)}:
+            if value:
+                yield value
+            is_secret, value = False, []
+            clause = None if token.text == ")" else clause
+        elif is_secret:
+            value.append(token)
+        else:
+            is_secret = SECRET_WORDS.search(token.text) is not None
+    if value:
+        yield value
