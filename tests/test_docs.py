@@ -6,21 +6,29 @@ import base64
 import hashlib
 import json
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from typer.testing import CliRunner
 
+import affidavit
+from affidavit.catalog.ledger.commitments import Commitments, ids_root
 from affidavit.catalog.ledger.keys import EnvKeyStore, KeyRing
 from affidavit.catalog.ledger.ledger import Ledger
-from affidavit.catalog.ledger.verifier import Checkpoint, origin_of, sign_note
-from affidavit.catalog.values.canonical import to_us
+from affidavit.catalog.ledger.verifier import Checkpoint, Log, origin_of, sign_note
+from affidavit.catalog.values.canonical import canonical, datetime_of, to_us
+from affidavit.catalog.values.digest import rows_set_digest
 from affidavit.engine.fronts.cli import app
+from affidavit.engine.reads import record as reads
+from affidavit.engine.search import record as searches
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,10 +79,21 @@ def test_every_link_in_the_docs_leads_somewhere() -> None:
                 assert not anchor or anchor in anchors(found), f"{page.name}: {link}"
 
 
+def blocks() -> list[Any]:
+    """Return the JSON of docs/ledger.md."""
+    page = (ROOT / "docs/ledger.md").read_text()
+    return [json.loads(each) for each in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+
 def vector() -> dict[str, str]:
     """Return the test vector of docs/ledger.md."""
-    page = (ROOT / "docs/ledger.md").read_text()
-    found: dict[str, str] = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
+    found: dict[str, str] = blocks()[0]
+    return found
+
+
+def second_vector() -> dict[str, Any]:
+    """Return the one of the second version: a search, a read, and the head after them."""
+    found: dict[str, Any] = blocks()[1]
     return found
 
 
@@ -115,3 +134,108 @@ def test_the_ledgers_test_vector_is_what_the_engine_writes(monkeypatch) -> None:
     )  # fmt: skip
     checkpoint = Checkpoint(origin, 1, entry.leaf)
     assert sign_note(checkpoint.text, signer.public_key, signer.sign) == told["note"]
+
+
+# --- the second version ---------------------------------------------------------------------------
+
+
+def sha256(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def test_the_vector_of_commitments_follows_from_the_page_alone() -> None:
+    """Derived as docs/ledger.md says it, with none of our own functions."""
+    first, told = vector(), second_vector()
+    kdf = HKDF(SHA256(), 32, first["origin"].encode(), b"affidavit ed25519 0")
+    key = Ed25519PrivateKey.from_private_bytes(kdf.derive(bytes.fromhex(first["master_key"])))
+    for entry in told["entries"]:
+        body = json.loads(entry["body"])
+        assert body["v"] == 2
+        committed = {
+            name
+            for name, value in body.items()
+            if isinstance(value, str) and value.startswith("c:")
+        }
+        assert committed == entry["opened"].keys()
+        for name, (salt, value) in entry["opened"].items():
+            hashed = sha256(bytes.fromhex(salt), b"\2", name.encode(), b"\0", value.encode())
+            assert body[name] == f"c:{hashed.hex()}"
+        signature = base64.b64decode(entry["signature"])
+        assert signature == key.sign(entry["body"].encode())
+        assert entry["leaf"] == sha256(b"\0", entry["body"].encode(), signature).hex()
+    leaves = [bytes.fromhex(each["leaf"]) for each in (first, *told["entries"])]
+    root = sha256(b"\1", sha256(b"\1", leaves[0], leaves[1]), leaves[2])
+    log = sha256(bytes(32), told["log"][0].encode())
+    text, line = told["note"].split("\n\n")
+    assert text.split("\n") == [
+        first["origin"], "3", base64.b64encode(root).decode(),
+        f"log 0 1 {base64.b64encode(log).decode()}",
+    ]  # fmt: skip
+    signed = base64.b64decode(line.split(" ")[2])
+    assert signed[4:] == key.sign(f"{text}\n".encode())
+    ids = told["ids"]
+    hashes = sorted(sha256(bytes.fromhex(ids["salt"]), each.encode()) for each in ids["ids"])
+    one, two, three = (sha256(b"\0", each) for each in hashes)
+    assert ids["root"] == sha256(b"\1", sha256(b"\1", one, two), three).hex()
+
+
+def test_what_the_vector_of_a_read_commits_to_is_what_its_rows_hash_to() -> None:
+    opened = second_vector()["entries"][1]["opened"]
+    rows = pa.table({"id": pa.array([1, 2]), "x": ["a", None]})
+    salt, value = opened["result_sha256"]
+    assert json.loads(value) == affidavit.digest(rows, bytes.fromhex(salt))
+    assert json.loads(opened["rows_set_sha256"][1]) == rows_set_digest(rows)
+    statement = [json.loads(opened[name][1]) for name in ("text", "parameters")]
+    written = json.dumps(statement, separators=(",", ":")).encode()
+    assert json.loads(opened["statement_sha256"][1]) == sha256(bytes.fromhex(salt), written).hex()
+
+
+def test_the_vector_of_commitments_is_what_the_engine_writes(monkeypatch) -> None:
+    first, told = vector(), second_vector()
+    monkeypatch.setenv("AFFIDAVIT_MASTER_KEY", first["master_key"])
+    ledger = Ledger(first["tenant"], first["origin"], KeyRing(EnvKeyStore()))
+    signer = ledger.signer(0)
+
+    def opened(at: int) -> dict[str, Any]:
+        pairs = told["entries"][at]["opened"]
+        salts = {name: bytes.fromhex(salt) for name, (salt, _) in pairs.items()}
+
+        def salted(values: dict[str, bytes | None], _: object = None) -> Commitments:
+            return Commitments(values, salts)
+
+        for module in (searches, reads):
+            monkeypatch.setattr(module, "Commitments", salted)
+        return {name: json.loads(value) for name, (_, value) in pairs.items()}
+
+    values = opened(0)
+    values["query_vector"] = [*struct.unpack("<2f", base64.b64decode(values["query_vector"]))]
+    body = json.loads(told["entries"][0]["body"])
+    for name in ("seq", "kind", "tenant", "key_id", "v"):
+        del body[name]
+    at = datetime_of(to_us(body["executed_at"]))
+    search = searches.SearchRecord(**{**body, **values, "executed_at": at})
+    drafts = [searches.draft_record(search)]
+
+    values = opened(1)
+    body = json.loads(told["entries"][1]["body"])
+    at_us, read_id = to_us(body["created_at"]), body["read_id"]
+    for name in ("seq", "kind", "tenant", "key_id", "v", "entry_id", "read_id", "created_at"):
+        del body[name]
+    empty = {"lineage": None, "context": None}
+    stated = {name: value for name, value in body.items() if name not in {*values, *empty}}
+    read = reads.Said(read_id, False, at_us, stated, {**values, **empty}, b"")
+    drafts.append(read.draft())
+
+    for seq, (draft, wanted) in enumerate(zip(drafts, told["entries"], strict=True), 1):
+        entry = ledger._entry(draft, seq, signer)
+        assert entry.body.decode() == wanted["body"]
+        assert entry.leaf_hash.hex() == wanted["leaf"]
+        assert json.loads(entry.opened or b"{}") == {
+            name: [salt, json.loads(value)] for name, (salt, value) in wanted["opened"].items()
+        }
+    row = json.loads(told["log"][0])
+    log = Log().extended(canonical(row))
+    assert canonical(row).decode() == told["log"][0]
+    assert log.text in told["note"]
+    ids = told["ids"]
+    assert ids_root(bytes.fromhex(ids["salt"]), ids["ids"]) == ids["root"]

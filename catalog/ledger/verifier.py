@@ -42,7 +42,7 @@ BUNDLE_FORMATS = ("affidavit-bundle/1", BUNDLE_FORMAT)
 
 ED25519 = b"\x01"
 EMPTY_ROOT = hashlib.sha256().digest()
-HASH_BYTES = 32
+HASH_BYTES, SALT_BYTES = 32, 16
 KEPT = "kept"
 """The extension line (C2SP tlog-checkpoint) of a checkpoint that the ledger keeps."""
 
@@ -565,10 +565,10 @@ def _entry(raw: dict[str, Any], seq: int, what: str) -> Entry:
 def _check_opened(raw: object, fields: dict[str, Any], seq: int) -> None:
     """Raise LedgerProblem unless the values that a line tells are those its body commits to."""
     try:
-        told = {} if raw is None else dict(raw)  # type: ignore[call-overload]  # or it is found out
-        for name, (salt, value) in told.items():
-            found = commitment(bytes.fromhex(salt), name, value.encode())
-            if found != fields.get(name):
+        for name, (salt, value) in ({} if raw is None else raw).items():  # type: ignore[attr-defined]
+            salted = bytes.fromhex(salt)
+            is_salt = salted.hex() == salt and len(salted) == SALT_BYTES  # or the hash is of two
+            if not is_salt or commitment(salted, name, value.encode()) != fields.get(name):
                 raise LedgerProblem(f"its {shown(name)} is not what was signed", seq=seq)
     except (ValueError, TypeError, AttributeError):
         raise LedgerProblem("what its commitments are of cannot be read", seq=seq) from None

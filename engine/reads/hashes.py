@@ -1,4 +1,4 @@
-"""What the rows of a read hash to as they pass: in their order, and in none where it is open."""
+"""What the rows of a read hash to while they pass: in their order, and in none where it is open."""
 
 from __future__ import annotations
 

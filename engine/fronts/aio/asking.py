@@ -33,6 +33,9 @@ CLOSINGS_MAX: Final = 8
 LEFT_AFTER_S: Final = 0.5
 """How long a task that is cancelled waits for what it began to be rolled back or closed."""
 
+BEAT_S: Final = 0.2
+"""How often a loop whose tasks wait for calls looks whether Ctrl-C was pressed."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
@@ -164,6 +167,7 @@ async def _answered(
 ) -> T:
     """Return what a call gives that ``threads`` make; if the task is cancelled, end it."""
     threads.submit(call)
+    beat = _Beat(asyncio.get_running_loop())
     try:
         given = await call.future
     except BaseException:
@@ -172,8 +176,29 @@ async def _answered(
         if stop is not None and call.future.cancelled():
             ending.submit(partial(_quietly, stop))
         raise
+    finally:
+        beat.end()
     call.taken()
     return given
+
+
+class _Beat:
+    """Wakes a loop now and then while a task of it waits for a call.
+
+    A signal that comes right before the loop begins to wait wakes nobody: asyncio would see to it
+    with the next event, and there may be none.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._next = loop.call_later(BEAT_S, self._again)
+
+    def _again(self) -> None:
+        self._next = self._loop.call_later(BEAT_S, self._again)
+
+    def end(self) -> None:
+        """Let the loop wait as long as it likes."""
+        self._next.cancel()
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

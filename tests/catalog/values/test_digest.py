@@ -174,7 +174,7 @@ def vectors() -> dict[str, dict[str, Any]]:
     """Return the vectors of docs/ledger.md by name."""
     page = (ROOT / "docs/ledger.md").read_text()
     blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    return {each["name"]: each for each in json.loads(blocks[1])}
+    return {each["name"]: each for each in json.loads(blocks[-1])}
 
 
 NAN = float("nan")
