@@ -23,6 +23,7 @@ from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.indexes import add_index
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.loading import loaded
@@ -179,7 +180,10 @@ class _Filled:
                 return nothing(0)
             if now is not None:
                 drop_table(catalog, now)
-            return nothing(publish(writer))
+            rows_put = publish(writer)
+            if now is not None and now.audit is not None:  # what replaces it is read as it was
+                set_policy(catalog, catalog.get(writer, name.table, name.schema), now.audit)
+            return nothing(rows_put)
 
     def _is_there(self, existing: TableInfo | None) -> bool:
         """Return whether nothing is to be done, since there is such a table."""

@@ -154,6 +154,17 @@ def test_p16_a_table_that_was_dropped_keeps_its_policy(audited, *, is_anew: bool
     assert [each["kind"] for each in reads(audited)[-2:]] == ["query", "history"]
 
 
+def test_p16_a_table_that_is_replaced_keeps_its_policy(audited) -> None:
+    audited.sql("CREATE OR REPLACE TABLE t AS SELECT * FROM t")
+    assert audited.table("t").audit == "rows"
+    before = len(reads(audited))
+    audited.sql("SELECT * FROM t").to_arrow()
+    assert len(reads(audited)) == before + 1
+    audited.sql("CREATE OR REPLACE TABLE plain AS SELECT 1 AS id")
+    assert audited.table("plain").audit is None
+    assert audited.ledger.verify()
+
+
 def test_p16_the_history_of_a_name_that_a_table_had_is_on_record(audited) -> None:
     audited.sql("ALTER TABLE t RENAME TO other")
     audited.sql("SELECT * FROM history('t')").to_arrow()
