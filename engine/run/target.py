@@ -22,7 +22,8 @@ from datafusion.catalog import Table
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.catalog.tables.reading import names_of, wants_rows
+from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.writing.attempts import attempted
@@ -322,14 +323,21 @@ class OpenTarget:
 
         return planner.collect(plan, self.snapshot)
 
-    def returning(self, clause: str, rows: pa.Table, alias: str) -> pa.Table | None:
-        """Return what a RETURNING says of the rows that were written, if there is one."""
+    def returning(
+        self, clause: str, rows: pa.Table, alias: str, identities: pa.ChunkedArray | None = None
+    ) -> pa.Table | None:
+        """Return what a RETURNING says of the rows that were written, if there is one.
+
+        ``identities`` are what a table without a key names them by, where they were there before.
+        """
         if not clause:
             return None
         told = self.snapshot.read_anew(self.info)
-        if wants_rows(self.catalog, self.info) and self.key:
-            told.want_rows(self.key, names_of(self.info))
-            told.give(rows.select(list(self.key)))
+        named = rows if identities is None or self.key else pa.table({ROWID: identities})
+        key = key_of(self.info)
+        if wants_rows(self.catalog, self.info) and {*key} <= {*named.schema.names}:
+            told.want_rows(key, names_of(self.info))
+            told.give(named.select(list(key)))
             told.are_at(())
         self.snapshot.virtual["returning"] = memory_table(rows)
         return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')

@@ -56,7 +56,7 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
         rows = opened.cast_rows(text, {name: column for column, name in names.items()})
         rows = _first_matches(rows) if clauses.source else rows
         before, after = opened.images(rows, names)
-        returned = opened.returning(clauses.returning, after, target.alias)
+        returned = opened.returning(clauses.returning, after, target.alias, rows[ROWID])
         count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
         return counted(count, returned)
 
@@ -77,7 +77,7 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
         rows = opened.rows(text)
         rows = _first_matches(rows) if clauses.source else rows
         before = opened.fitted(rows)
-        returned = opened.returning(clauses.returning, before, target.alias)
+        returned = opened.returning(clauses.returning, before, target.alias, rows[ROWID])
         count = opened.writes.delete(Images(rows[ROWID].to_pylist(), before))
         return counted(count, returned)
 

@@ -90,6 +90,17 @@ def test_p16_rows_of_the_past_are_told_apart(audited) -> None:
     assert audited.ledger.verify()
 
 
+@pytest.mark.parametrize(
+    "text", ["UPDATE plain SET y = 'q' RETURNING y", "DELETE FROM plain RETURNING y"]
+)
+def test_p16_rows_without_a_key_that_are_returned_are_told_by_their_places(
+    audited, text: str
+) -> None:
+    audited.table("plain").audit = "rows"
+    audited.sql(text).to_arrow()
+    assert rows_of(audited) == {("row:1", "returned")}
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 def test_p16_columns_that_are_named_by_literals_can_be_let_go(
     audited, lake: Path, *, keeps: bool
