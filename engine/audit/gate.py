@@ -173,8 +173,8 @@ class Gate:
         half = recording if recording is not None and _is_half_read(recording) else None
         try:
             self._settle(reading, None if half is None else half.closing(FAILED, error))
-            if half is not None:
-                half.asked.tell_once()
+            if recording is not None and recording.is_complete:
+                recording.asked.tell_once()
         except Exception as second:  # noqa: BLE001 - whatever it was, the statement failed before
             error.add_note(f"and what it searched was not put on record: {second}")
 

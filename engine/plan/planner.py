@@ -285,8 +285,9 @@ class Planner:
                 schema, level, is_out, is_ordered(optimized),
             )  # fmt: skip
             snapshot.reading.describe(facts)
-            note_scans(optimized, snapshot.reading)
-            note_keys(planned.frame.logical_plan(), snapshot.reading)
+            with held():  # a plan asks our tables for their columns
+                note_scans(optimized, snapshot.reading)
+                note_keys(planned.frame.logical_plan(), snapshot.reading)
         return planned
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from tests.support.lakes import vectors
 
 import affidavit
 from affidavit import errors
+from affidavit.engine.plan import planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,6 +219,21 @@ def test_p16_an_error_that_tells_a_value_is_on_record_once(
     [read] = reads(audited)
     assert (read["status"], read["error_class"]) == ("failed", "ExecutionError")
     assert "main.t" in [each["name"] for each in read["tables"]]
+
+
+def test_p16_p21_ctrl_c_waits_until_a_plan_was_looked_at(audited, monkeypatch) -> None:
+    looked = []
+
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        looked.append(True)  # what is raised before is a panic where DataFusion asks us
+
+    monkeypatch.setattr(planner, "note_scans", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audited.sql("SELECT * FROM t").to_arrow()
+    assert looked
+    monkeypatch.undo()
+    assert audited.sql("SELECT * FROM t").num_rows == 3
 
 
 def test_p16_a_large_result_that_fails_is_on_record_once(lake: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from affidavit.catalog.lake.trace import Trace
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.scanned import scans_of
 from affidavit.engine.run.telling.unbound import plan_open
 from affidavit.engine.statement.assignments import parse_assignments
@@ -119,7 +120,10 @@ class _Asked:
         self.types |= {numbers[number]: kind for number, kind in types.items()}
         trace = self.scope.catalog.trace or Trace()
         known = {name.partition("@")[0] for name in trace.read}
-        for table, columns in scans_of(planner.optimized(frame, self._snapshot)).items():
+        plan = planner.optimized(frame, self._snapshot)
+        with held():
+            scans = scans_of(plan)
+        for table, columns in scans.items():
             if table in known:
                 self.reads.setdefault(table, set()).update(columns)
         called = {number: self._names.get(name, name) for number, name in numbers.items()}
