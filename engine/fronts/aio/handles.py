@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 
 class AsyncAudit(Awaited[Audit]):
-    """The records of searches, awaited."""
+    """The records of searches and reads, awaited."""
 
     get = awaited(Audit.get)
+    get_read = awaited(Audit.get_read)
+    check = awaited(Audit.check)
     recent = awaited(Audit.recent)
     received = awaited(Audit.received)
     verify = awaited(Audit.verify)
@@ -34,7 +36,7 @@ class AsyncAudit(Awaited[Audit]):
 
     @property
     def mode(self) -> str:
-        """What is put on record: ``statements``, ``searches`` or ``off``."""
+        """What is put on record: ``off``, ``searches``, ``statements``, ``reads`` or ``rows``."""
         return self._of.mode
 
     def add_listener(self, listener: RecordListener) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.engine.fronts.aio.asking import Asker
+    from affidavit.engine.reads.receipt import Receipt
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import SearchRequest
 
@@ -54,6 +55,11 @@ class AsyncResult(Awaited[Result]):
     def schema(self) -> pa.Schema:
         """The Arrow schema; known before the query runs."""
         return self._of.schema
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What proves that these rows were the answer; ``None`` until every row was read."""
+        return self._of.receipt
 
     @property
     def rows_affected(self) -> int | None:
