@@ -85,9 +85,6 @@ class LakeOptions:
             raise LakeError(msg)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
-        if not is_seconds(self.busy_timeout_s):
-            msg = f"busy_timeout_s must be a number of seconds, got {self.busy_timeout_s!r}"
-            raise LakeError(msg)
         if isinstance(self.cache_bytes, bool) or not isinstance(self.cache_bytes, int):
             raise LakeError(f"cache_bytes must be a whole number, got {self.cache_bytes!r}")
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Audit:
-    """The search records of one tenant."""
+    """The records of one tenant's searches and reads."""
 
     def __init__(self, catalog: Catalog, recorder: Recorder, models: Models, run: Runs) -> None:
         self._catalog = catalog
@@ -59,7 +59,7 @@ class Audit:
 
     @property
     def mode(self) -> str:
-        """What is put on record: ``statements``, ``searches`` or ``off``."""
+        """What is put on record: ``off``, ``searches``, ``statements``, ``reads`` or ``rows``."""
         return self._recorder.settings.mode
 
     # --- reading -------------------------------------------------------------------------------

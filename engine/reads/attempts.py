@@ -22,7 +22,6 @@ from affidavit.errors import (
     NoTenantError,
     PathNotAllowedError,
     ReadOnlyError,
-    ReservedNameError,
     TableNotFoundError,
     TopicNotFoundError,
 )
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
     from affidavit.engine.reads.recording import Beside
 
 REFUSALS: Final = (
-    NoTenantError, PathNotAllowedError, ReadOnlyError, ReservedNameError, TableNotFoundError,
-    TopicNotFoundError,
+    NoTenantError, PathNotAllowedError, ReadOnlyError, TableNotFoundError, TopicNotFoundError,
 )  # fmt: skip
 """What is told to who reaches for what is not theirs."""
 

@@ -11,8 +11,9 @@ from affidavit.catalog.ledger.commitments import SALT_BYTES, ids_root
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
-from affidavit.catalog.values.digest import HashingThread, schema_json
+from affidavit.catalog.values.digest import schema_json
 from affidavit.engine.reads.hashes import Hashes
+from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import OK, OPEN, Said

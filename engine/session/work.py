@@ -17,7 +17,6 @@ from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.lake.queries import Queries
@@ -91,10 +90,19 @@ class Work:
             self._read(query, None, error)
             raise
 
-    def asking(self, identity: Identity, kind: str, text: str) -> AbstractContextManager[None]:
-        """Do what is no statement in a block, and let it be known if that is refused or fails."""
-        query = Query(self._queries, identity, session=self.session, text=lambda: text, kind=kind)
-        return self.trying(query)
+    @contextmanager
+    def asking(self, identity: Identity, kind: str, text: str) -> Iterator[None]:
+        """Do what is no statement in a block: it is listed, and what comes of it may be refused.
+
+        Raises:
+            StatementCancelledError: Somebody asked for that; what was begun was done.
+        """
+        query = self._known(
+            Query(self._queries, identity, session=self.session, text=lambda: text, kind=kind)
+        )
+        with self.trying(query), query.active():
+            yield
+            query.check()
 
     def _read(self, query: Query, _rows: int | None, error: BaseException | None) -> None:
         if error is not None and query.tell_once():
@@ -105,6 +113,9 @@ class Work:
             self._queries, identity, session=self.session,
             text=partial(self._shown.text, text), given=text, timeout_s=timeout_s,
         )  # fmt: skip
+        return self._known(query)
+
+    def _known(self, query: Query) -> Query:
         told = self._told.get(threading.get_ident())
         if told is not None:
             told(query)

@@ -24,6 +24,9 @@ from tests.support.records import FIELDS, LINEAGE, Q8, Q16, encode, everything, 
 
 import affidavit
 from affidavit import SearchRecord
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 
 KINDS = {
@@ -84,7 +87,7 @@ def test_p3_every_field_says_what_ran(indexed, kind: str, by: str) -> None:
         "query_sha256": hashlib.sha256(hashed).hexdigest(), "query_vector": None,
         "query_text": None, "recall": None, "journal_seq": size - 1 if size else None,
         "actor": "ann", "source": "test", "workspace": "lab", "tenant": "default",
-        "seq": indexed.ledger.size - 1, "logged": False, "key_id": record.key_id,
+        "seq": indexed.ledger.size - 1, "logged": False, "key_id": record.key_id, "context": None,
     }  # fmt: skip
     at_us = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert before <= at_us <= at_us + duration_us <= after
@@ -167,12 +170,11 @@ def test_p3_the_query_itself_is_kept_only_where_that_was_asked_for(lake) -> None
             ]
             kept = [session.audit.get(each.query_id) for each in made]
             assert kept == made
-            bodies = "".join(
-                row["body"]
-                for row in session.sql(
-                    "SELECT body FROM system.ledger WHERE seq >= $s", s=kept[0].seq
-                )
-            )
+            with session._catalog().lake.store.read("default") as reader:
+                newer = Compare(">=", "seq", kept[0].seq)
+                rows = reader.select(LEDGER, ("body", "opened"), own("default", newer))
+            bodies = b"".join(part for row in rows for part in row if part).decode()
+            assert not any(word in body.decode() for body, _ in rows for word in (packed, words))
             vector = query.tolist() if store_queries else None
             text = words if store_queries else None
             assert [each.query_vector for each in kept] == [vector, None, vector]
@@ -221,15 +223,29 @@ def test_p3_results_of_any_kind_of_key_and_score_are_recorded(session) -> None:
     assert session.ledger.verify()
 
 
-def body_of(record: SearchRecord) -> bytes:
-    """Return what must have been signed, written without any of the engine's own code."""
-    body = record.to_dict()
+COMMITTED = {
+    "filter", "params", "query_sha256", "query_vector", "query_text", "query_lineage", "context",
+    "top_k_result_ids", "retrieval_scores",
+}  # fmt: skip
+
+
+def body_of(record: SearchRecord, opened: dict[str, list]) -> bytes:
+    """Return what must have been signed, written without any of the engine's own code.
+
+    ``opened`` has the salt of each member that the body commits to.
+    """
+    body = {"v": 2, **record.to_dict()}
     del body["signature"]
     body["kind"] = "search"
     body["executed_at"] = record.executed_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if record.query_vector is not None:
         packed = np.array(record.query_vector, dtype="<f4").tobytes()
         body["query_vector"] = base64.b64encode(packed).decode()
+    for name in COMMITTED:
+        if body[name] is not None:
+            salt, value = bytes.fromhex(opened[name][0]), rfc8785.dumps(body[name])
+            hashed = hashlib.sha256(salt + b"\x02" + name.encode() + b"\x00" + value)
+            body[name] = f"c:{hashed.hexdigest()}"
     return rfc8785.dumps(body)
 
 
@@ -242,13 +258,15 @@ def test_p3_a_stranger_checks_a_record_with_the_public_key_alone(lake) -> None:
         raw = base64.b64decode(encoded)[1:]
         text = "SELECT body, signature FROM system.ledger WHERE seq = $s"
         [entry] = session.sql(text, s=record.seq).to_pylist()
+        session.ledger.export(lake / "bundle", record.seq, record.seq)
+        opened = json.loads((lake / "bundle" / "entries.jsonl").read_text())["opened"]
     assert name.startswith("affidavit/")
     assert hashlib.sha256(name.encode() + b"\n\x01" + raw).digest()[:4].hex() == stated
     key = Ed25519PublicKey.from_public_bytes(raw)
-    key.verify(record.signature, body_of(record))
-    assert entry == {"body": body_of(record).decode(), "signature": record.signature}
+    key.verify(record.signature, body_of(record, opened))
+    assert entry == {"body": body_of(record, opened).decode(), "signature": record.signature}
     with pytest.raises(InvalidSignature):
-        key.verify(record.signature, body_of(record.replaced(k_requested=4)))
+        key.verify(record.signature, body_of(record.replaced(k_requested=4), opened))
 
 
 ODD_SCORES = [

@@ -328,14 +328,16 @@ def test_p4_a_record_of_the_lakes_twin_is_found_although_its_signature_is_right(
             session.ledger.checkpoint()
             log(session, 2, first=first + 1)
     with attack(twin) as other:
-        row = other.run("SELECT kind, entry_id, created_at, body FROM ledger WHERE seq = 9")[0]
+        columns = "kind, entry_id, created_at, opened, body"
+        row = other.run(f"SELECT {columns} FROM ledger WHERE seq = 9")[0]
         signature = other.entry(9)[1]
         index = other.run("SELECT row_id FROM search_results WHERE seq = 9 ORDER BY 1")
     with attack(lake) as store:
-        kind, entry_id, at_us, body = row
+        *told, body = row
         assert sizes(store) == [2, 4, 8, 9, 11]
         store.forge(9, body, signature)
-        store.set("ledger", store.rowid(9), kind=kind, entry_id=entry_id, created_at=at_us)
+        told = dict(zip(columns.split(", "), told, strict=False))
+        store.set("ledger", store.rowid(9), **told)
         rows = store.run("SELECT _rowid FROM search_results WHERE seq = 9 ORDER BY row_id")
         for (rowid,), (row_id,) in zip(rows, index, strict=True):
             store.set("search_results", rowid, row_id=row_id)

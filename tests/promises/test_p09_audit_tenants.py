@@ -187,4 +187,6 @@ def test_p9_what_the_engine_keeps_is_written_by_no_call(indexed) -> None:
     for store_table in ("ledger", "ledger_heads", "search_results", "statements", "lake"):
         with pytest.raises(errors.TableNotFoundError):
             indexed.sql(f"DELETE FROM {store_table}")
-    assert indexed.ledger.size == size
+    refused = indexed.sql("SELECT DISTINCT status FROM audit.reads").to_pylist()
+    assert refused == [{"status": "refused"}]
+    assert indexed.ledger.size == size + indexed.sql("SELECT * FROM audit.reads").num_rows

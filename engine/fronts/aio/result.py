@@ -57,14 +57,14 @@ class AsyncResult(Awaited[Result]):
         return self._of.schema
 
     @property
-    def rows_affected(self) -> int | None:
-        """How many rows a DML statement touched; ``None`` for a query."""
-        return self._of.rows_affected
-
-    @property
     def receipt(self) -> Receipt | None:
         """What proves that these rows were the answer; ``None`` until every row was read."""
         return self._of.receipt
+
+    @property
+    def rows_affected(self) -> int | None:
+        """How many rows a DML statement touched; ``None`` for a query."""
+        return self._of.rows_affected
 
     def batches(self) -> AsyncBatches:
         """Return the rows as an async iterator, one batch in memory at a time.

@@ -33,8 +33,12 @@ class _AsyncTable(Awaited[Kind]):
         return await self._ask(lambda table: table.schema)
 
     async def audit(self) -> str | None:
-        """Return what reads of it leave on record; SQL's ALTER TABLE changes it."""
+        """Return what reads of the table leave on record: ``reads``, ``rows`` or none."""
         return await self._ask(lambda table: table.audit)
+
+    async def set_audit(self, level: str | None) -> None:
+        """Let reads of the table leave that on record, in every session."""
+        await self._ask(lambda table: setattr(table, "audit", level))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

@@ -28,13 +28,13 @@ import affidavit
 from affidavit.catalog.values import layout
 from affidavit.catalog.values.digest import (
     CHUNK_ROWS,
-    HashingThread,
     RowsDigest,
     RowsSetDigest,
     digest,
     rows_set_digest,
     schema_json,
 )
+from affidavit.engine.reads.hashing import HashingThread
 from affidavit.errors import SchemaMismatchError, UnsupportedTypeError
 
 if TYPE_CHECKING:

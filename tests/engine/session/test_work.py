@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,28 @@ def test_cancel_ends_what_a_handle_runs(session, pool) -> None:
         change.result(SOON_S)
     assert table.count() == 1
     assert table.delete("n = 7") == 1
+
+
+def test_a_search_is_listed_and_its_rows_are_released_to_nobody_if_cancelled(session, pool) -> None:
+    session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 2.0]}])
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def before(self, request) -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+    session.hooks.add(Slow())
+    searching = pool.submit(session.search, "docs", [1.0, 2.0], k=1)
+    assert begun.wait(30)
+    with session.scope() as other:
+        shown = other.sql("SELECT text FROM system.queries").to_pylist()
+    assert {"text": "search('docs')"} in shown
+    assert session.cancel() == 1
+    go_on.set()
+    with pytest.raises(StatementCancelledError):
+        searching.result(30)
+    assert len(session.audit.recent()) == 1
 
 
 def test_cancel_of_what_does_not_run_does_nothing(session) -> None:
