@@ -25,9 +25,12 @@ def policies_told(
 
     ``of`` are the events to look at; by default all.
     """
-    where = _ALTERED if of is None else of & _ALTERED
-    found = {}
-    for part in journal.events.scan(reader, ["table_id", "new_value"], where):
+    names, found = ["table_id", "new_value"], {}
+    if of is None:
+        parts = journal.events.scan_again(reader, names, _ALTERED)
+    else:
+        parts = journal.events.scan(reader, names, of & _ALTERED)
+    for part in parts:
         for event in part.select(["table_id", "new_value"]).to_pylist():
             detail = json.loads(event["new_value"] or "{}").get("detail")
             if detail in TOLD:

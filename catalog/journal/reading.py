@@ -29,6 +29,7 @@ class EventReader:
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
+        self._once: dict[tuple[bytes, str], list[pa.Table]] = {}
 
     def scan(
         self, reader: Reader, columns: Sequence[str], filters: pc.Expression | None
@@ -44,6 +45,28 @@ class EventReader:
         tail = self._kept.tail(reader)
         if tail.num_rows:
             yield (tail if filters is None else tail.filter(filters)).select(names)
+
+    def scan_again(
+        self, reader: Reader, columns: Sequence[str], filters: pc.Expression
+    ) -> Iterator[pa.Table]:
+        """Do what :meth:`scan` does, for what is asked again and again and finds little.
+
+        What a sealed segment gives is remembered: such a file never changes.
+        """
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            return self._kept.files.scan(segment, names, within.narrowed(segment, filters))
+
+        names, asked = list(columns), str(filters)
+        for segment in self._kept.segments(reader):
+            key = (segment.sha256, asked)
+            found = self._once.get(key)
+            if found is None:
+                found = self._once[key] = list(self._read(segment, Span(), read))
+            yield from found
+        tail = self._kept.tail(reader)
+        if tail.num_rows:
+            yield tail.filter(filters).select(names)
 
     def of_entities(
         self, reader: Reader, entities: Sequence[str], columns: Sequence[str]

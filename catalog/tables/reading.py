@@ -18,7 +18,7 @@ from affidavit.catalog.model.definition import MutableDefinition, VectorDefiniti
 from affidavit.catalog.model.policy import READS, ROWS, at_least, stricter
 from affidavit.catalog.model.release import Facts, Reading, TableRead
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.errors import InvalidQueryError
+from affidavit.errors import InvalidQueryError, LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,7 +157,10 @@ def strictest(catalog: Catalog, reader: Reader) -> str | None:
 
     Those that were dropped count: what they held is told as well.
     """
-    levels = policies_told(catalog.journal, reader)
+    try:
+        levels = policies_told(catalog.journal, reader)
+    except LedgerCorruptError:  # what it said cannot be read: as strictly as there could be
+        return ROWS
     levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
     had = {*levels.values()} - {None}
     return stricter(*had) if had else None
