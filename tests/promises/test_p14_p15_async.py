@@ -577,6 +577,7 @@ def test_p14_closing_the_first_session_ends_what_tasks_of_its_scopes_wait_for(la
 
 INTERRUPTED = """
 import asyncio, os, signal, sys, threading, affidavit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever starts tests may ignore
 async def main():
     async with affidavit.aconnect(sys.argv[1], durability="normal") as session:
         async with session.transaction() as tx:

@@ -440,8 +440,9 @@ def test_retention_that_overtakes_a_subscriber_says_where_to_go_on(session) -> N
 
 
 INTERRUPTED = """
-import asyncio, sys, affidavit, pyarrow as pa
+import asyncio, signal, sys, affidavit, pyarrow as pa
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever starts tests may ignore
 with affidavit.connect(sys.argv[1]) as session:
     session.topics.register("t", pa.schema([("id", pa.int64())]))
     session.topics.publish("t", {"id": 1})
