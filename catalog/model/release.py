@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from affidavit.catalog.model.policy import stricter
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class TableRead:
     names: Callable[[pa.Table], Sequence[str | None]] | None = None
     given: dict[str, None] | None = None
     keys_at: Sequence[int] | None = None
+
+    def hold_to(self, *levels: str | None) -> None:
+        """Let the strictest of ``levels`` hold for it too."""
+        self.level = stricter(self.level, *levels)
 
     def want_rows(
         self, key: Sequence[str], names: Callable[[pa.Table], Sequence[str | None]]

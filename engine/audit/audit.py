@@ -169,7 +169,8 @@ class Audit:
 
         Args:
             receipt: What ``result.receipt`` was.
-            rows: Whatever ``affidavit.digest`` takes: Arrow, pandas, polars, a result.
+            rows: Whatever ``affidavit.digest`` takes: Arrow, pandas, polars, a result. Other types
+                than the result's do, where the values are the same in both.
 
         Raises:
             InvalidQueryError: It is no receipt.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +20,12 @@ class Receipt:
         salt: What was hashed before the rows, in hexadecimal.
         result_sha256: The digest of the rows after the salt: what ``affidavit.digest(rows,
             bytes.fromhex(salt))`` returns.
+        schema: The columns and types that the rows had: what a frame that keeps other types is
+            read in. One that was made without it is held to frames as they are.
     """
 
     read_id: str
     seq: int | None
     salt: str
     result_sha256: str
+    schema: pa.Schema | None = field(default=None, repr=False, compare=False)

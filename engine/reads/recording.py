@@ -153,7 +153,7 @@ class Recording:
             return
         self.is_complete = True
         if status == OK and self._sha256 is not None:
-            receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256)
+            receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256, self._schema)
             self.reading.complete(receipt)
 
     def _count(self, status: str) -> int | None:

@@ -18,7 +18,6 @@ from datafusion.catalog import Table
 from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.moment import Moment, parse_moment
-from affidavit.catalog.model.policy import stricter
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.evaluation import keep
@@ -285,7 +284,7 @@ def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     told = TableRead(f"{schema}.{name}") if info is None else snapshot.note_read(info, info.version)
     # events are told by a name, which others have had, or have had since
     had = policies_told(catalog.journal, reader, pc.field("entity_type") == name)
-    told.level = stricter(told.level, strictest(catalog, reader), *had.values())
+    told.hold_to(strictest(catalog, reader), *had.values())
     snapshot.reading.note(told)
     return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
 

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 from tests.support.lakes import vectors
 
@@ -480,6 +482,51 @@ def test_p16_a_receipt_tells_whether_a_frame_is_the_answer(audited, tmp_path: Pa
     with audited.scope(tenant="other") as other_tenant:
         with pytest.raises(errors.RecordNotFoundError, match="tenant"):
             other_tenant.audit.check(receipt, table)
+
+
+def test_p16_a_frame_that_lost_types_is_held_in_those_of_the_answer(
+    audited, tmp_path: Path
+) -> None:
+    result = audited.sql(
+        "SELECT id, CASE WHEN id > 1 THEN id END AS n, CAST(id AS SMALLINT) AS s, "
+        "CAST('2026-01-02' AS DATE) AS d, CAST(id + 0.25 AS DECIMAL(12, 4)) AS p, x, [id, NULL] AS l, "
+        "CAST(id AS REAL) AS r, NULL AS nothing, id > 1 AS b FROM t ORDER BY id"
+    )
+    frame = result.to_pandas()
+    receipt = result.receipt
+    assert str(frame["n"].dtype) == "float64"
+    check = audited.audit.check
+    assert check(receipt, frame)
+    assert check(receipt, result.to_pylist())
+    assert check(receipt, result.to_polars())
+    assert check(receipt, frame.astype({"x": "category", "s": "int64"}))
+    for column, value in (("n", 2.5), ("n", None), ("id", 9), ("x", "other"), ("b", None)):
+        changed = frame.copy()
+        changed[column] = changed[column].astype(object)
+        changed.loc[1, column] = value
+        assert not check(receipt, changed), column
+    assert not check(receipt, frame[::-1].reset_index(drop=True))
+    assert not check(receipt, frame.iloc[1:])
+    assert not check(receipt, frame[["n", "id", *frame.columns[2:]]])
+    assert not check(replace(receipt, schema=None), frame)
+    flat = audited.sql("SELECT id, x, CAST(id AS SMALLINT) AS s FROM t ORDER BY id")
+    path = tmp_path / "report.csv"
+    flat.to_pandas().to_csv(path, index=False)
+    assert check(flat.receipt, pacsv.read_csv(path))
+    texts = pa.table({name: flat.to_arrow()[name].cast(pa.string()) for name in ("id", "x", "s")})
+    assert check(flat.receipt, texts)
+    padded = texts.set_column(0, "id", pa.array([f"0{each}" for each in texts["id"].to_pylist()]))
+    assert not check(flat.receipt, padded)
+
+
+def test_p16_a_stream_that_was_read_is_not_taken_for_no_rows(audited) -> None:
+    nothing = audited.sql("SELECT id FROM t WHERE id < 0")
+    empty = nothing.to_arrow()
+    assert empty.num_rows == 0
+    some = pa.table({"id": pa.array([1, 2], pa.int64())})
+    for rows in (some, some.to_reader(), iter(some.to_batches()), some.to_pandas()):
+        assert not audited.audit.check(nothing.receipt, rows)
+    assert audited.audit.check(nothing.receipt, empty)
 
 
 def test_p16_a_read_is_run_again_on_what_it_read(audited) -> None:
