@@ -129,6 +129,8 @@ def without_literals(text: str, tokens: Sequence[Token] | None = None) -> str:
     parts: list[str] = []
     at = 0
     for kind, written, start, _, keyword, _ in tokens:
+        if kind == "word" and written.count("$") > 1:
+            return _MASK  # a$$O'Brien$$: a name by the rules, and hardly meant as one
         if kind in _LITERALS or keyword in _TRUTHS:
             parts += (text[at:start], _LITERAL)
             at = start + len(written)

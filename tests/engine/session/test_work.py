@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 SOON_S = 10
 COUNTING = "SELECT count(*) AS n FROM generate_series(1, 400000000000) t(a) WHERE a % 7 = 3"
 JOINING = (
-    "SELECT count(*) AS n FROM generate_series(1, 60000) a, generate_series(1, 20000) b "
+    "SELECT count(*) AS n FROM generate_series(1, 60000) a, generate_series(1, 200000) b "
     "WHERE (a.value * b.value) % 7 = 1"
 )
-"""Takes seconds, and gives no row and no way meanwhile."""
+"""Takes a minute, and gives no row and no way meanwhile."""
 
 QUERIES = "SELECT * FROM system.queries"
 

@@ -37,6 +37,7 @@ SHOWN = [
     ("SELECT a->>'k', m['k'] FROM t LIMIT 10", "SELECT a->>?, m[?] FROM t LIMIT ?"),
     ("SELECT 'O'Brien Mc'Neil'", "***"), ("SELECT 12John", "***"), ("SELECT DATE'2020-01-01'", "SELECT DATE?"),
     ("SELECT 'no end", "***"), ("SELECT 1 /* no end", "***"), ("SELECT (1", "SELECT (?"),
+    ("SELECT a$$John$$", "***"), ("SELECT a$b$John$b$", "***"), ("SELECT a$1", "SELECT a$1"),
     ("SELECT 1; SELECT 'x'", "SELECT ?; SELECT ?"), ("", ""), (" \n", ""), ("-- John", "***"),
 ]  # fmt: skip
 
