@@ -72,7 +72,9 @@ def connect(
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
-        audit: What is on record: ``"statements"`` and searches, ``"searches"``, ``"off"`` (noted).
+        audit: What is on record, each with those before: ``"off"`` (which is noted),
+            ``"searches"``, ``"statements"``, ``"reads"``, and ``"rows"`` with the keys of the rows.
+            A table's own policy may want more.
         store_queries: Whether records hold queries, and not only their SHA-256, and logs literals.
         audit_recall: Which share of the searches is run once more, exactly, to measure recall.
         witness: A second place for checkpoints: a file, or a function that is given each of them.

@@ -151,6 +151,11 @@ def test_tables_are_created_changed_read_and_dropped(lake: Path, tmp_path: Path)
         assert await t.count() == (await t.to_arrow()).num_rows == 2
         again = await session.table("t")
         assert isinstance(again, affidavit.AsyncMutableTable)
+        assert await again.audit() is None
+        await again.set_audit("rows")
+        assert await t.audit() == "rows"
+        with pytest.raises(errors.InvalidQueryError, match="audit must be"):
+            await t.set_audit("everything")
         assert await again.truncate() == 2
         with pytest.raises(errors.ConstraintError):
             await t.insert([{"id": 1, "n": 0}, {"id": 1, "n": 0}])
