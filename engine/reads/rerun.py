@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.digest import digest, rows_set_digest
 from affidavit.engine.reads.parameters import read, statement_digest, written
 from affidavit.engine.reads.record import OK, read_of
@@ -56,7 +57,7 @@ def rerun(
         return GONE, "what its rows hashed to was erased"
     given: Mapping[str, Any] = {}
     if record.kind == "to_arrow":
-        text = f"SELECT * FROM {record.tables[0]['name']}"
+        text = f"SELECT * FROM {'.'.join(map(quoted, record.tables[0]['name'].split('.')))}"
     elif record.kind in RUN_AGAIN:
         text, given = _statement(record, told, text, params)
     else:

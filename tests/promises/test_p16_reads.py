@@ -547,6 +547,15 @@ def test_p16_a_read_is_run_again_on_what_it_read(audited) -> None:
             ].count("replay") == 3  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["Upper", "select", "two words", "größe"])
+def test_p16_a_handle_is_read_again_whatever_its_table_is_called(audited, name: str) -> None:
+    table = audited.create_table(name, [{"id": 1}], primary_key="id")
+    table.audit = "reads"
+    table.to_arrow()
+    found = reads(audited, door="to_arrow")[0]["read_id"]
+    assert str(audited.audit.replay(found).outcome) == "REPRODUCED"
+
+
 def test_p16_what_a_read_hashed_to_goes_with_a_row_that_is_erased(audited) -> None:
     result = audited.sql("SELECT * FROM t WHERE id = 2")
     table, receipt = result.to_arrow(), result.receipt
