@@ -59,7 +59,7 @@ def to_reader(data: object, schema: pa.Schema | None = None) -> pa.RecordBatchRe
 def _from_pandas(frame: object) -> pa.Table:
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         reason = ": ".join(map(str, error.args))
         msg = f"the pandas frame cannot be read as columns of one type each: {reason}"
         raise SchemaMismatchError(msg) from error

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
@@ -509,14 +510,49 @@ def test_p16_a_frame_that_lost_types_is_held_in_those_of_the_answer(
     assert not check(receipt, frame.iloc[1:])
     assert not check(receipt, frame[["n", "id", *frame.columns[2:]]])
     assert not check(replace(receipt, schema=None), frame)
+    zoned = audited.sql(f"SELECT {INSTANT} AS v FROM t")
+    finer = zoned.to_arrow()["v"].cast(pa.timestamp("ns", "UTC"))
+    assert check(zoned.receipt, pa.table({"v": finer}))
     flat = audited.sql("SELECT id, x, CAST(id AS SMALLINT) AS s FROM t ORDER BY id")
     path = tmp_path / "report.csv"
     flat.to_pandas().to_csv(path, index=False)
     assert check(flat.receipt, pacsv.read_csv(path))
-    texts = pa.table({name: flat.to_arrow()[name].cast(pa.string()) for name in ("id", "x", "s")})
-    assert check(flat.receipt, texts)
-    padded = texts.set_column(0, "id", pa.array([f"0{each}" for each in texts["id"].to_pylist()]))
-    assert not check(flat.receipt, padded)
+
+
+MAP = pa.map_(pa.string(), pa.int64())
+INSTANT = "arrow_cast(TIMESTAMP '2020-01-01 00:00:00', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("CAST(1 AS BIGINT)", pa.array(["1"])), ("CAST(1 AS BIGINT)", pa.array([True])),
+        ("CAST(1 AS BIGINT)", pa.array([1], pa.timestamp("s"))), ("'1'", pa.array([1])),
+        ("CAST(1 AS BIGINT)", pa.array([1], pa.duration("s"))), ("'a'", pa.array([b"a"])),
+        ("TRUE", pa.array([1])), ("X'31'", pa.array(["1"])), ("'nan'", pa.array([float("nan")])),
+        ("TIMESTAMP '2020-01-01 00:00:00'", pa.array([1577836800], pa.timestamp("s", "Asia/Tokyo"))),
+        ("TIMESTAMP '2020-01-01 00:00:00'", pa.array([1577836800], pa.int64())),
+        (INSTANT, pa.array([1577836800], pa.timestamp("s"))),
+        (INSTANT, pa.array([1577836800], pa.timestamp("s", "Asia/Tokyo"))),
+        ("[id]", pa.array([["1"]])), ("[id]", pa.array([[True]])), ("[id]", pa.array([[("a", 1)]], MAP)),
+        ("struct(id)", pa.array([{"c0": "1"}])), ("struct(id)", pa.array([{"c0": 1, "c1": None}])),
+        ("[struct(id)]", pa.array([[{"c0": 1, "c1": None}]])), ("-0.0", pa.array([0])),
+        ("CAST(0.1 AS REAL)", pa.array([0.1])),
+    ],
+)  # fmt: skip
+def test_p16_what_is_told_from_the_answer_is_not_the_answer(audited, asked: str, other) -> None:
+    result = audited.sql(f"SELECT {asked} AS v FROM t WHERE id = 1")
+    table = result.to_arrow()
+    assert audited.audit.check(result.receipt, table)
+    assert not audited.audit.check(result.receipt, pa.table({"v": other}))
+
+
+def test_p16_what_is_no_table_is_refused(audited) -> None:
+    result = audited.sql("SELECT id FROM t")
+    result.to_arrow()
+    for rows in (pd.Series([1]), pd.Index([1]), [1], None):
+        with pytest.raises(errors.SchemaMismatchError):
+            audited.audit.check(result.receipt, rows)
 
 
 def test_p16_a_stream_that_was_read_is_not_taken_for_no_rows(audited) -> None:
