@@ -72,9 +72,8 @@ def connect(
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
-        audit: What is on record, each with those before: ``"off"`` (which is noted),
-            ``"searches"``, ``"statements"``, ``"reads"``, and ``"rows"`` with the keys of the rows.
-            A table's own policy may want more.
+        audit: What is on record, each with those before: ``"off"``, ``"searches"``,
+            ``"statements"``, ``"reads"``, ``"rows"`` (with keys); a table's own may want more.
         store_queries: Whether records hold queries, and not only their SHA-256, and logs literals.
         audit_recall: Which share of the searches is run once more, exactly, to measure recall.
         witness: A second place for checkpoints: a file, or a function that is given each of them.
@@ -84,8 +83,7 @@ def connect(
         journal: Whether a tenant's journal is begun; one that was is kept by every session.
         journal_url: Where the journal's sealed segments are kept, for good: ``s3://bucket/prefix``
             or ``file:///folder``, without credentials; by default in the lake's folder.
-        transaction_idle_s: How long a transaction that has changed something, and so keeps others
-            from writing, may do nothing before it is rolled back.
+        transaction_idle_s: How long a transaction that has changed something may do nothing.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
