@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.verifier import EMPTY_ROOT, node_hash, split_point
@@ -29,14 +30,14 @@ Node = tuple[int, int, bytes]
 """Level, index in its level, and hash; leaves are level 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the root is kept
 class Frontier:
     """A tree of ``size`` leaves, by the roots of its complete subtrees, largest first."""
 
     size: int = 0
     peaks: tuple[bytes, ...] = ()
 
-    @property
+    @cached_property
     def root(self) -> bytes:
         """The tree's root."""
         if not self.peaks:
@@ -95,6 +96,16 @@ def subtree_root(fetch: Callable[[int, int, int], Sequence[bytes]], low: int, hi
     return hashes[0]
 
 
+def frontier_at(fetch: Callable[[int, int, int], Sequence[bytes]], size: int) -> Frontier:
+    """Return the tree of the first ``size`` leaves, as the kept hashes tell it."""
+    peaks, low = [], 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            peaks.append(subtree_root(fetch, low, low + (1 << level)))
+            low += 1 << level
+    return Frontier(size, tuple(peaks))
+
+
 def inclusion_proof(
     fetch: Callable[[int, int, int], Sequence[bytes]], index: int, size: int
 ) -> list[bytes]:
@@ -131,3 +142,33 @@ def consistency_proof(
     if low:
         proof.append(subtree_root(fetch, low, high))
     return proof[::-1]
+
+
+def verify_consistency(
+    old_size: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes
+) -> bool:
+    """Return whether the tree of ``size`` extends that of ``old_size`` (section 2.1.4.2)."""
+    if not 0 <= old_size <= size:
+        return False
+    if old_size in {0, size}:
+        return not proof and (old_size == 0 or old_root == root)
+    path = list(proof)
+    if old_size & (old_size - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        return False
+    at, last = old_size - 1, size - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old_found = found = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            old_found, found = node_hash(sibling, old_found), node_hash(sibling, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node_hash(found, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and old_found == old_root and found == root

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.merkle import consistency_proof, inclusion_proof
+from affidavit.catalog.ledger.merkle import consistency_proof, inclusion_proof, verify_consistency
 from affidavit.catalog.ledger.verifier import (
     LedgerProblem,
     to_base64,
-    verify_consistency,
     verify_inclusion,
 )
 from affidavit.catalog.sql.predicate import Compare

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from urllib.parse import quote
 
@@ -40,14 +41,18 @@ BUNDLE_FORMAT = "affidavit-bundle/2"
 BUNDLE_FORMATS = ("affidavit-bundle/1", BUNDLE_FORMAT)
 """The first has nothing beside its bodies and signatures."""
 
+LINE, MANIFEST = ("body", "signature", "opened"), ("format", "origin", "from_seq", "to_seq")
+"""The members of an entry's line, and of the manifest."""
+
+KEY_FILE = "public_key.txt"
 ED25519 = b"\x01"
 EMPTY_ROOT = hashlib.sha256().digest()
 HASH_BYTES, SALT_BYTES = 32, 16
 KEPT = "kept"
 """The extension line (C2SP tlog-checkpoint) of a checkpoint that the ledger keeps."""
 
-LOG = "log"
-"""The extension line of a checkpoint that covers the log of statements."""
+LOG, DATA = "log", "data"
+"""The extension lines of a checkpoint that covers the log of statements, and a tenant's data."""
 
 KEY_HASH_BYTES = 4
 SIZE_DIGITS_MAX = 19
@@ -123,36 +128,6 @@ def verify_inclusion(
             found = node_hash(found, sibling)
         at, last = at >> 1, last >> 1
     return last == 0 and found == root
-
-
-def verify_consistency(
-    old_size: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes
-) -> bool:
-    """Return whether the tree of ``size`` extends that of ``old_size`` (section 2.1.4.2)."""
-    if not 0 <= old_size <= size:
-        return False
-    if old_size in {0, size}:
-        return not proof and (old_size == 0 or old_root == root)
-    path = list(proof)
-    if old_size & (old_size - 1) == 0:
-        path.insert(0, old_root)
-    if not path:
-        return False
-    at, last = old_size - 1, size - 1
-    while at & 1:
-        at, last = at >> 1, last >> 1
-    old_found = found = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            return False
-        if at & 1 or at == last:
-            old_found, found = node_hash(sibling, old_found), node_hash(sibling, found)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
-        else:
-            found = node_hash(found, sibling)
-        at, last = at >> 1, last >> 1
-    return last == 0 and old_found == old_root and found == root
 
 
 def outside_ranges(first: int, end: int, size: int) -> Iterator[tuple[int, int]]:
@@ -325,7 +300,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A ledger's size and root, as a checkpoint states them, and how far its log is covered.
+    """A ledger's size and root, as a checkpoint states them, its log's end and its data's digest.
 
     One that is kept says so in a line of its own: so none of them can be put in the place of the
     ledger's head, and the ledger cut back to it.
@@ -336,24 +311,30 @@ class Checkpoint:
     root: bytes
     kept: bool = False
     log: Log | None = None
+    data: bytes | None = None
 
     @property
     def text(self) -> str:
         """What is signed."""
         mark = f"{KEPT}\n" if self.kept else ""
         log = "" if self.log is None else self.log.text
-        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n{mark}{log}"
+        data = "" if self.data is None else f"{DATA} {to_base64(self.data)}\n"
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n{mark}{log}{data}"
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Return the checkpoint that a note's text states; LedgerProblem if it is none."""
-        origin, size, root, first, second, *_ = [*text.split("\n"), "", "", "", ""]
+        origin, size, root, *more = [*text.split("\n"), "", "", ""]
         if not origin or stated_size(size) is None:
             raise LedgerProblem("it does not state an origin and a size")
-        kept = first == KEPT
-        log = _log_of(second if kept else first)
-        found = cls(origin, int(size), unbase64(root, "the root"), kept, log)
-        if found.text != text or len(found.root) != HASH_BYTES:
+        kept = more[0] == KEPT
+        log = _log_of(more[kept])
+        mark, _, told = more[kept + (log is not None)].partition(" ")
+        data = unbase64(told, "the digest of the data") if mark == DATA else None
+        found = cls(origin, int(size), unbase64(root, "the root"), kept, log, data)
+        if found.text != text or {len(each) for each in (found.root, data or found.root)} != {
+            HASH_BYTES
+        }:
             raise LedgerProblem("it is no checkpoint: origin, size and root, a line each")
         return found
 
@@ -517,6 +498,8 @@ class Verdict:
 
 def _read(folder: Path, name: str) -> str:
     try:
+        if not S_ISREG((folder / name).stat().st_mode):  # a pipe would be waited for
+            raise LedgerProblem(f"{name} is no file")
         return (folder / name).read_bytes().decode()
     except FileNotFoundError:
         raise LedgerProblem(f"the bundle has no {name}") from None
@@ -546,10 +529,13 @@ def _lines(folder: Path, name: str) -> list[str]:
     return lines
 
 
-def _object(line: str, what: str) -> dict[str, Any]:
+def _object(line: str, what: str, members: Iterable[str]) -> dict[str, Any]:
+    """Return a JSON object; LedgerProblem if it has a member that is none of ``members``."""
     raw = _json(line, what)
     if not isinstance(raw, dict):
         raise LedgerProblem(f"{what} is no JSON object")
+    for name in raw.keys() - members:
+        raise LedgerProblem(f"{what} has a member that none has, {shown(name)}")
     return raw
 
 
@@ -590,7 +576,7 @@ def _bundle_keys(
     found = []
     keys, trusted = Keys(origin), pinned is None
     for line in lines:
-        raw = _object(line, "a line of keys.jsonl")
+        raw = _object(line, "a line of keys.jsonl", ("seq", "proof", *LINE))
         seq = raw.get("seq")
         if type(seq) is not int:
             raise LedgerProblem("a line of keys.jsonl does not say which entry it is")
@@ -624,28 +610,36 @@ def check_bundle(folder: Path, public_key: str | None = None) -> Verdict:
     return Verdict(entries, checkpoint, key, pinned is not None, None)
 
 
+def _signed(folder: Path, origin: str, keys: Keys) -> tuple[Checkpoint, PublicKey]:
+    """Return the checkpoint, which the newest of ``keys`` signed, and that key."""
+    note = _read(folder, "checkpoint.note")
+    checkpoint, key = open_checkpoint(note, keys.known.values())
+    if key != keys.newest:
+        raise LedgerProblem("the checkpoint is signed by a key that was replaced")
+    if (folder / KEY_FILE).exists() and _read(folder, KEY_FILE) != f"{key}\n":
+        raise LedgerProblem(f"{KEY_FILE} has another key than the one that signed")
+    if checkpoint.origin != origin:
+        raise LedgerProblem(
+            f"the checkpoint is of {shown(checkpoint.origin)}, not of {shown(origin)}"
+        )
+    return checkpoint, key
+
+
 def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, PublicKey]:
-    manifest = _object(_read(folder, "manifest.json"), "manifest.json")
+    manifest = _object(_read(folder, "manifest.json"), "manifest.json", MANIFEST)
     if manifest.get("format") not in BUNDLE_FORMATS:
         raise LedgerProblem(f"manifest.json is not of format {' or '.join(BUNDLE_FORMATS)}")
     origin, first = str(manifest.get("origin")), manifest.get("from_seq")
     if type(first) is not int:
         raise LedgerProblem("manifest.json names no first entry")
     stages = _bundle_keys(_lines(folder, "keys.jsonl"), origin, pinned)
-    note = _read(folder, "checkpoint.note")
-    checkpoint, key = open_checkpoint(note, stages[-1][1].known.values())
-    if key != stages[-1][1].newest:
-        raise LedgerProblem("the checkpoint is signed by a key that was replaced")
-    if checkpoint.origin != origin:
-        raise LedgerProblem(
-            f"the checkpoint is of {shown(checkpoint.origin)}, not of {shown(origin)}"
-        )
+    checkpoint, key = _signed(folder, origin, stages[-1][1])
     for seq, _, entry, proof in stages:
         if not verify_inclusion(seq, checkpoint.size, entry.leaf, proof, checkpoint.root):
             raise LedgerProblem("this key is not in the checkpoint's tree", seq=seq)
     leaves = []
     for at, line in enumerate(_lines(folder, "entries.jsonl"), first):
-        raw = _object(line, f"the line of entry {at}")
+        raw = _object(line, f"the line of entry {at}", LINE)
         entry = _entry(raw, at, f"entry {at}")
         fields = entry.fields()
         _check_opened(raw.get("opened"), fields, at)

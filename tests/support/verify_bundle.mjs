@@ -7,7 +7,7 @@
 // It needs node, and nothing else. The comments name the sections of the page.
 
 import { createHash, createPublicKey, verify as edVerify } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 class Refused extends Error {}
@@ -309,6 +309,7 @@ function readNote(bytes, key) {
     size: decimal(lines[1], "the size in checkpoint.note"),
     root: decodeBase64(lines[2], 32, "the root in checkpoint.note"),
     log: null,
+    data: null,
   };
   const more = lines.slice(3);
   if (more[0] === "kept") more.shift();
@@ -321,6 +322,9 @@ function readNote(bytes, key) {
       digest: decodeBase64(parts[3], 32, "the log's digest"),
     };
   }
+  if (more.length && more[0].startsWith("data ")) {
+    head.data = decodeBase64(more.shift().slice("data ".length), 32, "the data's digest");
+  }
   if (more.length) refuse("checkpoint.note has a line that no head has");
   return head;
 }
@@ -328,7 +332,8 @@ function readNote(bytes, key) {
 // --- "Entries", "Commitments" ----------------------------------------------------------------------
 
 /** What a line has, before anything in it is believed. */
-function readEntry(line, what) {
+function readEntry(line, what, more = []) {
+  onlyMembers(line, ["body", "signature", "opened", ...more], what);
   if (typeof line.get("body") !== "string") refuse(`${what} has no body`);
   const body = Buffer.from(line.get("body"));
   const members = parseObject(line.get("body"), `the body of ${what}`);
@@ -336,6 +341,11 @@ function readEntry(line, what) {
   const signature = signed === null ? Buffer.alloc(0) : decodeBase64(signed, 64, `the signature of ${what}`);
   checkOpened(line.get("opened") ?? new Map(), members, what);
   return { what, body, members, signature, leaf: leafHash(body, signature) };
+}
+
+/** "Bundles": an object has no member that the page does not name. */
+function onlyMembers(object, names, what) {
+  for (const name of object.keys()) if (!names.includes(name)) refuse(`${what} has a member that none has`);
 }
 
 function commitment(salt, member, value) {
@@ -377,7 +387,7 @@ function readLines(folder, name) {
 function readKeys(folder, origin, tenant) {
   const keys = [];
   for (const [at, line] of readLines(folder, "keys.jsonl").entries()) {
-    const entry = readEntry(line, `line ${at + 1} of keys.jsonl`);
+    const entry = readEntry(line, `line ${at + 1} of keys.jsonl`, ["seq", "proof"]);
     const seq = line.get("seq");
     const { members } = entry;
     if (!isCount(seq) || members.get("seq") !== seq) refuse(`${entry.what} says another number than its body`);
@@ -395,6 +405,7 @@ function readKeys(folder, origin, tenant) {
 
 function verifyBundle(folder, publicKey) {
   const manifest = parseObject(decodeText(readFileSync(join(folder, "manifest.json")), "manifest.json"), "manifest.json");
+  onlyMembers(manifest, ["format", "origin", "from_seq", "to_seq"], "manifest.json");
   const format = manifest.get("format");
   if (format !== "affidavit-bundle/1" && format !== "affidavit-bundle/2") refuse("manifest.json has another format");
   const origin = manifest.get("origin");
@@ -410,6 +421,10 @@ function verifyBundle(folder, publicKey) {
 
   const head = readNote(readFileSync(join(folder, "checkpoint.note")), keys.at(-1).key);
   if (head.origin !== origin) refuse("checkpoint.note is of another ledger");
+  const shown = join(folder, "public_key.txt");
+  if (existsSync(shown) && decodeText(readFileSync(shown), "public_key.txt") !== `${keys.at(-1).key.text}\n`) {
+    refuse("public_key.txt has another key than the one that signed");
+  }
 
   for (const { seq, entry, proof } of keys) {
     if (!rootOfInclusion(entry.leaf, seq, head.size, proof).equals(head.root)) refuse(`${entry.what} is not in the tree`);

@@ -13,6 +13,7 @@ from affidavit.catalog.ledger.merkle import (
     consistency_proof,
     inclusion_proof,
     subtree_root,
+    verify_consistency,
 )
 from affidavit.catalog.ledger.verifier import (
     EMPTY_ROOT,
@@ -23,7 +24,6 @@ from affidavit.catalog.ledger.verifier import (
     open_note,
     outside_ranges,
     root_from_range,
-    verify_consistency,
     verify_inclusion,
 )
 
