@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.audit import audit, statements, threads
+from bench.data import data
 from bench.digest import digest
 from bench.federation import aggregate, federate, tpch
 from bench.harness import Plan
@@ -46,6 +47,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "verify": verify,
     "prove": prove,
     "digest": digest,
+    "data": data,
     "reads": reads,
     "journaled": journaled,
     "seal": seal,

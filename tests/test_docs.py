@@ -127,7 +127,7 @@ def test_the_ledgers_test_vector_is_what_the_engine_writes(monkeypatch) -> None:
     signer = ledger.signer(0)
     body = json.loads(told["body"])
     draft = ledger._key_draft(signer.public_key, 0, to_us(body["created_at"]))
-    entry = ledger._entry(draft, 0, signer)
+    entry = ledger._entry(draft, 0, signer, 0)
     assert (origin, entry.body.decode()) == (told["origin"], told["body"])
     assert (entry.signature, entry.leaf_hash.hex()) == (
         base64.b64decode(told["signature"]), told["leaf"],
@@ -227,7 +227,10 @@ def test_the_vector_of_commitments_is_what_the_engine_writes(monkeypatch) -> Non
     drafts.append(read.draft())
 
     for seq, (draft, wanted) in enumerate(zip(drafts, told["entries"], strict=True), 1):
-        entry = ledger._entry(draft, seq, signer)
+        logged_at = to_us(
+            json.loads(wanted["body"]).get("logged_at", "1970-01-01T00:00:00.000000Z")
+        )
+        entry = ledger._entry(draft, seq, signer, logged_at)
         assert entry.body.decode() == wanted["body"]
         assert entry.leaf_hash.hex() == wanted["leaf"]
         assert json.loads(entry.opened or b"{}") == {

@@ -1,8 +1,4 @@
-"""Lance datasets: opened at one version, written aside, then committed in one step.
-
-Nothing here is visible to a reader before :meth:`Staged.commit`, so that the decision to commit can
-be taken inside the store's transaction, after every listener agreed.
-"""
+"""Lance datasets: opened at one version, looked up by key, and kept by tags."""
 
 from __future__ import annotations
 
@@ -10,14 +6,13 @@ import hashlib
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
-from lance.fragment import write_fragments
 
+from affidavit.catalog.lake.dataset_files import manifest_of, sha256_of
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (
@@ -30,7 +25,8 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from affidavit.catalog.lake.folders import Folders
     from affidavit.catalog.model.definition import TableInfo
@@ -74,12 +70,21 @@ class Datasets:
 
     Args:
         folders: Where they lie.
+        signed: Returns the SHA-256 of a file of a table as it was signed; ``None`` if it was not.
         read_only: Whether nothing may be put back into its place.
     """
 
-    def __init__(self, folders: Folders, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        signed: Callable[[TableInfo, str], bytes | None] = lambda _info, _path: None,
+        *,
+        read_only: bool,
+    ) -> None:
         self._folders = folders
+        self._signed = signed
         self._read_only = read_only
+        self._known: dict[str, int] = {}
         self._latest: dict[str, lance.LanceDataset] = {}
         self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -107,21 +112,26 @@ class Datasets:
     def _is_home(self, info: TableInfo, held: lance.LanceDataset) -> bool:
         return bool(held.uri == str(self.path(info)))
 
-    def visible(self, info: TableInfo) -> lance.LanceDataset:
+    def visible(self, info: TableInfo, *, is_signed: bool = True) -> lance.LanceDataset:
         """Return ``info`` at the version that its snapshot of the store sees.
 
         A writer commits in Lance before it does in the store: what is newest may be ahead of what
-        the journal has, and of the other tables that a statement reads.
+        the journal has, and of the other tables that a statement reads. Whoever finds out what
+        was changed looks at one that is not what was signed, too: without ``is_signed``.
 
         Raises:
-            StoreError: That version is not there.
+            StoreError: That version is not there, or is not the one that was signed.
         """
         at = info.data_version
         held = self._latest.get(info.table_id)
         if at is not None and held is not None and held.version == at and self._is_home(info, held):
             return held
         newest = self.latest(info)
-        if at is None or newest.version == at:
+        if at is None:
+            return newest
+        if is_signed:
+            self._check_signed(info, at)
+        if newest.version == at:
             return newest
         try:
             return newest.checkout_version(at)
@@ -131,6 +141,23 @@ class Datasets:
                 f"there; its newest is {newest.version}"
             )
             raise StoreError(msg) from error
+
+    def _check_signed(self, info: TableInfo, version: int) -> None:
+        """Raise StoreError if a version's manifest is not the one that was signed.
+
+        The files that it names have names of their own, which no two versions of a table share.
+        """
+        if self._known.get(info.table_id) == version:
+            return
+        path = manifest_of(version)
+        signed, home = self._signed(info, path), self.path(info)
+        if signed is not None and (home / path).is_file() and sha256_of(home / path) != signed:
+            msg = (
+                f"version {version} of vector table {info.name!r} is not the one that was signed: "
+                "another dataset, or another program's version, stands in its place"
+            )
+            raise StoreError(msg)
+        self._known[info.table_id] = version
 
     def _home(self, info: TableInfo) -> Path:
         """Return where ``info`` lies, put back if a crash left it under another name."""
@@ -150,10 +177,10 @@ class Datasets:
         return self._at(info, version)[1]
 
     def _at(
-        self, info: TableInfo, version: int | str | None
+        self, info: TableInfo, version: int | str | None, *, is_signed: bool = True
     ) -> tuple[lance.LanceDataset, lance.LanceDataset]:
         """Return ``info`` as its snapshot sees it, and at another version."""
-        newest = self.visible(info)
+        newest = self.visible(info, is_signed=is_signed)
         if version is None or version == newest.version:
             return newest, newest
         try:
@@ -163,10 +190,10 @@ class Datasets:
             raise InvalidQueryError(msg) from error
 
     def as_of(
-        self, info: TableInfo, version: int | str | None
+        self, info: TableInfo, version: int | str | None, *, is_signed: bool = True
     ) -> tuple[TableInfo, lance.LanceDataset]:
         """Return ``info`` and its dataset as they were: key and vector by the names they had."""
-        newest, dataset = self._at(info, version)
+        newest, dataset = self._at(info, version, is_signed=is_signed)
         if dataset is newest:
             return info, newest
         assert isinstance(info.definition, VectorDefinition)
@@ -263,82 +290,6 @@ def made_for(folder: Path) -> str | None:
     except (OSError, ValueError, RuntimeError):
         return None
     return properties.get(TABLE_ID)
-
-
-class Staged:
-    """A change of a dataset that is written and not visible yet."""
-
-    def __init__(
-        self, dataset: lance.LanceDataset, transaction: lance.Transaction, stats: dict[str, Any]
-    ) -> None:
-        self.dataset = dataset
-        self.stats = stats
-        self._transaction = transaction
-
-    @property
-    def version_after(self) -> int:
-        """The version that a commit will make; the table's lock keeps others from taking it."""
-        return int(self.dataset.version) + 1
-
-    def commit(self, properties: dict[str, str]) -> lance.LanceDataset:
-        """Make the change visible.
-
-        Raises:
-            StoreError: The disk failed, or a writer that holds no lock committed in between.
-        """
-        self._transaction.transaction_properties = properties
-        with lance_errors("committing a vector table"):
-            return lance.LanceDataset.commit(self.dataset, self._transaction, max_retries=0)
-
-    def is_committed(self) -> bool:
-        """Return whether the change is visible, as the dataset itself says.
-
-        An interrupt may hit after Lance committed and before it could say so.
-        """
-        try:
-            newest = lance.dataset(self.dataset.uri)
-        except (OSError, ValueError, RuntimeError):
-            return True  # nothing is removed that might be somebody's
-        return newest.version >= self.version_after
-
-    def discard(self) -> None:
-        """Remove the files that were written."""
-        operation = self._transaction.operation
-        fragments = getattr(operation, "fragments", None) or getattr(operation, "new_fragments", [])
-        for fragment in fragments:
-            for file in fragment.files:
-                (Path(self.dataset.uri) / "data" / file.path).unlink(missing_ok=True)
-
-
-def stage_append(dataset: lance.LanceDataset, rows: pa.RecordBatchReader) -> Staged:
-    """Write ``rows`` as new fragments, streaming."""
-    transaction = write_fragments(rows, dataset, mode="append", return_transaction=True)
-    return Staged(dataset, transaction, {})
-
-
-def stage_merge(
-    dataset: lance.LanceDataset,
-    key: str,
-    rows: pa.Table,
-    *,
-    insert: bool,
-    delete: pa.ChunkedArray,
-) -> Staged:
-    """Write ``rows`` over those of equal ``key``, insert or leave out new ones, delete others.
-
-    ``delete`` holds keys; those that ``rows`` has too are replaced.
-    """
-    if not rows.num_rows:
-        builder = dataset.merge_insert(key).when_matched_delete()
-        transaction, stats = builder.execute_uncommitted(pa.table({key: delete}))
-        return Staged(dataset, transaction, stats)
-    builder = dataset.merge_insert(key).when_matched_update_all()
-    if insert:
-        builder = builder.when_not_matched_insert_all()
-    if len(delete):
-        builder = builder.when_not_matched_by_source_delete(lance_in(key, delete.to_pylist()))
-    transaction, stats = builder.execute_uncommitted(rows)
-    return Staged(dataset, transaction, stats)
 
 
 def rows_with_keys(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.journal.evidence import EventEntries
@@ -18,14 +19,18 @@ from affidavit.catalog.journal.journal import Journals
 from affidavit.catalog.journal.kept import Archive
 from affidavit.catalog.journal.segments.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
+from affidavit.catalog.lake.covered import covered_tables
+from affidavit.catalog.lake.dataset_files import signed_file
 from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.lake.folders import Folders
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.listeners import Listeners
 from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.store.covering.store import CoveredStore
 from affidavit.catalog.store.identity import lake_id
 from affidavit.catalog.store.protocol import StoreOptions, check_durability
 from affidavit.catalog.store.registry import check_store, open_store
@@ -42,8 +47,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.journal.segments.places import Place
     from affidavit.catalog.lake.outbox import Outbox
     from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeListener
-    from affidavit.catalog.store.protocol import Store
+    from affidavit.catalog.store.protocol import Store, Writer
 
 BUSY_TIMEOUT_S: Final = 30.0
 
@@ -181,36 +187,43 @@ def open_lake(
 
 def _put_together(
     folders: Folders,
-    store: Store,
+    opened: Store,
     options: LakeOptions,
     given: Place | None,
     keys: KeyStore | None,
     on_sealed: Callable[[], None],
 ) -> Lake:
     read_only = options.read_only
+    store = CoveredStore(opened, lambda tenant, writer: _sign(ledgers.of(tenant), writer))
     with store.read(SHARED) as reader:
         identity = lake_id(reader)
     places = _settle(store, folders, identity, given, read_only=read_only)
     archive = Archive(store, places)
+    begins = options.journal and not read_only
     ledgers = Ledgers(
         identity,
         None if keys is None else open_keys(keys, store, read_only=read_only),
         checkpoint_entries=options.checkpoint_entries,
         checkpoint_interval_s=options.checkpoint_interval_s,
         keepers=lambda tenant: [EventEntries(archive.of(tenant))],
+        covers=covered_tables if begins else None,
     )
-    begins = options.journal and not read_only
     return Lake(
         folders=folders,
         read_only=read_only,
         store=store,
         lake_id=identity,
         cache=TableCache(options.cache_bytes),
-        datasets=Datasets(folders, read_only=read_only),
+        datasets=Datasets(folders, partial(signed_file, store), read_only=read_only),
         places=places,
         ledgers=ledgers,
         journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),
     )
+
+
+def _sign(ledger: Ledger, writer: Writer) -> None:
+    """Sign for what has moved in a transaction."""
+    ledger.cover_moves(writer, now_us=clock.now_us())
 
 
 def _settle(

@@ -13,6 +13,7 @@ from affidavit.catalog.ledger.verifier import (
     Log,
     open_checkpoint,
 )
+from affidavit.catalog.store.covering.multiset import SUM_BYTES, as_bytes, digest, of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +37,8 @@ class Head:
         checkpoint_size: The size at the last checkpoint that was kept.
         checkpoint_at: When that was, in microseconds since the epoch.
         log: How far the log of statements is covered; ``None`` where none of it is.
+        data: The sum of what the tenant's data comes to; ``None`` where it is not covered.
+        logged_at: When the newest entry that says so was logged, in microseconds since the epoch.
     """
 
     frontier: Frontier
@@ -45,11 +48,17 @@ class Head:
     checkpoint_size: int
     checkpoint_at: int
     log: Log | None = None
+    data: int | None = None
+    logged_at: int = 0
 
     @property
     def size(self) -> int:
         """How many entries there are."""
         return self.frontier.size
+
+    def checkpoint(self, origin: str) -> Checkpoint:
+        """Return what is signed of it."""
+        return stated(origin, self.frontier, self.log, self.data)
 
     @property
     def row(self) -> tuple[StoreValue, ...]:
@@ -58,12 +67,21 @@ class Head:
         return (
             self.size, b"".join(self.frontier.peaks), self.note, self.key_id, self.generation,
             self.checkpoint_size, self.checkpoint_at, *log,
+            None if self.data is None else as_bytes(self.data), self.logged_at,
         )  # fmt: skip
+
+
+def stated(origin: str, frontier: Frontier, log: Log | None, data: int | None) -> Checkpoint:
+    """Return what is signed of a tree, the log of statements and the sum of the data."""
+    told = None if data is None else digest(data)
+    return Checkpoint(origin, frontier.size, frontier.root, log=log, data=told)
 
 
 def parse_head(row: Sequence[object], origin: str) -> Head:
     """Return a head from its store row; LedgerProblem if it contradicts itself."""
-    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at, *logged = row
+    size, peaks, note, key_id, generation, checkpoint_size, checkpoint_at, *logged, data, at_us = (
+        row
+    )
     if not (
         isinstance(size, int)
         and isinstance(peaks, bytes)
@@ -72,6 +90,7 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
         and isinstance(generation, int)
         and isinstance(checkpoint_size, int)
         and isinstance(checkpoint_at, int)
+        and isinstance(at_us, int | None)
     ):
         raise LedgerProblem("it is unreadable")
     if size < 1 or len(peaks) != HASH_BYTES * size.bit_count():
@@ -79,10 +98,16 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
     hashes = tuple(peaks[at : at + HASH_BYTES] for at in range(0, len(peaks), HASH_BYTES))
     frontier = Frontier(size, hashes)
     log = _parse_log(*logged)
-    stated = Checkpoint(origin, size, frontier.root, log=log).text
+    if not isinstance(data, bytes | None) or (data is not None and len(data) != SUM_BYTES):
+        raise LedgerProblem("the sum of its data is unreadable")
+    total = None if data is None else of_bytes(data)
+    head = Head(
+        frontier, note, key_id, generation, checkpoint_size, checkpoint_at, log, total, at_us or 0
+    )
+    stated = head.checkpoint(origin).text
     if note.rpartition("\n\n")[0] + "\n" != stated:
-        raise LedgerProblem("its note states another size, root, log or ledger")
-    return Head(frontier, note, key_id, generation, checkpoint_size, checkpoint_at, log)
+        raise LedgerProblem("its note states another size, root, log, data or ledger")
+    return head
 
 
 def _parse_log(rows: object, digest: object, first: object) -> Log | None:

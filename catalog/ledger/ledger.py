@@ -10,6 +10,7 @@ Rules:
     - The first head is kept as a checkpoint: a ledger without one was tampered with.
     - Only :meth:`Ledger.rotate` brings in a key: no other draft may be of that kind.
     - Every column of an entry is said by its body too, and so cannot be changed on its own.
+    - Where a body says when it was logged, that is not before what an earlier one says.
 
 The tree is that of RFC 9162 section 2.1; a head is a C2SP tlog-checkpoint. Some heads are kept as
 checkpoints: one every so many entries, one every so many seconds, and on request.
@@ -18,11 +19,11 @@ checkpoints: one every so many entries, one every so many seconds, and on reques
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from affidavit.catalog.ledger.entries import KeptEntries
 from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of
-from affidavit.catalog.ledger.head import Head, check_head, parse_head
+from affidavit.catalog.ledger.head import Head, stated
+from affidavit.catalog.ledger.kept import KeptLedger
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.tree import Tree, check_extension, prove
 from affidavit.catalog.ledger.verifier import (
@@ -36,19 +37,21 @@ from affidavit.catalog.ledger.verifier import (
 )
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.covering.states import Known, add_moves, begin
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES
-from affidavit.catalog.values.canonical import canonical, canonical_object
-from affidavit.errors import ConstraintError, LedgerCorruptError, MasterKeyError
+from affidavit.catalog.values.canonical import canonical, canonical_object, from_us
+from affidavit.errors import ConstraintError, LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from affidavit.catalog.ledger.entry import Draft, EntryKeeper
     from affidavit.catalog.ledger.keys import Signer, Signers
-    from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.catalog.values.types import StoreValue
+    from affidavit.catalog.store.protocol import Reader, StoreTable, Writer
 
+Covers: TypeAlias = "Callable[[Reader, str], Iterable[StoreTable]]"
+LOGGED_AT: Final = "logged_at"
 CHECKPOINT_ENTRIES: Final = 1024
 CHECKPOINT_INTERVAL_S: Final = 60.0
 _US: Final = 1_000_000
@@ -63,7 +66,7 @@ class _Opened:
     signer: Signer
 
 
-class Ledger(KeptEntries):
+class Ledger(KeptLedger):
     """The ledger of one tenant. What it reads and writes goes through the caller's transaction.
 
     Args:
@@ -73,6 +76,8 @@ class Ledger(KeptEntries):
         checkpoint_entries: A checkpoint is kept at least every so many entries.
         checkpoint_interval_s: And, as entries come, at least every so many seconds.
         keepers: Where else entries are kept.
+        covers: Returns a tenant's tables whose rows the heads state, from the first one on;
+            ``None`` if they do so only where an earlier one did.
     """
 
     def __init__(
@@ -83,80 +88,15 @@ class Ledger(KeptEntries):
         checkpoint_entries: int = CHECKPOINT_ENTRIES,
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
         keepers: Sequence[EntryKeeper] = (),
+        covers: Covers | None = None,
     ) -> None:
-        super().__init__(tenant, origin, keepers)
-        self.signers = signers
+        super().__init__(tenant, origin, signers, keepers)
         self.checkpoint_entries = checkpoint_entries
         self.checkpoint_interval_s = checkpoint_interval_s
         self.tree = Tree(tenant, keepers)
+        self._covers = covers
+        self._states = Known()
         self._tenant_member = canonical(None if tenant == SHARED else tenant)
-        self._signer: tuple[int, Signer] | None = None
-        self._intact: tuple[Sequence[StoreValue], Head] | None = None
-
-    # --- the head ------------------------------------------------------------------------------
-
-    def head(self, reader: Reader) -> Head | None:
-        """Return the newest state; ``None`` if there are no entries.
-
-        Raises:
-            LedgerCorruptError: Its size, tree, note, key and newest checkpoint contradict one
-                another, or its note is not signed by the ledger's key.
-        """
-        rows = reader.select(HEADS, columns_of(HEADS), own(self.tenant))
-        if not rows:
-            return None
-        intact = self._intact
-        if intact is not None and intact[0] == rows[0]:
-            return intact[1]  # one that was checked or written here is not checked again
-        try:
-            head = parse_head(rows[0], self.origin)
-            check_head(head, self.keys(reader))
-            self._check_newest_checkpoint(reader, head)
-        except LedgerProblem as problem:
-            where = "" if problem.seq is not None else "the ledger's head: "
-            raise LedgerCorruptError(f"{where}{problem.problem}", seq=problem.seq) from None
-        self._intact = rows[0], head
-        return head
-
-    def _check_newest_checkpoint(self, reader: Reader, head: Head) -> None:
-        newest = reader.select(
-            CHECKPOINTS, ("size", "created_at"), own(self.tenant), order_by=("size",),
-            descending=True, limit=1,
-        )  # fmt: skip
-        if newest != [(head.checkpoint_size, head.checkpoint_at)]:
-            raise LedgerProblem("its newest checkpoint is not the one that it states")
-
-    def last_seq(self, reader: Reader) -> int | None:
-        """Return the newest entry's number; ``None`` if there is none."""
-        rows = reader.select(HEADS, ("size",), own(self.tenant))
-        size = rows[0][0] if rows else None
-        return size - 1 if isinstance(size, int) and size > 0 else None
-
-    def signer(self, generation: int) -> Signer:
-        """Return the key of a generation."""
-        if self.signers is None:
-            msg = "this session has no master key: the ledger can only be read"
-            raise MasterKeyError(msg)
-        held = self._signer
-        if held is None or held[0] != generation:
-            held = self._signer = (generation, self.signers.signer(self.origin, generation))
-        return held[1]
-
-    def check_key(self, reader: Reader) -> None:
-        """Raise MasterKeyError unless the master key is the one that this ledger is signed with."""
-        head = self.head(reader)
-        if head is not None:
-            self._current_signer(head)
-
-    def _current_signer(self, head: Head) -> Signer:
-        signer = self.signer(head.generation)
-        if signer.public_key.key_id != head.key_id:
-            msg = (
-                f"the master key gives key {signer.public_key.key_id} and this lake's ledger is "
-                f"signed with {head.key_id}: bring the master key that the lake was written with"
-            )
-            raise MasterKeyError(msg)
-        return signer
 
     # --- appending -----------------------------------------------------------------------------
 
@@ -166,6 +106,7 @@ class Ledger(KeptEntries):
         drafts: Sequence[Draft],
         *,
         now_us: int,
+        beside: Callable[[list[StoredEntry]], None] = lambda _: None,
         checkpoint: bool = False,
         next_signer: Signer | None = None,
     ) -> list[StoredEntry]:
@@ -175,6 +116,8 @@ class Ledger(KeptEntries):
             writer: The transaction that makes what they record.
             drafts: What happened, oldest first.
             now_us: The time, in microseconds since the epoch.
+            beside: Given the entries, writes what belongs to them before the head is signed, which
+                covers it; it appends nothing itself.
             checkpoint: Keep the new head as a checkpoint, whether or not one is due.
             next_signer: The key that takes over after these entries.
 
@@ -189,12 +132,19 @@ class Ledger(KeptEntries):
         first, signer, keys = opened.first, opened.signer, []
         if opened.old is None:
             keys = [self._key_draft(signer.public_key, 0, now_us)]
+        logged_at = now_us if opened.old is None else max(now_us, opened.old.logged_at)
         entries = [
-            self._entry(each, first + at, signer) for at, each in enumerate((*keys, *drafts))
+            self._entry(each, first + at, signer, logged_at)
+            for at, each in enumerate((*keys, *drafts))
         ]
         self._insert(writer, entries)
+        beside(entries[len(keys) :])
         leaves = [entry.leaf_hash for entry in entries]
-        self._extend(writer, opened, leaves, now_us, keep=checkpoint, next_signer=next_signer)
+        logs = any(LOGGED_AT in each.members for each in drafts)
+        self._extend(
+            writer, opened, leaves, now_us, keep=checkpoint, next_signer=next_signer,
+            logged_at=logged_at if logs else None,
+        )  # fmt: skip
         return entries[len(keys) :]
 
     def append_leaves(
@@ -239,6 +189,7 @@ class Ledger(KeptEntries):
         *,
         keep: bool = False,
         next_signer: Signer | None = None,
+        logged_at: int | None = None,
     ) -> None:
         old, signer = opened.old, opened.signer
         frontier, nodes = (Frontier() if old is None else old.frontier).extended(leaves)
@@ -247,15 +198,19 @@ class Ledger(KeptEntries):
         generation = 0 if old is None else old.generation
         if next_signer is not None:
             signer, generation = next_signer, generation + 1
-        self._write_head(writer, old, frontier, signer, generation, now_us, keep=keep)
+        self._write_head(
+            writer, old, frontier, signer, generation, now_us, keep=keep, logged_at=logged_at
+        )
 
-    def _entry(self, each: Draft, seq: int, signer: Signer) -> StoredEntry:
+    def _entry(self, each: Draft, seq: int, signer: Signer, logged_at: int) -> StoredEntry:
         members = {
             **each.members,
             "seq": b"%d" % seq,
             "kind": canonical(each.kind),
             "tenant": self._tenant_member,
         }
+        if LOGGED_AT in members:  # never before an earlier entry's, whatever the clock says
+            members[LOGGED_AT] = canonical(from_us(logged_at))
         key_id = signer.public_key.key_id if each.signed else None
         if key_id is not None:
             members["key_id"] = canonical(key_id)
@@ -294,10 +249,24 @@ class Ledger(KeptEntries):
 
         No entry comes with it, but the first one where there was none.
         """
-        if self.head(writer) is None:
-            self.append(writer, (), now_us=now_us)
         old = self.head(writer)
+        if old is None:
+            self.append(writer, (), now_us=now_us)
+            old = self.head(writer)
         assert old is not None
+        self._sign_again(writer, old, now_us, log=log)
+
+    def cover_moves(self, writer: Writer, *, now_us: int) -> None:
+        """Sign a head that covers what has moved, if this ledger's heads cover data."""
+        old = self.head(writer)
+        if old is not None and (old.data is not None or self._covers is not None):
+            self._sign_again(writer, old, now_us)
+        elif old is None and self._covers is not None:
+            self.append(writer, (), now_us=now_us)
+
+    def _sign_again(
+        self, writer: Writer, old: Head, now_us: int, *, log: Log | None = None
+    ) -> None:
         signer = self._current_signer(old)
         self._write_head(writer, old, old.frontier, signer, old.generation, now_us, log=log)
 
@@ -323,9 +292,10 @@ class Ledger(KeptEntries):
         *,
         keep: bool = False,
         log: Log | None = None,
+        logged_at: int | None = None,
     ) -> None:
         covered = log or (None if old is None else old.log)
-        checkpoint = Checkpoint(self.origin, frontier.size, frontier.root, log=covered)
+        data = self._summed_up(writer, old, frontier.size)
         size_then, at_then = (0, 0) if old is None else (old.checkpoint_size, old.checkpoint_at)
         due = (
             keep
@@ -334,18 +304,41 @@ class Ledger(KeptEntries):
             or self.is_due(at_then, now_us)
         )
         if due and size_then < frontier.size:
+            checkpoint = stated(self.origin, frontier, covered, data)
             self._prove_extension(writer, size_then, checkpoint)
-        note = sign_note(checkpoint.text, signer.public_key, signer.sign)
-        if due and size_then < frontier.size:
             self._keep(writer, checkpoint, signer, now_us)
             size_then, at_then = frontier.size, now_us
+            if data is not None:  # the checkpoint that was kept is among what the head covers
+                data = self._moved(writer, data, frontier.size)
+        text = stated(self.origin, frontier, covered, data).text
+        note = sign_note(text, signer.public_key, signer.sign)
         key_id = signer.public_key.key_id
-        head = Head(frontier, note, key_id, generation, size_then, at_then, covered)
+        if logged_at is None:
+            logged_at = 0 if old is None else old.logged_at
+        head = Head(
+            frontier, note, key_id, generation, size_then, at_then, covered, data, logged_at
+        )
+        row = head.row
         if old is None:
-            writer.insert(HEADS, columns_of(HEADS), [head.row])
+            writer.insert(HEADS, columns_of(HEADS), [row])
         else:
-            writer.update_where(HEADS, dict(zip(columns_of(HEADS), head.row, strict=True)), None)
-        self._intact = head.row, head
+            writer.update_where(HEADS, dict(zip(columns_of(HEADS), row, strict=True)), None)
+        self._intact = row, head
+
+    def _summed_up(self, writer: Writer, old: Head | None, size: int) -> int | None:
+        """Return what the tenant's data comes to with what has moved; ``None`` if not covered."""
+        if old is not None and old.data is not None:
+            return self._moved(writer, old.data, size)
+        moves = writer.moves()
+        if self._covers is None:
+            return None
+        tables = self._covers(writer, self.tenant)
+        return begin(writer, self.tenant, tables, moves, self._states, version=size)
+
+    def _moved(self, writer: Writer, total: int, size: int) -> int:
+        """Return a sum with what has moved since."""
+        moves = writer.moves()
+        return add_moves(writer, self.tenant, moves, total, self._states, version=size)
 
     def _keep(self, writer: Writer, state: Checkpoint, signer: Signer, now_us: int) -> str:
         note = sign_note(replace(state, kept=True).text, signer.public_key, signer.sign)
@@ -375,17 +368,11 @@ class Ledger(KeptEntries):
             return None
         if head.checkpoint_size == head.size:
             return self.checkpoints(writer, head.size - 1)[0][1]
-        state = Checkpoint(self.origin, head.size, head.frontier.root, log=head.log)
+        state = head.checkpoint(self.origin)
         self._prove_extension(writer, head.checkpoint_size, state)
         note = self._keep(writer, state, self._current_signer(head), now_us)
         writer.update_where(HEADS, {"checkpoint_size": head.size, "checkpoint_at": now_us}, None)
         return note
-
-    def checkpoints(self, reader: Reader, after_size: int = 0) -> list[tuple[int, str]]:
-        """Return the size and note of each kept checkpoint, oldest first."""
-        where = own(self.tenant, Compare(">", "size", after_size))
-        rows = reader.select(CHECKPOINTS, ("size", "note"), where, order_by=("size",))
-        return [(int(size or 0), str(note)) for size, note in rows]
 
     # --- proofs ---------------------------------------------------------------------------------
 

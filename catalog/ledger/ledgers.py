@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.entry import EntryKeeper
     from affidavit.catalog.ledger.keys import Signers
+    from affidavit.catalog.ledger.ledger import Covers
 
 
 def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> None:
@@ -39,7 +40,9 @@ class Ledgers:
         checkpoint_entries: int = CHECKPOINT_ENTRIES,
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
         keepers: Callable[[str], Sequence[EntryKeeper]] = lambda _tenant: (),
+        covers: Covers | None = None,
     ) -> None:
+        self._covers = covers
         self._keepers = keepers
         self.lake_id = lake_id
         self.signers = signers
@@ -51,7 +54,10 @@ class Ledgers:
         ledger = self._ledgers.get(tenant)
         if ledger is None:
             origin = origin_of(self.lake_id, None if tenant == SHARED else tenant)
-            made = Ledger(tenant, origin, self.signers, *self._limits, self._keepers(tenant))
+            made = Ledger(
+                tenant, origin, self.signers, *self._limits, self._keepers(tenant),
+                self._covers,
+            )  # fmt: skip
             ledger = self._ledgers.setdefault(tenant, made)
         return ledger
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
+from affidavit.catalog.store.protocol import Cover, StoreColumn, StoreIndex, StoreTable
 from affidavit.catalog.values.codecs import codec_for
+from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ def data_table(
     table_id: str, columns: tuple[StoreColumn, ...] = (), indexes: tuple[StoreIndex, ...] = ()
 ) -> StoreTable:
     """Return the store's table of a mutable one."""
-    return StoreTable(f"data_{table_id}", columns, indexes)
+    return StoreTable(f"data_{table_id}", columns, indexes, Cover(is_ordered=True))
 
 
 @dataclass(frozen=True)  # without slots: what is derived is kept
@@ -204,8 +205,16 @@ KINDS: Final[Mapping[str, TableKind]] = {
 
 @lru_cache(maxsize=4096)
 def parse_definition(kind: str, text: str) -> Definition:
-    """Return the definition that ``text`` writes down; cached, since texts never change."""
-    return KINDS[kind].parse(text)
+    """Return the definition that ``text`` writes down; cached, since texts never change.
+
+    Raises:
+        StoreError: It writes down none: somebody else changed it.
+    """
+    try:
+        return KINDS[kind].parse(text)
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, OSError) as error:
+        msg = f"the definition of a table in the store cannot be read: {error}"
+        raise StoreError(msg) from error
 
 
 @dataclass(frozen=True, slots=True)

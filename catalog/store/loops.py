@@ -90,20 +90,23 @@ _writing: Final[WeakKeyDictionary[object, ref[Asked]]] = WeakKeyDictionary()
 """The stores whose writer is held by a transaction that a caller began, and who asks in it."""
 
 
-def holds_writer(store: object, asked: Asked | None) -> None:
-    """Note who asks in the transaction that holds a store's writer; ``None`` once it is over."""
+def holds_writer(holds: object, asked: Asked | None) -> None:
+    """Note who asks in the transaction that holds a store's writer; ``None`` once it is over.
+
+    The store is known by its ``holds``, whatever is put around it.
+    """
     if asked is None:
-        _writing.pop(store, None)
+        _writing.pop(holds, None)
     else:
-        _writing[store] = ref(asked)
+        _writing[holds] = ref(asked)
 
 
-def refuse_own_writer(store: object) -> None:
+def refuse_own_writer(holds: object) -> None:
     """Raise TransactionError if only this thread's loop can end who holds the store's writer."""
     loop = _running()
     if loop is None:
         return
-    found = _writing.get(store)
+    found = _writing.get(holds)
     asked = None if found is None else found()
     if asked is not None and asked.is_only_for(loop):
         msg = (

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.sql.predicate import And, Compare
@@ -57,17 +58,57 @@ class StoreIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class Cover:
+    """Which of a table's rows are summed up together, for a signed head to state.
+
+    Attributes:
+        by: The column whose value they share; ``None`` for all rows of the table.
+        leaves_out: The columns that may change without notice.
+        is_ordered: Whether identities count, and so the order of rows.
+    """
+
+    by: str | None = None
+    leaves_out: tuple[str, ...] = ()
+    is_ordered: bool = False
+
+
+@dataclass(frozen=True)  # without slots: what is derived is kept
 class StoreTable:
     """A table of the store. ``_rowid`` and ``_tenant`` are there without being listed."""
 
     name: str
     columns: tuple[StoreColumn, ...]
     indexes: tuple[StoreIndex, ...] = ()
+    cover: Cover | None = None
+
+    @cached_property
+    def covered(self) -> tuple[str, ...]:
+        """The columns of a covered table that its sum has, ``_rowid`` first if it is one."""
+        assert self.cover is not None
+        names = (c.name for c in self.columns if c.name not in self.cover.leaves_out)
+        return (ROWID, *names) if self.cover.is_ordered else tuple(names)
 
 
 def columns_of(table: StoreTable) -> list[str]:
     """Return a store table's columns."""
     return [column.name for column in table.columns]
+
+
+@dataclass(slots=True)
+class Move:
+    """What a transaction has changed of an object that is covered, and not summed up yet.
+
+    Attributes:
+        count: By how many rows it grew.
+        total: By how much its sum did.
+        is_anew: Whether nothing counts that it had before.
+        is_gone: Whether there is none any more.
+    """
+
+    count: int = 0
+    total: int = 0
+    is_anew: bool = False
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +184,13 @@ class Reader(Protocol):
     def count(self, table: StoreTable, where: Predicate | None = None) -> int:
         """Return how many rows match."""
 
+    def faults(self, tables: Iterable[StoreTable], *, reads: bool = True) -> list[str]:
+        """Return what is wrong with how the store keeps ``tables``, and what is there besides.
+
+        Where nothing is, what is read by an index is what stands in the table; but for that, with
+        ``reads`` left out, nothing is read but what the store says of itself.
+        """
+
 
 class Writer(Reader, Protocol):
     """One transaction: all of it happens at commit, or nothing.
@@ -153,6 +201,12 @@ class Writer(Reader, Protocol):
     """
 
     memo: dict[object, object]
+
+    def moves(self) -> dict[str, Move]:
+        """Return what has moved since the last time, by the name of the object."""
+
+    def last_rowid(self) -> int:
+        """Return the identity of the row that was inserted last, after those before it."""
 
     def create_table(self, table: StoreTable) -> None:
         """Create ``table`` with its indexes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.store.protocol import TENANT, StoreColumn, StoreIndex, StoreTable
+from affidavit.catalog.store.protocol import TENANT, Cover, StoreColumn, StoreIndex, StoreTable
 from affidavit.catalog.values.types import Kind
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _INT, _TEXT, _BLOB = Kind.INTEGER, Kind.TEXT, Kind.BLOB
 
 
-def _table(name: str, columns: Mapping[str, Kind], *indexes: StoreIndex) -> StoreTable:
+def _table(
+    name: str, columns: Mapping[str, Kind], *indexes: StoreIndex, cover: Cover | None = None
+) -> StoreTable:
     kept = tuple(StoreColumn(column, kind) for column, kind in columns.items())
-    return StoreTable(name, kept, indexes)
+    return StoreTable(name, kept, indexes, cover)
 
 
 def _unique(name: str, *columns: str) -> StoreIndex:
@@ -35,8 +37,9 @@ LAKE: Final = _table("lake", {"lake_id": _TEXT})
 """One row, in the shared scope: who this lake is."""
 
 SCHEMAS: Final = _table(
-    "schemas", {"name": _TEXT, "created_at": _INT}, _unique("schemas_name", TENANT, "name")
-)
+    "schemas", {"name": _TEXT, "created_at": _INT}, _unique("schemas_name", TENANT, "name"),
+    cover=Cover(by="name"),
+)  # fmt: skip
 TABLES: Final = _table(
     "tables",
     {
@@ -46,7 +49,16 @@ TABLES: Final = _table(
     },
     _unique("tables_id", "table_id"),
     _unique("tables_name", TENANT, "schema_name", "name"),
+    cover=Cover(by="table_id", leaves_out=("version", "row_count", "data_version", "next_rowid")),
 )  # fmt: skip
+FILES: Final = _table(
+    "files",
+    {"table_id": _TEXT, "path": _TEXT, "bytes": _INT, "sha256": _BLOB},
+    _unique("files_path", "table_id", "path"),
+    cover=Cover(by="table_id"),
+)
+"""The files of vector tables, by their paths in the dataset."""
+
 INTENTS: Final = _table(
     "intents",
     {
@@ -55,6 +67,7 @@ INTENTS: Final = _table(
     },
     _unique("intents_id", "intent_id"),
     StoreIndex("intents_table", ("table_id",)),
+    cover=Cover(by="intent_id"),
 )  # fmt: skip
 """The changes of vector tables that are about to happen."""
 
@@ -62,6 +75,7 @@ SOURCES: Final = _table(
     "sources",
     {"name": _TEXT, "url": _TEXT, "created_at": _INT},
     _unique("sources_name", TENANT, "name"),
+    cover=Cover(by="name"),
 )
 STATEMENTS: Final = _table(
     "statements",
@@ -96,14 +110,22 @@ HEADS: Final = _table(
     {
         "size": _INT, "peaks": _BLOB, "note": _TEXT, "key_id": _TEXT, "generation": _INT,
         "checkpoint_size": _INT, "checkpoint_at": _INT, "log_rows": _INT, "log_digest": _BLOB,
-        "log_first": _INT,
+        "log_first": _INT, "data": _BLOB, "logged_at": _INT,
     },
     _unique("ledger_heads_one", TENANT),
 )  # fmt: skip
+STATES: Final = _table(
+    "states",
+    {"object": _TEXT, "version": _INT, "rows": _INT, "state": _BLOB},
+    _unique("states_object", TENANT, "object"),
+)
+"""The sum of the rows of each object that is covered, and how many entries there were then."""
+
 CHECKPOINTS: Final = _table(
     "checkpoints",
     {"size": _INT, "root": _BLOB, "key_id": _TEXT, "note": _TEXT, "created_at": _INT},
     _unique("checkpoints_size", TENANT, "size"),
+    cover=Cover(),
 )
 RESULTS: Final = _table(
     "search_results",
@@ -147,11 +169,13 @@ TOPICS: Final = _table(
     },
     _unique("topics_id", "topic_id"),
     _unique("topics_name", TENANT, "name"),
+    cover=Cover(by="topic_id"),
 )  # fmt: skip
 LOG: Final = _table(
     "topic_log",
     {"topic_id": _TEXT, "offset": _INT, "produced_at": _INT, "rows": _INT, "data": _BLOB},
     _unique("topic_log_offset", "topic_id", "offset"),
+    cover=Cover(by="topic_id"),
 )
 CONSUMERS: Final = _table(
     "consumers",
@@ -177,11 +201,12 @@ TRIGGERS: Final = _table(
     },
     _unique("triggers_name", TENANT, "name"),
     StoreIndex("triggers_table", ("table_id",)),
+    cover=Cover(by="trigger_id"),
 )  # fmt: skip
 
 STORE_TABLES: Final = (
-    LAKE, SCHEMAS, TABLES, INTENTS, SOURCES, STATEMENTS,
-    LEDGER, NODES, HEADS, CHECKPOINTS, RESULTS,
+    LAKE, SCHEMAS, TABLES, FILES, INTENTS, SOURCES, STATEMENTS,
+    LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,
 )  # fmt: skip

@@ -226,7 +226,7 @@ class Transaction:
             raise
         self._written = opened
         if self._asked is not None:
-            holds_writer(self._store, self._asked)
+            holds_writer(self._store.holds, self._asked)
         return writer
 
     def _check(self, writer: Writer) -> None:
@@ -348,7 +348,7 @@ class Transaction:
 
     def _finish(self, *, undo: bool) -> None:
         if self._asked is not None and self._writer is not None:
-            holds_writer(self._store, None)
+            holds_writer(self._store.holds, None)
         try:
             for savepoint in reversed(self._savepoints):
                 savepoint.close(undo=undo)

@@ -31,6 +31,7 @@ from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import INTENTS
+from affidavit.catalog.tables.files import list_files, unlist_removed
 from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ INTENT: Final = "affidavit.intent"
 LOAD: Final = -1
 """The version of an intent whose table is being loaded: nothing names it yet."""
 
+CLEANUP: Final = -2
+"""The version of an intent whose table's old versions are being removed."""
+
 _COLUMNS: Final = columns_of(INTENTS)
 
 
@@ -60,7 +64,8 @@ class Intent:
     Attributes:
         intent_id: Its name.
         table_id: The table.
-        version_before: The version that it is made from; :data:`LOAD` for a load.
+        version_before: The version that it is made from; :data:`LOAD` for a load,
+            :data:`CLEANUP` where old versions are removed.
         marked: Whether Lance's commit carries its name.
         rows_added: By how many rows the table grows.
         batches: The events that say what happened, if it did; for a load, if it came to nothing.
@@ -127,6 +132,20 @@ def intended(
         raise
 
 
+@contextmanager
+def cleaning(catalog: Catalog, info: TableInfo) -> Iterator[None]:
+    """Take from the list what the block removes of a table whose lock is held."""
+    intent = Intent(
+        uuid4().hex, info.table_id, CLEANUP, marked=False, rows_added=0, batches=(), messages=()
+    )
+    with catalog.write() as writer:
+        declare(writer, intent)
+    try:
+        yield
+    finally:
+        settle(catalog, info, catalog.lake.datasets.latest(info))
+
+
 def declare(writer: Writer, intent: Intent) -> None:
     """Write ``intent`` down."""
     writer.insert(INTENTS, _COLUMNS, [_row(intent)])
@@ -142,7 +161,9 @@ def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> in
     for row in rows:
         intent = _intent(row)
         with catalog.write() as writer:
-            if _happened(intent, dataset):
+            if intent.version_before == CLEANUP:
+                unlist_removed(catalog, writer, info, dataset)
+            elif _happened(intent, dataset):
                 transaction = catalog.transactions.current()
                 assert transaction is not None
                 version = int(dataset.version)
@@ -154,6 +175,8 @@ def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> in
                     catalog.send(writer, messages, seq, version)
                 catalog.touch(writer, info, rows=intent.rows_added)
                 catalog.show(writer, info, version)
+                versions = range(intent.version_before + 1, version + 1)
+                list_files(catalog, writer, info, versions, {})
                 _redefine(catalog, writer, info, intent)
             intent.finish(writer)
     return len(rows)

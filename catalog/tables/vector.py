@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.model.definition import VECTOR
+from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
     INDEX_KINDS,
@@ -15,7 +16,7 @@ from affidavit.catalog.tables.indexing import (
     check_suits,
     checked_kind,
 )
-from affidavit.catalog.tables.intents import intended
+from affidavit.catalog.tables.intents import cleaning, intended
 from affidavit.catalog.tables.reading import given, refuse_unseen
 from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
@@ -153,9 +154,12 @@ class VectorTable(TableHandle):
 
     def restore(self, version: int | str) -> None:
         """Make the rows of a past version the newest version."""
-        with locked(self._catalog, self._info(), "restoring a vector table") as (info, dataset):
+        with locked(self._catalog, self._info(), "restoring a vector table", restores=True) as (
+            info,
+            dataset,
+        ):
             old = self._catalog.lake.datasets.at(info, version)
-            added = old.count_rows() - dataset.count_rows()
+            added = old.count_rows() - info.row_count  # the newest may be another program's
             lost = [name for name in dataset.schema.names if name not in old.schema.names]
             change = self._catalog.change(
                 info, "restore", rows=old.count_rows(), detail=str(version), loses=lost,
@@ -171,6 +175,8 @@ class VectorTable(TableHandle):
                 intent.finish(writer)
                 with lance_errors(f"restoring version {version} of {self.name!r}"):
                     own_handle(old).restore()
+                made = int(dataset.version) + 1
+                list_files(self._catalog, writer, info, range(made, made + 1), {})
 
     def optimize(self, *, cleanup_older_than: timedelta | None = None) -> None:
         """Merge small fragments and bring the indexes up to date.
@@ -189,7 +195,7 @@ class VectorTable(TableHandle):
                     dataset.checkout_latest()
                 self._note(info, told, shared, dataset.version, intent)
             if cleanup_older_than is not None:  # once nobody who comes is shown the old ones
-                with lance_errors(f"cleaning up {self.name!r}"):
+                with cleaning(self._catalog, info), lance_errors(f"cleaning up {self.name!r}"):
                     dataset.cleanup_old_versions(
                         cleanup_older_than, error_if_tagged_old_versions=False
                     )
@@ -274,16 +280,20 @@ class VectorTable(TableHandle):
         self, info: TableInfo, told: Change, was: lance.LanceDataset, after: int, intent: Intent
     ) -> None:
         """Announce what Lance did by itself; take it back if a listener refuses."""
+        first = int(was.version) + 1
         try:
+            written = hashed_before(self._catalog, info)
             with self._catalog.write() as writer:
                 self._catalog.announce(writer, replaced(told, version_after=after))
                 self._catalog.touch(writer, info)
                 self._catalog.show(writer, info, after)
+                list_files(self._catalog, writer, info, range(first, after + 1), written)
                 intent.finish(writer)
         except BaseException:
             was.checkout_version(was.version).restore()
-            newest = self._catalog.lake.datasets.latest(info)
+            newest = int(self._catalog.lake.datasets.latest(info).version)
             with self._catalog.write() as writer:  # the version is a new one, and nothing changed
-                self._catalog.show(writer, info, int(newest.version))
+                self._catalog.show(writer, info, newest)
+                list_files(self._catalog, writer, info, range(first, newest + 1), {})
                 intent.finish(writer)
             raise

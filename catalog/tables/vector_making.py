@@ -17,6 +17,8 @@ from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.datasets import TABLE_ID, made_for
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
+from affidavit.catalog.store.tables import FILES
+from affidavit.catalog.tables.files import hashed, list_files, of_table
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.catalog.values.vectors import METRICS, vector_type
@@ -75,8 +77,7 @@ def create_vector(
             properties = {TABLE_ID: definition.table_id}
             lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
         keys = incoming.unique_keys()
-        digest = keys_digest(keys)
-        return _install(catalog, name, definition, staged, incoming.rows, digest)
+        return _install(catalog, name, definition, staged, keys)
 
 
 def _refuse_taken(catalog: Catalog, reader: Reader, name: str) -> None:
@@ -143,8 +144,9 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 
 def _install(
-    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, rows: int, digest: str
+    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, keys: pa.Array
 ) -> TableInfo:
+    rows, digest, written = len(keys), keys_digest(keys), hashed(staged)
     with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
         home = catalog.lake.folders.vector_table(catalog.tenant, name)
         moved = False
@@ -166,6 +168,7 @@ def _install(
                 home.parent.mkdir(parents=True, exist_ok=True)
                 staged.rename(home)
                 moved = True
+                list_files(catalog, writer, info, range(1, 2), written)
         except BaseException:
             if moved:
                 catalog.lake.folders.discard(home)
@@ -198,6 +201,7 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
                 raise TableNotFoundError(info.name)
             info = now
             catalog.forget(writer, info)
+            writer.delete_where(FILES, of_table(info))
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
         catalog.lake.datasets.forget(info)
         catalog.lake.folders.discard(catalog.lake.datasets.path(info))

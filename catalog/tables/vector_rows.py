@@ -18,19 +18,23 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.lake.datasets import (
     TABLE_ID,
-    Staged,
     check_unique,
     lance_errors,
     rows_with_keys,
-    stage_append,
-    stage_merge,
 )
+from affidavit.catalog.lake.staged import Staged, stage_append, stage_merge
 from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle
 from affidavit.catalog.values.ingest import Watched, to_reader
 from affidavit.catalog.values.text import json_texts
 from affidavit.catalog.values.vectors import fitted
-from affidavit.errors import AffidavitError, ConstraintError, TableNotFoundError
+from affidavit.errors import (
+    AffidavitError,
+    ConstraintError,
+    ForeignVersionError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -115,12 +119,14 @@ def keys_digest(keys: pa.Array | pa.ChunkedArray) -> str:
 
 @contextmanager
 def locked(
-    catalog: Catalog, info: TableInfo, what: str
+    catalog: Catalog, info: TableInfo, what: str, *, restores: bool = False
 ) -> Iterator[tuple[TableInfo, lance.LanceDataset]]:
     """Hold the table's lock against every other writer; yield it as it is now, and its dataset.
 
     Raises:
         TableNotFoundError: It was dropped since ``info`` was read.
+        ForeignVersionError: Its newest version is another program's, and the block does not
+            restore one of the table's own.
     """
     catalog.refuse_transaction(what)
     catalog.refuse_shared(info)
@@ -133,6 +139,8 @@ def locked(
         if settle(catalog, now, dataset):
             with catalog.read() as reader:
                 now = catalog.get(reader, now.name, now.schema)
+        if now.data_version not in {None, dataset.version} and not restores:
+            raise ForeignVersionError(now.name, int(dataset.version), int(now.data_version or 0))
         yield now, dataset
 
 
@@ -151,6 +159,7 @@ def _commit(
     """
     before, after = int(staged.dataset.version), staged.version_after
     try:
+        written = hashed_before(catalog, info)
         with catalog.read() as reader:
             numbered = [
                 replace(
@@ -172,6 +181,7 @@ def _commit(
             catalog.show(writer, info, after)
             intent.finish(writer)
             staged.commit({TABLE_ID: info.table_id, **intent.properties})
+            list_files(catalog, writer, info, range(after, after + 1), written)
     except BaseException:
         if not staged.is_committed():
             staged.discard()

@@ -29,6 +29,7 @@ from affidavit.catalog.values.codecs import codec_for
 from affidavit.errors import (
     InvalidNameError,
     ReservedNameError,
+    StoreError,
     TopicNotFoundError,
     UnsupportedTypeError,
 )
@@ -191,9 +192,14 @@ def all_topics(reader: Reader) -> list[Topic]:
 
 def _topic(row: Sequence[Any]) -> Topic:
     tenant, topic_id, name, schema, metadata, retain_events, retain_us, _ = row
-    return Topic(
-        tenant, topic_id, name, _schema(schema), json.loads(metadata), retain_events, retain_us
-    )
+    try:
+        columns, told = _schema(schema), json.loads(metadata)
+        if not all(each is None or type(each) is int for each in (retain_events, retain_us)):
+            raise ValueError("its retention is no number")
+    except (ValueError, TypeError, pa.ArrowException, OSError) as error:
+        msg = f"the definition of topic {name!r} in the store cannot be read: {error}"
+        raise StoreError(msg) from error
+    return Topic(tenant, topic_id, name, columns, told, retain_events, retain_us)
 
 
 @lru_cache(maxsize=1024)

@@ -64,14 +64,18 @@ class Appender:
                 first = self.append(writer, tenant, drafts[:at], tell=tell)
                 return [*first, *self.append(writer, tenant, drafts[at:], tell=tell)]
         drafts = [_ending(writer, tenant, each) for each in drafts]
-        entries = self._ledgers.of(tenant).append(writer, drafts, now_us=clock.now_us())
-        rows = [
-            (row_id, entry.seq, how)
-            for each, entry in zip(drafts, entries, strict=True)
-            for row_id, how in each.rows
-        ]
-        writer.insert(RESULTS, _RESULT_COLUMNS, rows)
-        self._topics.publish(writer, tenant, drafts, entries)
+
+        def beside(entries: Sequence[StoredEntry]) -> None:
+            rows = [
+                (row_id, entry.seq, how)
+                for each, entry in zip(drafts, entries, strict=True)
+                for row_id, how in each.rows
+            ]
+            writer.insert(RESULTS, _RESULT_COLUMNS, rows)
+            self._topics.publish(writer, tenant, drafts, entries)
+
+        ledger = self._ledgers.of(tenant)
+        entries = ledger.append(writer, drafts, now_us=clock.now_us(), beside=beside)
         told = self.listeners.of(tenant) if tell else ()
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:

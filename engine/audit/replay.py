@@ -131,7 +131,7 @@ class Evidence:
         if info is None or not KINDS[info.kind].has_versions:
             raise _GoneError(f"table {record.table_name!r} was dropped")
         try:
-            return catalog.lake.datasets.as_of(info, record.table_version)
+            return catalog.lake.datasets.as_of(info, record.table_version, is_signed=False)
         except (InvalidQueryError, StoreError, TableNotFoundError) as error:
             msg = f"version {record.table_version} of {info.name!r} is gone"
             raise _GoneError(msg) from error

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+from affidavit.catalog.checking.opening import warn_of_versions
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
 from affidavit.catalog.ledger.guard import Guard
@@ -130,6 +131,7 @@ class Instance:
         if not self.lake.read_only:
             self.recorder.recover()
             settle_all(self.lake, Transactions(self.lake.store))
+        warn_of_versions(Catalog(self.lake, identity, Transactions(self.lake.store)))
         self.recorder.note_if_off(identity)
 
     def transactions(self, identity: Identity) -> Transactions:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.checking.data import Asked, check_data, store_faults
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.keys import KeyRing
-from affidavit.catalog.ledger.verification.findings import Verification
+from affidavit.catalog.ledger.verification.findings import Verification, with_data
 from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 
 VERIFICATIONS_MAX: Final = 3
 """How often a ledger is checked whose segments are replaced meanwhile."""
+
+
+def _check_asked(data: object, since: object) -> None:
+    if data is not None and not isinstance(data, bool):
+        msg = f"data must be True, False or None, got {data!r}"
+        raise InvalidQueryError(msg)
+    if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
+        msg = f"since must be a size that the ledger had, got {since!r}"
+        raise InvalidQueryError(msg)
 
 
 class LedgerHandle:
@@ -150,15 +160,24 @@ class LedgerHandle:
         self,
         *,
         signatures: bool = True,
+        data: bool | None = None,
+        since: int | None = None,
         public_key: str | None = None,
         witness: str | os.PathLike[str] | Witness | None = None,
         progress: bool | None = None,
     ) -> Verification:
-        """Check the whole ledger, and return what was found: true if nothing is wrong.
+        """Check the whole ledger, and the data against it; true if nothing is wrong.
+
+        Before anything is read, the store's own structure is checked, and that each index says
+        what its table does.
 
         Args:
             signatures: Check each record's own signature too; without, the tree and the signed
                 heads and checkpoints are checked, which takes a fraction of the time.
+            data: ``True`` checks rows, definitions, topics, and every byte of the files of vector
+                tables; ``None`` only looks for the files; ``False`` leaves the data out.
+            since: Trust what there was when the ledger had so many entries, and check what came or
+                changed since; what is trusted is listed.
             public_key: A key that must be one of the ledger's; by default the one that the
                 session's master key gives.
             witness: A second place for checkpoints to check against, which must know this ledger;
@@ -166,10 +185,12 @@ class LedgerHandle:
             progress: Show a progress bar; by default where standard error is a terminal.
 
         Raises:
-            InvalidQueryError: ``public_key`` is no key.
+            InvalidQueryError: ``public_key`` is no key, or ``since`` no size of the ledger.
             MasterKeyError: The session's master key is no longer there to check against.
             WitnessError: The witness cannot be asked.
         """
+        _check_asked(data, since)
+        asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
         for _ in range(VERIFICATIONS_MAX):
@@ -177,6 +198,7 @@ class LedgerHandle:
                 found = self._verified(
                     reader, signatures=signatures, trusted=self._trusted(reader, public_key),
                     witnessed=[] if note is None else [note], progress=progress,
+                    asked=None if data is False else asked, since=since,
                 )  # fmt: skip
                 sealed = self._catalog.journal.kept.sealed(reader)
             with self._catalog.read() as reader:
@@ -186,6 +208,36 @@ class LedgerHandle:
             return replace(found, problem="the witness given has no checkpoint of this ledger")
         return found
 
+    def verify_data(
+        self, table: str | None = None, *, since: int | None = None, progress: bool | None = None
+    ) -> Verification:
+        """Check the data against the signed head, and not the ledger's entries; true if it agrees.
+
+        Args:
+            table: Check this table alone; by default all that the tenant sees.
+            since: Trust what there was when the ledger had so many entries.
+            progress: Show a progress bar; by default where standard error is a terminal.
+
+        Raises:
+            TableNotFoundError: There is no such table.
+        """
+        _check_asked(None, since)
+        asked = Asked(since=since, table=table, floor=self._catalog.floor)
+        with self._catalog.read() as reader:
+            if table is not None:
+                self._catalog.get(reader, table)
+            try:
+                head = self._ledger.head(reader)
+                found = Verification(
+                    self.origin, 0 if head is None else head.size, 0, 0,
+                    None if head is None else self.public_key, since=since,
+                )  # fmt: skip
+                for fault in store_faults(self._catalog, reader, asked, reads=since is None):
+                    return replace(found, problem=fault)
+                return with_data(found, check_data(self._catalog, reader, asked, progress=progress))
+            except (LedgerCorruptError, StoreError) as error:
+                return Verification(self.origin, 0, 0, 0, None, str(error))
+
     def _verified(
         self,
         reader: Reader,
@@ -194,12 +246,19 @@ class LedgerHandle:
         trusted: PublicKey | None,
         witnessed: Sequence[str],
         progress: bool | None,
+        asked: Asked | None,
+        since: int | None,
     ) -> Verification:
         try:
-            return verify_ledger(
+            for fault in store_faults(self._catalog, reader, asked, reads=since is None):
+                return Verification(self.origin, 0, 0, 0, None, fault)
+            found = verify_ledger(
                 reader, self._ledger, signatures=signatures, trusted=trusted,
-                witnessed=witnessed, progress=progress,
+                witnessed=witnessed, since=since, progress=progress,
             )  # fmt: skip
+            if asked is None:
+                return found
+            return with_data(found, check_data(self._catalog, reader, asked, progress=progress))
         except LedgerCorruptError as error:  # a damaged file is a finding too
             return Verification(self.origin, 0, 0, 0, None, error.problem, error.seq)
         except StoreError as error:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
@@ -256,6 +257,10 @@ class Session(Caller):
     def ledger(self) -> LedgerHandle:
         """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
         return LedgerHandle(self._catalog(), self._instance.guard, self._instance.witness)
+
+    def verify_data(self, table: str | None = None, *, since: int | None = None) -> Verification:
+        """Check what the lake shows against what was signed; see ``ledger.verify_data``."""
+        return self.ledger.verify_data(table, since=since)
 
     def at(self, moment: object) -> Session:
         """Return a session on the lake as it was at a moment, which can be read and searched.

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 KNOWN_NAMES_MAX = 20
 """How many known names an error message lists before it stops."""
 
-
 TYPE_LENGTH_MAX = 300
 """How much of a type's name an error message shows."""
 
@@ -209,6 +208,21 @@ class LedgerCorruptError(AffidavitError):
         super().__init__(problem if seq is None else f"entry {seq}: {problem}")
         self.problem = problem
         self.seq = seq
+
+
+class ForeignVersionError(AffidavitError):
+    """Another program changed a vector table: restore the version that was written here last."""
+
+    def __init__(self, table: str, found: int, own: int) -> None:
+        super().__init__(
+            f"version {found} of vector table {table!r} was committed by another program: no event "
+            f"says what it changed, and nobody is shown it. Look at it with "
+            f"lance.dataset(...).checkout_version({found}); session.table({table!r}).restore({own})"
+            " brings back the version that was written here last, and writing goes on from there"
+        )
+        self.table = table
+        self.found = found
+        self.own = own
 
 
 class WitnessError(AffidavitError):

@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.lake.datasets import Staged
+from affidavit.catalog.lake.staged import Staged
 
 COUNTS = (
     "SELECT (SELECT count(*) FROM docs) AS d, (SELECT count(*) FROM notes) AS n, "
@@ -167,7 +167,7 @@ def test_p7_a_listener_that_refuses_an_index_leaves_the_rows_seen(pair) -> None:
 KILLED = """
 import os, signal, sys
 import affidavit, pyarrow as pa
-from affidavit.catalog.lake.datasets import Staged
+from affidavit.catalog.lake.staged import Staged
 
 commit = Staged.commit
 

@@ -124,3 +124,38 @@ def _result_rows(reader: Reader, tenant: str) -> Iterator[tuple[object, ...]]:
     columns = ("row_id", "seq", "how")
     pages = reader.rows(RESULTS, columns, own(tenant), batch_rows=RESULTS_READ_AT_ONCE)
     return chain.from_iterable(pages)
+
+
+class Derived:
+    """Both, read along; neither where ``reader`` is ``None``, since entries were left out."""
+
+    def __init__(self, reader: Reader | None, tenant: str) -> None:
+        self._results = None if reader is None else ResultIndex(reader, tenant)
+        self._nodes = None if reader is None else KeptNodes(reader, tenant)
+
+    @property
+    def problems(self) -> list[LedgerProblem]:
+        """What is wrong."""
+        parts = (self._results, self._nodes)
+        return [each.problem for each in parts if each is not None and each.problem is not None]
+
+    def expect(self, entry: StoredEntry, fields: dict[str, Any]) -> None:
+        """Note the rows that a record says were returned."""
+        if self._results is not None:
+            self._results.expect(entry, fields)
+
+    def completed(self, nodes: list[Node]) -> None:
+        """Check the nodes that an entry completes."""
+        if self._nodes is not None:
+            self._nodes.check(nodes)
+
+    def check(self) -> None:
+        """Check the rows that were noted since the last time."""
+        if self._results is not None:
+            self._results.check()
+
+    def check_end(self) -> None:
+        """Check that there is no more of either."""
+        for each in (self._nodes, self._results):
+            if each is not None:
+                each.check_end()

@@ -34,6 +34,7 @@ class EntryChecks:
     Attributes:
         keys: The ledger's keys, as far as its entries have named them.
         erased: How many events have lost their values, by the entry that says so.
+        logged_at: When the newest entry so far that says so was logged, in microseconds.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EntryChecks:
         self._erased: dict[str, int] = {}
         self._let_go: dict[int, tuple[int, frozenset[str]]] = {}
         self._dropped: list[tuple[int, int, int]] = []
+        self.logged_at = 0
         for entry in said_gone:
             self._note_gone(entry)
 
@@ -88,6 +90,7 @@ class EntryChecks:
         check_place(fields, entry, origin=self._origin)
         self._check_columns(fields, entry)
         self._check_commitments(fields, entry)
+        self._check_logged(fields, entry)
         if entry.kind == KEY:
             self.keys.add(fields, entry)
             return fields
@@ -130,6 +133,19 @@ class EntryChecks:
             raise LedgerProblem(msg, seq=entry.seq)
         if gone:
             self.erased[by] = self.erased.get(by, 0) + 1
+
+    def _check_logged(self, fields: dict[str, Any], entry: StoredEntry) -> None:
+        """Raise if an entry says that it was logged before an earlier one."""
+        time = fields.get("logged_at")
+        if time is None:
+            return
+        try:
+            at_us = to_us(str(time))
+        except (ValueError, TypeError, OverflowError):
+            raise LedgerProblem(f"its time {shown(time)} is no time", seq=entry.seq) from None
+        if at_us < self.logged_at and fields.get("v") == VERSION:
+            raise LedgerProblem("it was logged before the entry before it", seq=entry.seq)
+        self.logged_at = max(at_us, self.logged_at)
 
     def _check_columns(self, fields: dict[str, Any], entry: StoredEntry) -> None:
         kind, stands = fields.get("kind"), entry.kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.ledger.verifier import LedgerProblem
@@ -10,6 +10,8 @@ from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from affidavit.catalog.ledger.verification.differences import DataFindings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Verification:
         erased: How many events have lost their values, by the entry that says so.
         statements: How many rows of the log of statements were checked.
         uncovered: How many rows stand before those, from before the log was under the ledger.
+        data: What checking the tenant's data found; ``None`` if it was not checked.
+        since: The entry that what was there before is trusted from; ``None`` if nothing is.
     """
 
     origin: str
@@ -39,6 +43,8 @@ class Verification:
     erased: Mapping[int, int] = field(default_factory=dict)
     statements: int = 0
     uncovered: int = 0
+    data: DataFindings | None = None
+    since: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -57,15 +63,24 @@ class Verification:
         )
         logged = f", {self.statements:,} statements" if self.statements else ""
         before = f"; {self.uncovered:,} older statements are not covered" if self.uncovered else ""
+        data = "" if self.data is None else str(self.data)
+        known = "" if self.since is None else f" from entry {self.since:,} on"
         return (
-            f"VERIFIED {self.origin}: {self.entries:,} entries, {self.signatures:,} signatures, "
-            f"{self.checkpoints:,} checkpoints{logged}{erased}{before}"
+            f"VERIFIED {self.origin}{known}: {self.entries:,} entries, {self.signatures:,} "
+            f"signatures, {self.checkpoints:,} checkpoints{logged}{data}{erased}{before}"
         )
 
     def raise_if_corrupt(self) -> None:
         """Raise LedgerCorruptError if something is wrong."""
         if self.problem is not None:
             raise LedgerCorruptError(self.problem, seq=self.seq)
+
+
+def with_data(found: Verification, data: DataFindings) -> Verification:
+    """Return ``found`` with what was found of the data: the first difference if nothing else is."""
+    if found.problem is not None or not data.differences:
+        return replace(found, data=data)
+    return replace(found, data=data, problem=str(data.differences[0]))
 
 
 def printable(text: object) -> str:

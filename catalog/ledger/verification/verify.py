@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from affidavit.catalog.ledger.entries import ENTRIES_READ_AT_ONCE
 from affidavit.catalog.ledger.head import check_head, open_kept, parse_head
-from affidavit.catalog.ledger.merkle import Frontier
-from affidavit.catalog.ledger.verification.derived import KeptNodes, ResultIndex
+from affidavit.catalog.ledger.kept import ENTRIES_READ_AT_ONCE
+from affidavit.catalog.ledger.merkle import Frontier, frontier_at
+from affidavit.catalog.ledger.verification.derived import Derived
 from affidavit.catalog.ledger.verification.entries import EntryChecks
 from affidavit.catalog.ledger.verification.findings import Stretch, Verification, first_of
 from affidavit.catalog.ledger.verification.signatures import SignatureChecks
@@ -52,6 +52,7 @@ def verify_ledger(
     signatures: bool = True,
     trusted: PublicKey | None = None,
     witnessed: Iterable[str] = (),
+    since: int | None = None,
     progress: bool | None = None,
 ) -> Verification:
     """Check every entry, hash, signature and checkpoint of ``ledger``.
@@ -62,31 +63,34 @@ def verify_ledger(
         signatures: Check each entry's own signature too, and not only the heads'.
         trusted: The public key that must be one of the ledger's.
         witnessed: Checkpoints that somebody else kept.
+        since: Trust the first so many entries, what is derived of them, and the log of statements:
+            they are not read, and the signed head states that they are what they were.
         progress: Show a progress bar; by default where standard error is a terminal.
     """
     heads = reader.select(HEADS, columns_of(HEADS), own(ledger.tenant))
     size = _expected_size(reader, ledger, heads)
+    first = min(since or 0, size)
     with (
-        SignatureChecks(size if signatures else 0) as checks,
+        SignatureChecks(size - first if signatures else 0) as checks,
         tqdm(
-            total=size, desc=f"verifying {ledger.origin}", unit=" entries",
+            total=size - first, desc=f"verifying {ledger.origin}", unit=" entries",
             disable=None if progress is None else not progress, leave=False,
         ) as bar,
     ):  # fmt: skip
-        check = _Check(reader, ledger, checks if signatures else None, size)
+        check = _Check(reader, ledger, checks if signatures else None, size, first)
         check.run(heads, bar.update, trusted, list(witnessed))
         forged = checks.finish()
         if forged is not None:
             problem = "its signature is wrong: the record was changed or forged"
             check.problems.append(LedgerProblem(problem, seq=forged))
-        first = first_of(check.problems + check.index_problems)
+        wrong = first_of(check.problems + check.index_problems)
         key = check.entries.keys.newest
         return Verification(
             ledger.origin, size, check.checkpoints, checks.checked,
             None if key is None else str(key),
-            None if first is None else first.problem,
-            None if first is None else first.seq, check.entries.erased,
-            check.statements.covered, check.statements.uncovered,
+            None if wrong is None else wrong.problem,
+            None if wrong is None else wrong.seq, check.entries.erased,
+            check.statements.covered, check.statements.uncovered, since=since,
         )  # fmt: skip
 
 
@@ -111,12 +115,13 @@ class _Check:
     """One walk along a ledger, and everything that it finds wrong."""
 
     def __init__(
-        self, reader: Reader, ledger: Ledger, checks: SignatureChecks | None, size: int
+        self, reader: Reader, ledger: Ledger, checks: SignatureChecks | None, size: int, first: int
     ) -> None:
         self._reader = reader
         self._ledger = ledger
         self._checks = checks
         self._size = size
+        self._first = first
         gone = ledger.entries(reader, In("kind", ("erasure", "retention")))
         self.entries = EntryChecks(ledger.origin, checks, gone)
         self.checkpoints = 0
@@ -124,7 +129,7 @@ class _Check:
         self.index_problems: list[LedgerProblem] = []
         self._frontier = Frontier()
         self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
-        self._good = 0
+        self._good = first
         self.statements = StatementRows(reader, ledger.tenant)
         self._logs: list[SignedLog] = []
         self._head: Head | None = None
@@ -141,12 +146,16 @@ class _Check:
             with self._noting():
                 self._nothing_there(trusted, notes)
             return
+        with self._noting("the entries that are trusted"):
+            self._trust_first()
         kept = self._kept_checkpoints()
         sizes = {size for size, *_ in kept if type(size) is int} | set(map(_size_of, notes))
         with self._noting():
             self._walk(sizes | {self._size}, advance)
         self._check_sources()
         for row in kept:
+            if self._first and type(row[0]) is int and row[0] <= self._first:
+                continue
             with self._noting(f"the checkpoint at size {shown(row[0])}"):
                 self._check_kept(row)
         with self._noting("the ledger's head"):
@@ -184,24 +193,37 @@ class _Check:
 
     # --- entries -------------------------------------------------------------------------------
 
-    def _walk(self, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
-        results = ResultIndex(self._reader, self._ledger.tenant)
-        nodes = KeptNodes(self._reader, self._ledger.tenant)
+    def _trust_first(self) -> None:
+        """Begin after the entries that are trusted: their hashes, and the keys among them."""
+        if not self._first:
+            return
         try:
-            for low in range(0, self._size, ENTRIES_READ_AT_ONCE):
+            self._frontier = frontier_at(self._ledger.tree.fetch(self._reader), self._first)
+        except LedgerCorruptError as error:
+            raise LedgerProblem(error.problem, seq=error.seq) from None
+        for entry in self._ledger.key_entries(self._reader):
+            if type(entry.seq) is int and entry.seq < self._first:
+                self.entries.keys.add(entry.fields(), entry)
+        self._states[self._first] = (self._frontier.root, self.entries.keys.newest)
+
+    def _walk(self, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
+        derived = Derived(None if self._first else self._reader, self._ledger.tenant)
+        try:
+            for low in range(self._first, self._size, ENTRIES_READ_AT_ONCE):
                 end = min(low + ENTRIES_READ_AT_ONCE, self._size)
-                self._check_page(low, end, sizes, results, nodes)
+                self._check_page(low, end, sizes, derived)
                 advance(end - low)
                 if self._checks is not None and self._checks.first_wrong is not None:
                     return  # nothing after it can be the first
             self._check_surplus()
-            nodes.check_end()
-            results.check_end()
+            derived.check_end()
         finally:
-            self.index_problems += [each for each in (results.problem, nodes.problem) if each]
+            self.index_problems += derived.problems
 
     def _check_sources(self) -> None:
         """Note what is wrong with how entries are kept that have no row of their own."""
+        if self._first:
+            return
         try:
             for keeper in self._ledger.keepers:
                 for first, last, problem in keeper.faults(self._reader):
@@ -209,25 +231,23 @@ class _Check:
         except LedgerCorruptError as error:
             self.index_problems.append(LedgerProblem(error.problem, seq=error.seq))
 
-    def _check_page(
-        self, low: int, end: int, sizes: set[int], results: ResultIndex, nodes: KeptNodes
-    ) -> None:
+    def _check_page(self, low: int, end: int, sizes: set[int], derived: Derived) -> None:
         entries = self._page(low, end)
         # 1.5 is the place of no entry: what stands there is one too many, as the end will show
         entries = [each for each in entries if each.seq == int(each.seq)]
         try:
             for seq, entry in zip(range(low, end), entries, strict=False):
                 fields = self.entries.check(seq, entry)
-                results.expect(entry, fields)
+                derived.expect(entry, fields)
                 self._frontier, completed = self._frontier.extended([entry.leaf_hash])
-                nodes.check(completed)
+                derived.completed(completed)
                 if self._frontier.size in sizes:
                     self._states[self._frontier.size] = (
                         self._frontier.root,
                         self.entries.keys.newest,
                     )
         finally:
-            results.check()
+            derived.check()
         if len(entries) < end - low:
             raise LedgerProblem("it is missing", seq=low + len(entries))
         if len(entries) > end - low:
@@ -305,6 +325,8 @@ class _Check:
             return
         check_head(head, list(self.entries.keys.known.values()))
         self._head = head
+        if head.logged_at not in {0, self.entries.logged_at} and not self._first:
+            raise LedgerProblem("its time is not that of the newest entry that says one")
         state = Checkpoint(self._ledger.origin, head.size, head.frontier.root)
         if self.entries.keys.newest is not None:
             self._check_state(state, self.entries.keys.newest, "the ledger's head")
@@ -346,7 +368,7 @@ class _Check:
             self._logs.append(SignedLog(where, checkpoint.log))
 
     def _check_log(self) -> None:
-        if self._head is None:
+        if self._head is None or self._first:
             return  # it is wrong, or unknown beyond an entry that is: what it covers is not known
         log = self._head.log
         mine = [] if log is None else [SignedLog("the ledger's head", log)]

@@ -113,6 +113,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE ledger_heads ADD COLUMN log_first",
         "ALTER TABLE statements ADD COLUMN digest",
     ),
+    (
+        f"CREATE TABLE files ({_SYSTEM_COLUMNS}, table_id, path, bytes, sha256)",
+        "CREATE UNIQUE INDEX files_path ON files (table_id, path)",
+        f"CREATE TABLE states ({_SYSTEM_COLUMNS}, object, version, rows, state)",
+        "CREATE UNIQUE INDEX states_object ON states (_tenant, object)",
+        "ALTER TABLE ledger_heads ADD COLUMN data",
+        "ALTER TABLE ledger_heads ADD COLUMN logged_at",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 

@@ -13,12 +13,13 @@ from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
 from affidavit.catalog.store.sqlite.failures import translated
+from affidavit.catalog.store.sqlite.faults import faults
 from affidavit.catalog.store.sqlite.rendering import where_of
 from affidavit.catalog.values.types import STORAGE_TYPES, Kind
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import StoreTable
@@ -134,6 +135,10 @@ class SqliteReader:
         clause, values = where_of(self._sees, where)
         cursor = self._execute(f"SELECT count(*) FROM {quoted(table.name)}{clause}", values)
         return int(cursor.fetchone()[0])
+
+    def faults(self, tables: Iterable[StoreTable], *, reads: bool = True) -> list[str]:
+        with self._lock, translated("checking the store", self._timeout_s):
+            return list(faults(self._execute, tables, reads=reads))
 
     def tenants(self, table: StoreTable) -> list[str]:
         """Return every tenant that has rows in ``table``, whoever reads."""

@@ -112,7 +112,7 @@ class SqliteStore:
         if not record:
             self._refuse_read_only()
         if timeout_s is None:
-            refuse_own_writer(self)
+            refuse_own_writer(self.holds)
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         held = self._take(tenant, waits_s)
         try:

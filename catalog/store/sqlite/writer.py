@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.sql.predicate import Predicate
-    from affidavit.catalog.store.protocol import StoreColumn, StoreIndex, StoreTable
+    from affidavit.catalog.store.protocol import Move, StoreColumn, StoreIndex, StoreTable
     from affidavit.catalog.values.types import StoreValue
 
 
@@ -43,6 +43,13 @@ class SqliteWriter(SqliteReader):
     def _write_many(self, sql: str, rows: Iterable[Sequence[StoreValue]]) -> None:
         with self._lock, translated("writing the store", self._timeout_s):
             self._opened().executemany(sql, rows)
+
+    def moves(self) -> dict[str, Move]:
+        return {}  # who covers rows knows of them
+
+    def last_rowid(self) -> int:
+        found = self._execute("SELECT last_insert_rowid()").fetchone()
+        return int(found[0])
 
     def create_table(self, table: StoreTable) -> None:
         for text in table_texts(table):

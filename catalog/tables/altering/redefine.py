@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.datasets import lance_errors
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
+from affidavit.catalog.tables.files import list_files
 from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.errors import ConstraintError, ReadOnlyError, TableNotFoundError
@@ -97,3 +98,4 @@ def alter_dataset(
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
             assert dataset.version == before + 1  # one commit of Lance's, as was announced
+            list_files(catalog, writer, now, range(before + 1, before + 2), {})

@@ -206,6 +206,7 @@ class AsyncSession(Awaited[Session]):
     drop_table = awaited(Session.drop_table)
     tables = awaited_as(Session.tables, AsyncResult, Result.close)
     detach = awaited(Session.detach)
+    verify_data = awaited(Session.verify_data)
     refresh = awaited(Session.refresh)
 
     async def attach(self, name: str, source: object, **options: Any) -> None:  # noqa: ANN401

@@ -13,6 +13,7 @@ from tests.support.lakes import vectors
 from tests.support.records import draft_of_first_version
 
 import affidavit
+import affidavit.catalog.lake.lake as lake_module
 from affidavit import errors
 from affidavit.catalog.store.identity import lake_id
 from affidavit.catalog.store.protocol import ROWID, TENANT
@@ -201,9 +202,23 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         other.execute("CREATE TABLE theirs (n INTEGER)")
         other.execute("INSERT INTO theirs VALUES (42)")
         other.commit()
+    with pytest.MonkeyPatch.context() as before:  # older formats had no head that covers data
+        before.setattr(lake_module, "covered_tables", None)
+        _fill(folder)
+    with closing(sqlite3.connect(folder / "lake" / "catalog.db")) as store:
+        store.executemany(
+            "INSERT INTO statements (_tenant, statement_id, executed_at, kind, text, tables_read,"
+            " tables_written, status) VALUES ('default', ?, ?, 'query', 'SELECT 1', '', '', 'ok')",
+            [(f"old-{at}", at) for at in range(3)],
+        )
+        store.commit()
+    return folder / "lake"
+
+
+def _fill(folder: Path) -> None:
     with affidavit.connect(
         folder / "lake", durability="normal", actor="ann", audit="searches"
-    ) as session:  # older formats had no head that covers the log of statements
+    ) as session:  # nor one that covers the log of statements
         session.create_table(
             "notes", [{"id": at, "offset": f"n{at}"} for at in range(5)], primary_key="id",
             indexes=["offset"],
@@ -222,14 +237,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.ledger.checkpoint()
         session.journal.flush()
         session.table("notes").insert([{"id": 10, "offset": "newer"}])
-    with closing(sqlite3.connect(folder / "lake" / "catalog.db")) as store:
-        store.executemany(
-            "INSERT INTO statements (_tenant, statement_id, executed_at, kind, text, tables_read,"
-            " tables_written, status) VALUES ('default', ?, ?, 'query', 'SELECT 1', '', '', 'ok')",
-            [(f"old-{at}", at) for at in range(3)],
-        )
-        store.commit()
-    return folder / "lake"
 
 
 def aged(lake: Path, folder: Path, steps: int) -> Path:

@@ -161,7 +161,7 @@ def test_a_begin_that_failed_closes_its_connection(lake) -> None:
         affidavit.connect(lake, durability="normal") as other,
     ):
         one.sql("CREATE TABLE t (id BIGINT)")
-        store = one._instance.lake.store
+        store = one._instance.lake.store._inner
         with other.transaction(immediate=True):
             with pytest.raises(affidavit.errors.StoreBusyError):
                 one.sql("INSERT INTO t VALUES (1)")

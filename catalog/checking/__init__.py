@@ -1,0 +1,1 @@
+"""A tenant's data against its ledger: rows, definitions, topics and files; what differs first."""

@@ -1,0 +1,308 @@
+"""Checking data: every covered row is summed up anew, and compared with what was signed.
+
+Rules:
+    - Nothing is believed but the signed head: the kept sums are in its sum, and what is there must
+      come to the kept sums.
+    - What differs is named by the journal's events, which stand in the ledger.
+    - What a tenant sees is its own and the shared scope's: each is checked against its own head.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tqdm import tqdm
+
+from affidavit.catalog.checking.datasets import check_files
+from affidavit.catalog.checking.naming import Names
+from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.covered import COVERED, covered_tables
+from affidavit.catalog.ledger.verification.differences import DataFindings, Difference
+from affidavit.catalog.model.definition import KINDS, VECTOR
+from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.sql.names import SHARED
+from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.covering.multiset import as_bytes
+from affidavit.catalog.store.covering.states import counted, states
+from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.tables import FILES, STORE_TABLES, TABLES
+from affidavit.errors import StoreBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.covering.states import State
+    from affidavit.catalog.store.protocol import Reader, StoreTable
+
+    Advance = Callable[[int], object]
+
+LOOKS_MAX: Final = 3
+"""How often something that differs is looked at, which others may be writing."""
+
+DATA: Final = "data_"
+"""How the store's tables of mutable ones begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be checked.
+
+    Attributes:
+        reads_files: Whether the files of vector tables are read, or only looked for.
+        since: Trust what was there when the ledger had so many entries, and check what changed.
+        table: Check this table alone, by its name.
+        floor: What every read leaves on record: where it is reads, no values are told.
+    """
+
+    reads_files: bool = True
+    since: int | None = None
+    table: str | None = None
+    floor: str | None = None
+
+
+def check_data(
+    catalog: Catalog, reader: Reader, asked: Asked = Asked(), *, progress: bool | None = None
+) -> DataFindings:
+    """Check what a tenant sees against the signed heads of its own ledger and the shared scope's.
+
+    Raises:
+        LedgerCorruptError: A head is not what was signed.
+        StoreError: The store cannot be read.
+    """
+    found = DataFindings(is_covered=False)
+    with tqdm(
+        desc="checking data", unit=" rows", leave=False,
+        disable=None if progress is None else not progress,
+    ) as bar:  # fmt: skip
+        for tenant in dict.fromkeys((catalog.tenant, SHARED)):
+            head = catalog.lake.ledgers.of(tenant).head(reader)
+            if head is not None and head.data is not None:
+                mine = Catalog(catalog.lake, Identity(tenant), catalog.transactions)
+                found = found.joined(_Check(mine, reader, asked, bar.update).run(head.data))
+    return found
+
+
+def store_faults(
+    catalog: Catalog, reader: Reader, asked: Asked | None, *, reads: bool
+) -> Iterator[str]:
+    """Yield what is wrong with how the store keeps the ledger, and the data that is asked for.
+
+    ``reads`` has rows compared with indexes, and not the structure alone.
+    """
+    tables = list(STORE_TABLES)
+    if asked is not None:
+        tables += [t for t in covered_tables(reader, catalog.tenant) if t not in COVERED]
+    yield from (f"the store: {fault}" for fault in reader.faults(tables, reads=reads))
+
+
+@dataclass(slots=True)
+class _Check:
+    """One check of a scope's own data, and what it has found so far."""
+
+    catalog: Catalog
+    reader: Reader
+    asked: Asked
+    advance: Advance
+    tables: dict[str, TableInfo] = field(default_factory=dict)
+    kept: dict[str, State] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    trusted: list[str] = field(default_factory=list)
+    uncovered: list[str] = field(default_factory=list)
+    rows: int = 0
+    files: int = 0
+
+    def run(self, signed: int) -> DataFindings:
+        """Return what was found of data whose sum was ``signed``."""
+        kept = states(self.reader, self.catalog.tenant)
+        self.kept = {each.name: each for each in kept}
+        self.tables = {
+            info.table_id: info
+            for info in self.catalog.tables(self.reader)
+            if info.tenant == self.catalog.tenant
+        }
+        names = Names(self.catalog, self.reader, self.tables, self.asked.floor)
+        self._check_sums(names)
+        for info in self.tables.values():
+            if self._is_asked(info):
+                self._check_table(info)
+        if (
+            as_bytes(sum(each.element for each in kept)) != as_bytes(signed)
+            and not self.differences
+        ):
+            self._note(self._anywhere(names))
+        return DataFindings(
+            tuple(self.differences), self.rows, self.files, tuple(self.trusted),
+            tuple(self.uncovered),
+        )  # fmt: skip
+
+    def _note(self, difference: Difference | None) -> None:
+        if difference is not None:
+            self.differences.append(difference)
+
+    def _read(self, rows: int) -> None:
+        self.rows += rows
+        self.advance(rows)
+
+    def _is_asked(self, info: TableInfo) -> bool:
+        return self.asked.table in {None, info.name}
+
+    def _is_trusted(self, name: str) -> bool:
+        """Whether an object is as it was when what is trusted was signed."""
+        state, since = self.kept.get(name), self.asked.since
+        return since is not None and state is not None and state.version < since
+
+    # --- sums ----------------------------------------------------------------------------------
+
+    def _check_sums(self, names: Names) -> None:
+        """Note the objects whose rows do not come to what is kept of them."""
+        seen = set()
+        for table in covered_tables(self.reader, self.catalog.tenant):
+            seen.add(table.name)
+            if table.name.startswith(DATA):
+                self._check_rows(table, names)
+            else:
+                self._check_objects(table, names)
+        if self.asked.table is None:
+            for name in sorted(self.kept):
+                if "/" not in name and name not in seen:
+                    self._note(names.difference(name, "is gone"))
+
+    def _check_rows(self, table: StoreTable, names: Names) -> None:
+        """Check a mutable table, or of one that is trusted the rows that changed since."""
+        table_id = table.name.removeprefix(DATA)
+        info = self.tables[table_id]
+        if not self._is_asked(info):
+            return
+        self._check_others(table, info)
+        if self._is_trusted(table.name):
+            self.trusted.append(info.name)
+        elif self.asked.since is not None:
+            self.trusted.append(f"{info.name}: the rows that did not change")
+            self._note(names.changed_row(table_id, self.asked.since))
+        else:
+            self._compare(table, {table.name}, names)
+
+    def _check_others(self, table: StoreTable, info: TableInfo) -> None:
+        """Note rows that the tenant would see in its table, and that are not its own."""
+        if self.catalog.tenant != SHARED:
+            others = self.reader.count(table, Compare("=", TENANT, SHARED))
+            if others:
+                problem = f"{others:,} of the rows that are there are not this tenant's"
+                self._note(Difference(f"table {info.name!r}", problem, table=info.name))
+
+    def _check_objects(self, table: StoreTable, names: Names) -> None:
+        """Check what a table of the lake's own says of each object."""
+        mine = {name for name in self.kept if name.partition("/")[0] == table.name}
+        if self.asked.table is not None:
+            if table not in {TABLES, FILES}:
+                return
+            ids = [each.table_id for each in self.tables.values() if self._is_asked(each)]
+            mine = {f"{table.name}/{each}" for each in ids}
+            self._compare(table, mine & self.kept.keys(), names, In("table_id", tuple(ids)))
+        elif self.asked.since is not None:
+            changed = {name for name in mine if not self._is_trusted(name)}
+            self.trusted += sorted(mine - changed)
+            self._compare_some(table, changed, names)
+        else:
+            self._compare(table, mine, names)
+
+    def _compare_some(self, table: StoreTable, names: set[str], called: Names) -> None:
+        """Compare the objects that are called so."""
+        by = table.cover.by if table.cover is not None else None
+        if by is None and names:
+            self._compare(table, names, called)
+        elif by is not None and names:
+            values = tuple(name.partition("/")[2] for name in names)
+            self._compare(table, names, called, In(by, values))
+
+    def _compare(
+        self, table: StoreTable, expected: set[str], names: Names, *conditions: Predicate
+    ) -> None:
+        tenant = self.catalog.tenant
+        there = counted(self.reader, tenant, table, *conditions, advance=self._read)
+        for name in sorted(expected | there.keys()):
+            state, (rows, total) = self.kept.get(name), there.get(name, (0, 0))
+            if state is None:
+                problem = "was put there: no signed head states it"
+                self._note(names.difference(name, problem))
+            elif name not in there:
+                self._note(names.difference(name, "is gone"))
+            elif (rows, as_bytes(total)) != (state.rows, as_bytes(state.total)):
+                self._note(names.difference(name, None))
+
+    def _anywhere(self, names: Names) -> Difference:
+        """Return where kept sums were changed together with what they sum up."""
+        for table_id, info in self.tables.items():
+            if f"{DATA}{table_id}" in self.kept and KINDS[info.kind].has_rows:
+                found = names.row(table_id)
+                if found is not None:
+                    return found
+        return Difference("the lake's data", "its kept sums are not those that were signed")
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def _check_table(self, info: TableInfo) -> None:
+        """Check what no sum says of a table: who else has rows there, how many, and its files."""
+        if info.kind == VECTOR.name:
+            self._check_files(info)
+            return
+        if not KINDS[info.kind].has_rows:
+            self._note(None if not info.row_count else _of_count(info, 0))
+            return
+        state = self.kept.get(f"{DATA}{info.table_id}")
+        if state is None:
+            return
+        if info.row_count != state.rows:
+            self._note(_of_count(info, state.rows))
+
+    def _check_files(self, info: TableInfo) -> None:
+        name = f"{FILES.name}/{info.table_id}"
+        if name not in self.kept:
+            self.uncovered.append(info.name)
+            return
+        reads = self.asked.reads_files and not self._is_trusted(name)
+        if self.asked.reads_files and not reads:
+            self.trusted.append(f"{info.name}: what its files hold")
+        home = self.catalog.lake.datasets.path(info)
+        found, files = check_files(self.reader, info, home, reads=reads)
+        if found is not None:
+            found = self._again(info, home, reads=reads)
+        self.files += files
+        self.advance(files)
+        if found is None and reads:
+            found = self._counted(info)
+        self._note(found)
+
+    def _counted(self, info: TableInfo) -> Difference | None:
+        rows = int(self.catalog.lake.datasets.visible(info).count_rows())
+        return None if rows == info.row_count else _of_count(info, rows)
+
+    def _again(self, info: TableInfo, home: Path, *, reads: bool) -> Difference | None:
+        """Look again at what differs, and at the newest state: somebody may have written since."""
+        lake, found = self.catalog.lake, None
+        for _ in range(LOOKS_MAX):
+            with ExitStack() as held:
+                if not lake.read_only:
+                    with suppress(StoreBusyError):  # who writes now is looked at once more
+                        held.enter_context(lake.store.lock(info.table_id))
+                reader = held.enter_context(lake.store.read(self.catalog.tenant))
+                now = self.catalog.by_id(reader, info.table_id)
+                if now is None:
+                    return None
+                found, _ = check_files(reader, now, home, reads=reads)
+            if found is None:
+                return None
+        return found
+
+
+def _of_count(info: TableInfo, rows: int) -> Difference:
+    return Difference(
+        f"table {info.name!r}",
+        f"its count of rows says {info.row_count:,}, and {rows:,} were signed",
+        table=info.name, column="row_count", signed=rows, found=info.row_count,
+    )  # fmt: skip

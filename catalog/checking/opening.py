@@ -1,0 +1,58 @@
+"""What is looked at when a lake is opened: whether vectors and store are of one time."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.checking.datasets import check_version
+from affidavit.catalog.model.definition import VECTOR
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.tables import INTENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.ledger.verification.differences import Difference
+
+LOOKS_MAX: Final = 3
+"""How often a table is looked at whose newest version is not the one that is shown."""
+
+NAMED_MAX: Final = 5
+"""How many tables are named."""
+
+_log: Final = logging.getLogger("affidavit")
+
+
+def warn_of_versions(catalog: Catalog) -> None:
+    """Warn of the vector tables whose newest version is not the one that the store shows.
+
+    One folder was put back, and the other not; or another program wrote. Only names of files are
+    looked at.
+    """
+    differ, names = _differing(catalog, None), None
+    for _ in range(LOOKS_MAX - 1):
+        if not differ:
+            return
+        names = [each.table for each in differ if each.table is not None]
+        differ = _differing(catalog, names)  # a writer may just have come to its end
+    if differ:
+        shown = "; ".join(map(str, differ[:NAMED_MAX]))
+        more = f"; and {len(differ) - NAMED_MAX} more" if len(differ) > NAMED_MAX else ""
+        _log.warning("%s%s. session.ledger.verify(data=True) says what differs", shown, more)
+
+
+def _differing(catalog: Catalog, names: Collection[str] | None) -> list[Difference]:
+    with catalog.read() as reader:
+        found = [
+            (info, difference)
+            for info in catalog.tables(reader, names)
+            if info.kind == VECTOR.name
+            and (difference := check_version(info, catalog.lake.datasets.path(info))) is not None
+        ]
+        return [
+            difference
+            for info, difference in found
+            if not reader.count(INTENTS, Compare("=", "table_id", info.table_id))
+        ]

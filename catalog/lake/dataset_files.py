@@ -1,0 +1,87 @@
+"""The files that a Lance dataset is made of, by their paths in it.
+
+Lance writes each file once: data, deletions, indexes, transactions, a manifest for each version.
+Tags and the hint of what is newest are none of these, and are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.store.tables import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.store.protocol import Store
+
+VERSIONS: Final = "_versions"
+_LEFT_OUT: Final = frozenset({"_refs", "latest_version_hint.json"})
+_LAST: Final = 2**64 - 1
+"""What Lance subtracts a version from for its manifest's name: the newest is listed first."""
+
+_SUFFIX: Final = ".manifest"
+
+
+def manifest_of(version: int) -> str:
+    """Return the path of a version's manifest."""
+    return f"{VERSIONS}/{_LAST - version:020d}{_SUFFIX}"
+
+
+def version_of(path: str) -> int | None:
+    """Return the version whose manifest ``path`` is; ``None`` if it is no manifest."""
+    folder, _, name = path.rpartition("/")
+    digits = name.removesuffix(_SUFFIX)
+    if folder != VERSIONS or digits == name or not digits.isdecimal():
+        return None
+    number = int(digits)
+    return _LAST - number if number > _LAST // 2 else number  # as older versions of Lance wrote it
+
+
+def newest_version(home: Path) -> int | None:
+    """Return the newest version of the dataset at ``home``, by its manifests; ``None`` if none."""
+    try:
+        names = [entry.name for entry in os.scandir(home / VERSIONS)]
+    except OSError:
+        return None
+    found = (version_of(f"{VERSIONS}/{name}") for name in names)
+    return max((each for each in found if each is not None), default=None)
+
+
+def files_of(home: Path) -> dict[str, int]:
+    """Return the size in bytes of each file of the dataset at ``home``, by its path there."""
+    return dict(_files(home, ""))
+
+
+def _files(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name in _LEFT_OUT or entry.name.startswith("."):
+            continue
+        path = f"{prefix}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(folder / entry.name, f"{path}/")
+        else:
+            yield path, entry.stat(follow_symlinks=False).st_size
+
+
+def sha256_of(path: Path) -> bytes:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def signed_file(store: Store, info: TableInfo, path: str) -> bytes | None:
+    """Return the SHA-256 of a table's file as the store lists it; ``None`` if it does not."""
+    where = And((Compare("=", "table_id", info.table_id), Compare("=", "path", path)))
+    with store.read(info.tenant) as reader:
+        rows = reader.select(FILES, ("sha256",), where)
+    return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None

@@ -1,0 +1,214 @@
+"""A writer that sums up what it writes to covered tables.
+
+Rules:
+    - Rows are summed up as the store has them: what is replaced or deleted is read before.
+    - What has moved belongs to the transaction, and a savepoint that is undone brings it back.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.predicate import In
+from affidavit.catalog.store.covering.elements import grouped, object_name, rows_sum
+from affidavit.catalog.store.protocol import (
+    BATCH_ROWS,
+    ROWID,
+    Move,
+    own,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.store.protocol import StoreTable, Writer
+    from affidavit.catalog.values.types import StoreValue
+
+    Row = tuple[StoreValue, ...]
+
+ROWIDS_MAX: Final = 500
+"""How many rows are looked for at a time by their identities."""
+
+INSERTED_MAX: Final = 4096
+"""How many rows are inserted, and summed up, at a time."""
+
+
+class CoveredWriter:
+    """A transaction of one tenant, and what has moved in it; otherwise it is ``inner``."""
+
+    def __init__(self, inner: Writer, tenant: str) -> None:
+        self._inner = inner
+        self._tenant = tenant
+        self._moves: dict[str, Move] = {}
+        self.memo = inner.memo
+        self.select = inner.select
+        self.scan = inner.scan
+        self.rows = inner.rows
+        self.count = inner.count
+        self.faults = inner.faults
+        self.add_column = inner.add_column  # NULL in every row, which no sum has
+        self.create_index = inner.create_index
+        self.drop_index = inner.drop_index
+        self.last_rowid = inner.last_rowid
+        self.on_commit = inner.on_commit
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether there is something to sum up."""
+        return bool(self._moves)
+
+    def moves(self) -> dict[str, Move]:
+        found, self._moves = self._moves, {}
+        return found
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        before = {name: replace(move) for name, move in self._moves.items()}
+        try:
+            with self._inner.savepoint():
+                yield
+        except BaseException:
+            self._moves = before
+            raise
+
+    # --- what moves ----------------------------------------------------------------------------
+
+    def _move(self, table: StoreTable, rows: Sequence[Row], sign: int) -> None:
+        """Note rows that came or went, with the covered columns of ``table``."""
+        if not rows:
+            return
+        columns = table.covered
+        for name, members in grouped(table, columns, rows).items():
+            move = self._moves.setdefault(name, Move())
+            move.count += sign * len(members)
+            move.total += sign * rows_sum(table, name, columns, members)
+
+    def _begin(self, table: StoreTable) -> None:
+        """Note that nothing counts any more that a table had."""
+        self._moves[object_name(table)] = Move(is_anew=True)
+
+    def _found(self, table: StoreTable, where: Predicate | None) -> list[Row]:
+        """Return the identity and the covered columns of those of the tenant's rows that match."""
+        conditions = () if where is None else (where,)
+        names = [ROWID, *(name for name in table.covered if name != ROWID)]
+        return self._inner.select(table, names, own(self._tenant, *conditions))
+
+    def _by_rowid(self, table: StoreTable, rowids: Sequence[StoreValue]) -> list[Row]:
+        found: list[Row] = []
+        for at in range(0, len(rowids), ROWIDS_MAX):
+            found += self._found(table, In(ROWID, tuple(rowids[at : at + ROWIDS_MAX])))
+        return found
+
+    def _covered(self, table: StoreTable, found: Sequence[Row]) -> list[Row]:
+        """Return rows that :meth:`_found` returned as their sum has them."""
+        is_ordered = table.cover is not None and table.cover.is_ordered
+        return list(found) if is_ordered else [row[1:] for row in found]
+
+    def _changed(
+        self, table: StoreTable, found: list[Row], change: Callable[[Row], Mapping[str, StoreValue]]
+    ) -> None:
+        """Note that rows that were found have other values now."""
+        names = [ROWID, *(name for name in table.covered if name != ROWID)]
+        now = []
+        for row in found:
+            values = change(row)
+            now.append(tuple(values.get(name, old) for name, old in zip(names, row, strict=True)))
+        self._move(table, self._covered(table, found), -1)
+        self._move(table, self._covered(table, now), 1)
+
+    # --- rows ----------------------------------------------------------------------------------
+
+    def insert(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        if table.cover is None:
+            self._inner.insert(table, columns, rows)
+            return
+        given = iter(rows)
+        while part := list(map(tuple, islice(given, INSERTED_MAX))):
+            self._insert(table, list(columns), part)
+
+    def _insert(self, table: StoreTable, columns: list[str], rows: list[Row]) -> None:
+        self._inner.insert(table, columns, rows)
+        assert table.cover is not None
+        if table.cover.is_ordered and ROWID not in columns:
+            first = self._inner.last_rowid() - len(rows) + 1
+            rows = [(first + at, *row) for at, row in enumerate(rows)]
+            columns = [ROWID, *columns]
+        wanted = table.covered
+        if tuple(columns) != wanted:
+            places = [columns.index(name) if name in columns else None for name in wanted]
+            rows = [tuple(None if at is None else row[at] for at in places) for row in rows]
+        self._move(table, rows, 1)
+
+    def update(
+        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
+    ) -> None:
+        if not self._counts(table, columns):
+            self._inner.update(table, columns, rows)
+            return
+        changed = {row[-1]: dict(zip(columns, row, strict=False)) for row in rows}
+        found = self._by_rowid(table, list(changed))
+        self._inner.update(
+            table, columns, [(*values.values(), rowid) for rowid, values in changed.items()]
+        )
+        self._changed(table, found, lambda row: changed[row[0]])
+
+    def update_where(
+        self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None
+    ) -> int:
+        if not self._counts(table, values):
+            return self._inner.update_where(table, values, where)
+        found = self._found(table, where)
+        count = self._inner.update_where(table, values, where)
+        self._changed(table, found, lambda _: values)
+        return count
+
+    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
+        assert not self._counts(table, by)
+        self._inner.increment(table, by, where)
+
+    def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
+        rowids = list(rowids)
+        if table.cover is not None:
+            self._move(table, self._covered(table, self._by_rowid(table, rowids)), -1)
+        self._inner.delete(table, rowids)
+
+    def delete_where(self, table: StoreTable, where: Predicate | None) -> int:
+        if table.cover is not None:
+            if where is None and table.cover.by is None:
+                self._begin(table)
+            else:
+                self._move(table, self._covered(table, self._found(table, where)), -1)
+        return self._inner.delete_where(table, where)
+
+    def _counts(self, table: StoreTable, columns: Iterable[str]) -> bool:
+        return table.cover is not None and not set(columns) <= set(table.cover.leaves_out)
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def create_table(self, table: StoreTable) -> None:
+        if table.cover is not None and table.cover.by is None:
+            self._begin(table)
+        self._inner.create_table(table)
+
+    def drop_table(self, table: StoreTable) -> None:
+        if table.cover is not None and table.cover.by is None:
+            self._moves[object_name(table)] = Move(is_anew=True, is_gone=True)
+        self._inner.drop_table(table)
+
+    def drop_column(self, table: StoreTable, column: str) -> None:
+        if self._counts(table, [column]):
+            kept = replace(table, columns=tuple(c for c in table.columns if c.name != column))
+            name, before, after = object_name(table), table.covered, kept.covered
+            move = self._moves.setdefault(name, Move())
+            for part in self._inner.rows(table, before, own(self._tenant), batch_rows=BATCH_ROWS):
+                places = [before.index(each) for each in after]
+                left = [tuple(row[at] for at in places) for row in part]
+                move.total += rows_sum(kept, name, after, left)
+                move.total -= rows_sum(table, name, before, part)
+        self._inner.drop_column(table, column)
