@@ -14,10 +14,11 @@ from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.tables import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Store
 
 VERSIONS: Final = "_versions"
@@ -79,9 +80,32 @@ def sha256_of(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def signed_file(store: Store, info: TableInfo, path: str) -> bytes | None:
-    """Return the SHA-256 of a table's file as the store lists it; ``None`` if it does not."""
-    where = And((Compare("=", "table_id", info.table_id), Compare("=", "path", path)))
-    with store.read(info.tenant) as reader:
-        rows = reader.select(FILES, ("sha256",), where)
-    return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
+class SignedFiles:
+    """The files of vector tables as the store lists them: what their own writers made."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def sha256(self, info: TableInfo, path: str) -> bytes | None:
+        """Return the SHA-256 of a table's file as it was signed; ``None`` if it was not."""
+        rows = self._listed(info, Compare("=", "path", path))
+        found = rows[0][1] if rows else None
+        return found if isinstance(found, bytes) else None
+
+    def foreign_versions(self, info: TableInfo, versions: Iterable[int]) -> set[int]:
+        """Return those of ``versions`` of a table that another program committed.
+
+        Of a table that was last written before its files were listed, nobody can tell; nor can
+        anybody of its versions from before then.
+        """
+        manifests = And(
+            (Compare(">", "path", f"{VERSIONS}/"), Compare("<", "path", f"{VERSIONS}0"))
+        )
+        listed = {version_of(str(path)) for path, _ in self._listed(info, manifests)}
+        own = {each for each in listed if each is not None}
+        return {each for each in versions if own and each > min(own)} - own
+
+    def _listed(self, info: TableInfo, condition: Predicate) -> list[tuple[object, ...]]:
+        where = And((Compare("=", "table_id", info.table_id), condition))
+        with self._store.read(info.tenant) as reader:
+            return list(reader.select(FILES, ("path", "sha256"), where))

@@ -6,13 +6,13 @@ import hashlib
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.lake.dataset_files import manifest_of, sha256_of
+from affidavit.catalog.lake.dataset_files import SignedFiles, manifest_of, sha256_of
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (
@@ -25,7 +25,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from affidavit.catalog.lake.folders import Folders
@@ -70,17 +70,11 @@ class Datasets:
 
     Args:
         folders: Where they lie.
-        signed: Returns the SHA-256 of a file of a table as it was signed; ``None`` if it was not.
+        signed: Their files, as the store lists them.
         read_only: Whether nothing may be put back into its place.
     """
 
-    def __init__(
-        self,
-        folders: Folders,
-        signed: Callable[[TableInfo, str], bytes | None] = lambda _info, _path: None,
-        *,
-        read_only: bool,
-    ) -> None:
+    def __init__(self, folders: Folders, signed: SignedFiles, *, read_only: bool) -> None:
         self._folders = folders
         self._signed = signed
         self._read_only = read_only
@@ -150,7 +144,7 @@ class Datasets:
         if self._known.get(info.table_id) == version:
             return
         path = manifest_of(version)
-        signed, home = self._signed(info, path), self.path(info)
+        signed, home = self._signed.sha256(info, path), self.path(info)
         if signed is not None and (home / path).is_file() and sha256_of(home / path) != signed:
             msg = (
                 f"version {version} of vector table {info.name!r} is not the one that was signed: "
@@ -184,10 +178,23 @@ class Datasets:
         if version is None or version == newest.version:
             return newest, newest
         try:
-            return newest, newest.checkout_version(version)
+            found = newest.checkout_version(version)
         except (OSError, ValueError, RuntimeError, OverflowError, TypeError) as error:
             msg = f"table {info.name!r} has no version {version!r}; its newest is {newest.version}"
             raise InvalidQueryError(msg) from error
+        if is_signed and self._signed.foreign_versions(info, [int(found.version)]):
+            msg = (
+                f"version {found.version} of table {info.name!r} was committed by another program, "
+                "and no event says what it changed"
+            )
+            raise InvalidQueryError(msg)
+        return newest, found
+
+    def versions(self, info: TableInfo) -> list[dict[str, Any]]:
+        """Return what Lance says of each version that the table's own writer made, oldest first."""
+        found = self.visible(info).versions()
+        foreign = self._signed.foreign_versions(info, [int(each["version"]) for each in found])
+        return [each for each in found if each["version"] not in foreign]
 
     def as_of(
         self, info: TableInfo, version: int | str | None, *, is_signed: bool = True

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.journal.evidence import EventEntries
@@ -20,7 +19,7 @@ from affidavit.catalog.journal.kept import Archive
 from affidavit.catalog.journal.segments.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
-from affidavit.catalog.lake.dataset_files import signed_file
+from affidavit.catalog.lake.dataset_files import SignedFiles
 from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.lake.folders import Folders
 from affidavit.catalog.lake.queries import Queries
@@ -214,7 +213,7 @@ def _put_together(
         store=store,
         lake_id=identity,
         cache=TableCache(options.cache_bytes),
-        datasets=Datasets(folders, partial(signed_file, store), read_only=read_only),
+        datasets=Datasets(folders, SignedFiles(store), read_only=read_only),
         places=places,
         ledgers=ledgers,
         journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),

@@ -92,7 +92,7 @@ class VectorTable(TableHandle):
     def versions(self) -> list[dict[str, Any]]:
         """Return every version that is kept: ``version``, ``timestamp``, ``metadata``."""
         with lance_errors(f"reading the versions of {self.name!r}"):
-            return list(self._dataset().versions())
+            return self._catalog.lake.datasets.versions(self._info())
 
     def count(self) -> int:
         """Return how many rows there are."""

@@ -283,6 +283,15 @@ def test_p17_a_commit_of_another_program_is_not_shown_and_is_named(copied, caplo
         docs = session.table("docs")
         own = docs.version
         assert "another program committed it" in str(session.ledger.verify())
+        assert own + 1 not in {each["version"] for each in docs.versions()}
+        for read in (
+            lambda: session.search("docs", [1.0] * 8, k=1, version=own + 1),
+            lambda: session.sql(f"SELECT * FROM as_of('docs', 'v{own + 1}')").to_arrow(),
+            lambda: docs.restore(own + 1),
+            lambda: docs.tag("theirs", own + 1),
+        ):
+            with pytest.raises(errors.AffidavitError, match="committed by another program"):
+                read()
         for write in (
             lambda: docs.insert(vectors(1, start=9000)),
             lambda: docs.delete("id = 1"),
@@ -296,6 +305,7 @@ def test_p17_a_commit_of_another_program_is_not_shown_and_is_named(copied, caplo
         count = docs.count()
         docs.restore(own)
         assert docs.count() == count
+        assert own + 1 not in {each["version"] for each in docs.versions()}
         assert docs.insert(vectors(1, start=9000)) == 1
         [row] = session.sql("SELECT text FROM docs WHERE id = 0").to_pylist()
         assert row["text"] == "word0 of even row"
