@@ -11,11 +11,19 @@ from affidavit.errors import InvalidQueryError
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in a tenant's ledger: after an entry, or at a time, or a version of a table."""
+    """A point in a tenant's ledger: after an entry, or at a time, or a version of a table.
+
+    ``sources`` are the versions that tables of other systems had then, by name.
+    """
 
     seq: int | None = None
     at_us: int | None = None
     version: int | None = None
+    sources: tuple[tuple[str, int], ...] = ()
+
+    def of_source(self, name: str) -> int | None:
+        """Return the version that a table of another system had then, if that is known."""
+        return dict(self.sources).get(name)
 
 
 def parse_moment(value: object) -> Moment:

@@ -75,6 +75,8 @@ class TableRead:
         names: Returns the names of rows that have the columns of the key, in their order.
         given: The names of the rows that were handed on, where the policy wants them.
         keys_at: Which columns of the result are its key, where they are.
+        look: Returns what is to be said of what has no version: files, as they are now.
+        source: What was said.
     """
 
     name: str
@@ -88,6 +90,13 @@ class TableRead:
     names: Callable[[pa.Table], Sequence[str | None]] | None = None
     given: dict[str, None] | None = None
     keys_at: Sequence[int] | None = None
+    look: Callable[[], dict[str, Any] | None] | None = None
+    source: dict[str, Any] | None = None
+
+    def see(self) -> None:
+        """Look at what has no version, before it is read."""
+        if self.look is not None and self.source is None:
+            self.source = self.look()
 
     def hold_to(self, *levels: str | None) -> None:
         """Let the strictest of ``levels`` hold for it too."""

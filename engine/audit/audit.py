@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.model import clock
+from affidavit.catalog.sources.files.evidence import files_now
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import from_us, instant_us
 from affidavit.engine.audit.appender import known_ids
@@ -214,7 +216,9 @@ class Audit:
         else:
             with self._read() as reader:
                 check_read(reader, self._catalog.ledger, entry)
-            outcome, reason = rerun(entry, self._run, text, params)
+            outcome, reason = rerun(
+                entry, self._run, text, params, partial(files_now, self._catalog)
+            )
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
         self._recorder.note(
             self._catalog.identity, "replay", self._catalog.transactions,

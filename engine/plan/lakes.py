@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.model.release import TableRead
@@ -49,9 +50,9 @@ class OtherSnapshot(Snapshot):
         )
         return self._outer.note_other(told, key)
 
-    def note_name(self, name: str) -> None:
-        """Note that planning looked up a table of the lake."""
-        self._outer.note_name(f"{self._name}.{name}")
+    def note_external(self, table: TableRead) -> None:
+        """Note that planning looked up a table of files, or of another system, in the lake."""
+        self._outer.note_external(replace(table, name=f"{self._name}.{table.name}"))
 
 
 class LakeSource:

@@ -12,8 +12,9 @@ from datafusion import LogicalPlan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.model.policy import READS, at_least
-from affidavit.catalog.model.release import Facts
+from affidavit.catalog.model.release import Facts, TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
@@ -238,9 +239,12 @@ class Planner:
     def _external(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - as above
         """Return the table that a CREATE EXTERNAL TABLE makes."""
         table = parse_external(create)
-        snapshot.external[key] = ".".join(key)
+        name = ".".join(key)
+        look = partial(files_evidence, table.location)
+        snapshot.external[key] = TableRead(name, look=None if table.is_lake else look)
         if table.is_plain:
             return self._capture(create)
+        table = table.at(snapshot.catalog.at, name)
         errors = partial(self.stores.errors, key[1], table.location)
         turn = self.stores.turn if is_remote(table.location) else nullcontext()
         with errors(), turn, self.stores.reach(table.location, table.options) as place:
@@ -248,7 +252,7 @@ class Planner:
                 return self._capture(table.sql)
             dataset = table.open(place, snapshot.fail, errors)
             snapshot.refused.update(dataset.refused)
-            snapshot.external[key] = f"{'.'.join(key)}@{dataset.version}"
+            snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)
 
     def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
@@ -285,6 +289,8 @@ class Planner:
                 schema, level, is_out, is_ordered(optimized),
             )  # fmt: skip
             snapshot.reading.describe(facts)
+            for table in snapshot.reading.tables.values():
+                table.see()
             with held():  # a plan asks our tables for their columns
                 note_scans(optimized, snapshot.reading)
                 note_keys(planned.frame.logical_plan(), snapshot.reading)

@@ -75,7 +75,8 @@ class ReadRecord:
         text: The statement; ``None`` where it was erased.
         parameters: Its parameters as JSON has them, by name.
         tables: What it read: ``name``, ``table_id``, ``version``, ``columns``, ``filter``, ``rows``
-            (where the policy is ``rows``) and ``lake_id`` (of another lake).
+            (where the policy is ``rows``), ``lake_id`` (of another lake) and ``source`` (of files:
+            how many, their ``bytes`` and ``sha256``).
         searches: The searches that ran inside it, by their ids.
         rows_returned: How many rows left.
         result_schema: Their columns: name and type of each.
@@ -179,7 +180,11 @@ def read_of(entry: StoredEntry) -> ReadRecord:
         body = entry.fields()
         told = {name: value for name, (_, value) in opened_members(entry.opened).items()}
         filters = told.get("filters") or {}
-        tables = [{**each, "filter": filters.get(each["name"])} for each in body["tables"]]
+        sources = told.get("sources") or {}
+        tables = [
+            {**each, "filter": filters.get(each["name"]), "source": sources.get(each["name"])}
+            for each in body["tables"]
+        ]
         return ReadRecord(
             seq=entry.seq, opened_seq=body["opened_seq"], read_id=body["read_id"],
             kind=body["statement"], status=body["status"], error_class=body["error_class"],

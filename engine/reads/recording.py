@@ -125,6 +125,7 @@ class Recording:
         }  # fmt: skip
         parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
+        sources = {each.name: each.source for each in self._tables() if each.source is not None}
         values = {
             "text": asked.text[:TEXT_LENGTH_MAX],
             "statement_sha256": statement_digest(self._salt, asked.statement, parameters),
@@ -135,6 +136,8 @@ class Recording:
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,
         }  # fmt: skip
+        if sources:
+            values["sources"] = sources
         rows = [
             (row_id, "scanned" if each.keys_at is None else "returned")
             for each in (given if is_over else ())

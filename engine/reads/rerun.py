@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.model.moment import Moment
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.digest import digest, rows_set_digest
 from affidavit.engine.reads.parameters import read, statement_digest, written
@@ -13,7 +14,7 @@ from affidavit.engine.statement.parameters import arrow_params, row_of
 from affidavit.errors import AffidavitError, InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
@@ -27,20 +28,25 @@ REPRODUCED, DRIFT, UNORDERED, GONE = "REPRODUCED", "DRIFT", "UNORDERED", "EVIDEN
 
 
 class Runs(Protocol):
-    """Runs a statement on the lake as it was after an entry."""
+    """Runs a statement on the lake as it was at a moment."""
 
-    def __call__(self, seq: int, text: str, params: Mapping[str, Any]) -> pa.Table:
+    def __call__(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
         """Return its rows."""
 
 
 def rerun(
-    entry: StoredEntry, run: Runs, text: str | None, params: Mapping[str, Any] | None
+    entry: StoredEntry,
+    run: Runs,
+    text: str | None,
+    params: Mapping[str, Any] | None,
+    look: Callable[[str], dict[str, Any] | None],
 ) -> tuple[str, str]:
     """Return what became of a read, and why: an outcome and a sentence.
 
     Args:
         entry: Its record, checked before.
-        run: Runs a statement as of an entry.
+        run: Runs a statement as of a moment.
+        look: Returns what there is to say now of the files that a table of that name is.
         text: The statement, where the record does not hold it.
         params: Its parameters, likewise.
 
@@ -64,11 +70,37 @@ def rerun(
         msg = f"a {record.kind} changes the lake, and cannot be run again to compare"
         raise InvalidQueryError(msg)
     assert record.journal_seq is not None
+    gone = _changed_files(record, look)
+    if gone is not None:
+        return GONE, gone
+    sources = tuple(
+        (each["name"], each["version"])
+        for each in record.tables
+        if each["table_id"] is None and each["version"] is not None
+    )
     try:
-        rows = run(record.journal_seq, text, given)
+        rows = run(Moment(seq=record.journal_seq, sources=sources), text, given)
     except AffidavitError as error:
         return GONE, f"it cannot be run on what it read: {error}"
     return _judged(record, told, rows)
+
+
+def _changed_files(record: ReadRecord, look: Callable[[str], dict[str, Any] | None]) -> str | None:
+    """Return which files are not those that were read, if some are not."""
+    for table in record.tables:
+        was = table.get("source")
+        if was is None or table["lake_id"] is not None:
+            continue
+        now = look(table["name"])
+        if now is None:
+            return f"{table['name']!r} has no versions, and its files cannot be read any more"
+        if now != was:
+            return (
+                f"{table['name']!r} has no versions, and its files are others now: "
+                f"{was['files']} of {was['bytes']:,} bytes were read, with SHA-256 "
+                f"{was['sha256']}; there are {now['files']} of {now['bytes']:,} bytes"
+            )
+    return None
 
 
 def _statement(
@@ -113,7 +145,11 @@ def _judged(
         )
     if record.journal_seq is not None and record.journal_seq >= first:
         return GONE, "it read what a transaction had written that was rolled back"
-    unversioned = [each["name"] for each in record.tables if each["table_id"] is None]
+    unversioned = [
+        each["name"]
+        for each in record.tables
+        if each["table_id"] is None and each["version"] is None and each.get("source") is None
+    ]
     if unversioned:
         return GONE, f"{unversioned[0]!r} has no versions, and gives other rows now"
     if record.rows_returned != rows.num_rows:

@@ -85,7 +85,7 @@ def resolve(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 
 
 def _prepared(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - as above
     if (schema, name) in snapshot.external:
-        snapshot.note_name(snapshot.external[schema, name])
+        snapshot.note_external(snapshot.external[schema, name])
     return snapshot.prepared[schema, name]
 
 

@@ -79,7 +79,7 @@ class Snapshot:
         self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
-        self.external: dict[tuple[str, str], str] = {}
+        self.external: dict[tuple[str, str], TableRead] = {}
         self.parameters: Mapping[str, Any] = {}
         self.unbound: dict[str, pa.DataType | None] | None = None
         self.missing: list[str] = []
@@ -147,9 +147,14 @@ class Snapshot:
 
     def note_name(self, name: str) -> None:
         """Note that planning looked up what is not the lake's own."""
-        self.reading.note(TableRead(name))
+        self.note_external(TableRead(name))
+
+    def note_external(self, table: TableRead) -> None:
+        """Note that planning looked up a table of files, or of another system."""
+        self.reading.note(table)
         if self.catalog.trace is not None:
-            self.catalog.trace.read[name] = None
+            at = "" if table.version is None else f"@{table.version}"
+            self.catalog.trace.read[f"{table.name}{at}"] = None
 
     def note_other(self, table: TableRead, key: str | None = None) -> TableRead:
         """Note that planning looked a table of an attached lake up."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.model.change import ChangeListener
+    from affidavit.catalog.model.moment import Moment
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
@@ -250,8 +251,8 @@ class Session(Caller):
         """The records of searches and reads: looked up, checked, replayed, logged."""
         return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
 
-    def _run_at(self, seq: int, text: str, params: Mapping[str, Any]) -> pa.Table:
-        return self.at(seq).sql(text, dict(params)).to_arrow()
+    def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
+        return self._view(at=moment).sql(text, dict(params)).to_arrow()
 
     @property
     def ledger(self) -> LedgerHandle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import signal
 import subprocess
@@ -642,7 +643,58 @@ def test_p16_a_drift_is_told(audited, tmp_path: Path) -> None:
     path.write_text("n\n1\n")
     gone = audited.audit.replay(joined.receipt.read_id)
     assert (str(gone.outcome), "no versions" in gone.reason) == ("EVIDENCE_GONE", True)
+    assert "files are others now: 1 of 6 bytes were read" in gone.reason
+    path.unlink()
+    gone = audited.audit.replay(joined.receipt.read_id)
+    assert (str(gone.outcome), "cannot be read" in gone.reason) == ("EVIDENCE_GONE", True)
     assert str(audited.audit.replay(timed.receipt.read_id).outcome) == "DRIFT"
+
+
+@pytest.fixture
+def reading(lake: Path) -> Iterator[affidavit.Session]:
+    """A session of which every read is on record, with its literals."""
+    with affidavit.connect(lake, audit="reads", store_queries=True, durability="normal") as session:
+        yield session
+
+
+def test_p16_the_files_that_were_read_are_told(reading, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for at in range(3):
+        (folder / f"{at}.csv").write_text(f"n\n{at}\n")
+    reading.attach("files", f"{folder}/", format="csv")
+    read = reading.sql("SELECT n FROM files ORDER BY n")
+    read.to_arrow()
+    [table] = reading.audit.get_read(read.receipt.read_id).tables
+    each = [[4, hashlib.sha256(f"n\n{at}\n".encode()).hexdigest()] for at in range(3)]
+    lines = "".join(f"{size} {told}\n" for size, told in each)
+    assert table["source"] == {
+        "files": 3, "bytes": 12, "sha256": hashlib.sha256(lines.encode()).hexdigest(), "each": each,
+    }  # fmt: skip
+    assert reading.audit.replay(read.receipt.read_id).outcome == "REPRODUCED"
+    (folder / "3.csv").write_text("n\n3\n")
+    assert reading.audit.replay(read.receipt.read_id).outcome == "EVIDENCE_GONE"
+    catalog = reading._catalog()
+    with catalog.read() as reader:
+        bodies = [entry.body for entry in catalog.ledger.entries(reader)]
+    assert not any(each[0][1].encode() in body for body in bodies), (
+        "a file of few values is guessed"
+    )
+    assert reading.ledger.verify()
+
+
+def test_p16_a_delta_table_is_read_again_at_its_version(reading, tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    place = str(tmp_path / "delta")
+    deltalake.write_deltalake(place, pa.table({"a": [1, 2]}))
+    reading.attach("events", place)
+    read = reading.sql("SELECT a FROM events ORDER BY a")
+    read.to_arrow()
+    deltalake.write_deltalake(place, pa.table({"a": [9]}), mode="append")
+    [table] = reading.audit.get_read(read.receipt.read_id).tables
+    assert (table["name"], table["version"]) == ("main.events", 0)
+    assert reading.audit.replay(read.receipt.read_id).outcome == "REPRODUCED"
+    assert reading.sql("SELECT a FROM events").num_rows == 3
 
 
 def test_p16_without_stored_queries_no_literal_is_kept(lake: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.model.definition import Definition
+    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.sources.buckets.bucket import Bucket
     from affidavit.catalog.sources.files.library import LibraryDataset
     from affidavit.catalog.sql.lexer import Token
@@ -60,6 +61,14 @@ class ExternalTable:
     def is_plain(self) -> bool:
         """Whether its text is DataFusion's as it stands: it is of local files."""
         return not self.is_lake and not is_remote(self.location)
+
+    def at(self, moment: Moment | None, name: str) -> ExternalTable:
+        """Return the table at the version that a moment says, if it says one of ``name``."""
+        version = None if moment is None else moment.of_source(name)
+        if version is None or not self.is_lake:
+            return self
+        [option] = FORMATS[self.kind].options
+        return replace(self, options={**self.options, option: str(version)})
 
     def open(
         self,
