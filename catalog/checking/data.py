@@ -180,9 +180,9 @@ class _Check:
             return
         self._check_others(table, info)
         if self._is_trusted(table.name):
-            self.trusted.append(info.name)
+            self.trusted.append(names.called(table.name))
         elif self.asked.since is not None:
-            self.trusted.append(f"{info.name}: the rows that did not change")
+            self.trusted.append(f"{names.called(table.name)} but for rows that changed")
             self._note(names.changed_row(table_id, self.asked.since))
         else:
             self._compare(table, {table.name}, names)
@@ -206,7 +206,7 @@ class _Check:
             self._compare(table, mine & self.kept.keys(), names, In("table_id", tuple(ids)))
         elif self.asked.since is not None:
             changed = {name for name in mine if not self._is_trusted(name)}
-            self.trusted += sorted(mine - changed)
+            self.trusted += map(names.called, sorted(mine - changed))
             self._compare_some(table, changed, names)
         else:
             self._compare(table, mine, names)
@@ -267,7 +267,7 @@ class _Check:
             return
         reads = self.asked.reads_files and not self._is_trusted(name)
         if self.asked.reads_files and not reads:
-            self.trusted.append(f"{info.name}: what its files hold")
+            self.trusted.append(f"what the files of vector table {info.name!r} hold")
         home = self.catalog.lake.datasets.path(info)
         found, files = check_files(self.reader, info, home, reads=reads)
         if found is not None:

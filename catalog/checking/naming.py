@@ -17,7 +17,7 @@ from affidavit.catalog.model.policy import READS, at_least, stricter
 from affidavit.catalog.past.table import PastTable
 from affidavit.catalog.past.vantage import Vantage
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.tables import FILES, LOG, TABLES, TOPICS
+from affidavit.catalog.store.tables import CHECKPOINTS, FILES, LOG, TABLES, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +39,10 @@ def _readable(info: TableInfo) -> Iterator[list[Difference]]:
         found.append(Difference(f"table {info.name!r}", words, table=info.name))
 
 
+_UNTOLD: Final = {
+    TABLES.name: "its name or definition is not the one that was signed",
+    FILES.name: "they are not those that were listed",
+}
 UNTOLD: Final = "is not what was signed, and no event that is left tells where"
 
 
@@ -58,41 +62,53 @@ class Names:
     tables: Mapping[str, TableInfo]
     floor: str | None
 
+    def called(self, name: str) -> str:
+        """Return what an object is called, in words."""
+        kind, _, value = name.partition("/")
+        if kind in {TOPICS.name, LOG.name}:
+            log = "the log of " if kind == LOG.name else ""
+            return f"{log}topic {self._topic(value)!r}"
+        table_id = value or kind.removeprefix("data_")
+        info = self.tables.get(table_id)
+        table = repr(table_id if info is None else info.name)
+        words = {
+            TABLES.name: f"the definition of table {table}",
+            FILES.name: f"the files of vector table {table}",
+            CHECKPOINTS.name: "the ledger's kept checkpoints",
+        }
+        return words.get(kind, f"{kind.removesuffix('s')} {value!r}" if value else f"table {table}")
+
+    def _topic(self, topic_id: str) -> str:
+        found = self.reader.select(TOPICS, ("name",), Compare("=", "topic_id", topic_id))
+        return str(found[0][0]) if found else topic_id
+
     def difference(self, name: str, problem: str | None) -> Difference:
         """Return that the object ``name`` is not what was signed.
 
         ``problem`` says how, where that is known; else its events are asked.
         """
         kind, _, value = name.partition("/")
-        if not value:
-            return self._table(kind.removeprefix("data_"), problem)
-        if kind == TABLES.name:
-            return self._definition(value, problem)
-        info = self.tables.get(value)
-        if kind == FILES.name:
-            called = value if info is None else info.name
-            words = problem or "is not the one that was signed"
-            return Difference(
-                f"vector table {called!r}", f"its list of files {words}", table=called
-            )
-        if kind in {TOPICS.name, LOG.name}:
-            what = "the log of topic" if kind == LOG.name else "topic"
-            return Difference(f"{what} {self._topic(value)!r}", problem or UNTOLD)
-        return Difference(f"{kind.removesuffix('s')} {value!r}", problem or UNTOLD)
+        info = self.tables.get(value or kind.removeprefix("data_"))
+        found = None
+        if info is not None and problem is None:
+            found = self.row(info.table_id) if not value else None
+            if kind == TABLES.name:
+                found = self._policy(info)
+        words = problem or _UNTOLD.get(kind, UNTOLD)
+        table = None if info is None else info.name
+        return found or Difference(self.called(name), words, table=table)
 
-    def _topic(self, topic_id: str) -> str:
-        found = self.reader.select(TOPICS, ("name",), Compare("=", "topic_id", topic_id))
-        return str(found[0][0]) if found else topic_id
-
-    def _table(self, table_id: str, problem: str | None) -> Difference:
-        info = self.tables.get(table_id)
-        if info is None:
-            return Difference(f"the table of identity {table_id!r}", problem or UNTOLD)
-        if problem is None:
-            found = self.row(table_id)
-            if found is not None:
-                return found
-        return Difference(f"table {info.name!r}", problem or UNTOLD, table=info.name)
+    def _policy(self, info: TableInfo) -> Difference | None:
+        """Return that the policy of a table is not the one that its events tell of."""
+        own = pc.field("table_id") == info.table_id
+        signed = policies_told(self._journal, self.reader, own).get(info.table_id)
+        if signed == info.audit:
+            return None
+        words = f"its policy: {signed!r} was signed, not {info.audit!r}"
+        return Difference(
+            f"table {info.name!r}", words, table=info.name, column="audit", signed=signed,
+            found=info.audit,
+        )  # fmt: skip
 
     def row(self, table_id: str) -> Difference | None:
         """Return the first row of a table that is not what its events make of it."""
@@ -115,20 +131,6 @@ class Names:
         """Return a difference without values that may only be read on record."""
         is_open = not at_least(stricter(self.floor, info.audit), READS)
         return found if found is None or is_open else without_values(found)
-
-    def _definition(self, table_id: str, problem: str | None) -> Difference:
-        info = self.tables.get(table_id)
-        if info is None:
-            return Difference(f"the definition of table {table_id!r}", problem or "is gone")
-        what, own = f"table {info.name!r}", pc.field("table_id") == table_id
-        signed = policies_told(self._journal, self.reader, own).get(table_id)
-        if problem is None and signed != info.audit:
-            words = f"its policy: {signed!r} was signed, not {info.audit!r}"
-            return Difference(
-                what, words, table=info.name, column="audit", signed=signed, found=info.audit
-            )
-        words = problem or "its name or definition is not the one that was signed"
-        return Difference(what, words, table=info.name)
 
     @property
     def _journal(self) -> Journal:

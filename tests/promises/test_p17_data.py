@@ -145,7 +145,7 @@ def test_p17_a_verification_that_is_interrupted_leaves_nothing(copied, monkeypat
         ("DELETE FROM tables WHERE name = 'v'", "definition of table .* is gone"),
         ("UPDATE topic_log SET rows = 9 WHERE offset = 1", "the log of topic 't'"),
         ("DELETE FROM triggers", "trigger .* is gone"),
-        ("UPDATE files SET bytes = 1", "its list of files"),
+        ("UPDATE files SET bytes = 1", "the files of vector table"),
         ("DELETE FROM checkpoints WHERE size = 1", "checkpoints|kept"),
         ("UPDATE states SET rows = 0 WHERE object LIKE 'topics/%'", "topic"),
         ("DELETE FROM states WHERE object LIKE 'data_%'", "no signed head states it"),
