@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 ALLOWED: Final = {
-    "catalog/lake/datasets.py: commit: self._transaction.transaction_properties": (
+    "catalog/lake/staged.py: commit: self._transaction.transaction_properties": (
         "Lance takes a transaction's properties this way alone"
     ),
     "catalog/sql/filter.py: _metadata_pairs: pointer.argtypes": "how ctypes declares a function",

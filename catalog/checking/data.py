@@ -55,13 +55,13 @@ class Asked:
     Attributes:
         reads_files: Whether the files of vector tables are read, or only looked for.
         since: Trust what was there when the ledger had so many entries, and check what changed.
-        table: Check this table alone, by its name.
+        table_id: Check this table alone.
         floor: What every read leaves on record: where it is reads, no values are told.
     """
 
     reads_files: bool = True
     since: int | None = None
-    table: str | None = None
+    table_id: str | None = None
     floor: str | None = None
 
 
@@ -74,7 +74,7 @@ def check_data(
         LedgerCorruptError: A head is not what was signed.
         StoreError: The store cannot be read.
     """
-    found = DataFindings(is_covered=False)
+    found = DataFindings(is_covered=False, has_read_files=asked.reads_files)
     with tqdm(
         desc="checking data", unit=" rows", leave=False,
         disable=None if progress is None else not progress,
@@ -137,7 +137,7 @@ class _Check:
             self._note(self._anywhere(names))
         return DataFindings(
             tuple(self.differences), self.rows, self.files, tuple(self.trusted),
-            tuple(self.uncovered),
+            tuple(self.uncovered), has_read_files=self.asked.reads_files,
         )  # fmt: skip
 
     def _note(self, difference: Difference | None) -> None:
@@ -149,7 +149,7 @@ class _Check:
         self.advance(rows)
 
     def _is_asked(self, info: TableInfo) -> bool:
-        return self.asked.table in {None, info.name}
+        return self.asked.table_id in {None, info.table_id}
 
     def _is_trusted(self, name: str) -> bool:
         """Whether an object is as it was when what is trusted was signed."""
@@ -167,7 +167,9 @@ class _Check:
                 self._check_rows(table, names)
             else:
                 self._check_objects(table, names)
-        if self.asked.table is None:
+        if self.asked.since is not None and self.asked.table_id is None:
+            self.trusted.append("the log of statements")
+        if self.asked.table_id is None:
             for name in sorted(self.kept):
                 if "/" not in name and name not in seen:
                     self._note(names.difference(name, "is gone"))
@@ -198,7 +200,7 @@ class _Check:
     def _check_objects(self, table: StoreTable, names: Names) -> None:
         """Check what a table of the lake's own says of each object."""
         mine = {name for name in self.kept if name.partition("/")[0] == table.name}
-        if self.asked.table is not None:
+        if self.asked.table_id is not None:
             if table not in {TABLES, FILES}:
                 return
             ids = [each.table_id for each in self.tables.values() if self._is_asked(each)]

@@ -21,7 +21,6 @@ from affidavit.errors import (
     ExecutionError,
     InvalidQueryError,
     StoreError,
-    TableNotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -120,11 +119,11 @@ class Datasets:
         held = self._latest.get(info.table_id)
         if at is not None and held is not None and held.version == at and self._is_home(info, held):
             return held
+        if at is not None and is_signed:
+            self._check_signed(info, at)  # before Lance reads it
         newest = self.latest(info)
         if at is None:
             return newest
-        if is_signed:
-            self._check_signed(info, at)
         if newest.version == at:
             return newest
         try:
@@ -132,7 +131,8 @@ class Datasets:
         except (OSError, ValueError, RuntimeError) as error:
             msg = (
                 f"version {at} of vector table {info.name!r}, which the catalog names, is not "
-                f"there; its newest is {newest.version}"
+                f"there; its newest is {newest.version}: an older folder was put back beside a "
+                "newer catalog.db, so put back both of one time"
             )
             raise StoreError(msg) from error
 
@@ -164,7 +164,11 @@ class Datasets:
                     return folder
                 folder.rename(home)
                 return home
-        raise TableNotFoundError(info.name)
+        msg = (
+            f"the files of vector table {info.name!r} are not there: put its folder back, of the "
+            "time of catalog.db"
+        )
+        raise StoreError(msg)
 
     def at(self, info: TableInfo, version: int | str | None) -> lance.LanceDataset:
         """Return ``info`` at a version number or tag, or as its snapshot sees it for ``None``."""

@@ -106,7 +106,7 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
     )
     stated = head.checkpoint(origin).text
     if note.rpartition("\n\n")[0] + "\n" != stated:
-        raise LedgerProblem("its note states another size, root, log, data or ledger")
+        raise LedgerProblem("its note states another size, root, log or ledger, or other data")
     return head
 
 

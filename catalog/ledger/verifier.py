@@ -496,12 +496,15 @@ class Verdict:
         )
 
 
-def _read(folder: Path, name: str) -> str:
+def _read(folder: Path, name: str, missing: str | None = None) -> str:
+    """Return a text file of a bundle; LedgerProblem if there is none and nothing stands for it."""
     try:
         if not S_ISREG((folder / name).stat().st_mode):  # a pipe would be waited for
             raise LedgerProblem(f"{name} is no file")
         return (folder / name).read_bytes().decode()
     except FileNotFoundError:
+        if missing is not None:
+            return missing
         raise LedgerProblem(f"the bundle has no {name}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise LedgerProblem(f"{name} cannot be read: {error}") from None
@@ -616,7 +619,7 @@ def _signed(folder: Path, origin: str, keys: Keys) -> tuple[Checkpoint, PublicKe
     checkpoint, key = open_checkpoint(note, keys.known.values())
     if key != keys.newest:
         raise LedgerProblem("the checkpoint is signed by a key that was replaced")
-    if (folder / KEY_FILE).exists() and _read(folder, KEY_FILE) != f"{key}\n":
+    if _read(folder, KEY_FILE, f"{key}\n") != f"{key}\n":
         raise LedgerProblem(f"{KEY_FILE} has another key than the one that signed")
     if checkpoint.origin != origin:
         raise LedgerProblem(

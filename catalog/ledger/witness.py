@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.ledger.merkle import subtree_root
-from affidavit.catalog.ledger.verifier import KEPT, LOG, Checkpoint, LedgerProblem, open_checkpoint
+from affidavit.catalog.ledger.verifier import (
+    DATA,
+    KEPT,
+    LOG,
+    Checkpoint,
+    LedgerProblem,
+    open_checkpoint,
+)
 from affidavit.errors import AffidavitError, LedgerCorruptError, WitnessError
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ _BLANK: Final = "\n\n"
 _NOTE: Final = re.compile(
     r"^(?P<origin>.+)\n(?P<size>[0-9]{1,19})\n[A-Za-z0-9+/]{43}=\n"
     rf"(?:{KEPT}\n)?(?:{LOG} [0-9]{{1,19}} [0-9]{{1,19}} [A-Za-z0-9+/]{{43}}=\n)?"
+    rf"(?:{DATA} [A-Za-z0-9+/]{{43}}=\n)?"
     r"\n— (?P=origin) [A-Za-z0-9+/]{91}=$",
     re.MULTILINE,
 )

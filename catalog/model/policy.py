@@ -48,6 +48,7 @@ def checked_level(level: object, allowed: tuple[str, ...] = LEVELS) -> str:
     """
     if not isinstance(level, str) or level not in allowed:
         *most, last = map(repr, allowed)
-        msg = f"audit must be {', '.join(most)} or {last}, got {level!r}"
+        none = "" if OFF in allowed else "; NULL, in Python None, takes the policy away"
+        msg = f"audit must be {', '.join(most)} or {last}, got {level!r}{none}"
         raise InvalidQueryError(msg)
     return level

@@ -110,6 +110,11 @@ class Move:
     is_anew: bool = False
     is_gone: bool = False
 
+    def add(self, count: int, total: int) -> None:
+        """Note rows that came, or went."""
+        self.count += count
+        self.total += total
+
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:

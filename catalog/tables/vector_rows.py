@@ -139,7 +139,10 @@ def locked(
         if settle(catalog, now, dataset):
             with catalog.read() as reader:
                 now = catalog.get(reader, now.name, now.schema)
-        if now.data_version not in {None, dataset.version} and not restores:
+        shown = now.data_version
+        if shown is not None and dataset.version < shown:
+            catalog.lake.datasets.visible(now)  # which says what is missing
+        if shown not in {None, dataset.version} and not restores:
             raise ForeignVersionError(now.name, int(dataset.version), int(now.data_version or 0))
         yield now, dataset
 

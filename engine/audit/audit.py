@@ -16,8 +16,8 @@ from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import RELEASE, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
-from affidavit.engine.reads.received import answers_with, of_table
-from affidavit.engine.reads.record import read_of
+from affidavit.engine.reads.received import answers_with, meant, of_table
+from affidavit.engine.reads.record import ReadRecord, read_of
 from affidavit.engine.reads.records import answers, check_read, find_read
 from affidavit.engine.reads.rerun import rerun
 from affidavit.engine.search.record import KIND, checked_record, is_as_signed, record_of
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
     from affidavit.engine.reads.receipt import Receipt
-    from affidavit.engine.reads.record import ReadRecord
     from affidavit.engine.reads.rerun import Runs
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
@@ -137,19 +136,33 @@ class Audit:
         one's. Where no table has the name any more, the last one searched under it that returned
         the row is meant. Records that name no ``table_id`` go by the name that they say.
 
+        Reads that gave more than 10,000 rows of a table have their number alone, and are not among
+        these: ``audit.reads`` has them.
+
         In SQL: ``SELECT * FROM audit.results WHERE row_id = '...'``.
+
+        Raises:
+            InvalidQueryError: ``table`` is a view, of which nobody receives a row.
         """
         with self._read() as reader:
             found = answers_with(reader, self._catalog.ledger, str(row_id), reads=reads)
-            info = None if table is None else self._catalog.find(reader, str(table))
-        if table is not None:
-            found = list(of_table(found, str(table), None if info is None else info.table_id))
+            if table is not None:
+                found = of_table(found, *meant(self._catalog, reader, table, found))
         return [each.record for each in found]
 
     # --- checking ------------------------------------------------------------------------------
 
-    def verify(self, record: SearchRecord) -> bool:
+    def verify(self, record: SearchRecord | ReadRecord) -> bool:
         """Return whether ``record`` is what was signed, and stands so in the ledger."""
+        if isinstance(record, ReadRecord):
+            with self._read() as reader:
+                found = self._catalog.ledger.entries(reader, Compare("=", "seq", record.seq))
+                try:
+                    for entry in found:
+                        check_read(reader, self._catalog.ledger, entry)
+                    return bool(found) and read_of(found[0]) == record
+                except (LedgerProblem, AffidavitError):
+                    return False
         try:
             record = checked_record(record)
         except AffidavitError:

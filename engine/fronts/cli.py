@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 
 import typer
 
+from affidavit.catalog.checking.data import Asked
+from affidavit.catalog.checking.verifying import Wanted, verified
+from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import Lake, LakeOptions, open_lake
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.verification.findings import printable
-from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import (
     ORIGIN_PREFIX,
     LedgerProblem,
@@ -19,8 +22,10 @@ from affidavit.catalog.ledger.verifier import (
     shown,
 )
 from affidavit.catalog.ledger.witness import FileWitness
+from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import SHARED, check_tenant
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
+from affidavit.catalog.store.transactions import Transactions
 from affidavit.errors import AffidavitError, LedgerCorruptError, NoTenantError, WitnessError
 
 if TYPE_CHECKING:
@@ -71,8 +76,15 @@ def verify(
     signatures: Annotated[  # noqa: FBT002 - typer makes two flags of it
         bool, typer.Option(help="Check each record's signature, and not only the heads'.")
     ] = True,
+    data: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            help="Read every file of the vector tables too, or leave the data out. By default "
+            "rows are checked, and files are looked for."
+        ),
+    ] = None,
 ) -> None:
-    """Verify every ledger of a lake, or a bundle; the exit status is 1 if something is wrong."""
+    """Verify every ledger of a lake, and its data; or a bundle. The exit status is 1 if not."""
     if (lake is None) == (bundle is None):
         raise _fail("give a lake or --bundle, and not both")
     if bundle is not None:
@@ -80,6 +92,8 @@ def verify(
         typer.echo(str(verdict))
         raise typer.Exit(0 if verdict else 1)
     assert lake is not None
+    if (lake / "manifest.json").exists():
+        raise _fail(f"{str(lake)!r} is a bundle: pass it as --bundle {lake}")
     trusted = _public_key(public_key)
     try:
         seen = _newest_notes(witness)
@@ -91,7 +105,9 @@ def verify(
         raise _fail(error) from None
     whole = True
     try:
-        for said in _verdicts(opened, trusted, seen, signatures=signatures):
+        asked = None if data is False else Asked(reads_files=data is True)
+        wanted = Wanted(signatures, data=asked)
+        for said in _verdicts(opened, trusted, seen, wanted):
             typer.echo(said.text)
             whole = whole and said.ok
     except AffidavitError as error:
@@ -117,7 +133,7 @@ class _Said(NamedTuple):
 
 
 def _verdicts(
-    lake: Lake, trusted: PublicKey | None, seen: dict[str, str] | None, *, signatures: bool
+    lake: Lake, trusted: PublicKey | None, seen: dict[str, str] | None, wanted: Wanted
 ) -> Iterator[_Said]:
     """Yield what is to be said of each ledger of a lake, and of those that should be there."""
     origins = set()
@@ -130,11 +146,10 @@ def _verdicts(
         mine = trusted if trusted is not None and trusted.name == ledger.origin else None
         note = None if seen is None else seen.get(ledger.origin)
         try:
-            with lake.store.read(tenant) as reader:
-                found = verify_ledger(
-                    reader, ledger, signatures=signatures, trusted=mine,
-                    witnessed=[] if note is None else [note],
-                )  # fmt: skip
+            catalog = Catalog(lake, Identity(tenant), Transactions(lake.store))
+            asked = replace(wanted, trusted=mine, witnessed=[] if note is None else [note])
+            with catalog.read() as reader:
+                found = verified(catalog, reader, asked)
         except AffidavitError as error:  # a damaged file is a finding too
             yield _Said(ok=False, text=f"CORRUPT {ledger.origin}: {printable(error)}")
             continue
@@ -200,7 +215,10 @@ def key(lake: LakePath, tenant: Tenant = "default") -> None:
             with opened.store.read(owner) as reader:
                 ledger = opened.ledgers.of(owner)
                 ledger.head(reader)  # which says whether these are all of its keys
-                for each in ledger.keys(reader):
+                found = ledger.keys(reader)
+                if not found:
+                    raise _fail(f"there is no ledger {ledger.origin}")
+                for each in found:
                     typer.echo(str(each))
         finally:
             opened.close()

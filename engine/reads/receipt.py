@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow.ipc import read_schema
+
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +35,30 @@ class Receipt:
     salt: str
     result_sha256: str
     schema: pa.Schema | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON takes, to be kept; :meth:`from_dict` gives the receipt again.
+
+        The schema is the base64 of an Arrow IPC schema message.
+        """
+        told = {name: getattr(self, name) for name in ("read_id", "seq", "salt", "result_sha256")}
+        if self.schema is not None:
+            told["schema"] = base64.b64encode(self.schema.serialize().to_pybytes()).decode()
+        return told
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Receipt:
+        """Return the receipt that :meth:`to_dict` gave.
+
+        Raises:
+            InvalidQueryError: It gave something else.
+        """
+        try:
+            text = told.get("schema")
+            schema = None if text is None else read_schema(pa.py_buffer(base64.b64decode(text)))
+            return cls(
+                told["read_id"], told["seq"], told["salt"], told["result_sha256"], schema
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            msg = f"this is not what to_dict() of a receipt gave: {error!r}"
+            raise InvalidQueryError(msg) from error

@@ -124,6 +124,13 @@ class ReadRecord:
     key_id: str | None
     signature: bytes | None
 
+    def __repr__(self) -> str:
+        tables = ", ".join(each["name"] for each in self.tables)
+        return (
+            f"ReadRecord({self.read_id!r}, {self.kind} {self.status}, {self.rows_returned} rows of "
+            f"{tables or 'no table'}, by {self.actor!r} at {self.executed_at.isoformat()})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a dict."""
         return {each.name: getattr(self, each.name) for each in fields(self)}

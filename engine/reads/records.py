@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+
 from affidavit.catalog.ledger.commitments import check_opened, opened_members
 from affidavit.catalog.ledger.verifier import LedgerProblem
+from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.values.digest import digest
 from affidavit.engine.reads.frames import in_types_of
@@ -35,7 +38,7 @@ def given_rows(entry: StoredEntry) -> list[dict[str, Any]]:
     """Return the rows that a read gave, as far as its record has their keys."""
     record = read_of(entry)
     _, lists = opened_members(entry.opened).get("ids", (b"", None))
-    names = {each["table_id"]: each["name"] for each in record.tables}
+    names = {each["table_id"]: plain_name(each["name"]) for each in record.tables}
     return [
         {
             "read_id": record.read_id, "seq": record.seq, "table_id": each["table_id"],
@@ -45,6 +48,11 @@ def given_rows(entry: StoredEntry) -> list[dict[str, Any]]:
         for each in lists or ()
         for row_id in each.get("ids", ())
     ]  # fmt: skip
+
+
+def plain_name(name: str) -> str:
+    """Return what a table is called elsewhere: without the schema that most are in."""
+    return name.removeprefix(f"{MAIN_SCHEMA}.")
 
 
 def gave(entry: StoredEntry, row_id: str) -> list[tuple[str | None, str | None]]:
@@ -100,5 +108,6 @@ def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> bo
         return False
     if digest(rows, salt) == stated:
         return True
-    table = None if receipt.schema is None else in_types_of(rows, receipt.schema)
+    is_known = isinstance(receipt.schema, pa.Schema)
+    table = in_types_of(rows, receipt.schema) if is_known else None
     return table is not None and digest(table, salt) == stated

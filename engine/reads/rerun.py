@@ -59,16 +59,16 @@ def rerun(
         msg = f"read {record.read_id!r} is {record.status}: there is nothing to compare with"
         raise InvalidQueryError(msg)
     told = opened_members(entry.opened)
+    if record.kind not in {"to_arrow", *RUN_AGAIN}:
+        msg = f"read {record.read_id!r} is of kind {record.kind!r}: only queries are run again"
+        raise InvalidQueryError(msg)
     if "result_sha256" not in told:
         return GONE, "what its rows hashed to was erased"
     given: Mapping[str, Any] = {}
     if record.kind == "to_arrow":
         text = f"SELECT * FROM {'.'.join(map(quoted, record.tables[0]['name'].split('.')))}"
-    elif record.kind in RUN_AGAIN:
-        text, given = _statement(record, told, text, params)
     else:
-        msg = f"a {record.kind} changes the lake, and cannot be run again to compare"
-        raise InvalidQueryError(msg)
+        text, given = _statement(record, told, text, params)
     assert record.journal_seq is not None
     gone = _changed_files(record, look)
     if gone is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.lake.datasets import lance_errors
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.evaluation import keep
@@ -23,6 +24,7 @@ from affidavit.engine.scans.evidence.reads import ReadRowsDataset, ReadsDataset
 from affidavit.engine.scans.journal import JournalDataset, segments_table
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import SEARCHES_SCHEMA
+from affidavit.errors import AffidavitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +41,7 @@ _TABLES_SCHEMA: Final = pa.schema(
         pa.field("rows", pa.int64()),
         pa.field("version", pa.int64(), nullable=False),
         pa.field("tenant", pa.string()),
+        pa.field("audit", pa.string()),
     ]
 )
 
@@ -47,10 +50,17 @@ def _counted_in_store(_snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
     return info.row_count, info.version
 
 
-def _counted_by_lance(snapshot: Snapshot, info: TableInfo) -> tuple[int, int]:
-    """Return what Lance says of the version that is seen, which a crash cannot make untrue."""
-    dataset = snapshot.catalog.lake.datasets.visible(info)
-    return dataset.count_rows(), dataset.version
+def _counted_by_lance(snapshot: Snapshot, info: TableInfo) -> tuple[int | None, int]:
+    """Return what Lance says of the version that is seen, which a crash cannot make untrue.
+
+    A table whose files are damaged or gone is listed all the same.
+    """
+    try:
+        dataset = snapshot.catalog.lake.datasets.visible(info)
+        with lance_errors(f"counting the rows of {info.name!r}"):
+            return dataset.count_rows(), dataset.version
+    except AffidavitError:
+        return None, info.data_version or info.version
 
 
 def _uncounted(_snapshot: Snapshot, info: TableInfo) -> tuple[None, int]:
@@ -79,6 +89,7 @@ def tables_table(snapshot: Snapshot) -> ScanDataset:
                 "rows": count,
                 "version": version,
                 "tenant": info.tenant or None,
+                "audit": info.audit,
             }
         )
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)

@@ -5,30 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.checking.data import Asked, check_data, store_faults
+from affidavit.catalog.checking.data import Asked
+from affidavit.catalog.checking.verifying import Wanted, data_verified, verified
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.keys import KeyRing
-from affidavit.catalog.ledger.verification.findings import Verification, with_data
-from affidavit.catalog.ledger.verification.verify import verify_ledger
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
 from affidavit.catalog.model import clock
+from affidavit.engine.session.arguments import split_name
 from affidavit.errors import (
     InvalidQueryError,
     LedgerCorruptError,
     RecordNotFoundError,
-    StoreError,
     TransactionError,
 )
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.guard import Guard
     from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.ledger.witness import Witness
     from affidavit.catalog.store.protocol import Reader
 
@@ -190,16 +189,16 @@ class LedgerHandle:
             WitnessError: The witness cannot be asked.
         """
         _check_asked(data, since)
-        asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
+        asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)
         for _ in range(VERIFICATIONS_MAX):
             with self._catalog.read() as reader:
-                found = self._verified(
-                    reader, signatures=signatures, trusted=self._trusted(reader, public_key),
-                    witnessed=[] if note is None else [note], progress=progress,
-                    asked=None if data is False else asked, since=since,
+                wanted = Wanted(
+                    signatures, self._trusted(reader, public_key), [] if note is None else [note],
+                    None if data is False else asked, since, progress,
                 )  # fmt: skip
+                found = verified(self._catalog, reader, wanted)
                 sealed = self._catalog.journal.kept.sealed(reader)
             with self._catalog.read() as reader:
                 if found or sealed == self._catalog.journal.kept.sealed(reader):
@@ -222,47 +221,13 @@ class LedgerHandle:
             TableNotFoundError: There is no such table.
         """
         _check_asked(None, since)
-        asked = Asked(since=since, table=table, floor=self._catalog.floor)
         with self._catalog.read() as reader:
+            table_id = None
             if table is not None:
-                self._catalog.get(reader, table)
-            try:
-                head = self._ledger.head(reader)
-                found = Verification(
-                    self.origin, 0 if head is None else head.size, 0, 0,
-                    None if head is None else self.public_key, since=since,
-                )  # fmt: skip
-                for fault in store_faults(self._catalog, reader, asked, reads=since is None):
-                    return replace(found, problem=fault)
-                return with_data(found, check_data(self._catalog, reader, asked, progress=progress))
-            except (LedgerCorruptError, StoreError) as error:
-                return Verification(self.origin, 0, 0, 0, None, str(error))
-
-    def _verified(
-        self,
-        reader: Reader,
-        *,
-        signatures: bool,
-        trusted: PublicKey | None,
-        witnessed: Sequence[str],
-        progress: bool | None,
-        asked: Asked | None,
-        since: int | None,
-    ) -> Verification:
-        try:
-            for fault in store_faults(self._catalog, reader, asked, reads=since is None):
-                return Verification(self.origin, 0, 0, 0, None, fault)
-            found = verify_ledger(
-                reader, self._ledger, signatures=signatures, trusted=trusted,
-                witnessed=witnessed, since=since, progress=progress,
-            )  # fmt: skip
-            if asked is None:
-                return found
-            return with_data(found, check_data(self._catalog, reader, asked, progress=progress))
-        except LedgerCorruptError as error:  # a damaged file is a finding too
-            return Verification(self.origin, 0, 0, 0, None, error.problem, error.seq)
-        except StoreError as error:
-            return Verification(self.origin, 0, 0, 0, None, str(error))
+                schema, name = split_name(getattr(table, "name", table))
+                table_id = self._catalog.get(reader, name, schema).table_id
+            asked = Asked(since=since, table_id=table_id, floor=self._catalog.floor)
+            return data_verified(self._catalog, reader, asked, progress=progress)
 
     def _trusted(self, reader: Reader, public_key: str | None) -> PublicKey | None:
         if public_key is not None:

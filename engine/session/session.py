@@ -259,9 +259,11 @@ class Session(Caller):
         """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
         return LedgerHandle(self._catalog(), self._instance.guard, self._instance.witness)
 
-    def verify_data(self, table: str | None = None, *, since: int | None = None) -> Verification:
+    def verify_data(
+        self, table: str | None = None, *, since: int | None = None, progress: bool | None = None
+    ) -> Verification:
         """Check what the lake shows against what was signed; see ``ledger.verify_data``."""
-        return self.ledger.verify_data(table, since=since)
+        return self.ledger.verify_data(table, since=since, progress=progress)
 
     def at(self, moment: object) -> Session:
         """Return a session on the lake as it was at a moment, which can be read and searched.
@@ -269,8 +271,7 @@ class Session(Caller):
         Args:
             moment: An entry's number in the ledger, or a time: a datetime, or ISO 8601 text.
 
-        Its searches are put on record with the versions that they saw. ``journal``, ``system`` and
-        ``audit`` are what they are now.
+        ``journal``, ``system`` and ``audit`` are what they are now.
 
         Raises:
             InvalidQueryError: The moment has not happened, or is before the lake.

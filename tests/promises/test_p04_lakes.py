@@ -207,7 +207,8 @@ def test_p4_a_deleted_head_is_missed_and_nothing_is_appended_without_it(lake, st
 def test_p4_a_second_head_is_found(store) -> None:
     store.run("DROP INDEX ledger_heads_one")
     store.run("INSERT INTO ledger_heads SELECT NULL, _tenant, size, peaks, note, key_id, generation,"
-              " checkpoint_size, checkpoint_at, log_rows, log_digest, log_first FROM ledger_heads")  # fmt: skip
+              " checkpoint_size, checkpoint_at, log_rows, log_digest, log_first, data, logged_at"
+              " FROM ledger_heads")  # fmt: skip
     assert "more than one" in str(store.verify())
 
 

@@ -26,7 +26,7 @@ import numpy as np, pyarrow as pa
 import affidavit
 from affidavit.catalog.journal import erasing, merging, sealing
 from affidavit.catalog.journal.segments import places
-from affidavit.catalog.lake import datasets
+from affidavit.catalog.lake import staged
 from affidavit.catalog.tables import intents
 from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
@@ -52,7 +52,7 @@ def around(owner, name, label):
 
 around(SqliteWriter, "insert", "insert")
 around(SqliteWriter, "delete_where", "delete")
-around(datasets.Staged, "commit", "lance commit")
+around(staged.Staged, "commit", "lance commit")
 for module in (sealing, merging, erasing):
     around(module, "write_segment", "segment")
 around(sealing.Sealing, "_seal", "seal")

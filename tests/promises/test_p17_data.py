@@ -96,7 +96,7 @@ def test_p17_a_lake_without_a_journal_says_that_its_data_is_not_covered(tmp_path
         verified = session.ledger.verify(data=True)
         assert verified
         assert not verified.data.is_covered
-        assert "its data is not covered" in str(verified)
+        assert "data that is not covered" in str(verified)
 
 
 def test_p17_what_is_asked_of_verify_is_checked(copied) -> None:
@@ -426,13 +426,30 @@ def test_p17_what_changed_since_an_entry_is_checked_and_the_rest_is_listed(
         assert named in said, said
 
 
+def test_p17_a_lake_whose_data_is_covered_has_a_witness(tmp_path) -> None:
+    lake, witness = tmp_path / "lake", tmp_path / "witness"
+    with affidavit.connect(lake, witness=witness, durability="normal") as session:
+        session.create_table("t", [{"id": 1}], primary_key="id")
+    shutil.copytree(lake, tmp_path / "older")
+    with affidavit.connect(lake, witness=witness, durability="normal") as session:
+        session.sql("INSERT INTO t VALUES (2)")
+        assert session.ledger.verify(witness=witness)
+    notes = witness.read_text().count("\u2014 ")
+    with affidavit.connect(lake, witness=witness, durability="normal"):
+        pass
+    assert witness.read_text().count("\u2014 ") <= notes + 1, "each is sent once"
+    with pytest.raises(errors.LedgerCorruptError, match="older than its witness"):
+        affidavit.connect(tmp_path / "older", witness=witness)
+
+
 def test_p17_an_entry_that_is_forged_after_what_is_trusted_is_found(copied) -> None:
     with affidavit.connect(copied, durability="normal") as session:
         size = session.ledger.size
         session.search("docs", [1.0] * 8, k=2).to_arrow()
         assert session.ledger.verify(since=size)
         assert session.ledger.verify(since=session.ledger.size)
-        assert session.ledger.verify(since=10**6)
+        for older in (session.ledger.verify(since=10**6), session.verify_data(since=10**6)):
+            assert "it is older than what was seen" in str(older)
     edit(copied, f"UPDATE ledger SET created_at = 1 WHERE seq = {size}")
     assert "its time" in str(found(copied, since=size))
 

@@ -14,18 +14,18 @@ from tests.support.lakes import Recorder, vectors
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.lake import datasets
+from affidavit.catalog.lake import staged
 
 
 def test_what_lance_committed_is_never_discarded(session, docs, monkeypatch) -> None:
     """An interrupt after Lance's commit used to remove the committed version's files."""
-    original = datasets.Staged.commit
+    original = staged.Staged.commit
 
     def interrupted(self, properties):
         original(self, properties)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets.Staged, "commit", interrupted)
+    monkeypatch.setattr(staged.Staged, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         docs.insert(vectors(3, start=900))
     monkeypatch.undo()

@@ -13,7 +13,7 @@ import sys
 import time
 
 import affidavit
-from affidavit.catalog.lake import datasets
+from affidavit.catalog.lake import staged
 from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.catalog.tables import intents
@@ -93,7 +93,7 @@ class Steps:
         self.label = label
         for name in ("insert", "update", "update_where", "increment", "delete", "delete_where"):
             self.around(SqliteWriter, name)
-        self.around(datasets.Staged, "commit")
+        self.around(staged.Staged, "commit")
         self.around(intents.Intent, "finish")
         self.around(outbox, "append_event")
         self.around(outbox.TriggerOutbox, "send")

@@ -82,6 +82,7 @@ class DataFindings:
         uncovered: What no head states: vector tables that were last written before files were
             listed.
         is_covered: Whether a signed head states the tenant's data at all.
+        has_read_files: Whether files were read, and not only looked for.
     """
 
     differences: tuple[Difference, ...] = ()
@@ -90,19 +91,21 @@ class DataFindings:
     trusted: tuple[str, ...] = ()
     uncovered: tuple[str, ...] = ()
     is_covered: bool = True
+    has_read_files: bool = True
 
     def __str__(self) -> str:
         if not self.is_covered:
-            return "; its data is not covered"
-        files = f", {self.files:,} files" if self.files else ""
+            return "data that is not covered"
+        how = "" if self.has_read_files else " looked for, not read"
+        files = f", {self.files:,} files{how}" if self.files else ""
         trusted = f"; trusted, not read: {', '.join(self.trusted)}" if self.trusted else ""
         more = f"; not covered: {', '.join(self.uncovered)}" if self.uncovered else ""
-        return f", {self.rows:,} rows{files}{trusted}{more}"
+        return f"{self.rows:,} rows{files}{trusted}{more}"
 
     def joined(self, more: DataFindings) -> DataFindings:
         """Return what both found."""
         return DataFindings(
             self.differences + more.differences, self.rows + more.rows, self.files + more.files,
             self.trusted + more.trusted, self.uncovered + more.uncovered,
-            self.is_covered or more.is_covered,
+            self.is_covered or more.is_covered, self.has_read_files and more.has_read_files,
         )  # fmt: skip

@@ -63,7 +63,7 @@ class Verification:
         )
         logged = f", {self.statements:,} statements" if self.statements else ""
         before = f"; {self.uncovered:,} older statements are not covered" if self.uncovered else ""
-        data = "" if self.data is None else str(self.data)
+        data = "" if self.data is None else f", {self.data}"
         known = "" if self.since is None else f" from entry {self.since:,} on"
         return (
             f"VERIFIED {self.origin}{known}: {self.entries:,} entries, {self.signatures:,} "

@@ -83,9 +83,8 @@ class CoveredWriter:
             return
         columns = table.covered
         for name, members in grouped(table, columns, rows).items():
-            move = self._moves.setdefault(name, Move())
-            move.count += sign * len(members)
-            move.total += sign * rows_sum(table, name, columns, members)
+            total = rows_sum(table, name, columns, members)
+            self._moves.setdefault(name, Move()).add(sign * len(members), sign * total)
 
     def _begin(self, table: StoreTable) -> None:
         """Note that nothing counts any more that a table had."""
@@ -209,6 +208,6 @@ class CoveredWriter:
             for part in self._inner.rows(table, before, own(self._tenant), batch_rows=BATCH_ROWS):
                 places = [before.index(each) for each in after]
                 left = [tuple(row[at] for at in places) for row in part]
-                move.total += rows_sum(kept, name, after, left)
-                move.total -= rows_sum(table, name, before, part)
+                changed = rows_sum(kept, name, after, left) - rows_sum(table, name, before, part)
+                move.add(0, changed)
         self._inner.drop_column(table, column)

@@ -51,6 +51,7 @@ class AsyncLedger(Awaited[LedgerHandle]):
     prove = awaited(LedgerHandle.prove)
     export = awaited(LedgerHandle.export)
     verify = awaited(LedgerHandle.verify)
+    verify_data = awaited(LedgerHandle.verify_data)
     rotate_key = awaited(LedgerHandle.rotate_key)
 
     @property

@@ -11,6 +11,7 @@ from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.values.canonical import to_us
 from affidavit.engine.reads.record import CLOSED, KIND
+from affidavit.engine.reads.records import plain_name
 from affidavit.engine.scans.entries import EntriesDataset
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _row(entry: StoredEntry) -> dict[str, Any]:
     row["action"] = fields.get("action", fields.get("statement", fields.get("mode")))
     row["at"] = _time(fields, entry.created_at)
     if entry.kind in {KIND, CLOSED}:
-        row["tables"] = [each["name"] for each in fields.get("tables") or ()]
+        row["tables"] = [plain_name(each["name"]) for each in fields.get("tables") or ()]
         row["rows"] = fields.get("rows_returned")
     elif fields.get("table_name", fields.get("entity_type")) is not None:
         row["tables"] = [fields.get("table_name", fields.get("entity_type"))]

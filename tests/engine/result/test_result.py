@@ -127,7 +127,7 @@ def test_a_result_that_is_dropped_gives_its_snapshot_back(numbers) -> None:
     results[1].close()
     del results
     gc.collect()
-    assert len(store._connections._idle) >= 1
+    assert len(store._inner._connections._idle) >= 1
     with numbers.sql("SELECT id FROM n") as result:
         assert result.num_rows == 100_000
 
