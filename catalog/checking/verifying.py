@@ -52,8 +52,8 @@ def verified(catalog: Catalog, reader: Reader, wanted: Wanted) -> Verification:
             return replace(found, problem=faults[0])
         if wanted.since is not None and found.entries < wanted.since:
             return replace(found, problem=_older(found.entries, wanted.since))
-        if wanted.data is None or faults:
-            return found
+        if wanted.data is None or found.problem is not None:
+            return found  # data is held to a head that is believed
         return with_data(found, check_data(catalog, reader, wanted.data, progress=wanted.progress))
     except LedgerCorruptError as error:
         return Verification(ledger.origin, 0, 0, 0, None, error.problem, error.seq)
