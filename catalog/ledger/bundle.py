@@ -63,9 +63,12 @@ def export_bundle(
     first: int,
     last: int | None,
     *,
+    values: bool = True,
     progress: bool | None = None,
 ) -> Path:
     """Write the entries ``first`` to ``last`` of ``ledger`` as a bundle in the new folder ``path``.
+
+    Without ``values`` it has nothing that bodies commit to.
 
     Raises:
         RecordNotFoundError: There are no such entries.
@@ -86,7 +89,7 @@ def export_bundle(
     try:
         aside.mkdir(parents=True)
         leaves = _write_entries(
-            aside / "entries.jsonl", reader, ledger, first, end, progress=progress
+            aside / "entries.jsonl", reader, ledger, first, end, values=values, progress=progress
         )
         _write_keys(aside / "keys.jsonl", reader, ledger, head)
         outside = _outside(reader, ledger, head, first, leaves)
@@ -143,7 +146,14 @@ def _texts(
 
 
 def _write_entries(
-    path: Path, reader: Reader, ledger: Ledger, first: int, end: int, *, progress: bool | None
+    path: Path,
+    reader: Reader,
+    ledger: Ledger,
+    first: int,
+    end: int,
+    *,
+    values: bool,
+    progress: bool | None,
 ) -> list[bytes]:
     """Write the entries and return their leaves; LedgerProblem if one is missing or unreadable."""
     disable = None if progress is None else not progress
@@ -158,14 +168,14 @@ def _write_entries(
                 raise LedgerProblem("it is missing or stands twice", seq=first + len(leaves))
             if entry.gone == DROPPED:
                 raise LedgerProblem("the journal let go of it: begin after it", seq=entry.seq)
-            file.write(_line(entry))
+            file.write(_line(entry, values=values))
             leaves.append(entry.leaf)
     if len(leaves) != end - first:
         raise LedgerProblem("it is missing", seq=first + len(leaves))
     return leaves
 
 
-def _line(entry: StoredEntry, **also: object) -> str:
+def _line(entry: StoredEntry, *, values: bool = True, **also: object) -> str:
     if not isinstance(entry.body, bytes) or not isinstance(entry.signature, bytes | None):
         raise LedgerProblem("its body or signature is no bytes", seq=entry.seq)
     signature = None if entry.signature is None else to_base64(entry.signature)
@@ -177,5 +187,5 @@ def _line(entry: StoredEntry, **also: object) -> str:
         name: [salt.hex(), canonical(value).decode()]
         for name, (salt, value) in opened_members(entry.opened).items()
     }
-    opened = {"opened": told} if told else {}
+    opened = {"opened": told} if told and values else {}
     return json.dumps({"body": body, "signature": signature, **opened, **also}) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,6 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    import os
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -138,11 +138,20 @@ class LedgerHandle:
         from_seq: int = 0,
         to_seq: int | None = None,
         *,
+        values: bool = True,
         progress: bool | None = None,
     ) -> Path:
         """Write the entries ``from_seq`` to ``to_seq`` as a bundle that a stranger can verify.
 
         The bundle is a new folder with its own verifier: ``python verify.py BUNDLE``.
+
+        Args:
+            path: The folder.
+            from_seq: The first entry.
+            to_seq: The last one; by default the newest.
+            values: Whether the bundle has what bodies commit to: statements, keys of rows, lineage,
+                context. Without, a stranger checks as much and learns less.
+            progress: Show a progress bar; by default where standard error is a terminal.
 
         Raises:
             RecordNotFoundError: There are no such entries.
@@ -150,8 +159,17 @@ class LedgerHandle:
             TransactionError: A transaction is open here.
         """
         self._refuse_transaction("a bundle holds what is committed")
+        for name, given in (("from_seq", from_seq), ("to_seq", to_seq)):
+            if isinstance(given, bool) or not isinstance(given, int | None):
+                msg = f"{name} must be an entry's number, got {given!r}"
+                raise InvalidQueryError(msg)
+        if not isinstance(path, str | os.PathLike):
+            msg = f"path must be where the bundle's folder is to be, got {path!r}"
+            raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
-            return export_bundle(reader, self._ledger, path, from_seq, to_seq, progress=progress)
+            return export_bundle(
+                reader, self._ledger, path, from_seq, to_seq, values=values, progress=progress
+            )
 
     # --- verification --------------------------------------------------------------------------
 

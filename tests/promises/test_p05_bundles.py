@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.forging import attack, body_with, connect, encoded, evil_key, flipped, log
 
+import affidavit
 from affidavit.catalog.ledger.verifier import Verdict, check_bundle
-from affidavit.errors import LedgerCorruptError
+from affidavit.errors import InvalidQueryError, LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -376,3 +378,52 @@ def test_p5_nothing_is_exported_of_a_ledger_that_was_tampered_with(made, tmp_pat
         with pytest.raises(LedgerCorruptError):
             store.export(tmp_path / "bundle", 2, 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "right"]
+
+
+def test_p5_a_bundle_has_no_member_that_none_has_and_one_key(made, tmp_path) -> None:
+    def changed(name: str, change: Callable[[str], str]) -> Verdict:
+        folder = tmp_path / "changed"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made.whole, folder)
+        (folder / name).write_text(change((folder / name).read_text()))
+        return check_bundle(folder)
+
+    assert changed("README.txt", str.upper)
+    more = '{"later": 1, '
+    for name in ("entries.jsonl", "keys.jsonl", "manifest.json"):
+        assert "later" in str(changed(name, lambda text: more + text.lstrip()[1:]))
+    assert "public_key.txt" in str(changed("public_key.txt", lambda _: f"{made.other_key}\n"))
+    assert "public_key.txt" in str(changed("public_key.txt", str.strip))
+    shutil.copytree(made.whole, tmp_path / "without")
+    (tmp_path / "without" / "public_key.txt").unlink()
+    assert check_bundle(tmp_path / "without"), "it is for people"
+
+
+@pytest.mark.parametrize("name", [*CHECKED, "public_key.txt"])
+def test_p5_what_is_no_file_is_refused_and_not_waited_for(made, tmp_path, name) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(made.whole, folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert f"{name} is no file" in str(check_bundle(folder))
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    assert f"{name} is no file" in str(check_bundle(folder))
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert f"{name} is no file" in str(check_bundle(folder))
+
+
+def test_p5_a_bundle_can_leave_out_what_bodies_commit_to(tmp_path) -> None:
+    with affidavit.connect(tmp_path / "lake", audit="rows", durability="normal") as session:
+        session.create_table("t", [{"id": "Maria"}], primary_key="id")
+        session.sql("SELECT id FROM t").to_arrow()
+        whole = session.ledger.export(tmp_path / "whole")
+        bare = session.ledger.export(tmp_path / "bare", values=False)
+        for wrong in ({"from_seq": "a"}, {"to_seq": 1.5}, {"path": None}):
+            with pytest.raises(InvalidQueryError):
+                session.ledger.export(**{"path": tmp_path / "x", **wrong})
+    assert check_bundle(whole)
+    assert check_bundle(bare)
+    told = [(each / "entries.jsonl").read_text() for each in (whole, bare)]
+    assert ["SELECT id" in each for each in told] == [True, False]

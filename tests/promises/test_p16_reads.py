@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -695,6 +697,34 @@ def test_p16_a_delta_table_is_read_again_at_its_version(reading, tmp_path: Path)
     assert (table["name"], table["version"]) == ("main.events", 0)
     assert reading.audit.replay(read.receipt.read_id).outcome == "REPRODUCED"
     assert reading.sql("SELECT a FROM events").num_rows == 3
+
+
+def test_p16_a_receipt_can_be_kept_as_json(reading) -> None:
+    reading.create_table("t", [{"id": 1, "at": dt.date(2026, 1, 2)}], primary_key="id")
+    result = reading.sql("SELECT * FROM t ORDER BY id")
+    frame = result.to_pandas()
+    kept = affidavit.Receipt.from_dict(json.loads(json.dumps(result.receipt.to_dict())))
+    assert kept == result.receipt
+    assert kept.schema == result.receipt.schema
+    assert reading.audit.check(kept, frame)
+    for wrong in ({}, None, {**kept.to_dict(), "schema": "x"}):
+        with pytest.raises(errors.InvalidQueryError, match="to_dict"):
+            affidavit.Receipt.from_dict(wrong)
+
+
+def test_p16_a_record_of_a_read_is_verified_as_one_of_a_search(reading) -> None:
+    reading.create_table("t", [{"id": 1}], primary_key="id")
+    result = reading.sql("SELECT * FROM t")
+    result.to_arrow()
+    record = reading.audit.get_read(result.receipt.read_id)
+    assert reading.audit.verify(record)
+    assert not reading.audit.verify(replace(record, actor="somebody else"))
+    assert "query ok, 1 rows of main.t" in repr(record)
+    copied = reading.sql(f"COPY t TO '{reading._instance.lake.path}/../out.csv'")
+    copied.to_arrow()
+    [copy] = [each for each in reads(reading) if each["kind"] == "copy"]
+    with pytest.raises(errors.InvalidQueryError, match="only queries are run again"):
+        reading.audit.replay(copy["read_id"])
 
 
 def test_p16_without_stored_queries_no_literal_is_kept(lake: Path) -> None:
