@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.checking.datasets import check_version
+from affidavit.catalog.journal.segments.places import LocalFolder
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
@@ -31,6 +32,12 @@ def warn_of_versions(catalog: Catalog) -> None:
     One folder was put back, and the other not; or another program wrote. Only names of files are
     looked at.
     """
+    later = _later_segment(catalog)
+    if later is not None:
+        _log.warning(
+            "segment %s of the journal is of entries that catalog.db does not have: an older "
+            "catalog.db was put back beside a newer journal", later,
+        )  # fmt: skip
     differ, names = _differing(catalog, None), None
     for _ in range(LOOKS_MAX - 1):
         if not differ:
@@ -41,6 +48,28 @@ def warn_of_versions(catalog: Catalog) -> None:
         shown = "; ".join(map(str, differ[:NAMED_MAX]))
         more = f"; and {len(differ) - NAMED_MAX} more" if len(differ) > NAMED_MAX else ""
         _log.warning("%s%s. session.ledger.verify(data=True) says what differs", shown, more)
+
+
+def _later_segment(catalog: Catalog) -> str | None:
+    """Return a segment in the lake's folder whose entries are not yet in its ledger, if there is one.
+
+    A crash leaves a segment that nothing names, but never one of entries that were not committed.
+    """
+    folder = catalog.journal.kept.folder
+    if not isinstance(folder, LocalFolder):
+        return None
+    names = sorted(path.name for path in folder.folder.glob("*.parquet"))
+    with catalog.read() as reader:
+        last = catalog.ledger.last_seq(reader)
+    known = -1 if last is None else last
+    return next((name for name in names if _last_of(name) > known), None)
+
+
+def _last_of(name: str) -> int:
+    """Return the number of a segment's last entry, as its name says; -1 if it says none."""
+    _, _, rest = name.partition("-")
+    digits = rest.partition(".")[0].partition("-")[0]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _differing(catalog: Catalog, names: Collection[str] | None) -> list[Difference]:

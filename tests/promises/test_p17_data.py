@@ -341,6 +341,21 @@ def test_p17_an_older_store_beside_newer_vectors_shows_what_it_signed(
         assert not session.ledger.verify()
 
 
+def test_p17_an_older_store_beside_a_newer_journal_is_told_as_it_is_opened(
+    copied, tmp_path, caplog
+) -> None:
+    shutil.copy(copied / "catalog.db", tmp_path / "older.db")
+    with affidavit.connect(copied, durability="normal") as session:
+        session.sql("INSERT INTO log VALUES (7, 'g')")
+        session.journal.flush()
+    assert "older catalog.db" not in caplog.text
+    for path in copied.glob("catalog.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "older.db", copied / "catalog.db")
+    with affidavit.connect(copied, durability="normal", read_only=True):
+        assert "an older catalog.db was put back beside a newer journal" in caplog.text
+
+
 def test_p17_another_tables_dataset_in_its_place_is_refused(tmp_path) -> None:
     lake = tmp_path / "lake"
     with affidavit.connect(lake, durability="normal") as session:
