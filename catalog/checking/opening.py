@@ -51,7 +51,7 @@ def warn_of_versions(catalog: Catalog) -> None:
 
 
 def _later_segment(catalog: Catalog) -> str | None:
-    """Return a segment in the lake's folder whose entries are not yet in its ledger, if there is one.
+    """Return a segment in the lake's folder whose entries its ledger does not have yet.
 
     A crash leaves a segment that nothing names, but never one of entries that were not committed.
     """
