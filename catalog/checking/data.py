@@ -20,19 +20,19 @@ from affidavit.catalog.checking.naming import Names
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.covered import COVERED, covered_tables
 from affidavit.catalog.ledger.verification.differences import DataFindings, Difference
-from affidavit.catalog.model.definition import KINDS, VECTOR
+from affidavit.catalog.model.definition import KINDS, MUTABLE, VECTOR
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.covering.multiset import as_bytes
 from affidavit.catalog.store.covering.states import counted, states
-from affidavit.catalog.store.protocol import TENANT
+from affidavit.catalog.store.protocol import TENANT, own
 from affidavit.catalog.store.tables import FILES, STORE_TABLES, TABLES
-from affidavit.errors import StoreBusyError
+from affidavit.catalog.tables.rows import definition_of
+from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
@@ -81,10 +81,37 @@ def check_data(
     ) as bar:  # fmt: skip
         for tenant in dict.fromkeys((catalog.tenant, SHARED)):
             head = catalog.lake.ledgers.of(tenant).head(reader)
+            mine = Catalog(catalog.lake, Identity(tenant), catalog.transactions)
             if head is not None and head.data is not None:
-                mine = Catalog(catalog.lake, Identity(tenant), catalog.transactions)
                 found = found.joined(_Check(mine, reader, asked, bar.update).run(head.data))
+            elif head is None and found.is_covered:
+                found = found.joined(_unsigned(mine, reader, asked))
+        if found.is_covered:
+            found = found.joined(_among_shared(catalog, reader, asked))
     return found
+
+
+def _unsigned(catalog: Catalog, reader: Reader, asked: Asked) -> DataFindings:
+    """Return what there is of the shared scope, which has no head that could state it."""
+    if asked.table_id is not None:
+        return DataFindings(has_read_files=asked.reads_files)
+    counts = ((table.name, reader.count(table, own(catalog.tenant))) for table in COVERED)
+    rows = [f"{count:,} in {name}" for name, count in counts if count]
+    problem = f"has rows that no signed head states: {', '.join(rows)}"
+    found = (Difference("the shared scope", problem),) if rows else ()
+    return DataFindings(found, has_read_files=asked.reads_files)
+
+
+def _among_shared(catalog: Catalog, reader: Reader, asked: Asked) -> DataFindings:
+    """Return which shared tables a tenant would see rows of its own in: it can have none there."""
+    found = []
+    for info in catalog.tables(reader):
+        if info.tenant == SHARED != catalog.tenant and info.kind == MUTABLE.name:
+            mine = reader.count(definition_of(info).store_table, own(catalog.tenant))
+            if mine and asked.table_id in {None, info.table_id}:
+                problem = f"{mine:,} of the rows that are shown are not the shared scope's"
+                found.append(Difference(f"table {info.name!r}", problem, table=info.name))
+    return DataFindings(tuple(found), has_read_files=asked.reads_files)
 
 
 def store_faults(
@@ -183,7 +210,7 @@ class _Check:
         self._check_others(table, info)
         if self._is_trusted(table.name):
             self.trusted.append(names.called(table.name))
-        elif self.asked.since is not None:
+        elif self.asked.since is not None and names.has_events(self.asked.since):
             self.trusted.append(f"{names.called(table.name)} but for rows that changed")
             self._note(names.changed_row(table_id, self.asked.since))
         else:
@@ -270,21 +297,26 @@ class _Check:
         reads = self.asked.reads_files and not self._is_trusted(name)
         if self.asked.reads_files and not reads:
             self.trusted.append(f"what the files of vector table {info.name!r} hold")
-        home = self.catalog.lake.datasets.path(info)
-        found, files = check_files(self.reader, info, home, reads=reads)
-        if found is not None:
-            found = self._again(info, home, reads=reads)
+        found, files = self._looked(self.reader, info, reads=reads)
         self.files += files
         self.advance(files)
-        if found is None and reads:
-            found = self._counted(info)
-        self._note(found)
+        self._note(found if found is None else self._again(info, reads=reads))
 
-    def _counted(self, info: TableInfo) -> Difference | None:
-        rows = int(self.catalog.lake.datasets.visible(info).count_rows())
-        return None if rows == info.row_count else _of_count(info, rows)
+    def _looked(
+        self, reader: Reader, info: TableInfo, *, reads: bool
+    ) -> tuple[Difference | None, int]:
+        """Return what differs of the files of a table first, and how many there are."""
+        datasets = self.catalog.lake.datasets
+        try:
+            found, files = check_files(reader, info, datasets.home(info), reads=reads)
+            if found is None and reads:
+                rows = int(datasets.visible(info).count_rows())
+                found = None if rows == info.row_count else _of_count(info, rows)
+        except (AffidavitError, OSError, ValueError, RuntimeError) as error:
+            return Difference(f"vector table {info.name!r}", str(error), table=info.name), 0
+        return found, files
 
-    def _again(self, info: TableInfo, home: Path, *, reads: bool) -> Difference | None:
+    def _again(self, info: TableInfo, *, reads: bool) -> Difference | None:
         """Look again at what differs, and at the newest state: somebody may have written since."""
         lake, found = self.catalog.lake, None
         for _ in range(LOOKS_MAX):
@@ -296,7 +328,7 @@ class _Check:
                 now = self.catalog.by_id(reader, info.table_id)
                 if now is None:
                     return None
-                found, _ = check_files(reader, now, home, reads=reads)
+                found, _ = self._looked(reader, now, reads=reads)
             if found is None:
                 return None
         return found

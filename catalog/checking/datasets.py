@@ -61,6 +61,8 @@ def check_files(
     known, there = listed(reader, info), files_of(home)
     if wrong is not None and there and known and made_for(home) not in {None, info.table_id}:
         return of_file(info.name, home.name, "is the dataset of another table"), 0
+    if known and info.data_version is None:
+        return of_file(info.name, home.name, "has a version that is shown, and none is named"), 0
     if known and info.data_version is not None and manifest_of(info.data_version) not in known:
         words = f"of version {info.data_version}, which is shown, was never signed"
         return of_file(info.name, manifest_of(info.data_version), words), 0

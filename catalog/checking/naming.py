@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.checking.rows import changed_difference, first_difference
+from affidavit.catalog.checking.rows import changed_difference, events_since, first_difference
 from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.ledger.verification.differences import Difference, without_values
 from affidavit.catalog.model.moment import Moment
@@ -34,8 +34,8 @@ def _readable(info: TableInfo) -> Iterator[list[Difference]]:
     found: list[Difference] = []
     try:
         yield found
-    except (ValueError, TypeError, KeyError, OverflowError, pa.ArrowException) as error:
-        words = f"a value is not of its column's type: {error}"
+    except (ValueError, TypeError, KeyError, OverflowError, pa.ArrowException):
+        words = "a value is not of its column's type"  # and is not told: its policy may forbid that
         found.append(Difference(f"table {info.name!r}", words, table=info.name))
 
 
@@ -61,6 +61,7 @@ class Names:
     reader: Reader
     tables: Mapping[str, TableInfo]
     floor: str | None
+    _since: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def called(self, name: str) -> str:
         """Return what an object is called, in words."""
@@ -118,19 +119,33 @@ class Names:
             return self._told(info, found)
         return unreadable[0]
 
+    def has_events(self, since: int) -> bool:
+        """Return whether every event since an entry is there still."""
+        segments = self._journal.kept.all_segments(self.reader)
+        return not any(each.dropped and each.last_seq >= since for each in segments)
+
     def changed_row(self, table_id: str, since: int) -> Difference | None:
         """Return the first of the rows that changed since an entry which is not what was signed."""
         info = self.tables[table_id]
+        if not self._since:
+            self._since.update(events_since(self.reader, self._journal, since))
         with _readable(info) as unreadable:
             eras_of = self._past(info).eras
-            found = changed_difference(self.reader, self._journal, info, eras_of, since)
+            found = changed_difference(self.reader, info, self._since.get(table_id, ()), eras_of)
             return self._told(info, found)
         return unreadable[0]
 
     def _told(self, info: TableInfo, found: Difference | None) -> Difference | None:
-        """Return a difference without values that may only be read on record."""
-        is_open = not at_least(stricter(self.floor, info.audit), READS)
-        return found if found is None or is_open else without_values(found)
+        """Return a difference without values that may only be read on record.
+
+        The policy that was signed counts, too: the store's may have been taken away.
+        """
+        if found is None:
+            return None
+        own = pc.field("table_id") == info.table_id
+        signed = policies_told(self._journal, self.reader, own).get(info.table_id)
+        is_open = not at_least(stricter(self.floor, info.audit, signed), READS)
+        return found if is_open else without_values(found)
 
     @property
     def _journal(self) -> Journal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.checking.datasets import check_version
@@ -10,12 +11,14 @@ from affidavit.catalog.journal.segments.places import LocalFolder
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
+from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.verification.differences import Difference
+    from affidavit.catalog.model.definition import TableInfo
 
 LOOKS_MAX: Final = 3
 """How often a table is looked at whose newest version is not the one that is shown."""
@@ -32,6 +35,13 @@ def warn_of_versions(catalog: Catalog) -> None:
     One folder was put back, and the other not; or another program wrote. Only names of files are
     looked at.
     """
+    try:
+        _warn(catalog)
+    except StoreError as error:  # verify() says so, and more
+        _log.warning("%s", error)
+
+
+def _warn(catalog: Catalog) -> None:
     later = _later_segment(catalog)
     if later is not None:
         _log.warning(
@@ -72,13 +82,22 @@ def _last_of(name: str) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
+def _version_of(catalog: Catalog, info: TableInfo) -> Difference | None:
+    """Return that a table's newest version is another; its folder may wait for its new name."""
+    found = check_version(info, catalog.lake.datasets.path(info))
+    if found is None or catalog.lake.datasets.path(info).is_dir():
+        return found
+    with suppress(StoreError):
+        return check_version(info, catalog.lake.datasets.home(info))
+    return found
+
+
 def _differing(catalog: Catalog, names: Collection[str] | None) -> list[Difference]:
     with catalog.read() as reader:
         found = [
             (info, difference)
             for info in catalog.tables(reader, names)
-            if info.kind == VECTOR.name
-            and (difference := check_version(info, catalog.lake.datasets.path(info))) is not None
+            if info.kind == VECTOR.name and (difference := _version_of(catalog, info)) is not None
         ]
         return [
             difference

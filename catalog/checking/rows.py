@@ -44,6 +44,8 @@ def first_difference(
     if any(each.dropped for each in journal.kept.all_segments(reader)):
         return None
     signed = _signed(reader, journal, info, eras)
+    if signed is None:
+        return None
     definition = definition_of(info)
     for name, row in _present(reader, info):
         if name not in signed:
@@ -58,17 +60,29 @@ def first_difference(
     return next((of_row(info.name, name, "is not there") for name in signed), None)
 
 
-def changed_difference(
-    reader: Reader, journal: Journal, info: TableInfo, eras_of: Callable[[], Eras], since: int
-) -> Difference | None:
-    """Return the first row with an event since entry ``since`` that is not what was signed.
+def events_since(reader: Reader, journal: Journal, since: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the events of rows from an entry on, and those that altered a table, by the table."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    wanted = pc.field("action").isin([*_OF_ROWS, "alter"]) & (pc.field("seq") >= since)
+    for part in journal.events.scan(reader, [*_READ, "table_id"], wanted):
+        for event in part.to_pylist():
+            found.setdefault(event["table_id"], []).append(event)
+    return found
 
-    Of a row that was only updated since, the columns that were are compared. ``eras_of`` is asked
-    for the table's definitions if it had another one since.
+
+def changed_difference(
+    reader: Reader,
+    info: TableInfo,
+    events: Sequence[dict[str, Any]],
+    eras_of: Callable[[], Eras],
+) -> Difference | None:
+    """Return the first row with one of some events, the newest, that is not what was signed.
+
+    Of a row that was only updated, the columns that were are compared. ``eras_of`` is asked for the
+    table's definitions if it had another one since.
     """
     told: dict[str, dict[str, Any] | None] = {}
     gone: set[str] = set()
-    events = list(_events(reader, journal, info, pc.field("seq") >= since, also=("alter",)))
     altered = any(event["action"] == "alter" for event in events)
     eras: Eras = eras_of() if altered else [(0, definition_of(info))]
     for event in events:
@@ -97,10 +111,17 @@ def changed_difference(
     return next((of_row(info.name, name, "is not there") for name in told), None)
 
 
-def _signed(reader: Reader, journal: Journal, info: TableInfo, eras: Eras) -> Signed:
-    """Return the rows by their names as events tell them; ``None`` for one without values."""
+def _signed(reader: Reader, journal: Journal, info: TableInfo, eras: Eras) -> Signed | None:
+    """Return the rows by their names as events tell them; ``None`` for one without values.
+
+    ``None`` where the table is older than its journal, which does not have all of its rows.
+    """
     rows: Signed = {}
+    has_begun = False
     for event in _events(reader, journal, info):
+        if event["action"] == "create":
+            has_begun = True
+            continue
         name, stored = event["entity_id"], stored_at(eras, event["seq"])
         if event["action"] == "delete":
             rows.pop(name, None)
@@ -110,21 +131,13 @@ def _signed(reader: Reader, journal: Journal, info: TableInfo, eras: Eras) -> Si
             rows[name] = row_of(event["new_value"], stored)
         elif (row := rows.get(name)) is not None and event["field"] in stored:
             row[stored[event["field"]]] = value_of(event["new_value"])
-    return rows
+    return rows if has_begun else None
 
 
-def _events(
-    reader: Reader,
-    journal: Journal,
-    info: TableInfo,
-    *conditions: pc.Expression,
-    also: tuple[str, ...] = (),
-) -> Iterator[dict[str, Any]]:
-    """Yield the events of a table's rows, oldest first, and those of the actions ``also``."""
-    actions = pc.field("action").isin([*_OF_ROWS, *also])
+def _events(reader: Reader, journal: Journal, info: TableInfo) -> Iterator[dict[str, Any]]:
+    """Yield the events of a table's rows, oldest first, and the one that made it."""
+    actions = pc.field("action").isin([*_OF_ROWS, "create"])
     wanted = (pc.field("table_id") == info.table_id) & actions
-    for each in conditions:
-        wanted &= each
     for part in journal.events.scan(reader, _READ, wanted):
         yield from part.select(_READ).to_pylist()
 

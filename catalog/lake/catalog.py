@@ -15,7 +15,7 @@ from uuid import uuid4
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
 from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo, parse_definition
-from affidavit.catalog.model.policy import OFF, stricter
+from affidavit.catalog.model.policy import OFF, TABLE_LEVELS, stricter
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_table_name
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
@@ -25,6 +25,7 @@ from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
     ReadOnlyError,
+    StoreError,
     TableExistsError,
     TableNotFoundError,
     TransactionError,
@@ -54,6 +55,11 @@ _COLUMNS: Final = (
 )  # fmt: skip
 
 
+_TYPES: Final = (str, str, int, int, int | None, str | None, int | None)
+_END: Final = 1 << 62
+"""No version and no identity is larger."""
+
+
 def new_table_id() -> str:
     """Return an identity that nobody can guess from another."""
     return uuid4().hex
@@ -64,7 +70,19 @@ def _named(schema: str, name: str) -> And:
 
 
 def _info(row: Sequence[Any]) -> TableInfo:
+    """Return a table as the store has it.
+
+    Raises:
+        StoreError: Something in its row is not what belongs there: somebody else wrote it.
+    """
     tenant, schema, name, kind, text, *rest = row
+    version, rows, shown, audit, next_rowid = rest
+    whole = (schema, name, version, rows, shown, audit, next_rowid)
+    if not all(map(isinstance, whole, _TYPES)) or not (
+        audit in {None, *TABLE_LEVELS} and 0 <= (shown or 0) < _END and 0 < (next_rowid or 1) < _END
+    ):
+        msg = f"what the store says of table {name!r} is not what belongs there: verify the ledger"
+        raise StoreError(msg)
     definition = parse_definition(kind, text)
     return TableInfo(tenant, schema, name, kind, definition, *rest)
 

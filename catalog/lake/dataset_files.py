@@ -1,7 +1,8 @@
 """The files that a Lance dataset is made of, by their paths in it.
 
 Lance writes each file once: data, deletions, indexes, transactions, a manifest for each version.
-Tags and the hint of what is newest are none of these, and are left out.
+Tags that affidavit itself makes, which keep versions from being cleaned up, and the hint of what is
+newest are none of these files, and neither is what has another ending.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import FILES
 
 if TYPE_CHECKING:
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Store
 
 VERSIONS: Final = "_versions"
-_LEFT_OUT: Final = frozenset({"_refs", "latest_version_hint.json"})
+TAGS: Final = "_refs/tags"
+FIRST: Final = "_first"
+"""What stands in the list of files too, with the first version that is listed for a size."""
+
+OWN_TAGS: Final = "affidavit-"
+_ENDINGS: Final = {
+    "data": (".lance",), "_deletions": (".arrow", ".bin"), "_indices": ("",),
+    "_transactions": (".txn",), VERSIONS: (".manifest",),
+}  # fmt: skip
+"""How the files end in the folders that a dataset has."""
+
 _LAST: Final = 2**64 - 1
 """What Lance subtracts a version from for its manifest's name: the newest is listed first."""
 
@@ -46,32 +58,47 @@ def version_of(path: str) -> int | None:
 
 def newest_version(home: Path) -> int | None:
     """Return the newest version of the dataset at ``home``, by its manifests; ``None`` if none."""
-    try:
-        names = [entry.name for entry in os.scandir(home / VERSIONS)]
-    except OSError:
-        return None
-    found = (version_of(f"{VERSIONS}/{name}") for name in names)
+    found = (version_of(path) for path, _ in _files(home / VERSIONS, f"{VERSIONS}/", _SUFFIX))
     return max((each for each in found if each is not None), default=None)
 
 
 def files_of(home: Path) -> dict[str, int]:
     """Return the size in bytes of each file of the dataset at ``home``, by its path there."""
-    return dict(_files(home, ""))
+    found = dict(tags_of(home))
+    for folder, endings in _ENDINGS.items():
+        found.update(_files(home / folder, f"{folder}/", endings))
+    return found
 
 
-def _files(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def tag_path(name: str) -> str:
+    """Return the path of the file that a tag is."""
+    return f"{TAGS}/{name}.json"
+
+
+def tags_of(home: Path) -> Iterator[tuple[str, int]]:
+    """Yield the tags that users made, as paths and sizes."""
+    for path, size in _files(home / TAGS, f"{TAGS}/", ".json"):
+        if not path.rpartition("/")[2].startswith(OWN_TAGS):
+            yield path, size
+
+
+def _files(folder: Path, prefix: str, endings: str | tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Yield the regular files below a folder that have one of these endings."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
         return
     for entry in entries:
-        if entry.name in _LEFT_OUT or entry.name.startswith("."):
-            continue
         path = f"{prefix}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(folder / entry.name, f"{path}/")
-        else:
-            yield path, entry.stat(follow_symlinks=False).st_size
+        if entry.name.startswith(".") or not path.isprintable():
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(folder / entry.name, f"{path}/", endings)
+            elif entry.is_file(follow_symlinks=False) and entry.name.endswith(endings):
+                yield path, entry.stat(follow_symlinks=False).st_size
+        except OSError:  # it went while it was looked at
+            continue
 
 
 def sha256_of(path: Path) -> bytes:
@@ -95,17 +122,22 @@ class SignedFiles:
     def foreign_versions(self, info: TableInfo, versions: Iterable[int]) -> set[int]:
         """Return those of ``versions`` of a table that another program committed.
 
-        Of a table that was last written before its files were listed, nobody can tell; nor can
-        anybody of its versions from before then.
+        Of those from before its files were first listed nobody can tell.
         """
-        manifests = And(
-            (Compare(">", "path", f"{VERSIONS}/"), Compare("<", "path", f"{VERSIONS}0"))
-        )
-        listed = {version_of(str(path)) for path, _ in self._listed(info, manifests)}
-        own = {each for each in listed if each is not None}
-        return {each for each in versions if own and each > min(own)} - own
+        wanted = set(versions)
+        listed = self._listed(info, Compare("=", "path", FIRST))
+        first = listed[0][2] if listed else None
+        if not isinstance(first, int):
+            return set()
+        paths = tuple(map(manifest_of, wanted))
+        own_paths = {path for path, *_ in self._listed(info, In("path", paths))} if paths else set()
+        return {each for each in wanted if each >= first and manifest_of(each) not in own_paths}
+
+    def is_listed(self, info: TableInfo) -> bool:
+        """Return whether the files of a table are listed."""
+        return bool(self._listed(info, Compare("=", "path", FIRST)))
 
     def _listed(self, info: TableInfo, condition: Predicate) -> list[tuple[object, ...]]:
-        where = And((Compare("=", "table_id", info.table_id), condition))
+        where = own(info.tenant, Compare("=", "table_id", info.table_id), condition)
         with self._store.read(info.tenant) as reader:
-            return list(reader.select(FILES, ("path", "sha256"), where))
+            return list(reader.select(FILES, ("path", "sha256", "bytes"), where))

@@ -12,7 +12,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.lake.dataset_files import SignedFiles, manifest_of, sha256_of
+from affidavit.catalog.lake.dataset_files import SignedFiles, manifest_of, sha256_of, tag_path
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (
@@ -77,7 +77,7 @@ class Datasets:
         self._folders = folders
         self._signed = signed
         self._read_only = read_only
-        self._known: dict[str, int] = {}
+        self._known: set[tuple[str, int]] = set()
         self._latest: dict[str, lance.LanceDataset] = {}
         self._kept: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class Datasets:
                     return held
                 held = held.checkout_version(newest)
             else:
-                held = lance.dataset(str(self._home(info)))
+                held = lance.dataset(str(self.home(info)))
         with self._lock:
             self._latest[info.table_id] = held
         return held
@@ -122,6 +122,9 @@ class Datasets:
         if at is not None and is_signed:
             self._check_signed(info, at)  # before Lance reads it
         newest = self.latest(info)
+        if at is None and is_signed and self._signed.is_listed(info):
+            msg = f"the catalog does not name the version of vector table {info.name!r} any more"
+            raise StoreError(msg)
         if at is None:
             return newest
         if newest.version == at:
@@ -141,7 +144,7 @@ class Datasets:
 
         The files that it names have names of their own, which no two versions of a table share.
         """
-        if self._known.get(info.table_id) == version:
+        if (info.table_id, version) in self._known:
             return
         path = manifest_of(version)
         signed, home = self._signed.sha256(info, path), self.path(info)
@@ -151,9 +154,9 @@ class Datasets:
                 "another dataset, or another program's version, stands in its place"
             )
             raise StoreError(msg)
-        self._known[info.table_id] = version
+        self._known.add((info.table_id, version))
 
-    def _home(self, info: TableInfo) -> Path:
+    def home(self, info: TableInfo) -> Path:
         """Return where ``info`` lies, put back if a crash left it under another name."""
         home = self.path(info)
         if home.is_dir():
@@ -186,13 +189,27 @@ class Datasets:
         except (OSError, ValueError, RuntimeError, OverflowError, TypeError) as error:
             msg = f"table {info.name!r} has no version {version!r}; its newest is {newest.version}"
             raise InvalidQueryError(msg) from error
-        if is_signed and self._signed.foreign_versions(info, [int(found.version)]):
+        if is_signed and isinstance(version, str):
+            self._check_tag(info, version)
+        asked = {int(found.version), *([version] if isinstance(version, int) else ())}
+        if is_signed and self._signed.foreign_versions(info, asked):
             msg = (
                 f"version {found.version} of table {info.name!r} was committed by another program, "
                 "and no event says what it changed"
             )
             raise InvalidQueryError(msg)
+        if is_signed:
+            self._check_signed(info, int(found.version))
         return newest, found
+
+    def _check_tag(self, info: TableInfo, name: str) -> None:
+        """Raise StoreError if a tag is not the one that was signed."""
+        path = tag_path(name)
+        signed, file = self._signed.sha256(info, path), self.path(info) / path
+        is_known = signed is not None or not self._signed.is_listed(info)
+        if not is_known or (signed is not None and file.is_file() and sha256_of(file) != signed):
+            msg = f"tag {name!r} of vector table {info.name!r} was made or moved by another program"
+            raise StoreError(msg)
 
     def versions(self, info: TableInfo) -> list[dict[str, Any]]:
         """Return what Lance says of each version that the table's own writer made, oldest first."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.values.types import StoreValue
 
+TIME_END_US: Final = 253_402_300_800_000_000
+"""The end of the year 9999, in microseconds since the epoch."""
+
 SIGNATURE_LINES: Final = 2
 """What a note has after its text: an empty line and a signature."""
 
@@ -91,6 +94,7 @@ def parse_head(row: Sequence[object], origin: str) -> Head:
         and isinstance(checkpoint_size, int)
         and isinstance(checkpoint_at, int)
         and isinstance(at_us, int | None)
+        and 0 <= (at_us or 0) < TIME_END_US
     ):
         raise LedgerProblem("it is unreadable")
     if size < 1 or len(peaks) != HASH_BYTES * size.bit_count():

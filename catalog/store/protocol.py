@@ -94,7 +94,7 @@ def columns_of(table: StoreTable) -> list[str]:
     return [column.name for column in table.columns]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Move:
     """What a transaction has changed of an object that is covered, and not summed up yet.
 
@@ -110,10 +110,9 @@ class Move:
     is_anew: bool = False
     is_gone: bool = False
 
-    def add(self, count: int, total: int) -> None:
-        """Note rows that came, or went."""
-        self.count += count
-        self.total += total
+    def and_rows(self, count: int, total: int) -> Move:
+        """Return it with rows that came, or went."""
+        return Move(self.count + count, self.total + total, self.is_anew, self.is_gone)
 
 
 @dataclass(frozen=True, slots=True)

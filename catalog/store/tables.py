@@ -49,7 +49,7 @@ TABLES: Final = _table(
     },
     _unique("tables_id", "table_id"),
     _unique("tables_name", TENANT, "schema_name", "name"),
-    cover=Cover(by="table_id", leaves_out=("version", "row_count", "data_version", "next_rowid")),
+    cover=Cover(by="table_id", leaves_out=("version", "row_count", "next_rowid")),
 )  # fmt: skip
 FILES: Final = _table(
     "files",

@@ -8,15 +8,25 @@ Rules:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.lake.dataset_files import files_of, manifest_of, sha256_of, version_of
+from affidavit.catalog.lake.dataset_files import (
+    FIRST,
+    TAGS,
+    files_of,
+    manifest_of,
+    sha256_of,
+    tag_path,
+    version_of,
+)
 from affidavit.catalog.sql.predicate import And, Compare, In
-from affidavit.catalog.store.protocol import columns_of
+from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import FILES
+from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import lance
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.values.types import StoreValue
 
     Hashes = Mapping[str, tuple[int, bytes]]
 
@@ -31,30 +42,47 @@ PATHS_MAX = 500
 """How many files are taken from the list at a time."""
 
 
-def of_table(info: TableInfo) -> Compare:
+def of_table(info: TableInfo) -> And:
     """Return the predicate for the files of a table."""
-    return Compare("=", "table_id", info.table_id)
+    return own(info.tenant, Compare("=", "table_id", info.table_id))
 
 
 def listed(reader: Reader, info: TableInfo) -> dict[str, tuple[int, bytes]]:
-    """Return the size and SHA-256 of each file that is listed of a table."""
-    rows = reader.select(FILES, ("path", "bytes", "sha256"), of_table(info))
-    return {str(path): (size, sha256) for path, size, sha256 in rows}  # type: ignore[misc]
+    """Return the size and SHA-256 of each file that is listed of a table.
+
+    Raises:
+        LedgerCorruptError: A row of the list is none: somebody else wrote it.
+    """
+    found = {}
+    for path, size, sha256 in reader.select(FILES, ("path", "bytes", "sha256"), of_table(info)):
+        is_row = isinstance(path, str) and isinstance(size, int) and isinstance(sha256, bytes)
+        if not is_row and path != FIRST:
+            msg = f"the list of files of vector table {info.name!r} is unreadable at {path!r}"
+            raise LedgerCorruptError(msg)
+        if is_row:
+            found[path] = size, sha256
+    return found  # type: ignore[return-value]
+
+
+def paths(reader: Reader, info: TableInfo) -> set[str]:
+    """Return the paths that are listed of a table."""
+    return {str(path) for (path,) in reader.select(FILES, ("path",), of_table(info))}
 
 
 def hashed(home: Path, known: Container[str] = ()) -> dict[str, tuple[int, bytes]]:
     """Return the size and SHA-256 of the files of the dataset at ``home`` that are not known."""
-    return {
-        path: (size, sha256_of(home / path))
-        for path, size in files_of(home).items()
-        if path not in known
-    }
+    found = {}
+    for path, size in files_of(home).items():
+        if path not in known:
+            with suppress(OSError):  # it went while it was looked at
+                found[path] = size, sha256_of(home / path)
+    return found
 
 
 def hashed_before(catalog: Catalog, info: TableInfo) -> Hashes:
     """Return what is hashed of a table before anybody waits for it: files that are not listed."""
     with catalog.read() as reader:
-        known = listed(reader, info)
+        known = paths(reader, info)
     return hashed(catalog.lake.datasets.path(info), known)
 
 
@@ -63,28 +91,51 @@ def list_files(
 ) -> None:
     """List the files that a table has since its writer made ``versions`` of it.
 
-    ``before`` are those that were hashed already.
+    ``before`` are those that were hashed already. The first time, tags that there are are listed
+    too; later ones are by :func:`list_tag`.
     """
-    home, known = catalog.lake.datasets.path(info), listed(writer, info)
+    home, known = catalog.lake.datasets.path(info), paths(writer, info)
     found = {path: each for path, each in before.items() if path not in known}
-    found |= hashed(home, {**known, **before})
-    rows = [
+    found |= hashed(home, {*known, *before})
+    is_first = FIRST not in known
+    rows: list[tuple[StoreValue, ...]] = [
         (info.table_id, path, size, sha256)
         for path, (size, sha256) in sorted(found.items())
-        if version_of(path) in {None, *versions}
+        if version_of(path) in {None, *versions} and (is_first or not path.startswith(TAGS))
     ]
+    if is_first:
+        rows.append((info.table_id, FIRST, versions.start, None))
     writer.insert(FILES, columns_of(FILES), rows)
+
+
+def list_tag(catalog: Catalog, writer: Writer, info: TableInfo, name: str) -> None:
+    """List a tag that was just made, where a table's files are listed."""
+    path = tag_path(name)
+    if FIRST in paths(writer, info):
+        file = catalog.lake.datasets.path(info) / path
+        row = (info.table_id, path, file.stat().st_size, sha256_of(file))
+        writer.insert(FILES, columns_of(FILES), [row])
+
+
+def unlist(writer: Writer, info: TableInfo, gone: Sequence[str]) -> None:
+    """Take files from the list."""
+    for at in range(0, len(gone), PATHS_MAX):
+        paths_gone = In("path", tuple(gone[at : at + PATHS_MAX]))
+        writer.delete_where(FILES, And((of_table(info), paths_gone)))
 
 
 def unlist_removed(
     catalog: Catalog, writer: Writer, info: TableInfo, dataset: lance.LanceDataset
 ) -> None:
-    """Take the files from the list that a clean-up removed: none of which ``dataset`` needs."""
-    left = {*files_of(catalog.lake.datasets.path(info)), *_needed(dataset)}
-    gone = [path for path in listed(writer, info) if path not in left]
-    for at in range(0, len(gone), PATHS_MAX):
-        paths = In("path", tuple(gone[at : at + PATHS_MAX]))
-        writer.delete_where(FILES, And((of_table(info), paths)))
+    """Take the files from the list that a clean-up removed which did not come to its end.
+
+    None of which the newest version needs, or one that is tagged.
+    """
+    left = {*files_of(catalog.lake.datasets.path(info)), *_needed(dataset), FIRST}
+    with suppress(OSError, ValueError, RuntimeError):
+        for tag in dataset.tags.list().values():
+            left |= {manifest_of(int(tag["version"]))}
+    unlist(writer, info, [path for path in paths(writer, info) if path not in left])
 
 
 def _needed(dataset: lance.LanceDataset) -> Iterator[str]:

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from affidavit.catalog.journal.events import Batch, Event, events_of
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.dataset_files import files_of
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import data_table, parse_definition
@@ -31,7 +32,7 @@ from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import INTENTS
-from affidavit.catalog.tables.files import list_files, unlist_removed
+from affidavit.catalog.tables.files import list_files, unlist, unlist_removed
 from affidavit.errors import AffidavitError, StoreBusyError
 
 if TYPE_CHECKING:
@@ -138,12 +139,17 @@ def cleaning(catalog: Catalog, info: TableInfo) -> Iterator[None]:
     intent = Intent(
         uuid4().hex, info.table_id, CLEANUP, marked=False, rows_added=0, batches=(), messages=()
     )
+    home = catalog.lake.datasets.path(info)
+    there = files_of(home)
     with catalog.write() as writer:
         declare(writer, intent)
     try:
         yield
     finally:
-        settle(catalog, info, catalog.lake.datasets.latest(info))
+        left = files_of(home)
+        with catalog.write() as writer:
+            unlist(writer, info, [path for path in there if path not in left])
+            intent.finish(writer)
 
 
 def declare(writer: Writer, intent: Intent) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.model.definition import VECTOR
-from affidavit.catalog.tables.files import hashed_before, list_files
+from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
     INDEX_KINDS,
@@ -147,6 +147,7 @@ class VectorTable(TableHandle):
             self._catalog.announce(writer, change)
             with lance_errors(f"tagging version {at} of {self.name!r}"):
                 own_handle(dataset).tags.create(name, at)
+            list_tag(self._catalog, writer, info, name)
 
     def tags(self) -> dict[str, int]:
         """Return each tag's version."""

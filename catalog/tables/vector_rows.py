@@ -140,7 +140,7 @@ def locked(
             with catalog.read() as reader:
                 now = catalog.get(reader, now.name, now.schema)
         shown = now.data_version
-        if shown is not None and dataset.version < shown:
+        if shown is None or dataset.version < shown:
             catalog.lake.datasets.visible(now)  # which says what is missing
         if shown not in {None, dataset.version} and not restores:
             raise ForeignVersionError(now.name, int(dataset.version), int(now.data_version or 0))

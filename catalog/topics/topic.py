@@ -196,6 +196,8 @@ def _topic(row: Sequence[Any]) -> Topic:
         columns, told = _schema(schema), json.loads(metadata)
         if not all(each is None or type(each) is int for each in (retain_events, retain_us)):
             raise ValueError("its retention is no number")
+        if not isinstance(name, str):
+            raise TypeError("its name is no text")
     except (ValueError, TypeError, pa.ArrowException, OSError) as error:
         msg = f"the definition of topic {name!r} in the store cannot be read: {error}"
         raise StoreError(msg) from error

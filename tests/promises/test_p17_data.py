@@ -407,6 +407,84 @@ def test_p17_files_are_read_only_if_that_is_asked_for(copied) -> None:
     assert "is not there" in str(found(copied, data=None))
 
 
+def test_p17_a_version_that_is_not_named_any_more_is_refused(copied) -> None:
+    other = lancedb.connect(copied / "vectors" / "default").open_table("docs")
+    other.update(where="id = 0", values={"text": "forged"})
+    edit(copied, "UPDATE tables SET data_version = NULL WHERE name = 'docs'")
+    assert "docs" in str(found(copied))
+    with affidavit.connect(copied, durability="normal") as session:
+        for ask in (
+            lambda: session.sql("SELECT text FROM docs WHERE id = 0").to_arrow(),
+            lambda: session.search("docs", [1.0] * 8, k=1),
+            lambda: session.table("docs").insert(vectors(1, start=9000)),
+        ):
+            with pytest.raises(errors.AffidavitError):
+                ask()
+        assert "docs" in {each["name"] for each in session.tables()}, "listed all the same"
+
+
+def test_p17_a_version_that_was_cleaned_up_does_not_come_back(copied) -> None:
+    home = copied / "vectors" / "default" / "docs.lance"
+    manifest = "_versions/18446744073709551613.manifest"
+    assert (home / manifest).exists()
+    with affidavit.connect(copied, durability="normal") as session:
+        for at in range(2):
+            session.table("docs").insert(vectors(1, start=9000 + at))
+        session.table("docs").optimize(cleanup_older_than=timedelta(0))
+        session.search("docs", [1.0] * 8, k=1).to_arrow()
+    assert not (home / manifest).exists()
+    shutil.copy(min((home / "_versions").glob("*.manifest")), home / manifest)
+    with affidavit.connect(copied, durability="normal") as session:
+        assert 2 not in {each["version"] for each in session.table("docs").versions()}
+        with pytest.raises(errors.AffidavitError):
+            session.search("docs", [1.0] * 8, k=1, version=2)
+        with pytest.raises(errors.AffidavitError):
+            session.table("docs").restore(2)
+
+
+def test_p17_a_tag_that_was_moved_is_refused_and_named(copied) -> None:
+    with affidavit.connect(copied, durability="normal") as session:
+        docs = session.table("docs")
+        docs.tag("approved")
+        docs.insert(vectors(1, start=9000))
+        assert session.search("docs", [1.0] * 8, k=1, version="approved").num_rows == 1
+        assert session.ledger.verify(data=True)
+    home = str(copied / "vectors" / "default" / "docs.lance")
+    lance.dataset(home).tags.update("approved", 1)
+    lance.dataset(home).tags.create("theirs", 1)
+    said = found(copied)
+    assert said is not None
+    assert "_refs/tags/approved.json" in said
+    with affidavit.connect(copied, durability="normal") as session:
+        for name in ("approved", "theirs"):
+            with pytest.raises(errors.StoreError, match="made or moved by another program"):
+                session.search("docs", [1.0] * 8, k=1, version=name)
+
+
+def test_p17_a_file_that_was_taken_is_not_forgotten_by_a_cleanup(copied) -> None:
+    home = copied / "vectors" / "default" / "docs.lance"
+    [path] = [each for each in (home / "_transactions").iterdir() if each.name.startswith("1-")]
+    path.unlink()
+    with affidavit.connect(copied, durability="normal") as session:
+        session.table("docs").optimize(cleanup_older_than=timedelta(days=9))
+    assert path.name in str(found(copied))
+
+
+def test_p17_what_lies_beside_the_files_is_no_business_of_ours(copied) -> None:
+    home = copied / "vectors" / "default" / "docs.lance"
+    (home / "data" / "stray.tmp").write_text("x")
+    (home / "data" / "gone.lance").symlink_to(home / "nowhere")
+    os.mkfifo(home / "data" / "pipe.lance")
+    Path(os.fsdecode(os.fsencode(home / "data") + b"/\xff.lance")).write_text("x")
+    with affidavit.connect(copied, durability="normal") as session:
+        session.table("docs").insert(vectors(1, start=9000))
+        assert session.ledger.verify(data=True)
+    for each in (home / "data").iterdir():
+        if not each.is_file() or each.suffix == ".tmp":
+            each.unlink()
+    assert found(copied) is None
+
+
 # --- since ----------------------------------------------------------------------------------------
 
 
@@ -484,6 +562,71 @@ def test_p17_shared_rows_that_were_edited_are_found_by_whoever_reads_them(tmp_pa
         assert "table 'rates': row '1', column 'rate': 5 was signed, not 6" in str(
             session.ledger.verify()
         )
+
+
+def test_p17_rows_in_a_shared_table_that_are_not_shared_are_found(tmp_path) -> None:
+    lake = tmp_path / "lake"
+    with affidavit.connect(lake, tenant=None, durability="normal") as session:
+        session.create_table("rates", [{"id": 1, "rate": 5}], primary_key="id")
+    with affidavit.connect(lake, tenant="acme", durability="normal") as session:
+        session.create_table("own", [{"id": 1}], primary_key="id")
+    name = rows_of(lake, "rates")
+    edit(lake, f"INSERT INTO \"{name}\" (_tenant, c0, c1) VALUES ('acme', 2, 666)")
+    with affidavit.connect(lake, tenant="acme", durability="normal") as session:
+        assert session.sql("SELECT * FROM rates").num_rows == 2
+        assert "1 of the rows that are shown are not the shared scope's" in str(
+            session.ledger.verify()
+        )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tables SET _tenant = '' WHERE name = 'v'",
+        "INSERT INTO topic_log (_tenant, topic_id, offset, produced_at, rows, data) SELECT '', "
+        "topic_id, 77, produced_at, rows, data FROM topic_log LIMIT 1",
+        "INSERT INTO files (_tenant, table_id, path, bytes, sha256) SELECT '', table_id, 'x', 1, "
+        "sha256 FROM files LIMIT 1",
+    ],
+)
+def test_p17_shared_rows_where_nothing_is_shared_are_found(copied, statement) -> None:
+    edit(copied, statement)
+    assert found(copied) is not None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE states SET object = NULL WHERE rows = 1", "UPDATE states SET version = 'x'",
+        "UPDATE states SET state = 7", "UPDATE states SET rows = NULL",
+        "UPDATE tables SET row_count = 'x'", "UPDATE tables SET data_version = 1.5",
+        "UPDATE tables SET data_version = x'00' WHERE name = 'docs'",
+        "UPDATE tables SET data_version = -1 WHERE name = 'docs'",
+        "UPDATE tables SET audit = 'x'", "UPDATE tables SET name = 7 WHERE name = 'v'",
+        "UPDATE tables SET next_rowid = 'x'", "UPDATE tables SET definition = '{'",
+        "UPDATE files SET bytes = 'x'", "UPDATE topics SET name = 5 WHERE name = 't'",
+        "UPDATE ledger_heads SET logged_at = 9223372036854775807",
+        "UPDATE triggers SET definition = '{'",
+    ],
+)  # fmt: skip
+def test_p17_what_cannot_be_read_is_found_and_is_no_crash(copied, statement) -> None:
+    edit(copied, statement)
+    assert found(copied) is not None
+    assert found(copied, data=None, since=1) is not None
+
+
+def test_p17_no_value_that_is_to_be_on_record_is_told(copied) -> None:
+    name = rows_of(copied, "log")
+    for statement in (
+        f"UPDATE \"{name}\" SET c0 = 'SECRET' WHERE _rowid = 1",
+        f"UPDATE \"{name}\" SET c1 = 'SECRET' WHERE _rowid = 1",
+        "UPDATE tables SET audit = NULL WHERE name = 'log'",
+    ):
+        edit(copied, statement)
+        with affidavit.connect(copied, durability="normal") as session:
+            for verified in (session.ledger.verify(), session.verify_data("log")):
+                assert not verified
+                assert "SECRET" not in f"{verified!r} {verified}"
 
 
 def test_p17_one_tenants_edit_is_no_other_tenants_alarm(tmp_path) -> None:

@@ -26,6 +26,7 @@ from affidavit.catalog.topics.topic import (
 from affidavit.errors import (
     InvalidTriggerError,
     SchemaConflictError,
+    StoreError,
     TriggerExistsError,
     TriggerNotFoundError,
 )
@@ -116,10 +117,19 @@ _LEFT_OUT: Final = ("trigger_id", "name", "table_id", "kind")
 
 
 def _trigger(row: Sequence[Any]) -> Trigger:
+    """Return a trigger as the store has it.
+
+    Raises:
+        StoreError: Its row is not what belongs there: somebody else wrote it.
+    """
     trigger_id, name, table_id, kind, definition, _ = row
-    told = json.loads(definition)
-    told["actions"], told["query"] = tuple(told["actions"]), tuple(told["query"])
-    return Trigger(trigger_id=trigger_id, name=name, table_id=table_id, kind=kind, **told)
+    try:
+        told = json.loads(definition)
+        told["actions"], told["query"] = tuple(told["actions"]), tuple(told["query"])
+        return Trigger(trigger_id=trigger_id, name=name, table_id=table_id, kind=kind, **told)
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"what the store says of trigger {name!r} cannot be read: {error}"
+        raise StoreError(msg) from error
 
 
 def triggers_of_table(reader: Reader, table_id: str) -> list[Trigger]:

@@ -31,25 +31,34 @@ OBJECT: Final = b"\x05"
 
 
 def _integer(value: object) -> bytes:
-    return b"i" + value.to_bytes(8, "little", signed=True)  # type: ignore[attr-defined]
+    return b"i" + int(value).to_bytes(8, "little", signed=True)  # type: ignore[call-overload]
 
 
 def _text(value: object) -> bytes:
-    data = str(value).encode("utf-8", "surrogatepass")
+    data = str.encode(value, "utf-8", "surrogatepass")  # type: ignore[arg-type]
     return b"t" + len(data).to_bytes(4, "little") + data
 
 
 def _blob(value: object) -> bytes:
-    return b"b" + len(value).to_bytes(4, "little") + value  # type: ignore[operator, arg-type]
+    data = bytes(value)  # type: ignore[call-overload]
+    return b"b" + len(data).to_bytes(4, "little") + data
 
 
 def _real(value: object) -> bytes:
     return b"r" + struct.pack("<d", value)  # none of ours: SQLite takes any value in any column
 
 
-_WRITE: Final[dict[type, Callable[[object], bytes]]] = {
-    int: _integer, str: _text, bytes: _blob, float: _real,
-}  # fmt: skip
+class _Writers(dict[type, "Callable[[object], bytes]"]):
+    """How values are written, by their types; one of a caller's own as the one that it extends."""
+
+    def __missing__(self, kind: type) -> Callable[[object], bytes]:
+        self[kind] = found = next(self[base] for base in kind.__mro__ if base in self)
+        return found
+
+
+_WRITE: Final = _Writers(
+    {int: _integer, str: _text, bytes: _blob, bytearray: _blob, memoryview: _blob, float: _real}
+)
 
 
 def named(text: str) -> bytes:

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.covering.elements import grouped, object_element, rows_sum
-from affidavit.catalog.store.covering.multiset import MASK, as_bytes, digest, element, of_bytes
+from affidavit.catalog.store.covering.multiset import (
+    MASK,
+    SUM_BYTES,
+    as_bytes,
+    digest,
+    element,
+    of_bytes,
+)
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import STATES
+from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,11 +64,25 @@ class State:
 def states(reader: Reader, tenant: str) -> list[State]:
     """Return the state of each of a tenant's objects."""
     rows = reader.select(STATES, _COLUMNS, own(tenant), order_by=("object",))
-    return [_state(*row) for row in rows]  # type: ignore[arg-type]
+    return [_state(*row) for row in rows]
 
 
-def _state(name: str, version: int, rows: int, kept: bytes) -> State:
-    return State(name, version, rows, of_bytes(kept))
+def _state(*row: object) -> State:
+    """Return a state as it is kept.
+
+    Raises:
+        LedgerCorruptError: It is none: somebody else wrote it.
+    """
+    name, version, rows, kept = row
+    if (
+        isinstance(name, str)
+        and isinstance(version, int)
+        and isinstance(rows, int)
+        and isinstance(kept, bytes)
+        and len(kept) == SUM_BYTES
+    ):
+        return State(name, version, rows, of_bytes(kept))
+    raise LedgerCorruptError(f"the kept sum of {name!r} is unreadable")
 
 
 class Known:
@@ -118,7 +140,7 @@ def add_moves(
 
 def _find(reader: Reader, tenant: str, name: str) -> State | None:
     rows = reader.select(STATES, _COLUMNS, own(tenant, Compare("=", "object", name)))
-    return _state(*rows[0]) if rows else None  # type: ignore[arg-type]
+    return _state(*rows[0]) if rows else None
 
 
 def counted(

@@ -44,6 +44,8 @@ class CoveredWriter:
         self._inner = inner
         self._tenant = tenant
         self._moves: dict[str, Move] = {}
+        self._depth = 0
+        self._undone: list[tuple[str, Move | None]] = []
         self.memo = inner.memo
         self.select = inner.select
         self.scan = inner.scan
@@ -63,17 +65,35 @@ class CoveredWriter:
 
     def moves(self) -> dict[str, Move]:
         found, self._moves = self._moves, {}
+        if self._depth:
+            self._undone += found.items()
         return found
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        before = {name: replace(move) for name, move in self._moves.items()}
+        self._depth += 1
+        mark = len(self._undone)
         try:
             with self._inner.savepoint():
                 yield
         except BaseException:
-            self._moves = before
+            for name, before in reversed(self._undone[mark:]):
+                if before is None:
+                    self._moves.pop(name, None)
+                else:
+                    self._moves[name] = before
+            del self._undone[mark:]
             raise
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._undone.clear()
+
+    def _set(self, name: str, move: Move) -> None:
+        """Let an object have moved so; a savepoint that is open knows how it had before."""
+        if self._depth:
+            self._undone.append((name, self._moves.get(name)))
+        self._moves[name] = move
 
     # --- what moves ----------------------------------------------------------------------------
 
@@ -84,11 +104,12 @@ class CoveredWriter:
         columns = table.covered
         for name, members in grouped(table, columns, rows).items():
             total = rows_sum(table, name, columns, members)
-            self._moves.setdefault(name, Move()).add(sign * len(members), sign * total)
+            before = self._moves.get(name, Move())
+            self._set(name, before.and_rows(sign * len(members), sign * total))
 
     def _begin(self, table: StoreTable) -> None:
         """Note that nothing counts any more that a table had."""
-        self._moves[object_name(table)] = Move(is_anew=True)
+        self._set(object_name(table), Move(is_anew=True))
 
     def _found(self, table: StoreTable, where: Predicate | None) -> list[Row]:
         """Return the identity and the covered columns of those of the tenant's rows that match."""
@@ -197,17 +218,18 @@ class CoveredWriter:
 
     def drop_table(self, table: StoreTable) -> None:
         if table.cover is not None and table.cover.by is None:
-            self._moves[object_name(table)] = Move(is_anew=True, is_gone=True)
+            self._set(object_name(table), Move(is_anew=True, is_gone=True))
         self._inner.drop_table(table)
 
     def drop_column(self, table: StoreTable, column: str) -> None:
         if self._counts(table, [column]):
             kept = replace(table, columns=tuple(c for c in table.columns if c.name != column))
             name, before, after = object_name(table), table.covered, kept.covered
-            move = self._moves.setdefault(name, Move())
+            moved = 0
             for part in self._inner.rows(table, before, own(self._tenant), batch_rows=BATCH_ROWS):
                 places = [before.index(each) for each in after]
                 left = [tuple(row[at] for at in places) for row in part]
                 changed = rows_sum(kept, name, after, left) - rows_sum(table, name, before, part)
-                move.add(0, changed)
+                moved += changed
+            self._set(name, self._moves.get(name, Move()).and_rows(0, moved))
         self._inner.drop_column(table, column)

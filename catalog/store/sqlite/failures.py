@@ -32,11 +32,11 @@ class translated:  # noqa: N801 - it reads as the function that it was, and cost
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise _ours(error, self._what, self._timeout_s) from error
 
 
-def _ours(error: sqlite3.Error, what: str, timeout_s: float) -> AffidavitError:
+def _ours(error: sqlite3.Error | UnicodeDecodeError, what: str, timeout_s: float) -> AffidavitError:
     said = f"{what}: {error}"
     if isinstance(error, sqlite3.IntegrityError):
         return ConstraintError(said)
