@@ -16,7 +16,7 @@ from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
     from affidavit.catalog.model.definition import TableInfo
@@ -62,11 +62,14 @@ def newest_version(home: Path) -> int | None:
     return max((each for each in found if each is not None), default=None)
 
 
-def files_of(home: Path) -> dict[str, int]:
-    """Return the size in bytes of each file of the dataset at ``home``, by its path there."""
-    found = dict(tags_of(home))
+def files_of(home: Path, known: Container[str] = ()) -> dict[str, int]:
+    """Return the size in bytes of each file of the dataset at ``home``, by its path there.
+
+    Those that are ``known`` are left out, and not looked at.
+    """
+    found = {path: size for path, size in tags_of(home) if path not in known}
     for folder, endings in _ENDINGS.items():
-        found.update(_files(home / folder, f"{folder}/", endings))
+        found.update(_files(home / folder, f"{folder}/", endings, known))
     return found
 
 
@@ -82,19 +85,21 @@ def tags_of(home: Path) -> Iterator[tuple[str, int]]:
             yield path, size
 
 
-def _files(folder: Path, prefix: str, endings: str | tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Yield the regular files below a folder that have one of these endings."""
+def _files(
+    folder: Path, prefix: str, endings: str | tuple[str, ...], known: Container[str] = ()
+) -> Iterator[tuple[str, int]]:
+    """Yield the regular files below a folder that end so, and are not known."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
         return
     for entry in entries:
         path = f"{prefix}{entry.name}"
-        if entry.name.startswith(".") or not path.isprintable():
+        if path in known or entry.name.startswith(".") or not path.isprintable():
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(folder / entry.name, f"{path}/", endings)
+                yield from _files(folder / entry.name, f"{path}/", endings, known)
             elif entry.is_file(follow_symlinks=False) and entry.name.endswith(endings):
                 yield path, entry.stat(follow_symlinks=False).st_size
         except OSError:  # it went while it was looked at

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.dataset_files import (
@@ -72,31 +73,47 @@ def paths(reader: Reader, info: TableInfo) -> set[str]:
 def hashed(home: Path, known: Container[str] = ()) -> dict[str, tuple[int, bytes]]:
     """Return the size and SHA-256 of the files of the dataset at ``home`` that are not known."""
     found = {}
-    for path, size in files_of(home).items():
-        if path not in known:
-            with suppress(OSError):  # it went while it was looked at
-                found[path] = size, sha256_of(home / path)
+    for path, size in files_of(home, known).items():
+        with suppress(OSError):  # it went while it was looked at
+            found[path] = size, sha256_of(home / path)
     return found
 
 
-def hashed_before(catalog: Catalog, info: TableInfo) -> Hashes:
-    """Return what is hashed of a table before anybody waits for it: files that are not listed."""
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was found of a table, whose lock is held, before anybody waits for it.
+
+    Attributes:
+        known: The paths that are listed.
+        hashed: The files that are not.
+    """
+
+    known: set[str]
+    hashed: Hashes
+
+
+def hashed_before(catalog: Catalog, info: TableInfo) -> Before:
+    """Return what is listed of a table, and hash what is not."""
     with catalog.read() as reader:
         known = paths(reader, info)
-    return hashed(catalog.lake.datasets.path(info), known)
+    return Before(known, hashed(catalog.lake.datasets.path(info), known))
 
 
 def list_files(
-    catalog: Catalog, writer: Writer, info: TableInfo, versions: range, before: Hashes
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    versions: range,
+    before: Before | None = None,
 ) -> None:
     """List the files that a table has since its writer made ``versions`` of it.
 
-    ``before`` are those that were hashed already. The first time, tags that there are are listed
+    ``before`` is what was found already. The first time, tags that there are are listed
     too; later ones are by :func:`list_tag`.
     """
-    home, known = catalog.lake.datasets.path(info), paths(writer, info)
-    found = {path: each for path, each in before.items() if path not in known}
-    found |= hashed(home, {*known, *before})
+    before = before or Before(paths(writer, info), {})
+    home, known = catalog.lake.datasets.path(info), before.known
+    found = {**before.hashed, **hashed(home, known | before.hashed.keys())}
     is_first = FIRST not in known
     rows: list[tuple[StoreValue, ...]] = [
         (info.table_id, path, size, sha256)

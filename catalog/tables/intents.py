@@ -182,7 +182,7 @@ def settle(catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset) -> in
                 catalog.touch(writer, info, rows=intent.rows_added)
                 catalog.show(writer, info, version)
                 versions = range(intent.version_before + 1, version + 1)
-                list_files(catalog, writer, info, versions, {})
+                list_files(catalog, writer, info, versions)
                 _redefine(catalog, writer, info, intent)
             intent.finish(writer)
     return len(rows)

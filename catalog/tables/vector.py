@@ -177,7 +177,7 @@ class VectorTable(TableHandle):
                 with lance_errors(f"restoring version {version} of {self.name!r}"):
                     own_handle(old).restore()
                 made = int(dataset.version) + 1
-                list_files(self._catalog, writer, info, range(made, made + 1), {})
+                list_files(self._catalog, writer, info, range(made, made + 1))
 
     def optimize(self, *, cleanup_older_than: timedelta | None = None) -> None:
         """Merge small fragments and bring the indexes up to date.
@@ -295,6 +295,6 @@ class VectorTable(TableHandle):
             newest = int(self._catalog.lake.datasets.latest(info).version)
             with self._catalog.write() as writer:  # the version is a new one, and nothing changed
                 self._catalog.show(writer, info, newest)
-                list_files(self._catalog, writer, info, range(first, newest + 1), {})
+                list_files(self._catalog, writer, info, range(first, newest + 1))
                 intent.finish(writer)
             raise

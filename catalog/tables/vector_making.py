@@ -18,7 +18,7 @@ from affidavit.catalog.lake.datasets import TABLE_ID, made_for
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
-from affidavit.catalog.tables.files import hashed, list_files, of_table
+from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.catalog.values.vectors import METRICS, vector_type
@@ -146,7 +146,7 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 def _install(
     catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, keys: pa.Array
 ) -> TableInfo:
-    rows, digest, written = len(keys), keys_digest(keys), hashed(staged)
+    rows, digest, written = len(keys), keys_digest(keys), Before(set(), hashed(staged))
     with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
         home = catalog.lake.folders.vector_table(catalog.tenant, name)
         moved = False

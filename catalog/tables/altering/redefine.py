@@ -98,4 +98,4 @@ def alter_dataset(
             with lance_errors(f"altering vector table {info.name!r}"):
                 change(dataset)
             assert dataset.version == before + 1  # one commit of Lance's, as was announced
-            list_files(catalog, writer, now, range(before + 1, before + 2), {})
+            list_files(catalog, writer, now, range(before + 1, before + 2))
