@@ -9,23 +9,23 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from affidavit.catalog.lake.table_row import COLUMNS, info_of
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Change
-from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo, parse_definition
-from affidavit.catalog.model.policy import OFF, TABLE_LEVELS, stricter
+from affidavit.catalog.model.definition import KINDS, MutableDefinition, TableInfo
+from affidavit.catalog.model.policy import OFF, stricter
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_schema_name, check_table_name
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.sql.pushdown import IN_VALUES_MAX
-from affidavit.catalog.store.protocol import TENANT, columns_of
+from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.store.settled import settled
 from affidavit.catalog.store.tables import SCHEMAS, TABLES
 from affidavit.errors import (
     InvalidNameError,
     ReadOnlyError,
-    StoreError,
     TableExistsError,
     TableNotFoundError,
     TransactionError,
@@ -49,17 +49,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.transactions import Transactions
 
 
-_COLUMNS: Final = (
-    TENANT, "schema_name", "name", "kind", "definition", "version", "row_count", "data_version",
-    "audit", "next_rowid",
-)  # fmt: skip
-
-
-_TYPES: Final = (str, str, int, int, int | None, str | None, int | None)
-_END: Final = 1 << 62
-"""No version and no identity is larger."""
-
-
 def new_table_id() -> str:
     """Return an identity that nobody can guess from another."""
     return uuid4().hex
@@ -67,24 +56,6 @@ def new_table_id() -> str:
 
 def _named(schema: str, name: str) -> And:
     return And((Compare("=", "schema_name", schema), Compare("=", "name", name)))
-
-
-def _info(row: Sequence[Any]) -> TableInfo:
-    """Return a table as the store has it.
-
-    Raises:
-        StoreError: Something in its row is not what belongs there: somebody else wrote it.
-    """
-    tenant, schema, name, kind, text, *rest = row
-    version, rows, shown, audit, next_rowid = rest
-    whole = (schema, name, version, rows, shown, audit, next_rowid)
-    if not all(map(isinstance, whole, _TYPES)) or not (
-        audit in {None, *TABLE_LEVELS} and 0 <= (shown or 0) < _END and 0 < (next_rowid or 1) < _END
-    ):
-        msg = f"what the store says of table {name!r} is not what belongs there: verify the ledger"
-        raise StoreError(msg)
-    definition = parse_definition(kind, text)
-    return TableInfo(tenant, schema, name, kind, definition, *rest)
 
 
 def _version(info: TableInfo | None) -> tuple[str, int] | None:
@@ -212,9 +183,9 @@ class Catalog:
         return found
 
     def _find(self, reader: Reader, name: str, schema: str) -> TableInfo | None:
-        found = reader.select(TABLES, _COLUMNS, _named(schema, name))
+        found = reader.select(TABLES, COLUMNS, _named(schema, name))
         own = [row for row in found if row[0] == self.tenant] or found
-        return _info(own[0]) if own else None
+        return info_of(own[0]) if own else None
 
     def _saw(self, reader: Reader, name: str, schema: str, info: TableInfo | None) -> None:
         """Let the open transaction know which version of a table was read."""
@@ -227,8 +198,8 @@ class Catalog:
 
     def by_id(self, reader: Reader, table_id: str) -> TableInfo | None:
         """Return the table of that identity as it is now; ``None`` if it was dropped."""
-        found = reader.select(TABLES, _COLUMNS, Compare("=", "table_id", table_id))
-        return _info(found[0]) if found else None
+        found = reader.select(TABLES, COLUMNS, Compare("=", "table_id", table_id))
+        return info_of(found[0]) if found else None
 
     def get(self, reader: Reader, name: str, schema: str = MAIN_SCHEMA) -> TableInfo:
         """Return the table of that name.
@@ -250,10 +221,10 @@ class Catalog:
         where = None
         if names is not None and len(names) <= IN_VALUES_MAX:
             where = In("name", tuple(name for name in names if "\x00" not in name))
-        rows = reader.select(TABLES, _COLUMNS, where)
+        rows = reader.select(TABLES, COLUMNS, where)
         seen: dict[tuple[str, str], TableInfo] = {}
         for row in sorted(rows, key=lambda row: row[0] != self.tenant):
-            info = _info(row)
+            info = info_of(row)
             if names is None or info.name in names:
                 seen.setdefault((info.schema, info.name), info)
         for info in seen.values() if names is not None else ():
