@@ -60,14 +60,14 @@ def test_small_segments_are_merged_without_changing_a_proof(session, notes) -> N
         fill(session, 10, start=at * 10)
         session.journal.flush()
     proof = session.ledger.prove(55)
-    head = proof.partition("\n\n")[2]
+    stated = proof.partition("\n\n")[2].splitlines()[:3]  # of whom, how large, its root
     session._catalog().journal.merging.compact()
     segments = session.sql("SELECT * FROM system.segments ORDER BY first_seq").to_pylist()
     assert 1 < len(segments) < 8
     assert sum(each["events"] for each in segments) == 201
     for one, other in pairwise(segments):
         assert one["last_seq"] < other["first_seq"]
-    assert session.ledger.prove(55).partition("\n\n")[2] == head
+    assert session.ledger.prove(55).partition("\n\n")[2].splitlines()[:3] == stated
     assert session.ledger.verify(progress=False)
     assert session.journal.history("155").num_rows == 1
 
