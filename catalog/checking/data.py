@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from affidavit.catalog.checking.datasets import check_files
+from affidavit.catalog.checking.datasets import LOOKS_MAX, check_files
 from affidavit.catalog.checking.naming import Names
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.covered import COVERED, covered_tables
 from affidavit.catalog.ledger.verification.differences import DataFindings, Difference
-from affidavit.catalog.model.definition import KINDS, MUTABLE, VECTOR
+from affidavit.catalog.model.definition import DATA, KINDS, MUTABLE, VECTOR
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare, In
@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, StoreTable
 
     Advance = Callable[[int], object]
-
-LOOKS_MAX: Final = 3
-"""How often something that differs is looked at, which others may be writing."""
-
-DATA: Final = "data_"
-"""How the store's tables of mutable ones begin."""
 
 
 @dataclass(frozen=True, slots=True)

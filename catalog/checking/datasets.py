@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.lake.dataset_files import (
     files_of,
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader
+
+LOOKS_MAX: Final = 3
+"""How often something that differs is looked at: somebody may be writing it."""
 
 
 def check_version(info: TableInfo, home: Path) -> Difference | None:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from affidavit.catalog.checking.rows import changed_difference, events_since, first_difference
 from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.ledger.verification.differences import Difference, without_values
+from affidavit.catalog.model.definition import DATA
 from affidavit.catalog.model.moment import Moment
 from affidavit.catalog.model.policy import READS, at_least, stricter
 from affidavit.catalog.past.table import PastTable
@@ -69,7 +70,7 @@ class Names:
         if kind in {TOPICS.name, LOG.name}:
             log = "the log of " if kind == LOG.name else ""
             return f"{log}topic {self._topic(value)!r}"
-        table_id = value or kind.removeprefix("data_")
+        table_id = value or kind.removeprefix(DATA)
         info = self.tables.get(table_id)
         table = repr(table_id if info is None else info.name)
         words = {
@@ -89,7 +90,7 @@ class Names:
         ``problem`` says how, where that is known; else its events are asked.
         """
         kind, _, value = name.partition("/")
-        info = self.tables.get(value or kind.removeprefix("data_"))
+        info = self.tables.get(value or kind.removeprefix(DATA))
         found = None
         if info is not None and problem is None:
             found = self.row(info.table_id) if not value else None

@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.checking.datasets import check_version
+from affidavit.catalog.checking.datasets import LOOKS_MAX, check_version
 from affidavit.catalog.journal.segments.places import LocalFolder
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.predicate import Compare
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.verification.differences import Difference
     from affidavit.catalog.model.definition import TableInfo
-
-LOOKS_MAX: Final = 3
-"""How often a table is looked at whose newest version is not the one that is shown."""
 
 NAMED_MAX: Final = 5
 """How many tables are named."""

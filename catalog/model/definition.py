@@ -31,11 +31,15 @@ class Index:
     unique: bool = False
 
 
+DATA: Final = "data_"
+"""How the store's tables of mutable ones begin; the identity follows."""
+
+
 def data_table(
     table_id: str, columns: tuple[StoreColumn, ...] = (), indexes: tuple[StoreIndex, ...] = ()
 ) -> StoreTable:
     """Return the store's table of a mutable one."""
-    return StoreTable(f"data_{table_id}", columns, indexes, Cover(is_ordered=True))
+    return StoreTable(f"{DATA}{table_id}", columns, indexes, Cover(is_ordered=True))
 
 
 @dataclass(frozen=True)  # without slots: what is derived is kept

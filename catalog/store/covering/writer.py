@@ -114,8 +114,7 @@ class CoveredWriter:
     def _found(self, table: StoreTable, where: Predicate | None) -> list[Row]:
         """Return the identity and the covered columns of those of the tenant's rows that match."""
         conditions = () if where is None else (where,)
-        names = [ROWID, *(name for name in table.covered if name != ROWID)]
-        return self._inner.select(table, names, own(self._tenant, *conditions))
+        return self._inner.select(table, _found_columns(table), own(self._tenant, *conditions))
 
     def _by_rowid(self, table: StoreTable, rowids: Sequence[StoreValue]) -> list[Row]:
         found: list[Row] = []
@@ -132,7 +131,7 @@ class CoveredWriter:
         self, table: StoreTable, found: list[Row], change: Callable[[Row], Mapping[str, StoreValue]]
     ) -> None:
         """Note that rows that were found have other values now."""
-        names = [ROWID, *(name for name in table.covered if name != ROWID)]
+        names = _found_columns(table)
         now = []
         for row in found:
             values = change(row)
@@ -233,3 +232,8 @@ class CoveredWriter:
                 moved += changed
             self._set(name, self._moves.get(name, Move()).and_rows(0, moved))
         self._inner.drop_column(table, column)
+
+
+def _found_columns(table: StoreTable) -> list[str]:
+    """Return the identity, and the covered columns of a table."""
+    return [ROWID, *(name for name in table.covered if name != ROWID)]
