@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +64,7 @@ def test_however_a_statement_is_put_together_no_literal_is_shown(parts: list[str
     for text in ("".join(parts), " ".join(parts)):
         shown = Shown().text(text)
         assert "hush" not in shown.replace("hushhush", "")
-        assert "4711" not in shown.replace("a4711", "")
+        assert "4711" not in re.sub(r"\ba\w+", "", shown)  # a0x4711 is a name
 
 
 def test_a_statement_that_was_read_is_not_read_again() -> None:
