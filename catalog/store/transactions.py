@@ -97,6 +97,11 @@ class Transactions:
         """Whether a block of :meth:`block` was entered and not left."""
         return self._place().blocks > 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._closed
+
     def refuse_closed(self) -> None:
         """Raise ClosedError if the session was closed."""
         if self._closed:

@@ -13,7 +13,6 @@ from affidavit.catalog.checking.verifying import Wanted, verified
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import Lake, LakeOptions, open_lake
 from affidavit.catalog.ledger.bundle import export_bundle
-from affidavit.catalog.ledger.verification.findings import printable
 from affidavit.catalog.ledger.verifier import (
     ORIGIN_PREFIX,
     LedgerProblem,
@@ -27,6 +26,7 @@ from affidavit.catalog.sql.names import SHARED, check_tenant
 from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, NODES, RESULTS
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.errors import AffidavitError, LedgerCorruptError, NoTenantError, WitnessError
+from affidavit.screen import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

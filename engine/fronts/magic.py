@@ -47,12 +47,13 @@ def _session(variables: dict[str, Any], named: str | None) -> Session:
     sessions = {
         id(value): value
         for name, value in variables.items()
-        if isinstance(value, Session) and not value.is_scoped and not name.startswith("_")
+        if isinstance(value, Session)
+        and not (value.closed or value.is_scoped or name.startswith("_"))
     }
     if len(sessions) != 1:
         msg = (
-            f"the notebook has {len(sessions)} sessions: open one with affidavit.connect(), or "
-            "name it as in %%sql session"
+            f"the notebook has {len(sessions)} open sessions: open one with "
+            "affidavit.connect(), or name it as in %%sql session"
         )
         raise SqlError(msg)
     return next(iter(sessions.values()))

@@ -1,11 +1,23 @@
-"""Tables as text and as HTML, for consoles and notebooks."""
+"""Tables as text and as HTML, for consoles and notebooks.
+
+Rules:
+    - A row is a line, and nothing in it is obeyed by a terminal. NULL is no text: a text that reads
+      so is in quotes.
+    - Every digit of a number is shown; long texts, lists and tables are cut, and say so.
+    - A table that is wider than the terminal loses the ends of its longest cells, and then columns
+      of its middle, which are counted below. A plan is whole.
+"""
 
 from __future__ import annotations
 
 import html
+import shutil
+import struct
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+
+from affidavit.screen import cut, escaped, padded, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,65 +28,158 @@ ROWS_SHOWN_MAX: Final = 20
 CELL_LENGTH_MAX: Final = 60
 LIST_ITEMS_SHOWN_MAX: Final = 4
 
+WIDTH_WITHOUT_TERMINAL: Final = 120
 
-def cell(value: object) -> str:
-    """Return ``value`` as one short line."""
+_CELL_WIDTH_MIN: Final = 12
+_GAP: Final = "  "
+_NULL: Final = "NULL"
+_PLAN: Final = ["plan_type", "plan"]
+_SINGLE: Final = "f"
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+
+def cell(value: object, kind: pa.DataType | None = None) -> str:
+    """Return ``value``, of an Arrow type if one is given, as one short line."""
     if value is None:
-        return "NULL"
+        return _NULL
     if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list) and len(value) > LIST_ITEMS_SHOWN_MAX:
-        shown = ", ".join(cell(each) for each in value[:LIST_ITEMS_SHOWN_MAX])
-        return f"[{shown}, ... {len(value)}]"
-    text = " ".join(str(value).split())
+        return _number(value, kind)
+    if isinstance(value, list) and not pa.types.is_map(kind or pa.null()):
+        return _items(value, kind)
+    text = escaped(value)
+    if isinstance(value, str) and text.strip("'") == _NULL:
+        text = f"'{text}'"
     return text if len(text) <= CELL_LENGTH_MAX else text[: CELL_LENGTH_MAX - 1] + "…"
 
 
-def _cells(head: pa.Table) -> list[list[str]]:
+def _number(value: float, kind: pa.DataType | None) -> str:
+    """Return the fewest digits that are this number and no other, in its own precision."""
+    if kind is not None and pa.types.is_float32(kind) and abs(value) != float("inf"):
+        for digits in range(6, 9):
+            text = f"{value:.{digits}g}"
+            if struct.unpack(_SINGLE, struct.pack(_SINGLE, float(text)))[0] == value:
+                return repr(float(text))
+    return repr(value)
+
+
+def _items(values: list[object], kind: pa.DataType | None) -> str:
+    of = None if kind is None else getattr(kind, "value_type", None)
+    if len(values) <= LIST_ITEMS_SHOWN_MAX:
+        return f"[{', '.join(cell(each, of) for each in values)}]"
+    shown = ", ".join(cell(each, of) for each in values[:LIST_ITEMS_SHOWN_MAX])
+    return f"[{shown}, ... {len(values)}]"
+
+
+def _columns(head: pa.Table) -> list[list[str]]:
     columns = []
     for column in head.columns:
         try:
-            columns.append([cell(value) for value in column.to_pylist()])
+            values = column.to_pylist()
         except (ValueError, OverflowError):  # an instant that Python's datetime cannot hold
-            columns.append([cell(value) for value in column.cast(pa.string()).to_pylist()])
-    return [list(row) for row in zip(*columns, strict=True)]
+            values = column.cast(pa.string()).to_pylist()
+        columns.append([cell(value, column.type) for value in values])
+    return columns
+
+
+# --- text -----------------------------------------------------------------------------------------
 
 
 def as_text(head: pa.Table, *, more: bool) -> str:
-    """Return up to :data:`ROWS_SHOWN_MAX` rows as an aligned table."""
-    rows = _cells(head.slice(0, ROWS_SHOWN_MAX))
-    names = head.schema.names
+    """Return up to :data:`ROWS_SHOWN_MAX` rows as an aligned table; ``more`` follow ``head``."""
+    if head.schema.names == _PLAN:
+        return _plan(head)
+    columns = _columns(head.slice(0, ROWS_SHOWN_MAX))
+    names = [escaped(name) for name in head.schema.names]
     widths = [
-        max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
-        for at, name in enumerate(names)
+        max(map(width_of, (name, *cells))) for name, cells in zip(names, columns, strict=True)
     ]
-    lines = [_line(names, widths), _line(["-" * width for width in widths], widths)]
-    lines += [_line(row, widths) for row in rows]
-    lines.append(_footer(head, more=more))
-    return "\n".join(lines)
+    widths, shown = _fitted(widths, _room())
+    rows = [names, ["-" * width for width in widths], *zip(*columns, strict=True)]
+    lines = [_line(row, widths, shown) for row in rows]
+    return "\n".join([*lines, _footer(head, len(shown), more=more)])
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(c.ljust(width) for c, width in zip(cells, widths, strict=True)).rstrip()
+def _plan(head: pa.Table) -> str:
+    """Return a plan as it was told, each of its operators on a line."""
+    told = head.to_pylist()
+    return "\n".join(f"{each['plan_type']}\n{_indented(each['plan'])}" for each in told)
 
 
-def _footer(head: pa.Table, *, more: bool) -> str:
-    if more or head.num_rows > ROWS_SHOWN_MAX:
-        return f"(the first {min(head.num_rows, ROWS_SHOWN_MAX)} rows)"
-    return f"({head.num_rows} row{'' if head.num_rows == 1 else 's'})"
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in escaped(text, lines=True).splitlines())
+
+
+def _room() -> int:
+    """Return how many columns there are to print in: ``COLUMNS``, or what the terminal has."""
+    return shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 0)).columns
+
+
+def _fitted(widths: list[int], room: int) -> tuple[list[int], list[int]]:
+    """Return how wide each column may be, and which are shown: those at both ends."""
+    shown = list(range(len(widths)))
+    if _total(widths, shown) <= room:
+        return widths, shown
+    least = [min(width, _CELL_WIDTH_MIN) for width in widths]
+    while len(shown) > 1 and _total(least, shown) + len(_GAP) + 1 > room:
+        shown.pop(len(shown) // 2)
+    if len(shown) < len(widths):
+        room -= len(_GAP) + 1  # for the dots
+    given = list(least)
+    spare = room - _total(given, shown)
+    for at in sorted(shown, key=lambda at: widths[at]):
+        wanting = sum(given[each] < widths[each] for each in shown)
+        extra = min(widths[at] - given[at], max(spare, 0) // max(wanting, 1))
+        given[at] += extra
+        spare -= extra
+    return given, shown
+
+
+def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(widths[at] for at in shown) + len(_GAP) * (len(shown) - 1)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], shown: Sequence[int]) -> str:
+    parts: list[str] = []
+    for before, at in zip([-1, *shown], shown, strict=False):
+        if at != before + 1:
+            parts.append("…")
+        parts.append(padded(cut(cells[at], widths[at]), widths[at]))
+    if shown and shown[-1] != len(widths) - 1:
+        parts.append("…")
+    return _GAP.join(parts).rstrip()
+
+
+def _footer(head: pa.Table, columns: int, *, more: bool) -> str:
+    rows = head.num_rows
+    if more:
+        told = f"the first {min(rows, ROWS_SHOWN_MAX)} rows; there are more"
+    elif rows > ROWS_SHOWN_MAX:
+        told = f"the first {ROWS_SHOWN_MAX} of {rows:,} rows"
+    else:
+        told = f"{rows} row{'' if rows == 1 else 's'}"
+    if columns < head.num_columns:
+        told += f"; {columns} of {head.num_columns} columns"
+    return f"({told})"
+
+
+# --- HTML -----------------------------------------------------------------------------------------
 
 
 def as_html(head: pa.Table, *, more: bool) -> str:
     """Return up to :data:`ROWS_SHOWN_MAX` rows as an HTML table, every value escaped."""
+    if head.schema.names == _PLAN:
+        return f"<pre>{html.escape(_plan(head))}</pre>"
     names = "".join(
-        f'<th title="{html.escape(str(field.type))}">{html.escape(field.name)}</th>'
+        f'<th title="{html.escape(escaped(field.type))}">{html.escape(escaped(field.name))}</th>'
         for field in head.schema
     )
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>"
-        for row in _cells(head.slice(0, ROWS_SHOWN_MAX))
+        for row in zip(*_columns(head.slice(0, ROWS_SHOWN_MAX)), strict=True)
     )
-    footer = html.escape(_footer(head, more=more))
+    footer = html.escape(_footer(head, head.num_columns, more=more))
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
     return f"{table}<small>{footer}</small>"
 
@@ -88,4 +193,4 @@ def record_html(record: SearchRecord) -> str:
     parts.append(f"{record.table_name} version {record.table_version}")
     if record.recall is not None:
         parts.append(f"measured recall {record.recall:.0%}")
-    return f"<br><small>{html.escape(' · '.join(parts))}</small>"
+    return f"<br><small>{html.escape(escaped(' · '.join(parts)))}</small>"

@@ -58,6 +58,7 @@ class Result:
         self._complete = False
         self._closed = False
         self._reading = threading.RLock()
+        self._held: object = None
         self.rows_affected = rows_affected
 
     @classmethod
@@ -72,6 +73,11 @@ class Result:
         result = cls(table.schema, iter(()), receipt=receipt, rows_affected=rows_affected)
         result._table = table
         return result
+
+    def hold(self, session: object) -> Self:
+        """Keep what the rows are read from as long as this is kept; return this."""
+        self._held = session
+        return self
 
     @property
     def receipt(self) -> Receipt | None:
@@ -143,7 +149,7 @@ class Result:
                         break
                     self._head.append(batch)
         if self._table is not None:
-            return self._table, self._table.num_rows > ROWS_SHOWN_MAX
+            return self._table, False
         return table_of(self._head, self.schema), True
 
     # --- everything ----------------------------------------------------------------------------

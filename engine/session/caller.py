@@ -261,6 +261,11 @@ class Caller:
 
     # --- the end -------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether this session, or the one that opened its lake, was closed."""
+        return self._instance.closed or self._own.transactions.closed
+
     def _refuse_closed(self) -> None:
         self._own.transactions.refuse_closed()
         if self._instance.closed:

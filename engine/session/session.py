@@ -116,7 +116,7 @@ class Session(Caller):
             StatementCancelledError: :meth:`cancel` was called meanwhile; likewise.
             AffidavitError: It failed.
         """
-        return self._run(text, named_parameters(params, named), timeout)
+        return self._run(text, named_parameters(params, named), timeout).hold(self)
 
     def _run(self, text: str, params: Mapping[str, Any], timeout: float | None = None) -> Result:
         self._instance.refuse_forked()

@@ -9,29 +9,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from affidavit.screen import escaped, listed, told_in_a_notebook
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-KNOWN_NAMES_MAX = 20
-"""How many known names an error message lists before it stops."""
 
 TYPE_LENGTH_MAX = 300
 """How much of a type's name an error message shows."""
 
 
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    shown = ", ".join(repr(name) for name in ordered[:KNOWN_NAMES_MAX])
-    rest = len(ordered) - KNOWN_NAMES_MAX
-    return (shown or "none") + (f" and {rest} more" if rest > 0 else "")
-
-
 class AffidavitError(Exception):
     """The root of every error that affidavit raises.
+
+    Its text has nothing that a terminal would act on, whatever names and values it speaks of. A
+    notebook shows it in a few lines, and the whole chain after ``%xmode Verbose``.
 
     Each can be pickled and copied, with its message and attributes: its constructor is not asked
     again, which takes what the message is made of.
     """
+
+    def __str__(self) -> str:
+        return escaped(super().__str__(), lines=True)
+
+    def _render_traceback_(self) -> list[str]:
+        return told_in_a_notebook(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _remade, (type(self), self.args, dict(self.__dict__))
@@ -143,7 +144,7 @@ class TableNotFoundError(AffidavitError):
 
     def __init__(self, name: str, *, known: Iterable[str] = ()) -> None:
         known = tuple(known)
-        super().__init__(f"no table {name!r}; this session sees {_listed(known)}")
+        super().__init__(f"no table {name!r}; this session sees {listed(known)}")
         self.name = name
         self.known = known
 
@@ -161,7 +162,7 @@ class ColumnNotFoundError(AffidavitError):
 
     def __init__(self, column: str, *, table: str, known: Iterable[str]) -> None:
         known = tuple(known)
-        super().__init__(f"table {table!r} has no column {column!r}; it has {_listed(known)}")
+        super().__init__(f"table {table!r} has no column {column!r}; it has {listed(known)}")
         self.name = self.column = column
         self.table = table
         self.known = known
@@ -172,7 +173,7 @@ class ModelNotFoundError(AffidavitError):
 
     def __init__(self, name: str, *, known: Iterable[str]) -> None:
         super().__init__(
-            f"no embedding model {name!r} is registered; this session has {_listed(known)}: "
+            f"no embedding model {name!r} is registered; this session has {listed(known)}: "
             "call session.models.register(name, encode, version=..., dim=...)"
         )
         self.name = name
@@ -182,7 +183,7 @@ class PathNotAllowedError(AffidavitError):
     """The session may not read or write this path: widen allowed_paths, or use another."""
 
     def __init__(self, path: str, *, allowed: Iterable[str]) -> None:
-        super().__init__(f"path {path!r} lies outside the allowed folders: {_listed(allowed)}")
+        super().__init__(f"path {path!r} lies outside the allowed folders: {listed(allowed)}")
         self.path = path
 
 
@@ -261,7 +262,7 @@ class TopicNotFoundError(AffidavitError):
     """No topic has this name: correct the name, or register the topic."""
 
     def __init__(self, name: object, *, known: Iterable[str] = ()) -> None:
-        super().__init__(f"no topic {name!r}; this session sees {_listed(known)}")
+        super().__init__(f"no topic {name!r}; this session sees {listed(known)}")
         self.name = name
 
 
@@ -315,7 +316,7 @@ class TriggerNotFoundError(AffidavitError):
     """No trigger has this name: correct the name."""
 
     def __init__(self, name: object, *, known: Iterable[str] = ()) -> None:
-        super().__init__(f"no trigger {name!r}; this session has {_listed(known)}")
+        super().__init__(f"no trigger {name!r}; this session has {listed(known)}")
         self.name = name
 
 

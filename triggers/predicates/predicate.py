@@ -26,7 +26,8 @@ from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.store.interrupts import held
 from affidavit.catalog.values.arrays import take
 from affidavit.catalog.values.types import FEW_ROWS_MAX
-from affidavit.errors import KNOWN_NAMES_MAX, ExecutionError, SqlError, UnsupportedPredicateError
+from affidavit.errors import ExecutionError, SqlError, UnsupportedPredicateError
+from affidavit.screen import listed
 from affidavit.triggers.predicates.comparisons import Comparisons, column_of, read_comparisons
 from affidavit.triggers.predicates.images import IMAGES, with_images
 
@@ -154,8 +155,7 @@ def _refusing(text: object, schema: pa.Schema) -> Iterator[None]:
         reason = _reason(error)
         missing = _MISSING.search(reason)
         if missing is not None:
-            known = ", ".join(map(repr, sorted(schema.names)[:KNOWN_NAMES_MAX]))
-            reason = f"there is no column {missing[1]}; there are {known}"
+            reason = f"there is no column {missing[1]}; there are {listed(schema.names)}"
         msg = f"predicate {_shown(text)} is refused: {reason}"
         raise UnsupportedPredicateError(msg) from error
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.errors import LedgerCorruptError
+from affidavit.screen import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,11 +82,6 @@ def with_data(found: Verification, data: DataFindings) -> Verification:
     if found.problem is not None or not data.differences:
         return replace(found, data=data)
     return replace(found, data=data, problem=str(data.differences[0]))
-
-
-def printable(text: object) -> str:
-    """Return ``text``, some of which may have stood in a store, so that no terminal obeys it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
 
 
 class Stretch(LedgerProblem):

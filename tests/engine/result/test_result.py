@@ -88,7 +88,7 @@ def test_showing_the_head_loses_no_row(numbers) -> None:
     result = numbers.sql("SELECT id FROM n ORDER BY id")
     text = repr(result)
     assert text.splitlines()[:3] == ["id", "--", "0"]
-    assert text.endswith("(the first 20 rows)")
+    assert text.endswith("(the first 20 rows; there are more)")
     assert result._repr_html_().count("<tr>") == 21
     assert sum(batch.num_rows for batch in result.batches()) == 100_000
 
@@ -97,7 +97,7 @@ def test_html_is_escaped_and_text_is_one_line_a_row(session) -> None:
     result = session.sql("SELECT '<b>x</b>' AS a, NULL AS b, 'l1' || chr(10) || 'l2' AS c")
     assert "&lt;b&gt;x" in result._repr_html_()
     assert "<b>" not in result._repr_html_()
-    assert repr(result).splitlines()[2].split() == ["<b>x</b>", "NULL", "l1", "l2"]
+    assert repr(result).splitlines()[2].split() == ["<b>x</b>", "NULL", r"l1\nl2"]
     assert repr(session.sql("SELECT 1 WHERE false")).endswith("(0 rows)")
     huge = session.sql("SELECT arrow_cast(9223372036854775807, 'Timestamp(Second, None)') AS t")
     assert repr(huge)
@@ -232,7 +232,7 @@ def test_the_notebook_magic_takes_parameters_from_the_notebook(session) -> None:
         sql("other", "SELECT 1")
     assert sql("session", "SELECT 1 AS n").to_pylist() == [{"n": 1}]
     del shell.user_ns["session"]
-    with pytest.raises(errors.SqlError, match="0 sessions"):
+    with pytest.raises(errors.SqlError, match="0 open sessions"):
         sql("SELECT 1")
 
 
