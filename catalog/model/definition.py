@@ -154,21 +154,32 @@ class VectorDefinition:
 
 @dataclass(frozen=True, slots=True)
 class SqlDefinition:
-    """A view or an external table: the SQL text that makes it, planned anew when it is used."""
+    """A view or an external table: the SQL text that makes it, planned anew when it is used.
+
+    Attributes:
+        table_id: Its own, and never another's.
+        sql: The text.
+        paths: Where its files are.
+        reach: What whoever made it might reach, where that was limited.
+    """
 
     table_id: str
     sql: str
     paths: tuple[str, ...] = ()
+    reach: str | None = None
 
     def to_json(self) -> str:
         """Return the text that :func:`parse_definition` reads."""
-        return json.dumps(asdict(self))
+        said = asdict(self)
+        if self.reach is None:  # as it was before there were limits
+            del said["reach"]
+        return json.dumps(said)
 
     @classmethod
     def from_json(cls, text: str) -> SqlDefinition:
         """Return the inverse of :meth:`to_json`."""
         raw = json.loads(text)
-        return cls(raw["table_id"], raw["sql"], tuple(raw["paths"]))
+        return cls(raw["table_id"], raw["sql"], tuple(raw["paths"]), raw.get("reach"))
 
 
 Definition = MutableDefinition | VectorDefinition | SqlDefinition

@@ -7,29 +7,37 @@ said in ``databases/driver.py``), and add its row to :data:`KINDS`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
 from affidavit.catalog.sources.databases.database import Database
+from affidavit.catalog.sources.drivers import libpq, odbc
 from affidavit.catalog.sources.drivers.duckdb import DuckDb
 from affidavit.catalog.sources.drivers.mariadb import MariaDb
 from affidavit.catalog.sources.drivers.postgres import Postgres
 from affidavit.catalog.sources.drivers.sqlite import Sqlite
 from affidavit.catalog.sources.lake import AttachedLake
 from affidavit.catalog.sources.url import path_url, server_url, split_url
+from affidavit.catalog.sql.names import DEFAULT_TENANT
+from affidavit.errors import PathNotAllowedError
+from affidavit.screen import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from affidavit.catalog.sources.address import Wanted
     from affidavit.catalog.sources.databases.driver import Driver
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
 
 PASSWORD_VARIABLE: Final = "AFFIDAVIT_PASSWORD_"  # noqa: S105 - where one is, and none itself
-"""The environment variable of a source's password begins so, and ends in its name in capitals."""
+"""The environment variable of a source's password begins so, and ends in its name in capitals.
 
-_MASK: Final = "***"
+That is the default tenant's; another's ends in two underscores and the tenant as well. What such a
+variable and ``_HOST`` together name is the only host that the password is sent to.
+"""
 
 
 class At(Enum):
@@ -43,17 +51,27 @@ class At(Enum):
 class Open(Protocol):
     """How a source is opened."""
 
-    def __call__(
-        self, name: str, url: SourceUrl, password: str | None, tenant: str
-    ) -> Database | AttachedLake:
-        """Return a source, which is connected to when it is first asked.
+    def __call__(self, asked: Asked) -> Database | AttachedLake:
+        """Return a source, which is connected to when it is first asked."""
 
-        Args:
-            name: What it is attached as.
-            url: Where it is.
-            password: The password that was given, if one was.
-            tenant: Who attaches it.
-        """
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be opened.
+
+    Attributes:
+        name: What it is attached as.
+        url: Where it is.
+        password: The password that was given, if one was.
+        tenant: Who attached it.
+        reach: What whoever attached it may reach.
+    """
+
+    name: str
+    url: SourceUrl
+    password: str | None = field(repr=False)
+    tenant: str
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +83,76 @@ class SourceKind:
         at: What they lead to.
         open: Opens one.
         options: What may be given beside the URL.
+        wanted: Of a server: what its URL would have a driver reach.
     """
 
     schemes: tuple[str, ...]
     at: At
     open: Open
     options: tuple[str, ...] = ("password",)
+    wanted: Callable[[str], Wanted] | None = None
 
 
-def _database(drive: Callable[[SourceUrl, str | None], Driver]) -> Open:
+def _database(drive: Callable[[Asked, str | None], Driver]) -> Open:
     """Return how a kind of database is opened, given how its driver is made."""
 
-    def opened(name: str, url: SourceUrl, password: str | None, tenant: str) -> Database:  # noqa: ARG001 - a database knows no tenants
-        secret = password or url.password or os.environ.get(PASSWORD_VARIABLE + name.upper())
+    def opened(asked: Asked) -> Database:
+        secret = asked.password or asked.url.password or _from_environment(asked)
 
         def hide(text: str) -> str:
             forms = {secret, quote(secret, safe=""), secret.replace("}", "}}")} if secret else ()
             for each in forms:
-                text = text.replace(each, _MASK)
+                text = text.replace(each, MASK)
             return text
 
-        return Database(name, url.plain, drive(url, secret), hide)
+        def check() -> None:
+            check_reach(asked.url, asked.reach)
+
+        return Database(asked.name, asked.url.plain, drive(asked, secret), hide, check)
 
     return opened
 
 
-def _lake(name: str, url: SourceUrl, password: str | None, tenant: str) -> AttachedLake:  # noqa: ARG001 - it takes none
-    return AttachedLake(name, url.path, tenant)
+def _from_environment(asked: Asked) -> str | None:
+    """Return the password that the environment has for a source, of this tenant and at this host.
+
+    A session with limits, which somebody else may ask, uses none of the process.
+    """
+    kind = kind_of(asked.url.scheme)
+    if asked.reach.limited or kind.wanted is None:
+        return None
+    whose = "" if asked.tenant == DEFAULT_TENANT else f"__{asked.tenant}"
+    variable = f"{PASSWORD_VARIABLE}{asked.name.upper()}{whose}"
+    host = os.environ.get(f"{variable}_HOST")
+    if host is not None and any(
+        host.lower() not in {each.host.lower(), f"{each.host}:{each.port}".lower()}
+        for each in kind.wanted(asked.url.plain).addresses
+    ):
+        return None
+    return os.environ.get(variable)
+
+
+def _lake(asked: Asked) -> AttachedLake:
+    return AttachedLake(asked.name, asked.url.path, asked.tenant)
+
+
+def _postgres(asked: Asked, secret: str | None) -> Postgres:
+    return Postgres(asked.url.plain, secret, is_alone=asked.reach.limited)
 
 
 _POSTGRES: Final = SourceKind(
-    ("postgresql", "postgres"), At.SERVER,
-    _database(lambda url, secret: Postgres(url.plain, secret)),
-)  # fmt: skip
+    ("postgresql", "postgres"), At.SERVER, _database(_postgres), wanted=libpq.wanted
+)
 KINDS: Final = (
     _POSTGRES,
     SourceKind(
-        ("mysql", "mariadb"), At.SERVER, _database(lambda url, secret: MariaDb(url.plain, secret))
+        ("mysql", "mariadb"), At.SERVER,
+        _database(lambda asked, secret: MariaDb(asked.url.plain, secret)), wanted=odbc.wanted,
     ),
-    SourceKind(("duckdb",), At.FILE, _database(lambda url, _: DuckDb(url.path))),
-    SourceKind(("sqlite",), At.FILE, _database(lambda url, _: Sqlite(url.path))),
+    SourceKind(("duckdb",), At.FILE, _database(lambda asked, _: DuckDb(asked.url.path))),
+    SourceKind(("sqlite",), At.FILE, _database(lambda asked, _: Sqlite(asked.url.path))),
     SourceKind(("lake",), At.FOLDER, _lake, options=()),
-)
+)  # fmt: skip
 _BY_SCHEME: Final = {scheme: kind for kind in KINDS for scheme in kind.schemes}
 
 
@@ -135,9 +181,41 @@ def parse_url(url: str) -> SourceUrl:
     return server_url(parts) if at_server else path_url(parts.scheme, url)
 
 
+def check_reach(url: SourceUrl, reach: Reach) -> None:
+    """Raise PathNotAllowedError unless all that a source's URL leads to may be reached."""
+    kind = kind_of(url.scheme)
+    if kind.at is At.FILE:
+        reach.path(url.path)
+    elif kind.at is At.FOLDER:
+        reach.folder(url.path, url.path)
+    if kind.wanted is None:
+        return
+    wanted = kind.wanted(url.plain)
+    if reach.limited and wanted.refused:
+        reason = f"this session uses nothing of the process, and it names {wanted.refused[0]}"
+        raise PathNotAllowedError(f"{url.scheme}://...", reason=reason)
+    for address in wanted.addresses:
+        reach.check(address)
+    for file in wanted.files:
+        reach.path(file)
+
+
 def open_source(
-    name: str, url: SourceUrl, password: str | Callable[[], str] | None, tenant: str
+    name: str,
+    url: SourceUrl,
+    password: str | Callable[[], str] | None,
+    *,
+    tenant: str,
+    reach: Reach,
 ) -> Database | AttachedLake:
-    """Return a database or lake, which is connected to when it is first asked."""
+    """Return a database or lake, which is connected to when it is first asked.
+
+    Args:
+        name: What it is attached as.
+        url: Where it is.
+        password: The password that was given, if one was.
+        tenant: Who attached it.
+        reach: What whoever attached it may reach; looked at for each connection.
+    """
     given = password() if callable(password) else password
-    return kind_of(url.scheme).open(name, url, given, tenant)
+    return kind_of(url.scheme).open(Asked(name, url, given, tenant, reach))

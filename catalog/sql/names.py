@@ -25,6 +25,9 @@ MAIN_SCHEMA: Final = "main"
 SHARED: Final = ""
 """How the store writes the shared scope, ``tenant=None``. No tenant can have this name."""
 
+DEFAULT_TENANT: Final = "default"
+"""Whose tables a session sees that was told nothing of tenants."""
+
 SHARED_FOLDER: Final = "_shared"
 
 JOURNAL: Final = "journal"

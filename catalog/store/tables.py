@@ -73,7 +73,7 @@ INTENTS: Final = _table(
 
 SOURCES: Final = _table(
     "sources",
-    {"name": _TEXT, "url": _TEXT, "created_at": _INT},
+    {"name": _TEXT, "url": _TEXT, "created_at": _INT, "reach": _TEXT},
     _unique("sources_name", TENANT, "name"),
     cover=Cover(by="name"),
 )

@@ -6,6 +6,7 @@ from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
+from affidavit.catalog.lake.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
@@ -109,13 +110,15 @@ class VectorTable(TableHandle):
             )  # fmt: skip
 
     def to_lance(self) -> lance.LanceDataset:
-        """Return the newest version as Lance's own dataset, to be read.
+        """Return the newest version as Lance's own dataset, which is only read.
 
         Raises:
             InvalidQueryError: What is read of the table is to be on record, and this would not be.
         """
-        refuse_unseen(self._catalog, self._info(), "to_lance()")
-        return self._dataset()
+        info = self._info()
+        refuse_unseen(self._catalog, info, "to_lance()")
+        is_own = info.tenant == self._catalog.tenant
+        return ShownDataset(self._catalog.lake.datasets.visible(info), is_own=is_own)
 
     def insert(self, data: object) -> int:
         """Append rows, streamed, and return how many there were: all of them, or none.

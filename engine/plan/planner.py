@@ -16,6 +16,7 @@ from affidavit.catalog.model.release import Facts, TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.plan.tenant import Pair, TenantEngine
 
@@ -50,17 +52,24 @@ class Planner:
     Args:
         engine: The tenant's.
         state: What the session has of its own; nothing by default.
+        reach: What the session may reach; anything but a lake's own files by default.
         runner: Runs the plans of queries; by default this process.
     """
 
     def __init__(
-        self, engine: TenantEngine, state: PlanState | None = None, *, runner: Runner | None = None
+        self,
+        engine: TenantEngine,
+        state: PlanState | None = None,
+        *,
+        reach: Reach = ANYTHING,
+        runner: Runner | None = None,
     ) -> None:
         self.engine = engine
         self.provider = engine.provider
         self.attached = engine.attached
         self.stores = engine.stores
         self._state = PlanState() if state is None else state
+        self._reach = reach
         self.frames = self._state.frames
         self.prepared = self._state.prepared
         self._here = LocalRunner()
@@ -84,7 +93,8 @@ class Planner:
     @property
     def without_frames(self) -> Planner:
         """What plans for this session as for any other: with none of its frames in memory."""
-        return Planner(self.engine, replace(self._state, frames={}), runner=self._runner)
+        state = replace(self._state, frames={})
+        return Planner(self.engine, state, reach=self._reach, runner=self._runner)
 
     def read_as(self, dialect: str) -> None:
         """Read this session's statements in a dialect from now on."""
@@ -182,7 +192,7 @@ class Planner:
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._planning(snapshot):
-            self._external(create, snapshot)
+            self._external(create, snapshot, self._reach)
 
     def _sql(
         self,
@@ -234,11 +244,16 @@ class Planner:
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
-        return self._external(definition.sql, snapshot, (info.schema, info.name))
+        [location] = definition.paths
+        reach = self._reach.of_made(definition.reach, location)
+        return self._external(definition.sql, snapshot, reach, (info.schema, info.name))
 
-    def _external(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - as above
-        """Return the table that a CREATE EXTERNAL TABLE makes."""
+    def _external(
+        self, create: str, snapshot: Snapshot, reach: Reach, key: tuple[str, str] = ("", "")
+    ) -> Any:  # noqa: ANN401 - as above
+        """Return the table that a CREATE EXTERNAL TABLE makes, whose files may be reached."""
         table = parse_external(create)
+        reach.check_files(table.location)
         name = ".".join(key)
         look = partial(files_evidence, table.location)
         snapshot.external[key] = TableRead(name, look=None if table.is_lake else look)
@@ -247,7 +262,7 @@ class Planner:
         table = table.at(snapshot.catalog.at, name)
         errors = partial(self.stores.errors, key[1], table.location)
         turn = self.stores.turn if is_remote(table.location) else nullcontext()
-        with errors(), turn, self.stores.reach(table.location, table.options) as place:
+        with errors(), turn, self.stores.reach(table.location, reach, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
             dataset = table.open(place, snapshot.fail, errors)

@@ -15,7 +15,7 @@ from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
-from affidavit.engine.plan.settings import ONE_PARTITION, config
+from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.lakes import Prepares
     from affidavit.engine.scans.sources import Source
@@ -102,6 +103,7 @@ class TenantEngine:
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
         context = SessionContext(config(settings))
+        context.sql(NO_LISTS_KEPT)
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
         return context
@@ -109,10 +111,14 @@ class TenantEngine:
     # --- sources -------------------------------------------------------------------------------
 
     def open(
-        self, name: str, url: SourceUrl, password: str | Callable[[], str] | None = None
+        self,
+        name: str,
+        url: SourceUrl,
+        reach: Reach,
+        password: str | Callable[[], str] | None = None,
     ) -> Source:
         """Return a database or lake, which is opened when it is first asked."""
-        opened = open_source(name, url, password, self._tenant)
+        opened = open_source(name, url, password, tenant=self._tenant, reach=reach)
         self._has_passwords = self._has_passwords or password is not None
         if isinstance(opened, Database):
             return DatabaseSource(opened)

@@ -74,11 +74,6 @@ class Result:
         result._table = table
         return result
 
-    def hold(self, session: object) -> Self:
-        """Keep what the rows are read from as long as this is kept; return this."""
-        self._held = session
-        return self
-
     @property
     def receipt(self) -> Receipt | None:
         """What proves that these rows were the answer: see ``session.audit.check``.
@@ -278,6 +273,12 @@ class SearchResult(Result):
 
 def _unpickled(table: pa.Table, rows_affected: int | None) -> Result:
     return Result.of(table, rows_affected=rows_affected)
+
+
+def held_open(result: Result, session: object) -> Result:
+    """Return ``result``, which keeps ``session`` from being closed for want of a name."""
+    result._held = session  # noqa: SLF001 - this module's own
+    return result
 
 
 def watch(result: Result, done: Callable[[int | None, BaseException | None], None]) -> None:

@@ -11,11 +11,10 @@ from affidavit.catalog.model.definition import EXTERNAL
 from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
-from affidavit.catalog.sources.kinds import At, is_source_url, kind_of, parse_url
+from affidavit.catalog.sources.kinds import At, check_reach, is_source_url, kind_of, parse_url
 from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.catalog.store.sqlite.schema import is_store
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.planner import Planner
-    from affidavit.engine.run.paths import AllowedPaths
 
 
 class Attachments:
@@ -35,16 +34,16 @@ class Attachments:
     Args:
         planner: Whose statements are to name what is attached.
         catalog: Where it is remembered.
-        paths: The folders that it may be in.
+        reach: Where it may be.
         run: Runs an SQL statement.
     """
 
     def __init__(
-        self, planner: Planner, catalog: Catalog, paths: AllowedPaths, run: Callable[[str], object]
+        self, planner: Planner, catalog: Catalog, reach: Reach, run: Callable[[str], object]
     ) -> None:
         self._planner = planner
         self._catalog = catalog
-        self._paths = paths
+        self._reach = reach
         self._run = run
 
     def attach(self, name: str, given: object, options: dict[str, Any]) -> None:
@@ -63,7 +62,8 @@ class Attachments:
 
     def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
-        location = self._paths.checked(checked_location(told))
+        location = self._reach.location(checked_location(told))
+        self._reach.check_files(location)
         way, secrets, rest = split_options(location, options)
         text = external_sql(name, location, rest, way)
         with self._planner.stores.given(location, secrets):
@@ -79,40 +79,32 @@ class Attachments:
             takes = ", ".join(f"{option}=" for option in kind.options) or "no options"
             msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
+        check_reach(url, self._reach)
         if kind.at is At.FOLDER:
             self._check_lake(url.path)
-        elif kind.at is At.FILE:
-            self._check_file(name, url.path)
+        elif kind.at is At.FILE and not Path(url.path).is_file():
+            msg = f"there is no file {url.path!r} to attach as {name!r}"
+            raise SourceError(msg)
         with catalog.read() as reader:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        source = self._planner.engine.open(name, url, **given)
+        source = self._planner.engine.open(name, url, self._reach, **given)
         with ExitStack() as opened:
             opened.callback(source.close)
             source.tables()
             with catalog.write() as writer:
-                remember(writer, name, url)
+                remember(writer, name, url, self._reach)
                 note(catalog, writer, "source", name, "attach", {"url": url.plain})
             opened.pop_all()
         self._planner.engine.attach(source)
 
     def _check_lake(self, path: str) -> None:
-        folder = Path(self._paths.checked(path))
-        if self._paths.limited:
+        if self._reach.limited:
             msg = f"{path!r} cannot be attached by this session: {NAMES_FILES}"
             raise SourceError(msg)
-        if folder.resolve() == self._catalog.lake.path.resolve():
+        if Path(path).resolve() == self._catalog.lake.path.resolve():
             msg = "a lake cannot be attached to itself: its tables are there already"
-            raise SourceError(msg)
-
-    def _check_file(self, name: str, path: str) -> None:
-        allowed = Path(self._paths.checked(path))
-        if not allowed.is_file():
-            msg = f"there is no file {path!r} to attach as {name!r}"
-            raise SourceError(msg)
-        if is_store(allowed):
-            msg = "a lake's own store has every tenant's rows: attach the lake, as lake:///folder"
             raise SourceError(msg)
 
     def refresh(self, name: str) -> None:

@@ -20,11 +20,14 @@ _AT_ONCE: Final = frozenset({"IMMEDIATE", "EXCLUSIVE"})
 
 _BEGIN_WORDS: Final = _AT_ONCE | {"TRANSACTION", "WORK", "READ", "WRITE", "DEFERRED"}
 
-GUARDED: Final = ("datafusion.runtime.", "datafusion.catalog.location", "datafusion.catalog.format")
-"""Settings of memory, of the disk, and of the process: a restricted session changes none."""
-
-_LIMITS: Final = ("datafusion.sql_parser.recursion_limit",)
-"""What keeps a statement from ending the process."""
+OPEN_SETTINGS: Final = frozenset({
+    "datafusion.execution.batch_size", "datafusion.execution.target_partitions",
+    "datafusion.execution.time_zone", "datafusion.explain.format",
+    "datafusion.explain.logical_plan_only", "datafusion.explain.physical_plan_only",
+    "datafusion.explain.show_schema", "datafusion.explain.show_statistics",
+    "datafusion.sql_parser.dialect", "timezone",
+})  # fmt: skip
+"""What a session with limits may change: how its own statements are read, run and explained."""
 
 _FIXED: Final = {
     "datafusion.catalog.default_catalog": "write lake.schema.table, or the source's name first",
@@ -130,11 +133,8 @@ def _unsupported(statement: Statement) -> TransactionError:
 def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
     """Change a setting of the session."""
     setting = setting_of(statement)
-    if scope.paths.limited and setting.startswith((*GUARDED, *_LIMITS)):
-        msg = (
-            f"{setting} is a setting of memory, of the disk or of the process: this session may "
-            "not change it"
-        )
+    if scope.reach.limited and setting not in OPEN_SETTINGS:
+        msg = f"this session may not change {setting!r}: it may change {sorted(OPEN_SETTINGS)}"
         raise ReadOnlyError(msg)
     if setting in _FIXED:
         raise SqlError(f"{setting} is not supported: {_FIXED[setting]}")

@@ -218,6 +218,7 @@ class _Text:
     paths: tuple[str, ...]
     or_replace: bool
     if_not_exists: bool
+    reach: str | None = None
 
     def is_there(self, catalog: Catalog, reader: Reader) -> bool:
         """Return whether nothing is to be done, since there is such a table."""
@@ -257,14 +258,16 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
         else:
             cursor.skip()
     cursor.expect("LOCATION")
-    location = scope.paths.checked(checked_location(plain_location(cursor.token)))
+    location = scope.reach.location(checked_location(plain_location(cursor.token)))
+    scope.reach.check_files(location)
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
     sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"
-    if scope.paths.limited and parse_external(sql).is_lake:
+    if scope.reach.limited and parse_external(sql).is_lake:
         msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
         raise SourceError(msg)
     _check_new(scope, name)
-    made = _Text(name, EXTERNAL, sql, (location,), new.or_replace, if_not_exists)
+    kept = scope.reach.kept()
+    made = _Text(name, EXTERNAL, sql, (location,), new.or_replace, if_not_exists, kept)
     with scope.planner.snapshot(scope.catalog) as snapshot:
         # before other writers have to wait: files may be far away
         if made.is_there(scope.catalog, snapshot.reader):
@@ -290,7 +293,7 @@ def _define(
         existing = _own(catalog, writer, name)
         if existing is not None:
             drop_table(catalog, existing)
-        definition = SqlDefinition(new_table_id(), made.sql, made.paths)
+        definition = SqlDefinition(new_table_id(), made.sql, made.paths, made.reach)
         info = catalog.define(writer, name.table, made.kind.name, definition, schema=name.schema)
         catalog.announce(writer, catalog.change(info, "create", detail=made.sql))
 

@@ -243,7 +243,7 @@ def _insert_external(scope: Scope, statement: Statement, params: Params, info: T
     catalog.refuse_shared(info)
     assert isinstance(info.definition, SqlDefinition)
     for path in info.definition.paths:
-        scope.paths.checked(path)
+        scope.reach.location(path)
     if catalog.trace is not None:
         catalog.trace.note_written(info.schema, info.name)
     (text,), given = numbered([statement.whole], params)

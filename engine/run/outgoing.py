@@ -167,12 +167,12 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
     readings of a text differ, a path that was never checked could be written.
     """
     asked = parse_copy(statement.cursor())
-    location = scope.paths.checked(asked.location)
+    location = scope.reach.location(asked.location)
     planner, stores = scope.planner, scope.planner.stores
     with (
         planner.snapshot(scope.catalog) as snapshot,
         stores.errors("", location),
-        stores.reach(location),
+        stores.reach(location, scope.reach),
     ):
         plan = partial(planner.plan, asked.to(location), params, names=statement.names)
         written = str(plan(snapshot).logical_plan().to_variant().output_url())

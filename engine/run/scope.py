@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.planner import Planner
-    from affidavit.engine.run.paths import AllowedPaths
     from affidavit.engine.statement.statement import Statement
 
 Params: TypeAlias = "Mapping[str, Any]"
@@ -38,7 +38,7 @@ class Scope(ABC):
     Args:
         planner: Plans for the tenant.
         catalog: The tenant's catalog, as the caller acts in it.
-        paths: The folders that the statement may name.
+        reach: What the statement may reach.
         begin: Yields the catalog that a statement which a table handle makes is run through.
     """
 
@@ -46,12 +46,12 @@ class Scope(ABC):
         self,
         planner: Planner,
         catalog: Catalog,
-        paths: AllowedPaths,
+        reach: Reach,
         begin: Begin | None = None,
     ) -> None:
         self.planner = planner
         self.catalog = catalog
-        self.paths = paths
+        self.reach = reach
         self._begin = begin or _begun
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Scope(ABC):
     def run(self, text: str, params: Mapping[str, object]) -> int:
         """Run one DML statement and return how many rows it touched."""
         with self._begin(self.catalog, text) as catalog:
-            scope = type(self)(self.planner, catalog, self.paths)
+            scope = type(self)(self.planner, catalog, self.reach)
             affected = scope.execute(parse_statement(text), params).rows_affected
         assert affected is not None
         return affected

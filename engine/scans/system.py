@@ -106,7 +106,7 @@ _SOURCES_SCHEMA: Final = pa.schema(
 def sources_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.sources``: the databases that the tenant has attached."""
     found = remembered(snapshot.reader, snapshot.catalog.tenant)
-    rows = [{"name": name, "url": url} for name, url in found]
+    rows = [{"name": each.name, "url": each.url} for each in found]
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_SOURCES_SCHEMA), snapshot.fail)
 
 

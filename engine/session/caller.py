@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from uuid import uuid4
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.queries import Queries
     from affidavit.catalog.model.identity import _Unset
     from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.store.transaction import Transaction
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.reads.attempts import Attempts
-    from affidavit.engine.run.paths import AllowedPaths
     from affidavit.engine.session.instance import Instance
     from affidavit.engine.statement.shown import Shown
 
@@ -66,7 +67,7 @@ class Caller:
     Args:
         instance: The opened lake.
         identity: Who asks.
-        paths: The folders that statements may name.
+        reach: What statements may reach.
         scoped: Whether another session made it: then closing it leaves the lake open.
         at: The moment that is read, if not now.
         own: What it has of its own, where it is another's that it shows.
@@ -77,7 +78,7 @@ class Caller:
         self,
         instance: Instance,
         identity: Identity,
-        paths: AllowedPaths,
+        reach: Reach,
         *,
         scoped: bool = False,
         at: Moment | None = None,
@@ -86,7 +87,7 @@ class Caller:
     ) -> None:
         self._instance = instance
         self._identity = identity
-        self._paths = paths
+        self._reach = replace(reach, own=instance.reach.own)
         self._scoped = scoped
         self._at = at
         self._within = within
@@ -128,6 +129,7 @@ class Caller:
         reason: str | None = None,
         context: Mapping[str, Any] | None = None,
         allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+        allowed_urls: Iterable[str] | None = None,
     ) -> Self:
         """Return a session of its own that acts for somebody else; close it, or use it in ``with``.
 
@@ -135,9 +137,9 @@ class Caller:
         one but its identity, where that is not given anew, and the moment that it reads. This
         session stays what it is. Closing the session that opened the lake closes it too.
 
-        Statements in a scope with a ``tenant`` may name no local path unless ``allowed_paths`` has
-        it; tables that were attached before are read as ever. A scope can be scoped further, and
-        never to another tenant.
+        Statements in a scope with a ``tenant`` may name no path unless ``allowed_paths`` has it,
+        and connect nowhere but to ``allowed_urls``; tables that were attached before are read as
+        ever. A scope can be scoped further, and never to another tenant.
 
         ``context`` is what is known of the request, such as its address, id and purpose: it stands
         in every record of a search or read, committed to by a salted hash.
@@ -145,7 +147,7 @@ class Caller:
         Raises:
             InvalidQueryError: ``context`` is no JSON object, or has more than 8,192 bytes.
             NoTenantError: ``tenant`` cannot name one, or this session is another tenant's scope.
-            PathNotAllowedError: A path lies outside of what this session may name.
+            PathNotAllowedError: A path or URL lies outside of what this session may reach.
             ClosedError: This session was closed.
         """
         self._instance.refuse_forked()
@@ -157,15 +159,15 @@ class Caller:
         if self._scoped and self._identity.scoped and identity.tenant != self._identity.tenant:
             msg = f"a session scoped to tenant {self.tenant!r} cannot act for another"
             raise NoTenantError(msg)
-        paths = self._paths
-        if not isinstance(tenant, type(UNSET)) or allowed_paths is not None:
-            paths = paths.within(allowed_paths or ())
-        return type(self)(self._instance, identity, paths, scoped=True, at=self._at)
+        reach, given = self._reach, (allowed_paths, allowed_urls)
+        if not isinstance(tenant, type(UNSET)) or given != (None, None):
+            reach = reach.within(allowed_paths or (), allowed_urls or ())
+        return type(self)(self._instance, identity, reach, scoped=True, at=self._at)
 
     def _view(self, *, at: Moment | None = None, within: Transaction | None = None) -> Self:
         """Return this session's own state, as it is at a moment or for one transaction."""
         return type(self)(
-            self._instance, self._identity, self._paths, scoped=True, at=at or self._at,
+            self._instance, self._identity, self._reach, scoped=True, at=at or self._at,
             own=self._own, within=within,
         )  # fmt: skip
 

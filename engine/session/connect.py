@@ -10,10 +10,10 @@ from affidavit.catalog.ledger.keys import key_store_of
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.identity import Identity
-from affidavit.catalog.sql.names import check_tenant
+from affidavit.catalog.sources.reach import Reach
+from affidavit.catalog.sql.names import DEFAULT_TENANT, check_tenant
 from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.engine.audit.settings import AuditSettings
-from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.session.instance import Instance
 from affidavit.engine.session.options import Options
 from affidavit.engine.session.session import Session
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def connect(
     path: str | os.PathLike[str] = "./lake",
     *,
-    tenant: str | None = "default",
+    tenant: str | None = DEFAULT_TENANT,
     actor: str = "",
     source: str = "api",
     workspace: str = "",
@@ -42,6 +42,7 @@ def connect(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     cache_bytes: int = BUDGET_BYTES,
     allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+    allowed_urls: Iterable[str] | None = None,
     audit: str = "statements",
     store_queries: bool = False,
     audit_recall: float = 0.0,
@@ -72,6 +73,8 @@ def connect(
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
+        allowed_urls: Servers and buckets that SQL may reach, ``scheme://host:port``; by default
+            all, and none where ``allowed_paths`` is given.
         audit: What is on record, each with those before: ``"off"``, ``"searches"``,
             ``"statements"``, ``"reads"``, ``"rows"`` (with keys); a table's own may want more.
         store_queries: Whether records hold queries, and not only their SHA-256, and logs literals.
@@ -111,5 +114,5 @@ def connect(
         broker=broker,
         transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
-    paths = AllowedPaths(allowed_paths)
-    return Session(Instance(path, options, identity), identity, paths)
+    reach = Reach.of(allowed_paths, allowed_urls)
+    return Session(Instance(path, options, identity), identity, reach)

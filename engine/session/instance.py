@@ -18,6 +18,7 @@ from affidavit.catalog.ledger.guard import Guard
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.model.policy import STATEMENTS, at_least
 from affidavit.catalog.sources.kinds import parse_url
+from affidavit.catalog.sources.reach import Reach
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.transactions import Transactions
@@ -26,6 +27,7 @@ from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
 from affidavit.engine.plan.planner import Planner
+from affidavit.engine.plan.settings import hold_loggers
 from affidavit.engine.plan.tenant import TenantEngine
 from affidavit.engine.plan.tenants import TenantEngines
 from affidavit.engine.plan.workers import start_workers
@@ -70,6 +72,7 @@ class Instance:
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, identity: Identity) -> None:
+        hold_loggers()  # first: what has logged once keeps the level that it had then
         start_workers()
         self.closed = False
         self.hooks = Hooks()
@@ -91,6 +94,7 @@ class Instance:
             self.recorder = Recorder(lake, options.audit, self.guard, wake)
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
+            self.reach = Reach(own=(str(lake.path.resolve()), *lake.places.elsewhere))
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
@@ -162,8 +166,8 @@ class Instance:
         made = TenantEngine(own, self.searcher, self.models, prepares=Planner)
         with self.lake.store.read(tenant) as reader:
             known = remembered(reader, tenant)
-        for name, url in known:  # connected to when it is first named
-            made.attach(made.open(name, parse_url(url)))
+        for name, url, kept in known:  # connected to when it is first named
+            made.attach(made.open(name, parse_url(url), self.reach.of_kept(kept)))
         return made
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from affidavit.catalog.tables.vector_making import create_vector
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.plan.planner import Planner
-from affidavit.engine.result.result import Result, SearchResult
+from affidavit.engine.result.result import Result, SearchResult, held_open
 from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
@@ -82,11 +82,11 @@ class Session(Caller):
 
     def _planner(self) -> Planner:
         self._refuse_closed()
-        return Planner(self._instance.planner(self._identity), self._own.state)
+        engine = self._instance.planner(self._identity)
+        return Planner(engine, self._own.state, reach=self._reach)
 
     def _executor(self, trace: Trace | None = None) -> Executor:
-        catalog = self._catalog(trace)
-        return Executor(self._planner(), catalog, self._paths, self._own.work.of)
+        return Executor(self._planner(), self._catalog(trace), self._reach, self._own.work.of)
 
     # --- SQL -----------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Session(Caller):
             StatementCancelledError: :meth:`cancel` was called meanwhile; likewise.
             AffidavitError: It failed.
         """
-        return self._run(text, named_parameters(params, named), timeout).hold(self)
+        return held_open(self._run(text, named_parameters(params, named), timeout), self)
 
     def _run(self, text: str, params: Mapping[str, Any], timeout: float | None = None) -> Result:
         self._instance.refuse_forked()
@@ -457,7 +457,7 @@ class Session(Caller):
         self._attachments().refresh(name)
 
     def _attachments(self) -> Attachments:
-        return Attachments(self._planner(), self._catalog(), self._paths, self.sql)
+        return Attachments(self._planner(), self._catalog(), self._reach, self.sql)
 
     # --- the seam for changes ------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from affidavit.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from affidavit.screen import MASK, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 SHOWN_LENGTH_MAX: Final = 100_000
 """How much of a statement is shown."""
 
-_MASK: Final = "***"
 _LITERAL: Final = "?"
 _ARRAY: Final = re.compile(r"\[\s*[-+]?\s*\?(?:\s*,\s*[-+]?\s*\?)*\s*\]")
 _LITERALS: Final = frozenset({"string", "number"})
@@ -49,10 +49,8 @@ _STUCK: Final = re.compile(r"""[\w'"`$@#]""")
 """What begins a name, a number or a text."""
 
 _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
+_SETTING: Final = re.compile(r"\s*SET\s+(.{1,200}?)(?:=|\bTO\b)", re.IGNORECASE | re.DOTALL)
 _OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
-"""What stands before a host; a password may have a slash."""
-
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
 _OF_NAMES: Final = (TableNotFoundError, TableExistsError, InvalidNameError, NameNotFoundError)
@@ -99,7 +97,7 @@ class Shown:
             text, said = without_secrets(text, said, tokens)
             shown = None if error is None else f"{type(error).__name__}: {said}"
             return text[:SHOWN_LENGTH_MAX], shown
-        if _OPTIONS.search(text) is not None:  # where a secret may stand without quotes
+        if _OPTIONS.search(text) or _SETTING.match(text):  # where secrets may have no quotes
             text, tokens = without_secrets(text, "", tokens)[0], None
         text = without_literals(text, tokens) if isinstance(given, str) else _LITERAL
         return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
@@ -123,19 +121,19 @@ def without_literals(text: str, tokens: Sequence[Token] | None = None) -> str:
         except AffidavitError:
             tokens = ()
         if not tokens:
-            return _MASK if text.strip() else ""
+            return MASK if text.strip() else ""
     if "--" in text or "/*" in text:
         text, tokens = _without_comments(text, tokens)
     parts: list[str] = []
     at = 0
     for kind, written, start, _, keyword, _ in tokens:
         if kind == "word" and written.count("$") > 1:
-            return _MASK  # a$$O'Brien$$: a name by the rules, and hardly meant as one
+            return MASK  # a$$O'Brien$$: a name by the rules, and hardly meant as one
         if kind in _LITERALS or keyword in _TRUTHS:
             parts += (text[at:start], _LITERAL)
             at = start + len(written)
             if not keyword and _STUCK.match(text, at) is not None:
-                return _MASK  # 'O'Brien': what stands outside of the quotes was meant to be inside
+                return MASK  # 'O'Brien': what stands outside of the quotes was meant to be inside
     return _ARRAY.sub("[?]", "".join([*parts, text[at:]]).strip())
 
 
@@ -178,17 +176,20 @@ def without_secrets(
         told: The error's message.
         tokens: What the text is made of, if it was read before.
     """
+    assigned = _SETTING.match(text)
+    if assigned is not None and SECRET_WORDS.search(assigned[1]) is not None:
+        text, told = f"{text[: assigned.end()]} {MASK}", MASK
     clause = _OPTIONS.search(text)
     if clause is not None:
         try:
             values = list(_secret_values(tokenize(text) if tokens is None else tokens))
         except AffidavitError:  # where an option ends cannot be told, and the error repeats it
-            values, text, told = [], f"{text[: clause.end()]} {_MASK}", _MASK
+            values, text, told = [], f"{text[: clause.end()]} {MASK}", MASK
         for value in reversed(values):
-            text = f"{text[: value[0].start]}{_MASK}{text[value[-1].end :]}"
+            text = f"{text[: value[0].start]}{MASK}{text[value[-1].end :]}"
             for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
-                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", _MASK, told)
-    return _USERINFO.sub(_MASK + "@", text), _USERINFO.sub(_MASK + "@", told)
+                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", MASK, told)
+    return masked(text), masked(told)
 
 
 def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:

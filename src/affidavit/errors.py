@@ -9,42 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from affidavit.screen import escaped, listed, told_in_a_notebook
+from affidavit.error import AffidavitError as AffidavitError  # noqa: PLC0414 - it is found here
+from affidavit.screen import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TYPE_LENGTH_MAX = 300
 """How much of a type's name an error message shows."""
-
-
-class AffidavitError(Exception):
-    """The root of every error that affidavit raises.
-
-    Its text has nothing that a terminal would act on, whatever names and values it speaks of. A
-    notebook shows it in a few lines, and the whole chain after ``%xmode Verbose``.
-
-    Each can be pickled and copied, with its message and attributes: its constructor is not asked
-    again, which takes what the message is made of.
-    """
-
-    def __str__(self) -> str:
-        return escaped(super().__str__(), lines=True)
-
-    def _render_traceback_(self) -> list[str]:
-        return told_in_a_notebook(self)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _remade, (type(self), self.args, dict(self.__dict__))
-
-
-def _remade(
-    kind: type[AffidavitError], args: tuple[object, ...], attributes: dict[str, object]
-) -> AffidavitError:
-    """Return an error as it was when it was pickled."""
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(attributes)
-    return error
 
 
 # --- the lake and its store ------------------------------------------------------------------
@@ -180,10 +152,13 @@ class ModelNotFoundError(AffidavitError):
 
 
 class PathNotAllowedError(AffidavitError):
-    """The session may not read or write this path: widen allowed_paths, or use another."""
+    """The session may not reach this path or URL: widen its allow-list, or use another."""
 
-    def __init__(self, path: str, *, allowed: Iterable[str]) -> None:
-        super().__init__(f"path {path!r} lies outside the allowed folders: {listed(allowed)}")
+    def __init__(
+        self, path: str, *, allowed: Iterable[str] = (), kind: str = "folders", reason: str = ""
+    ) -> None:
+        why = reason or f"it lies outside the allowed {kind}: {listed(allowed)}"
+        super().__init__(f"path {path!r} may not be reached: {why}")
         self.path = path
 
 

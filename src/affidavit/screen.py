@@ -4,6 +4,7 @@ Rules:
     - Whatever a terminal or a browser acts on instead of showing it is written as an escape, as
       Python's literals do: control characters, what turns the direction of text, what has no width
       and no use inside a word, halves of surrogates.
+    - No URL is shown with its password, or what it is signed with.
     - A width is how many columns a terminal gives to a text: two for East Asian wide characters
       (Unicode Standard Annex #11), none for marks that combine with the one before.
 """
@@ -29,6 +30,18 @@ _OBEYED: Final = re.compile(
 )
 _OBEYED_BUT_LINES: Final = re.compile(_OBEYED.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
+MASK: Final = "***"
+"""What stands where a secret did."""
+
+_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
+"""What stands before a host; a password may have a slash."""
+
+_IN_QUERY: Final = re.compile(
+    r"""([?&;][^=&;'"\s]*(?:signature|sig|token|secret|passw|pwd|key|credential)[^=&;'"\s]*=)"""
+    r"""[^&;'"\s]+""",
+    re.IGNORECASE,
+)
+
 _OWN: Final = Path(__file__).parent
 
 
@@ -41,6 +54,11 @@ def escaped(text: object, *, lines: bool = False) -> str:
     """
     pattern = _OBEYED_BUT_LINES if lines else _OBEYED
     return pattern.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def masked(text: str) -> str:
+    """Return ``text`` without what may be a secret in a URL: a password, a signature, a token."""
+    return _IN_QUERY.sub(rf"\1{MASK}", _USERINFO.sub(f"{MASK}@", text)) if "://" in text else text
 
 
 def printable(text: object) -> str:

@@ -299,6 +299,14 @@ class SegmentStore:
         self._lake_id = lake_id
         self._filesystem: fs.FileSystem | None = None
 
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Where the lake has files beside its own folder: a folder, or a URL."""
+        if self.place is None:
+            return ()
+        where = f"{self.place.root}/{self._lake_id}"
+        return (where if self.place.is_local else f"s3://{where}",)
+
     def folder(self, tenant: str) -> SegmentFolder:
         """Return where a tenant's segments lie."""
         return self._folder(folder_of(tenant))

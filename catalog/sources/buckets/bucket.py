@@ -32,6 +32,7 @@ class Service:
         address: Returns the host and port at which a bucket is.
         needs_none: Returns whether a bucket's credentials are found without being named, or none
             are asked for.
+        needed: Options and credentials without which it is not reached but by way of the process.
         unclouded: The environment's variable that says ``true`` where the machine is in none of
             its clouds, which would give it credentials; empty if there is none.
     """
@@ -43,6 +44,7 @@ class Service:
     variables: tuple[str, ...]
     address: Callable[[Bucket], tuple[str, int]]
     needs_none: Callable[[Bucket], bool] = _has_none
+    needed: tuple[str, ...] = ()
     unclouded: str = ""
 
 
@@ -54,11 +56,13 @@ class Bucket:
         service: The kind of store that it is in.
         name: Its name.
         given: Its options, credentials among them.
+        is_alone: Whether nothing of the process is used for it.
     """
 
     service: Service
     name: str
     given: Mapping[str, str] = field(repr=False)
+    is_alone: bool = False
 
     @property
     def url(self) -> str:
@@ -66,8 +70,8 @@ class Bucket:
         return f"{self.service.scheme}://{self.name}"
 
     def get(self, name: str) -> str | None:
-        """Return an option, or what the environment says."""
-        variables = self.service.options.get(name, ())
+        """Return an option, or what the environment says, unless it is left alone."""
+        variables = () if self.is_alone else self.service.options.get(name, ())
         found = (os.environ.get(each) for each in variables)
         return self.given.get(name) or next(filter(None, found), None)
 

@@ -8,9 +8,7 @@ from urllib.parse import urlsplit
 
 from affidavit.catalog.sources.buckets.services import SERVICES
 from affidavit.errors import SourceError
-
-MASK: Final = "***"
-"""What stands where a secret did."""
+from affidavit.screen import MASK
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 

@@ -16,9 +16,9 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sources.address import parse_address
 from affidavit.catalog.sources.buckets.bucket import Bucket
 from affidavit.catalog.sources.buckets.location import (
-    MASK,
     bucket_of,
     checked_location,
     is_remote,
@@ -28,9 +28,12 @@ from affidavit.catalog.sources.buckets.options import refuse_way, way_options
 from affidavit.catalog.sources.buckets.probe import check_credentials, check_host
 from affidavit.catalog.sources.buckets.services import SERVICES
 from affidavit.errors import AffidavitError, SourceError
+from affidavit.screen import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from affidavit.catalog.sources.reach import Reach
 
 _COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
 """How a terminal is told of a colour: deltalake's errors have some."""
@@ -106,11 +109,12 @@ class ObjectStores:
 
     @contextmanager
     def reach(
-        self, location: str, options: Mapping[str, str] | None = None
+        self, location: str, reach: Reach, options: Mapping[str, str] | None = None
     ) -> Iterator[Bucket | None]:
         """Let statements read ``location``, and yield how; ``None`` for what is no object store.
 
-        Without ``options`` a bucket is reached as the session does already.
+        Without ``options`` a bucket is reached as the session does already. With limits nothing of
+        the process is used, and the host where it is must be among what is allowed.
 
         Raises:
             SourceError: There are no credentials for it, its host does not answer, or the session
@@ -126,8 +130,11 @@ class ObjectStores:
             named = self._reached[key][1] if key in self._reached else {}
         else:
             named = way_options(scheme, options)
-        bucket = Bucket(SERVICES[scheme], name, {**named, **self._secrets.get(key, {})})
+        given = {**named, **self._secrets.get(key, {})}
+        bucket = Bucket(SERVICES[scheme], name, given, is_alone=reach.limited)
         host = bucket.service.address(bucket)
+        if reach.limited and bucket.get("endpoint") is not None:
+            reach.check(parse_address(str(bucket.get("endpoint"))))
         held = self._reached.get(key)
         if held is not None and held[0] != host:
             msg = (

@@ -23,6 +23,9 @@ _HTTP_PORT: Final = 80
 def check_credentials(bucket: Bucket) -> None:
     """Raise SourceError if there are no credentials for a bucket."""
     service = bucket.service
+    if bucket.is_alone:
+        _check_alone(bucket)
+        return
     if any(bucket.given.get(name) for name in service.secrets) or any(
         os.environ.get(name) for name in service.variables
     ):
@@ -37,6 +40,24 @@ def check_credentials(bucket: Bucket) -> None:
         f"{service.secrets[0]}="
     )
     raise SourceError(msg)
+
+
+def _check_alone(bucket: Bucket) -> None:
+    """Raise SourceError unless a bucket was given all that it needs, and the process adds none.
+
+    The libraries read variables that nothing which is given undoes.
+    """
+    service = bucket.service
+    lacking = [name for name in service.needed if not bucket.given.get(name)]
+    if lacking:
+        msg = f"{bucket.url}: this session uses nothing of the process: pass {lacking[0]}="
+        raise SourceError(msg)
+    prefix = service.variables[0].partition("_")[0] + "_"
+    undone = {f"{prefix}{name.upper()}" for name in bucket.given}
+    added = sorted(each for each in os.environ if each.startswith(prefix) and each not in undone)
+    if added:
+        msg = f"{bucket.url}: this session uses nothing of the process, and it has {added[0]}"
+        raise SourceError(msg)
 
 
 def check_host(bucket: Bucket, host: str, port: int) -> None:

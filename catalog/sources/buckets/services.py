@@ -75,6 +75,7 @@ _S3: Final = Service(
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ),
     _s3_address,
+    needed=("access_key_id", "secret_access_key", "region", "endpoint"),
     unclouded="AWS_EC2_METADATA_DISABLED",
 )  # fmt: skip
 _GOOGLE: Final = Service(
@@ -85,6 +86,7 @@ _GOOGLE: Final = Service(
     ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT"),
     _google_address,
     _is_logged_in,
+    needed=("service_account_path",),
     unclouded="NO_GCE_CHECK",
 )
 _AZURE: Final = Service(
@@ -103,6 +105,7 @@ _AZURE: Final = Service(
     ),
     _azure_address,
     _is_emulated,
+    needed=("account", "access_key"),
 )  # fmt: skip
 SERVICES: Final = {each.scheme: each for each in (_S3, _GOOGLE, _AZURE)}
 PREFIXES: Final = frozenset(each.prefix for each in SERVICES.values())

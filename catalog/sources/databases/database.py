@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _nothing() -> None:
+    """Check nothing."""
+
+
 class Database:
     """An attached database.
 
@@ -44,16 +48,23 @@ class Database:
         shown: Where it is, without secrets.
         driver: What is particular to it.
         hide: Takes secrets out of a text.
+        check: Raises where it may not be connected to, or not any more.
     """
 
     def __init__(
-        self, name: str, shown: str, driver: Driver, hide: Callable[[str], str] = str
+        self,
+        name: str,
+        shown: str,
+        driver: Driver,
+        hide: Callable[[str], str] = str,
+        check: Callable[[], None] = _nothing,
     ) -> None:
         self.name = name
         self.shown = shown
         self.driver = driver
         self.pool = Pool(self._connect, driver.idle_max)
         self._hide = hide
+        self._check = check
         self._tables: Mapping[tuple[str, str], SourceTable] | None = None
 
     @contextmanager
@@ -71,6 +82,7 @@ class Database:
             raise SourceError(f"{place}: {what}: {reason}") from None
 
     def _connect(self) -> Any:  # noqa: ANN401 - a driver's connection
+        self._check()
         with self.errors("connecting"):
             return call(self.driver.connect)
 
@@ -217,6 +229,7 @@ class Database:
             running.cancel()
             cancel()
 
+        self._check()
         with self.errors("connecting"):
             connection = call(partial(self.driver.connect, writing=True))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from affidavit.catalog.sources.address import Address, Wanted
 from affidavit.errors import SourceError
 
 _PORT: Final = 3306
@@ -15,6 +16,8 @@ _OPTIONS: Final = {
     "read_timeout": "READ_TIMEOUT", "plugin_dir": "PLUGIN_DIR",
 }  # fmt: skip
 _TLS: Final = {key for key in _OPTIONS if key.startswith("ssl_")} | {"force_tls", "tls_version"}
+_FILES: Final = frozenset({"ssl_ca", "ssl_capath", "ssl_cert", "ssl_key"})
+_OF_THE_PROCESS: Final = frozenset({"unix_socket", "plugin_dir"})
 _NO: Final = {"", "0", "no", "off", "false"}
 
 
@@ -44,6 +47,16 @@ def connection_string(url: str, password: str | None) -> str:
     if "SOCKET" in pairs:
         del pairs["SERVER"], pairs["PORT"]
     return "".join(f"{key}={braced(value)};" for key, value in pairs.items() if value)
+
+
+def wanted(url: str) -> Wanted:
+    """Return what a URL would have the ODBC driver reach."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    files = (value for key, value in options.items() if key in _FILES)
+    refused = (key for key in options if key in _OF_THE_PROCESS)
+    address = Address("mysql", parts.hostname or "localhost", parts.port or _PORT)
+    return Wanted((address,), tuple(files), tuple(refused))
 
 
 def asks_for_tls(url: str) -> bool:

@@ -18,6 +18,7 @@ from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.drivers.infinity import bounded, finite
+from affidavit.catalog.sources.drivers.libpq import alone
 from affidavit.catalog.sources.drivers.postgres_tables import find_tables
 from affidavit.catalog.sources.url import joined, with_password
 from affidavit.errors import SourceError
@@ -45,6 +46,7 @@ class Postgres(Driver):
     Args:
         url: Where it is, as libpq takes it.
         password: The user's.
+        is_alone: Whether nothing of the process is used: none of its variables, none of its files.
     """
 
     # text is ordered by bytes in the collation "C", and in UTF-8 these are in code point order
@@ -52,8 +54,8 @@ class Postgres(Driver):
         "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"'
     )  # fmt: skip
 
-    def __init__(self, url: str, password: str | None) -> None:
-        self._url = _patient(with_password(url, password))
+    def __init__(self, url: str, password: str | None, *, is_alone: bool = False) -> None:
+        self._url = _patient(with_password(alone(url, password) if is_alone else url, password))
 
     def connect(self, *, writing: bool = False) -> Any:  # noqa: ANN401 - an ADBC connection
         """Open a connection."""

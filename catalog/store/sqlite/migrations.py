@@ -120,6 +120,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX states_object ON states (_tenant, object)",
         "ALTER TABLE ledger_heads ADD COLUMN data",
         "ALTER TABLE ledger_heads ADD COLUMN logged_at",
+        "ALTER TABLE sources ADD COLUMN reach",
     ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""

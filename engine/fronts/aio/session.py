@@ -95,6 +95,11 @@ class AsyncSession(Awaited[Session]):
         """Whether another session made this one."""
         return self._of.is_scoped
 
+    @property
+    def closed(self) -> bool:
+        """Whether this session, or the one that opened its lake, was closed."""
+        return self._of.closed
+
     def scope(
         self,
         *,
@@ -105,6 +110,7 @@ class AsyncSession(Awaited[Session]):
         reason: str | None = None,
         context: Mapping[str, Any] | None = None,
         allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
+        allowed_urls: Iterable[str] | None = None,
     ) -> AsyncSession:
         """Return a session of its own that acts for somebody else; close it, or use ``async with``.
 
@@ -112,7 +118,7 @@ class AsyncSession(Awaited[Session]):
         """
         scoped = self._of.scope(
             tenant=tenant, actor=actor, source=source, workspace=workspace, reason=reason,
-            context=context, allowed_paths=allowed_paths,
+            context=context, allowed_paths=allowed_paths, allowed_urls=allowed_urls,
         )  # fmt: skip
         return AsyncSession(self._asker.another(scoped))
 

@@ -15,6 +15,7 @@ from affidavit.catalog.sources.kinds import (
     parse_url,
 )
 from affidavit.catalog.sources.lake import AttachedLake
+from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.errors import SourceError
 
 SCHEMES = [scheme for kind in KINDS for scheme in kind.schemes]
@@ -31,7 +32,7 @@ def test_a_source_is_opened_by_its_scheme_and_not_asked_yet(scheme: str) -> None
     assert is_source_url(f"{scheme.upper()}://x")
     url = parse_url(f"{scheme}://nobody:hidden@nowhere.invalid/none")
     assert bool(url.path) == (kind.at is not At.SERVER)
-    opened = open_source("s", url, None, "tenant")
+    opened = open_source("s", url, None, tenant="tenant", reach=ANYTHING)
     assert isinstance(opened, AttachedLake if kind.at is At.FOLDER else Database)
     assert opened.name == "s"
     opened.close()
@@ -51,7 +52,7 @@ def test_what_is_no_source_url_is_told(source: object) -> None:
 
 def test_a_kind_of_a_newer_affidavit_is_an_error_only_once_it_is_asked() -> None:
     """A session opens with all that its tenant has attached."""
-    opened = open_source("s", parse_url("novel://host/x"), None, "tenant")
+    opened = open_source("s", parse_url("novel://host/x"), None, tenant="tenant", reach=ANYTHING)
     assert isinstance(opened, Database)
     with pytest.raises(SourceError, match="novel://host/x"):
         opened.tables()

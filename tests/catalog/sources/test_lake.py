@@ -290,7 +290,7 @@ def test_a_lakes_store_is_no_database_to_attach(lake: Path, archive: Path, tmp_p
     with affidavit.connect(lake) as session:
         for path in (lake / "catalog.db", archive / "catalog.db", tmp_path / "copy.db"):
             for scheme in ("sqlite", "duckdb"):
-                with pytest.raises(SourceError, match="every tenant's rows"):
+                with pytest.raises(PathNotAllowedError, match="every tenant's"):
                     session.attach("x", f"{scheme}:///{path}")
 
 

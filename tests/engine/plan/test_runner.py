@@ -9,11 +9,11 @@ import pytest
 
 from affidavit import errors
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.tenant import TenantEngine
 from affidavit.engine.run.executor import Executor
-from affidavit.engine.run.paths import AllowedPaths
 from affidavit.engine.search.models import Models
 from affidavit.engine.statement.statement import parse_statement
 
@@ -48,7 +48,7 @@ def elsewhere() -> Elsewhere:
 @pytest.fixture
 def executor(catalog: Catalog, elsewhere: Elsewhere) -> Executor:
     planner = Planner(TenantEngine(catalog, None, Models(), prepares=Planner), runner=elsewhere)
-    return Executor(planner, catalog, AllowedPaths(None))
+    return Executor(planner, catalog, ANYTHING)
 
 
 def test_a_querys_rows_come_from_the_planners_runner(executor, elsewhere) -> None:

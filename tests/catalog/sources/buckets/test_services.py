@@ -9,6 +9,7 @@ from affidavit.catalog.sources.buckets.bucket import Bucket
 from affidavit.catalog.sources.buckets.object_stores import ObjectStores
 from affidavit.catalog.sources.buckets.services import PREFIXES, SERVICES
 from affidavit.catalog.sources.files.delta import OPTION_NAMES
+from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.engine.plan import contexts
 from affidavit.errors import SourceError
 
@@ -40,11 +41,14 @@ def test_what_is_reached_is_registered_and_only_then(monkeypatch: pytest.MonkeyP
     with stores.given("s3://bucket/x", secrets):
         with (
             pytest.raises(SourceError, match="does not answer"),
-            stores.reach("s3://bucket/x", way),
+            stores.reach("s3://bucket/x", ANYTHING, way),
         ):
             pass
         assert registered == []
         monkeypatch.setattr(probe, "_answers", lambda *_: True)
-        with stores.reach("s3://bucket/x", way), stores.reach("/a/path") as path:
+        with (
+            stores.reach("s3://bucket/x", ANYTHING, way),
+            stores.reach("/a/path", ANYTHING) as path,
+        ):
             assert registered == ["s3://bucket"]
             assert path is None

@@ -10,7 +10,13 @@ import pytest
 from tests.support.databases import BOUND_S, backends
 
 import affidavit
-from affidavit.errors import AffidavitError, SourceError, SqlError, TableExistsError
+from affidavit.errors import (
+    AffidavitError,
+    PathNotAllowedError,
+    SourceError,
+    SqlError,
+    TableExistsError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +98,7 @@ def test_a_lakes_own_store_is_not_attached(
     (tmp_path / "link").symlink_to(lake / "catalog.db")
     for path in (lake / "catalog.db", tmp_path / "link", lake / ".." / "lake" / "catalog.db"):
         for scheme in ("sqlite", "duckdb"):
-            with pytest.raises(SourceError, match="own store"):
+            with pytest.raises(PathNotAllowedError, match="own files"):
                 session.attach("own", f"{scheme}://{path}")
 
 

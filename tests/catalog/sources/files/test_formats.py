@@ -195,4 +195,4 @@ def test_a_library_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SourceError, match=rf"pip install 'affidavit\[{kind}\]'"):
-        session.attach("x", tmp_path, format=kind)
+        session.attach("x", tmp_path / "none", format=kind)
