@@ -48,7 +48,7 @@ class ShownDataset(lance.LanceDataset):  # type: ignore[misc] # Lance has no typ
 
     def __copy__(self) -> Self:
         made = type(self).__new__(type(self))
-        vars(made).update(vars(super().__copy__()))
+        made.__dict__.update(super().__copy__().__dict__)
         return made
 
     @property

@@ -129,7 +129,10 @@ class Reach:
         Raises:
             PathNotAllowedError: It may not be reached.
         """
-        url = urlsplit(location) if "://" in location else None
+        try:
+            url = urlsplit(location) if "://" in location else None
+        except ValueError:
+            raise PathNotAllowedError(location, reason=_UNKNOWN) from None
         if url is not None and url.scheme.lower() != "file":
             self.check(Address(url.scheme.lower(), url.netloc, None, url.path))
             return location

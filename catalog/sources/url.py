@@ -50,8 +50,14 @@ def path_url(scheme: str, url: str) -> SourceUrl:
 
     The path is made absolute: ``///x`` is where we are, ``////x`` from the root. Where nothing is
     at the one, ``///x`` is from the root too.
+
+    Raises:
+        SourceError: It has a user, as a server's would; what it says is not repeated.
     """
     text = unquote(url.partition("://")[2])
+    if {"@", ":"} <= set(text.partition("/")[0]):
+        msg = f"a {scheme} source is a file or folder, and has no user: write {scheme}:///path"
+        raise SourceError(msg)
     here, root = Path(text.removeprefix("/")).absolute(), Path("/" + text.lstrip("/"))
     path = root if root.exists() and not here.exists() else here
     return SourceUrl(scheme, f"{scheme}:///{path}", str(path))

@@ -13,7 +13,13 @@ from weakref import WeakMethod
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.lake.trace import Trace
 from affidavit.engine.result.result import watch
-from affidavit.errors import ClosedError, InvalidQueryError, StatementCancelledError
+from affidavit.engine.statement.shown import has_secrets, without_secrets
+from affidavit.errors import (
+    AffidavitError,
+    ClosedError,
+    InvalidQueryError,
+    StatementCancelledError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +93,8 @@ class Work:
         try:
             yield
         except BaseException as error:
+            if isinstance(error, AffidavitError) and has_secrets(query.statement):
+                error.hide(lambda told: without_secrets(query.statement, told)[1])
             self._read(query, None, error)
             raise
 

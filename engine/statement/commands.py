@@ -112,7 +112,7 @@ def parse_copy(cursor: Cursor) -> Copy:
             cursor.name("a table")
     cursor.expect("TO")
     token = cursor.token
-    if token is None or token.kind != "string":
+    if token is None or token.text[0] != "'":
         raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
     before, after = cursor.spaced(0, cursor.at), cursor.spaced(cursor.at + 1)
     return Copy(before, token.text[1:-1].replace("''", "'"), after)

@@ -49,6 +49,7 @@ _STUCK: Final = re.compile(r"""[\w'"`$@#]""")
 """What begins a name, a number or a text."""
 
 _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
+_UNTOLD: Final = f"{MASK} (the statement has a secret, and what is wrong with it would repeat that)"
 _SETTING: Final = re.compile(r"\s*SET\s+(.{1,200}?)(?:=|\bTO\b)", re.IGNORECASE | re.DOTALL)
 _OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
 _QUOTES: Final = re.compile(r"""['"$]+""")
@@ -97,9 +98,9 @@ class Shown:
             text, said = without_secrets(text, said, tokens)
             shown = None if error is None else f"{type(error).__name__}: {said}"
             return text[:SHOWN_LENGTH_MAX], shown
-        if _OPTIONS.search(text) or _SETTING.match(text):  # where secrets may have no quotes
+        if has_secrets(text):  # which may stand without quotes
             text, tokens = without_secrets(text, "", tokens)[0], None
-        text = without_literals(text, tokens) if isinstance(given, str) else _LITERAL
+        text = masked(without_literals(text, tokens)) if isinstance(given, str) else _LITERAL
         return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
 
 
@@ -163,6 +164,11 @@ def _only_names(error: BaseException, names: frozenset[str]) -> str:
     return f"{type(error).__name__}: {error}" if names.issuperset(told) else type(error).__name__
 
 
+def has_secrets(text: str) -> bool:
+    """Return whether a statement may have secrets that are not told by a URL."""
+    return _OPTIONS.search(text) is not None or _SETTING.match(text) is not None
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 
@@ -178,13 +184,13 @@ def without_secrets(
     """
     assigned = _SETTING.match(text)
     if assigned is not None and SECRET_WORDS.search(assigned[1]) is not None:
-        text, told = f"{text[: assigned.end()]} {MASK}", MASK
+        text, told = f"{text[: assigned.end()]} {MASK}", _UNTOLD if told else ""
     clause = _OPTIONS.search(text)
     if clause is not None:
         try:
             values = list(_secret_values(tokenize(text) if tokens is None else tokens))
         except AffidavitError:  # where an option ends cannot be told, and the error repeats it
-            values, text, told = [], f"{text[: clause.end()]} {MASK}", MASK
+            values, text, told = [], f"{text[: clause.end()]} {MASK}", _UNTOLD if told else ""
         for value in reversed(values):
             text = f"{text[: value[0].start]}{MASK}{text[value[-1].end :]}"
             for part in {part for token in value for part in _QUOTES.split(token.text) if part}:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from affidavit.screen import escaped, masked, told_in_a_notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class AffidavitError(Exception):
@@ -16,6 +21,11 @@ class AffidavitError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(masked(each) if isinstance(each, str) else each for each in args))
+
+    def hide(self, masked: Callable[[str], str]) -> None:
+        """Take out of the message what is secret, and let go of the error that it was told by."""
+        self.args = tuple(masked(each) if isinstance(each, str) else each for each in self.args)
+        self.__cause__ = self.__context__ = None
 
     def __str__(self) -> str:
         return escaped(super().__str__(), lines=True)
