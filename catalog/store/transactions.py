@@ -347,7 +347,7 @@ class Transactions:
         Returns:
             When to look again, in seconds; ``None`` for never.
         """
-        left_s = self._idle_s - place.idle_s
+        left_s = place.left_s(self._idle_s)
         if left_s > 0:
             return left_s
         held = place.turn.take(0)
@@ -356,8 +356,8 @@ class Transactions:
         try:
             if place.begun is begun:
                 msg = (
-                    f"the transaction held the lake's writer and did nothing for {self._idle_s:g} "
-                    "s, and was rolled back: begin it again, or raise transaction_idle_s="
+                    f"the transaction held the lake's writer {place.overstayed(self._idle_s)}, and "
+                    "was rolled back: begin it again, or raise transaction_idle_s="
                 )
                 place.take(TransactionError(msg))
                 begun.rollback()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from affidavit.errors import AffidavitError
 
 
+HELD_FACTOR: Final = 10
+"""How many times as long as it may do nothing a transaction may keep others from writing."""
+
 AFTER_OTHERS_S: Final = 0.0005
 """How long who comes again lets those take the turn who waited for it meanwhile."""
 
@@ -74,7 +77,7 @@ class Place:
         self.turn = Turn()
         self.blocks = 0
         self._told: AffidavitError | None = None
-        self._used_at = monotonic()
+        self._used_at = self._changed_at = monotonic()
         self._gone: threading.Event | None = None
 
     def put(self, transaction: Transaction) -> None:
@@ -86,10 +89,20 @@ class Place:
         """Note that the transaction is used."""
         self._used_at = monotonic()
 
-    @property
-    def idle_s(self) -> float:
-        """How long nobody has used it."""
-        return monotonic() - self._used_at
+    def left_s(self, idle_s: float) -> float:
+        """Return how long it may go on that may do nothing for ``idle_s``."""
+        now_s = monotonic()
+        return min(idle_s - (now_s - self._used_at), HELD_FACTOR * idle_s - self._held_s(now_s))
+
+    def overstayed(self, idle_s: float) -> str:
+        """Return what it did for too long."""
+        now_s = monotonic()
+        if now_s - self._used_at < idle_s:
+            return f"for {self._held_s(now_s):.3g} s in all"
+        return f"and did nothing for {idle_s:g} s"
+
+    def _held_s(self, now_s: float) -> float:
+        return now_s - self._changed_at
 
     def enter_block(self) -> None:
         """Note that a block was entered."""
@@ -118,4 +131,5 @@ class Place:
     def watched(self) -> threading.Event:
         """Return what says that the transaction stands here no longer."""
         self._gone = threading.Event()
+        self._changed_at = monotonic()
         return self._gone
