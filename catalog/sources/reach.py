@@ -130,13 +130,17 @@ class Reach:
             PathNotAllowedError: It may not be reached.
         """
         try:
-            url = urlsplit(location) if "://" in location else None
+            url = urlsplit(location)
         except ValueError:
             raise PathNotAllowedError(location, reason=_UNKNOWN) from None
-        if url is not None and url.scheme.lower() != "file":
-            self.check(Address(url.scheme.lower(), url.netloc, None, url.path))
+        path, scheme = location, url.scheme.lower()
+        if scheme == "file" and url.netloc not in {"", "localhost"}:
+            raise PathNotAllowedError(location, reason="a file's URL names no host")
+        if scheme == "file":  # always from the root, however many slashes
+            path = "/" + unquote(url.path).lstrip("/")
+        elif "://" in location:
+            self.check(Address(scheme, url.netloc, None, url.path))
             return location
-        path = unquote(url.path) if url is not None else location
         real = self.path(path, shown=location)
         shown = str(real) if self.limited else str(Path(path).expanduser().absolute())
         return shown + ("/" if path.endswith("/") else "")
@@ -240,11 +244,10 @@ def _real(path: str, shown: str | None = None) -> Path:
 
 def _root(location: str) -> str:
     """Return the folder that a pattern is looked for in, or the path as it is."""
-    path = unquote(urlsplit(location).path) if location.startswith("file://") else location
-    parts = path.split("/")
+    parts = location.split("/")
     found = (at for at, part in enumerate(parts) if _PATTERN & set(part))
     at = next(found, None)
-    return path if at is None else "/".join(parts[:at]) or "/"
+    return location if at is None else "/".join(parts[:at]) or "/"
 
 
 def _links(folder: Path, shown: str, *, seen: set[str], strict: bool) -> Iterator[str]:

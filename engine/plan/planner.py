@@ -265,7 +265,7 @@ class Planner:
         with errors(), turn, self.stores.reach(table.location, reach, table.options) as place:
             if not table.is_lake:
                 return self._capture(table.sql)
-            dataset = table.open(place, snapshot.fail, errors)
+            dataset = table.open(place, snapshot.fail, errors, reach.location)
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)

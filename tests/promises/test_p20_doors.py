@@ -5,6 +5,8 @@ Each door is tried: by name, by link, by pattern, by URL, by what is exchanged l
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -13,12 +15,14 @@ import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import deltalake
 import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
 
 import affidavit
 from affidavit.catalog.sources.address import parse_address
@@ -417,6 +421,7 @@ def _own(lake: Path, tmp_path: Path) -> list[str]:
     return [
         str(segment), f"{segment.parent}/", f"{lake}/", f"{lake}/journal/*/*.parquet", f"{lake.parent}/",
         f"{tmp_path}/links/", str(tmp_path / "links" / "file.parquet"), f"{tmp_path}/folder/", f"file://{segment}",
+        f"file:{segment}", f"FILE:{segment}", f"file:/{segment}",
         f"{lake}/../{lake.name}/journal/a/", str(lake / "catalog.db"), str(tmp_path / "store.csv"),
         f"{lake}/vectors/a/docs.lance/", str(lake / "keys"),
     ]  # fmt: skip
@@ -478,6 +483,43 @@ def test_p20_an_external_table_that_comes_to_hold_the_lake_is_refused(
         shutil.copytree(full, data / "copy")
         with pytest.raises(PathNotAllowedError):
             session.sql("SELECT * FROM t").to_arrow()
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "file:{}", "FILE:{}", "../{}"])
+def test_p20_what_a_tables_own_metadata_names_is_looked_at(
+    full: Path, tmp_path: Path, form: str
+) -> None:
+    """A Delta log that anybody may have written says that a file of the lake is a part of it."""
+    segment = next((full / "journal" / "a").glob("*.parquet"))
+    table = tmp_path / "data" / "delta"
+    deltalake.write_deltalake(str(table), pq.read_table(segment))
+    (log,) = (table / "_delta_log").glob("*.json")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if "add" in line:
+            outside = os.path.relpath(segment, table) if form.startswith("..") else str(segment)
+            line["add"]["path"] = form.removeprefix("../").format(outside)
+            line["add"]["size"] = segment.stat().st_size
+    log.write_text("\n".join(json.dumps(line) for line in lines))
+    with (
+        affidavit.connect(full, tenant="b") as session,
+        pytest.raises(AffidavitError, match="own files"),
+    ):
+        session.attach("d", str(table), format="delta")
+
+
+def test_p20_what_an_iceberg_table_names_is_looked_at(full: Path, tmp_path: Path) -> None:
+    segment = next((full / "journal" / "a").glob("*.parquet"))
+    catalog = SqlCatalog(
+        "c", uri=f"sqlite:///{tmp_path}/i.db", warehouse=f"file://{tmp_path}/warehouse"
+    )
+    catalog.create_namespace("n")
+    made = catalog.create_table("n.t", schema=pq.read_schema(segment))
+    made.add_files([str(segment)], check_duplicate_files=False)
+    with affidavit.connect(full, tenant="b") as session:
+        session.attach("i", made.metadata_location, format="iceberg")
+        with pytest.raises(AffidavitError, match="own files"):
+            session.sql("SELECT actor FROM i").to_arrow()
 
 
 # --- handles --------------------------------------------------------------------------------------

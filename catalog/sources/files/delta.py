@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from affidavit.catalog.sources.buckets.bucket import (
@@ -42,6 +44,7 @@ OPTION_NAMES: Final = {
 }  # fmt: skip
 """What deltalake calls the options of object stores."""
 
+_ELSEWHERE: Final = r"^/|:|\.\.|%"
 _TABLE: Final = "t"
 _STATISTICS_US: Final = 1000
 """How far a moment in a file's statistics may be from the value: they are cut to milliseconds."""
@@ -135,6 +138,14 @@ def is_delta(path: str) -> bool:
     return (Path(path) / LOG_FOLDER).is_dir()
 
 
+def _named_elsewhere(table: Any, location: str) -> Iterator[str]:  # noqa: ANN401 - a DeltaTable
+    """Yield the files that a table's log names by more than a name below its folder."""
+    paths = pa.chunked_array(pa.table(table.get_add_actions())["path"]).cast(pa.string())
+    for path in paths.filter(pc.match_substring_regex(paths, _ELSEWHERE)).to_pylist():
+        named = unquote(path)
+        yield named if ":" in named or named.startswith("/") else f"{location}/{named}"
+
+
 def open_delta(opening: Opening) -> DeltaDataset:
     """Return a Delta table as it is now, or as it was at ``version``.
 
@@ -151,6 +162,8 @@ def open_delta(opening: Opening) -> DeltaDataset:
         version=opening.number("version"),
         storage_options=_options(opening.bucket),
     )
+    for file in _named_elsewhere(found, opening.location):
+        opening.check(file)
     schema = pa.schema(found.schema().to_arrow())
     plain = pa.schema([pa.field(each.name, each.type) for each in schema])
     return DeltaDataset(found, plain, deltalake.QueryBuilder, opening)

@@ -75,6 +75,7 @@ class ExternalTable:
         bucket: Bucket | None,
         fail: Callable[[BaseException], None],
         errors: Callable[[], AbstractContextManager[None]],
+        check: Callable[[str], object],
     ) -> LibraryDataset:
         """Return what a library reads it through, as it is now or at the version of its options.
 
@@ -82,13 +83,14 @@ class ExternalTable:
             bucket: How its bucket is reached; ``None`` if it is in none.
             fail: Told what a scan raises.
             errors: Tells what the library raises as a SourceError.
+            check: Raises where a file may not be read that the table's metadata names.
 
         Raises:
             SourceError: The library is not installed, or there is no such version.
         """
         read = FORMATS[self.kind].open
         assert read is not None, "a library reads it"
-        return read(Opening(self.location, self.options, bucket, fail, errors))
+        return read(Opening(self.location, self.options, bucket, fail, errors, check))
 
 
 def _is_lake(kind: str) -> bool:

@@ -109,7 +109,7 @@ def open_iceberg(opening: Opening) -> IcebergDataset:
     location = opening.location.rstrip("/")
     is_file = location.endswith(METADATA_ENDING)
     metadata = location if is_file else library.newest(location, properties)
-    found = library.table(metadata, properties)
+    found = library.table(metadata, properties, opening.check)
     snapshot_id = opening.number("snapshot_id")
     if snapshot_id is not None and found.snapshot_by_id(snapshot_id) is None:
         known = [each.snapshot_id for each in found.snapshots()]

@@ -9,7 +9,7 @@ from affidavit.catalog.sources.files.iceberg_metadata import METADATA_FOLDER, ne
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -44,13 +44,21 @@ class Library:
         self._arrow, self._noop = arrow, noop
         self._serializers, self._tables = serializers, table
 
-    def table(self, metadata: str, properties: Mapping[str, str]) -> Any:  # noqa: ANN401 - its own
+    def table(
+        self, metadata: str, properties: Mapping[str, str], check: Callable[[str], object]
+    ) -> Any:  # noqa: ANN401 - its own
         """Return the table that a metadata file describes.
 
         What the file says of how files are read is not heeded, as pyiceberg would: it could name
-        another host, or a module to import.
+        another host, or a module to import. ``check`` is asked of every file that is opened.
         """
-        io = self._arrow.PyArrowFileIO(dict(properties))
+
+        class Checked(self._arrow.PyArrowFileIO):  # type: ignore[name-defined,misc]
+            def new_input(self, location: str) -> Any:  # noqa: ANN401 - pyiceberg's
+                check(location)
+                return super().new_input(location)
+
+        io = Checked(dict(properties))
         found = self._serializers.FromInputFile.table_metadata(io.new_input(metadata))
         catalog = self._noop.NoopCatalog("static")
         return self._tables.StaticTable(("static", metadata), found, metadata, io, catalog)

@@ -30,6 +30,7 @@ class Opening:
         bucket: How its bucket is reached; ``None`` if it is in none.
         fail: Told what a scan raises.
         errors: Tells what the library raises as a SourceError.
+        check: Raises where a file may not be read that the table's metadata names.
     """
 
     location: str
@@ -37,6 +38,7 @@ class Opening:
     bucket: Bucket | None
     fail: Callable[[BaseException], None]
     errors: Callable[[], AbstractContextManager[None]]
+    check: Callable[[str], object]
 
     def number(self, option: str) -> int | None:
         """Return an option that is a whole number, if it was given.

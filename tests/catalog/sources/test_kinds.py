@@ -30,7 +30,8 @@ def test_a_source_is_opened_by_its_scheme_and_not_asked_yet(scheme: str) -> None
     kind = kind_of(scheme)
     assert scheme in kind.schemes
     assert is_source_url(f"{scheme.upper()}://x")
-    url = parse_url(f"{scheme}://nobody:hidden@nowhere.invalid/none")
+    user = "nobody:hidden@" if kind.at is At.SERVER else ""
+    url = parse_url(f"{scheme}://{user}nowhere.invalid/none")
     assert bool(url.path) == (kind.at is not At.SERVER)
     opened = open_source("s", url, None, tenant="tenant", reach=ANYTHING)
     assert isinstance(opened, AttachedLake if kind.at is At.FOLDER else Database)
