@@ -49,8 +49,9 @@ UPDATE ledger SET leaf_hash = leaf(body, signature) WHERE seq = 7""",
     "This search never was:": "DELETE FROM ledger WHERE seq = 7",
     "Nor was the last one:": "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)",
     "And it did not return these rows:": "DELETE FROM search_results WHERE seq = 7",
+    "A note was rated better than its author did:": "UPDATE {notes} SET c4 = 9 WHERE c0 = 3",
 }
-"""What a forger might want, and the SQLite statement that tries it."""
+"""What a forger might want, and the SQLite statement that tries it on the store's tables."""
 
 
 # --- filling the lake ----------------------------------------------------------------------------
@@ -382,7 +383,7 @@ def verify(session: Session, show: Show) -> None:
 
 
 def tamper(lake: Path, folder: Path, show: Show) -> None:
-    """Change copies of the lake behind the engine's back; the first entry that is wrong is named.
+    """Change copies of the lake behind the engine's back; what is wrong first is named.
 
     A copy has the lake's key file too. It is not used: whoever forges here has only SQLite.
     """
@@ -392,13 +393,15 @@ def tamper(lake: Path, folder: Path, show: Show) -> None:
         shutil.copytree(lake, copy)
         with closing(sqlite3.connect(copy / "catalog.db")) as store:
             store.create_function("leaf", 2, leaf)
-            store.executescript(forgery)
+            ((notes,),) = store.execute("SELECT table_id FROM tables WHERE name = 'notes'")
+            tried = forgery.format(notes=f"data_{notes}")
+            store.executescript(tried)
         show.say(wish)
-        show.sql(forgery)
+        show.sql(tried)
         with connect(copy, read_only=True) as session:
             show.say(f"  {session.ledger.verify()}\n")
 
 
 def leaf(body: bytes, signature: bytes) -> bytes:
-    """Return the hash that an entry must have: anybody can make it, and nobody the signature."""
+    """Return the hash that an entry must have: anybody makes it, and nobody the signature."""
     return hashlib.sha256(b"\0" + body + signature).digest()

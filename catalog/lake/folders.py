@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CATALOG_FILE: Final = "catalog.db"
+OWN_FOLDERS: Final = frozenset({"journal", "keys", "locks", "pending", "vectors"})
+"""What a lake keeps beside that; whatever else is in its folder is somebody else's."""
 
 
 class Folders:
@@ -49,6 +51,12 @@ class Folders:
         self.pending = self.path / "pending"
         self.vectors = self.path / "vectors"
         self._staging = self.vectors / ".staging"
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The folders that are the lake's own, with links followed."""
+        root = self.path.resolve()
+        return tuple(str(root / name) for name in sorted(OWN_FOLDERS))
 
     def make(self) -> None:
         """Make what is not there yet.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlsplit
 
+from affidavit.catalog.lake.folders import CATALOG_FILE, OWN_FOLDERS
 from affidavit.catalog.sources.address import Address, parse_address
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.store.sqlite.schema import is_store
@@ -26,9 +27,6 @@ from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-LAKE_FILE: Final = "catalog.db"
-"""What a folder has that is a lake."""
 
 _OWN: Final = (
     "it is one of a lake's own files, which are every tenant's: ask for its tables by name, and "
@@ -183,7 +181,7 @@ class Reach:
         if not real.is_dir():
             return
         for link in _links(real, location, seen={str(real)}, strict=self.limited):
-            if Path(link).name == LAKE_FILE:
+            if Path(link).name == CATALOG_FILE:
                 self.path(link, shown=location)
                 continue
             target = _real(link, location)
@@ -193,11 +191,14 @@ class Reach:
                 raise PathNotAllowedError(location, reason=_OWN)
 
     def _is_own(self, real: Path) -> bool:
-        """Return whether a path, links followed, is a lake's."""
+        """Return whether a path, links followed, is a lake's own file or folder."""
         folders = (each for each in self.own if "://" not in each)
-        return any(map(real.is_relative_to, folders)) or any(
-            map(_is_lake, (real, *real.parents))
-        ) or (real.is_file() and is_store(real))  # fmt: skip
+        lakes = filter(_is_lake, (real, *real.parents))
+        return (
+            any(map(real.is_relative_to, folders))
+            or any(_is_of(real, lake) for lake in lakes)
+            or (real.is_file() and is_store(real))
+        )
 
 
 def _overlap(url: str, own: str) -> bool:
@@ -209,8 +210,14 @@ def _overlap(url: str, own: str) -> bool:
 ANYTHING: Final = Reach()
 
 
+def _is_of(path: Path, lake: Path) -> bool:
+    """Return whether a path in a lake's folder is the lake's: others may keep files there too."""
+    name = path.relative_to(lake).parts[:1]
+    return not name or name[0].startswith((CATALOG_FILE, ".")) or name[0] in OWN_FOLDERS
+
+
 def _is_lake(folder: Path) -> bool:
-    store = folder / LAKE_FILE
+    store = folder / CATALOG_FILE
     try:
         return store.is_file() and is_store(store)
     except OSError:
@@ -259,7 +266,7 @@ def _links(folder: Path, shown: str, *, seen: set[str], strict: bool) -> Iterato
             raise PathNotAllowedError(shown, reason=_UNKNOWN) from None
         return  # whoever reads it is told
     for entry in entries:
-        if entry.is_symlink() or entry.name == LAKE_FILE:
+        if entry.is_symlink() or entry.name == CATALOG_FILE:
             yield entry.path
         if entry.is_dir():
             real = str(_real(entry.path, shown))

@@ -116,6 +116,13 @@ class SearchRecord:
     def __post_init__(self) -> None:
         _check_lists(self)
 
+    def __repr__(self) -> str:
+        when = "" if self.executed_at is None else f" at {self.executed_at.isoformat()}"
+        return (
+            f"SearchRecord({self.query_id!r}, {len(self.top_k_result_ids)} rows of "
+            f"{self.table_name} version {self.table_version}, by {self.actor!r}{when})"
+        )
+
     def replaced(self, **changes: Any) -> SearchRecord:  # noqa: ANN401 - each field's own
         """Return the record with some fields changed, quicker than ``dataclasses.replace``."""
         new = object.__new__(SearchRecord)

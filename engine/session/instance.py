@@ -94,7 +94,7 @@ class Instance:
             self.recorder = Recorder(lake, options.audit, self.guard, wake)
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
-            self.reach = Reach(own=(str(lake.path.resolve()), *lake.places.elsewhere))
+            self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere))
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)

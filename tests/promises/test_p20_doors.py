@@ -444,6 +444,13 @@ def test_p20_a_lakes_own_files_are_nobodys_source(full: Path, tmp_path: Path) ->
                         session.attach("x", f"{scheme}:///{file}")
 
 
+def test_p20_what_others_keep_in_a_lakes_folder_is_theirs(full: Path) -> None:
+    with affidavit.connect(full, tenant="b") as session:
+        session.sql(f"COPY (SELECT 'mine' AS word) TO '{full}/mine.parquet'")
+        make(session, f"{full}/mine.parquet", "PARQUET")
+        assert words(session) == ["mine"]
+
+
 def test_p20_a_lakes_own_files_are_nobodys_target(full: Path, tmp_path: Path) -> None:
     with affidavit.connect(full, tenant="b") as session:
         for way in _own(full, tmp_path):
