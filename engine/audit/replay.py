@@ -41,6 +41,7 @@ class Outcome(StrEnum):
     DRIFT = "DRIFT"
     EVIDENCE_GONE = "EVIDENCE_GONE"
     UNORDERED = "UNORDERED"
+    UNREPEATABLE = "UNREPEATABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Verdict:
             the index missed it. ``DRIFT``: neither finds what is recorded. ``EVIDENCE_GONE``: the
             version that was searched is no longer there. Of a read ``REPRODUCED``: it gives the
             same rows; ``DRIFT``: others; ``EVIDENCE_GONE``: what it read is no longer there;
-            ``UNORDERED``: as many, which cannot be compared, for their order is left open.
+            ``UNORDERED``: as many, which cannot be compared, for their order is left open;
+            ``UNREPEATABLE``: others, since it asks for the time or for chance.
         recall: Which share of the true nearest is recorded; ``None`` if the evidence is gone.
         missed: The true nearest that are not recorded.
         reason: The outcome in a sentence.

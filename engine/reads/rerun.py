@@ -11,6 +11,7 @@ from affidavit.catalog.values.digest import digest, rows_set_digest
 from affidavit.engine.reads.parameters import read, statement_digest, written
 from affidavit.engine.reads.record import OK, read_of
 from affidavit.engine.statement.parameters import arrow_params, row_of
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError, InvalidQueryError
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ RUN_AGAIN = ("query", "execute")
 """The kinds of statements that can be run again by themselves."""
 
 REPRODUCED, DRIFT, UNORDERED, GONE = "REPRODUCED", "DRIFT", "UNORDERED", "EVIDENCE_GONE"
+UNREPEATABLE = "UNREPEATABLE"
+
+_CHANGING = frozenset({
+    "current_date", "current_time", "current_timestamp", "now", "rand", "random", "today", "uuid",
+})  # fmt: skip
+"""What gives another value each time that it is asked."""
 
 
 class Runs(Protocol):
@@ -82,7 +89,11 @@ def rerun(
         rows = run(Moment(seq=record.journal_seq, sources=sources), text, given)
     except AffidavitError as error:
         return GONE, f"it cannot be run on what it read: {error}"
-    return _judged(record, told, rows)
+    outcome, reason = _judged(record, told, rows)
+    changing = sorted(_CHANGING & {name.lower() for name in parse_statement(text).names})
+    if outcome == DRIFT and changing:
+        return UNREPEATABLE, f"{changing[0]}() gives another value each time, and so other rows"
+    return outcome, reason
 
 
 def _changed_files(record: ReadRecord, look: Callable[[str], dict[str, Any] | None]) -> str | None:

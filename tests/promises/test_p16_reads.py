@@ -248,7 +248,7 @@ DOORS: dict[type, dict[str, set[str]]] = {
         "tells no values": {"verify_data"},
         "opens another door": {"audit", "journal", "ledger", "topics", "triggers", "at", "scope",
                                "create_table", "create_vector_table", "transaction"},
-        "gives no rows": {"actor", "add_change_listener", "attach", "begin", "cancel", "close",
+        "gives no rows": {"actor", "add_change_listener", "attach", "begin", "cancel", "close", "closed",
                           "commit", "describe", "detach", "drop_table", "hooks", "identity",
                           "is_scoped", "models", "refresh", "remove_change_listener", "rollback",
                           "savepoint", "tenant"},
@@ -649,7 +649,7 @@ def test_p16_a_drift_is_told(audited, tmp_path: Path) -> None:
     path.unlink()
     gone = audited.audit.replay(joined.receipt.read_id)
     assert (str(gone.outcome), "cannot be read" in gone.reason) == ("EVIDENCE_GONE", True)
-    assert str(audited.audit.replay(timed.receipt.read_id).outcome) == "DRIFT"
+    assert str(audited.audit.replay(timed.receipt.read_id).outcome) == "UNREPEATABLE"
 
 
 @pytest.fixture
