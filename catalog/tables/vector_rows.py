@@ -26,7 +26,7 @@ from affidavit.catalog.lake.staged import Staged, stage_append, stage_merge
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle
-from affidavit.catalog.values.ingest import Watched, to_reader
+from affidavit.catalog.values.ingest import Watched, new_rows
 from affidavit.catalog.values.text import json_texts
 from affidavit.catalog.values.vectors import fitted
 from affidavit.errors import (
@@ -207,7 +207,7 @@ def insert_vectors(
         ConstraintError: A key is there already, or twice in the data; nothing is kept.
     """
     definition = vector_definition(info)
-    source = to_reader(data, dataset.schema)
+    source = new_rows(data, dataset.schema)
     told = catalog.change(info, "insert")
     with catalog.read() as reader:
         look = catalog.look(reader, told)
@@ -274,7 +274,7 @@ def merge_vectors(
     """
     definition = vector_definition(info)
     key = definition.key
-    source = to_reader(data, dataset.schema)
+    source = new_rows(data, dataset.schema)
     more = fresh.to_batches() if fresh is not None else []
     incoming = Incoming(iter(chain(source, more)), dataset.schema, info.name, definition)
     with incoming.errors(f"reading the rows for vector table {info.name!r}"):

@@ -16,7 +16,7 @@ from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.schema import is_store
-from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.ingest import new_rows
 from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 
@@ -56,7 +56,7 @@ class Attachments:
         if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
             raise TableExistsError(name)
         if not isinstance(given, str) and not hasattr(given, "__fspath__"):
-            data = to_reader(given).read_all()
+            data = new_rows(given).read_all()
             self._planner.frames[MAIN_SCHEMA, name] = memory_table(data)
             return
         self._attach_files(name, str(given), options)

@@ -10,11 +10,9 @@ from affidavit.catalog.model.moment import parse_moment
 from affidavit.catalog.past.past import Past
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
-from affidavit.catalog.tables.loading import load_mutable
-from affidavit.catalog.tables.mutable import MutableTable, define_mutable
+from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
-from affidavit.catalog.values.ingest import to_reader
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult
@@ -27,13 +25,13 @@ from affidavit.engine.search.options import options_of
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.caller import Caller
+from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import requests_of
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
-    InvalidQueryError,
     ReadOnlyError,
     TableExistsError,
     TableNotFoundError,
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
@@ -304,7 +303,7 @@ class Session(Caller):
         name: str,
         data: object = None,
         *,
-        schema: pa.Schema | None = None,
+        schema: Columns | None = None,
         key: str = "id",
         vector: str = "vector",
         metric: str = "cosine",
@@ -316,7 +315,8 @@ class Session(Caller):
             name: The table's name.
             data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result. A
                 record batch reader is streamed, never held whole in memory.
-            schema: The columns, where there is no data to tell them.
+            schema: The columns, where there is no data to tell them: a pyarrow schema, a dict or
+                list of names and types, or a LanceModel.
             key: The column of unique integers or texts that identifies a row.
             vector: The column of vectors, all of one dimension.
             metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
@@ -346,7 +346,7 @@ class Session(Caller):
         name: str,
         data: object = None,
         *,
-        schema: pa.Schema | None = None,
+        schema: Columns | None = None,
         primary_key: str | Sequence[str] = (),
         indexes: Sequence[str | Sequence[str]] = (),
         order_column: str | None = None,
@@ -356,7 +356,7 @@ class Session(Caller):
         Args:
             name: The table's name.
             data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result.
-            schema: The columns, where there is no data to tell them, or to convert it to.
+            schema: The columns, likewise, or what the data is converted to.
             primary_key: The column or columns that no two rows share; never NULL.
             indexes: Columns, or lists of columns, that look-ups should be quick by.
             order_column: The column that ``scan_after`` goes along.
@@ -367,17 +367,11 @@ class Session(Caller):
             ConstraintError: The data breaks the key.
         """
         self._check_new(name)
-        if data is None and schema is None:
-            msg = f"table {name!r} needs data or schema="
-            raise InvalidQueryError(msg)
         catalog = self._catalog()
-        source = None if data is None else to_reader(data, schema)
-        columns = schema if schema is not None else source.schema  # type: ignore[union-attr]
-        definition = define_mutable(
-            name, columns, primary_key=as_columns(primary_key), indexes=as_indexes(name, indexes),
-            order_column=order_column,
+        create_filled(
+            catalog, name, data, schema, primary_key=as_columns(primary_key),
+            indexes=as_indexes(name, indexes), order_column=order_column,
         )  # fmt: skip
-        load_mutable(catalog, name, definition, source or ())
         return MutableTable(catalog, self._executor(), name)
 
     def table(self, name: str) -> VectorTable | MutableTable:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import pyarrow as pa
 
+from affidavit.catalog.values.python.rows import plain
+from affidavit.catalog.values.python.rows import row_of as fields_of
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from affidavit.engine.statement.statement import Part
+
+_SIMPLE: Final = {int, float, str, bool, type(None)}
+"""What Arrow makes a list of at once."""
 
 
 def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
@@ -76,15 +82,22 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         if isinstance(value, pa.Scalar):
             return value
     try:
-        return pa.scalar(value)
+        return pa.scalar(plain(value) if _is_object(value) else value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
         raise InvalidQueryError(msg) from error
+
+
+def _is_object(value: object) -> bool:
+    """Return whether Arrow would not read a value, or not as a table keeps it."""
+    if isinstance(value, list | tuple) and set(map(type, value)) <= _SIMPLE:
+        return False
+    return isinstance(value, UUID | list | tuple) or fields_of(value) is not None
 
 
 def row_of(values: Mapping[str, pa.Scalar]) -> pa.RecordBatch | None:
     """Return the values of parameters as one row; ``None`` if there are none."""
     if not values:
         return None
-    arrays = [pa.array([each.as_py()], each.type) for each in values.values()]
+    arrays = [pa.repeat(each, 1) for each in values.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(values))
