@@ -30,6 +30,7 @@ from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import requests_of
 from affidavit.engine.statement.assignments import Name
+from affidavit.engine.statement.parameters import named_only
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     ReadOnlyError,
@@ -100,8 +101,9 @@ class Session(Caller):
         """Run one SQL statement.
 
         Args:
-            text: The statement, with ``$name`` or ``$1`` for parameters.
-            params: A dict for ``$name``, a list for ``$1``, ``$2``...; vectors are lists or arrays.
+            text: The statement, with ``$name``, ``$1`` or ``?`` for parameters.
+            params: A dict for ``$name``, a list for ``$1``, ``$2``... or each ``?``; vectors are
+                lists or arrays. The statement names each of them.
             timeout: How many seconds it may take in all: planned, run, and its rows read. What has
                 begun to be written is written.
             named: Parameters by name.
@@ -251,7 +253,7 @@ class Session(Caller):
         return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
 
     def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
-        return self._view(at=moment).sql(text, dict(params)).to_arrow()
+        return self._view(at=moment).sql(text, named_only(text, params)).to_arrow()
 
     @property
     def ledger(self) -> LedgerHandle:
