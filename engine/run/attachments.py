@@ -117,7 +117,7 @@ class Attachments:
 
     def refresh(self, name: str) -> None:
         """Look for the tables of a source anew."""
-        source = self._planner.attached.get(name)
+        source = self._planner.attached.get(name) if isinstance(name, str) else None
         if source is None:
             raise TableNotFoundError(name, known=sorted(self._planner.attached))
         source.refresh()
@@ -125,6 +125,8 @@ class Attachments:
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
         planner, catalog = self._planner, self._catalog
+        if not isinstance(name, str):
+            raise TableNotFoundError(str(name))
         if planner.frames.pop((MAIN_SCHEMA, name), None) is not None:
             return
         if name in planner.attached:

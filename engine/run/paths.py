@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from affidavit.errors import PathNotAllowedError
+from affidavit.catalog.values.python.arguments import checked_items
+from affidavit.errors import InvalidQueryError, PathNotAllowedError
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +19,7 @@ class AllowedPaths:
 
     def __init__(self, folders: Iterable[str | os.PathLike[str]] | None) -> None:
         self._folders = (
-            None if folders is None else [Path(f).expanduser().resolve() for f in folders]
+            None if folders is None else list(map(_folder, checked_items(folders, "allowed_paths")))
         )
 
     @property
@@ -32,7 +33,7 @@ class AllowedPaths:
         Raises:
             PathNotAllowedError: One of ``folders`` lies outside what is allowed here.
         """
-        given = list(folders)
+        given = checked_items(folders, "allowed_paths")
         for folder in given if self.limited else ():
             self.checked(str(folder))
         return AllowedPaths(given)
@@ -58,3 +59,12 @@ class AllowedPaths:
             path = real
         # a folder is told from a file by its last slash
         return str(path) + ("/" if location.endswith("/") else "")
+
+
+def _folder(given: str | os.PathLike[str]) -> Path:
+    """Return one of the allowed folders, absolute."""
+    try:
+        return Path(given).expanduser().resolve()
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        msg = f"allowed_paths must be folders, got {given!r}: {error}"
+        raise InvalidQueryError(msg) from error

@@ -105,7 +105,7 @@ def connect(
         keys=key_store_of(key_store, folder),
         lake=LakeOptions(
             store=store, durability=durability, busy_timeout_s=busy_timeout_s,
-            cache_bytes=cache_bytes, read_only=read_only, journal=bool(journal),
+            cache_bytes=cache_bytes, read_only=read_only, journal=journal,
             journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),

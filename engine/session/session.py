@@ -13,6 +13,7 @@ from affidavit.catalog.tables.kinds import HANDLES
 from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
+from affidavit.catalog.values.python.arguments import checked_items, checked_switch, checked_text
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult
@@ -145,8 +146,8 @@ class Session(Caller):
 
     def explain(self, text: str, params: Params | None = None, *, analyze: bool = False) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
-        word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
-        return told(self._run(f"{word} {text}", named_parameters(params, {})))
+        word = "EXPLAIN ANALYZE" if checked_switch(analyze, "analyze") else "EXPLAIN"
+        return told(self._run(f"{word} {checked_text(text, 'text')}", named_parameters(params, {})))
 
     def describe(self, text: str) -> Description:
         """Return what a statement is, reads, writes and returns; it needs no values and never runs.
@@ -229,8 +230,9 @@ class Session(Caller):
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
         asked = options_of({**options, "version": version})
+        given = checked_items(queries, "queries")
         with self._own.transactions.turn(), self._searching(table):
-            requests = self._requests(table, list(queries), k, asked)
+            requests = self._requests(table, given, k, asked)
             searches = self._instance.searcher.run_batch(requests) if requests else []
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
@@ -331,7 +333,7 @@ class Session(Caller):
         """
         self._check_new(name)
         catalog = self._catalog()
-        dimension = None if model is None else self.models.dimension(model)
+        dimension = None if model is None else self.models.dimension(checked_text(model, "model"))
         create_vector(
             catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
             dimension=dimension,
@@ -371,7 +373,7 @@ class Session(Caller):
         self._check_new(name)
         catalog = self._catalog()
         create_filled(
-            catalog, name, data, schema, primary_key=as_columns(primary_key),
+            catalog, name, data, schema, primary_key=as_columns(primary_key, "primary_key"),
             indexes=as_indexes(name, indexes), order_column=order_column,
         )  # fmt: skip
         return MutableTable(catalog, self._executor(), name)
@@ -401,6 +403,7 @@ class Session(Caller):
         Raises:
             TableNotFoundError: There is none, and not ``if_exists``.
         """
+        checked_switch(if_exists, "if_exists")
         drop_named(self._catalog(), Name(*split_name(name)), if_exists=if_exists)
 
     def tables(self) -> Result:
