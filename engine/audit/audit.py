@@ -151,7 +151,7 @@ class Audit:
         """
         checked_text_or_none(table, "table")
         checked_switch(reads, "reads")
-        if isinstance(row_id, bool) or not isinstance(row_id, str | int):
+        if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
             msg = f"row_id must be a row's key, a text or a whole number, got {row_id!r}"
             raise InvalidQueryError(msg)
         with self._read() as reader:

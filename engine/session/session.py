@@ -22,14 +22,13 @@ from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.telling.describe import Description, describe
 from affidavit.engine.run.telling.explain import told
-from affidavit.engine.search.options import options_of
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.caller import Caller
 from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
-from affidavit.engine.session.searching import requests_of
+from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.parameters import named_only
 from affidavit.engine.statement.statement import parse_statement
@@ -166,6 +165,7 @@ class Session(Caller):
         k: int = 10,
         *,
         where: str | None = None,
+        params: Params | None = None,
         select: Sequence[str] | None = None,
         column: str | None = None,
         metric: str | None = None,
@@ -185,6 +185,7 @@ class Session(Caller):
             query: A vector, or text that the table's model encodes; for ``mode="text"`` the words.
             k: How many rows; fewer come back only if fewer match.
             where: An SQL predicate over the table's columns, applied before the search.
+            params: What ``where`` names by ``$name`` or ``$1``: a dict, or a list.
             select: The columns to return; all of them by default.
             column: The vector column; for ``mode="text"`` the one text column to look in.
             metric: ``cosine``, ``l2`` or ``dot``; the table's own by default.
@@ -208,11 +209,11 @@ class Session(Caller):
         """
         options = {
             "where": where, "select": select, "column": column, "metric": metric, "mode": mode,
-            "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
-            "version": version, "lineage": lineage, "model": model, "text": text,
+            "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor, "text": text,
+            "version": version, "lineage": lineage, "model": model,
         }  # fmt: skip
         with self._own.transactions.turn(), self._searching(table):
-            request = self._requests(table, [query], k, options_of(options))[0]
+            request = self._requests(table, [query], k, asked_options(options, params))[0]
             search = self._instance.searcher.run(request)
         return SearchResult(released(search), search.request, search.record)
 
@@ -222,6 +223,7 @@ class Session(Caller):
         queries: Iterable[Query | None],
         k: int = 10,
         *,
+        params: Params | None = None,
         version: int | str | None = None,
         **options: object,
     ) -> list[SearchResult]:
@@ -229,10 +231,9 @@ class Session(Caller):
 
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
-        asked = options_of({**options, "version": version})
-        given = checked_items(queries, "queries")
+        asked = asked_options({**options, "version": version}, params)
         with self._own.transactions.turn(), self._searching(table):
-            requests = self._requests(table, given, k, asked)
+            requests = self._requests(table, checked_items(queries, "queries"), k, asked)
             searches = self._instance.searcher.run_batch(requests) if requests else []
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
@@ -403,7 +404,6 @@ class Session(Caller):
         Raises:
             TableNotFoundError: There is none, and not ``if_exists``.
         """
-        checked_switch(if_exists, "if_exists")
         drop_named(self._catalog(), Name(*split_name(name)), if_exists=if_exists)
 
     def tables(self) -> Result:

@@ -19,7 +19,9 @@ NUMBER_MAX = 2**63 - 1
 def checked_text(value: object, name: str) -> str:
     """Return ``value``, which is text."""
     if not isinstance(value, str):
-        raise InvalidQueryError(_expected(name, "text", value))
+        raise InvalidQueryError(
+            f"{name} must be text, got {type(value).__name__} {reprlib.repr(value)}"
+        )
     return value
 
 
@@ -78,4 +80,4 @@ def checked_by_name(value: object, name: str) -> Mapping[str, object]:
 
 
 def _expected(name: str, what: str, value: object) -> str:
-    return f"{name} must be {what}, got {type(value).__name__} {reprlib.repr(value)}"
+    return f"{name} must be {what}, got {reprlib.repr(value)}"

@@ -107,6 +107,7 @@ MAKING = {"session.create_table", "session.create_vector_table", "triggers.on", 
 LEFT_OUT_AS_NONE = {
     ("session.search", "mode"),
     ("session.search", "exact"),
+    ("audit.received", "row_id"),
     ("connect", "actor"),
     ("connect", "source"),
     ("connect", "workspace"),
