@@ -53,11 +53,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    import pyarrow as pa
-
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.registration import Json
+    from affidavit.catalog.values.python.schemas import Columns
     from affidavit.triggers.subscriptions.delivery import Delivery
     from affidavit.triggers.subscriptions.exchange import Exchange
     from affidavit.triggers.subscriptions.start import Start
@@ -92,7 +91,7 @@ class Topics:
     def register(
         self,
         name: str,
-        schema: pa.Schema,
+        schema: Columns,
         metadata: Mapping[str, Json] | None = None,
         *,
         retain_events: int | None = None,
@@ -102,7 +101,8 @@ class Topics:
 
         Args:
             name: The topic's name; dots may part it.
-            schema: The columns of its events.
+            schema: The columns of its events: a pyarrow schema, a dict or list of names and types,
+                or a LanceModel.
             metadata: Whatever is to be said of it, as JSON holds it.
             retain_events: How many of the newest events are kept; all by default.
             retain_for: For how long events are kept, as a ``timedelta`` or in seconds; for ever
@@ -221,11 +221,11 @@ class Topics:
 
     def _target(self, writer: Writer, name: str) -> Topic:
         """Return the topic to publish to; a transaction looks it up once."""
+        check_topic_name(name)
         key = (TOPICS.name, name)
         known = writer.memo.get(key)
         if isinstance(known, Topic):
             return known
-        check_topic_name(name)
         topic = self._own(writer, name)
         writer.memo[key] = topic
         return topic

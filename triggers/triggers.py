@@ -13,6 +13,7 @@ from affidavit.catalog.topics.consumer import find_consumer, unsettled
 from affidavit.catalog.topics.log import evict_before
 from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.catalog.values.durations import is_seconds
+from affidavit.catalog.values.python.arguments import checked_switch, checked_text_or_none
 from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
 from affidavit.triggers.predicates.predicate import compile_predicate
@@ -107,18 +108,21 @@ class Triggers:
         if call is not None and not callable(call):
             msg = f"call must be a function, got {type(call).__name__}"
             raise InvalidTriggerError(msg)
+        self._check_call(call, name, timeout, max_deliveries)
         chosen = name or _made_name(table, actions, publish or _name_of(call))
         if call is None:
             return make_trigger(self._catalog, table, actions, where, publish, name=chosen)
-        self._check_call(timeout, max_deliveries)
         with self._catalog.write():  # the trigger and its consumer, or neither
             made = make_trigger(self._catalog, table, actions, where, None, name=chosen)
             subscription = self._subscribed(made, timeout, max_deliveries)
         self._attach(made, call, subscription, timeout)
         return made
 
-    def _check_call(self, timeout: object, max_deliveries: object) -> None:
-        if self._catalog.transactions.current() is not None:
+    def _check_call(
+        self, call: object, name: object, timeout: object, max_deliveries: object
+    ) -> None:
+        checked_text_or_none(name, "name")
+        if call is not None and self._catalog.transactions.current() is not None:
             msg = "a function is brought outside of transactions: COMMIT or ROLLBACK first"
             raise TransactionError(msg)
         if not is_seconds(timeout, least=0.001) or timeout > TIMEOUT_MAX_S:
@@ -195,6 +199,8 @@ class Triggers:
             InvalidQueryError: The query does not fit the column, or the distance is no number.
             TriggerExistsError: There is another trigger of this name.
         """
+        checked_text_or_none(column, "column")
+        checked_text_or_none(metric, "metric")
         info, schema = watched_table(self._catalog, table)
         if not isinstance(info.definition, VectorDefinition):
             msg = f"{table!r} is a {info.kind} table: standing searches are on vector tables"
@@ -228,6 +234,7 @@ class Triggers:
         Raises:
             TriggerNotFoundError: There is none, and not ``if_exists``.
         """
+        checked_switch(if_exists, "if_exists")
         drop_trigger(self._catalog, name, if_exists=if_exists)
         if self._catalog.transactions.current() is None:  # else it ends when that is committed
             self._exchange.runners.end(self._key(name))

@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,12 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from affidavit.catalog.lake.place import lake_folder, refuse_others
 from affidavit.catalog.sql.names import folder_of
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 CATALOG_FILE: Final = "catalog.db"
@@ -40,11 +41,11 @@ class Folders:
         path: The lake's folder.
 
     Raises:
-        LakeError: The path is a file, or none.
+        LakeError: The path is a file, or no path of this machine.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _checked_path(path)
+        self.path = lake_folder(path)
         self.catalog = self.path / CATALOG_FILE
         self.journal = self.path / "journal"
         self.locks = self.path / "locks"
@@ -62,14 +63,19 @@ class Folders:
         """Make what is not there yet.
 
         Raises:
-            LakeError: The disk does not allow it.
+            LakeError: The disk does not allow it, or the folder has other things than a lake.
         """
+        doing = f"create a lake at {str(self.path)!r}"
         try:
+            if self.catalog.is_file():
+                doing = f"write the lake at {str(self.path)!r}"
+            else:
+                refuse_others(self.path)
             for folder in (self.path, self.vectors, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
             _check_writable(self.path)
         except OSError as error:
-            msg = f"cannot create a lake at {str(self.path)!r}: {error}"
+            msg = f"cannot {doing}: {error}"
             raise LakeError(msg) from error
 
     def check_there(self) -> None:
@@ -133,18 +139,6 @@ class Folders:
             except (Timeout, OSError):
                 continue  # its writer is alive
             folder.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def _checked_path(path: str | os.PathLike[str]) -> Path:
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\x00" in text:
-        msg = f"{text!r} cannot be a lake's folder: expected a non-empty path without NUL"
-        raise LakeError(msg)
-    folder = Path(text).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        msg = f"{text!r} is a file: a lake is a folder"
-        raise LakeError(msg)
-    return folder
 
 
 def _check_writable(folder: Path) -> None:

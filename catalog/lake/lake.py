@@ -36,6 +36,7 @@ from affidavit.catalog.store.registry import check_store, open_store
 from affidavit.catalog.store.tables import PLACES, SEGMENTS
 from affidavit.catalog.topics.news import News
 from affidavit.catalog.values.durations import is_seconds
+from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class LakeOptions:
 
     def __post_init__(self) -> None:
         check_store(self.store)
+        checked_switch(self.read_only, "read_only")
+        checked_switch(self.journal, "journal")
         if not is_seconds(self.busy_timeout_s):
             msg = (
                 "busy_timeout_s must be a number of seconds, at least 0 and at most 1,000,000,000, "

@@ -81,7 +81,8 @@ def _refuse_more(tokens: Sequence[Token]) -> None:
     for token in tokens:
         if token.kind == "placeholder":
             raise SqlError(
-                f"a condition takes no parameters: write the value where {token.text} is"
+                f"a condition takes no parameters: write the value where {token.text} is, or, for "
+                "a search, give it by params="
             )
 
 

@@ -140,7 +140,7 @@ class StoreOptions:
 
 def check_durability(durability: object) -> None:
     """Raise LakeError unless ``durability`` is ``"full"`` or ``"normal"``."""
-    if durability not in {"full", "normal"}:
+    if durability not in ("full", "normal"):
         msg = f"durability must be 'full' or 'normal', got {durability!r}"
         raise LakeError(msg)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from affidavit.catalog.sql.expression import delete_text, update_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.tables.altering.policy import set_policy
+from affidavit.catalog.values.python.arguments import checked_by_name
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TableHandle(ABC):
             set: Column to value; ``affidavit.expr("n + 1")`` for an SQL expression.
             where: An SQL predicate; ``"true"`` for every row.
         """
-        if not set:
+        if not checked_by_name(set, "set"):
             msg = "update needs at least one column to set"
             raise InvalidQueryError(msg)
         text, params = update_text(self._schema, self.name, set, _checked_where(where))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +20,8 @@ from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
-from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
+from affidavit.catalog.values.ingest import new_rows, schema_rows
+from affidavit.catalog.values.python.rows import rows_in
 from affidavit.errors import (
     AffidavitError,
     ColumnNotFoundError,
@@ -33,7 +33,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -64,6 +64,9 @@ def define_mutable(
         ColumnNotFoundError: A key, an index or ``order_column`` names no column.
         SchemaMismatchError: A column name stands twice.
     """
+    if not len(schema):
+        msg = f"table {name!r} would have no columns: give it at least one, by data or schema="
+        raise SchemaMismatchError(msg)
     for field in schema:
         check_column_name(field.name)
         try:
@@ -167,7 +170,7 @@ class MutableTable(TableHandle):
     def insert(self, data: object) -> int:
         """Insert rows and return how many there were: all of them, or an error and none.
 
-        ``data`` is whatever :func:`~affidavit.catalog.values.ingest.to_reader` takes. Columns that
+        ``data`` is whatever :func:`~affidavit.catalog.values.ingest.new_rows` takes. Columns that
         are missing get their default, or NULL.
 
         Raises:
@@ -186,35 +189,37 @@ class MutableTable(TableHandle):
 
         A few plain rows are converted under the lock: looking the table up first takes longer.
         """
-        if is_rows(data) and (isinstance(data, Mapping) or len(data) <= FEW_ROWS_MAX):  # type: ignore[arg-type]  # a list, then
+        rows = rows_in(data)
+        if rows is not None and len(rows) <= FEW_ROWS_MAX:
             with self._catalog.write() as writer:
                 info = self._find(writer)
                 self._catalog.refuse_shared(info)
                 if not definition_of(info).defaults:  # which a query finds out
-                    return write(writer, info, self._batches(info, data))
+                    return write(writer, info, self._batches(info, data, rows))
         info = self._info()
         self._catalog.refuse_shared(info)
         schema, folders = definition_of(info).schema, self._catalog.lake.folders
-        with spilled(folders, self._batches(info, data), schema) as rows:
+        with spilled(folders, self._batches(info, data, rows), schema) as kept:
             with self._catalog.write() as writer:
                 now = self._find(writer)
                 if now.definition == info.definition:
-                    return write(writer, now, rows)
+                    return write(writer, now, kept)
             if attempts == 1:
                 msg = f"the columns of {self.name!r} were changed again and again: try again"
                 raise ConflictError(msg)
             # its columns are others now, and what came may be a stream that does not come again
-            again = pa.RecordBatchReader.from_batches(rows.schema, rows)
+            again = pa.RecordBatchReader.from_batches(kept.schema, kept)
             return self._write(again, write, attempts - 1)
 
-    def _batches(self, info: TableInfo, data: object) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, info: TableInfo, data: object, rows: Sequence[Mapping[str, Any]] | None
+    ) -> Iterator[pa.RecordBatch]:
         definition = definition_of(info)
         how: dict[str, Any] = {"table": self.name, "optional": definition.defaults}
-        if is_rows(data):
-            rows: Sequence[Any] = data if isinstance(data, Sequence) else [data]
+        if rows is not None:
             yield self._with_defaults(definition, schema_rows(rows, definition.schema, **how))
             return
-        for batch in to_reader(data, definition.schema):
+        for batch in new_rows(data, definition.schema):
             yield self._with_defaults(definition, conform(batch, definition.schema, **how))
 
     def _with_defaults(

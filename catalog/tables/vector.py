@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as replaced
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
@@ -25,11 +26,16 @@ from affidavit.catalog.tables.vector_rows import (
     merge_vectors,
     vector_definition,
 )
+from affidavit.catalog.values.python.arguments import (
+    checked_number,
+    checked_switch,
+    checked_text,
+    checked_version,
+)
 from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     import lance
     import pyarrow as pa
@@ -141,6 +147,9 @@ class VectorTable(TableHandle):
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""
+        checked_text(name, "name")
+        if version is not None:
+            checked_number(version, "version", least=1)
         with (
             locked(self._catalog, self._info(), "tagging a vector table") as (info, dataset),
             self._catalog.write() as writer,
@@ -158,6 +167,7 @@ class VectorTable(TableHandle):
 
     def restore(self, version: int | str) -> None:
         """Make the rows of a past version the newest version."""
+        checked_version(version, "version")
         with locked(self._catalog, self._info(), "restoring a vector table", restores=True) as (
             info,
             dataset,
@@ -189,6 +199,9 @@ class VectorTable(TableHandle):
             cleanup_older_than: Also delete versions older than this. Tagged versions stay; a
                 search that read a deleted version cannot be replayed.
         """
+        if not isinstance(cleanup_older_than, timedelta | None):
+            msg = f"cleanup_older_than must be a timedelta, got {cleanup_older_than!r}"
+            raise InvalidQueryError(msg)
         with locked(self._catalog, self._info(), "optimizing a vector table") as (info, shared):
             told = self._catalog.change(info, "optimize", version_before=shared.version)
             with intended(self._catalog, info, shared, [told]) as intent:
@@ -234,7 +247,7 @@ class VectorTable(TableHandle):
             ColumnNotFoundError: There is no such column.
             InvalidQueryError: The kind does not suit the column, or an option is wrong.
         """
-        kind = checked_kind(index_type)
+        kind, replace = checked_kind(index_type), checked_switch(replace, "replace")
         shown = (
             progress
             if callable(progress)

@@ -20,7 +20,8 @@ from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
 from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
-from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.ingest import new_rows
+from affidavit.catalog.values.python.schemas import schema_of
 from affidavit.catalog.values.vectors import METRICS, vector_type
 from affidavit.errors import (
     ColumnNotFoundError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.values.python.schemas import Columns
 
 
 def create_vector(
@@ -44,7 +46,7 @@ def create_vector(
     name: str,
     data: object = None,
     *,
-    schema: pa.Schema | None = None,
+    schema: Columns | None = None,
     key: str = "id",
     vector: str = "vector",
     metric: str = "cosine",
@@ -65,7 +67,8 @@ def create_vector(
         raise InvalidQueryError(msg)
     with catalog.read() as reader:
         _refuse_taken(catalog, reader, name)
-    source, first = _peeked(data, schema, name)
+    columns = None if schema is None else schema_of(schema)
+    source, first = _peeked(data, columns, name)
     shape = _table_schema(source.schema, name, key, vector, dimension, first)
     size = shape.field(vector).type.list_size
     definition = VectorDefinition(new_table_id(), key, vector, metric, size, model)
@@ -94,7 +97,7 @@ def _peeked(
             msg = f"vector table {name!r} needs data or schema="
             raise SchemaMismatchError(msg)
         return pa.RecordBatchReader.from_batches(schema, []), None
-    source = to_reader(data, schema)
+    source = new_rows(data, schema)
     first = next((batch for batch in source if batch.num_rows), None)
     return source, first
 

@@ -26,7 +26,7 @@ from affidavit.catalog.lake.staged import Staged, stage_append, stage_merge
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle
-from affidavit.catalog.values.ingest import Watched, to_reader
+from affidavit.catalog.values.ingest import Watched, new_rows
 from affidavit.catalog.values.text import json_texts
 from affidavit.catalog.values.vectors import fitted
 from affidavit.errors import (
@@ -66,7 +66,10 @@ class Incoming:
         table: str,
         definition: VectorDefinition,
         look: ChangeLook | None = None,
+        *,
+        are_new: bool = True,
     ) -> None:
+        self._are_new = are_new
         self._definition = definition
         self._look = look
         self._table = table
@@ -85,10 +88,24 @@ class Incoming:
                     at = self.rows + batch[field.name].is_null().index(value=True).as_py()
                     msg = f"column {field.name!r} of {self._table!r} is NOT NULL: row {at} has NULL"
                     raise ConstraintError(msg)
+            if self._are_new:
+                self._refuse_unencoded(batch)
             self._keys.append(batch[self._definition.key])
             if self._look is not None:
                 self._look.see(None, pa.Table.from_batches([batch]))
             yield batch
+
+    def _refuse_unencoded(self, batch: pa.RecordBatch) -> None:
+        """Raise ConstraintError for a row whose text is to be found by a vector that it lacks."""
+        model, vectors = self._definition.model, batch[self._definition.vector]
+        if model is not None and vectors.null_count:
+            at = self.rows + vectors.is_null().index(value=True).as_py()
+            msg = (
+                f"row {at} for {self._table!r} has no {self._definition.vector!r}, and no search "
+                f"would find it: model {model!r} encodes queries alone. Give each row its vector, "
+                f"as session.models.encode({model!r}, [text]) makes them"
+            )
+            raise ConstraintError(msg)
 
     @property
     def rows(self) -> int:
@@ -207,7 +224,7 @@ def insert_vectors(
         ConstraintError: A key is there already, or twice in the data; nothing is kept.
     """
     definition = vector_definition(info)
-    source = to_reader(data, dataset.schema)
+    source = new_rows(data, dataset.schema)
     told = catalog.change(info, "insert")
     with catalog.read() as reader:
         look = catalog.look(reader, told)
@@ -274,9 +291,10 @@ def merge_vectors(
     """
     definition = vector_definition(info)
     key = definition.key
-    source = to_reader(data, dataset.schema)
+    source = new_rows(data, dataset.schema)
     more = fresh.to_batches() if fresh is not None else []
-    incoming = Incoming(iter(chain(source, more)), dataset.schema, info.name, definition)
+    rows = iter(chain(source, more))
+    incoming = Incoming(rows, dataset.schema, info.name, definition, are_new=insert)
     with incoming.errors(f"reading the rows for vector table {info.name!r}"):
         after = incoming.reader.read_all()
     keys = incoming.unique_keys()

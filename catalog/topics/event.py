@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from affidavit.catalog.topics.log import EVENT_BYTES_MAX
 from affidavit.catalog.values.fit import conform
-from affidavit.catalog.values.ingest import is_rows, schema_rows, to_reader
+from affidavit.catalog.values.ingest import new_rows, schema_rows
+from affidavit.catalog.values.python.rows import rows_in
 from affidavit.errors import InvalidEventError, SchemaMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from affidavit.catalog.topics.topic import Topic
 
@@ -24,11 +25,8 @@ def is_quick(data: object) -> bool:
     """Return whether ``data`` is a few rows that are there already, made an event at once."""
     if isinstance(data, pa.RecordBatch | pa.Table):
         return bool(data.num_rows <= QUICK_ROWS_MAX)
-    return is_rows(data) and len(_listed(data)) <= QUICK_ROWS_MAX
-
-
-def _listed(data: object) -> Sequence[Any]:
-    return data if isinstance(data, list | tuple) else [data]
+    rows = rows_in(data)
+    return rows is not None and len(rows) <= QUICK_ROWS_MAX
 
 
 def event_rows(data: object, topic: Topic) -> pa.RecordBatch:
@@ -39,8 +37,9 @@ def event_rows(data: object, topic: Topic) -> pa.RecordBatch:
         InvalidEventError: There are none.
     """
     schema, name = topic.schema, topic.name
-    if is_rows(data):
-        batches = [schema_rows(_listed(data), schema, table=name, optional=(), kind="topic")]
+    rows = rows_in(data)
+    if rows is not None:
+        batches = [schema_rows(rows, schema, table=name, optional=(), kind="topic")]
     else:
         batches = list(_conforming(data, topic))
     batches = [batch for batch in batches if batch.num_rows]
@@ -59,7 +58,7 @@ def _conforming(data: object, topic: Topic) -> Iterator[pa.RecordBatch]:
     """Yield the batches of ``data``, as long as an event can hold them."""
     left = EVENT_BYTES_MAX
     try:
-        for batch in to_reader(data, topic.schema):
+        for batch in new_rows(data, topic.schema):
             yield conform(batch, topic.schema, table=topic.name, kind="topic")
             if isinstance(data, pa.RecordBatch | pa.Table):
                 continue  # it is in memory already, and counting takes long

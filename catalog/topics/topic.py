@@ -26,6 +26,7 @@ from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import TENANT, columns_of
 from affidavit.catalog.store.tables import TOPICS
 from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.python.schemas import schema_of
 from affidavit.errors import (
     InvalidNameError,
     ReservedNameError,
@@ -108,16 +109,16 @@ def check_topic_name(name: object, *, own: bool = False) -> str:
     return name
 
 
-def check_topic_schema(schema: object, topic: str) -> pa.Schema:
-    """Return ``schema`` if a topic's events may have it.
+def check_topic_schema(given: object, topic: str) -> pa.Schema:
+    """Return the schema that is given, if a topic's events may have it.
 
     Raises:
-        InvalidNameError: It has no columns, or one name twice.
+        SchemaMismatchError: It is no schema, or has no columns.
+        InvalidNameError: It has one name twice.
         ReservedNameError: A column has a name of the log's own.
         UnsupportedTypeError: A column's values cannot be kept by themselves.
     """
-    if not isinstance(schema, pa.Schema) or not len(schema):
-        raise InvalidNameError("topic", topic, f"expected a pyarrow schema, got {schema!r}")
+    schema = schema_of(given)
     if len(set(schema.names)) != len(schema):
         raise InvalidNameError("topic", topic, f"a column stands twice: {schema.names}")
     own = {each.name for each in LOG_FIELDS}

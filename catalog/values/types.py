@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 StoreValue = int | str | bytes | None
 
@@ -75,3 +78,19 @@ def is_moment(arrow_type: pa.DataType) -> bool:
 def count_type(arrow_type: pa.DataType) -> pa.DataType:
     """Return the integers in which a date, time, timestamp or duration counts its units."""
     return pa.int32() if arrow_type.bit_width == 32 else pa.int64()  # noqa: PLR2004 - Arrow's widths
+
+
+def rebuilt(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Return a type with what ``change`` gives for each type inside; a flat one has none."""
+    if pt.is_struct(kind):
+        return pa.struct([each.with_type(change(each.type)) for each in kind])
+    if pt.is_map(kind):
+        key, item = kind.key_field, kind.item_field
+        changed = key.with_type(change(key.type)), item.with_type(change(item.type))
+        return pa.map_(*changed, keys_sorted=kind.keys_sorted)
+    if not (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
+        return kind
+    field = kind.value_field.with_type(change(kind.value_type))
+    if pt.is_fixed_size_list(kind):
+        return pa.list_(field, kind.list_size)
+    return pa.list_(field) if pt.is_list(kind) else pa.large_list(field)

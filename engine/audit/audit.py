@@ -12,6 +12,11 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.sources.files.evidence import files_now
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import from_us, instant_us
+from affidavit.catalog.values.python.arguments import (
+    checked_switch,
+    checked_text,
+    checked_text_or_none,
+)
 from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import RELEASE, released_by, to_free
@@ -144,6 +149,11 @@ class Audit:
         Raises:
             InvalidQueryError: ``table`` is a view, of which nobody receives a row.
         """
+        checked_text_or_none(table, "table")
+        checked_switch(reads, "reads")
+        if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
+            msg = f"row_id must be a row's key, a text or a whole number, got {row_id!r}"
+            raise InvalidQueryError(msg)
         with self._read() as reader:
             found = answers_with(reader, self._catalog.ledger, str(row_id), reads=reads)
             if table is not None:
@@ -222,6 +232,7 @@ class Audit:
             SignatureMismatchError: The record is not what was signed.
             InvalidQueryError: No query is stored or given, or another than the recorded one.
         """
+        checked_text_or_none(text, "text")
         with self._read() as reader:
             entry = find_read(reader, self._catalog.ledger, str(query_id))
         if entry is None:
@@ -306,6 +317,7 @@ class Audit:
             TransactionError: A transaction is open, which cannot take this back.
         """
         limit_us = instant_us(before, "before")
+        checked_text(reason, "reason")
         self._refuse_read_only()
         catalog = self._catalog
         catalog.refuse_transaction("releasing evidence")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.policy import checked_level
 from affidavit.catalog.values.canonical import canonical
+from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.errors import InvalidQueryError, LineageTooLargeError
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         checked_level(self.mode)
+        checked_switch(self.store_queries, "store_queries")
         share = self.recall_share
-        if not isinstance(share, int | float) or not 0 <= share <= 1:
+        is_number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not is_number or not 0 <= share <= 1:
             msg = f"audit_recall must be a share from 0 to 1, got {share!r}"
             raise InvalidQueryError(msg)
 

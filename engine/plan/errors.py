@@ -23,6 +23,8 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
+
     from affidavit.engine.scans.snapshot import Snapshot
 
 CONSTANT_FILTER: Final = re.compile("unsupported operand type|bit_wise_and")
@@ -43,9 +45,11 @@ PARSER: Final = re.compile(r'ParserError\("(.*)"\)$', re.DOTALL)
 """What DataFusion 54.1.0 puts around what its parser says."""
 
 PREFIXES: Final = re.compile(
-    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: )+"
+    r"^(DataFusion error: |Arrow error: |External error: |SQL error: |Error during planning: |"
+    r"[^\n]*\ncaused by\n)+"
 )
-"""What the layers of DataFusion 54.1.0 put before a message; a caller knows no layers."""
+"""What the layers of DataFusion 54.1.0 put before a message, as the name of an optimizer's rule; a
+caller knows no layers."""
 
 LENGTH_MAX: Final = 4000
 """A longer message has a text of the caller's in it."""
@@ -53,6 +57,38 @@ LENGTH_MAX: Final = 4000
 PANIC: Final = "PanicException"
 """What a panic in Rust becomes, no ``Exception``, in a class that no module of datafusion-python
 54.1.0 or pylance 14.0.2 has; whichever library panicked, its name is the same."""
+
+_CAST: Final = re.compile(
+    r"(?:Cast error: )?(?:Cannot cast (?:string|value)|Can't cast value) (?P<value>.*) to "
+    r"(?:value of |type )(?P<type>\w+(?:\([^()]*\))?)(?: type)?",
+    re.DOTALL,
+)
+_TIMESTAMP: Final = re.compile(
+    r"(?:Parser error: )?Error parsing timestamp from (?P<value>'.*'): (?P<why>.*)", re.DOTALL
+)
+_DECIMAL: Final = re.compile(
+    r"(?:Invalid argument error: )?(?P<value>\S+) is too (?:large|small) to store in a "
+    r"Decimal\d+ of precision \d+\. (?:Max|Min) is (?P<limit>\S+)"
+)
+_CONVERT: Final = re.compile(r"Cannot automatically convert (?P<given>.*) to (?P<type>.*)")
+_SQL: Final = {
+    "Int8": "TINYINT", "Int16": "SMALLINT", "Int32": "INT", "Int64": "BIGINT",
+    "UInt8": "TINYINT UNSIGNED", "UInt16": "SMALLINT UNSIGNED", "UInt32": "INT UNSIGNED",
+    "UInt64": "BIGINT UNSIGNED", "Float32": "FLOAT", "Float64": "DOUBLE", "Boolean": "BOOLEAN",
+    "Date32": "DATE", "Utf8": "VARCHAR", "Utf8View": "VARCHAR", "Time64": "TIME",
+    "Timestamp": "TIMESTAMP", "Decimal128": "DECIMAL", "Decimal256": "DECIMAL",
+}  # fmt: skip
+_ARROW: Final = {
+    "int8": "TINYINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT",
+    "uint8": "TINYINT UNSIGNED", "uint16": "SMALLINT UNSIGNED", "uint32": "INT UNSIGNED",
+    "uint64": "BIGINT UNSIGNED", "float": "FLOAT", "double": "DOUBLE", "bool": "BOOLEAN",
+    "date32": "DATE", "string": "VARCHAR", "string_view": "VARCHAR", "time64": "TIME",
+    "timestamp": "TIMESTAMP", "decimal128": "DECIMAL", "decimal256": "DECIMAL",
+}  # fmt: skip
+
+CANNOT: Final = " cannot be cast to "
+"""What DataFusion 54.1.0 and its arrow-rs say of a value that cannot be cast, and the names of the
+types there, in Arrow's C++, and in SQL."""
 
 
 @contextmanager
@@ -74,7 +110,7 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
         plain = _without_trace(str(error), failure)
         hide = str if snapshot is None else snapshot.hide
         told = hide(plain)
-        text = _short(PARSER.sub(r"\1", PREFIXES.sub("", told).strip()))
+        text = told_plainly(_short(PARSER.sub(r"\1", PREFIXES.sub("", told).strip())))
         if told != plain or hide(str(error)) != str(error):  # then the error itself has a secret
             raise kind(text) from None
         known = None if snapshot is None else _known(told, text, snapshot, kind)
@@ -136,3 +172,43 @@ def asks_for_whole_tables(error: BaseException, failure: BaseException | None) -
     """
     refused = isinstance(failure, UnsupportedPredicateError)
     return refused or CONSTANT_FILTER.search(str(error)) is not None
+
+
+# --- casts ------------------------------------------------------------------------------------
+
+
+def told_plainly(text: str) -> str:
+    """Return a message, if it is of a cast as ``<value> cannot be cast to <type>``."""
+    cast = _CAST.fullmatch(text)
+    if cast is not None:
+        name, _, size = cast["type"].partition("(")
+        return f"{cast['value']}{CANNOT}{_SQL.get(name, name)}{f'({size}' if size else ''}"
+    moment = _TIMESTAMP.fullmatch(text)
+    if moment is not None:
+        return f"{moment['value']}{CANNOT}TIMESTAMP: {moment['why']}"
+    number = _DECIMAL.fullmatch(text)
+    if number is not None:
+        return f"{number['value']}{CANNOT}DECIMAL: the limit is {number['limit']}"
+    types = _CONVERT.fullmatch(text)
+    if types is not None:
+        given, wanted = (
+            re.sub(r"\w+", lambda each: _SQL.get(each[0], each[0]), types[at]) for at in (1, 2)
+        )
+        return f"values of type {given}{CANNOT}{wanted}"
+    return text
+
+
+def _in_sql(types: str) -> str:
+    return re.sub(r"\w+", lambda each: _SQL.get(each[0], each[0]), types)
+
+
+def type_told(text: str) -> str | None:
+    """Return the type, without its size, that a plain message says nothing could be cast to."""
+    _, mark, told = text.rpartition(CANNOT)
+    return re.split(r"[(:]", told)[0] if mark else None
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Return what such a message calls a type of Arrow's, without its size."""
+    name = re.split(r"[(\[]", str(kind))[0]
+    return _ARROW.get(name, name)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from affidavit.catalog.values.python.libraries import require
 from affidavit.engine.result.display import ROWS_SHOWN_MAX, as_html, as_text, record_html
+from affidavit.engine.result.named import as_dicts, as_polars
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -160,20 +162,26 @@ class Result:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return every row as a pandas frame; pandas must be installed."""
+        require("pandas", what="to_pandas()")
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> pl.DataFrame:
-        """Return every row as a polars frame; polars must be installed."""
-        import polars as pl  # noqa: PLC0415 - an optional library, imported where it is asked for
+        """Return every row as a polars frame; polars must be installed.
 
-        frame = pl.from_arrow(self.to_arrow())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        Raises:
+            SqlError: Two columns have one name.
+        """
+        return as_polars(self.to_arrow())
 
     def to_pylist(self) -> list[dict[str, Any]]:
-        """Return every row as a dict."""
-        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
-        return rows
+        """Return every row as a dict.
+
+        A moment is a ``datetime``, whatever its unit: nanoseconds are cut off, with a warning.
+
+        Raises:
+            SqlError: Two columns have one name.
+        """
+        return as_dicts(self.to_arrow())
 
     @property
     def num_rows(self) -> int:
@@ -184,9 +192,9 @@ class Result:
         return self.num_rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield each row as a dict."""
+        """Yield each row as a dict, as :meth:`to_pylist` has it."""
         for batch in self.batches():
-            yield from batch.to_pylist()
+            yield from as_dicts(batch)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return the rows as an Arrow C stream, lazily."""

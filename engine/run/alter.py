@@ -15,6 +15,7 @@ from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.altering.renames import rename_table
 from affidavit.catalog.tables.indexes import drop_index
 from affidavit.catalog.tables.kinds import drop_table
+from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
@@ -192,6 +193,7 @@ def drop_named(
         TableNotFoundError: There is none of that name and kind.
         ReadOnlyError: It is shared.
     """
+    checked_switch(if_exists, "if_exists")
     refuse_reserved(name.schema, name.table)
     with catalog.read() as reader:
         info = catalog.find(reader, name.table, name.schema)

@@ -15,7 +15,7 @@ from affidavit.catalog.sources.kinds import At, check_reach, is_source_url, kind
 from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.ingest import new_rows
 from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
 
@@ -55,7 +55,7 @@ class Attachments:
         if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
             raise TableExistsError(name)
         if not isinstance(given, str) and not hasattr(given, "__fspath__"):
-            data = to_reader(given).read_all()
+            data = new_rows(given).read_all()
             self._planner.frames[MAIN_SCHEMA, name] = memory_table(data)
             return
         self._attach_files(name, str(given), options)
@@ -109,7 +109,7 @@ class Attachments:
 
     def refresh(self, name: str) -> None:
         """Look for the tables of a source anew."""
-        source = self._planner.attached.get(name)
+        source = self._planner.attached.get(name) if isinstance(name, str) else None
         if source is None:
             raise TableNotFoundError(name, known=sorted(self._planner.attached))
         source.refresh()
@@ -117,6 +117,8 @@ class Attachments:
     def detach(self, name: str) -> None:
         """Forget what was attached by that name."""
         planner, catalog = self._planner, self._catalog
+        if not isinstance(name, str):
+            raise TableNotFoundError(str(name))
         if planner.frames.pop((MAIN_SCHEMA, name), None) is not None:
             return
         if name in planner.attached:

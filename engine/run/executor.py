@@ -22,6 +22,7 @@ from affidavit.engine.run.scope import Params, Scope
 from affidavit.engine.run.telling.explain import explain
 from affidavit.engine.run.update import delete, merge, truncate, update
 from affidavit.engine.statement.names import with_names
+from affidavit.engine.statement.parameters import bound
 from affidavit.engine.statement.statement import Kind, Statement
 from affidavit.errors import SqlError
 
@@ -39,11 +40,14 @@ class Executor(Scope):
         """Run one statement.
 
         Raises:
+            SqlError: It does not parse, or its parameters and ``params`` are not the same.
             ReadOnlyError: It writes, and the session only reads.
         """
         trace = self.catalog.trace
         if trace is not None and trace.query is not None:
             trace.query.read_as(statement.kind.value)
+        if params or "$" in statement.text or "?" in statement.text:
+            statement, params = bound(statement, params)
         return with_names(
             statement, lambda meant: RUNS[meant.kind](self, meant, params), self.columns_of
         )

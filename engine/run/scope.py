@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.result.result import Result
+from affidavit.engine.run.telling.listing import LISTING_WORDS, offer_views
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import AffidavitError, ReadOnlyError, SchemaMismatchError
 
@@ -29,7 +30,7 @@ Params: TypeAlias = "Mapping[str, Any]"
 Begin: TypeAlias = "Callable[[Catalog, str], AbstractContextManager[Catalog]]"
 """Begins a statement of this text, and yields the catalog that it is run through."""
 
-_LISTING_WORDS: Final = {"information_schema", "show", "describe", "desc"}
+_LISTING_WORDS: Final = LISTING_WORDS | {"describe", "desc"}
 
 
 class Scope(ABC):
@@ -66,11 +67,14 @@ class Scope(ABC):
             plan = partial(
                 self.planner.plan, statement.text, params, names=statement.names, read_only=True
             )
-            if snapshot.committed:
+            lists = not LISTING_WORDS.isdisjoint(statement.names)
+            if lists:
+                offer_views(self.planner, snapshot)
+            if snapshot.committed and not lists:
                 return self.planner.result(plan, snapshot, stack)
             # the transaction may have ended by the time a lazy result is read
-            lists = statement.names & _LISTING_WORDS
-            collect = self.planner.collect_listing if lists else self.planner.collect
+            listed = statement.names & _LISTING_WORDS
+            collect = self.planner.collect_listing if listed else self.planner.collect
             table = collect(plan, snapshot)
             rows = Result.of(table, receipt=lambda: snapshot.reading.receipt)
         except BaseException:

@@ -26,6 +26,7 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
+from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
@@ -82,7 +83,7 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     """
 
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
-        with opens(asked, target) as opened:
+        with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
             return change(opened)
 
     return attempted(

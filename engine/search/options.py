@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from affidavit.catalog.values.python.arguments import checked_switch, checked_text, checked_version
 from affidavit.catalog.values.vectors import METRICS
 from affidavit.errors import InvalidQueryError
 
@@ -69,7 +70,7 @@ def _columns(value: object, name: str) -> tuple[str, ...]:
 
 
 def _metric(value: object, _: str) -> str | None:
-    if value and value not in METRICS:
+    if not isinstance(value, str) or (value and value not in METRICS):
         msg = f"no metric {value!r}; there are {list(METRICS)}"
         raise InvalidQueryError(msg)
     return str(value) if value else None
@@ -80,27 +81,6 @@ def _mode(value: object, _: str) -> str:
         msg = f"no search mode {value!r}; there are {list(MODES)}"
         raise InvalidQueryError(msg)
     return str(value)
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{name} must be text, got {type(value).__name__}"
-        raise InvalidQueryError(msg)
-    return value
-
-
-def _switch(value: object, name: str) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        msg = f"{name} must be true or false, got {value!r}"
-        raise InvalidQueryError(msg)
-    return bool(value)
-
-
-def _version(value: object, name: str) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer | str):
-        msg = f"{name} must be a version's number or a tag, got {value!r}"
-        raise InvalidQueryError(msg)
-    return value
 
 
 def _as_given(value: object, _: str) -> object:
@@ -144,13 +124,13 @@ class SearchOptions:
     column: str | None = field(default=None, metadata=_row(_as_given, replayed=True))
     metric: str | None = field(default=None, metadata=_row(_metric, replayed=True))
     mode: str = field(default="vector", metadata=_row(_mode, in_sql=False))
-    exact: bool = field(default=False, metadata=_row(_switch, replayed=True))
+    exact: bool = field(default=False, metadata=_row(checked_switch, replayed=True))
     nprobes: int = field(default=20, metadata=_row(checked_count, replayed=True))
     refine_factor: int = field(default=30, metadata=_row(checked_count, replayed=True))
-    version: int | str | None = field(default=None, metadata=_row(_version))
+    version: int | str | None = field(default=None, metadata=_row(checked_version))
     lineage: Lineage = field(default=None, metadata=_row(_as_given))
-    model: str | None = field(default=None, metadata=_row(_text))
-    text: str | None = field(default=None, metadata=_row(_text, in_sql=False))
+    model: str | None = field(default=None, metadata=_row(checked_text))
+    text: str | None = field(default=None, metadata=_row(checked_text, in_sql=False))
 
 
 _CHECKS: Final[Mapping[str, Check]] = {

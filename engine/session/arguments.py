@@ -7,6 +7,7 @@ from typing import Any
 
 from affidavit.catalog.model.definition import Index
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.values.python.arguments import checked_items, checked_text
 from affidavit.errors import InvalidQueryError, TableNotFoundError
 
 Params = Mapping[str, Any] | Sequence[Any]
@@ -29,14 +30,16 @@ def named_parameters(params: Params | None, named: Mapping[str, Any]) -> dict[st
     raise InvalidQueryError(msg)
 
 
-def as_columns(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one column, or several, as a tuple."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def as_columns(given: str | Sequence[str], name: str) -> tuple[str, ...]:
+    """Return one column, or several, as a tuple; ``name`` is the argument."""
+    given = [given] if isinstance(given, str) else checked_items(given, name)
+    return tuple(checked_text(each, name) for each in given)
 
 
 def as_indexes(table: str, given: Sequence[str | Sequence[str]]) -> list[Index]:
     """Return the indexes that a new table is to have: one for each column, or list of columns."""
-    listed = [as_columns(each) for each in ([given] if isinstance(given, str) else given)]
+    items = [given] if isinstance(given, str) else checked_items(given, "indexes")
+    listed = [as_columns(each, "indexes") for each in items]
     return [Index(f"{table}_{'_'.join(each)}_idx", each) for each in listed]
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from uuid import uuid4
 
 from affidavit.catalog.model.identity import UNSET, Identity
+from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.session.work import Work
 from affidavit.errors import ClosedError, NoTenantError, ReadOnlyError, TransactionError
@@ -193,6 +194,7 @@ class Caller:
             ConflictError: Tables that it read were changed before its first change. Run it again.
         """
         self._refuse_past_or_read_only()
+        checked_switch(immediate, "immediate")
         transactions = self._own.transactions
         with transactions.block(self._identity.tenant, immediate=immediate) as begun:
             yield self._view(within=begun)
@@ -204,6 +206,7 @@ class Caller:
             TransactionError: There is one already.
         """
         self._refuse_past_or_read_only()
+        checked_switch(immediate, "immediate")
         self._own.transactions.begin(self._identity.tenant, immediate=immediate)
 
     def commit(self) -> None:

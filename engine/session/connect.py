@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.cache import BUDGET_BYTES
 from affidavit.catalog.lake.lake import BUSY_TIMEOUT_S, LakeOptions
+from affidavit.catalog.lake.place import lake_folder
 from affidavit.catalog.ledger.keys import key_store_of
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.witness import as_witness
@@ -56,7 +57,7 @@ def connect(
     """Open a lake, creating it if it is not there, and return a session on it.
 
     Args:
-        path: The lake's folder.
+        path: The lake's folder, or its ``file:///`` URL.
         tenant: Whose tables are seen and written; ``None`` for the shared scope.
         actor: Who acts, as changes and searches write it down.
         source: Through what, likewise.
@@ -89,8 +90,8 @@ def connect(
         transaction_idle_s: How long a transaction that has changed something may do nothing.
 
     Raises:
-        LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
-            elsewhere than ``journal_url`` says.
+        LakeError: The path is a file or a URL, has other things, cannot be written, or is no lake;
+            or its segments lie elsewhere than ``journal_url`` says.
         StoreError: ``journal_url`` is new to the lake, and cannot be reached or written.
         MasterKeyError: The master key is missing, malformed, or another lake's.
         LedgerCorruptError: The ledger is older than its witness.
@@ -98,21 +99,21 @@ def connect(
         BrokerError: The broker cannot be reached.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
+    folder = lake_folder(path)
     identity = Identity(check_tenant(tenant)).narrowed(
         actor=actor, source=source, workspace=workspace
     )
     options = Options(
         audit=AuditSettings(audit, store_queries, audit_recall),
-        keys=key_store_of(key_store, path),
+        keys=key_store_of(key_store, folder),
         lake=LakeOptions(
             store=store, durability=durability, busy_timeout_s=busy_timeout_s,
-            cache_bytes=cache_bytes, read_only=read_only, journal=bool(journal),
+            cache_bytes=cache_bytes, read_only=read_only, journal=journal,
             journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),
         witness=as_witness(witness),
-        broker=broker,
-        transaction_idle_s=transaction_idle_s,
+        broker=broker, transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
     reach = Reach.of(allowed_paths, allowed_urls)
-    return Session(Instance(path, options, identity), identity, reach)
+    return Session(Instance(folder, options, identity), identity, reach)

@@ -15,6 +15,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
+from affidavit.catalog.values.python.arguments import checked_text, checked_text_or_none
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.reads.letting_go import let_go_of_row
 from affidavit.engine.result.result import Result
@@ -131,6 +132,7 @@ class JournalHandle:
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             msg = f"count must be a number of rows, got {count!r}"
             raise InvalidQueryError(msg)
+        checked_text_or_none(source_file, "source_file")
         told = {"rows": count, **({} if source_file is None else {"source_file": source_file})}
         self.record(entity_type, f"batch:{count}", WHOLE, "ingest", None, told, actor)
 
@@ -190,6 +192,7 @@ class JournalHandle:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
             msg = f"keep must be a number of events, got {keep!r}"
             raise InvalidQueryError(msg)
+        checked_text(reason, "reason")
         limit = None
         if before is not None:
             limit = us_of(before if before.tzinfo is not None else before.astimezone())

@@ -13,6 +13,12 @@ from affidavit.catalog.ledger.keys import KeyRing
 from affidavit.catalog.ledger.verifier import LedgerProblem, PublicKey
 from affidavit.catalog.ledger.witness import as_witness, latest_note
 from affidavit.catalog.model import clock
+from affidavit.catalog.values.python.arguments import (
+    checked_choice,
+    checked_number,
+    checked_switch,
+    checked_text_or_none,
+)
 from affidavit.engine.session.arguments import split_name
 from affidavit.errors import (
     InvalidQueryError,
@@ -36,10 +42,9 @@ VERIFICATIONS_MAX: Final = 3
 """How often a ledger is checked whose segments are replaced meanwhile."""
 
 
-def _check_asked(data: object, since: object) -> None:
-    if data is not None and not isinstance(data, bool):
-        msg = f"data must be True, False or None, got {data!r}"
-        raise InvalidQueryError(msg)
+def _check_asked(data: object, since: object, progress: object) -> None:
+    checked_choice(data, "data")
+    checked_choice(progress, "progress")
     if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
         msg = f"since must be a size that the ledger had, got {since!r}"
         raise InvalidQueryError(msg)
@@ -159,10 +164,11 @@ class LedgerHandle:
             TransactionError: A transaction is open here.
         """
         self._refuse_transaction("a bundle holds what is committed")
-        for name, given in (("from_seq", from_seq), ("to_seq", to_seq)):
-            if isinstance(given, bool) or not isinstance(given, int | None):
-                msg = f"{name} must be an entry's number, got {given!r}"
-                raise InvalidQueryError(msg)
+        checked_number(from_seq, "from_seq")
+        if to_seq is not None:
+            checked_number(to_seq, "to_seq")
+        checked_switch(values, "values")
+        checked_choice(progress, "progress")
         if not isinstance(path, str | os.PathLike):
             msg = f"path must be where the bundle's folder is to be, got {path!r}"
             raise InvalidQueryError(msg)
@@ -206,7 +212,9 @@ class LedgerHandle:
             MasterKeyError: The session's master key is no longer there to check against.
             WitnessError: The witness cannot be asked.
         """
-        _check_asked(data, since)
+        _check_asked(data, since, progress)
+        checked_switch(signatures, "signatures")
+        checked_text_or_none(public_key, "public_key")
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
         asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)
@@ -238,7 +246,7 @@ class LedgerHandle:
         Raises:
             TableNotFoundError: There is no such table.
         """
-        _check_asked(None, since)
+        _check_asked(None, since, progress)
         with self._catalog.read() as reader:
             table_id = None
             if table is not None:

@@ -6,16 +6,34 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.past.past import dataset_of
+from affidavit.catalog.sql.binding import with_values
+from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
+from affidavit.engine.search.options import options_of
 from affidavit.engine.search.request import build_request
+from affidavit.engine.session.arguments import named_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import SearchOptions
     from affidavit.engine.search.request import Query, SearchRequest
+    from affidavit.engine.session.arguments import Params
+
+
+def asked_options(given: Mapping[str, object], params: Params | None) -> SearchOptions:
+    """Return a search's options, its condition with the values of its parameters.
+
+    Raises:
+        InvalidQueryError: An option cannot have its value, or ``params`` are not what ``where``
+            names.
+    """
+    if params is not None:
+        where = checked_text(given.get("where"), "where")
+        given = {**given, "where": with_values(where, named_parameters(params, {}))}
+    return options_of(given)
 
 
 def requests_of(

@@ -10,11 +10,10 @@ from affidavit.catalog.model.moment import parse_moment
 from affidavit.catalog.past.past import Past
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_table_name
 from affidavit.catalog.tables.kinds import HANDLES
-from affidavit.catalog.tables.loading import load_mutable
-from affidavit.catalog.tables.mutable import MutableTable, define_mutable
+from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import create_vector
-from affidavit.catalog.values.ingest import to_reader
+from affidavit.catalog.values.python.arguments import checked_items, checked_switch, checked_text
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult, held_open
@@ -23,17 +22,17 @@ from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.telling.describe import Description, describe
 from affidavit.engine.run.telling.explain import told
-from affidavit.engine.search.options import options_of
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.caller import Caller
+from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
-from affidavit.engine.session.searching import requests_of
+from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
+from affidavit.engine.statement.parameters import named_only
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
-    InvalidQueryError,
     ReadOnlyError,
     TableExistsError,
     TableNotFoundError,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.moment import Moment
+    from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
@@ -101,8 +101,9 @@ class Session(Caller):
         """Run one SQL statement.
 
         Args:
-            text: The statement, with ``$name`` or ``$1`` for parameters.
-            params: A dict for ``$name``, a list for ``$1``, ``$2``...; vectors are lists or arrays.
+            text: The statement, with ``$name``, ``$1`` or ``?`` for parameters.
+            params: A dict for ``$name``, a list for ``$1``, ``$2``... or each ``?``; vectors are
+                lists or arrays. The statement names each of them.
             timeout: How many seconds it may take in all: planned, run, and its rows read. What has
                 begun to be written is written.
             named: Parameters by name.
@@ -144,8 +145,8 @@ class Session(Caller):
 
     def explain(self, text: str, params: Params | None = None, *, analyze: bool = False) -> str:
         """Return a statement's plan; ``analyze`` runs the query and its searches."""
-        word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
-        return told(self._run(f"{word} {text}", named_parameters(params, {})))
+        word = "EXPLAIN ANALYZE" if checked_switch(analyze, "analyze") else "EXPLAIN"
+        return told(self._run(f"{word} {checked_text(text, 'text')}", named_parameters(params, {})))
 
     def describe(self, text: str) -> Description:
         """Return what a statement is, reads, writes and returns; it needs no values and never runs.
@@ -164,6 +165,7 @@ class Session(Caller):
         k: int = 10,
         *,
         where: str | None = None,
+        params: Params | None = None,
         select: Sequence[str] | None = None,
         column: str | None = None,
         metric: str | None = None,
@@ -183,6 +185,7 @@ class Session(Caller):
             query: A vector, or text that the table's model encodes; for ``mode="text"`` the words.
             k: How many rows; fewer come back only if fewer match.
             where: An SQL predicate over the table's columns, applied before the search.
+            params: What ``where`` names by ``$name`` or ``$1``: a dict, or a list.
             select: The columns to return; all of them by default.
             column: The vector column; for ``mode="text"`` the one text column to look in.
             metric: ``cosine``, ``l2`` or ``dot``; the table's own by default.
@@ -206,11 +209,11 @@ class Session(Caller):
         """
         options = {
             "where": where, "select": select, "column": column, "metric": metric, "mode": mode,
-            "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor,
-            "version": version, "lineage": lineage, "model": model, "text": text,
+            "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor, "text": text,
+            "version": version, "lineage": lineage, "model": model,
         }  # fmt: skip
         with self._own.transactions.turn(), self._searching(table):
-            request = self._requests(table, [query], k, options_of(options))[0]
+            request = self._requests(table, [query], k, asked_options(options, params))[0]
             search = self._instance.searcher.run(request)
         return SearchResult(released(search), search.request, search.record)
 
@@ -220,6 +223,7 @@ class Session(Caller):
         queries: Iterable[Query | None],
         k: int = 10,
         *,
+        params: Params | None = None,
         version: int | str | None = None,
         **options: object,
     ) -> list[SearchResult]:
@@ -227,9 +231,9 @@ class Session(Caller):
 
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
-        asked = options_of({**options, "version": version})
+        asked = asked_options({**options, "version": version}, params)
         with self._own.transactions.turn(), self._searching(table):
-            requests = self._requests(table, list(queries), k, asked)
+            requests = self._requests(table, checked_items(queries, "queries"), k, asked)
             searches = self._instance.searcher.run_batch(requests) if requests else []
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
@@ -252,7 +256,7 @@ class Session(Caller):
         return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
 
     def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
-        return self._view(at=moment).sql(text, dict(params)).to_arrow()
+        return self._view(at=moment).sql(text, named_only(text, params)).to_arrow()
 
     @property
     def ledger(self) -> LedgerHandle:
@@ -304,7 +308,7 @@ class Session(Caller):
         name: str,
         data: object = None,
         *,
-        schema: pa.Schema | None = None,
+        schema: Columns | None = None,
         key: str = "id",
         vector: str = "vector",
         metric: str = "cosine",
@@ -316,7 +320,8 @@ class Session(Caller):
             name: The table's name.
             data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result. A
                 record batch reader is streamed, never held whole in memory.
-            schema: The columns, where there is no data to tell them.
+            schema: The columns, where there is no data to tell them: a pyarrow schema, a dict or
+                list of names and types, or a LanceModel.
             key: The column of unique integers or texts that identifies a row.
             vector: The column of vectors, all of one dimension.
             metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
@@ -329,7 +334,7 @@ class Session(Caller):
         """
         self._check_new(name)
         catalog = self._catalog()
-        dimension = None if model is None else self.models.dimension(model)
+        dimension = None if model is None else self.models.dimension(checked_text(model, "model"))
         create_vector(
             catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
             dimension=dimension,
@@ -346,7 +351,7 @@ class Session(Caller):
         name: str,
         data: object = None,
         *,
-        schema: pa.Schema | None = None,
+        schema: Columns | None = None,
         primary_key: str | Sequence[str] = (),
         indexes: Sequence[str | Sequence[str]] = (),
         order_column: str | None = None,
@@ -356,7 +361,7 @@ class Session(Caller):
         Args:
             name: The table's name.
             data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result.
-            schema: The columns, where there is no data to tell them, or to convert it to.
+            schema: The columns, likewise, or what the data is converted to.
             primary_key: The column or columns that no two rows share; never NULL.
             indexes: Columns, or lists of columns, that look-ups should be quick by.
             order_column: The column that ``scan_after`` goes along.
@@ -367,17 +372,11 @@ class Session(Caller):
             ConstraintError: The data breaks the key.
         """
         self._check_new(name)
-        if data is None and schema is None:
-            msg = f"table {name!r} needs data or schema="
-            raise InvalidQueryError(msg)
         catalog = self._catalog()
-        source = None if data is None else to_reader(data, schema)
-        columns = schema if schema is not None else source.schema  # type: ignore[union-attr]
-        definition = define_mutable(
-            name, columns, primary_key=as_columns(primary_key), indexes=as_indexes(name, indexes),
-            order_column=order_column,
+        create_filled(
+            catalog, name, data, schema, primary_key=as_columns(primary_key, "primary_key"),
+            indexes=as_indexes(name, indexes), order_column=order_column,
         )  # fmt: skip
-        load_mutable(catalog, name, definition, source or ())
         return MutableTable(catalog, self._executor(), name)
 
     def table(self, name: str) -> VectorTable | MutableTable:

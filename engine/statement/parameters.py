@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import pyarrow as pa
 
-from affidavit.errors import InvalidQueryError
+from affidavit.catalog.values.python.rows import plain
+from affidavit.catalog.values.python.rows import row_of as fields_of
+from affidavit.engine.statement.statement import Kind, parse_statement
+from affidavit.errors import InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from affidavit.engine.statement.statement import Part
+    from affidavit.engine.statement.statement import Part, Statement
+
+_UNBOUND: Final = frozenset({Kind.PREPARE, Kind.CREATE, Kind.EXPLAIN})
+"""Statements that may be told without values for their parameters, or refuse them themselves."""
+
+_SIMPLE: Final = {int, float, str, bool, type(None)}
+"""What Arrow makes a list of at once."""
 
 
 def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
@@ -22,6 +32,50 @@ def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
         InvalidQueryError: A value has no Arrow type.
     """
     return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
+
+
+def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, dict[str, Any]]:
+    """Return a statement with ``$1``, ``$2``... for each ``?``, and values for its parameters.
+
+    Raises:
+        SqlError: A value is of a parameter that the statement does not name, a parameter has no
+            value, or ``?`` stands beside parameters that are written otherwise.
+    """
+    given = {name.removeprefix("$"): value for name, value in params.items()}
+    whole = statement.whole
+    named, marks = whole.placeholders, whole.marks
+    if marks:
+        if named:
+            msg = f"? stands beside ${named[0]}: write all parameters of a statement in one way"
+            raise SqlError(msg)
+        named = tuple(str(number) for number in range(1, marks + 1))
+        statement = parse_statement(_renamed(whole, {}, iter(named)))
+    unknown = [name for name in given if name not in named]
+    if unknown:
+        raise SqlError(_unnamed(unknown[0], named, len(given)))
+    missing = [name for name in named if name not in given]
+    if missing and statement.kind not in _UNBOUND:
+        msg = f"parameter ${missing[0]} has no value: {_told(named)}"
+        raise SqlError(msg)
+    return statement, given
+
+
+def named_only(text: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of parameters that a statement names, which a record may have more of."""
+    part = parse_statement(text).whole
+    named = {*part.placeholders, *map(str, range(1, part.marks + 1))}
+    return {name: value for name, value in params.items() if name.removeprefix("$") in named}
+
+
+def _unnamed(name: str, named: Sequence[str], count: int) -> str:
+    if name.isdecimal() and all(map(str.isdecimal, named)):
+        return f"{count} values were given for a statement's parameters: {_told(named)}"
+    return f"the statement names no parameter ${name}: {_told(named)}"
+
+
+def _told(named: Collection[str]) -> str:
+    listed = ", ".join(f"${name}" for name in named)
+    return f"it has {listed}" if named else "it has none"
 
 
 def numbered(parts: Sequence[Part], params: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -76,15 +130,22 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         if isinstance(value, pa.Scalar):
             return value
     try:
-        return pa.scalar(value)
+        return pa.scalar(plain(value) if _is_object(value) else value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
         raise InvalidQueryError(msg) from error
+
+
+def _is_object(value: object) -> bool:
+    """Return whether Arrow would not read a value, or not as a table keeps it."""
+    if isinstance(value, list | tuple) and set(map(type, value)) <= _SIMPLE:
+        return False
+    return isinstance(value, UUID | list | tuple) or fields_of(value) is not None
 
 
 def row_of(values: Mapping[str, pa.Scalar]) -> pa.RecordBatch | None:
     """Return the values of parameters as one row; ``None`` if there are none."""
     if not values:
         return None
-    arrays = [pa.array([each.as_py()], each.type) for each in values.values()]
+    arrays = [pa.repeat(each, 1) for each in values.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(values))

@@ -115,10 +115,8 @@ class TableNotFoundError(AffidavitError):
     """No table has this name: correct the name, or create the table."""
 
     def __init__(self, name: str, *, known: Iterable[str] = ()) -> None:
-        known = tuple(known)
-        super().__init__(f"no table {name!r}; this session sees {listed(known)}")
-        self.name = name
-        self.known = known
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"no table {name!r}; this session sees {listed(self.known)}")
 
 
 class TableExistsError(AffidavitError):
@@ -297,6 +295,10 @@ class TriggerNotFoundError(AffidavitError):
 
 class InvalidTriggerError(AffidavitError):
     """A trigger that cannot be made: its table, actions or target do not fit."""
+
+
+class MissingLibraryError(AffidavitError):
+    """A library that is optional is wanted, and not installed: install it."""
 
 
 # --- data --------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
 from weakref import finalize, ref
 
-from affidavit.errors import ClosedError, InvalidQueryError
+from affidavit.catalog.values.python.arguments import checked_seconds
+from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +42,9 @@ class Subscription:
     """
 
     def __init__(self, exchange: Exchange, feed: Feed, timeout: float | None) -> None:
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-            msg = f"timeout must be a number of seconds, got {timeout!r}"
-            raise InvalidQueryError(msg)
         self.topic = feed.topic.name
         self._feed = feed
-        self._timeout = timeout
+        self._timeout = checked_seconds(timeout, "timeout")
         self._buffer: deque[Delivery] = deque()
         self._fetching = threading.RLock()
         self._news = threading.Event()
@@ -104,6 +102,7 @@ class Subscription:
             ClosedError: The subscription is closed.
             OffsetEvictedError: Retention overtook the subscriber.
         """
+        timeout = checked_seconds(timeout, "timeout")
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             delivery = self._take()

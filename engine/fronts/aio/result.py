@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from affidavit.engine.fronts.aio.asking import Awaited
+from affidavit.engine.result.named import as_dicts
 from affidavit.engine.result.result import Result, SearchResult
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class AsyncResult(Awaited[Result]):
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """Yield each row as a dict."""
         async for batch in self.batches():
-            for row in batch.to_pylist():
+            for row in as_dicts(batch):
                 yield row
 
     async def close(self) -> None:

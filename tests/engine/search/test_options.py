@@ -21,7 +21,7 @@ def test_the_keywords_of_search_are_the_options() -> None:
     keywords = {
         name: each.default
         for name, each in inspect.signature(affidavit.Session.search).parameters.items()
-        if each.kind is inspect.Parameter.KEYWORD_ONLY
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and name != "params"
     }
     assert keywords.keys() == NAMES
     assert options_of(keywords) == SearchOptions()
