@@ -113,6 +113,40 @@ class EventReader:
         newest: pa.Table = pa.concat_tables(parts).sort_by([("seq", "descending")])
         return newest.slice(0, limit)
 
+    def last_by(self, reader: Reader, at_us: int) -> int | None:
+        """Return the newest event that says that it is of a time, or of before; ``None`` if none.
+
+        Events before it may say that they are of later: a clock was ahead, and was set right.
+        """
+        found = _newest(self._kept.tail(reader).filter(_by(at_us)))
+        if found is not None:
+            return found
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            return self._kept.files.scan(segment, ["seq"], within.narrowed(segment, _by(at_us)))
+
+        for segment in reversed(self._kept.all_segments(reader)):
+            if segment.last_at <= at_us:
+                return segment.last_seq
+            if segment.first_at <= at_us and segment.dropped:
+                return segment.first_seq  # which of them is not known any more
+            if segment.first_at <= at_us:
+                parts = [_newest(part) for part in self._read(segment, Span(), read)]
+                return max(each for each in parts if each is not None)
+        return None
+
+    def first_after(self, reader: Reader, seq: int) -> tuple[int, int] | None:
+        """Return the number and time of the event that follows entry ``seq``."""
+        for part in self.scan(reader, ["seq", "timestamp"], pc.field("seq") > seq):
+            if part.num_rows:
+                return part["seq"][0].as_py(), part["timestamp"].cast(pa.int64())[0].as_py()
+        return None
+
+    def is_ahead(self, reader: Reader, now_us: int) -> bool:
+        """Return whether some event says that it is of later than now."""
+        later = any(each.last_at > now_us for each in self._kept.all_segments(reader))
+        return later or bool(self._kept.tail(reader).filter(~_by(now_us)).num_rows)
+
     def _read(
         self, segment: Segment, within: Span, read: Callable[[Segment, Span], Iterator[pa.Table]]
     ) -> Iterator[pa.Table]:
@@ -134,3 +168,12 @@ class EventReader:
                 raise StoreError(msg) from error
         for heir in heirs:
             yield from self._read(heir, inside, read)
+
+
+def _by(at_us: int) -> pc.Expression:
+    """Return the filter for events that say that they are of a time, or of before."""
+    return pc.field("timestamp") <= pa.scalar(at_us, pa.timestamp("us", "UTC"))
+
+
+def _newest(events: pa.Table) -> int | None:
+    return pc.max(events["seq"]).as_py() if events.num_rows else None

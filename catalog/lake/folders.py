@@ -2,7 +2,8 @@
 
     <lake>/catalog.db                        definitions and mutable tables
     <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
-    <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL
+    <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL; what folders
+                                             of names are called: affidavit.catalog.sql.folder_names
     <lake>/pending/                          searches in and beside open transactions, signed
     <lake>/locks/                            lock files
 
@@ -22,7 +23,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from affidavit.catalog.lake.place import lake_folder, refuse_others
-from affidavit.catalog.sql.names import folder_of
+from affidavit.catalog.store.disk import folder_in, tenant_folder
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Folders:
 
     def vector_table(self, tenant: str, table: str) -> Path:
         """Return where a tenant's vector table lies."""
-        return self.vectors / folder_of(tenant) / f"{table}.lance"
+        home = tenant_folder(self.vectors, tenant)
+        return folder_in(home, table, ending=".lance")
 
     # --- staging ---------------------------------------------------------------------------------
 

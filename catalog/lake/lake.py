@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.segments.places import Place
     from affidavit.catalog.lake.outbox import Outbox
-    from affidavit.catalog.ledger.keys import KeyStore
+    from affidavit.catalog.ledger.keys import KeyStore, Signers
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.store.protocol import Store, Writer
@@ -204,7 +204,7 @@ def _put_together(
     begins = options.journal and not read_only
     ledgers = Ledgers(
         identity,
-        None if keys is None else open_keys(keys, store, read_only=read_only),
+        _keys(keys, store, read_only=read_only),
         checkpoint_entries=options.checkpoint_entries,
         checkpoint_interval_s=options.checkpoint_interval_s,
         keepers=lambda tenant: [EventEntries(archive.of(tenant))],
@@ -221,6 +221,13 @@ def _put_together(
         ledgers=ledgers,
         journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),
     )
+
+
+def _keys(keys: KeyStore | None, store: Store, *, read_only: bool) -> Signers | None:
+    """Return what signs; nothing where nothing can be signed, though a key may lie there."""
+    if keys is None or store.is_closed_to_writers:
+        return None
+    return open_keys(keys, store, read_only=read_only)
 
 
 def _sign(ledger: Ledger, writer: Writer) -> None:

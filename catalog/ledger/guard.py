@@ -86,6 +86,8 @@ class Guard:
         Returns:
             Whether some ledger will be due later.
         """
+        if self._store.is_closed_to_writers:
+            return False
         waiting = False
         for tenant in list(self._sent):
             waiting = self._keep(self._ledgers.of(tenant), now=now) or waiting

@@ -56,16 +56,16 @@ class PastTable:
         if self.vantage.moment.version is not None:
             return self.info is not None
         told = self._definitions()
-        if told and "dimension" in json.loads(told[0][3]) and self.info is None:
+        if told and "dimension" in json.loads(told[0][2]) and self.info is None:
             msg = f"vector table {self.name!r} was dropped, and its versions with it"
             raise InvalidQueryError(msg)
-        if told and told[0][2] == "create":
-            return self.vantage.is_past(self.journal, told[0][0], told[0][1])
+        if told and told[0][1] == "create":
+            return self.vantage.is_past(self.journal, told[0][0])
         if self.info is None:
             msg = f"the journal does not have the beginning of table {self.name!r}"
             raise InvalidQueryError(msg)
         self._refuse_before_journal()
-        if told and not self.vantage.is_past(self.journal, told[0][0], told[0][1]):
+        if told and not self.vantage.is_past(self.journal, told[0][0]):
             msg = (
                 f"table {self.name!r} is older than its journal, and was altered after that moment "
                 f"by entry {told[0][0]}: what it was before is not written down"
@@ -73,9 +73,9 @@ class PastTable:
             raise InvalidQueryError(msg)
         return True
 
-    def _definitions(self) -> list[tuple[int, int, str, str]]:
-        """Return the number, time, action and text of each event that defined the table."""
-        names = ["seq", "timestamp", "action", "new_value"]
+    def _definitions(self) -> list[tuple[int, str, str]]:
+        """Return the number, action and text of each event that defined the table."""
+        names = ["seq", "action", "new_value"]
         filters = (
             (pc.field("table_id") == self.table_id)
             & (pc.field("field") == WHOLE)
@@ -83,17 +83,16 @@ class PastTable:
         )
         found = []
         for part in self.journal.events.scan(self.vantage.reader, names, filters):
-            times = part["timestamp"].cast(pa.int64()).to_pylist()
-            for event, at_us in zip(part.to_pylist(), times, strict=True):
+            for event in part.to_pylist():
                 text = json.loads(event["new_value"] or "{}").get("definition")
                 if text is not None:
-                    found.append((event["seq"], at_us, event["action"], text))
+                    found.append((event["seq"], event["action"], text))
         return found
 
     def eras(self) -> Eras:
         """Return from which event on the table had which definition."""
         eras = []
-        for seq, _, _, text in self._definitions():
+        for seq, _, text in self._definitions():
             definition = parse_definition(MUTABLE.name, text)
             assert isinstance(definition, MutableDefinition)
             eras.append((seq, definition))
@@ -103,24 +102,17 @@ class PastTable:
 
     def _refuse_before_journal(self) -> None:
         """Raise InvalidQueryError if the table is older than the journal, and the moment too."""
-        seq, at_us = self.vantage.bound(self.journal)
         first = self.journal.kept.first_seq(self.vantage.reader)
-        if first is not None and seq is None:
-            seq = first if (at_us or 0) >= self._time_of(first) else -1
-        if first is None or (seq or 0) < first:
+        if first is None or self.vantage.bound(self.journal) < first:
             began = "has none" if first is None else f"begins with entry {first}"
             msg = f"table {self.name!r} cannot be read as of then: its journal {began}"
             raise InvalidQueryError(msg)
 
-    def _time_of(self, seq: int) -> int:
-        found = self.journal.entries.entries(self.vantage.reader, seq, seq + 1)
-        return found[0].created_at if found else 0
-
     def _refuse_dropped(self) -> None:
         """Raise InvalidQueryError if events that the moment needs were let go."""
-        seq, at_us = self.vantage.bound(self.journal)
+        seq = self.vantage.bound(self.journal)
         for segment in self.journal.kept.all_segments(self.vantage.reader):
-            later = segment.last_seq > seq if seq is not None else segment.last_at > (at_us or 0)
+            later = segment.last_seq > seq
             if segment.dropped and (later or self.info is None):
                 msg = (
                     f"table {self.name!r} cannot be read as of then: the journal's events "
@@ -139,8 +131,8 @@ class PastTable:
         told = self._definitions()
         if not told and self.info is not None:
             return definition_of(self.info)
-        for at, time, _, text in told:
-            if self.vantage.is_past(self.journal, at, time):
+        for at, _, text in told:
+            if self.vantage.is_past(self.journal, at):
                 found = parse_definition(MUTABLE.name, text)
         if not isinstance(found, MutableDefinition):
             raise TableNotFoundError(self.name)

@@ -1,18 +1,23 @@
 """Where the past is seen from: which events were before a moment, and which came after.
 
-Rule:
+Rules:
+    - What had happened by a time is all up to the newest event that says that it is of that time or
+      before: a clock may have been ahead for a while, and no state that never was is shown.
     - A shared table's events are in the shared scope's journal, which numbers them by itself: a
       tenant's moment is found there by its time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
+from affidavit.catalog.model import clock
+from affidavit.catalog.values.canonical import from_us
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.store.protocol import Reader
 
-_TIME: Final = pa.timestamp("us", "UTC")
 PART_EVENTS: Final = 1 << 17
 """So many events are undone at a time: each time costs as much as some thousands of them."""
 
@@ -46,33 +50,47 @@ class Vantage:
         self.moment = moment
         self._catalog = catalog
         self._committed = committed
+        self._bounds: dict[int, int] = {}
 
-    def bound(self, journal: Journal) -> tuple[int | None, int | None]:
-        """Return the last event that ``journal`` may have had by the moment, or else the time."""
+    def bound(self, journal: Journal) -> int:
+        """Return the last event that ``journal`` may have had by the moment; -1 before the first.
+
+        Raises:
+            InvalidQueryError: The moment is a time, and the next event says that it is of one that
+                has not come yet: whether it had happened by then is not known.
+        """
+        known = self._bounds.get(id(journal))
+        if known is None:
+            known = self._bounds[id(journal)] = self._bound(journal)
+        return known
+
+    def _bound(self, journal: Journal) -> int:
         seq, at_us = self.moment.seq, self.moment.at_us
-        if seq is not None and journal is not self._catalog.journal:
-            entries = self._catalog.ledger.page(self.reader, seq, seq + 1)
-            return None, entries[0].created_at
-        return seq, at_us
+        is_own = journal is self._catalog.journal
+        if seq is not None and is_own:
+            return seq
+        if seq is not None:
+            at_us = self._catalog.ledger.page(self.reader, seq, seq + 1)[0].created_at
+        last = journal.events.last_by(self.reader, at_us or 0)
+        found = -1 if last is None else last
+        now_us = clock.now_us()
+        if self.moment.at_us is not None and journal.events.is_ahead(self.reader, now_us):
+            following = journal.events.first_after(self.reader, found)
+            if following is not None and following[1] > now_us:
+                _refuse_ahead(found, *following)
+        return found
 
-    def is_past(self, journal: Journal, seq: int, at_us: int) -> bool:
+    def is_past(self, journal: Journal, seq: int) -> bool:
         """Return whether an event of ``journal`` had happened by the moment."""
-        last_seq, last_us = self.bound(journal)
-        return seq <= last_seq if last_seq is not None else at_us <= (last_us or 0)
+        return seq <= self.bound(journal)
 
     def until(self, journal: Journal) -> pc.Expression:
         """Return the filter for the events of ``journal`` up to the moment."""
-        seq, at_us = self.bound(journal)
-        if seq is not None:
-            return pc.field("seq") <= seq
-        return pc.field("timestamp") <= pa.scalar(at_us, _TIME)
+        return pc.field("seq") <= self.bound(journal)
 
     def after(self, journal: Journal) -> pc.Expression:
         """Return the filter for the events of ``journal`` after the moment."""
-        seq, at_us = self.bound(journal)
-        if seq is not None:
-            return pc.field("seq") > seq
-        return pc.field("timestamp") > pa.scalar(at_us, _TIME)
+        return pc.field("seq") > self.bound(journal)
 
     def parts(
         self, journal: Journal, table_id: str, columns: Sequence[str], when: pc.Expression
@@ -101,3 +119,12 @@ class Vantage:
         cache = self._catalog.lake.cache
         held = cache.get(info.table_id, info.version) if self._committed else None
         return None if held is None else held.data
+
+
+def _refuse_ahead(last: int, seq: int, at_us: int) -> NoReturn:
+    msg = (
+        f"entry {seq} says that it is of {from_us(at_us)}, which has not come yet: the clock was "
+        "ahead when it was written, or is behind now, and so nobody knows whether it had happened "
+        f"by the time that was asked; ask by number, as {max(last, 0)} or {seq}"
+    )
+    raise InvalidQueryError(msg)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 ROWID: Final = "_rowid"
 TENANT: Final = "_tenant"
+CLOSED_TO_WRITERS: Final = (
+    "this lake lies where nothing can be written: copy it to where it can be, and open the copy"
+)
+
 BATCH_ROWS: Final = 16_384
 """How many rows a scan hands over at a time."""
 
@@ -284,9 +288,12 @@ class Store(Protocol):
 
     Attributes:
         holds: How long writers of this process held the write lock.
+        is_closed_to_writers: Whether it was opened to be read and lies where nothing can be
+            written: it takes no records either.
     """
 
     holds: Holds
+    is_closed_to_writers: bool
 
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
         """Open a snapshot for ``tenant``. Readers never wait."""

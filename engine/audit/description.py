@@ -35,8 +35,14 @@ def _vector_digest(vector: npt.NDArray[np.float32]) -> str:
     return hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()
 
 
-def describe(search: CompletedSearch, *, store_query: bool, recall: float | None) -> SearchRecord:
-    """Return the record of a search that ran."""
+def describe(
+    search: CompletedSearch,
+    *,
+    store_query: bool,
+    recall: float | None,
+    lake_id: str | None = None,
+) -> SearchRecord:
+    """Return the record of a search that ran, in ``lake_id`` if it is kept in another lake."""
     request, identity = search.request, search.request.identity
     index = search.index or {}
     vector = request.vector if store_query else None
@@ -57,7 +63,7 @@ def describe(search: CompletedSearch, *, store_query: bool, recall: float | None
         k_requested=request.k,
         k_returned=search.rows.num_rows,
         filter=request.where,
-        params=_parameters(request),
+        params=_parameters(request) | ({} if lake_id is None else {"lake_id": lake_id}),
         query_sha256=query_digest(request),
         query_vector=None if vector is None else vector.tolist(),
         query_text=request.text if store_query else None,

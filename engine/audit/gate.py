@@ -75,7 +75,8 @@ class Gate:
             self._recorder.record_beside(self._recording(reading, READS).opening())
 
     def _recording(self, reading: Reading, level: str) -> Recording:
-        return Recording(reading, level, keeps=self._recorder.settings.store_queries)
+        keeps, lake_id = self._recorder.settings.store_queries, self._recorder.lake_id
+        return Recording(reading, level, keeps=keeps, lake_id=lake_id)
 
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]

@@ -12,7 +12,9 @@ Rules:
       Where neither can be done, no rows are released.
     - A session that was opened to be read changes no data, and puts its searches on record all the
       same; where it cannot, it cannot search.
-    - The Lance version that was read is tagged first, so that the record can be replayed.
+    - The Lance version that was read is tagged first, so that the record can be replayed; of a lake
+      whose records are kept in another nothing is written, and none is tagged.
+    - Where nothing can be written, nothing is searched, and nothing read that is to be on record.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from affidavit.engine.audit.description import describe, describe_match
 from affidavit.engine.audit.recall import RecallSample
 from affidavit.engine.audit.settings import checked_lineage
 from affidavit.engine.search.record import draft_record
-from affidavit.errors import StoreBusyError
+from affidavit.errors import ReadOnlyError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +53,13 @@ if TYPE_CHECKING:
     from affidavit.triggers.rules.near import Match
 
 
+NO_RECORDS: Final = (
+    "this lake lies where nothing can be written, and what was asked must be on record: pass "
+    "connect(..., read_only=True, records='/a/folder'), a lake that takes the records, or copy "
+    "this one to where it can be written"
+)
+
+
 class Recorder:
     """Puts searches on record, for every session of one lake.
 
@@ -62,6 +71,11 @@ class Recorder:
         settings: What is put on record.
         guard: Checks a tenant's ledger before it is first written to.
         wake: Called when something was put on record.
+        read: The lake that is read, where ``lake`` is but where its records are kept.
+
+    Attributes:
+        settings: What is put on record.
+        lake_id: The lake that is read, where that is another; records name it.
     """
 
     def __init__(
@@ -70,10 +84,13 @@ class Recorder:
         settings: AuditSettings,
         guard: Guard,
         wake: Callable[[], None],
+        *,
+        read: Lake | None = None,
     ) -> None:
         self.settings: Final = settings
+        self.lake_id = None if read is None else read.lake_id
         self._store = lake.store
-        self._datasets = lake.datasets
+        self._datasets = None if read is not None else lake.datasets
         self._ledgers = lake.ledgers
         self._guard = guard
         self._wake = wake
@@ -121,6 +138,7 @@ class Recorder:
 
     def open(self, identity: Identity) -> None:
         """Raise if the ledger of an identity's tenant takes no record."""
+        self._refuse_closed()
         if self.settings.mode != "off":
             self._guard.open(identity.tenant)
 
@@ -146,14 +164,16 @@ class Recorder:
                 self.record_beside(beside)
             return [None] * len(searches)
         self._guard.open(identity.tenant)
-        for search in searches:
-            dataset, table_id = search.request.dataset, search.request.info.table_id
-            self._datasets.keep(dataset, table_id, identity.tenant)
+        if self._datasets is not None:
+            for search in searches:
+                dataset, table_id = search.request.dataset, search.request.info.table_id
+                self._datasets.keep(dataset, table_id, identity.tenant)
         records = [
             describe(
                 search,
                 store_query=self.settings.store_queries,
                 recall=self._recall.measured(search),
+                lake_id=self.lake_id,
             )
             for search in searches
         ]
@@ -233,6 +253,8 @@ class Recorder:
         ``transactions`` are those of the session that asks, if one does.
         """
         now_us = clock.now_us()
+        if self.lake_id is not None:
+            fields["lake_id"] = self.lake_id
         entry = draft(
             kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
             source=identity.source, workspace=identity.workspace, **fields,
@@ -242,6 +264,8 @@ class Recorder:
     def note_if_off(self, identity: Identity, transactions: Transactions | None = None) -> None:
         """Note in the ledger that searches leave no record, once for each tenant."""
         if self.settings.mode != "off" or identity.tenant in self._off:
+            return
+        if self._store.is_closed_to_writers:  # then nothing is searched either
             return
         self._guard.open(identity.tenant)
         self.note(identity, "audit-off", transactions)
@@ -259,6 +283,7 @@ class Recorder:
 
         One that has changed nothing yet holds no writer, and has nothing to do with it.
         """
+        self._refuse_closed()
         active = None if transactions is None else transactions.current()
         entries = None
         if transactions is not None and active is not None and active.has_changed:
@@ -267,6 +292,11 @@ class Recorder:
             entries = self._commits.submit(identity.tenant, drafts, patient=patient)
         self._wake()
         return entries
+
+    def _refuse_closed(self) -> None:
+        """Raise ReadOnlyError if nothing can be put on record."""
+        if self._store.is_closed_to_writers:
+            raise ReadOnlyError(NO_RECORDS)
 
     def record_match(self, catalog: Changer, writer: Writer, match: Match) -> None:
         """Put on record what a standing search found, in the transaction of the change."""

@@ -16,6 +16,7 @@ from affidavit.catalog.model.release import Facts, TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
@@ -186,6 +187,7 @@ class Planner:
     def check_external(self, create: str, location: str, snapshot: Snapshot) -> None:
         """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
         table = parse_external(create)
+        check_local(table.kind, table.location)
         text = create if table.is_plain else table.sql
         plan = self.plan(f"EXPLAIN {text}", {}, snapshot, names=()).logical_plan()
         found = str(plan.inputs()[0].to_variant().location())
@@ -255,6 +257,7 @@ class Planner:
         table = parse_external(create)
         reach.check_files(table.location)
         name = ".".join(key)
+        check_local(table.kind, table.location)
         look = partial(files_evidence, table.location)
         snapshot.external[key] = TableRead(name, look=None if table.is_lake else look)
         if table.is_plain:

@@ -45,10 +45,14 @@ class Attempts:
     Args:
         keep: Puts an entry on record.
         floor: What is put on record of everything.
+        lake_id: The lake that is asked, where its records are kept in another.
     """
 
-    def __init__(self, keep: Callable[[Beside], None], floor: str) -> None:
+    def __init__(
+        self, keep: Callable[[Beside], None], floor: str, lake_id: str | None = None
+    ) -> None:
         self._keep = keep
+        self._lake_id = lake_id
         self._floor = floor
 
     def note(self, asked: Asked, transactions: Transactions, error: BaseException) -> None:
@@ -58,10 +62,13 @@ class Attempts:
         level = stricter(self._floor, *(each.level for each in tables.values()))
         if not at_least(level, SEARCHES if is_refused else READS):
             return
-        attempt = Recording(Reading(asked, transactions), READS if is_refused else level)
+        attempt = Recording(
+            Reading(asked, transactions), READS if is_refused else level, lake_id=self._lake_id
+        )
         for key, each in tables.items():
             attempt.reading.note(each, key)
         try:
             self._keep(attempt.closing(REFUSED if is_refused else FAILED, error))
         except AffidavitError as second:
-            error.add_note(f"and the attempt could not be put on record: {second}")
+            if str(second) != str(error):
+                error.add_note(f"and the attempt could not be put on record: {second}")

@@ -41,6 +41,7 @@ class Recording:
         reading: What it reads.
         level: Whether the keys of its rows are on record too.
         keeps: Whether the record has the statement's literals, parameters and conditions.
+        lake_id: The lake that is read, where the record is another's.
 
     Attributes:
         read_id: What its record is called.
@@ -49,12 +50,20 @@ class Recording:
         is_complete: Whether its end is on record.
     """
 
-    def __init__(self, reading: Reading, level: str = READS, *, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        level: str = READS,
+        *,
+        keeps: bool = False,
+        lake_id: str | None = None,
+    ) -> None:
         assert reading.asked is not None
         self.reading = reading
         self.asked = reading.asked
         self.level = level
         self._keeps = keeps
+        self._lake_id = lake_id
         self.read_id = clock.uuid7(self.asked.started_at_us)
         self.rows = 0
         self.is_open = False
@@ -119,10 +128,13 @@ class Recording:
             "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,
             "principal": None, "client": None, "request_id": None,
             "logged_at": from_us(clock.now_us()), "opened_seq": self._opened_seq,
-            "journal_seq": facts.journal_seq, "tables": list(map(_told, self._tables())),
+            "journal_seq": facts.journal_seq,
+            "tables": [_told(each, self._lake_id) for each in self._tables()],
             "searches": self._searches, "rows_returned": self._count(status),
             "duration_us": (perf_counter_ns() - self._started_ns) // 1000 if is_over else None,
         }  # fmt: skip
+        if self._lake_id is not None:
+            stated["lake_id"] = self._lake_id
         parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
         sources = {each.name: each.source for each in self._tables() if each.source is not None}
@@ -221,11 +233,12 @@ class Beside:
         self._recording.entered(self._status, entry)
 
 
-def _told(table: TableRead) -> dict[str, Any]:
+def _told(table: TableRead, lake_id: str | None) -> dict[str, Any]:
     return {
         "name": table.name, "table_id": table.table_id, "version": table.version,
         "columns": None if table.columns is None else list(table.columns),
-        "rows": None if table.given is None else len(table.given), "lake_id": table.lake_id,
+        "rows": None if table.given is None else len(table.given),
+        "lake_id": table.lake_id or lake_id,
     }  # fmt: skip
 
 

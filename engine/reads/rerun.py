@@ -77,6 +77,9 @@ def rerun(
     else:
         text, given = _statement(record, told, text, params)
     assert record.journal_seq is not None
+    other = entry.fields().get("lake_id")
+    if other is not None:
+        return GONE, f"it was read in the lake {other}, of which this is but the record"
     gone = _changed_files(record, look)
     if gone is not None:
         return GONE, gone

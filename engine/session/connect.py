@@ -16,7 +16,7 @@ from affidavit.catalog.sql.names import DEFAULT_TENANT, check_tenant
 from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.engine.audit.settings import AuditSettings
 from affidavit.engine.session.instance import Instance
-from affidavit.engine.session.options import Options
+from affidavit.engine.session.options import Options, Records
 from affidavit.engine.session.session import Session
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def connect(
     key_store: KeyStore | None = None,
     broker: Broker | str | None = None,
     read_only: bool = False,
+    records: str | os.PathLike[str] | None = None,
     durability: str = "full",
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     cache_bytes: int = BUDGET_BYTES,
@@ -69,7 +70,8 @@ def connect(
             process, ``"store"`` those in every process on this lake, ``"nats://host:port"``
             whoever listens there; or a :class:`~affidavit.triggers.brokers.protocol.Broker`. The
             log in the lake is what they read; without a broker they look at it once a second.
-        read_only: Refuse every write, and never create.
+        read_only: Refuse every write but records of what is read, and never create.
+        records: The folder of a lake that takes those records, where this one must not or cannot.
         durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
@@ -107,13 +109,12 @@ def connect(
         audit=AuditSettings(audit, store_queries, audit_recall),
         keys=key_store_of(key_store, folder),
         lake=LakeOptions(
-            store=store, durability=durability, busy_timeout_s=busy_timeout_s,
-            cache_bytes=cache_bytes, read_only=read_only, journal=journal,
-            journal_url=journal_url,
+            store=store, durability=durability, busy_timeout_s=busy_timeout_s, read_only=read_only,
+            cache_bytes=cache_bytes, journal=journal, journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),
-        witness=as_witness(witness),
-        broker=broker, transaction_idle_s=transaction_idle_s,
+        records=None if records is None else Records(records, key_store_of(key_store, records)),
+        witness=as_witness(witness), broker=broker, transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
     reach = Reach.of(allowed_paths, allowed_urls)
     return Session(Instance(folder, options, identity), identity, reach)

@@ -37,6 +37,7 @@ from affidavit.engine.search.hooks import Hooks
 from affidavit.engine.search.models import Models
 from affidavit.engine.search.searcher import Searcher
 from affidavit.engine.session.housekeeping import Housekeeper
+from affidavit.engine.session.kept import kept_records
 from affidavit.engine.session.work import closed
 from affidavit.engine.statement.shown import Shown
 from affidavit.errors import ClosedError, StoreBusyError
@@ -91,14 +92,20 @@ class Instance:
             lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.wake)
             opened.callback(lake.close)
             self.guard = Guard(lake.store, lake.ledgers, options.witness)
-            self.recorder = Recorder(lake, options.audit, self.guard, wake)
+            self._kept = kept_records(lake, self.guard, options)
+            opened.callback(self._kept.close)
+            self.recorder = Recorder(
+                self._kept.lake, options.audit, self._kept.guard, wake, read=self._kept.read
+            )
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
             self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere))
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
-            self.attempts = Attempts(self.recorder.record_beside, options.audit.mode)
+            self.attempts = Attempts(
+                self.recorder.record_beside, options.audit.mode, self.recorder.lake_id
+            )
             self.gate = Gate(self.searcher, self.recorder, wake)
             logs = at_least(options.audit.mode, STATEMENTS) and not lake.read_only
             self.statements = (
@@ -125,15 +132,16 @@ class Instance:
             self.housekeeper.add(self.statements.flush_if_free)
         self.housekeeper.add(self.gate.settle_late)
         self.housekeeper.add(self.recorder.settle)
-        self.housekeeper.add(self.guard.keep_checkpoints)
+        self.housekeeper.add(self._kept.guard.keep_checkpoints)
         self.housekeeper.add(self.exchange.tidy)
         self._merger.add(self.lake.journals.compact)
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""
         self.guard.open(identity.tenant)
-        if not self.lake.read_only:
+        if not self._kept.lake.read_only:
             self.recorder.recover()
+        if not self.lake.read_only:
             settle_all(self.lake, Transactions(self.lake.store))
         warn_of_versions(Catalog(self.lake, identity, Transactions(self.lake.store)))
         self.recorder.note_if_off(identity)
@@ -183,8 +191,8 @@ class Instance:
 
     def _release(self) -> None:
         try:
-            if not self.lake.read_only:
-                self.lake.store.hurry(CLOSING_TIMEOUT_S)
+            if not self._kept.lake.read_only:
+                self._kept.lake.store.hurry(CLOSING_TIMEOUT_S)
             self.exchange.close()
             self.lake.journals.stop()
             self._merger.stop()
@@ -193,9 +201,12 @@ class Instance:
             _unless_busy(self.recorder.close)
             if not self.lake.read_only:
                 self._tidy()
+            elif self._kept.read is not None:
+                _unless_busy(partial(self._kept.guard.keep_checkpoints, now=True))
         finally:
             self._engines.close()
             self.lake.close()
+            self._kept.close()
 
     def _tidy(self) -> None:
         """Do what is due; what another writer keeps from being done is left to who opens next."""

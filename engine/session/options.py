@@ -10,11 +10,26 @@ from affidavit.catalog.values.durations import is_seconds
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
+    import os
+
     from affidavit.catalog.lake.lake import LakeOptions
     from affidavit.catalog.ledger.keys import KeyStore
     from affidavit.catalog.ledger.witness import Witness
     from affidavit.engine.audit.settings import AuditSettings
     from affidavit.triggers.brokers.protocol import Broker
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A lake that takes the records of what is read in another.
+
+    Attributes:
+        path: Its folder.
+        keys: Where its master key is.
+    """
+
+    path: str | os.PathLike[str]
+    keys: KeyStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +40,7 @@ class Options:
         audit: What is put on record.
         keys: Where the master key is.
         lake: How the lake itself is opened.
+        records: Where what is read is put on record, if not in the lake itself.
         witness: Where checkpoints are sent besides, if anywhere.
         broker: What tells subscribers of new events; ``None`` for the memory of this process.
         transaction_idle_s: How long a transaction may hold the store's writer and do nothing.
@@ -33,6 +49,7 @@ class Options:
     audit: AuditSettings
     keys: KeyStore
     lake: LakeOptions
+    records: Records | None = None
     witness: Witness | None = None
     broker: Broker | str | None = None
     transaction_idle_s: float = IDLE_S
@@ -42,5 +59,10 @@ class Options:
             msg = (
                 "transaction_idle_s must be a number of seconds above 0, and at most "
                 f"1,000,000,000, got {self.transaction_idle_s!r}"
+            )
+            raise LakeError(msg)
+        if self.records is not None and not self.lake.read_only:
+            msg = (
+                "records= is for a lake that is opened with read_only=True: this one takes its own"
             )
             raise LakeError(msg)

@@ -56,7 +56,21 @@ QUICK_S: Final = 0.1
 LOOKED_AT_ONCE: Final = 256
 """How many events a predicate is asked about in one transaction."""
 
+_PUT_BACK: Final = "since "
+"""What the token of an event that was put back begins with; after it, when that was."""
+
 _US: Final = 1_000_000
+
+
+def _put_back(now_us: int) -> str:
+    return f"{_PUT_BACK}{now_us}"
+
+
+def _waits_us(due_us: int, token: str, ack_wait_us: int) -> int:
+    """Return how long an event was to wait when its time was set."""
+    since = token.removeprefix(_PUT_BACK)
+    is_put_back = since != token and since.isdecimal()
+    return max(due_us - int(since), 0) if is_put_back else ack_wait_us
 
 
 def _own(consumer: Consumer, *conditions: Compare) -> And:
@@ -97,6 +111,7 @@ class ConsumerFeed:
         with self._catalog.write() as writer:
             consumer = self._current(writer)
             token = uuid4().hex
+            writer.update(DELIVERIES, ("due_at",), self._astray(writer))
             due = self._due(writer)
             found = self._again(writer, due, token)
             waiting = writer.count(DELIVERIES, _own(consumer))
@@ -134,7 +149,23 @@ class ConsumerFeed:
         self._due_in = (int(due[0][0] or 0) - clock.now_us()) / _US if due else None
         if self._due_in is not None and self._due_in <= 0:
             return True
+        if self._astray(reader):
+            return True
         return is_new and reader.count(DELIVERIES, _own(consumer)) < consumer.settings.max_in_flight
+
+    def _astray(self, reader: Reader) -> list[tuple[int, int]]:
+        """Return what is to wait longer than it was told to, and until when it would from now.
+
+        The clock was ahead when its time was set: by that time it could wait for years.
+        """
+        now_us, wait_us = clock.now_us(), int(self.consumer.settings.ack_wait_s * _US)
+        late = _own(self.consumer, Compare(">", "due_at", now_us + wait_us))
+        found = []
+        for rowid, due_at, token in reader.select(DELIVERIES, (ROWID, "due_at", "token"), late):
+            waits_us = _waits_us(int(due_at or 0), str(token or ""), wait_us)
+            if int(due_at or 0) > now_us + waits_us:
+                found.append((now_us + waits_us, int(rowid or 0)))
+        return found
 
     def _due(self, writer: Writer) -> list[tuple[StoreValue, ...]]:
         """Return what nobody settled in time, or was given back."""
@@ -230,8 +261,10 @@ class ConsumerFeed:
                 return
             with self._catalog.write() as writer:
                 for lease in leases:
+                    now_us = clock.now_us()
                     values: dict[str, int | str] = {
-                        "due_at": clock.now_us(), "token": "", "attempts": lease.attempts - 1,
+                        "due_at": now_us, "token": _put_back(now_us),
+                        "attempts": lease.attempts - 1,
                     }  # fmt: skip
                     writer.update_where(DELIVERIES, values, self._held(lease))
             self._exchange.wake(self.topic)
@@ -263,11 +296,11 @@ class ConsumerFeed:
 
     def put_back(self, lease: Lease, delay: float, reason: str) -> None:
         """Make the event due after ``delay`` seconds, if the lease still holds."""
-        due = clock.now_us() + int(delay * _US)
+        now_us = clock.now_us()
         with self._catalog.write() as writer:
             values: dict[str, int | str] = {
-                "due_at": due,
-                "token": "",
+                "due_at": now_us + int(delay * _US),
+                "token": _put_back(now_us),
                 "reason": reason[:REASON_LENGTH_MAX],
             }
             writer.update_where(DELIVERIES, values, self._held(lease))

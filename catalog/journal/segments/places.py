@@ -25,7 +25,7 @@ from pyarrow import fs
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import folder_of
-from affidavit.catalog.store.disk import sync
+from affidavit.catalog.store.disk import sync, tenant_folder
 from affidavit.catalog.store.tables import PLACES
 from affidavit.errors import LakeError, StoreError
 
@@ -308,8 +308,15 @@ class SegmentStore:
         return (where if self.place.is_local else f"s3://{where}",)
 
     def folder(self, tenant: str) -> SegmentFolder:
-        """Return where a tenant's segments lie."""
-        return self._folder(folder_of(tenant))
+        """Return where a tenant's segments lie.
+
+        An object store knows case, and keeps the name as it is.
+        """
+        place = self.place
+        if place is not None and not place.is_local:
+            return self._folder(folder_of(tenant))
+        home = self._local if place is None else Path(place.root) / self._lake_id
+        return LocalFolder(tenant_folder(home, tenant))
 
     def _folder(self, name: str) -> SegmentFolder:
         place = self.place

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.whole import local_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from affidavit.catalog.lake.catalog import Catalog
 
 FILES_MAX: Final = 100
@@ -35,7 +33,7 @@ def files_evidence(location: str) -> dict[str, Any] | None:
     if is_remote(location):
         return None
     try:
-        told = [_told(path) for path in sorted(_files(location.removeprefix("file://")))]
+        told = [_told(path) for path in sorted(local_files(location.removeprefix("file://")))]
     except OSError:
         return None
     lines = "".join(f"{size} {sha256}\n" for size, sha256 in told)
@@ -54,17 +52,6 @@ def files_now(catalog: Catalog, name: str) -> dict[str, Any] | None:
     if info is None or not isinstance(info.definition, SqlDefinition):
         return None
     return files_evidence(parse_external(info.definition.sql).location)
-
-
-def _files(location: str) -> Iterator[Path]:
-    """Yield the files that may be read of a path, a folder or a pattern."""
-    is_pattern = any(each in location for each in "*?[")
-    for found in glob(location) if is_pattern else [location]:  # noqa: PTH207 - as it is written
-        path = Path(found)
-        if path.is_dir():
-            yield from (each for each in path.rglob("*") if each.is_file())
-        else:
-            yield path
 
 
 def _told(path: Path) -> tuple[int, str]:

@@ -25,6 +25,7 @@ class CoveredStore:
         self._inner = inner
         self._sign = sign
         self.holds = inner.holds
+        self.is_closed_to_writers = inner.is_closed_to_writers
         self.read = inner.read
         self.lock = inner.lock
         self.hurry = inner.hurry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,8 @@ from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from affidavit.catalog.store.sqlite.media import ClosedMedia, State
 
 IDLE_READERS_MAX: Final = 16
 """How many idle read connections are kept open."""
@@ -28,10 +29,15 @@ class Connections:
         path: The database file.
         durability: ``"full"`` or ``"normal"``.
         mode: ``"rwc"`` to write and create, ``"ro"`` to read; SQLite's own words.
+        media: How the file is read where nothing can be written; ``None`` elsewhere.
     """
 
-    def __init__(self, path: Path, durability: str, mode: str) -> None:
+    def __init__(
+        self, path: Path, durability: str, mode: str, media: ClosedMedia | None = None
+    ) -> None:
         self._path = path
+        self._media = media
+        self._states: dict[sqlite3.Connection, State] = {}
         self._synchronous = SYNCHRONOUS[durability]
         self._mode = mode
         self._idle: list[sqlite3.Connection] = []
@@ -40,12 +46,14 @@ class Connections:
 
     def open(self, timeout_s: float, mode: str | None = None) -> sqlite3.Connection:
         """Open a connection that waits up to ``timeout_s`` for others."""
-        path = self._path.resolve()
-        how = mode or self._mode
-        if how == "ro" and is_immutable(path):
-            how = "ro&immutable=1"
+        media = self._media
+        state = None if media is None else media.state()
+        if media is None or state is None:
+            address = f"{self._path.resolve().as_uri()}?mode={mode or self._mode}"
+        else:
+            address = media.address(state)
         connection = sqlite3.connect(
-            f"{path.as_uri()}?mode={how}",
+            address,
             uri=True,
             timeout=min(timeout_s, WAIT_MAX_S),
             isolation_level=None,
@@ -57,6 +65,8 @@ class Connections:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -16384")
+        if state is not None:
+            self._states[connection] = state
         return connection
 
     def refuse_closed(self) -> None:
@@ -69,7 +79,24 @@ class Connections:
         """Return a connection that nobody reads with, if there is one."""
         with self._changing:
             self.refuse_closed()
-            return self._idle.pop() if self._idle else None
+            while self._idle:
+                connection = self._idle.pop()
+                if self._is_of_now(connection):
+                    return connection
+                self.let_go(connection)
+        return None
+
+    def _is_of_now(self, connection: sqlite3.Connection) -> bool:
+        """Return whether a connection reads what lies there now, and not what did before."""
+        if self._media is None:
+            return True
+        before = self._states[connection].is_same_while_read
+        return before == self._media.state().is_same_while_read
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Raise StoreError if what a connection reads was written where it cannot see it."""
+        if self._media is not None:
+            self._media.check(self._states[connection])
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         """Keep a connection for the next reader, or close it."""
@@ -78,6 +105,11 @@ class Connections:
             if not self._closed and len(self._idle) < IDLE_READERS_MAX:
                 self._idle.append(connection)
                 return
+        self.let_go(connection)
+
+    def let_go(self, connection: sqlite3.Connection) -> None:
+        """Close a connection that nobody uses."""
+        self._states.pop(connection, None)
         connection.close()
 
     def close(self) -> None:
@@ -86,18 +118,9 @@ class Connections:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
-            connection.close()
-
-
-def is_immutable(path: Path) -> bool:
-    """Return whether nobody can be writing a database file, and nothing waits to be put into it.
-
-    Else SQLite makes files beside one with a log, even to read it: in a folder that cannot be
-    written it then reads none.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    is_left = log.exists() and log.stat().st_size > 0
-    return path.exists() and not is_left and not os.access(path.parent, os.W_OK)
+            self.let_go(connection)
+        if self._media is not None:
+            self._media.close()
 
 
 def wait_up_to(connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.identity import new_lake_id
+from affidavit.catalog.store.sqlite.media import closed_media
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
 from affidavit.catalog.store.sqlite.rendering import insert_text, table_texts
 from affidavit.catalog.store.tables import LAKE, STORE_TABLES
@@ -28,8 +29,8 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
         return
     if read_only and _format(connection):
         msg = (
-            f"the lake at {path!r} has format {_format(connection)}: open it to write once, which "
-            f"brings it to format {FORMAT}"
+            f"the lake at {path!r} has format {_format(connection)}: open it to write once, or a "
+            f"copy of it where it cannot be written, which brings it to format {FORMAT}"
         )
         raise LakeError(msg)
     if read_only:
@@ -55,10 +56,13 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
 
 def is_store(path: Path) -> bool:
     """Return whether a file is the store of a lake, whatever it is called."""
-    with (
-        suppress(sqlite3.Error),  # then it is none that SQLite can read
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened,
-    ):
+    media = closed_media(path)
+    with suppress(sqlite3.Error, LakeError), ExitStack() as stack:  # then it is none to be read
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        if media is not None:
+            stack.callback(media.close)
+            address = media.address(media.state())
+        opened = stack.enter_context(closing(sqlite3.connect(address, uri=True)))
         return _owner(opened) == APPLICATION_ID
     return False
 

@@ -16,11 +16,12 @@ from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.forks import Process, keep_for_ever, left_to_parent
 from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.loops import refuse_own_writer
-from affidavit.catalog.store.protocol import check_durability
+from affidavit.catalog.store.protocol import CLOSED_TO_WRITERS, check_durability
 from affidavit.catalog.store.settled import Lines, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.locks import held
+from affidavit.catalog.store.sqlite.media import closed_media
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.catalog.store.sqlite.schema import migrate
 from affidavit.catalog.store.sqlite.watch import SqliteWatch
@@ -52,6 +53,7 @@ class SqliteStore:
 
     Attributes:
         holds: How long its writers held the write lock.
+        is_closed_to_writers: Whether it lies where nothing can be written, records neither.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class SqliteStore:
         self._locks = locks
         self._timeout_s = busy_timeout_s
         self._read_only = read_only
-        self._connections = Connections(path, durability, "ro" if read_only else "rwc")
+        media = closed_media(path) if read_only else None
+        self.is_closed_to_writers = media is not None
+        self._connections = Connections(path, durability, "ro" if read_only else "rwc", media)
         self._writing = Lines()
         self._writer: sqlite3.Connection | None = None
         self._transaction_open: SqliteWriter | None = None
@@ -79,7 +83,8 @@ class SqliteStore:
             try:
                 migrate(connection, str(path), read_only=read_only)
             except BaseException:
-                connection.close()
+                self._connections.let_go(connection)
+                self._connections.close()
                 raise
             self._connections.give_back(connection)
         left_to_parent(self)
@@ -95,11 +100,12 @@ class SqliteStore:
             try:
                 connection.execute("BEGIN")
             except BaseException:
-                connection.close()
+                self._connections.let_go(connection)
                 raise
         reader = SqliteReader(connection, tenant, self._timeout_s)
         try:
             yield reader
+            self._connections.check(connection)
         finally:
             reader.close()
             self._connections.give_back(connection)
@@ -109,7 +115,7 @@ class SqliteStore:
         self, tenant: str, *, record: bool = False, timeout_s: float | None = None
     ) -> Iterator[SqliteWriter]:
         self._process.refuse_forked()
-        if not record:
+        if not record or self.is_closed_to_writers:
             self._refuse_read_only()
         if timeout_s is None:
             refuse_own_writer(self.holds)
@@ -209,6 +215,8 @@ class SqliteStore:
         connection.close()
 
     def _refuse_read_only(self) -> None:
+        if self.is_closed_to_writers:
+            raise ReadOnlyError(CLOSED_TO_WRITERS)
         if self._read_only:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
