@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from affidavit.catalog.lake.place import lake_folder, refuse_others
+from affidavit.catalog.lake.place import OWN_FOLDERS, lake_folder, refuse_others
 from affidavit.catalog.store.disk import folder_in, tenant_folder
 from affidavit.errors import LakeError
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CATALOG_FILE: Final = "catalog.db"
-OWN_FOLDERS: Final = frozenset({"journal", "keys", "locks", "pending", "vectors"})
-"""What a lake keeps beside that; whatever else is in its folder is somebody else's."""
 
 
 class Folders:

@@ -13,11 +13,16 @@ from affidavit.errors import LakeError
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A scheme of two letters or more, since one is a drive; pathlib makes one slash of two."""
 
-_OWN: Final = frozenset({"journal", "keys", "locks", "pending", "vectors"})
-_OWN_PREFIXES: Final = ("catalog.db", ".")
+OWN_FOLDERS: Final = frozenset({"journal", "keys", "locks", "pending", "vectors"})
+OWN_PREFIXES: Final = ("catalog.db", ".")
 """What a lake that was begun has in its folder; names with a dot in front are anybody's."""
 
 NAMES_SHOWN_MAX: Final = 3
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether a lake calls something in its folder so."""
+    return name in OWN_FOLDERS or name.startswith(OWN_PREFIXES)
 
 
 def lake_folder(path: object) -> Path:
@@ -82,7 +87,7 @@ def refuse_others(folder: Path) -> None:
         OSError: It cannot be looked at.
     """
     names = sorted(each.name for each in folder.iterdir()) if folder.exists() else []
-    others = [name for name in names if name not in _OWN and not name.startswith(_OWN_PREFIXES)]
+    others = [name for name in names if not is_own_name(name)]
     if not others:
         return
     shown = ", ".join(map(repr, others[:NAMES_SHOWN_MAX]))

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import lance
@@ -16,7 +17,7 @@ import lance
 from affidavit.errors import ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _READS: Final = frozenset({
     "base_paths", "checkout_version", "config", "count_rows", "data_storage_version",
@@ -25,6 +26,14 @@ _READS: Final = frozenset({
     "metadata", "partition_expression", "sample", "scanner", "schema", "schema_metadata", "slice",
     "sort_by", "stats", "take", "to_batches", "to_pandas", "to_table", "uri", "validate",
     "version", "versions",
+})  # fmt: skip
+
+_INNER_READS: Final = frozenset({
+    "base_paths", "checkout_version", "config", "count_rows", "data_storage_version",
+    "describe_indices", "fragment_ids", "get_fragment", "get_fragments", "has_stable_row_ids",
+    "index_statistics", "lance_schema", "latest_version", "max_field_id", "metadata", "scanner",
+    "schema", "schema_metadata", "take", "take_rows", "take_scan", "uri", "validate", "version",
+    "versions",
 })  # fmt: skip
 
 
@@ -38,6 +47,7 @@ class ShownDataset(lance.LanceDataset):  # type: ignore[misc] # Lance has no typ
 
     def __init__(self, dataset: lance.LanceDataset, *, is_own: bool) -> None:
         super().__init__(dataset.uri, version=dataset.version, commit_lock=_refuse)
+        self._ds: Any = _Reads(vars(self)["_ds"])
         if not is_own:
             self._uri = ""
 
@@ -62,6 +72,33 @@ class ShownDataset(lance.LanceDataset):  # type: ignore[misc] # Lance has no typ
             msg = "the folder of another's table is not told: read it through this dataset"
             raise ReadOnlyError(msg)
         return str(self._uri)
+
+
+class _Reads:
+    """What is under a dataset, as far as it reads: what is written by it is asked here too.
+
+    Args:
+        inner: Lance's own.
+    """
+
+    __slots__ = ("_get",)
+
+    def __init__(self, inner: Any) -> None:  # noqa: ANN401 - Lance's
+        self._get: Callable[[str], Any] = partial(getattr, inner)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever Lance has
+        if name not in _INNER_READS:
+            raise _refused(name)
+        if name == "checkout_version":
+            return partial(_wrapped, self._get(name))
+        return self._get(name)
+
+    def __copy__(self) -> _Reads:
+        return self
+
+
+def _wrapped(call: Callable[[object], Any], version: object) -> _Reads:
+    return _Reads(call(version))
 
 
 def _refused(name: str) -> ReadOnlyError:

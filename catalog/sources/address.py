@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from affidavit.errors import SourceError
 
@@ -43,15 +43,19 @@ class Address:
             _SAME.get(self.scheme, self.scheme) == _SAME.get(other.scheme, other.scheme)
             and self.host.rstrip(".").lower() == other.host.rstrip(".").lower()
             and (self.port or _PORTS.get(self.scheme)) == (other.port or _PORTS.get(other.scheme))
-            and _is_below(other.path, self.path)
+            and below(other.path, self.path) is True
         )
 
 
-def _is_below(path: str, of: str) -> bool:
-    base = of.rstrip("/")
-    if ".." in path.split("/"):
-        return False
-    return not base or path == base or path.startswith(base + "/")
+def below(path: str, of: str) -> bool | None:
+    """Return whether a path of a URL is ``of`` or lies below it; ``None`` if it cannot be told.
+
+    Who opens it may take ``%2e`` for a dot, and ``..`` for the folder above.
+    """
+    plain, base = (unquote(unquote(each)).rstrip("/") for each in (path, of))
+    if {"..", "."} & set(plain.replace("\\", "/").split("/")):
+        return None
+    return plain == base or plain.startswith(base + "/")
 
 
 def parse_address(url: str) -> Address:

@@ -119,7 +119,8 @@ def _from_environment(asked: Asked) -> str | None:
     A session with limits, which somebody else may ask, uses none of the process.
     """
     kind = kind_of(asked.url.scheme)
-    if asked.reach.limited or kind.wanted is None:
+    is_anothers = "__" in asked.name or asked.name.lower().endswith("_host")
+    if asked.reach.limited or kind.wanted is None or is_anothers:
         return None
     whose = "" if asked.tenant == DEFAULT_TENANT else f"__{asked.tenant}"
     variable = f"{PASSWORD_VARIABLE}{asked.name.upper()}{whose}"
@@ -153,6 +154,18 @@ KINDS: Final = (
     SourceKind(("sqlite",), At.FILE, _database(lambda asked, _: Sqlite(asked.url.path))),
     SourceKind(("lake",), At.FOLDER, _lake, options=()),
 )  # fmt: skip
+_BESIDE: Final = (
+    "",
+    "-wal",
+    "-shm",
+    "-journal",
+    ".wal",
+    ".wal.checkpoint",
+    ".wal.recovery",
+    ".tmp",
+)
+"""What SQLite and DuckDB write beside a file, by the ends of its names."""
+
 _BY_SCHEME: Final = {scheme: kind for kind in KINDS for scheme in kind.schemes}
 
 
@@ -185,7 +198,8 @@ def check_reach(url: SourceUrl, reach: Reach) -> None:
     """Raise PathNotAllowedError unless all that a source's URL leads to may be reached."""
     kind = kind_of(url.scheme)
     if kind.at is At.FILE:
-        reach.path(url.path)
+        for beside in _BESIDE:
+            reach.path(url.path + beside, shown=url.path)
     elif kind.at is At.FOLDER:
         reach.folder(url.path, url.path)
     if kind.wanted is None:

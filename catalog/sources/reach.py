@@ -1,7 +1,8 @@
 """What statements may reach: files, other databases, buckets. One gate for all of them.
 
 Rules:
-    - A path is looked at with its links followed, when it is named and whenever it is read again.
+    - A path is looked at with its links followed, when it is named and whenever it is read again;
+      and as it reads without them, where it has ``..``: who opens it may take it either way.
     - Nobody's statements reach the files of a lake, this one or another: they are every tenant's.
       ``lake:///folder`` is the door to another lake.
     - A session with limits reaches what lies below its folders, and its URLs, and nothing else; nor
@@ -19,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from affidavit.catalog.lake.folders import CATALOG_FILE, OWN_FOLDERS
-from affidavit.catalog.sources.address import Address, parse_address
-from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.store.sqlite.schema import is_store
+from affidavit.catalog.sources.address import Address, below, parse_address
+from affidavit.catalog.sources.buckets.location import checked_location, is_remote
+from affidavit.catalog.sources.own_files import holds_own, is_linked, is_own, tree
 from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 _OWN: Final = (
     "it is one of a lake's own files, which are every tenant's: ask for its tables by name, and "
@@ -34,7 +34,6 @@ _OWN: Final = (
 )
 _LINK: Final = "a link in it leads out of the allowed folders"
 _UNKNOWN: Final = "it cannot be looked at"
-_PATTERN: Final = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +44,15 @@ class Reach:
         folders: Of a session with limits: where files may be read and written.
         addresses: Likewise, where databases and buckets may be.
         limited: Whether there are limits.
-        own: The lake's own folders, and the URLs of its segments.
+        own: What is the lake's: folders, files, and the URL of its segments.
+        session: Which session has them: what it is given for a bucket, another's is not.
     """
 
     folders: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()
     limited: bool = False
     own: tuple[str, ...] = field(default=(), compare=False)
+    session: str = field(default="", compare=False)
 
     @classmethod
     def of(
@@ -65,8 +66,9 @@ class Reach:
         """
         if folders is None and urls is None:
             return cls()
-        real = tuple(str(_real(each)) for each in _listed(folders, "allowed_paths"))
-        return cls(real, tuple(map(parse_address, _listed(urls, "allowed_urls"))), limited=True)
+        real = tuple(str(_real(_local(each))) for each in _listed(folders, "allowed_paths"))
+        addresses = tuple(map(parse_address, _listed(urls, "allowed_urls")))
+        return cls(real, addresses, limited=True)
 
     def within(self, folders: Iterable[str | os.PathLike[str]], urls: Iterable[str]) -> Reach:
         """Return what is allowed both here and below ``folders`` and at ``urls``.
@@ -76,10 +78,19 @@ class Reach:
         """
         asked = Reach.of(folders, urls)
         for folder in asked.folders if self.limited else ():
-            self.path(folder)
+            self.folder(folder)
         for address in asked.addresses if self.limited else ():
             self.check(address)
         return replace(asked, own=self.own)
+
+    def held_by(self, session: str, own: tuple[str, ...]) -> Reach:
+        """Return what a session of a lake may reach."""
+        return replace(self, session=session, own=own)
+
+    @property
+    def whose(self) -> str:
+        """Whose credentials are used: those of this session alone, if it has limits."""
+        return self.session if self.limited else ""
 
     # --- what is kept with what was attached ---------------------------------------------------
 
@@ -96,7 +107,7 @@ class Reach:
             return Reach(own=self.own)
         limits = json.loads(kept)
         urls = tuple(map(parse_address, limits["urls"]))
-        return Reach(tuple(limits["folders"]), urls, limited=True, own=self.own)
+        return replace(self, folders=tuple(limits["folders"]), addresses=urls, limited=True)
 
     def of_made(self, kept: str | None, location: str) -> Reach:
         """Return what a table of files may reach that was made with limits, or without any.
@@ -107,7 +118,7 @@ class Reach:
         made = self.of_kept(kept)
         if made.limited or not self.limited or is_remote(location):
             return made
-        return replace(self, folders=(*self.folders, str(_real(_root(location), location))))
+        return replace(self, folders=(*self.folders, str(_real(tree(location)[0], location))))
 
     # --- addresses -----------------------------------------------------------------------------
 
@@ -126,21 +137,17 @@ class Reach:
 
         Raises:
             PathNotAllowedError: It may not be reached.
+            SourceError: It is a URL of no store that is known, or has credentials.
         """
-        try:
+        location = checked_location(location)
+        if is_remote(location):
             url = urlsplit(location)
-        except ValueError:
-            raise PathNotAllowedError(location, reason=_UNKNOWN) from None
-        path, scheme = location, url.scheme.lower()
-        if scheme == "file" and url.netloc not in {"", "localhost"}:
-            raise PathNotAllowedError(location, reason="a file's URL names no host")
-        if scheme == "file":  # always from the root, however many slashes
-            path = "/" + unquote(url.path).lstrip("/")
-        elif "://" in location:
-            self.check(Address(scheme, url.netloc, None, url.path))
+            self.check(Address(url.scheme, url.netloc, None, url.path))
             return location
+        path = _local(location)
         real = self.path(path, shown=location)
-        shown = str(real) if self.limited else str(Path(path).expanduser().absolute())
+        is_plain = not self.limited and ".." not in path.split("/")
+        shown = str(Path(path).expanduser().absolute() if is_plain else real)
         return shown + ("/" if path.endswith("/") else "")
 
     def path(self, path: str, *, shown: str | None = None) -> Path:
@@ -151,19 +158,26 @@ class Reach:
         """
         name = path if shown is None else shown
         real = self.folder(path, name)
-        if self._is_own(real):
-            raise PathNotAllowedError(name, reason=_OWN)
+        others = [_real(os.path.normpath(path), name)] if ".." in path.split("/") else []
+        for each in (real, *others):
+            if is_own(each, self._own_paths) or is_linked(each, self._own_paths):
+                raise PathNotAllowedError(name, reason=_OWN)
+        if self.limited and not all(map(self._has, others)):
+            raise PathNotAllowedError(name, allowed=self.folders)
         return real
 
-    def folder(self, path: str, shown: str) -> Path:
+    def folder(self, path: str, shown: str | None = None) -> Path:
         """Return what :meth:`path` does, of a lake's files too."""
-        real = _real(path, shown)
+        name = path if shown is None else shown
+        try:
+            real = _real(path, name)
+        except PathNotAllowedError:
+            if self.limited:  # as it is told of a path that can be looked at
+                raise PathNotAllowedError(name, allowed=self.folders) from None
+            raise
         if self.limited and not self._has(real):
-            raise PathNotAllowedError(shown, allowed=self.folders)
+            raise PathNotAllowedError(name, allowed=self.folders)
         return real
-
-    def _has(self, real: Path) -> bool:
-        return any(real.is_relative_to(each) for each in self.folders)
 
     def check_files(self, location: str) -> None:
         """Look at every file that a path, a folder or a pattern leads to, through links too.
@@ -174,54 +188,53 @@ class Reach:
         if is_remote(location):
             self.location(location)
             return
-        root = _root(location)
-        real = self.path(root, shown=location)
-        if any(Path(each).is_relative_to(real) for each in self.own if "://" not in each):
-            raise PathNotAllowedError(location, reason=_OWN)
-        if not real.is_dir():
+        root, files = tree(location)
+        for path in (root, os.path.normpath(root)):
+            self.folder(path, location)
+        if not Path(root).is_dir():
+            self.path(root, shown=location)
             return
-        for link in _links(real, location, seen={str(real)}, strict=self.limited):
-            if Path(link).name == CATALOG_FILE:
-                self.path(link, shown=location)
-                continue
-            target = _real(link, location)
-            if self.limited and not self._has(target):
+        if holds_own(Path(root).resolve(), location, self._own_paths):
+            raise PathNotAllowedError(location, reason=_OWN)
+        for file in files(strict=self.limited):
+            if file is None:
+                raise PathNotAllowedError(location, reason=_UNKNOWN)
+            if self.limited and not self._has(file.real):
                 raise PathNotAllowedError(location, reason=_LINK)
-            if self._is_own(target):
+            if file.is_own or is_own(file.real, self._own_paths, is_store=file.may_be_store):
                 raise PathNotAllowedError(location, reason=_OWN)
 
-    def _is_own(self, real: Path) -> bool:
-        """Return whether a path, links followed, is a lake's own file or folder."""
-        folders = (each for each in self.own if "://" not in each)
-        lakes = filter(_is_lake, (real, *real.parents))
-        return (
-            any(map(real.is_relative_to, folders))
-            or any(_is_of(real, lake) for lake in lakes)
-            or (real.is_file() and is_store(real))
-        )
+    def _has(self, real: Path) -> bool:
+        return any(real.is_relative_to(each) for each in self.folders)
 
-
-def _overlap(url: str, own: str) -> bool:
-    """Return whether one of two URLs of buckets is below the other, or is the other."""
-    one, other = f"{url.rstrip('/')}/", f"{own}/"
-    return one.startswith(other) or other.startswith(one)
+    @property
+    def _own_paths(self) -> tuple[str, ...]:
+        return tuple(each for each in self.own if "://" not in each)
 
 
 ANYTHING: Final = Reach()
 
 
-def _is_of(path: Path, lake: Path) -> bool:
-    """Return whether a path in a lake's folder is the lake's: others may keep files there too."""
-    name = path.relative_to(lake).parts[:1]
-    return not name or name[0].startswith((CATALOG_FILE, ".")) or name[0] in OWN_FOLDERS
+def _overlap(url: str, own: str) -> bool:
+    """Return whether one of two URLs of buckets is below the other, or is the other."""
+    return below(url, own) is not False or below(own, url) is not False
 
 
-def _is_lake(folder: Path) -> bool:
-    store = folder / CATALOG_FILE
+def _local(path: str) -> str:
+    """Return the path of this machine that a ``file:`` URL names, or a path as it is.
+
+    Raises:
+        PathNotAllowedError: It is a URL that names no file of this machine.
+    """
+    if path[:5].lower() != "file:":
+        return path
     try:
-        return store.is_file() and is_store(store)
-    except OSError:
-        return False  # nobody can read below it
+        url = urlsplit(path)
+    except ValueError:
+        raise PathNotAllowedError(path, reason=_UNKNOWN) from None
+    if url.netloc not in {"", "localhost"}:
+        raise PathNotAllowedError(path, reason="a file's URL names no host")
+    return "/" + unquote(url.path).lstrip("/")  # always from the root, however many slashes
 
 
 def _listed(given: Iterable[str | os.PathLike[str]] | None, what: str) -> list[str]:
@@ -232,7 +245,7 @@ def _listed(given: Iterable[str | os.PathLike[str]] | None, what: str) -> list[s
     """
     several = [given] if isinstance(given, str | os.PathLike) else given or ()
     try:
-        texts = [os.fspath(each) for each in several]
+        texts: list[str] | None = [os.fspath(each) for each in several]
     except TypeError:
         texts = None
     if texts is None or not all(isinstance(each, str) for each in texts):
@@ -247,29 +260,3 @@ def _real(path: str, shown: str | None = None) -> Path:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):
         raise PathNotAllowedError(shown or path, reason=_UNKNOWN) from None
-
-
-def _root(location: str) -> str:
-    """Return the folder that a pattern is looked for in, or the path as it is."""
-    parts = location.split("/")
-    found = (at for at, part in enumerate(parts) if _PATTERN & set(part))
-    at = next(found, None)
-    return location if at is None else "/".join(parts[:at]) or "/"
-
-
-def _links(folder: Path, shown: str, *, seen: set[str], strict: bool) -> Iterator[str]:
-    """Yield each link in a folder, and the stores of lakes, however deep and behind links too."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        if strict:
-            raise PathNotAllowedError(shown, reason=_UNKNOWN) from None
-        return  # whoever reads it is told
-    for entry in entries:
-        if entry.is_symlink() or entry.name == CATALOG_FILE:
-            yield entry.path
-        if entry.is_dir():
-            real = str(_real(entry.path, shown))
-            if real not in seen:
-                seen.add(real)
-                yield from _links(Path(real), shown, seen=seen, strict=strict)

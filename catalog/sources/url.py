@@ -71,7 +71,8 @@ def server_url(parts: SplitResult) -> SourceUrl:
     """
     options = [each for each in parts.query.split("&") if each]
     keys = {unquote(each.partition("=")[0]).lower() for each in options}
-    if parts.fragment or "@" in parts.path + parts.query or "sslpassword" in keys:
+    rest = parts.netloc.partition("@")[2] + parts.path + parts.query
+    if parts.fragment or "@" in rest or "sslpassword" in keys:
         msg = (
             "the source's URL has a password that cannot be told from the rest: write its "
             "/ ? # @ as %2F %3F %23 %40, or give it as password="

@@ -256,6 +256,7 @@ class Planner:
         """Return the table that a CREATE EXTERNAL TABLE makes, whose files may be reached."""
         table = parse_external(create)
         reach.check_files(table.location)
+        snapshot.looks.append(partial(reach.check_files, table.location))
         name = ".".join(key)
         check_local(table.kind, table.location)
         look = partial(files_evidence, table.location)
@@ -388,7 +389,14 @@ class Planner:
 def _released(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan through its catalog's gate: no plan is run but through here."""
     snapshot = planned.snapshot
-    return snapshot.catalog.release(snapshot.reading, runner.run(planned))
+    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner))
+
+
+def _looked(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
+    """Run a plan, if what it reads may still be read."""
+    for look in planned.snapshot.looks:
+        look()
+    yield from runner.run(planned)
 
 
 def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:

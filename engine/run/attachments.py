@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import EXTERNAL
-from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
 from affidavit.catalog.sources.kinds import At, check_reach, is_source_url, kind_of, parse_url
@@ -17,7 +16,13 @@ from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.engine.scans.memory import memory_table
-from affidavit.errors import ReservedNameError, SourceError, TableExistsError, TableNotFoundError
+from affidavit.errors import (
+    PathNotAllowedError,
+    ReservedNameError,
+    SourceError,
+    TableExistsError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.reach import Reach
+    from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.planner import Planner
 
 
@@ -62,11 +68,11 @@ class Attachments:
 
     def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
-        location = self._reach.location(checked_location(told))
+        location = self._reach.location(told)
         self._reach.check_files(location)
         way, secrets, rest = split_options(location, options)
         text = external_sql(name, location, rest, way)
-        with self._planner.stores.given(location, secrets):
+        with self._planner.stores.given(location, self._reach, secrets):
             self._run(text)
 
     def _attach_source(self, name: str, text: str, options: dict[str, Any]) -> None:
@@ -79,7 +85,7 @@ class Attachments:
             takes = ", ".join(f"{option}=" for option in kind.options) or "no options"
             msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
-        check_reach(url, self._reach)
+        self._check_reach(url)
         if kind.at is At.FOLDER:
             self._check_lake(url.path)
         elif kind.at is At.FILE and not Path(url.path).is_file():
@@ -98,6 +104,16 @@ class Attachments:
                 note(catalog, writer, "source", name, "attach", {"url": url.plain})
             opened.pop_all()
         self._planner.engine.attach(source)
+
+    def _check_reach(self, url: SourceUrl) -> None:
+        """Raise PathNotAllowedError unless it may be reached; whether it is there is not told."""
+        try:
+            check_reach(url, self._reach)
+        except PathNotAllowedError as error:
+            if not self._reach.limited or not url.path:
+                raise
+            folders = self._reach.folders
+            raise PathNotAllowedError(f"{url.scheme}:///...", allowed=folders) from error
 
     def _check_lake(self, path: str) -> None:
         if self._reach.limited:

@@ -164,6 +164,9 @@ def setting_of(statement: Statement) -> str:
 
     However it is written: in upper case, or in quotes as a whole or in parts.
     """
+    words = [token.keyword for token in statement.tokens[1:3]]
+    if words == ["TIME", "ZONE"]:
+        return "timezone"
     parts = []
     for token in statement.tokens[1:]:
         if token.text == "=" or token.keyword == "TO":

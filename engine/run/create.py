@@ -19,7 +19,6 @@ from affidavit.catalog.model.definition import (
     SqlDefinition,
     VectorDefinition,
 )
-from affidavit.catalog.sources.buckets.location import checked_location
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
@@ -258,7 +257,7 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
         else:
             cursor.skip()
     cursor.expect("LOCATION")
-    location = scope.reach.location(checked_location(plain_location(cursor.token)))
+    location = scope.reach.location(plain_location(cursor.token))
     scope.reach.check_files(location)
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
     sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"

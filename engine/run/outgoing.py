@@ -18,6 +18,7 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.journal.note import note
+from affidavit.catalog.sources.kinds import check_reach, parse_url
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.result.result import Result
@@ -119,6 +120,7 @@ def insert_into_source(
     Raises:
         TransactionError: A transaction is open, which could not undo it.
         TableNotFoundError: There is no such source or table.
+        PathNotAllowedError: The session may not reach it, though it may read what is attached.
         SourceError: The database refused; it has none of the rows.
     """
     planner, catalog, target = scope.planner, scope.catalog, insert.target
@@ -131,6 +133,7 @@ def insert_into_source(
     if not isinstance(source, DatabaseSource):
         raise ReadOnlyError(f"{name!r} is a table of an attached lake, which is only read")
     database = source.database
+    check_reach(parse_url(database.shown), scope.reach)
     table = _find(database, target.schema, target.name)
     schema = _schema(table, insert.columns, name)
     if catalog.trace is not None:
@@ -168,6 +171,7 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
     """
     asked = parse_copy(statement.cursor())
     location = scope.reach.location(asked.location)
+    scope.reach.check_files(location)  # a folder's, where parts may be written through links
     planner, stores = scope.planner, scope.planner.stores
     with (
         planner.snapshot(scope.catalog) as snapshot,

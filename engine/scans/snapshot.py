@@ -42,6 +42,7 @@ class Snapshot:
         virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
+        looks: What is looked at once more when the plan runs, and raises where it may not be read.
         prepared: Views and external tables that the statement names, planned beforehand.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
@@ -87,6 +88,7 @@ class Snapshot:
         self.sent: list[tuple[str, str]] = []
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
+        self.looks: list[Callable[[], None]] = []
         self.running = Running()
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}

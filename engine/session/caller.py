@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from uuid import uuid4
 
@@ -73,6 +72,7 @@ class Caller:
         at: The moment that is read, if not now.
         own: What it has of its own, where it is another's that it shows.
         within: The one transaction that it is good for, if it is for one.
+        opener: The session that made it, which is not closed for want of a name before it is.
     """
 
     def __init__(
@@ -85,10 +85,12 @@ class Caller:
         at: Moment | None = None,
         own: Own | None = None,
         within: Transaction | None = None,
+        opener: Caller | None = None,
     ) -> None:
         self._instance = instance
+        self._opener = opener
         self._identity = identity
-        self._reach = replace(reach, own=instance.reach.own)
+        self._reach = reach.held_by(uuid4().hex, instance.reach.own)
         self._scoped = scoped
         self._at = at
         self._within = within
@@ -163,7 +165,7 @@ class Caller:
         reach, given = self._reach, (allowed_paths, allowed_urls)
         if not isinstance(tenant, type(UNSET)) or given != (None, None):
             reach = reach.within(allowed_paths or (), allowed_urls or ())
-        return type(self)(self._instance, identity, reach, scoped=True, at=self._at)
+        return type(self)(self._instance, identity, reach, scoped=True, at=self._at, opener=self)
 
     def _view(self, *, at: Moment | None = None, within: Transaction | None = None) -> Self:
         """Return this session's own state, as it is at a moment or for one transaction."""

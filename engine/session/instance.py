@@ -99,7 +99,7 @@ class Instance:
             )
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
-            self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere))
+            self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere, *options.own_files))
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.keys import KeyStore
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.ledger.witness import Witness
+    from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.store.protocol import Reader
 
 
@@ -53,11 +54,14 @@ def _check_asked(data: object, since: object, progress: object) -> None:
 class LedgerHandle:
     """The ledger of one tenant: every search record and journal entry, in one Merkle tree."""
 
-    def __init__(self, catalog: Catalog, guard: Guard, witness: Witness | None) -> None:
+    def __init__(
+        self, catalog: Catalog, guard: Guard, witness: Witness | None, reach: Reach
+    ) -> None:
         self._catalog = catalog
         self._ledger = catalog.ledger
         self._guard = guard
         self._witness = witness
+        self._reach = reach
 
     def __repr__(self) -> str:
         return f"Ledger({self.origin!r}, {self.size:,} entries)"
@@ -161,6 +165,7 @@ class LedgerHandle:
         Raises:
             RecordNotFoundError: There are no such entries.
             InvalidQueryError: ``path`` exists already, or cannot be written.
+            PathNotAllowedError: This session may not write there.
             TransactionError: A transaction is open here.
         """
         self._refuse_transaction("a bundle holds what is committed")
@@ -172,6 +177,7 @@ class LedgerHandle:
         if not isinstance(path, str | os.PathLike):
             msg = f"path must be where the bundle's folder is to be, got {path!r}"
             raise InvalidQueryError(msg)
+        self._reach.path(os.fspath(path))
         with self._catalog.read() as reader:
             return export_bundle(
                 reader, self._ledger, path, from_seq, to_seq, values=values, progress=progress
@@ -215,6 +221,8 @@ class LedgerHandle:
         _check_asked(data, since, progress)
         checked_switch(signatures, "signatures")
         checked_text_or_none(public_key, "public_key")
+        if isinstance(witness, str | os.PathLike):
+            self._reach.path(os.fspath(witness))
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
         asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)

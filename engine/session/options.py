@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.ledger.keys import FileKeyStore
+from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.catalog.values.durations import is_seconds
 from affidavit.errors import LakeError
@@ -53,6 +55,13 @@ class Options:
     witness: Witness | None = None
     broker: Broker | str | None = None
     transaction_idle_s: float = IDLE_S
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Files outside of the lake that are the lake's own, with links followed."""
+        kept = (self.keys, self.witness)
+        found = (each.path for each in kept if isinstance(each, FileKeyStore | FileWitness))
+        return tuple(str(each.expanduser().resolve()) for each in found)
 
     def __post_init__(self) -> None:
         if not is_seconds(self.transaction_idle_s, least=0.001):

@@ -261,7 +261,8 @@ class Session(Caller):
     @property
     def ledger(self) -> LedgerHandle:
         """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
-        return LedgerHandle(self._catalog(), self._instance.guard, self._instance.witness)
+        held = self._instance
+        return LedgerHandle(self._catalog(), held.guard, held.witness, self._reach)
 
     def verify_data(
         self, table: str | None = None, *, since: int | None = None, progress: bool | None = None

@@ -93,8 +93,6 @@ class Work:
         try:
             yield
         except BaseException as error:
-            if isinstance(error, AffidavitError) and has_secrets(query.statement):
-                error.hide(lambda told: without_secrets(query.statement, told)[1])
             self._read(query, None, error)
             raise
 
@@ -113,6 +111,8 @@ class Work:
             query.check()
 
     def _read(self, query: Query, _rows: int | None, error: BaseException | None) -> None:
+        if isinstance(error, AffidavitError) and has_secrets(query.statement):
+            error.hide(lambda told: without_secrets(query.statement, told)[1])
         if error is not None and query.tell_once():
             self._failed(query, error)
 

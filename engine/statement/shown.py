@@ -51,6 +51,13 @@ _STUCK: Final = re.compile(r"""[\w'"`$@#]""")
 _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
 _UNTOLD: Final = f"{MASK} (the statement has a secret, and what is wrong with it would repeat that)"
 _SETTING: Final = re.compile(r"\s*SET\s+(.{1,200}?)(?:=|\bTO\b)", re.IGNORECASE | re.DOTALL)
+_SAID: Final = re.compile(
+    r"""(\b(?:PASSWORD|SECRET|IDENTIFIED\s+BY|AUTHORIZATION|CREDENTIALS?|ATTACH(?:\s+DATABASE)?)\b"""
+    r"""\s*\(?\s*)(?:E?'(?:[^']|'')*'?|"(?:[^"]|"")*"?|\$\$.*?(?:\$\$|$))""",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A text after a word that says that it is a secret, or may have one."""
+
 _OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
@@ -165,8 +172,9 @@ def _only_names(error: BaseException, names: frozenset[str]) -> str:
 
 
 def has_secrets(text: str) -> bool:
-    """Return whether a statement may have secrets that are not told by a URL."""
-    return _OPTIONS.search(text) is not None or _SETTING.match(text) is not None
+    """Return whether a statement may have secrets."""
+    found = _OPTIONS.search(text) or _SETTING.match(text) or _SAID.search(text)
+    return found is not None or masked(text) != text
 
 
 # --- secrets --------------------------------------------------------------------------------------
@@ -185,6 +193,8 @@ def without_secrets(
     assigned = _SETTING.match(text)
     if assigned is not None and SECRET_WORDS.search(assigned[1]) is not None:
         text, told = f"{text[: assigned.end()]} {MASK}", _UNTOLD if told else ""
+    elif _SAID.search(text) is not None:
+        text, told = _SAID.sub(rf"\1{MASK}", text), _UNTOLD if told else ""
     clause = _OPTIONS.search(text)
     if clause is not None:
         try:

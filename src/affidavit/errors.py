@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from affidavit.error import AffidavitError as AffidavitError  # noqa: PLC0414 - it is found here
-from affidavit.screen import listed
+from affidavit.screen import listed, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,8 +156,8 @@ class PathNotAllowedError(AffidavitError):
         self, path: str, *, allowed: Iterable[str] = (), kind: str = "folders", reason: str = ""
     ) -> None:
         why = reason or f"it lies outside the allowed {kind}: {listed(allowed)}"
-        super().__init__(f"path {path!r} may not be reached: {why}")
-        self.path = path
+        self.path = masked(path)
+        super().__init__(f"path {self.path!r} may not be reached: {why}")
 
 
 # --- audit and ledger --------------------------------------------------------------------------

@@ -33,14 +33,20 @@ _OBEYED_BUT_LINES: Final = re.compile(_OBEYED.pattern.replace("\x00-\x1f", "\x00
 MASK: Final = "***"
 """What stands where a secret did."""
 
-_USERINFO: Final = re.compile(r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)""")
-"""What stands before a host; a password may have a slash."""
-
-_IN_QUERY: Final = re.compile(
-    r"""([?&;][^=&;'"\s]*(?:signature|sig|token|secret|passw|pwd|key|credential)[^=&;'"\s]*=)"""
-    r"""[^&;'"\s]+""",
+_USERINFO: Final = re.compile(
+    r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)"""
+    r"""|(?<![^\s'"(=,/])(?:[a-z][\w+.-]*:)?/{0,3}[^\s'"/@:]+:(?!//|\d+[/?#'"\s])[^\s'"@]*@""",
     re.IGNORECASE,
 )
+"""What stands before a host, with a password; that may have a slash, and the URL no scheme."""
+
+_ASSIGNED: Final = re.compile(
+    r"""([\w.%-]*(?:signature|\bsig|token(?!iz)|secret|passw\w*|\bpwd|credential"""
+    r"""|(?:access|api|account|private|master)[\w-]*key)[\w.%-]*=)"""
+    r"""(?=[^\s'"&;,()\[])[^&;'"\s)]+""",
+    re.IGNORECASE,
+)
+"""What is assigned to a name of a secret, in a URL's query or a connection string."""
 
 _OWN: Final = Path(__file__).parent
 
@@ -58,7 +64,9 @@ def escaped(text: object, *, lines: bool = False) -> str:
 
 def masked(text: str) -> str:
     """Return ``text`` without what may be a secret in a URL: a password, a signature, a token."""
-    return _IN_QUERY.sub(rf"\1{MASK}", _USERINFO.sub(f"{MASK}@", text)) if "://" in text else text
+    if "@" in text:
+        text = _USERINFO.sub(f"{MASK}@", text)
+    return _ASSIGNED.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
 def printable(text: object) -> str:

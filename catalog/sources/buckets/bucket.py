@@ -32,7 +32,8 @@ class Service:
         address: Returns the host and port at which a bucket is.
         needs_none: Returns whether a bucket's credentials are found without being named, or none
             are asked for.
-        needed: Options and credentials without which it is not reached but by way of the process.
+        needed: Options and credentials that a session with limits has to give; none where such a
+            one reaches none, since a file of credentials could say another host.
         unclouded: The environment's variable that says ``true`` where the machine is in none of
             its clouds, which would give it credentials; empty if there is none.
     """

@@ -10,7 +10,7 @@ from affidavit.catalog.sources.buckets.services import SERVICES
 from affidavit.errors import SourceError
 from affidavit.screen import MASK
 
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+_URL: Final = re.compile(r"\s*([A-Za-z][\w+.:-]*)://([^/?#]*)")
 
 
 def is_remote(location: str) -> bool:
@@ -27,6 +27,7 @@ def checked_location(location: str) -> str:
     url = _URL.match(location)
     if url is None:
         return location
+    location = location.lstrip()
     scheme, bucket = url[1].lower(), url[2]
     if scheme == "file":
         return location

@@ -16,7 +16,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sources.address import parse_address
+from affidavit.catalog.sources.address import Address, parse_address
 from affidavit.catalog.sources.buckets.bucket import Bucket
 from affidavit.catalog.sources.buckets.location import (
     bucket_of,
@@ -35,8 +35,17 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.reach import Reach
 
+_HTTPS_PORT: Final = 443
 _COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
 """How a terminal is told of a colour: deltalake's errors have some."""
+
+
+def _address_of(bucket: Bucket, host: str, port: int) -> Address:
+    """Return where a bucket is."""
+    endpoint = bucket.get("endpoint")
+    if endpoint is not None:
+        return parse_address(endpoint)
+    return Address("https" if port == _HTTPS_PORT else "http", host, port)
 
 
 class ObjectStores:
@@ -53,7 +62,7 @@ class ObjectStores:
     def __init__(self, register: Callable[[Bucket], None]) -> None:
         self.turn = threading.RLock()
         self._register = register
-        self._secrets: dict[tuple[str, str], dict[str, str]] = {}
+        self._secrets: dict[tuple[str, str, str], dict[str, str]] = {}
         self._reached: dict[tuple[str, str], tuple[tuple[str, int], dict[str, str]]] = {}
 
     @property
@@ -62,12 +71,12 @@ class ObjectStores:
         return bool(self._secrets)
 
     @contextmanager
-    def given(self, location: str, secrets: dict[str, str]) -> Iterator[None]:
-        """Keep credentials of a bucket for this session, unless the block fails."""
+    def given(self, location: str, reach: Reach, secrets: dict[str, str]) -> Iterator[None]:
+        """Keep credentials of a bucket, unless the block fails; with limits, for this session."""
         if not secrets:
             yield
             return
-        key = bucket_of(location)
+        key = (*bucket_of(location), reach.whose)
         before = self._secrets.get(key)
         self._secrets[key] = secrets
         try:
@@ -130,11 +139,11 @@ class ObjectStores:
             named = self._reached[key][1] if key in self._reached else {}
         else:
             named = way_options(scheme, options)
-        given = {**named, **self._secrets.get(key, {})}
+        given = {**named, **self._secrets.get((*key, reach.whose), {})}
         bucket = Bucket(SERVICES[scheme], name, given, is_alone=reach.limited)
         host = bucket.service.address(bucket)
-        if reach.limited and bucket.get("endpoint") is not None:
-            reach.check(parse_address(str(bucket.get("endpoint"))))
+        if reach.limited:
+            reach.check(_address_of(bucket, *host))
         held = self._reached.get(key)
         if held is not None and held[0] != host:
             msg = (

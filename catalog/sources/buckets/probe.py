@@ -17,6 +17,9 @@ METADATA_HOST: Final = "169.254.169.254"
 METADATA_TIMEOUT_S: Final = 1.0
 """How long is waited for the server from which a machine of a cloud gets its credentials."""
 
+_NOT_READ: Final = frozenset({"AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"})
+"""Variables that other libraries read, and these do not."""
+
 _HTTP_PORT: Final = 80
 
 
@@ -48,15 +51,20 @@ def _check_alone(bucket: Bucket) -> None:
     The libraries read variables that nothing which is given undoes.
     """
     service = bucket.service
+    if not service.needed:
+        msg = f"{bucket.url}: a session with limits reaches no {service.scheme}:// buckets"
+        raise SourceError(msg)
     lacking = [name for name in service.needed if not bucket.given.get(name)]
     if lacking:
         msg = f"{bucket.url}: this session uses nothing of the process: pass {lacking[0]}="
         raise SourceError(msg)
     prefix = service.variables[0].partition("_")[0] + "_"
-    undone = {f"{prefix}{name.upper()}" for name in bucket.given}
-    added = sorted(each for each in os.environ if each.startswith(prefix) and each not in undone)
-    if added:
-        msg = f"{bucket.url}: this session uses nothing of the process, and it has {added[0]}"
+    undone = {f"{prefix}{name.upper()}" for name in bucket.given} | _NOT_READ
+    if any(each.startswith(prefix) and each not in undone for each in os.environ):
+        msg = (
+            f"{bucket.url}: this session uses nothing of the process, whose environment has "
+            f"{prefix}... variables: none may be set but those that are given"
+        )
         raise SourceError(msg)
 
 

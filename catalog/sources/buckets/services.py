@@ -86,7 +86,6 @@ _GOOGLE: Final = Service(
     ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT"),
     _google_address,
     _is_logged_in,
-    needed=("service_account_path",),
     unclouded="NO_GCE_CHECK",
 )
 _AZURE: Final = Service(

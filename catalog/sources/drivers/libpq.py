@@ -38,8 +38,10 @@ def wanted(url: str) -> Wanted:
     parts = urlsplit(url)
     options = _options(parts.query)
     where = parts.netloc.rpartition("@")[2]
-    hosts = [*_hosts(where), *_paired(options.get("host", ""), options.get("port", ""))]
-    hosts += _paired(options.get("hostaddr", ""), options.get("port", "") or _ports(where))
+    ports = options.get("port", "") or _ports(where)  # the option goes before what the host says
+    names = [options.get("host", ""), options.get("hostaddr", "")]
+    names.append(",".join(host for host, _ in _hosts(where)))
+    hosts = [each for listed in names for each in _paired(listed, ports)]
     files = [value for key, value in options.items() if key in _FILES and value != "system"]
     known = _FILES | _HARMLESS | {"host", "hostaddr", "port"}
     refused = [key for key in options if key not in known]

@@ -44,7 +44,7 @@ OPTION_NAMES: Final = {
 }  # fmt: skip
 """What deltalake calls the options of object stores."""
 
-_ELSEWHERE: Final = r"^/|:|\.\.|%"
+_ELSEWHERE: Final = r"^/|:|\.\.|%|\\\\"
 _TABLE: Final = "t"
 _STATISTICS_US: Final = 1000
 """How far a moment in a file's statistics may be from the value: they are cut to milliseconds."""
@@ -142,7 +142,7 @@ def _named_elsewhere(table: Any, location: str) -> Iterator[str]:  # noqa: ANN40
     """Yield the files that a table's log names by more than a name below its folder."""
     paths = pa.chunked_array(pa.table(table.get_add_actions())["path"]).cast(pa.string())
     for path in paths.filter(pc.match_substring_regex(paths, _ELSEWHERE)).to_pylist():
-        named = unquote(path)
+        named = unquote(path).replace("\\", "/")
         yield named if ":" in named or named.startswith("/") else f"{location}/{named}"
 
 

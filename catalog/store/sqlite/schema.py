@@ -55,15 +55,23 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
 
 
 def is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called."""
+    """Return whether a file is the store of a lake, whatever it is called.
+
+    One that cannot be opened now might be one.
+    """
     media = closed_media(path)
-    with suppress(sqlite3.Error, LakeError), ExitStack() as stack:  # then it is none to be read
+    with suppress(LakeError), ExitStack() as stack:  # then it is none to be read
         address = f"{path.resolve().as_uri()}?mode=ro"
         if media is not None:
             stack.callback(media.close)
             address = media.address(media.state())
-        opened = stack.enter_context(closing(sqlite3.connect(address, uri=True)))
-        return _owner(opened) == APPLICATION_ID
+        try:
+            opened = stack.enter_context(closing(sqlite3.connect(address, uri=True)))
+            return _owner(opened) == APPLICATION_ID
+        except sqlite3.OperationalError:
+            return True
+        except sqlite3.Error:  # such as: file is not a database
+            return False
     return False
 
 

@@ -38,7 +38,7 @@ def test_what_is_reached_is_registered_and_only_then(monkeypatch: pytest.MonkeyP
     stores = ObjectStores(lambda bucket: registered.append(bucket.url))
     way = {"aws.endpoint": "http://127.0.0.1:1", "aws.allow_http": "true"}
     secrets = {"access_key_id": "x", "secret_access_key": "x"}
-    with stores.given("s3://bucket/x", secrets):
+    with stores.given("s3://bucket/x", ANYTHING, secrets):
         with (
             pytest.raises(SourceError, match="does not answer"),
             stores.reach("s3://bucket/x", ANYTHING, way),
