@@ -274,6 +274,7 @@ class Planner:
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
             close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+            keep=snapshot.catalog.lake.memory.gathered,
             receipt=lambda: snapshot.reading.receipt,
         )  # fmt: skip
 
@@ -310,7 +311,7 @@ class Planner:
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = self._planned(plan, snapshot)
-        batches = list(_released(planned, self._here))
+        batches = snapshot.catalog.lake.memory.gathered(_released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
 

@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from datafusion import SessionContext
-
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
@@ -22,6 +20,8 @@ from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from datafusion import SessionContext
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.url import SourceUrl
@@ -101,7 +101,7 @@ class TenantEngine:
         return self._has_passwords or self.stores.has_secrets
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
-        context = SessionContext(config(settings))
+        context = self.contexts.runtime.context(config(settings))
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
         return context

@@ -69,7 +69,7 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         source = opened.fitted_batches(_new_rows(clauses, opened))
-        with spilled(scope.catalog.lake.folders, source, opened.loose) as rows:
+        with spilled(scope.catalog.lake, source, opened.loose) as rows:
             if clauses.conflict is None and not clauses.returning:
                 return counted(opened.writes.insert(rows))
             written, write = rows.table, partial(opened.writes.insert, rows)

@@ -24,8 +24,7 @@ class AffidavitError(Exception):
     Its text has nothing that a terminal would act on, whatever names and values it speaks of. A
     notebook shows it in a few lines, and the whole chain after ``%xmode Verbose``.
 
-    Each can be pickled and copied, with its message and attributes: its constructor is not asked
-    again, which takes what the message is made of.
+    Each can be pickled and copied, with its message and attributes, its constructor unasked.
     """
 
     def __str__(self) -> str:
@@ -376,6 +375,10 @@ class UnsupportedPredicateError(SqlError):
 
 class ExecutionError(AffidavitError):
     """A statement that planned failed while it ran."""
+
+
+class MemoryLimitError(ExecutionError):
+    """A statement asks for more memory than it may: ask for less, or see ``memory_limit=``."""
 
 
 class StatementTimeoutError(AffidavitError):
