@@ -14,6 +14,7 @@ from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
+    MemoryLimitError,
     NameNotFoundError,
     SourceError,
     SqlError,
@@ -57,6 +58,9 @@ DISK: Final = re.compile(
 )
 """What the system says of a disk that is full, gone or refused, as Rust and DataFusion 54.1.0 pass
 it on; where a plan spills it may be the folder that it spills to."""
+
+SIZED: Final = re.compile(r"repeat, lpad or one of their like .* or for fewer rows")
+"""What the function says that counts are handed through; DataFusion passes it on as text."""
 
 FULL: Final = re.compile(r"\(os error (?:27|28|122)\)|used disk space during")
 """Those of them that have no path in DataFusion 54.1.0: a file may not grow."""
@@ -137,6 +141,8 @@ def _of_memory(
     told: str, text: str, snapshot: Snapshot, kind: type[AffidavitError]
 ) -> AffidavitError | None:
     """Return what a message says of memory, or of the disk that has what is too much for it."""
+    if (sized := SIZED.search(told)) is not None:
+        return MemoryLimitError(sized[0])
     memory = snapshot.catalog.lake.memory
     on_disk = DISK.search(told) is not None
     if EXHAUSTED.search(told) is not None and not on_disk:

@@ -16,12 +16,15 @@ from affidavit.catalog.model.release import Facts, TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
+from affidavit.engine.plan.sizes.bounds import plainly_named
+from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import prepare_tables
@@ -129,6 +132,8 @@ class Planner:
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
             frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
+            if snapshot.sizes or GROWS.search(text) is not None:
+                growth(frame.logical_plan(), snapshot.sizes)
         snapshot.query.check()
         return frame
 
@@ -164,7 +169,8 @@ class Planner:
         """
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
-        return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
+        made = LogicalPlan(create.input()[0])
+        return plainly_named(self.context.create_dataframe_from_logical_plan(made))
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -193,8 +199,10 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
         chosen = context or self.context
+        whole = bounded(text)
         with held():
-            return chosen.sql(text, options, param_values=dict(values) or None)
+            frame = chosen.sql(whole, options, param_values=dict(values) or None)
+            return frame if whole is text else plainly_named(frame)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -233,7 +241,10 @@ class Planner:
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
-            return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
+            frame = self._sql(definition.sql, {}, QUERIES_ONLY)
+            if snapshot.sizes or GROWS.search(definition.sql) is not None:
+                snapshot.sizes[info.name] = growth(frame.logical_plan(), snapshot.sizes)
+            return frame.into_view()
         return self._external(definition.sql, snapshot, (info.schema, info.name))
 
     def _external(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - as above

@@ -14,6 +14,7 @@ from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import ONE_PARTITION, config
+from affidavit.engine.plan.sizes.bounds import register_bounded
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
@@ -104,6 +105,7 @@ class TenantEngine:
         context = self.contexts.runtime.context(config(settings))
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
+        register_bounded(context)
         return context
 
     # --- sources -------------------------------------------------------------------------------
