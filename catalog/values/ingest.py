@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.values.fit import conform
+from affidavit.catalog.values.types import check_nesting
 from affidavit.errors import SchemaMismatchError
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def rows_to_batch(rows: Sequence[Any], schema: pa.Schema | None = None) -> pa.Re
     columns = []
     for name in names:
         try:
-            columns.append(_column([row.get(name) for row in rows], known.get(name)))
+            values = [row.get(name) for row in rows]
+            check_nesting([each for each in values if isinstance(each, list | tuple | dict)])
+            columns.append(_column(values, known.get(name)))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             wanted = f" of type {known[name]}" if name in known else ""
             msg = f"column {name!r}{wanted} cannot take these values: {error}"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.past.past import dataset_of
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
+from affidavit.engine.search.options import BATCH_QUERIES_MAX
 from affidavit.engine.search.request import build_request
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import SearchOptions
     from affidavit.engine.search.request import Query, SearchRequest
+
+
+def check_batch(queries: Sequence[object]) -> None:
+    """Raise InvalidQueryError if they are too many to be asked at once."""
+    if len(queries) > BATCH_QUERIES_MAX:
+        msg = f"there are {len(queries):,} queries, and {BATCH_QUERIES_MAX:,} are allowed at once"
+        raise InvalidQueryError(msg)
 
 
 def requests_of(
@@ -34,6 +43,7 @@ def requests_of(
         InvalidQueryError: It cannot be searched here, or k, a query or an option cannot be used.
     """
     refuse_elsewhere(table, attached)
+    check_batch(queries)
     with catalog.read() as reader:
         info = catalog.get(reader, table)
         require_vector(info)

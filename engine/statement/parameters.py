@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.values.types import check_nesting
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -15,12 +16,19 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.statement import Part
 
 
+PARAMETERS_MAX: Final = 10_000
+"""How many parameters a statement may have: lists hold more."""
+
+
 def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
     """Return parameters as Arrow scalars: vectors as lists, big numbers as what holds them.
 
     Raises:
         InvalidQueryError: A value has no Arrow type.
     """
+    if len(params) > PARAMETERS_MAX:
+        msg = f"there are {len(params):,} parameters, and {PARAMETERS_MAX:,} are allowed"
+        raise InvalidQueryError(msg)
     return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
 
 
@@ -76,6 +84,7 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         if isinstance(value, pa.Scalar):
             return value
     try:
+        check_nesting(value)
         return pa.scalar(value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
