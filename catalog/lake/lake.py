@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.journal.evidence import EventEntries
@@ -22,6 +22,7 @@ from affidavit.catalog.lake.covered import covered_tables
 from affidavit.catalog.lake.dataset_files import SignedFiles
 from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.lake.folders import Folders
+from affidavit.catalog.lake.memory import Memory, parse_memory_limit
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
@@ -65,6 +66,8 @@ class LakeOptions:
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
         read_only: Refuse to write, and never create.
+        memory_limit: How much its statements may hold, in bytes or as text; ``None`` for any.
+        spill_to: The folder below which plans go on that would hold more.
         journal: Whether the journal of a tenant that has none yet is begun.
         journal_url: Where sealed segments lie; ``None`` for where the lake says.
         checkpoint_entries: Keep a checkpoint of a ledger at least every so many entries.
@@ -76,6 +79,8 @@ class LakeOptions:
     busy_timeout_s: float = BUSY_TIMEOUT_S
     cache_bytes: int = BUDGET_BYTES
     read_only: bool = False
+    memory_limit: int | str | None = None
+    spill_to: str | os.PathLike[str] | None = None
     journal: bool = False
     journal_url: str | None = None
     checkpoint_entries: int = CHECKPOINT_ENTRIES
@@ -93,6 +98,7 @@ class LakeOptions:
             raise LakeError(msg)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
+        parse_memory_limit(self.memory_limit)
         if isinstance(self.cache_bytes, bool) or not isinstance(self.cache_bytes, int):
             raise LakeError(f"cache_bytes must be a whole number, got {self.cache_bytes!r}")
 
@@ -115,6 +121,7 @@ class Lake:
         news: Who is told of new events of topics.
         outbox: What has triggers; ``None`` where nothing is changed.
         queries: What runs on it in this process.
+        memory: How much that may hold.
     """
 
     folders: Folders
@@ -130,6 +137,7 @@ class Lake:
     news: News = field(default_factory=News)
     outbox: Outbox | None = None
     queries: Queries = field(default_factory=Queries)
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def path(self) -> Path:
@@ -137,8 +145,11 @@ class Lake:
         return self.folders.path
 
     def close(self) -> None:
-        """Release the store."""
-        self.store.close()
+        """Release the store, and what was spilled."""
+        try:
+            self.store.close()
+        finally:
+            self.memory.close()
 
 
 def open_lake(
@@ -158,7 +169,7 @@ def open_lake(
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
-            elsewhere than ``journal_url`` says.
+            elsewhere than ``journal_url`` says; or ``spill_to`` cannot be written.
         StoreError: The place that ``journal_url`` names cannot be written.
         MasterKeyError: The master key is missing, or another lake's.
         LakeVersionError: A newer affidavit wrote it.
@@ -180,7 +191,10 @@ def open_lake(
     store = open_store(options.store, how)
     with ExitStack() as opened:
         opened.callback(store.close)
+        memory = Memory(parse_memory_limit(options.memory_limit), options.spill_to)
+        opened.callback(memory.close)
         lake = _put_together(folders, store, options, given, keys, on_sealed)
+        lake = replace(lake, memory=memory)
         if not options.read_only:
             folders.remove_abandoned()
         opened.pop_all()

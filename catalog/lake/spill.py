@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from affidavit.catalog.lake.folders import Folders
+    from affidavit.catalog.lake.lake import Lake
 
 MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
 """How much is held in memory; more goes to a file."""
@@ -87,25 +87,25 @@ def _together(parts: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordB
 
 
 @contextmanager
-def spilled(
-    folders: Folders, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-) -> Iterator[Spilled]:
+def spilled(lake: Lake, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[Spilled]:
     """Read ``batches`` to their end, and yield them; they are gone after the block.
+
+    What is held in memory is of the lake's; where none is left, the file is begun earlier.
 
     Raises:
         LakeError: The file cannot be written.
     """
     memory: list[pa.RecordBatch] = []
-    size, source = 0, iter(batches)
-    for batch in source:
-        memory.append(batch)
-        size += batch.nbytes
-        if size > MEMORY_BYTES_MAX:
-            break
-    else:
-        yield Spilled(schema, memory)
-        return
-    with folders.staging() as folder:
+    source = iter(batches)
+    with lake.memory.hold() as hold:
+        for batch in source:
+            memory.append(batch)
+            if hold.size + batch.nbytes > MEMORY_BYTES_MAX or not hold.may_add(batch.nbytes):
+                break
+        else:
+            yield Spilled(schema, memory)
+            return
+    with lake.folders.staging() as folder:
         file = folder / "rows.arrow"
         with _file_errors():
             folder.mkdir()

@@ -77,7 +77,7 @@ def load_mutable(
         raise TableExistsError(name, kind=KINDS[existing.kind].word)
     fitted = (conform(batch, definition.schema, table=name) for batch in source)
     with (
-        spilled(catalog.lake.folders, fitted, definition.schema) as rows,
+        spilled(catalog.lake, fitted, definition.schema) as rows,
         loaded(catalog, name, definition, rows) as publish,
         catalog.write() as writer,
     ):

@@ -198,8 +198,8 @@ class MutableTable(TableHandle):
                     return write(writer, info, self._batches(info, data, rows))
         info = self._info()
         self._catalog.refuse_shared(info)
-        schema, folders = definition_of(info).schema, self._catalog.lake.folders
-        with spilled(folders, self._batches(info, data, rows), schema) as kept:
+        schema = definition_of(info).schema
+        with spilled(self._catalog.lake, self._batches(info, data, rows), schema) as kept:
             with self._catalog.write() as writer:
                 now = self._find(writer)
                 if now.definition == info.definition:

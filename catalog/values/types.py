@@ -32,6 +32,21 @@ NESTING_MAX: Final = 100
 """How deep a type may be nested: whatever reads one, here and in Arrow, goes down as deep."""
 
 
+def check_nesting(value: object) -> None:
+    """Raise ValueError if lists, tuples and dicts are nested deeper than :data:`NESTING_MAX`.
+
+    pyarrow goes down into them on the stack, and ends the process where that does.
+    """
+    level, depth = [value], 0
+    while level := [each for each in level if isinstance(each, list | tuple | dict)]:
+        depth += 1
+        if depth > NESTING_MAX:
+            msg = f"it is nested more than {NESTING_MAX} deep"
+            raise ValueError(msg)
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for part in inside for each in part if isinstance(each, list | tuple | dict)]
+
+
 def is_supported(arrow_type: pa.DataType, depth: int = 0) -> bool:
     """Return whether values of ``arrow_type`` can be kept and given back exactly."""
     if depth > NESTING_MAX:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
-from datafusion import object_store
+from datafusion import RuntimeEnvBuilder, SessionContext, object_store
 
+from affidavit.catalog.lake.memory import Memory
 from affidavit.catalog.sources.buckets.object_stores import ObjectStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from datafusion import SessionContext
+    from datafusion import SessionConfig
 
     from affidavit.catalog.sources.buckets.bucket import Bucket
 
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
 class Contexts:
     """Contexts that read the same object stores; one that nobody else holds is let go.
 
+    Args:
+        runtime: What they run in; by default memory without a limit.
+
     Attributes:
         stores: What they read.
+        runtime: The same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        self.runtime = Runtime(Memory()) if runtime is None else runtime
         self.stores = ObjectStores(self._register)
         self._lock = threading.Lock()
         self._contexts: WeakSet[SessionContext] = WeakSet()
@@ -45,6 +51,32 @@ class Contexts:
         store = _STORES[scheme](bucket)
         for context in self._contexts:
             context.register_object_store(f"{scheme}://", store, host=bucket.name)
+
+
+class Runtime:
+    """What all contexts of a lake run in: they share the one pool that is made here.
+
+    In a fair pool a plan that can spill does so before it takes what others need.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        made = RuntimeEnvBuilder()
+        if memory.limit is not None:
+            made = made.with_fair_spill_pool(memory.limit)
+        if memory.folder is None:
+            self._made = made.with_disk_manager_disabled()
+        else:
+            self._made = made.with_disk_manager_specified(memory.folder)
+        self._memory = memory
+
+    def context(self, config: SessionConfig) -> SessionContext:
+        """Return a new context.
+
+        Raises:
+            LakeError: The folder that it would spill to is gone, and cannot be made.
+        """
+        self._memory.make_folder()  # DataFusion makes one of its own in it
+        return SessionContext(config, self._made)
 
 
 # --- a bucket, as DataFusion reads it ------------------------------------------------------------

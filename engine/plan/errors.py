@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.errors import (
     AffidavitError,
+    ExecutionError,
+    MemoryLimitError,
     NameNotFoundError,
     SourceError,
     SqlError,
@@ -22,6 +24,7 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -50,6 +53,21 @@ PREFIXES: Final = re.compile(
 )
 """What the layers of DataFusion 54.1.0 put before a message, as the name of an optimizer's rule; a
 caller knows no layers."""
+
+EXHAUSTED: Final = re.compile(r"Resources exhausted: ?|Memory Exhausted ")
+"""DataFusion 54.1.0 found no room in its pool for what a plan wants to hold."""
+
+DISK: Final = re.compile(
+    r"\(os error (?:2|5|13|27|28|30|122)\)|used disk space during the spilling process"
+)
+"""What the system says of a disk that is full, gone or refused, as Rust and DataFusion 54.1.0 pass
+it on; where a plan spills it may be the folder that it spills to."""
+
+SIZED: Final = re.compile(r"repeat, lpad or one of their like .* or for fewer rows")
+"""What the function says that counts are handed through; DataFusion passes it on as text."""
+
+FULL: Final = re.compile(r"\(os error (?:27|28|122)\)|used disk space during")
+"""Those of them that have no path in DataFusion 54.1.0: a file may not grow."""
 
 LENGTH_MAX: Final = 4000
 """A longer message has a text of the caller's in it."""
@@ -137,6 +155,9 @@ def _known(
     told: str, text: str, snapshot: Snapshot, kind: type[AffidavitError]
 ) -> AffidavitError | None:
     """Return what a message says in the words of a statement's tables, if it is about them."""
+    held = _of_memory(told, text, snapshot, kind)
+    if held is not None:
+        return held
     for name, other in snapshot.others.items():
         if f"{other.catalog.lake.path}/vectors/".lstrip("/") in told:
             return SourceError(f"source {name!r}: {text}")
@@ -150,6 +171,33 @@ def _known(
     if field is not None and kind is SqlError:
         return NameNotFoundError(text, name=field[1], known=_fields(text[field.end() :], snapshot))
     return None
+
+
+def _of_memory(
+    told: str, text: str, snapshot: Snapshot, kind: type[AffidavitError]
+) -> AffidavitError | None:
+    """Return what a message says of memory, or of the disk that has what is too much for it."""
+    if (sized := SIZED.search(told)) is not None:
+        return MemoryLimitError(sized[0])
+    memory = snapshot.catalog.lake.memory
+    on_disk = DISK.search(told) is not None
+    if EXHAUSTED.search(told) is not None and not on_disk:
+        return memory.exceeded(_short(EXHAUSTED.sub("", text)))
+    if memory.folder is None or kind is not ExecutionError or not on_disk:
+        return None
+    msg = (
+        f"the statement goes on in spill_to={str(memory.spill_to)!r} where memory ends, and a file "
+        f"could not be written or read: make room there, or open the lake again if it is gone "
+        f"({text})"
+    )
+    return ExecutionError(msg) if _is_spill(told, memory.folder) else None
+
+
+def _is_spill(told: str, folder: Path) -> bool:
+    """Whether a message about a disk may be about the folder that plans spill to."""
+    if not folder.is_dir() or str(folder) in told:
+        return True
+    return FULL.search(told) is not None and "LocalFileSystem" not in told  # what COPY writes
 
 
 def _fields(told: str, snapshot: Snapshot) -> Iterator[str]:

@@ -40,6 +40,7 @@ class OtherSnapshot(Snapshot):
         super().__init__(catalog, reader, committed=True, hide=outer.hide)
         self.refused = outer.refused
         self.looks = outer.looks
+        self.sizes = outer.sizes
         self._outer = outer
         self._name = name
 

@@ -18,12 +18,15 @@ from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
+from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
+from affidavit.engine.plan.sizes.bounds import plainly_named
+from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import prepare_tables
@@ -140,6 +143,8 @@ class Planner:
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
             frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
+            if snapshot.sizes or GROWS.search(text) is not None:
+                growth(frame.logical_plan(), snapshot.sizes)
         snapshot.query.check()
         return frame
 
@@ -175,7 +180,8 @@ class Planner:
         """
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
-        return self.context.create_dataframe_from_logical_plan(LogicalPlan(create.input()[0]))
+        made = LogicalPlan(create.input()[0])
+        return plainly_named(self.context.create_dataframe_from_logical_plan(made))
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -205,8 +211,10 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
         chosen = context or self.context
+        whole = bounded(text)
         with held():
-            return chosen.sql(text, options, param_values=dict(values) or None)
+            frame = chosen.sql(whole, options, param_values=dict(values) or None)
+            return frame if whole is text else plainly_named(frame)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -245,7 +253,10 @@ class Planner:
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
-            return self._sql(definition.sql, {}, QUERIES_ONLY).into_view()
+            frame = self._sql(definition.sql, {}, QUERIES_ONLY)
+            if snapshot.sizes or GROWS.search(definition.sql) is not None:
+                snapshot.sizes[info.name] = growth(frame.logical_plan(), snapshot.sizes)
+            return frame.into_view()
         [location] = definition.paths
         reach = self._reach.of_made(definition.reach, location)
         return self._external(definition.sql, snapshot, reach, (info.schema, info.name))
@@ -293,6 +304,7 @@ class Planner:
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
             close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+            keep=snapshot.catalog.lake.memory.gathered,
             receipt=lambda: snapshot.reading.receipt,
         )  # fmt: skip
 
@@ -329,7 +341,7 @@ class Planner:
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = self._planned(plan, snapshot)
-        batches = list(_released(planned, self._here))
+        batches = snapshot.catalog.lake.memory.gathered(_released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
 

@@ -8,20 +8,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from datafusion import SessionContext
-
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
+from affidavit.engine.plan.sizes.bounds import register_bounded
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from datafusion import SessionContext
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.reach import Reach
@@ -102,10 +103,11 @@ class TenantEngine:
         return self._has_passwords or self.stores.has_secrets
 
     def _context(self, settings: Mapping[str, str]) -> SessionContext:
-        context = SessionContext(config(settings))
+        context = self.contexts.runtime.context(config(settings))
         context.sql(NO_LISTS_KEPT)
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
+        register_bounded(context)
         return context
 
     # --- sources -------------------------------------------------------------------------------

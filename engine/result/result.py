@@ -46,6 +46,7 @@ class Result:
         cancel: Callable[[], None] | None = None,
         check: Callable[[], None] | None = None,
         receipt: Callable[[], Receipt | None] | None = None,
+        keep: Callable[[Iterator[pa.RecordBatch]], list[pa.RecordBatch]] = list,
         rows_affected: int | None = None,
     ) -> None:
         self._schema = schema
@@ -54,6 +55,7 @@ class Result:
         self._cancel = cancel
         self._check = check
         self._receipt = receipt
+        self._keep = keep
         self._head: list[pa.RecordBatch] = []
         self._table: pa.Table | None = None
         self._streamed = False
@@ -155,7 +157,7 @@ class Result:
         """Return every row."""
         with self._reading:
             if self._table is None:
-                batches = list(self.batches())
+                batches = self._keep(self.batches())
                 schema = batches[0].schema if len(batches) == 1 else self.schema
                 self._table = table_of(batches, schema)
             return self._table

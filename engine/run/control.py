@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.honoured import GENERIC
+from affidavit.engine.statement.limits import BRACKETS_MAX
 from affidavit.errors import ReadOnlyError, SqlError, TransactionError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from affidavit.catalog.sql.lexer import Cursor
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
@@ -29,6 +32,46 @@ OPEN_SETTINGS: Final = frozenset({
 })  # fmt: skip
 """What a session with limits may change: how its own statements are read, run and explained."""
 
+CONNECTED: Final = tuple(
+    f"datafusion.runtime.{name}"
+    for name in ("memory_limit", "temp_directory", "max_temp_directory_size")
+)
+"""Settings of what all sessions share, which ``connect`` says."""
+
+BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
+    "datafusion.execution.batch_size": (1, 1_048_576),
+    "datafusion.execution.target_partitions": (0, 1024),
+    "datafusion.execution.planning_concurrency": (0, 1024),
+    "datafusion.execution.meta_fetch_concurrency": (1, 1024),
+    "datafusion.execution.minimum_parallel_output_files": (0, 1024),
+    "datafusion.execution.max_buffered_batches_per_output_file": (2, 1024),
+    "datafusion.execution.soft_max_rows_per_output_file": (1, 2**40),
+    "datafusion.execution.hash_join_buffering_capacity": (0, 2**40),
+    "datafusion.execution.objectstore_writer_buffer_size": (1024, 2**32),
+    "datafusion.execution.parquet.bloom_filter_ndv": (1, 10_000_000),
+    "datafusion.execution.parquet.column_index_truncate_length": (1, 2**32),
+    "datafusion.execution.parquet.statistics_truncate_length": (1, 2**32),
+    "datafusion.execution.parquet.data_page_row_count_limit": (1, 2**32),
+    "datafusion.execution.parquet.data_pagesize_limit": (1, 2**32),
+    "datafusion.execution.parquet.dictionary_page_size_limit": (1, 2**32),
+    "datafusion.execution.parquet.max_row_group_size": (1, 2**32),
+    "datafusion.execution.parquet.maximum_buffered_record_batches_per_stream": (1, 1024),
+    "datafusion.execution.parquet.maximum_parallel_row_group_writers": (1, 1024),
+    "datafusion.execution.parquet.write_batch_size": (1, 1_048_576),
+    "datafusion.explain.tree_maximum_render_width": (0, 100_000),
+    "datafusion.optimizer.max_passes": (1, 100),
+    "datafusion.sql_parser.recursion_limit": (2, BRACKETS_MAX),
+}
+"""Between what a setting may be: DataFusion 54.1 has plans that panic, hang or give wrong answers
+with less, and takes memory or threads by the number with more."""
+
+FRACTION: Final = "datafusion.execution.parquet.bloom_filter_fpp"
+"""A setting that must be between 0 and 1, or DataFusion 54.1 panics."""
+
+NUMBER_MAX: Final = 2**40
+"""The largest number that any other setting may be."""
+
+
 _FIXED: Final = {
     "datafusion.catalog.default_catalog": "write lake.schema.table, or the source's name first",
     "datafusion.catalog.default_schema": "write schema.table",
@@ -38,6 +81,9 @@ _FIXED: Final = {
 
 DIALECTS: Final = frozenset({"generic", "postgresql", "duckdb", "ansi", "sqlite", "snowflake"})
 """Those whose texts in quotes end where ours do."""
+
+_BETWEEN: Final = re.compile(r"0?\.0*[1-9]\d*")
+_DIGITS_MAX: Final = 20
 
 _NO_NAME: Final = re.compile(r"[^\w.]+")
 """What is no part of a setting's name: quotes of every kind."""
@@ -138,15 +184,32 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
         raise ReadOnlyError(msg)
     if setting in _FIXED:
         raise SqlError(f"{setting} is not supported: {_FIXED[setting]}")
+    if setting in CONNECTED:
+        msg = f"{setting} is of all sessions: see memory_limit= and spill_to= of affidavit.connect"
+        raise SqlError(msg)
     value = _value_of(statement)
-    if setting == "datafusion.execution.batch_size" and value == "0":
-        raise SqlError("datafusion.execution.batch_size must be at least 1, got 0")
+    _check_number(setting, value)
     if setting == "datafusion.sql_parser.dialect":
         if value and value not in DIALECTS:
             raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
         scope.planner.read_as(value or GENERIC)
     scope.planner.set(statement.text)
     return nothing()
+
+
+def _check_number(setting: str, value: str) -> None:
+    """Raise SqlError where a setting is a number that no plan can run with.
+
+    What is no number of the setting's kind is DataFusion's to refuse.
+    """
+    shown = value if len(value) <= _DIGITS_MAX else f"{value[:_DIGITS_MAX]}..."
+    if setting == FRACTION and value and not _BETWEEN.fullmatch(value):
+        raise SqlError(f"{setting} must be between 0 and 1, such as 0.05, got {shown}")
+    number = value.replace("_", "").strip().lstrip("+")
+    least, most = BOUNDS.get(setting, (0, NUMBER_MAX))
+    is_within = len(number) <= _DIGITS_MAX and number.isdecimal() and least <= int(number) <= most
+    if number.isdecimal() and not is_within:
+        raise SqlError(f"{setting} must be between {least:,} and {most:,}, got {shown}")
 
 
 def _value_of(statement: Statement) -> str:

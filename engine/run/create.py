@@ -163,8 +163,7 @@ class _Filled:
                     names=self.new.statement.names,
                 )  # fmt: skip
                 shape = Shape(*scope.planner.streamed(plan, snapshot))
-                folders = catalog.lake.folders
-                rows = stack.enter_context(spilled(folders, shape.batches(), shape.loose))
+                rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
             name = self.name
             definition = _definition(name.table, shape.schema, self.constraints)
             publish = stack.enter_context(

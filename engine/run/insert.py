@@ -22,6 +22,7 @@ from affidavit.catalog.lake.spill import Spilled, spilled
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
@@ -69,7 +70,7 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         source = opened.fitted_batches(_new_rows(clauses, opened))
-        with spilled(scope.catalog.lake.folders, source, opened.loose) as rows:
+        with spilled(scope.catalog.lake, source, opened.loose) as rows:
             if clauses.conflict is None and not clauses.returning:
                 return counted(opened.writes.insert(rows))
             written, write = rows.table, partial(opened.writes.insert, rows)
@@ -101,7 +102,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         if not missing:
             return frame
         defaults = {
-            column: frame.parse_sql_expr(opened.defaults[column])
+            column: frame.parse_sql_expr(bounded(opened.defaults[column]))
             .cast(opened.schema.field(column).type)
             .alias(column)
             for column in missing

@@ -57,6 +57,7 @@ class Snapshot:
         running: What runs for the plan, to be cancelled when the statement is given up.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
+        sizes: How large the values of views may become, by their columns.
         opened: What to close when the statement is done: the snapshot is a context manager.
         hide: Takes secrets out of what is told.
     """
@@ -84,6 +85,7 @@ class Snapshot:
         self.parameters: Mapping[str, Any] = {}
         self.unbound: dict[str, pa.DataType | None] | None = None
         self.missing: list[str] = []
+        self.sizes: dict[str, dict[str, float]] = {}
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
         self.reading = Reading(self.query, catalog.transactions)

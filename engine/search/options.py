@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 COUNT_MAX: Final = 1_000_000
 """The largest ``k``, and the largest of the options that count something."""
 
+OPTIONS_LENGTH_MAX: Final = 150_000
+"""How long the options of a search may be as JSON: a condition and a lineage of the longest fit."""
+
+BATCH_QUERIES_MAX: Final = 100_000
+"""How many queries ``search_batch`` takes at once."""
+
 MODES: Final = ("vector", "text", "hybrid")
 
 
@@ -165,8 +171,11 @@ def parse_options(text: object) -> dict[str, object]:
     Raises:
         InvalidQueryError: They are no JSON object, or name an option that there is not.
     """
+    if isinstance(text, str) and len(text) > OPTIONS_LENGTH_MAX:
+        msg = f"options have {len(text):,} characters, and {OPTIONS_LENGTH_MAX:,} are allowed"
+        raise InvalidQueryError(msg)
     try:
-        options = json.loads(text) if isinstance(text, str) else None
+        options = json.loads(text, object_pairs_hook=_once) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
         msg = f"options must be a JSON object, got {reprlib.repr(text)}: {error}"
         raise InvalidQueryError(msg) from error
@@ -177,6 +186,17 @@ def parse_options(text: object) -> dict[str, object]:
         raise InvalidQueryError(msg)
     _refuse_unknown(options, _IN_SQL)
     return options
+
+
+def _once(members: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Return the members of a JSON object; ValueError if one stands twice."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{reprlib.repr(twice)} stands twice in an object"
+        raise ValueError(msg)
+    return found
 
 
 def _refuse_unknown(given: Mapping[str, object], known: AbstractSet[str]) -> None:

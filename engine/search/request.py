@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.sql.condition import check_condition
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.sql.spelling import as_columns
 from affidavit.catalog.tables.vector_rows import vector_definition
@@ -219,6 +220,7 @@ def _where(condition: str | None, columns: Sequence[str], table: str) -> str | N
     if condition is None:
         return None
     try:
+        check_condition(condition)
         return as_columns(condition, columns, lance_name)
     except SqlError as error:
         msg = f"the filter of a search in {table!r}: {error}"

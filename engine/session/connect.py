@@ -43,6 +43,8 @@ def connect(
     durability: str = "full",
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     cache_bytes: int = BUDGET_BYTES,
+    memory_limit: int | str | None = None,
+    spill_to: str | os.PathLike[str] | None = None,
     allowed_paths: Iterable[str | os.PathLike[str]] | None = None,
     allowed_urls: Iterable[str] | None = None,
     audit: str = "statements",
@@ -75,6 +77,9 @@ def connect(
         durability: ``"full"`` keeps commits through power loss, ``"normal"`` through a crash.
         busy_timeout_s: How long a writer waits for other writers.
         cache_bytes: The memory budget for copies of unchanged tables.
+        memory_limit: What the statements of all sessions may hold together while they run, in
+            bytes or as ``"4GB"`` or ``"512MiB"``; by default as much as there is.
+        spill_to: A folder below which sorts, groups and joins go on that would hold more.
         allowed_paths: Folders that SQL may read files from and write files to; by default all.
         allowed_urls: Servers and buckets that SQL may reach, ``scheme://host:port``; by default
             all, and none where ``allowed_paths`` is given.
@@ -93,7 +98,8 @@ def connect(
 
     Raises:
         LakeError: The path is a file or a URL, has other things, cannot be written, or is no lake;
-            or its segments lie elsewhere than ``journal_url`` says.
+            or its segments lie elsewhere than ``journal_url`` says; or ``spill_to`` cannot be
+            written.
         StoreError: ``journal_url`` is new to the lake, and cannot be reached or written.
         MasterKeyError: The master key is missing, malformed, or another lake's.
         LedgerCorruptError: The ledger is older than its witness.
@@ -110,7 +116,8 @@ def connect(
         keys=key_store_of(key_store, folder),
         lake=LakeOptions(
             store=store, durability=durability, busy_timeout_s=busy_timeout_s, read_only=read_only,
-            cache_bytes=cache_bytes, journal=journal, journal_url=journal_url,
+            cache_bytes=cache_bytes, memory_limit=memory_limit, spill_to=spill_to,
+            journal=journal, journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),
         records=None if records is None else Records(records, key_store_of(key_store, records)),

@@ -26,6 +26,7 @@ from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
+from affidavit.engine.plan.contexts import Contexts, Runtime
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.plan.settings import hold_loggers
 from affidavit.engine.plan.tenant import TenantEngine
@@ -100,6 +101,7 @@ class Instance:
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
             self.lake: Lake = replace(lake, outbox=outbox)
             self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere, *options.own_files))
+            self._runtime = Runtime(lake.memory)
             self.exchange = Exchange(self.lake, options.broker, wake)
             opened.callback(self.exchange.close)
             self.searcher = Searcher(self.hooks, self.models, self.recorder)
@@ -171,7 +173,8 @@ class Instance:
     def _engine(self, tenant: str) -> TenantEngine:
         """Make what plans for a tenant, with the sources that the lake remembers."""
         own = Catalog(self.lake, Identity(tenant), Transactions(self.lake.store), gate=self.gate)
-        made = TenantEngine(own, self.searcher, self.models, prepares=Planner)
+        contexts = Contexts(self._runtime)
+        made = TenantEngine(own, self.searcher, self.models, contexts, prepares=Planner)
         with self.lake.store.read(tenant) as reader:
             known = remembered(reader, tenant)
         for name, url, kept in known:  # connected to when it is first named

@@ -9,9 +9,10 @@ from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.binding import with_values
 from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
-from affidavit.engine.search.options import options_of
+from affidavit.engine.search.options import BATCH_QUERIES_MAX, options_of
 from affidavit.engine.search.request import build_request
 from affidavit.engine.session.arguments import named_parameters
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -36,6 +37,13 @@ def asked_options(given: Mapping[str, object], params: Params | None) -> SearchO
     return options_of(given)
 
 
+def check_batch(queries: Sequence[object]) -> None:
+    """Raise InvalidQueryError if they are too many to be asked at once."""
+    if len(queries) > BATCH_QUERIES_MAX:
+        msg = f"there are {len(queries):,} queries, and {BATCH_QUERIES_MAX:,} are allowed at once"
+        raise InvalidQueryError(msg)
+
+
 def requests_of(
     catalog: Catalog,
     attached: Collection[str],
@@ -52,6 +60,7 @@ def requests_of(
         InvalidQueryError: It cannot be searched here, or k, a query or an option cannot be used.
     """
     refuse_elsewhere(table, attached)
+    check_batch(queries)
     with catalog.read() as reader:
         info = catalog.get(reader, table)
         require_vector(info)

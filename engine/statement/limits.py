@@ -34,6 +34,25 @@ TABLES_MAX: Final = 4000
 """How many tables a statement may read once each common table is put where it is named: DataFusion
 54.1 plans one anew there, so that each which joins the one before to itself doubles the plan."""
 
+WINDOWS_MAX: Final = 500
+"""How many times a statement may have OVER: each window is a step of the plan, and a thousand of
+them end DataFusion's stack."""
+
+CUBE_MAX: Final = 12
+"""How many columns CUBE may have, of all of a statement's: each doubles the groups."""
+
+COMMON_TABLES_MAX: Final = 1000
+"""How many tables WITH may define: DataFusion plans a chain in the square of its length."""
+
+IN_VALUES_MAX: Final = 100_000
+"""How many values one IN may list; more belong into a table."""
+
+COLUMNS_MAX: Final = 20_000
+"""How many columns one SELECT may list."""
+
+IDENTIFIER_LENGTH_MAX: Final = 10_000
+"""How long a name may be that a statement gives something: what is kept has limits of its own."""
+
 _SETS: Final = {"UNION", "INTERSECT", "EXCEPT", "MINUS"}
 _OPERATORS: Final = {"AND", "OR", "NOT", "IS", "IN", "LIKE", "ILIKE", "BETWEEN"}
 _ENDS: Final = _SETS | {
@@ -81,12 +100,61 @@ def check_size(tokens: Sequence[Token]) -> None:
     for what, count, most in (("UNION", sets, SETS_MAX), ("JOIN", words["JOIN"], JOINS_MAX)):
         if count > most:
             raise SqlError(f"the statement has {what} {count:,} times, and {most:,} are allowed")
+    _check_counts(tokens, words)
     if words["WITH"] and (read := _tables(tokens)) > TABLES_MAX:
         msg = (
             f"common tables that name each other make {read:,} tables of the statement, and "
             f"{TABLES_MAX:,} are allowed: make a table of what is joined to itself"
         )
         raise SqlError(msg)
+
+
+def _check_counts(tokens: Sequence[Token], words: Counter[str]) -> None:
+    """Refuse a statement that has too much of something beside each other."""
+    longest = max((len(token.name) for token in tokens if token.name is not None), default=0)
+    counts = [("a name", longest, IDENTIFIER_LENGTH_MAX, "characters")]
+    counts.append(("the statement", words["OVER"], WINDOWS_MAX, "windows (OVER)"))
+    if words["WITH"]:
+        made = sum(token.text == "(" and _defines(tokens, at) is not None
+                   for at, token in enumerate(tokens))  # fmt: skip
+        counts.append(("the statement", made, COMMON_TABLES_MAX, "common tables"))
+    if words["CUBE"]:
+        cubes = sum(_listed(tokens, at) for at, t in enumerate(tokens) if t.keyword == "CUBE")
+        counts.append(("CUBE", cubes, CUBE_MAX, "columns, each of which doubles the groups"))
+    if len(tokens) > IN_VALUES_MAX and words["IN"]:
+        most = max(_listed(tokens, at) for at, t in enumerate(tokens) if t.keyword == "IN")
+        counts.append(("IN", most, IN_VALUES_MAX, "values: make a table of them"))
+    if len(tokens) > COLUMNS_MAX:
+        selects = (at for at, token in enumerate(tokens) if token.keyword == "SELECT")
+        most = max((_columns(tokens, at) for at in selects), default=0)
+        counts.append(("SELECT", most, COLUMNS_MAX, "columns: make lists of them"))
+    for what, count, most, things in counts:
+        if count > most:
+            raise SqlError(f"{what} has {count:,} {things}, and {most:,} are allowed")
+
+
+def _listed(tokens: Sequence[Token], at: int) -> int:
+    """Return how many things the bracket lists that a word has behind it."""
+    if at + 1 >= len(tokens) or tokens[at + 1].text != "(":
+        return 0
+    depth, count = tokens[at + 1].depth, 1
+    for index in range(at + 2, len(tokens)):
+        token = tokens[index]
+        if token.depth == depth:
+            break
+        count += token.text == "," and token.depth == depth + 1
+    return count
+
+
+def _columns(tokens: Sequence[Token], at: int) -> int:
+    """Return how many columns a SELECT lists."""
+    depth, count = tokens[at].depth, 1
+    for index in range(at + 1, len(tokens)):
+        token = tokens[index]
+        if token.depth < depth or (token.depth == depth and token.keyword in {"FROM", "SELECT"}):
+            break
+        count += token.text == "," and token.depth == depth
+    return count
 
 
 def _depth(tokens: Sequence[Token]) -> int:
@@ -100,7 +168,7 @@ def _depth(tokens: Sequence[Token]) -> int:
                 here.end()
         elif token.text in "([{":
             opened.append(_Open())
-            if len(opened) > BRACKETS_MAX:
+            if len(opened) > BRACKETS_MAX + 1:  # the statement itself is in none
                 raise SqlError(f"brackets are nested more than {BRACKETS_MAX} deep")
         elif token.text in ")]}" and len(opened) > 1:
             opened.pop()

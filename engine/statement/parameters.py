@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from affidavit.catalog.values.python.rows import plain
 from affidavit.catalog.values.python.rows import row_of as fields_of
+from affidavit.catalog.values.types import check_nesting
 from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import InvalidQueryError, SqlError
 
@@ -25,12 +26,19 @@ _SIMPLE: Final = {int, float, str, bool, type(None)}
 """What Arrow makes a list of at once."""
 
 
+PARAMETERS_MAX: Final = 10_000
+"""How many parameters a statement may have: lists hold more."""
+
+
 def arrow_params(params: Mapping[str, Any]) -> dict[str, pa.Scalar]:
     """Return parameters as Arrow scalars: vectors as lists, big numbers as what holds them.
 
     Raises:
         InvalidQueryError: A value has no Arrow type.
     """
+    if len(params) > PARAMETERS_MAX:
+        msg = f"there are {len(params):,} parameters, and {PARAMETERS_MAX:,} are allowed"
+        raise InvalidQueryError(msg)
     return {name.removeprefix("$"): _scalar(name, value) for name, value in params.items()}
 
 
@@ -130,6 +138,7 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         if isinstance(value, pa.Scalar):
             return value
     try:
+        check_nesting(value)
         return pa.scalar(plain(value) if _is_object(value) else value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"

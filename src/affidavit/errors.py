@@ -355,6 +355,10 @@ class ExecutionError(AffidavitError):
     """A statement that planned failed while it ran."""
 
 
+class MemoryLimitError(ExecutionError):
+    """A statement asks for more memory than it may: ask for less, or see ``memory_limit=``."""
+
+
 class StatementTimeoutError(AffidavitError):
     """A statement took longer than its time limit, and was stopped: give it longer, or ask less."""
 

@@ -23,6 +23,7 @@ from datafusion import SessionConfig, SessionContext
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.sql.sized import check_written_out
 from affidavit.catalog.store.interrupts import held
 from affidavit.catalog.values.arrays import take
 from affidavit.catalog.values.types import FEW_ROWS_MAX
@@ -181,6 +182,7 @@ def _checked(text: object) -> list[Token]:
     tokens = tokenize(text)
     if not tokens:
         raise SqlError("it is empty")
+    check_written_out(text)
     if any(token.depth < 0 for token in tokens):
         raise SqlError("it closes a bracket that it does not open")
     operators = sum(

@@ -13,6 +13,7 @@ from datafusion.catalog import Table
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.lake.memory import Memory
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.engine.plan.errors import (
     CONSTANT_FILTER,
@@ -56,7 +57,9 @@ def statement(**told: Any) -> Any:
     """Return as much of a snapshot as an error is told by."""
     held = {
         "failure": None, "hide": str, "others": {}, "missing": [], "refused": {}, "reader": None,
-        "catalog": SimpleNamespace(tables=lambda _: [SimpleNamespace(name="t")]),
+        "catalog": SimpleNamespace(
+            tables=lambda _: [SimpleNamespace(name="t")], lake=SimpleNamespace(memory=Memory())
+        ),
     }  # fmt: skip
     return SimpleNamespace(**{**held, **told})
 
@@ -130,12 +133,13 @@ def test_the_layers_that_a_message_went_through_are_not_told(raised, query, pref
     assert PREFIXES.sub("", told).startswith(text)
 
 
-def test_a_panic_is_no_exception_and_is_told_as_one(raised, session) -> None:
+def test_a_panic_is_no_exception_and_is_told_as_one(raised) -> None:
     panic = raised("SELECT array_repeat(1, 9223372036854775807)")
     assert not isinstance(panic, Exception)
     assert type(panic).__name__ == PANIC
-    with pytest.raises(errors.ExecutionError, match="capacity overflow"):
-        session.sql("SELECT array_repeat(1, 9223372036854775807)").to_arrow()
+    told = failing(statement(), panic)
+    assert type(told) is errors.ExecutionError
+    assert "capacity overflow" in str(told)
 
 
 # --- what a caller is told -----------------------------------------------------------------------
@@ -200,3 +204,23 @@ def test_a_vector_file_of_another_lake_is_told_with_its_source(tmp_path: Path) -
             file.unlink()
         with pytest.raises(errors.SourceError, match=r"^source 'far': .*Not found"):
             result.to_arrow()
+
+
+def test_what_a_pool_or_a_disk_refuses_is_of_memory(tmp_path) -> None:
+    """A pool that is full names the limit; a folder that is full or gone, where it is."""
+    full = Exception("DataFusion error: Resources exhausted: Failed to allocate 8 MB")
+    for memory, told in (
+        (Memory(2**25), "memory_limit of 33,554,432"),
+        (Memory(), "than there is"),
+    ):
+        held = statement(catalog=SimpleNamespace(lake=SimpleNamespace(memory=memory)))
+        error = failing(held, full)
+        assert type(error) is errors.MemoryLimitError
+        assert told in str(error)
+    memory = Memory(2**25, tmp_path)
+    held = statement(catalog=SimpleNamespace(lake=SimpleNamespace(memory=memory)))
+    disk = Exception("IO error: No space left on device (os error 28)")
+    assert "spill_to=" in str(failing(held, disk))
+    out = Exception("Generic LocalFileSystem error: No space left on device (os error 28)")
+    assert "spill_to=" not in str(failing(held, out)), "that is what COPY writes"
+    memory.close()

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit.errors import AffidavitError
@@ -30,15 +31,21 @@ GRAMMAR: dict[str, list[str]] = {
         "<create>", "<alter>", "TRUNCATE TABLE <table>", "DROP TABLE IF EXISTS <table>",
         "EXPLAIN <query>", "EXPLAIN ANALYZE <query>", "PREPARE p (INT) AS <query>", "EXECUTE p (<e>)",
         "DEALLOCATE p", "COPY (<query>) TO 'out.csv' STORED AS CSV", "COPY <table> TO 'x.json'",
-        "SET datafusion.execution.batch_size = <e>", "SHOW TABLES", "DESCRIBE <table>", "BEGIN",
+        "SET datafusion.execution.batch_size = <e>", "SET datafusion.optimizer.max_passes = <n>",
+        "SET datafusion.runtime.memory_limit = '<n>G'", "RESET datafusion.runtime.temp_directory", "SHOW TABLES", "DESCRIBE <table>", "BEGIN",
         "COMMIT", "ROLLBACK", "SELECT <items> INTO made FROM <from>",
     ],
     "query": [
         "SELECT <items> FROM <from> <tail>", "SELECT DISTINCT <items> FROM <from>", "SELECT <items>",
         "(<query>) UNION ALL <query>", "VALUES (<e>, <e>), (<e>, <e>)", "FROM <from> WHERE <e>",
+        "SELECT count(*) FROM <from> GROUP BY CUBE (<c>, <e>, <e>)", "<doubled>",
         "SELECT <c>, count(*) AS n FROM <from> GROUP BY <c> HAVING count(*) > <e>",
     ],
     "with": ["WITH x AS (<query>)", "WITH RECURSIVE x (a) AS (<query>), y AS (<query>)"],
+    "doubled": [
+        "WITH a AS (SELECT <e> AS x), b AS (SELECT x || x AS x FROM a), c AS (SELECT concat(x, x, x) AS x FROM b), "
+        "d AS (SELECT replace(x, 'x', repeat('x', 100)) AS x FROM c) SELECT length(x || x) FROM d",
+    ],
     "items": ["<e>", "<e> AS offset, <e>", "*", 't.*, <e> "a b"', "* EXCLUDE (id)"],
     "tail": ["", "WHERE <e>", "WHERE <e> ORDER BY <e> DESC NULLS LAST LIMIT 3 OFFSET 1", "QUALIFY <e>"],
     "from": [
@@ -79,9 +86,13 @@ GRAMMAR: dict[str, list[str]] = {
         "<e> IN (<e>, <e>)", "<c> IN (<query>)", "EXISTS (<query>)", "CASE WHEN <e> THEN <e> ELSE <e> END",
         "CAST(<e> AS VARCHAR)", "<e>::int", "count(<e>) OVER (PARTITION BY <c>)", "upper(<e>)",
         "INTERVAL '1 day'", "DATE '2020-01-01'", "[<e>, <e>]", "E'a\\n'", "$$raw$$", "x'00'",
+        "repeat(<e>, <n>)", "repeat('x', <big>)", "lpad(<e>, <big>, <e>)", "rpad(name, id * <big>)",
+        "array_repeat(<e>, <big>)", "array_resize([<e>], <e>)", "range(<big>)", "<e> || <e>", "concat(<e>, <e>)",
+        "replace(<e>, 'x', <e>)", "array_concat([<e>], [<e>])", "repeat(repeat(<e>, <n>), <big>)",
         "<e> LIKE '%a' ESCAPE '!'", "sum(<e>) FILTER (WHERE <e>)", "extract(YEAR FROM <c>)", "(<query>)",
     ],
     "c": ["id", "name", "at", "t.id", "docs.title", '"offset"', "conflict", "x.a"],
+    "big": ["2000000000", "9223372036854775807", "1e30", "$p", "-1", "id * 1000000000"],
     "n": ["1", "0", "1_000", "0xff", "1e3", "9223372036854775808", ".5"],
     "table": ["t", "main.t", "lake.main.t", "docs", "missing", "v"],
 }  # fmt: skip
@@ -155,3 +166,35 @@ def test_p21_any_text_is_described_or_refused(session, part: int) -> None:
             raise
     assert described > COUNT // PARTS // 50, "the grammar grows nothing that can be planned"
     assert (session.sql("SELECT * FROM t").to_pylist(), session.ledger.size) == before
+
+
+RUN_SCRIPT = """
+import random, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+import affidavit
+from tests.engine.statement.test_fuzz import grown, hurt
+
+with affidavit.connect(sys.argv[1], durability="normal", memory_limit="200MB") as session:
+    session.sql("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR, at DATE)")
+    session.sql("INSERT INTO t VALUES (1, 'a', NULL), (2, 'xx', NULL)")
+    session.create_vector_table("docs", [{"id": 1, "title": "x", "vector": [1.0, 2.0]}])
+    session.sql("CREATE VIEW v AS SELECT id, name FROM t")
+    for seed in range(int(sys.argv[2])):
+        rng = random.Random(seed)
+        text = grown(rng, "query")
+        text = hurt(rng, text) if seed % 2 else text
+        print(seed, flush=True)
+        try:
+            session.sql(text, p=2_000_000_000, timeout=10).to_arrow()
+        except affidavit.AffidavitError as error:
+            assert str(error).strip() and "Traceback" not in str(error), (seed, text)
+print("END")
+"""
+
+
+@pytest.mark.fuzz
+@pytest.mark.slow
+def test_p21_any_query_is_answered_or_refused_and_ends_no_process(tmp_path) -> None:
+    """Queries run, with sizes of gigabytes in them, in a process that may use 8 GB."""
+    told = run_python(RUN_SCRIPT, tmp_path / "lake", COUNT // 20)
+    assert told.splitlines()[-1] == "END"

@@ -1,0 +1,1 @@
+"""How large what a plan makes may become: told beforehand, and bounded while it is made."""
