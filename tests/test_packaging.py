@@ -67,7 +67,8 @@ def test_the_wheel_and_the_sdist_hold_the_same_tree(built: dict[str, Path]) -> N
     code = {name_of(path) for path in modules(*WINGS)}
     expected = {f"affidavit/{name}" for name in code}
     expected |= {
-        f"affidavit/{name}" for name in ("__init__.py", "errors.py", "moved.py", "py.typed")
+        f"affidavit/{name}"
+        for name in ("__init__.py", "error.py", "errors.py", "moved.py", "py.typed", "screen.py")
     }
     with zipfile.ZipFile(built["wheel"]) as wheel:
         names = {n for n in wheel.namelist() if not n.split("/")[0].endswith(".dist-info")}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.lake.dataset_files import (
+from affidavit.catalog.lake.vectors.dataset_files import (
     files_of,
     manifest_of,
     newest_version,
     sha256_of,
 )
-from affidavit.catalog.lake.datasets import made_for
+from affidavit.catalog.lake.vectors.datasets import made_for
 from affidavit.catalog.ledger.verification.differences import Difference, of_file
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import own

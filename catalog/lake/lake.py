@@ -19,11 +19,11 @@ from affidavit.catalog.journal.kept import Archive
 from affidavit.catalog.journal.segments.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
-from affidavit.catalog.lake.dataset_files import SignedFiles
-from affidavit.catalog.lake.datasets import Datasets
 from affidavit.catalog.lake.folders import Folders
 from affidavit.catalog.lake.memory import Memory, parse_memory_limit
 from affidavit.catalog.lake.queries import Queries
+from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
+from affidavit.catalog.lake.vectors.datasets import Datasets
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits

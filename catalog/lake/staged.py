@@ -13,7 +13,7 @@ import lance
 import pyarrow as pa
 from lance.fragment import write_fragments
 
-from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.sql.quoting import lance_in
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import lance
 
     from affidavit.catalog.journal.journal import Journal
-    from affidavit.catalog.lake.datasets import Datasets
+    from affidavit.catalog.lake.vectors.datasets import Datasets
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.undo import Eras
     from affidavit.catalog.past.vantage import Vantage

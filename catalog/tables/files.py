@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.lake.dataset_files import (
+from affidavit.catalog.lake.vectors.dataset_files import (
     FIRST,
     TAGS,
     files_of,

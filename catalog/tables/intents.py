@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from affidavit.catalog.journal.events import Batch, Event, events_of
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.lake.dataset_files import files_of
+from affidavit.catalog.lake.vectors.dataset_files import files_of
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import data_table, parse_definition

@@ -6,8 +6,8 @@ from dataclasses import replace as replaced
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.lake.datasets import check_columns, lance_errors, own_handle
-from affidavit.catalog.lake.shown_dataset import ShownDataset
+from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors, own_handle
+from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.lake.datasets import TABLE_ID, made_for
+from affidavit.catalog.lake.vectors.datasets import TABLE_ID, made_for
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES

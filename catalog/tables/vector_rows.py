@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.lake.datasets import (
+from affidavit.catalog.lake.staged import Staged, stage_append, stage_merge
+from affidavit.catalog.lake.vectors.datasets import (
     TABLE_ID,
     check_unique,
     lance_errors,
     rows_with_keys,
 )
-from affidavit.catalog.lake.staged import Staged, stage_append, stage_merge
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle

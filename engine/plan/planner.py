@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -12,15 +12,14 @@ from datafusion import LogicalPlan
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.catalog.model.policy import READS, at_least
-from affidavit.catalog.model.release import Facts, TableRead
-from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.sources.files.evidence import files_evidence
+from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
+from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
@@ -200,7 +199,7 @@ class Planner:
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._planning(snapshot):
-            self._external(create, snapshot, self._reach)
+            self._files(self._reach).table(create, snapshot)
 
     def _sql(
         self,
@@ -259,40 +258,10 @@ class Planner:
             return frame.into_view()
         [location] = definition.paths
         reach = self._reach.of_made(definition.reach, location)
-        return self._external(definition.sql, snapshot, reach, (info.schema, info.name))
+        return self._files(reach).table(definition.sql, snapshot, (info.schema, info.name))
 
-    def _external(
-        self, create: str, snapshot: Snapshot, reach: Reach, key: tuple[str, str] = ("", "")
-    ) -> Any:  # noqa: ANN401 - as above
-        """Return the table that a CREATE EXTERNAL TABLE makes, whose files may be reached."""
-        table = parse_external(create)
-        reach.check_files(table.location)
-        snapshot.looks.append(partial(reach.check_files, table.location))
-        name = ".".join(key)
-        check_local(table.kind, table.location)
-        look = partial(files_evidence, table.location)
-        snapshot.external[key] = TableRead(name, look=None if table.is_lake else look)
-        if table.is_plain:
-            return self._capture(create)
-        table = table.at(snapshot.catalog.at, name)
-        errors = partial(self.stores.errors, key[1], table.location)
-        turn = self.stores.turn if is_remote(table.location) else nullcontext()
-        with errors(), turn, self.stores.reach(table.location, reach, table.options) as place:
-            if not table.is_lake:
-                return self._capture(table.sql)
-            dataset = table.open(place, snapshot.fail, errors, reach.location)
-            snapshot.refused.update(dataset.refused)
-            snapshot.external[key] = TableRead(name, version=dataset.version)
-            return snapshot.scan(key, dataset)
-
-    def _capture(self, create: str) -> Any:  # noqa: ANN401 - DataFusion's
-        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
-        with self._pair.changing, self.provider.planning.capturing() as made, held():
-            self.context.sql(create)
-        if not made:
-            msg = f"the statement made no table: {create}"
-            raise SqlError(msg)
-        return made[0]
+    def _files(self, reach: Reach) -> ExternalTables:
+        return ExternalTables(self._pair, self.provider.planning, self.stores, reach)
 
     # --- running -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.evaluation import keep

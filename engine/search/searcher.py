@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.tables.files import list_files
 from affidavit.catalog.tables.intents import intended

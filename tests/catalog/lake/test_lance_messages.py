@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from affidavit import errors
-from affidavit.catalog.lake.datasets import lance_errors
+from affidavit.catalog.lake.vectors.datasets import lance_errors
 
 if TYPE_CHECKING:
     from pathlib import Path

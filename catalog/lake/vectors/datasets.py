@@ -12,7 +12,12 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.lake.dataset_files import SignedFiles, manifest_of, sha256_of, tag_path
+from affidavit.catalog.lake.vectors.dataset_files import (
+    SignedFiles,
+    manifest_of,
+    sha256_of,
+    tag_path,
+)
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.sql.quoting import lance_in
 from affidavit.errors import (

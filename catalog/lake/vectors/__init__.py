@@ -1,0 +1,1 @@
+"""The Lance datasets of an open lake: versions, files, and what may be read of them."""

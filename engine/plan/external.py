@@ -1,0 +1,86 @@
+"""Tables of files, as statements read them: looked at, found anew, and planned.
+
+DataFusion makes a table of files with a statement, and registers it; ours are planned for each
+statement that names them, so what it makes is taken out of its hands.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.model.release import TableRead
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.files.evidence import files_evidence
+from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.whole import check_local
+from affidavit.catalog.store.interrupts import held
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from affidavit.catalog.sources.buckets.object_stores import ObjectStores
+    from affidavit.catalog.sources.reach import Reach
+    from affidavit.engine.plan.tenant import Pair
+    from affidavit.engine.scans.lake import Planning
+    from affidavit.engine.scans.snapshot import Snapshot
+
+
+class ExternalTables:
+    """Plans tables of files for one session.
+
+    Args:
+        pair: Where its statements are planned.
+        planning: What DataFusion makes while it plans.
+        stores: The object stores that it reads.
+        reach: What may be reached.
+    """
+
+    def __init__(self, pair: Pair, planning: Planning, stores: ObjectStores, reach: Reach) -> None:
+        self._pair = pair
+        self._planning = planning
+        self._stores = stores
+        self._reach = reach
+
+    def table(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return the table that a CREATE EXTERNAL TABLE makes, whose files may be reached.
+
+        Its files are looked at now, and again when the statement runs.
+
+        Raises:
+            PathNotAllowedError: One may not be reached.
+            SourceError: They cannot be read.
+        """
+        table = parse_external(create)
+        look = partial(self._reach.check_files, table.location)
+        look()
+        snapshot.looks.append(look)
+        check_local(table.kind, table.location)
+        name = ".".join(key)
+        evidence = None if table.is_lake else partial(files_evidence, table.location)
+        snapshot.external[key] = TableRead(name, look=evidence)
+        if table.is_plain:
+            return self._made(create)
+        table = table.at(snapshot.catalog.at, name)
+        errors = partial(self._stores.errors, key[1], table.location)
+        turn = self._stores.turn if is_remote(table.location) else nullcontext()
+        with (
+            errors(),
+            turn,
+            self._stores.reach(table.location, self._reach, table.options) as place,
+        ):
+            if not table.is_lake:
+                return self._made(table.sql)
+            dataset = table.open(place, snapshot.fail, errors, self._reach.location)
+            snapshot.refused.update(dataset.refused)
+            snapshot.external[key] = TableRead(name, version=dataset.version)
+            return snapshot.scan(key, dataset)
+
+    def _made(self, create: str) -> Any:  # noqa: ANN401 - as above
+        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
+        with self._pair.changing, self._planning.capturing() as made, held():
+            self._pair.context.sql(create)
+        if not made:
+            msg = f"the statement made no table: {create}"
+            raise SqlError(msg)
+        return made[0]
