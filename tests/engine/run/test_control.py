@@ -14,8 +14,8 @@ from affidavit.errors import SqlError
         ("datafusion.catalog.default_catalog = 'zz'", "write lake.schema.table"),
         ("datafusion.sql_parser.enable_ident_normalization = false", "in quotes to have it exact"),
         ("datafusion.sql_parser.dialect = 'mysql'", "dialect 'mysql' is not supported"),
-        ("datafusion.execution.batch_size = 0", "must be at least 1"),
-        ("datafusion.execution.batch_size TO '0'", "must be at least 1"),
+        ("datafusion.execution.batch_size = 0", "must be between 1"),
+        ("datafusion.execution.batch_size TO '0'", "must be between 1"),
     ],
 )
 def test_p19_a_setting_that_only_queries_would_follow_is_refused(session, setting, told) -> None:
