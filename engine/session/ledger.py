@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.ledger.guard import Guard
     from affidavit.catalog.ledger.keys import KeyStore
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.ledger.witness import Witness
     from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.engine.session.instance import Instance
 
 
 VERIFICATIONS_MAX: Final = 3
@@ -54,13 +54,11 @@ def _check_asked(data: object, since: object, progress: object) -> None:
 class LedgerHandle:
     """The ledger of one tenant: every search record and journal entry, in one Merkle tree."""
 
-    def __init__(
-        self, catalog: Catalog, guard: Guard, witness: Witness | None, reach: Reach
-    ) -> None:
+    def __init__(self, catalog: Catalog, held: Instance, reach: Reach) -> None:
         self._catalog = catalog
         self._ledger = catalog.ledger
-        self._guard = guard
-        self._witness = witness
+        self._guard = held.guard
+        self._witness = held.witness
         self._reach = reach
 
     def __repr__(self) -> str:

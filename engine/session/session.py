@@ -31,6 +31,7 @@ from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.parameters import named_only
+from affidavit.engine.statement.shown import without_secrets_of
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     ReadOnlyError,
@@ -102,8 +103,7 @@ class Session(Caller):
 
         Args:
             text: The statement, with ``$name``, ``$1`` or ``?`` for parameters.
-            params: A dict for ``$name``, a list for ``$1``, ``$2``... or each ``?``; vectors are
-                lists or arrays. The statement names each of them.
+            params: A dict for ``$name``, a list for ``$1`` or ``?``; vectors are lists or arrays.
             timeout: How many seconds it may take in all: planned, run, and its rows read. What has
                 begun to be written is written.
             named: Parameters by name.
@@ -154,7 +154,8 @@ class Session(Caller):
         Raises:
             SqlError: It does not parse or plan, or names what the tenant does not see.
         """
-        return describe(self._executor(Trace()), parse_statement(text))
+        with without_secrets_of(text):
+            return describe(self._executor(Trace()), parse_statement(text))
 
     # --- search --------------------------------------------------------------------------------
 
@@ -261,8 +262,7 @@ class Session(Caller):
     @property
     def ledger(self) -> LedgerHandle:
         """The tenant's ledger: checkpoints, proofs, verification, export, keys."""
-        held = self._instance
-        return LedgerHandle(self._catalog(), held.guard, held.witness, self._reach)
+        return LedgerHandle(self._catalog(), self._instance, self._reach)
 
     def verify_data(
         self, table: str | None = None, *, since: int | None = None, progress: bool | None = None

@@ -13,9 +13,8 @@ from weakref import WeakMethod
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.lake.trace import Trace
 from affidavit.engine.result.result import watch
-from affidavit.engine.statement.shown import has_secrets, without_secrets
+from affidavit.engine.statement.shown import hide_secrets
 from affidavit.errors import (
-    AffidavitError,
     ClosedError,
     InvalidQueryError,
     StatementCancelledError,
@@ -111,8 +110,8 @@ class Work:
             query.check()
 
     def _read(self, query: Query, _rows: int | None, error: BaseException | None) -> None:
-        if isinstance(error, AffidavitError) and has_secrets(query.statement):
-            error.hide(lambda told: without_secrets(query.statement, told)[1])
+        if error is not None:
+            hide_secrets(error, query.statement)
         if error is not None and query.tell_once():
             self._failed(query, error)
 

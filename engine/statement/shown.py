@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -175,6 +176,22 @@ def has_secrets(text: str) -> bool:
     """Return whether a statement may have secrets."""
     found = _OPTIONS.search(text) or _SETTING.match(text) or _SAID.search(text)
     return found is not None or masked(text) != text
+
+
+def hide_secrets(error: BaseException, text: object) -> None:
+    """Take the secrets of a statement out of what its error says, and of what that came from."""
+    if isinstance(error, AffidavitError) and isinstance(text, str) and has_secrets(text):
+        error.hide(lambda told: without_secrets(text, told)[1])
+
+
+@contextmanager
+def without_secrets_of(text: object) -> Iterator[None]:
+    """Take the secrets of a statement out of what the block raises."""
+    try:
+        yield
+    except AffidavitError as error:
+        hide_secrets(error, text)
+        raise
 
 
 # --- secrets --------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class ShownDataset(lance.LanceDataset):  # type: ignore[misc] # Lance has no typ
 
     def __init__(self, dataset: lance.LanceDataset, *, is_own: bool) -> None:
         super().__init__(dataset.uri, version=dataset.version, commit_lock=_refuse)
-        self._ds: Any = _Reads(vars(self)["_ds"])
+        reads = _INNER_READS if is_own else _INNER_READS - {"uri"}
+        self._ds: Any = _Reads(vars(self)["_ds"], reads)
         if not is_own:
             self._uri = ""
 
@@ -79,26 +80,28 @@ class _Reads:
 
     Args:
         inner: Lance's own.
+        reads: What may be asked of it.
     """
 
-    __slots__ = ("_get",)
+    __slots__ = ("_get", "_reads")
 
-    def __init__(self, inner: Any) -> None:  # noqa: ANN401 - Lance's
+    def __init__(self, inner: Any, reads: frozenset[str]) -> None:  # noqa: ANN401 - Lance's
         self._get: Callable[[str], Any] = partial(getattr, inner)
+        self._reads = reads
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever Lance has
-        if name not in _INNER_READS:
+        if name not in self._reads:
             raise _refused(name)
         if name == "checkout_version":
-            return partial(_wrapped, self._get(name))
+            return partial(_wrapped, self._get(name), self._reads)
         return self._get(name)
 
     def __copy__(self) -> _Reads:
         return self
 
 
-def _wrapped(call: Callable[[object], Any], version: object) -> _Reads:
-    return _Reads(call(version))
+def _wrapped(call: Callable[[object], Any], reads: frozenset[str], version: object) -> _Reads:
+    return _Reads(call(version), reads)
 
 
 def _refused(name: str) -> ReadOnlyError:
