@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import time
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit import errors
-from affidavit.screen import cut, escaped, padded, width_of
+from affidavit.screen import cut, escaped, masked, padded, width_of
 
 
 @given(st.text())
@@ -41,3 +43,15 @@ def test_p21_an_error_says_no_escape_and_keeps_what_it_is() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert error.name == "t\x1b[2K"
     assert str(errors.SqlError("one\n  two\x1b")) == "one\n  two\\x1b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = X'" + "ab" * 500_000, "x://a:b " * 60_000 + "@", "a=b," * 200_000 + "@", "k" * 1_000_000 + "="],
+    ids=["hex", "urls", "pairs", "word"],
+)  # fmt: skip
+def test_p21_a_long_text_is_looked_through_once(text: str) -> None:
+    """By steps that grow with the text's square, the shortest of these takes minutes."""
+    began_s = time.process_time()
+    masked(text)
+    assert time.process_time() - began_s < 20

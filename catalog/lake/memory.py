@@ -62,7 +62,10 @@ def parse_memory_limit(given: int | str | None) -> int | None:
         )
         raise LakeError(msg)
     if not MEMORY_LIMIT_MIN <= size <= MEMORY_LIMIT_MAX:
-        msg = f"memory_limit must be at least {MEMORY_LIMIT_MIN // 2**20} MiB, got {given!r}"
+        msg = (
+            f"memory_limit must be at least {MEMORY_LIMIT_MIN // 2**20} MiB, and at most "
+            f"{MEMORY_LIMIT_MAX:,} bytes, got {given!r}"
+        )
         raise LakeError(msg)
     return size
 
@@ -199,7 +202,7 @@ class Hold:
 
 def _own_folder(spill_to: str | os.PathLike[str]) -> tuple[Path, FileLock]:
     """Make a folder below ``spill_to``, and return it and a lock that says it is in use."""
-    given = os.fspath(spill_to)
+    given = os.fspath(spill_to) if isinstance(spill_to, str | os.PathLike) else b""
     if not isinstance(given, str) or not given or "\x00" in given:
         raise LakeError(f"spill_to must be a folder's path, got {spill_to!r}")
     above = Path(given).expanduser().absolute()
@@ -239,4 +242,5 @@ def _remove_abandoned(above: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):
             continue  # whoever spills there is alive
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.with_suffix(".lock").unlink(missing_ok=True)

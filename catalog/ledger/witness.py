@@ -98,9 +98,10 @@ def as_witness(given: str | os.PathLike[str] | Witness | None) -> Witness | None
     """
     if given is None or callable(given):
         return given
-    if isinstance(given, str | os.PathLike):
-        return FileWitness(given)
-    msg = f"witness must be a path or a callable, got {type(given).__name__}"
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return FileWitness(path)
+    msg = f"witness must be a path or a callable, got {given!r}"
     raise WitnessError(msg)
 
 

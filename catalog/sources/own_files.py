@@ -90,8 +90,12 @@ def _walk(
     inside = is_own(real / "x", (), is_store=False)
     for entry in entries:
         path = f"{shown.rstrip('/')}/{entry.name}"
-        target = Path(entry.path).resolve() if entry.is_symlink() else Path(entry.path)
-        if entry.is_dir():
+        try:
+            target = Path(entry.path).resolve() if entry.is_symlink() else Path(entry.path)
+            is_folder = entry.is_dir()
+        except (OSError, RuntimeError):  # such as a link to itself, which nobody reads
+            continue
+        if is_folder:
             if str(target) not in seen:
                 seen.add(str(target))
                 yield from _walk(path, target, is_match, seen, strict)
@@ -122,18 +126,30 @@ def is_own(real: Path, own: tuple[str, ...], *, is_store: bool = True) -> bool:
     )
 
 
-def is_linked(real: Path, own: tuple[str, ...]) -> bool:
-    """Return whether a file is one of ``own`` by another name."""
-    try:
-        about = real.stat()
-    except OSError:
-        return False
-    if about.st_nlink < 2 or real.is_dir():  # noqa: PLR2004 - it has no other name
-        return False
-    number = about.st_dev, about.st_ino
-    lakes = {str(Path(each).parent / CATALOG_FILE) for each in own}
-    files = (path for each in (*own, *lakes) for path in _below(Path(each)))
-    return any(number == (each.st_dev, each.st_ino) for each in files)
+class Linked:
+    """Tells whether files are a lake's own by another name.
+
+    Args:
+        own: What is the lake's.
+    """
+
+    def __init__(self, own: tuple[str, ...]) -> None:
+        self._own = own
+        self._numbers: set[tuple[int, int]] | None = None
+
+    def has(self, real: Path) -> bool:
+        """Return whether a file is one of the lake's own."""
+        try:
+            about = real.stat()
+        except OSError:
+            return False
+        if about.st_nlink < 2 or real.is_dir():  # noqa: PLR2004 - it has no other name
+            return False
+        if self._numbers is None:
+            lakes = {str(Path(each).parent / CATALOG_FILE) for each in self._own}
+            files = (path for each in (*self._own, *lakes) for path in _below(Path(each)))
+            self._numbers = {(each.st_dev, each.st_ino) for each in files}
+        return (about.st_dev, about.st_ino) in self._numbers
 
 
 def _below(path: Path) -> Iterator[os.stat_result]:

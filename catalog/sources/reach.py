@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from affidavit.catalog.sources.address import Address, below, parse_address
 from affidavit.catalog.sources.buckets.location import checked_location, is_remote
-from affidavit.catalog.sources.own_files import holds_own, is_linked, is_own, tree
+from affidavit.catalog.sources.own_files import Linked, holds_own, is_own, tree
 from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Reach:
         real = self.folder(path, name)
         others = [_real(os.path.normpath(path), name)] if ".." in path.split("/") else []
         for each in (real, *others):
-            if is_own(each, self._own_paths) or is_linked(each, self._own_paths):
+            if is_own(each, self._own_paths) or Linked(self._own_paths).has(each):
                 raise PathNotAllowedError(name, reason=_OWN)
         if self.limited and not all(map(self._has, others)):
             raise PathNotAllowedError(name, allowed=self.folders)
@@ -196,12 +196,17 @@ class Reach:
             return
         if holds_own(Path(root).resolve(), location, self._own_paths):
             raise PathNotAllowedError(location, reason=_OWN)
+        linked = Linked(self._own_paths)
         for file in files(strict=self.limited):
             if file is None:
                 raise PathNotAllowedError(location, reason=_UNKNOWN)
             if self.limited and not self._has(file.real):
                 raise PathNotAllowedError(location, reason=_LINK)
-            if file.is_own or is_own(file.real, self._own_paths, is_store=file.may_be_store):
+            if (
+                file.is_own
+                or is_own(file.real, self._own_paths, is_store=file.may_be_store)
+                or linked.has(file.real)
+            ):
                 raise PathNotAllowedError(location, reason=_OWN)
 
     def _has(self, real: Path) -> bool:

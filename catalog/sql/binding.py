@@ -81,6 +81,9 @@ def literal(value: Any, name: str) -> str:  # noqa: ANN401 - whatever callers pa
         return f"TIMESTAMP '{zone.isoformat(' ')}{mark}'"
     if isinstance(value, dt.date):
         return f"DATE '{value.isoformat()}'"
+    if isinstance(value, list | tuple) and not value:
+        msg = f"parameter ${name} is an empty list: a condition needs at least one value"
+        raise InvalidQueryError(msg)
     msg = (
         f"parameter ${name} must be text, a number, true or false, a date or a list of such, got "
         f"{type(value).__name__} {value!r:.40}"

@@ -8,6 +8,7 @@ it is computed and refuses.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
@@ -121,7 +122,8 @@ def _is_written_out(name: str, arguments: Sequence[Sequence[Token]]) -> bool:
         return False
     if not count.text.isdecimal():
         return False
-    each = len(what.text.encode("utf-8", "replace")) if name == "repeat" else int(COUNTED[name])
+    text = what.text[1:-1].replace("''", "'") if what.kind == "string" else what.text
+    each = len(text.encode("utf-8", "replace")) if name == "repeat" else int(COUNTED[name])
     if (size := int(count.text[:30]) * each) > SIZED_BYTES_MAX:
         raise SqlError(too_large(size))
     return True
@@ -148,6 +150,10 @@ def check_written_out(text: str) -> None:
                 f"{CONDITION_COUNT_MAX:,}"
             )
             raise SqlError(msg)
+
+
+TOO_LARGE: Final = re.compile(r"repeat, lpad or one of their like .* or for fewer rows")
+"""What :func:`too_large` returns; DataFusion passes it on as text."""
 
 
 def too_large(size: int) -> str:

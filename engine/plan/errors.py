@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.sql.sized import TOO_LARGE
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -62,9 +63,6 @@ DISK: Final = re.compile(
 )
 """What the system says of a disk that is full, gone or refused, as Rust and DataFusion 54.1.0 pass
 it on; where a plan spills it may be the folder that it spills to."""
-
-SIZED: Final = re.compile(r"repeat, lpad or one of their like .* or for fewer rows")
-"""What the function says that counts are handed through; DataFusion passes it on as text."""
 
 FULL: Final = re.compile(r"\(os error (?:27|28|122)\)|used disk space during")
 """Those of them that have no path in DataFusion 54.1.0: a file may not grow."""
@@ -177,7 +175,7 @@ def _of_memory(
     told: str, text: str, snapshot: Snapshot, kind: type[AffidavitError]
 ) -> AffidavitError | None:
     """Return what a message says of memory, or of the disk that has what is too much for it."""
-    if (sized := SIZED.search(told)) is not None:
+    if (sized := TOO_LARGE.search(told)) is not None:
         return MemoryLimitError(sized[0])
     memory = snapshot.catalog.lake.memory
     on_disk = DISK.search(told) is not None
@@ -239,9 +237,7 @@ def told_plainly(text: str) -> str:
         return f"{number['value']}{CANNOT}DECIMAL: the limit is {number['limit']}"
     types = _CONVERT.fullmatch(text)
     if types is not None:
-        given, wanted = (
-            re.sub(r"\w+", lambda each: _SQL.get(each[0], each[0]), types[at]) for at in (1, 2)
-        )
+        given, wanted = map(_in_sql, types.groups())
         return f"values of type {given}{CANNOT}{wanted}"
     return text
 

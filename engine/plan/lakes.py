@@ -44,6 +44,11 @@ class OtherSnapshot(Snapshot):
         self._outer = outer
         self._name = name
 
+    @property
+    def called(self) -> str:
+        """What a statement calls the catalog that is read."""
+        return self._name
+
     def note_read(self, info: TableInfo, version: int, key: str | None = None) -> TableRead:
         """Note that planning looked a table up, and the version that it will read."""
         shown = f"{self._name}.{info.schema}.{info.name}"

@@ -143,7 +143,7 @@ class Planner:
             pair = self._pair
             frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
             if snapshot.sizes or GROWS.search(text) is not None:
-                growth(frame.logical_plan(), snapshot.sizes)
+                growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
         snapshot.query.check()
         return frame
 
@@ -254,7 +254,9 @@ class Planner:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             frame = self._sql(definition.sql, {}, QUERIES_ONLY)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:
-                snapshot.sizes[info.name] = growth(frame.logical_plan(), snapshot.sizes)
+                name = (snapshot.called, info.schema, info.name)
+                plan = frame.logical_plan()
+                snapshot.sizes[name] = growth(plan, snapshot.sizes, snapshot.called)
             return frame.into_view()
         [location] = definition.paths
         reach = self._reach.of_made(definition.reach, location)

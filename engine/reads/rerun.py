@@ -28,10 +28,9 @@ RUN_AGAIN = ("query", "execute")
 REPRODUCED, DRIFT, UNORDERED, GONE = "REPRODUCED", "DRIFT", "UNORDERED", "EVIDENCE_GONE"
 UNREPEATABLE = "UNREPEATABLE"
 
-_CHANGING = frozenset({
-    "current_date", "current_time", "current_timestamp", "now", "rand", "random", "today", "uuid",
-})  # fmt: skip
-"""What gives another value each time that it is asked."""
+_MOMENTS = frozenset({"current_date", "current_time", "current_timestamp"})
+_CHANGING = _MOMENTS | {"now", "rand", "random", "today", "uuid"}
+"""What gives another value each time that it is asked: words, and functions."""
 
 
 class Runs(Protocol):
@@ -93,10 +92,21 @@ def rerun(
     except AffidavitError as error:
         return GONE, f"it cannot be run on what it read: {error}"
     outcome, reason = _judged(record, told, rows)
-    changing = sorted(_CHANGING & {name.lower() for name in parse_statement(text).names})
-    if outcome == DRIFT and changing:
-        return UNREPEATABLE, f"{changing[0]}() gives another value each time, and so other rows"
+    changing = _changing(text) if outcome == DRIFT else None
+    if changing is not None:
+        return UNREPEATABLE, f"{changing} gives another value each time, and so other rows"
     return outcome, reason
+
+
+def _changing(text: str) -> str | None:
+    """Return what a statement calls that gives another value each time; a view's is not seen."""
+    tokens = parse_statement(text).tokens
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        word = token.text.lower()
+        is_call = following is not None and following.text == "("
+        if word in _MOMENTS or (word in _CHANGING and is_call):
+            return word
+    return None
 
 
 def _changed_files(record: ReadRecord, look: Callable[[str], dict[str, Any] | None]) -> str | None:

@@ -57,7 +57,7 @@ def cell(value: object, kind: pa.DataType | None = None) -> str:
 def _number(value: float, kind: pa.DataType | None) -> str:
     """Return the fewest digits that are this number and no other, in its own precision."""
     if kind is not None and pa.types.is_float32(kind) and abs(value) != float("inf"):
-        for digits in range(6, 9):
+        for digits in range(6, 10):
             text = f"{value:.{digits}g}"
             if struct.unpack(_SINGLE, struct.pack(_SINGLE, float(text)))[0] == value:
                 return repr(float(text))
@@ -78,9 +78,21 @@ def _columns(head: pa.Table) -> list[list[str]]:
         try:
             values = column.to_pylist()
         except (ValueError, OverflowError):  # an instant that Python's datetime cannot hold
-            values = column.cast(pa.string()).to_pylist()
+            values = [_as_text(each) for each in column]
         columns.append([cell(value, column.type) for value in values])
     return columns
+
+
+def _as_text(scalar: pa.Scalar) -> object:
+    """Return a value that Python may not have as one that it has, or as Arrow writes it."""
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return scalar.cast(pa.string()).as_py()
+    except pa.ArrowException:  # one within a list, say
+        return str(scalar)
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -88,7 +100,7 @@ def _columns(head: pa.Table) -> list[list[str]]:
 
 def as_text(head: pa.Table, *, more: bool) -> str:
     """Return up to :data:`ROWS_SHOWN_MAX` rows as an aligned table; ``more`` follow ``head``."""
-    if head.schema.names == _PLAN:
+    if _is_plan(head, more=more):
         return _plan(head)
     columns = _columns(head.slice(0, ROWS_SHOWN_MAX))
     names = [escaped(name) for name in head.schema.names]
@@ -101,13 +113,18 @@ def as_text(head: pa.Table, *, more: bool) -> str:
     return "\n".join([*lines, _footer(head, len(shown), more=more)])
 
 
+def _is_plan(head: pa.Table, *, more: bool) -> bool:
+    """Return whether rows look like what EXPLAIN gives: a few, whose texts are long."""
+    return head.schema.names == _PLAN and head.num_rows <= ROWS_SHOWN_MAX and not more
+
+
 def _plan(head: pa.Table) -> str:
     """Return a plan as it was told, each of its operators on a line."""
-    told = head.to_pylist()
-    return "\n".join(f"{each['plan_type']}\n{_indented(each['plan'])}" for each in told)
+    told = zip(*(column.to_pylist() for column in head.columns), strict=True)
+    return "\n".join(f"{escaped(kind)}\n{_indented(plan)}" for kind, plan in told)
 
 
-def _indented(text: str) -> str:
+def _indented(text: object) -> str:
     return "\n".join(f"  {line}" for line in escaped(text, lines=True).splitlines())
 
 
@@ -169,7 +186,7 @@ def _footer(head: pa.Table, columns: int, *, more: bool) -> str:
 
 def as_html(head: pa.Table, *, more: bool) -> str:
     """Return up to :data:`ROWS_SHOWN_MAX` rows as an HTML table, every value escaped."""
-    if head.schema.names == _PLAN:
+    if _is_plan(head, more=more):
         return f"<pre>{html.escape(_plan(head))}</pre>"
     names = "".join(
         f'<th title="{html.escape(escaped(field.type))}">{html.escape(escaped(field.name))}</th>'

@@ -73,6 +73,7 @@ NUMBER_MAX: Final = 2**40
 
 
 _FIXED: Final = {
+    "datafusion.execution.listing_table_ignore_subdirectory": "attach a folder below by its path",
     "datafusion.catalog.default_catalog": "write lake.schema.table, or the source's name first",
     "datafusion.catalog.default_schema": "write schema.table",
     "datafusion.sql_parser.enable_ident_normalization": "write a name in quotes to have it exact",
@@ -189,11 +190,11 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
         raise SqlError(msg)
     value = _value_of(statement)
     _check_number(setting, value)
-    if setting == "datafusion.sql_parser.dialect":
-        if value and value not in DIALECTS:
-            raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
-        scope.planner.read_as(value or GENERIC)
+    if setting == "datafusion.sql_parser.dialect" and value and value not in DIALECTS:
+        raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
     scope.planner.set(statement.text)
+    if setting == "datafusion.sql_parser.dialect":  # once DataFusion reads so too
+        scope.planner.read_as(value or GENERIC)
     return nothing()
 
 

@@ -17,7 +17,7 @@ from datafusion.catalog import Table
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.model.release import Reading, TableRead
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.evidence.given import GivenRows, LanceRows
 from affidavit.engine.scans.failures import Failures
@@ -57,7 +57,8 @@ class Snapshot:
         running: What runs for the plan, to be cancelled when the statement is given up.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
-        sizes: How large the values of views may become, by their columns.
+        sizes: How large the values of views may become: by catalog, schema and name, and by their
+            columns.
         opened: What to close when the statement is done: the snapshot is a context manager.
         hide: Takes secrets out of what is told.
     """
@@ -85,7 +86,7 @@ class Snapshot:
         self.parameters: Mapping[str, Any] = {}
         self.unbound: dict[str, pa.DataType | None] | None = None
         self.missing: list[str] = []
-        self.sizes: dict[str, dict[str, float]] = {}
+        self.sizes: dict[tuple[str, str, str], dict[str, float]] = {}
         self.refused: dict[str, str] = {}
         self.sent: list[tuple[str, str]] = []
         self.reading = Reading(self.query, catalog.transactions)
@@ -106,6 +107,11 @@ class Snapshot:
         self.opened.close()
 
     # --- what planning finds out -----------------------------------------------------------------
+
+    @property
+    def called(self) -> str:
+        """What a statement calls the catalog that is read."""
+        return CATALOG
 
     def bind(self, parameters: Mapping[str, Any]) -> None:
         """Take the statement's parameters."""

@@ -16,7 +16,7 @@ from affidavit.catalog.sql.names import DEFAULT_TENANT, check_tenant
 from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.engine.audit.settings import AuditSettings
 from affidavit.engine.session.instance import Instance
-from affidavit.engine.session.options import Options, Records
+from affidavit.engine.session.options import Options, records_at
 from affidavit.engine.session.session import Session
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def connect(
             journal=journal, journal_url=journal_url,
             checkpoint_entries=checkpoint_entries, checkpoint_interval_s=checkpoint_interval_s,
         ),
-        records=None if records is None else Records(records, key_store_of(key_store, records)),
+        records=records_at(records, key_store),
         witness=as_witness(witness), broker=broker, transaction_idle_s=transaction_idle_s,
     )  # fmt: skip
     reach = Reach.of(allowed_paths, allowed_urls)

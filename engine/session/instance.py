@@ -207,9 +207,10 @@ class Instance:
             elif self._kept.read is not None:
                 _unless_busy(partial(self._kept.guard.keep_checkpoints, now=True))
         finally:
-            self._engines.close()
-            self.lake.close()
-            self._kept.close()
+            with ExitStack() as stack:
+                stack.callback(self._kept.close)
+                stack.callback(self.lake.close)
+                self._engines.close()
 
     def _tidy(self) -> None:
         """Do what is due; what another writer keeps from being done is left to who opens next."""

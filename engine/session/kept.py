@@ -43,7 +43,10 @@ def kept_records(lake: Lake, guard: Guard, options: Options) -> Kept:
     """
     if options.records is None:
         return Kept(lake, guard)
-    own = replace(options.lake, read_only=False, store=None, journal_url=None)
+    own = replace(
+        options.lake, read_only=False, store=None, journal_url=None, memory_limit=None,
+        spill_to=None,
+    )  # fmt: skip
     other = open_lake(options.records.path, own, keys=options.records.keys)
     if other.lake_id == lake.lake_id:
         other.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.ledger.keys import FileKeyStore
+from affidavit.catalog.lake.place import lake_folder
+from affidavit.catalog.ledger.keys import FileKeyStore, key_store_of
 from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.catalog.store.transactions import IDLE_S
 from affidavit.catalog.values.durations import is_seconds
@@ -32,6 +33,22 @@ class Records:
 
     path: str | os.PathLike[str]
     keys: KeyStore
+
+
+def records_at(path: str | os.PathLike[str] | None, keys: KeyStore | None) -> Records | None:
+    """Return the lake at ``path`` as one that takes records.
+
+    Raises:
+        LakeError: It is no path of a folder.
+    """
+    if path is None:
+        return None
+    try:
+        folder = lake_folder(path)
+    except LakeError as error:
+        msg = f"records= names no lake: {error}"
+        raise LakeError(msg) from error
+    return Records(folder, key_store_of(keys, folder))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,13 +52,17 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
     given = {name.removeprefix("$"): value for name, value in params.items()}
     whole = statement.whole
     named, marks = whole.placeholders, whole.marks
+    if max(len(named), marks, len(given)) > PARAMETERS_MAX:
+        msg = f"a statement has more than {PARAMETERS_MAX:,} parameters, which is what is allowed"
+        raise SqlError(msg)
     if marks:
         if named:
             msg = f"? stands beside ${named[0]}: write all parameters of a statement in one way"
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
         statement = parse_statement(_renamed(whole, {}, iter(named)))
-    unknown = [name for name in given if name not in named]
+    known = set(named)
+    unknown = [name for name in given if name not in known]
     if unknown:
         raise SqlError(_unnamed(unknown[0], named, len(given)))
     missing = [name for name in named if name not in given]

@@ -34,15 +34,16 @@ MASK: Final = "***"
 """What stands where a secret did."""
 
 _USERINFO: Final = re.compile(
-    r"""(?<=://)(?:[^/?#'"\n]*@|[^/?#'"\n]*:(?!\d+[/?#'"\s])[^'"\n]*@)"""
-    r"""|(?<![^\s'"(=,/])(?:[a-z][\w+.-]*:)?/{0,3}[^\s'"/@:]+:(?!//|\d+[/?#'"\s])[^\s'"@]*@""",
+    r"""(?<=://)(?:[^/?#'"\n@]{0,256}@|[^/?#'"\n@]{0,256}:(?!\d+[/?#'"\s])[^'"\n@]{0,256}@)"""
+    r"""|(?<![^\s'"(=,/])(?:[a-z][\w+.-]{0,32}:)?/{0,3}[^\s'"/@:]{1,64}:"""
+    r"""(?!//|\d+[/?#'"\s])[^\s'"@]{0,256}@""",
     re.IGNORECASE,
 )
 """What stands before a host, with a password; that may have a slash, and the URL no scheme."""
 
 _ASSIGNED: Final = re.compile(
-    r"""([\w.%-]*(?:signature|\bsig|token(?!iz)|secret|passw\w*|\bpwd|credential"""
-    r"""|(?:access|api|account|private|master)[\w-]*key)[\w.%-]*=)"""
+    r"""(?<![\w.%-])([\w.%-]{0,64}?(?:signature|sig|token(?!iz)|secret|passw|pwd|credential|sas"""
+    r"""|(?:access|api|account|private|master)[\w-]{0,16}key)[\w.%-]{0,64}=)"""
     r"""(?=[^\s'"&;,()\[])[^&;'"\s)]+""",
     re.IGNORECASE,
 )

@@ -5,6 +5,7 @@ Each door is tried: by name, by link, by pattern, by URL, by what is exchanged l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -527,6 +528,123 @@ def test_p20_what_an_iceberg_table_names_is_looked_at(full: Path, tmp_path: Path
         session.attach("i", made.metadata_location, format="iceberg")
         with pytest.raises(AffidavitError, match="own files"):
             session.sql("SELECT actor FROM i").to_arrow()
+
+
+def test_p20_a_hard_link_to_a_lakes_own_file_is_one_of_them(full: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.csv").write_text("word\nopen\n")
+    (data / "zz.csv").hardlink_to(next((full / "keys").iterdir()))
+    (data / "loop.csv").symlink_to("loop.csv")
+    with affidavit.connect(full, tenant="b") as session:
+        for way in (f"{data}/zz.csv", f"{data}/", f"{data}/*.csv"):
+            with pytest.raises(PathNotAllowedError):
+                make(session, way)
+        with pytest.raises(AffidavitError):  # DataFusion's own: it follows the link to itself
+            make(session, f"{data}/a*.csv")
+        (data / "loop.csv").unlink()
+        make(session, f"{data}/a*.csv")
+        assert words(session) == ["open"]
+
+
+@pytest.mark.parametrize(
+    "way", ["{0}/link/../lake/x.csv", "{0}/xy://../lake/keys/x.csv", "{0}/p/", "{0}/lake/keys/../keys/x.csv"]
+)  # fmt: skip
+def test_p20_no_other_reading_of_a_path_leads_into_a_lake(
+    full: Path, tmp_path: Path, way: str
+) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "q=1").symlink_to(full / "keys")
+    before = sorted(path for path in full.rglob("*") if "keys" in path.parts)
+    with affidavit.connect(full, tenant="b") as session, contextlib.suppress(AffidavitError):
+        location = way.format(tmp_path)
+        session.sql(f"COPY (SELECT 1 AS a, '1' AS q) TO '{location}' STORED AS CSV PARTITIONED BY (q)")  # fmt: skip
+    assert sorted(path for path in full.rglob("*") if "keys" in path.parts) == before
+    assert not (full / "x.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["port={0}", "host=127.0.0.1&port={0}", "hostaddr=127.0.0.1&port={0}"])  # fmt: skip
+def test_p20_the_port_of_an_option_is_the_one_that_counts(
+    lake: Path, server: Listener, option: str
+) -> None:
+    with closing(Listener()) as other, affidavit.connect(
+        lake, allowed_urls=[f"postgresql://127.0.0.1:{server.port}"]
+    ) as session:  # fmt: skip
+        for url in (
+            server.url(option.format(other.port)),
+            f"postgresql://u@127.0.0.2,x@127.0.0.1:{server.port}/db",
+        ):
+            with pytest.raises(AffidavitError):
+                session.attach("q", url, password="hush")
+        assert (server.connections, other.connections) == (0, 0)
+
+
+def test_p20_a_session_with_limits_exports_and_reads_no_witness_outside(
+    limited: affidavit.Session, inside: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PathNotAllowedError):
+        limited.ledger.export(tmp_path / "bundle")
+    with pytest.raises(PathNotAllowedError):
+        limited.ledger.verify(witness="/etc/passwd")
+    limited.sql("CREATE TABLE t (a INT)")
+    assert limited.ledger.export(inside / "bundle").is_dir()
+
+
+def test_p20_what_databases_write_beside_a_file_is_looked_at(
+    limited: affidavit.Session, inside: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(inside / "x.db")) as file:
+        file.execute("CREATE TABLE t (a INTEGER)")
+    for end in ("-journal", ".wal"):
+        (inside / f"x.db{end}").symlink_to(tmp_path / "outside.csv")
+        with pytest.raises(PathNotAllowedError):
+            limited.attach("x", f"sqlite:///{inside / 'x.db'}")
+        (inside / f"x.db{end}").unlink()
+    limited.attach("x", f"sqlite:///{inside / 'x.db'}")
+
+
+def test_p20_a_result_that_was_not_read_yet_is_looked_at_again(
+    limited: affidavit.Session, inside: Path, tmp_path: Path
+) -> None:
+    make(limited, f"{inside}/")
+    result = limited.sql("SELECT * FROM t")
+    (inside / "link.csv").symlink_to(tmp_path / "outside.csv")
+    with pytest.raises(PathNotAllowedError):
+        result.to_arrow()
+
+
+def test_p20_a_session_with_limits_writes_to_no_database_outside(
+    lake: Path, inside: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "far.db")) as file:
+        file.execute("CREATE TABLE t (a INTEGER)")
+    with affidavit.connect(lake, tenant="b") as free:
+        free.attach("far", f"sqlite:///{tmp_path / 'far.db'}")
+        with free.scope(tenant="b", allowed_paths=[inside]) as limited:
+            assert limited.sql("SELECT count(*) AS n FROM far.main.t").to_pylist() == [{"n": 0}]
+            with pytest.raises(PathNotAllowedError):
+                limited.sql("INSERT INTO far.main.t VALUES (1)")
+        free.sql("INSERT INTO far.main.t VALUES (1)")
+
+
+@pytest.mark.parametrize("path", ["/in/../out", "/in/%2e%2e/out", "/in/%252e%252e/out", "/in\\..\\out", "/inner"])  # fmt: skip
+def test_p20_nothing_leads_out_of_a_buckets_prefix(path: str) -> None:
+    allowed = Reach.of(None, ["s3://bucket/in"])
+    with pytest.raises(PathNotAllowedError):
+        allowed.location(f"s3://bucket{path}/x.csv")
+    assert allowed.location("s3://bucket/in/x.csv")
+
+
+def test_p20_a_key_file_and_a_witness_elsewhere_are_the_lakes_own(tmp_path: Path) -> None:
+    keys, witness = tmp_path / "kk", tmp_path / "witness.txt"
+    store = affidavit.FileKeyStore(keys)
+    with affidavit.connect(tmp_path / "lake", key_store=store, witness=witness) as session:
+        session.ledger.checkpoint()
+        for way in (f"{keys}/master.key", f"{keys}/", str(witness)):
+            with pytest.raises(PathNotAllowedError):
+                make(session, way)
 
 
 # --- handles --------------------------------------------------------------------------------------

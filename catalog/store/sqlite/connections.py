@@ -81,7 +81,12 @@ class Connections:
             self.refuse_closed()
             while self._idle:
                 connection = self._idle.pop()
-                if self._is_of_now(connection):
+                try:
+                    is_of_now = self._is_of_now(connection)
+                except BaseException:
+                    self.let_go(connection)
+                    raise
+                if is_of_now:
                     return connection
                 self.let_go(connection)
         return None

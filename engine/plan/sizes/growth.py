@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.sql.sized import ELEMENT_BYTES, SIZED_BYTES_MAX
 from affidavit.errors import SqlError
 
@@ -46,12 +47,17 @@ Sizes: TypeAlias = dict[str, float]
 """How many bytes a column's values may have, by its name."""
 
 
-def growth(plan: LogicalPlan, views: Mapping[str, Sizes]) -> Sizes:
+Views: TypeAlias = "Mapping[tuple[str, str, str], Sizes]"
+"""The same of views, by catalog, schema and name."""
+
+
+def growth(plan: LogicalPlan, views: Views, called: str) -> Sizes:
     """Return how large the values of a plan's columns may become.
 
     Args:
         plan: As it was planned, before anything of it is computed.
-        views: The same of the views that it reads, by name.
+        views: The same of the views that it reads.
+        called: What the catalog of the plan's own tables is called among ``views``.
 
     Raises:
         SqlError: They may become too large.
@@ -70,15 +76,16 @@ def growth(plan: LogicalPlan, views: Mapping[str, Sizes]) -> Sizes:
             for name, size in sizes.items():
                 found[name] = max(size, found.get(name, 0.0))
         del done[len(done) - count :]
-        done.append(_of_node(node, found, views))
+        done.append(_of_node(node, found, views, called))
     return done[0]
 
 
-def _of_node(plan: LogicalPlan, found: Sizes, views: Mapping[str, Sizes]) -> Sizes:
+def _of_node(plan: LogicalPlan, found: Sizes, views: Views, called: str) -> Sizes:
     """Return how large the values of a node's columns may become, by those of its inputs."""
     node = _variant(plan)
     if hasattr(node, "fqn"):
-        return views.get(node.fqn()[-1], {})
+        catalog, schema, name = [CATALOG, MAIN_SCHEMA, *node.fqn()][-3:]
+        return views.get((called if catalog == CATALOG else catalog, schema, name), {})
     if hasattr(node, "predicate"):
         _size(node.predicate(), found)
     if not hasattr(node, "projections"):

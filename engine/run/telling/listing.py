@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import AffidavitError
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    PathNotAllowedError,
+    SourceError,
+    SqlError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
     from affidavit.catalog.model.definition import TableInfo
@@ -15,6 +22,13 @@ if TYPE_CHECKING:
 
 LISTING_WORDS: Final = frozenset({"information_schema", "show"})
 """What a statement that lists the catalog names."""
+
+
+_UNPLANNED: Final = (
+    ColumnNotFoundError, InvalidQueryError, PathNotAllowedError, SourceError, SqlError,
+    TableNotFoundError,
+)  # fmt: skip
+"""What a view says that cannot be planned any more."""
 
 
 def offer_views(planner: Planner, snapshot: Snapshot) -> None:
@@ -42,5 +56,5 @@ def _shape(planner: Planner, snapshot: Snapshot, info: TableInfo) -> Any:  # noq
     with planner.snapshot(snapshot.catalog) as apart:
         try:
             return planner.plan(definition.sql, {}, apart, names=names, read_only=True).into_view()
-        except AffidavitError:
+        except _UNPLANNED:
             return None
