@@ -199,7 +199,7 @@ def check_reach(url: SourceUrl, reach: Reach) -> None:
     kind = kind_of(url.scheme)
     if kind.at is At.FILE:
         for beside in _BESIDE:
-            reach.path(url.path + beside, shown=url.path)
+            reach.path(url.path + beside, shown=url.path, is_opened=True)
     elif kind.at is At.FOLDER:
         reach.folder(url.path, url.path)
     if kind.wanted is None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.lake.folders import CATALOG_FILE
 from affidavit.catalog.lake.place import is_own_name
-from affidavit.catalog.store.sqlite.schema import is_store as is_store_file
+from affidavit.catalog.store.sqlite.schema import may_be_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,6 +172,6 @@ def _is_lake(folder: Path) -> bool:
 
 def _is_store(path: Path) -> bool:
     try:
-        return path.is_file() and os.access(path, os.R_OK) and is_store_file(path)
+        return path.is_file() and os.access(path, os.R_OK) and may_be_store(path)
     except OSError:
         return False  # nobody can read it

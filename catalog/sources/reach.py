@@ -150,8 +150,14 @@ class Reach:
         shown = str(Path(path).expanduser().absolute() if is_plain else real)
         return shown + ("/" if path.endswith("/") else "")
 
-    def path(self, path: str, *, shown: str | None = None) -> Path:
+    def path(self, path: str, *, shown: str | None = None, is_opened: bool = False) -> Path:
         """Return what a path is with its links followed.
+
+        Args:
+            path: The path.
+            shown: What a refusal calls it.
+            is_opened: Whether a database may have it open, which would lose its locks if somebody
+                else of this process opened and closed it: then it is told by where it is alone.
 
         Raises:
             PathNotAllowedError: It may not be reached.
@@ -160,7 +166,8 @@ class Reach:
         real = self.folder(path, name)
         others = [_real(os.path.normpath(path), name)] if ".." in path.split("/") else []
         for each in (real, *others):
-            if is_own(each, self._own_paths) or Linked(self._own_paths).has(each):
+            held = is_own(each, self._own_paths, is_store=not is_opened)
+            if held or Linked(self._own_paths).has(each):
                 raise PathNotAllowedError(name, reason=_OWN)
         if self.limited and not all(map(self._has, others)):
             raise PathNotAllowedError(name, allowed=self.folders)

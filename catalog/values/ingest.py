@@ -20,7 +20,6 @@ from affidavit.catalog.values.python.frames import (
 )
 from affidavit.catalog.values.python.kept import kept_reader
 from affidavit.catalog.values.python.rows import required_row, rows_in
-from affidavit.catalog.values.types import check_nesting
 from affidavit.errors import SchemaMismatchError
 
 if TYPE_CHECKING:
@@ -149,11 +148,7 @@ def rows_to_batch(
     if not rows and schema is not None:
         names = dict.fromkeys(schema.names)
     known = dict(zip(schema.names, schema.types, strict=True)) if schema is not None else {}
-    columns = []
-    for name in names:
-        values = [row.get(name) for row in rows]
-        check_nesting([each for each in values if isinstance(each, list | tuple | dict)])
-        columns.append(column_of(name, values, known.get(name)))
+    columns = [column_of(name, [row.get(name) for row in rows], known.get(name)) for name in names]
     return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in names])
 
 

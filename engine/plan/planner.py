@@ -372,14 +372,14 @@ class Planner:
 def _released(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan through its catalog's gate: no plan is run but through here."""
     snapshot = planned.snapshot
-    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner))
+    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner.run(planned)))
 
 
-def _looked(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
-    """Run a plan, if what it reads may still be read."""
+def _looked(planned: Planned, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a plan, if what it reads may still be read."""
     for look in planned.snapshot.looks:
         look()
-    yield from runner.run(planned)
+    yield from batches
 
 
 def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:

@@ -88,9 +88,8 @@ class Attachments:
         self._check_reach(url)
         if kind.at is At.FOLDER:
             self._check_lake(url.path)
-        elif kind.at is At.FILE and not Path(url.path).is_file():
-            msg = f"there is no file {url.path!r} to attach as {name!r}"
-            raise SourceError(msg)
+        elif kind.at is At.FILE:
+            self._check_file(name, url.path)
         with catalog.read() as reader:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
@@ -122,6 +121,12 @@ class Attachments:
         if Path(path).resolve() == self._catalog.lake.path.resolve():
             msg = "a lake cannot be attached to itself: its tables are there already"
             raise SourceError(msg)
+
+    def _check_file(self, name: str, path: str) -> None:
+        if not Path(path).is_file():
+            msg = f"there is no file {path!r} to attach as {name!r}"
+            raise SourceError(msg)
+        self._reach.path(path)
 
     def refresh(self, name: str) -> None:
         """Look for the tables of a source anew."""

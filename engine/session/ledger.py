@@ -220,7 +220,7 @@ class LedgerHandle:
         checked_switch(signatures, "signatures")
         checked_text_or_none(public_key, "public_key")
         if isinstance(witness, str | os.PathLike):
-            self._reach.path(os.fspath(witness))
+            self._reach.folder(os.fspath(witness))  # the lake's own is one that is asked here
         seen = as_witness(witness) if witness is not None else self._witness
         note = latest_note(seen, self.origin)
         asked = Asked(reads_files=data is True, since=since, floor=self._catalog.floor)

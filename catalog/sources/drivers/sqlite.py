@@ -18,7 +18,8 @@ import pyarrow as pa
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable, check_types
-from affidavit.errors import SourceError
+from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID
+from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -58,6 +59,9 @@ class Sqlite(Driver):
         """Open a connection."""
         where = f"{Path(self._path).resolve().as_uri()}?mode={'rw' if writing else 'ro'}"
         connection = sqlite3.connect(where, uri=True, check_same_thread=False, isolation_level=None)
+        if connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,):
+            connection.close()
+            raise PathNotAllowedError(self._path, reason="it has become the store of a lake")
         connection.execute(f"PRAGMA query_only = {'OFF' if writing else 'ON'}")
         if connection.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
             self.dialect = replace(self.dialect, text_order="")

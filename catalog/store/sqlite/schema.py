@@ -55,23 +55,31 @@ def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> No
 
 
 def is_store(path: Path) -> bool:
-    """Return whether a file is the store of a lake, whatever it is called.
+    """Return whether a file is the store of a lake, whatever it is called."""
+    with suppress(sqlite3.Error):  # then it is none to be read
+        return _is_marked(path)
+    return False
 
-    One that cannot be opened now might be one.
-    """
+
+def may_be_store(path: Path) -> bool:
+    """Return whether a file is the store of a lake, or cannot be opened now to be told from one."""
+    with suppress(sqlite3.DatabaseError):  # such as: file is not a database
+        try:
+            return _is_marked(path)
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
+def _is_marked(path: Path) -> bool:
     media = closed_media(path)
     with suppress(LakeError), ExitStack() as stack:  # then it is none to be read
         address = f"{path.resolve().as_uri()}?mode=ro"
         if media is not None:
             stack.callback(media.close)
             address = media.address(media.state())
-        try:
-            opened = stack.enter_context(closing(sqlite3.connect(address, uri=True)))
-            return _owner(opened) == APPLICATION_ID
-        except sqlite3.OperationalError:
-            return True
-        except sqlite3.Error:  # such as: file is not a database
-            return False
+        opened = stack.enter_context(closing(sqlite3.connect(address, uri=True)))
+        return _owner(opened) == APPLICATION_ID
     return False
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.values.python.rows import ARRAY_DIMENSIONS_MAX, plain
+from affidavit.catalog.values.types import check_nesting
 from affidavit.errors import SchemaMismatchError
 
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -48,6 +49,8 @@ def column_of(name: object, values: Any, kind: pa.DataType | None = None) -> pa.
 
 
 def _array(values: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - as above
+    if isinstance(values, list | tuple):
+        check_nesting([each for each in values if isinstance(each, list | tuple | dict)])
     if isinstance(values, list) and pt.is_integer(kind or pa.null()) and float in map(type, values):
         return pa.array(values).cast(kind)  # pyarrow would cut the fractions off without a word
     try:
