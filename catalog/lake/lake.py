@@ -20,7 +20,7 @@ from affidavit.catalog.journal.segments.places import SegmentStore, parse_place,
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
 from affidavit.catalog.lake.folders import Folders
-from affidavit.catalog.lake.memory import Memory, parse_memory_limit
+from affidavit.catalog.lake.memory import Memory, limit_of
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
 from affidavit.catalog.lake.vectors.datasets import Datasets
@@ -98,7 +98,7 @@ class LakeOptions:
             raise LakeError(msg)
         check_limits(self.checkpoint_entries, self.checkpoint_interval_s)
         check_durability(self.durability)
-        parse_memory_limit(self.memory_limit)
+        limit_of(self.memory_limit, self.spill_to)
         if isinstance(self.cache_bytes, bool) or not isinstance(self.cache_bytes, int):
             raise LakeError(f"cache_bytes must be a whole number, got {self.cache_bytes!r}")
 
@@ -191,7 +191,7 @@ def open_lake(
     store = open_store(options.store, how)
     with ExitStack() as opened:
         opened.callback(store.close)
-        memory = Memory(parse_memory_limit(options.memory_limit), options.spill_to)
+        memory = Memory(limit_of(options.memory_limit, options.spill_to), options.spill_to)
         opened.callback(memory.close)
         lake = _put_together(folders, store, options, given, keys, on_sealed)
         lake = replace(lake, memory=memory)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+SHARE_OF_MACHINE: Final = 0.6
+"""How much of the machine's memory statements may hold, where they are only told where to spill."""
+
 MEMORY_LIMIT_MIN: Final = 16 * 1024 * 1024
 """A smaller limit lets no plan sort anything."""
 
@@ -68,6 +71,21 @@ def parse_memory_limit(given: int | str | None) -> int | None:
         )
         raise LakeError(msg)
     return size
+
+
+def limit_of(given: int | str | None, spill_to: object) -> int | None:
+    """Return how many bytes statements may hold, as ``connect`` was told; ``None`` for no limit.
+
+    Who says where plans go on, and not after how much, means the machine's memory: a share of it.
+
+    Raises:
+        LakeError: What is given is no such number.
+    """
+    limit = parse_memory_limit(given)
+    if limit is not None or spill_to is None or not hasattr(os, "sysconf"):
+        return limit
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(int(machine * SHARE_OF_MACHINE), MEMORY_LIMIT_MIN)
 
 
 class Memory:

@@ -105,6 +105,8 @@ def connect(
         LedgerCorruptError: The ledger is older than its witness.
         LakeVersionError: A newer affidavit wrote the lake.
         BrokerError: The broker cannot be reached.
+        PathNotAllowedError: A folder of ``allowed_paths`` cannot be looked at.
+        SourceError: A URL of ``allowed_urls`` does not say a scheme and a host.
         NoTenantError: ``tenant`` cannot name a tenant.
     """
     folder = lake_folder(path)

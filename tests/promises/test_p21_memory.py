@@ -113,6 +113,16 @@ def test_p21_a_result_that_is_gathered_counts(tmp_path) -> None:
         assert [session.sql(small).num_rows for _ in range(4)] == [4_000_000] * 4, "given back"
 
 
+def test_p19_a_folder_to_spill_to_is_used_without_a_limit_too(tmp_path: Path) -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with affidavit.connect(tmp_path / "lake", spill_to=tmp_path / "spill") as session:
+        limit = session._instance.lake.memory.limit
+    assert limit is not None
+    assert machine // 2 < limit < machine
+    with affidavit.connect(tmp_path / "lake") as session:
+        assert session._instance.lake.memory.limit is None
+
+
 @pytest.mark.parametrize(("limit", "in_file"), [(None, False), ("20MB", True)])
 def test_p21_rows_that_wait_to_be_written_go_to_a_file_earlier(tmp_path, limit, in_file) -> None:
     """Of 30 MB all are held where there is room, and otherwise none."""
