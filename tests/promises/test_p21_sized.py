@@ -121,7 +121,7 @@ AT = SIZED_BYTES_MAX // 64
 @pytest.mark.parametrize(
     ("what", "most"),
     [
-        ("octet_length(repeat('x', {}))", SIZED_BYTES_MAX // 3),
+        ("octet_length(repeat('x', {}))", SIZED_BYTES_MAX),
         ("octet_length(repeat('x', {} + 0))", SIZED_BYTES_MAX),
         ("array_length(array_repeat(1, {}))", AT),
         ("array_length(array_repeat(1, {} + 0))", AT),

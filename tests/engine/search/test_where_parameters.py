@@ -109,7 +109,7 @@ def test_values_of_every_kind_are_bound(
         ("c = $c", {"c": b"x"}, r"\$c must be text"),
         ("c = $c", {"c": "a\x00b"}, r"\$c must be text"),
         ("c = $c", {"c": float("nan")}, r"\$c must be text"),
-        ("c IN $c", {"c": []}, r"\$c must be text"),
+        ("c IN $c", {"c": []}, r"\$c is an empty list"),
         ("c = $c", 5, "params must be"),
         (None, {"c": 1}, "where must be text"),
     ],
