@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from affidavit.errors import LakeError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A scheme of two letters or more, since one is a drive; pathlib makes one slash of two."""
@@ -58,6 +61,17 @@ def lake_folder(path: object) -> Path:
     return folder
 
 
+def path_of(url: SplitResult) -> str | None:
+    """Return the path of this machine that a ``file:`` URL names: always from the root.
+
+    ``None`` if it is another URL, or names a host, a query or a fragment.
+    """
+    says_more = url.netloc not in {"", "localhost"} or url.query or url.fragment
+    if url.scheme.lower() != "file" or says_more:
+        return None
+    return "/" + unquote(url.path).lstrip("/")
+
+
 def _local(given: str) -> str:
     """Return the path of this machine that text names.
 
@@ -70,9 +84,9 @@ def _local(given: str) -> str:
         url = urlsplit(given)
     except ValueError as error:
         raise LakeError(f"{given!r} is no URL: {error}") from error
-    is_here = url.netloc in {"", "localhost"} and url.path.startswith("/")
-    if url.scheme == "file" and is_here and not url.query and not url.fragment:
-        return unquote(url.path)
+    found = path_of(url)
+    if found is not None:
+        return found
     msg = (
         f"{given!r} is the URL of something else, and a lake is a folder of this machine: give its "
         "path (journal_url= keeps a journal in a bucket, and session.attach reads files there)"

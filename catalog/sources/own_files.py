@@ -70,7 +70,7 @@ def _files(root: str, pattern: str | None, *, strict: bool) -> Iterator[Found | 
 
 
 def _matches(pattern: str, path: str) -> bool:
-    return fnmatchcase(path, pattern)  # a * goes over slashes, as DataFusion's does
+    return fnmatchcase(path, pattern)  # a * goes over slashes, as DataFusion's may
 
 
 def _walk(

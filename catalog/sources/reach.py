@@ -18,8 +18,9 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from affidavit.catalog.lake.place import path_of
 from affidavit.catalog.sources.address import Address, below, parse_address
 from affidavit.catalog.sources.buckets.location import checked_location, is_remote
 from affidavit.catalog.sources.own_files import Linked, holds_own, is_own, tree
@@ -244,9 +245,10 @@ def _local(path: str) -> str:
         url = urlsplit(path)
     except ValueError:
         raise PathNotAllowedError(path, reason=_UNKNOWN) from None
-    if url.netloc not in {"", "localhost"}:
-        raise PathNotAllowedError(path, reason="a file's URL names no host")
-    return "/" + unquote(url.path).lstrip("/")  # always from the root, however many slashes
+    found = path_of(url)
+    if found is None:
+        raise PathNotAllowedError(path, reason="a file's URL names a path, and nothing else")
+    return found
 
 
 def _listed(given: Iterable[str | os.PathLike[str]] | None, what: str) -> list[str]:

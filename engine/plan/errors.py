@@ -87,24 +87,23 @@ _DECIMAL: Final = re.compile(
     r"Decimal\d+ of precision \d+\. (?:Max|Min) is (?P<limit>\S+)"
 )
 _CONVERT: Final = re.compile(r"Cannot automatically convert (?P<given>.*) to (?P<type>.*)")
-_SQL: Final = {
-    "Int8": "TINYINT", "Int16": "SMALLINT", "Int32": "INT", "Int64": "BIGINT",
-    "UInt8": "TINYINT UNSIGNED", "UInt16": "SMALLINT UNSIGNED", "UInt32": "INT UNSIGNED",
-    "UInt64": "BIGINT UNSIGNED", "Float32": "FLOAT", "Float64": "DOUBLE", "Boolean": "BOOLEAN",
-    "Date32": "DATE", "Utf8": "VARCHAR", "Utf8View": "VARCHAR", "Time64": "TIME",
-    "Timestamp": "TIMESTAMP", "Decimal128": "DECIMAL", "Decimal256": "DECIMAL",
-}  # fmt: skip
-_ARROW: Final = {
-    "int8": "TINYINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT",
-    "uint8": "TINYINT UNSIGNED", "uint16": "SMALLINT UNSIGNED", "uint32": "INT UNSIGNED",
-    "uint64": "BIGINT UNSIGNED", "float": "FLOAT", "double": "DOUBLE", "bool": "BOOLEAN",
-    "date32": "DATE", "string": "VARCHAR", "string_view": "VARCHAR", "time64": "TIME",
-    "timestamp": "TIMESTAMP", "decimal128": "DECIMAL", "decimal256": "DECIMAL",
-}  # fmt: skip
+_TYPES: Final = (
+    ("Int8", "int8", "TINYINT"), ("Int16", "int16", "SMALLINT"), ("Int32", "int32", "INT"),
+    ("Int64", "int64", "BIGINT"), ("UInt8", "uint8", "TINYINT UNSIGNED"),
+    ("UInt16", "uint16", "SMALLINT UNSIGNED"), ("UInt32", "uint32", "INT UNSIGNED"),
+    ("UInt64", "uint64", "BIGINT UNSIGNED"), ("Float32", "float", "FLOAT"),
+    ("Float64", "double", "DOUBLE"), ("Boolean", "bool", "BOOLEAN"), ("Date32", "date32", "DATE"),
+    ("Utf8", "string", "VARCHAR"), ("Utf8View", "string_view", "VARCHAR"),
+    ("Time64", "time64", "TIME"), ("Timestamp", "timestamp", "TIMESTAMP"),
+    ("Decimal128", "decimal128", "DECIMAL"), ("Decimal256", "decimal256", "DECIMAL"),
+)  # fmt: skip
+"""What a type is called by arrow-rs, by Arrow's C++, and in SQL."""
+
+_SQL: Final = {rust: sql for rust, _, sql in _TYPES}
+_ARROW: Final = {arrow: sql for _, arrow, sql in _TYPES}
 
 CANNOT: Final = " cannot be cast to "
-"""What DataFusion 54.1.0 and its arrow-rs say of a value that cannot be cast, and the names of the
-types there, in Arrow's C++, and in SQL."""
+"""What stands between a value and its type in a message of ours about a cast."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
-from affidavit.catalog.sql.sized import ELEMENT_BYTES, SIZED_BYTES_MAX
+from affidavit.catalog.sql.sized import COUNTED, SIZED_BYTES_MAX
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ GROWS: Final = re.compile(
 )
 """What a text has that makes larger values of others."""
 
-_COUNTED: Final = {"repeat", "array_repeat", "list_repeat"}
-_FILLED: Final = {"lpad": 4, "rpad": 4, "array_resize": ELEMENT_BYTES, "list_resize": ELEMENT_BYTES}
+_COUNTED: Final = {name for name in COUNTED if name.endswith("repeat")}
+"""What gives its first argument over and over; the others fill it up to a length."""
+
+_FILLED: Final = {name: int(size) for name, size in COUNTED.items() if name not in _COUNTED}
 _REPLACED: Final = {"replace", "regexp_replace"}
 _JOINED: Final = {"array_to_string", "list_to_string", "array_join", "list_join"}
 _RANGES: Final = {"range", "generate_series"}
