@@ -355,18 +355,25 @@ def test_p20_what_an_allowed_url_covers(allowed: str, asked: str, is_covered: bo
     assert parse_address(allowed).covers(parse_address(asked)) == is_covered
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=60))
-def test_p20_every_host_of_a_url_is_seen_or_refused(text: str) -> None:
-    """A URL is read as libpq reads it: the host that it connects to is one that was checked."""
-    url = f"postgresql://allowed.example/db?{text}"
-    try:
-        wanted = libpq.wanted(url)
-    except SourceError:
-        return
-    keys = {part.partition("=")[0] for part in text.split("&") if part}
-    if keys & {"host", "hostaddr"}:
-        assert len(wanted.addresses) > 1 or wanted.refused or text.split("=")[1] in {"", "&"}
-    assert any(each.host == "allowed.example" for each in wanted.addresses)
+HOSTS = st.lists(st.sampled_from(["a.example", "b.example", "10.0.0.1"]), max_size=3)
+
+
+@given(HOSTS, HOSTS, HOSTS, st.sampled_from(["", "1", "1,2,3"]), st.booleans())
+def test_p20_every_host_and_port_of_a_url_is_seen(
+    where: list[str], hosts: list[str], addresses: list[str], ports: str, in_capitals: bool
+) -> None:
+    """A URL is read as libpq reads it: what it may connect to is among what is checked."""
+    given = {"host": ",".join(hosts), "hostaddr": ",".join(addresses), "port": ports}
+    query = "&".join(
+        f"{key.upper() if in_capitals else key}={value}" for key, value in given.items() if value
+    )
+    wanted = libpq.wanted(f"postgresql://u@{','.join(where)}/db?{query}")
+    for named in (where, hosts, addresses):
+        told = ports.split(",") if ports else ["5432"]
+        several = told * len(named) if len(told) == 1 else told + ["5432"] * len(named)
+        expected = {(host, int(port)) for host, port in zip(named, several, strict=False)}
+        assert expected <= {(each.host, each.port) for each in wanted.addresses}
+    assert wanted.addresses or wanted.refused
 
 
 # --- settings -------------------------------------------------------------------------------------

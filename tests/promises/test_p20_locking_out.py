@@ -10,7 +10,6 @@ import pytest
 
 import affidavit
 from affidavit import errors
-from affidavit.catalog.store.turn import HELD_FACTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,20 +34,14 @@ def test_p20_a_transaction_that_is_never_idle_ends_all_the_same(lake_of_two) -> 
     other.begin()
     other.sql("INSERT INTO t VALUES (1, 1)")
     began_s = monotonic()
-    inserted_s: list[float] = []
-
-    def insert() -> None:
-        session.sql("INSERT INTO t VALUES (7, 7)")
-        inserted_s.append(monotonic() - began_s)
-
-    thread = threading.Thread(target=insert)
+    thread = threading.Thread(target=lambda: session.sql("INSERT INTO t VALUES (7, 7)"))
     thread.start()
     with pytest.raises(errors.TransactionError, match="in all"):
         while monotonic() - began_s < 60:
             other.sql("UPDATE t SET n = n + 1")
             sleep(IDLE_S / 10)
-    thread.join(30)
-    assert HELD_FACTOR * IDLE_S * 0.5 < inserted_s[0] < HELD_FACTOR * IDLE_S + 10
+    thread.join()
+    assert session.sql("SELECT id FROM t").to_pylist() == [{"id": 7}]
     assert other.sql("SELECT count(*) AS n FROM t").to_pylist() == [{"n": 0}]
 
 
@@ -81,11 +74,17 @@ def test_p20_many_writers_of_one_tenant_keep_another_waiting_for_one(lake_of_two
     assert theirs < 50 * 32 / 2  # by arrival, each of ours would have waited for all of theirs
 
 
-def test_p20_searches_go_on_beside_another_tenants_open_transaction(lake_of_two) -> None:
-    session, other = lake_of_two
-    session.create_vector_table("docs", [{"id": n, "vector": [1.0, float(n)]} for n in range(9)])
-    other.begin(immediate=True)
-    other.sql("INSERT INTO t VALUES (1, 1)")
-    began_s = monotonic()
-    assert session.search("docs", [1.0, 0.0], k=3).num_rows == 3
-    assert monotonic() - began_s < IDLE_S * HELD_FACTOR
+def test_p20_searches_go_on_beside_another_tenants_open_transaction(lake: Path) -> None:
+    with (
+        affidavit.connect(lake, tenant="a", durability="normal") as session,
+        session.scope(tenant="b", allowed_paths=[]) as other,
+    ):
+        other.sql("CREATE TABLE t (id BIGINT PRIMARY KEY)")
+        session.create_vector_table(
+            "docs", [{"id": n, "vector": [1.0, float(n)]} for n in range(9)]
+        )
+        other.begin(immediate=True)
+        other.sql("INSERT INTO t VALUES (1)")
+        assert session.search("docs", [1.0, 0.0], k=3).num_rows == 3
+        other.commit()  # it was open all the time
+        assert other.sql("SELECT count(*) AS n FROM t").to_pylist() == [{"n": 1}]

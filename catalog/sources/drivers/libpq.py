@@ -99,7 +99,7 @@ def _ports(where: str) -> str:
 def _paired(hosts: str, ports: str) -> list[tuple[str, int]]:
     names = hosts.split(",") if hosts else []
     given = ports.split(",") if ports else [""]
-    several = given * len(names) if len(given) == 1 else given
+    several = given * len(names) if len(given) == 1 else given + [""] * len(names)
     return [(host, _port(port)) for host, port in zip(names, several, strict=False)]
 
 
