@@ -93,7 +93,9 @@ class ClosedMedia:
             return f"{self._path.as_uri()}?mode=ro"
         with self._changing:
             if self._copied is None or self._copied[0] != state:
-                self._copied = state, self._copy(state)
+                before, self._copied = self._copied, self._copy(state)
+                if before is not None:  # who reads it has it open, and goes on
+                    shutil.rmtree(before[1].parent, ignore_errors=True)
             return f"{self._copied[1].as_uri()}?mode=ro"
 
     def check(self, before: State) -> None:
@@ -106,7 +108,8 @@ class ClosedMedia:
             )
             raise StoreError(msg)
 
-    def _copy(self, state: State) -> Path:
+    def _copy(self, state: State) -> tuple[State, Path]:
+        """Return a copy of what lies there, and what that was."""
         size = state.database[1] + (0 if state.log is None else state.log[1])
         try:
             folder = Path(tempfile.mkdtemp(prefix="affidavit-"))
@@ -121,7 +124,7 @@ class ClosedMedia:
                     shutil.copyfile(path, folder / path.name)
                 found = self.state()
                 if found == state:
-                    return folder / self._path.name
+                    return found, folder / self._path.name
                 state = found
         except OSError as error:
             msg = (
