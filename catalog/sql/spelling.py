@@ -81,8 +81,8 @@ def _refuse_more(tokens: Sequence[Token]) -> None:
     for token in tokens:
         if token.kind == "placeholder":
             raise SqlError(
-                f"a condition takes no parameters: write the value where {token.text} is, or, for "
-                "a search, give it by params="
+                f"a condition has no parameters but a search's: {token.text} has no value, so "
+                "write it there, or give it by the search's params="
             )
 
 

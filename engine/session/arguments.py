@@ -18,12 +18,16 @@ def named_parameters(params: Params | None, named: Mapping[str, Any]) -> dict[st
     """Return a statement's parameters by name; those of a list are called 1, 2...
 
     Raises:
-        InvalidQueryError: ``params`` is neither a mapping nor a list.
+        InvalidQueryError: ``params`` is no mapping and no list, or a parameter has two values.
     """
     if params is None:
         return dict(named)
     if isinstance(params, dict):
-        return {**{str(name): value for name, value in params.items()}, **named}
+        given = {str(name): value for name, value in params.items()}
+        if twice := sorted(given.keys() & named.keys()):
+            msg = f"parameter ${twice[0]} has two values: in params= and by its name"
+            raise InvalidQueryError(msg)
+        return {**given, **named}
     if isinstance(params, list | tuple):
         return {**{str(at): value for at, value in enumerate(params, 1)}, **named}
     msg = f"params must be a dict or a list, got {type(params).__name__}"

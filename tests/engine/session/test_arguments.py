@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import affidavit
-from affidavit.errors import AffidavitError
+from affidavit.errors import AffidavitError, InvalidQueryError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,3 +240,8 @@ def test_an_option_of_connect_of_a_wrong_kind_is_named(tmp_path: Path, parameter
             if not is_left_out and not is_told(kind, value):
                 faults.append(f"{value!r}: taken: for {kind}")
     assert not faults, "\n".join(faults)
+
+
+def test_a_parameter_has_one_value(session: affidavit.Session) -> None:
+    with pytest.raises(InvalidQueryError, match=r"\$a has two values"):
+        session.sql("SELECT $a", {"a": 1}, a=2)
