@@ -145,7 +145,7 @@ class Topics:
             TopicNotFoundError: There is none.
             ReadOnlyError: It is shared.
         """
-        check_topic_name(name)
+        check_topic_name(name, own=True)
         events, microseconds = checked_retention(retain_events, retain_for)
         with self._catalog.write() as writer:
             changed = set_retention(writer, self._own(writer, name), events, microseconds)
@@ -291,9 +291,9 @@ class Topics:
         return Subscription(self._exchange, shared, timeout)
 
     def replay(
-        self, name: str, where: str | None = None, from_offset: Start = 0
+        self, name: str, where: str | None = None, from_offset: Start = BEGINNING
     ) -> Iterator[Delivery]:
-        """Return the events that a topic has now, from some event on.
+        """Return the events that a topic has now, from the first that is kept, or from another on.
 
         In an open transaction of the session those that were published in it are among them.
         Takes the arguments of :meth:`subscribe`, and raises the same errors.

@@ -5,9 +5,11 @@ The ledger's proofs go on holding: what leaves say of the values stays, and so d
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.blocks import event_columns, pack, table_of_blocks
@@ -17,7 +19,7 @@ from affidavit.catalog.store.tables import TAIL
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from affidavit.catalog.journal.kept import Kept
     from affidavit.catalog.journal.segments.segment import Segment
@@ -26,6 +28,92 @@ if TYPE_CHECKING:
 ORPHAN_AGE_S: Final = 3600
 """How long a file that no store row names stays: a snapshot may have named it."""
 
+_CHOSEN_BY: Final = ["seq", "timestamp", "entity_id", "entity_type", "table_id", "salt"]
+"""What tells whether an event is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The events to erase: those of some entities of one table, or of one kind of a caller's own.
+
+    Attributes:
+        entity_ids: The entities.
+        table_id: Their table; ``None`` for events that callers made.
+        entity_type: What callers call them; ``None`` for whatever they do.
+        keys_too: Whether nothing is left but an event's number, time and leaf.
+    """
+
+    entity_ids: frozenset[str]
+    table_id: str | None = None
+    entity_type: str | None = None
+    keys_too: bool = False
+
+    def mask(self, events: pa.Table) -> pa.Array:
+        """Return for each event whether it is meant, and has not been erased."""
+        ids = pa.array(sorted(self.entity_ids), pa.string())
+        mask = pc.is_in(events["entity_id"], value_set=ids)
+        if not self.keys_too:
+            mask = pc.and_(mask, pc.is_valid(events["salt"]))
+        if self.table_id is None:
+            mask = pc.and_(mask, pc.is_null(events["table_id"]))
+        else:
+            mask = pc.and_(mask, pc.equal(events["table_id"], self.table_id))
+        if self.entity_type is not None:
+            mask = pc.and_(mask, pc.equal(events["entity_type"], self.entity_type))
+        mask = pc.fill_null(mask, fill_value=False)
+        return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+
+    def erased(self, events: pa.Table, mask: pa.Array) -> pa.Table:
+        """Return events without what is to be erased of those that ``mask`` names."""
+        if not self.keys_too:
+            return without_values(events, mask)
+        husks = husk_of(events)
+        columns = [
+            pc.if_else(mask, husk, kept)
+            for husk, kept in zip(husks.columns, events.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(columns, schema=events.schema)
+
+
+@dataclass(slots=True)
+class Replaced:
+    """What takes the place of blocks and segments with events that are to be erased.
+
+    Attributes:
+        blocks: The rowid of each block, and its events anew.
+        segments: Each segment, and the one that takes its place.
+        seqs: The events that are erased.
+        times: When each was, in microseconds since the epoch.
+        kinds: What their tables were called then, or callers their things.
+    """
+
+    blocks: list[tuple[int, bytes]] = field(default_factory=list)
+    segments: list[tuple[Segment, Segment]] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+
+    def add(self, events: pa.Table) -> None:
+        """Note events that are erased."""
+        self.seqs += events["seq"].to_pylist()
+        self.times += events["timestamp"].cast(pa.int64()).to_pylist()
+        self.kinds |= set(events["entity_type"].unique().to_pylist())
+
+    def ranges(self) -> list[list[int]]:
+        """Return the events, as the first and last number of each run of them."""
+        return ranges_of(self.seqs)
+
+
+def ranges_of(numbers: Iterable[int]) -> list[list[int]]:
+    """Return numbers as the first and last of each run of them, in order."""
+    found = np.unique(np.fromiter(numbers, dtype=np.int64))
+    if not len(found):
+        return []
+    breaks = np.flatnonzero(np.diff(found) > 1)
+    firsts, lasts = np.r_[found[:1], found[breaks + 1]], np.r_[found[breaks], found[-1:]]
+    pairs: list[list[int]] = np.stack([firsts, lasts], axis=1).tolist()
+    return pairs
+
 
 class Erasing:
     """Lets go of what one tenant's journal keeps."""
@@ -33,66 +121,88 @@ class Erasing:
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
 
-    def erase(self, entity_id: str, note: Callable[[Writer, int], None]) -> int:
-        """Destroy the values of every event of an entity, for good; every proof goes on holding.
+    def erase(self, wanted: Wanted, note: Callable[[Writer, Replaced], None]) -> int:
+        """Destroy what is wanted of events, for good; every proof goes on holding.
 
         Args:
-            entity_id: The entity.
-            note: Given the transaction and the number of events; says in the ledger that they were
-                erased.
+            wanted: The events.
+            note: Given the transaction and what was replaced, also where nothing was; says in the
+                ledger that they were erased.
 
         Returns:
             How many events were erased.
+
+        Raises:
+            StoreError: A file that was replaced cannot be removed: it has the values still.
         """
         with self._kept.alone():
+            found = Replaced()
             with self._kept.store.read(self._kept.tenant) as reader:
-                blocks = self._erased_blocks(reader, entity_id)
-                segments = self._erased_segments(reader, entity_id)
-            count = sum(each[-1] for each in (*blocks, *segments))
-            if count:
-                with self._kept.store.write(self._kept.tenant) as writer:
-                    writer.update(TAIL, ("data",), [(data, rowid) for rowid, data, _ in blocks])
-                    for old, new, _ in segments:
-                        self._kept.replace_segment(writer, old, new)
-                    note(writer, count)
-            try:  # also if there was nothing: the last erasure may have failed here
-                self._remove_others(age_s=0)  # what was merged away holds the values too
-            except StoreError as error:
-                msg = f"{error}; what was replaced is still there with its values: erase again"
-                raise StoreError(msg) from error
-        if not self._kept.store.scrub():
-            msg = (
-                "the store's log still has what was erased, since somebody reads the state of "
-                "before: erase again when that has ended"
-            )
-            raise StoreError(msg)
-        return count
+                self._replace_blocks(reader, wanted, found)
+                self._replace_segments(reader, wanted, found)
+            with self._kept.store.write(self._kept.tenant) as writer:
+                writer.update(TAIL, ("data",), [(data, rowid) for rowid, data in found.blocks])
+                for old, new in found.segments:
+                    self._kept.replace_segment(writer, old, new)
+                note(writer, found)
+            self.remove_replaced()
+        return len(found.seqs)
 
-    def _erased_blocks(self, reader: Reader, entity_id: str) -> list[tuple[int, bytes, int]]:
-        found = []
+    def remove_replaced(self) -> None:
+        """Remove files that the store does not name, of which some have what was erased.
+
+        Raises:
+            StoreError: One cannot be removed.
+        """
+        try:
+            self._remove_others(age_s=0)  # what was merged away holds the values too
+        except StoreError as error:
+            msg = f"{error}; what was replaced is still there with its values: erase again"
+            raise StoreError(msg) from error
+
+    def kinds(self, reader: Reader, entity_id: str) -> set[tuple[str | None, str]]:
+        """Return the table and kind of every event that names an entity of that id.
+
+        By reading them all, and not by the index: whoever changed that would keep the values.
+        """
+        wanted, found = pc.field("entity_id") == entity_id, set()
+        names = ["table_id", "entity_type"]
+        parts: list[Any] = [
+            part
+            for segment in self._kept.segments(reader)
+            for part in self._kept.files.scan(segment, names, wanted)
+        ]
+        for part in (*parts, self._kept.tail(reader).filter(wanted).select(names)):
+            found |= set(zip(*(column.to_pylist() for column in part.columns), strict=True))
+        return found
+
+    def _replace_blocks(self, reader: Reader, wanted: Wanted, found: Replaced) -> None:
         for block in self._kept.blocks(reader):
-            events, count = without_values(table_of_blocks([block]), entity_id)
-            if count:
-                found.append((int(block[0]), pack(event_columns(events)), count))
-        return found
+            events = table_of_blocks([block])
+            mask = wanted.mask(events)
+            if pc.any(mask).as_py():
+                found.add(events.filter(mask))
+                erased = wanted.erased(events, mask)
+                found.blocks.append((int(block[0]), pack(event_columns(erased))))
 
-    def _erased_segments(
-        self, reader: Reader, entity_id: str
-    ) -> list[tuple[Segment, Segment, int]]:
-        found = []
+    def _replace_segments(self, reader: Reader, wanted: Wanted, found: Replaced) -> None:
         for segment in self._kept.segments(reader):
-            # not by the index: whoever changed that would keep the values
-            wanted = pc.field("entity_id") == entity_id
-            events = self._kept.files.scan(segment, ["entity_id", "salt"], wanted)
-            count = sum(len(part) - part["salt"].null_count for part in events)
-            if count:
+            scanned = self._kept.files.scan(segment, _CHOSEN_BY, None)
+            chosen = [part.filter(wanted.mask(part)) for part in scanned]
+            if any(part.num_rows for part in chosen):
+                for part in chosen:
+                    found.add(part)
                 parts = self._kept.files.whole(segment)
-                erased = (without_values(part, entity_id)[0] for part in parts)
-                found.append((segment, write_segment(self._kept.folder, erased), count))
-        return found
+                erased = (wanted.erased(part, wanted.mask(part)) for part in parts)
+                found.segments.append((segment, write_segment(self._kept.folder, erased)))
 
     def retain(
-        self, before_us: int | None, keep: int, note: Callable[[Writer, Sequence[Segment]], None]
+        self,
+        before_us: int | None,
+        keep: int,
+        note: Callable[[Writer, Sequence[Segment]], None],
+        *,
+        is_held: Callable[[Segment], bool] = lambda _: False,
     ) -> list[Segment]:
         """Let go of whole sealed segments; their leaves stay, so that the rest still verifies.
 
@@ -100,6 +210,7 @@ class Erasing:
             before_us: Only of those whose events are all older; ``None`` for any age.
             keep: The newest so many events stay in any case.
             note: Given the transaction and the segments; says in the ledger that they were dropped.
+            is_held: Whether a segment stays, however old it is.
 
         Returns:
             The segments that were dropped.
@@ -110,7 +221,7 @@ class Erasing:
                 chosen = []
                 for segment in reversed(self._kept.segments(reader)):
                     old = before_us is None or segment.last_at < before_us
-                    if old and newer >= keep:
+                    if old and newer >= keep and not is_held(segment):
                         chosen.append(segment)
                     newer += segment.events
             if not chosen:

@@ -165,18 +165,11 @@ def _digests(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) 
     ]
 
 
-def without_values(events: pa.Table, entity_id: str) -> tuple[pa.Table, int]:
-    """Return events with the values of one entity destroyed, and how many there were.
+def without_values(events: pa.Table, mask: pa.Array) -> pa.Table:
+    """Return events with the values of those destroyed that ``mask`` names, and their salts.
 
-    Their salts go too. What their leaves say of the values stays, so that proofs hold.
+    What their leaves say of the values stays, so that proofs hold. Each has a salt.
     """
-    mask = pc.and_(
-        pc.fill_null(pc.equal(events["entity_id"], entity_id), fill_value=False),
-        pc.is_valid(events["salt"]),
-    ).combine_chunks()
-    count = pc.sum(mask).as_py() or 0
-    if not count:
-        return events, 0
     chosen = events.filter(mask)
     salts = chosen["salt"].to_pylist()
     digests = {
@@ -186,11 +179,12 @@ def without_values(events: pa.Table, entity_id: str) -> tuple[pa.Table, int]:
     for name in ("old_value", "new_value", "salt", "old_digest", "new_digest"):
         kept = events[name].combine_chunks()
         written = [
-            None if d is None else bytes.fromhex(d) for d in digests.get(name, [None] * count)
+            None if d is None else bytes.fromhex(d)
+            for d in digests.get(name, [None] * chosen.num_rows)
         ]
         column = pc.replace_with_mask(kept, mask, pa.array(written, kept.type))
         events = events.set_column(events.schema.get_field_index(name), name, column)
-    return events.cast(EVENTS_SCHEMA), count
+    return events.cast(EVENTS_SCHEMA)
 
 
 def _pairs(salts: list[bytes], values: pa.ChunkedArray) -> Iterator[tuple[bytes, str | None]]:

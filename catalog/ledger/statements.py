@@ -4,17 +4,22 @@ Rules:
     - Rows are covered in the transaction that writes them, and are only ever added.
     - Each row is kept with the digest of the log up to it, so that the first that is wrong can be
       told; what is signed is the last of these digests, and how many rows there are.
-    - A column that the log is given later is to be in a row's bytes only where it is not NULL: the
-      rows of before keep the bytes that they had.
+    - A row commits to its text by a salted hash, so that the text can be let go and the digests
+      hold. Rows of before there were salts have the text itself in their bytes.
+    - Where rows, or texts without a salt, are let go, an entry of the ledger says what the digest
+      was before and after them: there the log has a gap that is signed.
     - Rows that stood there before the log was first covered are not covered. How many they are is
       signed with the rest.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.verifier import LedgerProblem, Log
+from affidavit.catalog.ledger.commitments import SALT_BYTES
+from affidavit.catalog.ledger.verifier import LedgerProblem, Log, commitment
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import STATEMENTS
 from affidavit.catalog.values.canonical import canonical, canonical_object
@@ -27,33 +32,68 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Writer
     from affidavit.catalog.values.types import StoreValue
 
-STATEMENT_COLUMNS: Final = columns_of(STATEMENTS)[:-1]
-"""What a row says: all but its digest."""
+_BESIDE: Final = ("digest", "salt", "committed")
+STATEMENT_COLUMNS: Final = [name for name in columns_of(STATEMENTS) if name not in _BESIDE]
+"""What a row says."""
+
+TEXT: Final = "text"
+UNREAD: Final = "erased"
+"""What a row has for a commitment whose text its digest was made of, once the text is gone."""
 
 _KEPT: Final = frozenset({str, int, type(None)})
 
 
-def row_bytes(row: Sequence[StoreValue]) -> bytes:
-    """Return a row as canonical JSON: an object that has a member for each column.
+@dataclass(frozen=True, slots=True)
+class LoggedRow:
+    """A row of the log, before or after its text was let go.
 
-    Raises:
-        LedgerProblem: It has a value that no row of the log has.
+    Attributes:
+        said: Its columns, in the order of :data:`STATEMENT_COLUMNS`.
+        salt: That of its text's commitment; ``None`` where the text was let go, or had none.
+        committed: The commitment, where the text was let go.
     """
-    if not set(map(type, row)) <= _KEPT:
-        raise LedgerProblem("it has a value that no row of the log has")
-    try:
-        members = {
-            name: canonical(value) for name, value in zip(STATEMENT_COLUMNS, row, strict=True)
-        }
-    except InvalidQueryError as error:
-        raise LedgerProblem(str(error)) from None
-    return canonical_object(members)
+
+    said: Sequence[StoreValue]
+    salt: bytes | None = None
+    committed: str | None = None
+
+    @classmethod
+    def new(cls, said: Sequence[StoreValue]) -> LoggedRow:
+        """Return a row with a salt of its own."""
+        return cls(said, os.urandom(SALT_BYTES))
+
+    @property
+    def _text(self) -> StoreValue:
+        return self.said[STATEMENT_COLUMNS.index(TEXT)]
+
+    def bytes(self) -> bytes:
+        """Return the row as canonical JSON: an object that has a member for each column.
+
+        Raises:
+            LedgerProblem: It has a value that no row of the log has.
+        """
+        if not set(map(type, self.said)) <= _KEPT or not isinstance(self.salt, bytes | None):
+            raise LedgerProblem("it has a value that no row of the log has")
+        if self.committed is not None and (self.salt, self._text) != (None, None):
+            raise LedgerProblem("it has a text, and the commitment of one that was let go")
+        try:
+            members = {
+                name: canonical(value)
+                for name, value in zip(STATEMENT_COLUMNS, self.said, strict=True)
+            }
+            if self.committed is not None:
+                members[TEXT] = canonical(self.committed)
+            elif self.salt is not None:
+                members[TEXT] = canonical(commitment(self.salt, TEXT, members[TEXT]))
+        except InvalidQueryError as error:
+            raise LedgerProblem(str(error)) from None
+        return canonical_object(members)
 
 
 def append_statements(
     writer: Writer,
     ledger: Ledger,
-    rows: Sequence[tuple[Sequence[StoreValue], bytes]],
+    rows: Sequence[tuple[LoggedRow, bytes]],
     *,
     now_us: int,
 ) -> None:
@@ -70,6 +110,6 @@ def append_statements(
     kept = []
     for row, written in rows:
         log = log.extended(written)
-        kept.append((*row, log.digest))
-    writer.insert(STATEMENTS, columns_of(STATEMENTS), kept)
+        kept.append((*row.said, log.digest, row.salt, None))
+    writer.insert(STATEMENTS, [*STATEMENT_COLUMNS, *_BESIDE], kept)
     ledger.cover(writer, log, now_us=now_us)

@@ -83,10 +83,13 @@ STATEMENTS: Final = _table(
         "statement_id": _TEXT, "executed_at": _INT, "actor": _TEXT, "source": _TEXT,
         "workspace": _TEXT, "kind": _TEXT, "text": _TEXT, "tables_read": _TEXT,
         "tables_written": _TEXT, "rows": _INT, "duration_us": _INT, "status": _TEXT, "error": _TEXT,
-        "digest": _BLOB,
+        "digest": _BLOB, "salt": _BLOB, "committed": _TEXT,
     },
 )  # fmt: skip
-"""The log of statements; each row with the digest of the log up to it, NULL where none was kept."""
+"""The log of statements; each row with the digest of the log up to it, NULL where none was kept.
+
+``salt`` is that of the text's commitment, which ``committed`` is once the text was erased.
+"""
 
 # --- the ledgers ---------------------------------------------------------------------------------
 
@@ -204,10 +207,42 @@ TRIGGERS: Final = _table(
     cover=Cover(by="trigger_id"),
 )  # fmt: skip
 
+# --- what is let go, and what is not -------------------------------------------------------------
+
+ERASURES: Final = _table(
+    "erasures",
+    {"erasure_id": _TEXT, "table_id": _TEXT, "told": _TEXT, "created_at": _INT},
+    _unique("erasures_id", "erasure_id"),
+)
+"""Erasures that have begun, with all that is needed to end them; each goes when it has ended."""
+
+HOLDS: Final = _table(
+    "holds",
+    {
+        "table_id": _TEXT, "row_id": _TEXT, "case_id": _TEXT, "table_name": _TEXT,
+        "actor": _TEXT, "created_at": _INT,
+    },
+    StoreIndex("holds_table", (TENANT, "table_id", "row_id")),
+    cover=Cover(),
+)  # fmt: skip
+"""Rows that nobody may erase; a NULL ``row_id`` is every row of the table."""
+
+RETENTIONS: Final = _table(
+    "retentions",
+    {
+        "what": _TEXT, "keep": _TEXT, "reason": _TEXT, "actor": _TEXT, "created_at": _INT,
+        "ran_at": _INT, "report": _TEXT,
+    },
+    _unique("retentions_what", TENANT, "what"),
+    cover=Cover(leaves_out=("ran_at", "report")),
+)  # fmt: skip
+"""For how long what is kept, and what the last run let go of."""
+
 STORE_TABLES: Final = (
     LAKE, SCHEMAS, TABLES, FILES, INTENTS, SOURCES, STATEMENTS,
     LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,
+    ERASURES, HOLDS, RETENTIONS,
 )  # fmt: skip
 """Every table that a lake has from the beginning."""

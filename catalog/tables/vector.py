@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.tables.intents import Intent
@@ -203,14 +204,8 @@ class VectorTable(TableHandle):
             msg = f"cleanup_older_than must be a timedelta, got {cleanup_older_than!r}"
             raise InvalidQueryError(msg)
         with locked(self._catalog, self._info(), "optimizing a vector table") as (info, shared):
-            told = self._catalog.change(info, "optimize", version_before=shared.version)
-            with intended(self._catalog, info, shared, [told]) as intent:
-                with lance_errors(f"optimizing {self.name!r}"):
-                    dataset = shared.checkout_version(shared.version)
-                    dataset.optimize.compact_files()
-                    dataset.optimize.optimize_indices()
-                    dataset.checkout_latest()
-                self._note(info, told, shared, dataset.version, intent)
+            # who deletes old versions wants the rows gone that were deleted, however few
+            dataset = compacted(self._catalog, info, shared, whole=cleanup_older_than is not None)
             if cleanup_older_than is not None:  # once nobody who comes is shown the old ones
                 with cleaning(self._catalog, info), lance_errors(f"cleaning up {self.name!r}"):
                     dataset.cleanup_old_versions(
@@ -260,26 +255,11 @@ class VectorTable(TableHandle):
             check_suits(kind, column, shared.schema.field(column).type, table=self.name)
             metric = vector_definition(info).metric
             wanted = Wanted(column, metric, name, replace, shown, options)
-            told = self._catalog.change(
-                info, "index", version_before=shared.version, detail=f"{kind} on {column}"
-            )
-            with intended(self._catalog, info, shared, [told]) as intent:
-                try:
-                    self._build(shared.checkout_version(shared.version), kind, wanted)
-                finally:
-                    if isinstance(shown, Progress):
-                        shown.close()
-                after = self._catalog.lake.datasets.latest(info).version
-                self._note(info, told, shared, after, intent)
-
-    def _build(self, dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> None:
-        what = f"building {kind} on {self.name}.{wanted.column}"
-        try:
-            with lance_errors(what):
-                INDEX_KINDS[kind].build(dataset, kind, wanted)
-        except TypeError as error:
-            msg = f"{what}: {error}"
-            raise InvalidQueryError(msg) from error
+            try:
+                build_index(self._catalog, info, shared, kind, wanted)
+            finally:
+                if isinstance(shown, Progress):
+                    shown.close()
 
     def indexes(self) -> list[dict[str, Any]]:
         """Return the indexes of the newest version: ``name``, ``type``, ``fields``, ``uuid``."""
@@ -293,24 +273,73 @@ class VectorTable(TableHandle):
             for index in found
         ]  # fmt: skip
 
-    def _note(
-        self, info: TableInfo, told: Change, was: lance.LanceDataset, after: int, intent: Intent
-    ) -> None:
-        """Announce what Lance did by itself; take it back if a listener refuses."""
-        first = int(was.version) + 1
+
+def compacted(
+    catalog: Catalog, info: TableInfo, shared: lance.LanceDataset, *, whole: bool = False
+) -> lance.LanceDataset:
+    """Merge small fragments and bring indexes up to date, under the table's lock; return it then.
+
+    ``whole`` writes each fragment anew that has a deleted row, its indexes too: by itself Lance
+    waits for a tenth of the rows to be deleted.
+    """
+    told = catalog.change(info, "optimize", version_before=shared.version)
+    options = {"materialize_deletions_threshold": 0.0} if whole else {}
+    with intended(catalog, info, shared, [told]) as intent:
+        with lance_errors(f"optimizing {info.name!r}"):
+            dataset = shared.checkout_version(shared.version)
+            dataset.optimize.compact_files(**options)
+            dataset.optimize.optimize_indices()
+            dataset.checkout_latest()
+        note_rewritten(catalog, info, told, shared, dataset.version, intent)
+    return dataset
+
+
+def note_rewritten(
+    catalog: Catalog,
+    info: TableInfo,
+    told: Change,
+    was: lance.LanceDataset,
+    after: int,
+    intent: Intent,
+) -> None:
+    """Announce what Lance did by itself; take it back if a listener refuses."""
+    first = int(was.version) + 1
+    try:
+        written = hashed_before(catalog, info)
+        with catalog.write() as writer:
+            catalog.announce(writer, replaced(told, version_after=after))
+            catalog.touch(writer, info)
+            catalog.show(writer, info, after)
+            list_files(catalog, writer, info, range(first, after + 1), written)
+            intent.finish(writer)
+    except BaseException:
+        was.checkout_version(was.version).restore()
+        newest = int(catalog.lake.datasets.latest(info).version)
+        with catalog.write() as writer:  # the version is a new one, and nothing changed
+            catalog.show(writer, info, newest)
+            list_files(catalog, writer, info, range(first, newest + 1))
+            intent.finish(writer)
+        raise
+
+
+def build_index(
+    catalog: Catalog, info: TableInfo, shared: lance.LanceDataset, kind: str, wanted: Wanted
+) -> None:
+    """Build an index of a kind and commit it as a new version, under the table's lock.
+
+    Raises:
+        InvalidQueryError: An option is wrong.
+    """
+    told = catalog.change(
+        info, "index", version_before=shared.version, detail=f"{kind} on {wanted.column}"
+    )
+    what = f"building {kind} on {info.name}.{wanted.column}"
+    with intended(catalog, info, shared, [told]) as intent:
         try:
-            written = hashed_before(self._catalog, info)
-            with self._catalog.write() as writer:
-                self._catalog.announce(writer, replaced(told, version_after=after))
-                self._catalog.touch(writer, info)
-                self._catalog.show(writer, info, after)
-                list_files(self._catalog, writer, info, range(first, after + 1), written)
-                intent.finish(writer)
-        except BaseException:
-            was.checkout_version(was.version).restore()
-            newest = int(self._catalog.lake.datasets.latest(info).version)
-            with self._catalog.write() as writer:  # the version is a new one, and nothing changed
-                self._catalog.show(writer, info, newest)
-                list_files(self._catalog, writer, info, range(first, newest + 1))
-                intent.finish(writer)
-            raise
+            with lance_errors(what):
+                INDEX_KINDS[kind].build(shared.checkout_version(shared.version), kind, wanted)
+        except TypeError as error:
+            msg = f"{what}: {error}"
+            raise InvalidQueryError(msg) from error
+        after = int(catalog.lake.datasets.latest(info).version)
+        note_rewritten(catalog, info, told, shared, after, intent)

@@ -11,15 +11,15 @@ from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.model import clock
 from affidavit.catalog.sources.files.evidence import files_now
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.values.canonical import from_us, instant_us
+from affidavit.catalog.values.canonical import instant_us
 from affidavit.catalog.values.python.arguments import (
+    checked_reason,
     checked_switch,
-    checked_text,
     checked_text_or_none,
 )
 from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
-from affidavit.engine.audit.release import RELEASE, released_by, to_free
+from affidavit.engine.audit.release import release_texts, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
 from affidavit.engine.reads.received import answers_with, meant, of_table
 from affidavit.engine.reads.record import ReadRecord, read_of
@@ -36,7 +36,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -54,8 +54,16 @@ if TYPE_CHECKING:
 class Audit:
     """The records of one tenant's searches and reads."""
 
-    def __init__(self, catalog: Catalog, recorder: Recorder, models: Models, run: Runs) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        recorder: Recorder,
+        models: Models,
+        run: Runs,
+        settle: Callable[[], object],
+    ) -> None:
         self._catalog = catalog
+        self._settle = settle
         self._run = run
         self._recorder = recorder
         self._models = models
@@ -304,11 +312,12 @@ class Audit:
             msg = "this session is read-only: connect with read_only=False to write"
             raise ReadOnlyError(msg)
 
-    def release(self, before: datetime, *, reason: str = "") -> int:
+    def release(self, before: datetime, *, reason: str) -> int:
         """Let go of the table versions that only records older than ``before`` refer to.
 
         A clean-up of those tables may then delete them, and such a record can no longer be
-        replayed. The records stay, and that this was done is an entry of the ledger.
+        replayed. The records stay, and that this was done is an entry of the ledger. The texts of
+        statements that are older go with them: their rows in ``audit.statements`` stay.
 
         Returns:
             How many versions were let go.
@@ -317,15 +326,13 @@ class Audit:
             TransactionError: A transaction is open, which cannot take this back.
         """
         limit_us = instant_us(before, "before")
-        checked_text(reason, "reason")
+        why = checked_reason(reason)
         self._refuse_read_only()
         catalog = self._catalog
         catalog.refuse_transaction("releasing evidence")
+        self._settle()
         freed = to_free(catalog, limit_us)
-        self._recorder.note(
-            catalog.identity, RELEASE,
-            before=from_us(limit_us), reason=reason, versions=[each.told() for each in freed],
-        )  # fmt: skip
+        release_texts(catalog, limit_us, why, versions=[each.told() for each in freed])
         for each in freed:
             catalog.lake.datasets.release(each.info, each.tags)
         return sum(len(each.tags) for each in freed)

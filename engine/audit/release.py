@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
+from affidavit.catalog.erasure.certificate import CERTIFICATE
+from affidavit.catalog.erasure.statements import let_go_of_texts
+from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.verification.gone import RELEASE, RETENTION
+from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.catalog.values.canonical import from_us
 from affidavit.engine.search.record import KIND, record_of
 
 if TYPE_CHECKING:
@@ -15,9 +22,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.search.record import SearchRecord
-
-RELEASE: Final = "release"
-"""The kind of the entry that says what was let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,29 @@ def _needed_since(catalog: Catalog, at_us: int) -> set[tuple[str | None, int | N
     return {(each.table_id, each.table_version) for each in map(record_of, entries)}
 
 
+def release_texts(
+    catalog: Catalog, before_us: int, reason: str, versions: list[dict[str, object]]
+) -> None:
+    """Let go of the texts of older statements, and say so of them and of versions of tables."""
+    identity, now_us = catalog.identity, clock.now_us()
+    with catalog.write() as writer:
+        texts = let_go_of_texts(
+            writer, catalog.ledger, lambda said: int(said["executed_at"] or 0) < before_us
+        )
+        entry = draft(
+            RELEASE, f"{RELEASE}-{uuid4().hex}", now_us, actor=identity.actor,
+            source=identity.source, workspace=identity.workspace, before=from_us(before_us),
+            reason=reason, versions=versions, log=texts.told(),
+        )  # fmt: skip
+        catalog.ledger.append(writer, [entry], now_us=now_us)
+
+
 def released_by(catalog: Catalog, record: SearchRecord) -> int | None:
     """Return the number of the entry that let go of the version that ``record`` refers to."""
     with catalog.read() as reader:
-        releases = catalog.ledger.entries(reader, Compare("=", "kind", RELEASE))
+        releases = catalog.ledger.entries(reader, In("kind", (RELEASE, RETENTION, CERTIFICATE)))
     for entry in releases:
-        for each in entry.fields().get("versions", ()):
+        for each in entry.fields().get("versions") or ():
             if each["table_id"] == record.table_id and record.table_version in each["versions"]:
                 return entry.seq
     return None

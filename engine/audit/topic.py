@@ -51,7 +51,6 @@ class AuditTopics:
 
     def __init__(self, news: News) -> None:
         self._news = news
-        self._known: dict[str, Topic] = {}
 
     def publish(
         self,
@@ -74,19 +73,11 @@ class AuditTopics:
             evict_before(writer, topic, offset - RETAIN_EVENTS)
 
     def _topic(self, writer: Writer, tenant: str) -> Topic:
-        """Return the tenant's topic, made if there is none.
-
-        It is never dropped, so one that is committed is known from then on.
-        """
-        known = self._known.get(tenant)
-        if known is not None:
-            return known
+        """Return the tenant's topic, made if there is none: its retention may be another now."""
         topic = find_topic(writer, AUDIT_TOPIC, tenant)
         if topic is None or topic.tenant != tenant:
             metadata = {"holds": "the record of every search"}
             topic = define_topic(writer, AUDIT_TOPIC, AUDIT_SCHEMA, tenant, metadata=metadata)
-        found = topic
-        writer.on_commit(AUDIT_TOPIC, lambda: self._known.__setitem__(tenant, found))
         return topic
 
 

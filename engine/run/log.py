@@ -14,7 +14,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from affidavit.catalog.ledger.statements import append_statements, row_bytes
+from affidavit.catalog.ledger.statements import LoggedRow, append_statements
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.clock import uuid7
 from affidavit.catalog.store.tables import STATEMENTS
@@ -182,7 +182,8 @@ class StatementLog:
         self, tenant: str, rows: Sequence[tuple[StoreValue, ...]], timeout_s: float | None
     ) -> None:
         self._guard.open(tenant)
-        written = [(row, row_bytes(row)) for row in rows]  # outside of the transaction
+        logged = map(LoggedRow.new, rows)
+        written = [(row, row.bytes()) for row in logged]  # outside of the transaction
         with self._store.write(tenant, timeout_s=timeout_s) as writer:
             append_statements(writer, self._ledgers.of(tenant), written, now_us=clock.now_us())
 

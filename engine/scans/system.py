@@ -20,6 +20,7 @@ from affidavit.engine.scans.audit import (
 )
 from affidavit.engine.scans.entries import LEDGER_SCHEMA, LedgerDataset
 from affidavit.engine.scans.evidence.activity import ActivityDataset
+from affidavit.engine.scans.evidence.kept import holds_table, retention_table
 from affidavit.engine.scans.evidence.reads import ReadRowsDataset, ReadsDataset
 from affidavit.engine.scans.journal import JournalDataset, segments_table
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
@@ -188,6 +189,8 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "sources": sources_table,
         "queries": QueriesDataset,
         "locks": locks_table,
+        "holds": holds_table,
+        "retention": retention_table,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

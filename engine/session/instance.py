@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from affidavit.catalog.checking.opening import warn_of_versions
+from affidavit.catalog.erasure.erasure import finish_all
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.lake.lake import open_lake
 from affidavit.catalog.ledger.guard import Guard
@@ -145,8 +146,16 @@ class Instance:
             self.recorder.recover()
         if not self.lake.read_only:
             settle_all(self.lake, Transactions(self.lake.store))
+            finish_all(self.lake, self.settle_records)
         warn_of_versions(Catalog(self.lake, identity, Transactions(self.lake.store)))
         self.recorder.note_if_off(identity)
+
+    def settle_records(self) -> None:
+        """Write what waits to be on record: searches beside transactions, statements."""
+        self.gate.settle_late()
+        self.recorder.settle()
+        if self.statements is not None:
+            self.statements.flush()
 
     def transactions(self, identity: Identity) -> Transactions:
         """Return the transactions of a session that is opened now, and acts for ``identity``.

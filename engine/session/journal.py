@@ -9,15 +9,19 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from affidavit.catalog.erasure.chosen import chosen_entity
+from affidavit.catalog.erasure.erasure import Erasure
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
-from affidavit.catalog.values.python.arguments import checked_text, checked_text_or_none
+from affidavit.catalog.values.python.arguments import (
+    checked_reason,
+    checked_text_or_none,
+)
 from affidavit.catalog.values.text import json_texts
-from affidavit.engine.reads.letting_go import let_go_of_row
 from affidavit.engine.result.result import Result
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
@@ -37,8 +41,9 @@ SHOWN: Final = [name for name in JOURNAL_SCHEMA.names if name in EVENTS_SCHEMA.n
 class JournalHandle:
     """The journal of one tenant; in SQL the table ``journal``."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, settle: Callable[[], object]) -> None:
         self._catalog = catalog
+        self._settle = settle
         self._journal = catalog.journal
 
     def __repr__(self) -> str:
@@ -148,33 +153,35 @@ class JournalHandle:
 
     # --- letting go ----------------------------------------------------------------------------
 
-    def erase(self, entity_id: object, reason: str) -> int:
+    def erase(self, entity_id: object, reason: str, *, entity_type: str | None = None) -> int:
         """Destroy the values of every event of an entity, for good, and return how many there were.
 
-        Every proof goes on holding: the ledger knows values by salted hashes, and the salts go too.
-        That they were erased, by whom and why is an entry of the ledger. The entity's row is the
-        caller's to delete, beforehand. What reads that gave the row hash to goes as well: such a
-        read keeps its record, and its receipt can no longer be checked.
+        It is for what callers wrote down themselves, and for rows that left their table:
+        ``session.erase`` takes a row out of its table too. What else the lake has of the values is
+        let go as it does: topics, records, the log of statements. Every proof goes on holding.
+
+        Args:
+            entity_id: The entity.
+            reason: Why, for the ledger.
+            entity_type: The table, or the caller's word, where several have an entity of that id.
 
         Raises:
             RecordNotFoundError: No event is about this entity.
+            InvalidQueryError: Entities of several tables are called so; or there is no reason.
+            HoldError: It is a row that is held.
         """
         self._refuse_transaction("values are erased")
-        entity, why = str(entity_id), _text(reason, "reason")
+        entity, why = str(entity_id), checked_reason(reason)
+        checked_text_or_none(entity_type, "entity_type")
+        with self._catalog.read() as reader:
+            kinds = self._journal.erasing.kinds(reader, entity)
+            table_id, kind = _one_of(kinds, entity, entity_type)
+            info = None if table_id is None else self._catalog.by_id(reader, table_id)
+        chosen = chosen_entity(table_id, kind, entity, info)
+        report = Erasure(self._catalog, self._settle).erase(info, chosen, why, table=kind)
+        return report.erased.get("events", 0)
 
-        def note(writer: Writer, count: int) -> None:
-            records = let_go_of_row(writer, self._catalog.tenant, entity)
-            self._note(
-                writer, "erasure", entity_id=entity, reason=why, events=count, records=records
-            )
-
-        count = self._journal.erasing.erase(entity, note)
-        if not count:
-            msg = f"the journal has no values of an entity {entity!r}"
-            raise RecordNotFoundError(msg)
-        return count
-
-    def retain(self, *, before: datetime | None = None, keep: int = 0, reason: str = "") -> int:
+    def retain(self, *, before: datetime | None = None, keep: int = 0, reason: str) -> int:
         """Let go of whole sealed segments, and return how many events they had.
 
         Args:
@@ -192,14 +199,14 @@ class JournalHandle:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
             msg = f"keep must be a number of events, got {keep!r}"
             raise InvalidQueryError(msg)
-        checked_text(reason, "reason")
+        why = checked_reason(reason)
         limit = None
         if before is not None:
             limit = us_of(before if before.tzinfo is not None else before.astimezone())
 
         def note(writer: Writer, segments: Sequence[Segment]) -> None:
             self._note(
-                writer, "retention", reason=_text(reason, "reason"), keep=keep,
+                writer, "retention", reason=why, keep=keep,
                 before=None if limit is None else from_us(limit),
                 ranges=[[each.first_seq, each.last_seq] for each in segments],
                 roots=[each.root.hex() for each in segments],
@@ -265,6 +272,22 @@ class JournalHandle:
             "persisted_files": sealed,
             "total_events_created": total,
         }
+
+
+def _one_of(
+    kinds: set[tuple[str | None, str]], entity: str, wanted: str | None
+) -> tuple[str | None, str]:
+    """Return the table, if it is one, and the kind of the one thing that is called ``entity``."""
+    found = {each for each in kinds if wanted in {None, each[1]}}
+    if not found:
+        of_kind = "" if wanted is None else f" of {wanted!r}"
+        msg = f"the journal has no values of an entity {entity!r}{of_kind}"
+        raise RecordNotFoundError(msg)
+    if len({table_id or kind for table_id, kind in found}) > 1:
+        named = ", ".join(sorted({repr(kind) for _, kind in found}))
+        msg = f"{entity!r} is an entity of {named}: say which, by entity_type= or session.erase"
+        raise InvalidQueryError(msg)
+    return max(found, key=lambda each: each[1])
 
 
 def _text(value: object, what: str) -> str:

@@ -24,9 +24,9 @@ from affidavit.engine.run.telling.describe import Description, describe
 from affidavit.engine.run.telling.explain import told
 from affidavit.engine.search.searcher import released
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
-from affidavit.engine.session.caller import Caller
 from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
+from affidavit.engine.session.keeping import Keeping
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.ledger.verification.findings import Verification
-    from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from affidavit.engine.session.arguments import Params
 
 
-class Session(Caller):
+class Session(Keeping):
     """What :func:`connect` returns; a context manager."""
 
     @property
@@ -254,7 +253,9 @@ class Session(Caller):
     @property
     def audit(self) -> Audit:
         """The records of searches and reads: looked up, checked, replayed, logged."""
-        return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
+        held = self._instance
+        settle = held.settle_records
+        return Audit(self._catalog(), held.recorder, self.models, self._run_at, settle)
 
     def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
         return self._view(at=moment).sql(text, named_only(text, params)).to_arrow()
@@ -290,7 +291,7 @@ class Session(Caller):
     @property
     def journal(self) -> JournalHandle:
         """The journal of every mutation: read, sealed, and written by callers themselves."""
-        return JournalHandle(self._catalog())
+        return JournalHandle(self._catalog(), self._instance.settle_records)
 
     @property
     def topics(self) -> Topics:
@@ -458,17 +459,3 @@ class Session(Caller):
 
     def _attachments(self) -> Attachments:
         return Attachments(self._planner(), self._catalog(), self._reach, self.sql)
-
-    # --- the seam for changes ------------------------------------------------------------------
-
-    def add_change_listener(self, listener: ChangeListener) -> None:
-        """Tell ``listener`` of every mutation, inside the transaction that makes it.
-
-        On a session that :meth:`scope` made: of every mutation of its tenant.
-        """
-        tenant = self._identity.tenant if self._scoped else None
-        self._instance.lake.listeners.add(listener, tenant)
-
-    def remove_change_listener(self, listener: ChangeListener) -> None:
-        """Stop telling ``listener``."""
-        self._instance.lake.listeners.remove(listener)

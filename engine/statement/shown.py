@@ -6,8 +6,8 @@ Rules:
       FALSE become ``?``, an array of nothing else ``[?]``, and comments go. Names, functions,
       operators, NULL and parameters stay. A text that cannot be told apart is not shown, nor one in
       which something is stuck to a literal.
-    - Nor is what an error says then, but its class; it says all where that is about names alone
-      which the statement has as names.
+    - Of what an error says only its class is shown, whatever is stored: it may have values. It says
+      all where that is about names alone which the statement has as names.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Shown:
     """What is shown.
 
     Attributes:
-        literals: Whether literals are shown, and all that errors say.
+        literals: Whether literals are shown.
     """
 
     literals: bool = False
@@ -102,10 +102,8 @@ class Shown:
         """
         text = given if isinstance(given, str) else repr(given)
         if self.literals:
-            said = "" if error is None else str(error)
-            text, said = without_secrets(text, said, tokens)
-            shown = None if error is None else f"{type(error).__name__}: {said}"
-            return text[:SHOWN_LENGTH_MAX], shown
+            text = without_secrets(text, "", tokens)[0]
+            return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
         if has_secrets(text):  # which may stand without quotes
             text, tokens = without_secrets(text, "", tokens)[0], None
         text = masked(without_literals(text, tokens)) if isinstance(given, str) else _LITERAL

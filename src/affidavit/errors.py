@@ -81,6 +81,10 @@ class TransactionError(AffidavitError):
     """BEGIN, COMMIT and ROLLBACK do not pair up, or a statement cannot join a transaction."""
 
 
+class HoldError(AffidavitError):
+    """What is to be erased or let go is under a hold, which names its case."""
+
+
 class ConflictError(AffidavitError):
     """Others changed what was read before it was written: nothing was written; run it again."""
 

@@ -17,7 +17,7 @@ from tests.support.forging import Store, Value, attack, flipped, length
 import affidavit
 from affidavit import errors
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
-from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, row_bytes
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, LoggedRow
 from affidavit.catalog.ledger.verifier import (
     Checkpoint,
     LedgerProblem,
@@ -95,7 +95,9 @@ def redigested(store: Store) -> Log:
     """Compute every row's digest anew, as anybody can."""
     log = Log()
     for rowid, *row in rows(store):
-        log = log.extended(row_bytes(row))
+        salt = store.one("SELECT salt FROM statements WHERE _rowid = ?", rowid)
+        assert isinstance(salt, bytes)
+        log = log.extended(LoggedRow(row, salt).bytes())
         store.set("statements", rowid, digest=log.digest)
     return log
 
@@ -112,8 +114,12 @@ def test_p4_what_nobody_touched_verifies_row_by_row(store) -> None:
 def test_p4_the_head_states_how_many_rows_there_are_and_their_digest(store) -> None:
     """The form that the documentation gives, computed here from nothing but it."""
     digest = bytes(32)
-    for _, *row in rows(store):
+    for rowid, *row in rows(store):
         members = dict(zip(STATEMENT_COLUMNS, row, strict=True))
+        salt = store.one("SELECT salt FROM statements WHERE _rowid = ?", rowid)
+        shown = json.dumps(members["text"], ensure_ascii=False).encode()
+        committed = hashlib.sha256(bytes(salt) + b"\x02text\x00" + shown).hexdigest()
+        members["text"] = f"c:{committed}"
         text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         digest = hashlib.sha256(digest + text.encode()).digest()
     log = Log(0, ROWS, digest)
@@ -128,7 +134,7 @@ def test_p4_the_head_states_how_many_rows_there_are_and_their_digest(store) -> N
 # --- one row --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("column", [*STATEMENT_COLUMNS, "digest"])
+@pytest.mark.parametrize("column", [*STATEMENT_COLUMNS, "digest", "salt", "committed"])
 def test_p4_each_changed_column_of_a_row_is_found_and_the_row_named(store, column) -> None:
     numbers = random.Random(column)
     for at, (rowid, *_) in list(enumerate(rows(store)))[::3]:
@@ -174,8 +180,8 @@ def test_p4_a_row_that_was_added_is_found_and_named(store, place, covered) -> No
     rowid = rows(store)[0][0] - 1 if place < 0 else rows(store)[-1][0] + 1
     listed = ", ".join(STATEMENT_COLUMNS)
     store.run(
-        f"INSERT INTO statements (_rowid, _tenant, {listed}, digest) SELECT ?, _tenant, {listed},"
-        f" {'digest' if covered else 'NULL'} FROM statements WHERE _rowid = ?",
+        f"INSERT INTO statements (_rowid, _tenant, {listed}, salt, digest) SELECT ?, _tenant,"
+        f" {listed}, salt, {'digest' if covered else 'NULL'} FROM statements WHERE _rowid = ?",
         rowid, rows(store)[3][0],
     )  # fmt: skip
     found_in(store, max(place, 0))

@@ -6,11 +6,15 @@ So an entity's few events are read without the others.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import overload
+from typing import Final, overload
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+NOBODY: Final = "\x00"
+"""What an event is indexed by whose entity was erased: no entity is called so."""
 
 
 def entity_hash(entity_id: str) -> int:
@@ -22,9 +26,9 @@ def index_of(
     entities: pa.ChunkedArray, first_row: int
 ) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """Return the entries for events that begin at ``first_row``, unsorted: hash, then row."""
-    if entities.null_count:  # a husk, which is about nobody
+    if entities.null_count == len(entities):  # husks, which are about nobody
         return np.zeros(0, dtype="<u8")
-    coded = entities.combine_chunks().dictionary_encode()
+    coded = pc.fill_null(entities, NOBODY).combine_chunks().dictionary_encode()
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks()
     hashes = np.fromiter(map(entity_hash, coded.dictionary.to_pylist()), dtype="<u8")

@@ -17,9 +17,8 @@ from affidavit.catalog.ledger.verifier import (
 from affidavit.catalog.values.canonical import to_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.ledger.verification.gone import SaidGone
     from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 
 
@@ -29,7 +28,7 @@ class EntryChecks:
     Args:
         origin: The ledger.
         checks: Where signatures are checked; ``None`` to pass them over.
-        said_gone: The entries that say what was let go.
+        said_gone: What its entries say was let go.
 
     Attributes:
         keys: The ledger's keys, as far as its entries have named them.
@@ -37,33 +36,13 @@ class EntryChecks:
         logged_at: When the newest entry so far that says so was logged, in microseconds.
     """
 
-    def __init__(
-        self, origin: str, checks: SignatureChecks | None, said_gone: Iterable[StoredEntry]
-    ) -> None:
+    def __init__(self, origin: str, checks: SignatureChecks | None, said_gone: SaidGone) -> None:
         self.keys = Keys(origin)
         self.erased: dict[int, int] = {}
         self._origin = origin
         self._checks = checks
-        self._erased: dict[str, int] = {}
-        self._let_go: dict[int, tuple[int, frozenset[str]]] = {}
-        self._dropped: list[tuple[int, int, int]] = []
+        self._gone = said_gone
         self.logged_at = 0
-        for entry in said_gone:
-            self._note_gone(entry)
-
-    def _note_gone(self, entry: StoredEntry) -> None:
-        """Note what an entry says was let go; whether it is genuine is checked in its turn."""
-        try:
-            fields = entry.fields()
-            if entry.kind == "erasure":
-                self._erased[str(fields["entity_id"])] = entry.seq
-                for seq, members in fields.get("records", ()):
-                    _, known = self._let_go.get(seq, (0, frozenset()))
-                    self._let_go[seq] = entry.seq, known | {*map(str, members)}
-            else:
-                self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
-        except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
-            return
 
     def check(self, seq: int, entry: StoredEntry) -> dict[str, Any]:
         """Return what the body of the entry says that must be number ``seq``.
@@ -102,10 +81,10 @@ class EntryChecks:
     def _check_gone(self, entry: StoredEntry) -> None:
         """Raise unless a later entry says why an event, or its values, are no longer there."""
         if entry.gone == DROPPED:
-            if not any(first <= entry.seq <= last < by for by, first, last in self._dropped):
+            if self._gone.whole(entry.seq) <= entry.seq:
                 raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
             return
-        by = self._erased.get(str(entry.fields().get("entity_id")), -1)
+        by = self._gone.values(entry.seq, str(entry.fields().get("entity_id")))
         if by <= entry.seq:
             raise LedgerProblem(
                 "its values are gone, and no entry says that they were erased", seq=entry.seq
@@ -126,7 +105,9 @@ class EntryChecks:
             for name, value in fields.items()
             if isinstance(value, str) and value.startswith("c:") and name not in there
         }
-        by, members = self._let_go.get(entry.seq, (-1, frozenset()))
+        if not there and gone and self._gone.opened(entry.seq, entry.kind) > entry.seq:
+            return
+        by, members = self._gone.members(entry.seq)
         if gone and (by <= entry.seq or not gone <= members):
             name = min(gone - members or gone)
             msg = f"its {name} is gone, and no entry says that it was erased"

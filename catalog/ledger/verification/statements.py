@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, row_bytes
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, UNREAD, LoggedRow
 from affidavit.catalog.ledger.verifier import LedgerProblem, Log, shown
-from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from affidavit.catalog.ledger.verification.gone import Gap, SaidGone
     from affidavit.catalog.store.protocol import Reader
 
 ROWS_READ_AT_ONCE: Final = 5_000
+_COLUMNS: Final = (*STATEMENT_COLUMNS, "digest", "salt", "committed")
 _ID: Final = STATEMENT_COLUMNS.index("statement_id")
 
 
@@ -35,14 +37,20 @@ class SignedLog:
 class StatementRows:
     """The rows of one tenant's log.
 
+    Args:
+        reader: One snapshot of the store.
+        tenant: Whose log it is.
+        gone: What the ledger's entries say was let go.
+
     Attributes:
         covered: How many were checked.
         uncovered: How many stood there before the log was first covered.
     """
 
-    def __init__(self, reader: Reader, tenant: str) -> None:
+    def __init__(self, reader: Reader, tenant: str, gone: SaidGone) -> None:
         self.covered = 0
         self.uncovered = 0
+        self._gone = gone
         self._reader = reader
         self._tenant = tenant
 
@@ -62,29 +70,64 @@ class StatementRows:
         for each in signed:
             if each.log.first != log.first:
                 raise LedgerProblem(f"{each.where} covers the log from another row on")
-        at, waiting = 0, sorted(signed, key=lambda each: each.log.rows)
+        at, waiting = self._gone.uncovered, sorted(signed, key=lambda each: each.log.rows)
         good = 0
         for row in self._rows():
             at += 1
             if head is None or at <= log.first:
                 self._check_uncovered(row, at, is_covered=head is not None)
                 continue
+            log = self._after_dropped(log)
             if head.rows == log.rows:
                 raise LedgerProblem(
                     f"{_named(row, log.rows)} was added: the signed head does not cover it"
                 )
-            log = _extended(log, row)
+            log = self._extended(log, row)
             while waiting and waiting[0].log.rows <= log.rows:
                 good = _check_signed(waiting.pop(0), log, good)
             self.covered = log.rows
+        log = self._after_dropped(log)
+        self.covered = log.rows
         last = max((each.log.rows for each in signed), default=0) - 1
         if log.rows <= last:
             raise LedgerProblem(
                 f"rows {log.rows} to {last} of the log of statements were signed, and are gone"
             )
 
+    def _after_dropped(self, log: Log) -> Log:
+        """Return the log after the rows that stand next and are gone, if an entry says so."""
+        while (gap := self._gone.dropped.get(log.rows)) is not None:
+            log = _over(gap, log)
+        return log
+
+    def _extended(self, log: Log, row: tuple[Any, ...]) -> Log:
+        """Return the log with one more row.
+
+        Raises:
+            LedgerProblem: It is not what was logged there.
+        """
+        *said, digest, salt, committed = row
+        if committed == UNREAD:
+            gap = self._gone.unread.get(log.rows)
+            if gap is None:
+                raise LedgerProblem(f"{_named(row, log.rows)} has lost its text: no entry says so")
+            found = _over(gap, log)
+        else:
+            if committed is not None and self._gone.texts.named(log.rows) < 0:
+                raise LedgerProblem(f"{_named(row, log.rows)} has lost its text: no entry says so")
+            try:
+                found = log.extended(LoggedRow(said, salt, committed).bytes())
+            except LedgerProblem as problem:
+                raise LedgerProblem(f"{_named(row, log.rows)}: {problem.problem}") from None
+        if type(digest) is not bytes or digest != found.digest:
+            raise LedgerProblem(
+                f"{_named(row, log.rows)} is not what was logged there: it was changed, added, or "
+                "moved, or the one before it was taken away"
+            )
+        return found
+
     def _check_uncovered(self, row: tuple[Any, ...], at: int, *, is_covered: bool) -> None:
-        if row[-1] is not None:
+        if row[len(STATEMENT_COLUMNS)] is not None:
             why = (
                 "one of the rows before the log was covered is gone"
                 if is_covered
@@ -95,23 +138,20 @@ class StatementRows:
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         pages = self._reader.rows(
-            STATEMENTS, columns_of(STATEMENTS), own(self._tenant), batch_rows=ROWS_READ_AT_ONCE
+            STATEMENTS, _COLUMNS, own(self._tenant), batch_rows=ROWS_READ_AT_ONCE
         )
         for page in pages:
             yield from page
 
 
-def _extended(log: Log, row: tuple[Any, ...]) -> Log:
-    try:
-        found = log.extended(row_bytes(row[:-1]))
-    except LedgerProblem as problem:
-        raise LedgerProblem(f"{_named(row, log.rows)}: {problem.problem}") from None
-    if type(row[-1]) is not bytes or row[-1] != found.digest:
+def _over(gap: Gap, log: Log) -> Log:
+    """Return the log after rows of which only the digests are known."""
+    if gap.before != log.digest or gap.end <= log.rows:
         raise LedgerProblem(
-            f"{_named(row, log.rows)} is not what was logged there: it was changed, added, or "
-            "moved, or the one before it was taken away"
+            f"row {log.rows} of the log of statements was let go, and the rows before it are not "
+            "those that stood there then"
         )
-    return found
+    return Log(log.first, gap.end, gap.after)
 
 
 def _check_signed(signed: SignedLog, log: Log, good: int) -> int:

@@ -20,6 +20,7 @@ from affidavit.catalog.ledger.merkle import Frontier, frontier_at
 from affidavit.catalog.ledger.verification.derived import Derived
 from affidavit.catalog.ledger.verification.entries import EntryChecks
 from affidavit.catalog.ledger.verification.findings import Stretch, Verification, first_of
+from affidavit.catalog.ledger.verification.gone import LETTING_GO, SaidGone
 from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 from affidavit.catalog.ledger.verification.statements import SignedLog, StatementRows
 from affidavit.catalog.ledger.verifier import (
@@ -122,7 +123,7 @@ class _Check:
         self._checks = checks
         self._size = size
         self._first = first
-        gone = ledger.entries(reader, In("kind", ("erasure", "retention")))
+        gone = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO)))
         self.entries = EntryChecks(ledger.origin, checks, gone)
         self.checkpoints = 0
         self.problems: list[LedgerProblem] = []
@@ -130,7 +131,7 @@ class _Check:
         self._frontier = Frontier()
         self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
         self._good = first
-        self.statements = StatementRows(reader, ledger.tenant)
+        self.statements = StatementRows(reader, ledger.tenant, gone)
         self._logs: list[SignedLog] = []
         self._head: Head | None = None
 

@@ -122,6 +122,22 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE ledger_heads ADD COLUMN logged_at",
         "ALTER TABLE sources ADD COLUMN reach",
     ),
+    (
+        "ALTER TABLE statements ADD COLUMN salt",
+        "ALTER TABLE statements ADD COLUMN committed",
+        f"CREATE TABLE erasures ({_SYSTEM_COLUMNS}, erasure_id, table_id, told, created_at)",
+        "CREATE UNIQUE INDEX erasures_id ON erasures (erasure_id)",
+        (
+            f"CREATE TABLE holds ({_SYSTEM_COLUMNS}, table_id, row_id, case_id, table_name, actor,"
+            " created_at)"
+        ),
+        "CREATE INDEX holds_table ON holds (_tenant, table_id, row_id)",
+        (
+            f"CREATE TABLE retentions ({_SYSTEM_COLUMNS}, what, keep, reason, actor, created_at,"
+            " ran_at, report)"
+        ),
+        "CREATE UNIQUE INDEX retentions_what ON retentions (_tenant, what)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 

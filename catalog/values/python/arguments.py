@@ -30,6 +30,19 @@ def checked_text_or_none(value: object, name: str) -> str | None:
     return None if value is None else checked_text(value, name)
 
 
+def checked_reason(value: object, name: str = "reason") -> str:
+    """Return ``value`` if it is text that says something: what is answered for has a reason.
+
+    Raises:
+        InvalidQueryError: It is no text, or says nothing.
+    """
+    text = checked_text(value, name)
+    if not text.strip():
+        msg = f"{name} must say why: it stands in the ledger, got {value!r}"
+        raise InvalidQueryError(msg)
+    return text
+
+
 def checked_switch(value: object, name: str) -> bool:
     """Return ``value``, which is true or false; a text is neither."""
     if not isinstance(value, bool | np.bool_):

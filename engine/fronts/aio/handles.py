@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.erasure.retention import Retention
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.fronts.aio.asking import Awaited, awaited, awaited_as, each
 from affidavit.engine.fronts.aio.result import AsyncResult
 from affidavit.engine.result.result import Result
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
+from affidavit.triggers.subscriptions.start import BEGINNING
 from affidavit.triggers.topics import Topics
 from affidavit.triggers.triggers import Triggers
 
@@ -83,6 +85,14 @@ class AsyncJournal(Awaited[JournalHandle]):
     stats = awaited(JournalHandle.stats)
 
 
+class AsyncRetention(Awaited[Retention]):
+    """For how long what is kept, awaited."""
+
+    list = awaited(Retention.list)
+    set = awaited(Retention.set)
+    run = awaited(Retention.run)
+
+
 class AsyncTopics(Awaited[Topics]):
     """The topics, awaited; a subscription is an async iterator as it is."""
 
@@ -97,7 +107,7 @@ class AsyncTopics(Awaited[Topics]):
     drop_consumer = awaited(Topics.drop_consumer)
 
     async def replay(
-        self, name: str, where: str | None = None, from_offset: Start = 0
+        self, name: str, where: str | None = None, from_offset: Start = BEGINNING
     ) -> AsyncIterator[Delivery]:
         """Yield the events that a topic has now, from some event on."""
         found = await self._ask(Topics.replay, name, where, from_offset)

@@ -21,6 +21,7 @@ from affidavit.engine.fronts.aio.handles import (
     AsyncAudit,
     AsyncJournal,
     AsyncLedger,
+    AsyncRetention,
     AsyncTopics,
     AsyncTriggers,
 )
@@ -214,6 +215,9 @@ class AsyncSession(Awaited[Session]):
     detach = awaited(Session.detach)
     verify_data = awaited(Session.verify_data)
     refresh = awaited(Session.refresh)
+    erase = awaited(Session.erase)
+    hold = awaited(Session.hold)
+    release_hold = awaited(Session.release_hold)
 
     async def attach(self, name: str, source: object, **options: Any) -> None:  # noqa: ANN401
         """Make another source readable; see :meth:`affidavit.Session.attach`."""
@@ -235,6 +239,11 @@ class AsyncSession(Awaited[Session]):
     def journal(self) -> AsyncJournal:
         """The journal of every mutation."""
         return AsyncJournal(self._asker, self._of.journal)
+
+    @property
+    def retention(self) -> AsyncRetention:
+        """For how long what is kept."""
+        return AsyncRetention(self._asker, self._of.retention)
 
     @property
     def topics(self) -> AsyncTopics:

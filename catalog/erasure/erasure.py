@@ -1,0 +1,319 @@
+"""An erasure, from what is written down of it to its certificate.
+
+    1  begin        the rows leave a mutable table, and what is to be erased is written down: one
+                    transaction. Of a vector table it is written down, then the rows are deleted.
+    2  let go       events, records, the log of statements and topics lose the values, and an entry
+                    of the ledger says of which: one transaction
+    3  rewrite      a vector table's files, old versions
+    4  scrub        the store's log and free pages, files that were replaced
+    5  certify      an entry says what was done and what is left, and a file beside it
+
+Rules:
+    - Each step may be done again. An erasure that is interrupted is finished by the next, or when
+      the lake is next opened.
+    - A tenant's erasures are one after the other, in whichever process.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.erasure.certificate import certified
+from affidavit.catalog.erasure.chosen import needles_of
+from affidavit.catalog.erasure.definitions import definitions_with
+from affidavit.catalog.erasure.holds import refuse_held
+from affidavit.catalog.erasure.pending import Pending, begin, end, keep, new_name, pending_of
+from affidavit.catalog.erasure.records import let_go_of_records
+from affidavit.catalog.erasure.report import Counts, ErasureReport, Left
+from affidavit.catalog.erasure.statements import let_go_of_texts, tables_of
+from affidavit.catalog.erasure.topics import let_go_of_events
+from affidavit.catalog.erasure.vectors import delete_rows_of, rewrite
+from affidavit.catalog.journal.erasing import Wanted
+from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.ledger.commitments import Commitments, opened_members
+from affidavit.catalog.ledger.entry import Draft
+from affidavit.catalog.ledger.verification.gone import ERASURE
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.store.tables import ERASURES
+from affidavit.catalog.store.transactions import Transactions
+from affidavit.catalog.tables.row_writing import delete_rows
+from affidavit.catalog.tables.rows import rows_by_id
+from affidavit.catalog.values.canonical import canonical, from_us
+from affidavit.errors import AffidavitError, RecordNotFoundError, StoreBusyError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from affidavit.catalog.erasure.chosen import Chosen
+    from affidavit.catalog.journal.erasing import Replaced
+    from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.store.protocol import Reader, Writer
+
+COMMITTED: Final = 2
+SHOWN_MAX: Final = 3
+_log: Final = logging.getLogger("affidavit")
+
+
+class Erasure:
+    """Erases rows of one tenant, wherever its lake has them.
+
+    Args:
+        catalog: The tenant's, for who asks.
+        settle: Writes what waits to be written: the log of statements, records of searches.
+    """
+
+    def __init__(self, catalog: Catalog, settle: Callable[[], object] = lambda: None) -> None:
+        self._catalog = catalog
+        self._store = catalog.lake.store
+        self._settle = settle
+
+    def erase(
+        self,
+        info: TableInfo | None,
+        chosen: Chosen,
+        reason: str,
+        *,
+        keys_too: bool = False,
+        table: str = "",
+    ) -> ErasureReport:
+        """Erase rows, and finish what an earlier erasure was kept from.
+
+        Args:
+            info: Their table; ``None`` if it was dropped, or there is none.
+            chosen: The rows.
+            reason: Why.
+            keys_too: Whether their keys go too, from whatever names them.
+            table: What the table is called, where ``info`` does not say.
+
+        Raises:
+            HoldError: One of them is held.
+            StoreError: A reader, or a full disk, kept it from its end.
+        """
+        self._catalog.refuse_past()
+        if info is not None:
+            self._catalog.refuse_shared(info)
+        with self._alone():
+            finished = [self._finish(each) for each in self._unfinished()]
+            with self._catalog.read() as reader:
+                refuse_held(reader, chosen.table_id, chosen.ids)
+                needles, is_known = needles_of(
+                    self._catalog, reader, info, chosen, keys_too=keys_too
+                )
+                if not is_known:
+                    self._refuse_unknown(reader, info, chosen)
+                if not is_known and not keys_too:
+                    nothing = ErasureReport(table if info is None else info.name, Counts(), ())
+                    return _again(nothing, finished)
+            pending = Pending(
+                new_name(), self._catalog.identity, reason, chosen,
+                table if info is None else info.name, "" if info is None else info.kind, keys_too,
+                needles,
+            )  # fmt: skip
+            report = self._finish(self._begun(info, pending))
+        return report if report.erased else _again(report, finished)
+
+    def _refuse_unknown(self, reader: Reader, info: TableInfo | None, chosen: Chosen) -> None:
+        """Raise RecordNotFoundError for rows of which nothing ever was, as far as is known."""
+        if not erased_before(self._catalog, reader, chosen):
+            named = ", ".join(sorted(chosen.ids)[:SHOWN_MAX])
+            where = "there" if info is None else f"in table {info.name!r}"
+            msg = f"no row {named} is {where}, or was: nothing was erased"
+            raise RecordNotFoundError(msg)
+
+    def finish(self) -> int:
+        """Finish the erasures that were interrupted, and return how many there were."""
+        with self._alone():
+            return len([self._finish(each) for each in self._unfinished()])
+
+    def _alone(self) -> Any:  # noqa: ANN401 - a context manager
+        return self._store.lock(f"erasing {self._catalog.tenant}")
+
+    def _unfinished(self) -> list[Pending]:
+        with self._store.read(self._catalog.tenant) as reader:
+            return pending_of(reader, self._catalog.tenant)
+
+    # --- step by step --------------------------------------------------------------------------
+
+    def _begun(self, info: TableInfo | None, pending: Pending) -> Pending:
+        chosen = pending.chosen
+        with self._catalog.write() as writer:
+            if info is not None and chosen.rowids:
+                before = rows_by_id(writer, info, chosen.rowids)
+                count = delete_rows(self._catalog, writer, info, chosen.rowids, before)
+                pending = pending.counted(rows=count)
+            begin(writer, pending)
+        return pending
+
+    def _finish(self, pending: Pending) -> ErasureReport:
+        catalog = self._acting(pending)
+        with catalog.read() as reader:
+            table_id = pending.chosen.table_id
+            info = None if table_id is None else catalog.by_id(reader, table_id)
+        versions: list[int] = []
+        has_versions = info is not None and KINDS[info.kind].has_versions
+        if pending.seq is None:
+            if info is not None and has_versions:
+                keys = pending.chosen.keys[0].combine_chunks()
+                pending = pending.counted(rows=delete_rows_of(catalog, info, keys))
+            self._settle()
+            pending = self._let_go(catalog, pending)
+        else:
+            catalog.journal.erasing.remove_replaced()
+        if info is not None and has_versions:
+            versions, left = rewrite(catalog, info)
+            pending = pending.counted(versions=len(versions))
+            pending = replace(pending, left=(*pending.left, *left))
+        self._scrub()
+        return self._end(catalog, pending, versions)
+
+    def _acting(self, pending: Pending) -> Catalog:
+        """Return the catalog of who asked for an erasure, which somebody else may finish."""
+        if pending.identity == self._catalog.identity:
+            return self._catalog
+        return Catalog(self._catalog.lake, pending.identity, Transactions(self._store))
+
+    def _let_go(self, catalog: Catalog, pending: Pending) -> Pending:
+        """Destroy the values where the store and the segments have them."""
+        chosen = pending.chosen
+        wanted = Wanted(chosen.ids, chosen.table_id, chosen.entity_type, pending.keys_too)
+        kept: list[Pending] = []
+
+        def note(writer: Writer, replaced: Replaced) -> None:
+            kept.append(self._noted(catalog, writer, pending, replaced))
+
+        catalog.journal.erasing.erase(wanted, note)
+        return kept[0]
+
+    def _noted(
+        self, catalog: Catalog, writer: Writer, pending: Pending, replaced: Replaced
+    ) -> Pending:
+        """Do what is one transaction with the events' values, and say what it was."""
+        chosen, tenant = pending.chosen, catalog.tenant
+        names = frozenset({pending.table, *replaced.kinds} - {""})
+        records = let_go_of_records(
+            writer, tenant, chosen, pending.needles, keys_too=pending.keys_too
+        )
+        texts = let_go_of_texts(
+            writer,
+            catalog.ledger,
+            lambda said: (
+                said["text"] in records.texts or _is_theirs(pending, names, replaced.times, said)
+            ),
+        )
+        topics = let_go_of_events(writer, tenant, chosen, names, pending.needles)
+        found = pending.counted(
+            events=len(replaced.seqs), records=len(records.members), statements=texts.rows,
+            topic_rows=sum(topics.rows.values()),
+        )  # fmt: skip
+        left = [
+            *definitions_with(writer, tenant, pending.needles),
+            *(_published(name, offset) for name, offset in topics.beyond.items()),
+            *map(_of_format_1, records.beyond),
+        ]
+        found = replace(found, left=(*found.left, *left))
+        if found.erased:
+            told = {
+                "ranges": replaced.ranges(), "records": records.told(), "log": texts.told(),
+                "topics": topics.rows,
+            }  # fmt: skip
+            found = replace(found, seq=self._append(catalog, writer, found, told))
+        keep(writer, found.without_values())
+        return found.without_values()
+
+    def _append(
+        self, catalog: Catalog, writer: Writer, pending: Pending, told: dict[str, Any]
+    ) -> int:
+        identity, now_us = pending.identity, clock.now_us()
+        keys = None if pending.keys_too else canonical(sorted(pending.chosen.ids))
+        committed = Commitments({"keys": keys})
+        stated = {
+            "v": COMMITTED, "entry_id": pending.erasure_id, "created_at": from_us(now_us),
+            "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,
+            "reason": pending.reason, "table": pending.table,
+            "table_id": pending.chosen.table_id, "keys_too": pending.keys_too,
+            "erased": dict(pending.erased), **told,
+        }  # fmt: skip
+        members = {name: canonical(value, name) for name, value in stated.items()}
+        entry = Draft(
+            ERASURE, pending.erasure_id, now_us, {**members, **committed.members},
+            opened=committed.opened,
+        )  # fmt: skip
+        return catalog.ledger.append(writer, [entry], now_us=now_us)[0].seq
+
+    def _scrub(self) -> None:
+        if not self._store.scrub():
+            msg = (
+                "the store's log still has what was erased, since somebody reads the state of "
+                "before: erase again when that has ended, or the next opening finishes it"
+            )
+            raise StoreError(msg)
+
+    def _end(self, catalog: Catalog, pending: Pending, versions: Sequence[int]) -> ErasureReport:
+        with catalog.write() as writer:
+            is_anything = bool(pending.erased)
+            make = certified(catalog, writer, pending, versions) if is_anything else None
+            end(writer, pending)
+        certificate = None if make is None else make()
+        return ErasureReport(pending.table, Counts(pending.erased), pending.left, certificate)
+
+
+def _is_theirs(
+    pending: Pending, names: frozenset[str], times: list[int], said: dict[str, Any]
+) -> bool:
+    """Return whether a statement wrote the rows, or has one of their values."""
+    if tables_of(said, "tables_written") & names:
+        begun, lasted = int(said["executed_at"] or 0), int(said["duration_us"] or 0)
+        if any(begun <= at <= begun + lasted for at in times):
+            return True
+    needles = pending.needles
+    if not needles:
+        return False
+    told = said["error"]
+    return needles.in_sql(said["text"]) or (isinstance(told, str) and needles.in_text(told))
+
+
+def _again(report: ErasureReport, finished: Sequence[ErasureReport]) -> ErasureReport:
+    """Return the report on what was erased before, with what this call has finished of that."""
+    if not finished:
+        return report
+    return replace(report, certificate=finished[-1].certificate, left=finished[-1].left)
+
+
+def erased_before(catalog: Catalog, reader: Reader, chosen: Chosen) -> bool:
+    """Return whether rows were erased, or may have been with their keys."""
+    for entry in catalog.ledger.entries(reader, Compare("=", "kind", ERASURE)):
+        fields = entry.fields()
+        if fields.get("table_id") != chosen.table_id:
+            continue
+        _, keys = opened_members(entry.opened).get("keys", (b"", ()))
+        if fields.get("keys_too") or chosen.ids <= {*keys}:
+            return True
+    return False
+
+
+def _published(name: str, offset: int) -> Left:
+    why = f"callers published such a value, at offset {offset} first: topics.retain lets go of it"
+    return Left(f"topic {name!r}", why)
+
+
+def _of_format_1(seq: int) -> Left:
+    why = "it is of the first format of records, and such a value is part of what was signed"
+    return Left(f"entry {seq} of the ledger", why)
+
+
+def finish_all(lake: Lake, settle: Callable[[], object]) -> None:
+    """Finish the erasures of every tenant that were interrupted; what cannot be is told."""
+    for tenant in lake.store.tenants(ERASURES):
+        catalog = Catalog(lake, Identity(tenant), Transactions(lake.store))
+        try:
+            with suppress(StoreBusyError):  # somebody is at it
+                Erasure(catalog, settle).finish()
+        except AffidavitError as error:
+            _log.warning("an erasure is not finished yet: %s", error)

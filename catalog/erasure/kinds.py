@@ -1,0 +1,265 @@
+"""What has a retention, and how what is older than it is let go of: a row a kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias
+from uuid import uuid4
+
+import pyarrow.compute as pc
+
+from affidavit.catalog.erasure.holds import Hold, holds
+from affidavit.catalog.erasure.statements import let_go_of_rows
+from affidavit.catalog.lake.vectors.datasets import lance_errors
+from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.verification.gone import RETENTION
+from affidavit.catalog.model import clock
+from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.sql.predicate import And, Compare, In, IsNull, Not
+from affidavit.catalog.store.protocol import own
+from affidavit.catalog.store.tables import LEDGER, RESULTS, TRIGGERS
+from affidavit.catalog.tables.intents import cleaning
+from affidavit.catalog.tables.vector_rows import locked
+from affidavit.catalog.topics.log import end_offset, evict_before, first_offset, offset_at
+from affidavit.catalog.topics.topic import all_topics
+from affidavit.catalog.values.canonical import datetime_of, from_us
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from affidavit.catalog.journal.segments.segment import Segment
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.topics.topic import Topic
+
+DEAD_LETTERS: Final = "dead_letters_of"
+SEQS_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is due to be let go of.
+
+    Attributes:
+        catalog: Whose it is.
+        before_us: What is older than this, in microseconds since the epoch.
+        keep: For how long it is kept, as it was said.
+        reason: Why, as it was said.
+        name: Of which one, where there are several; ``None`` for all.
+    """
+
+    catalog: Catalog
+    before_us: int
+    keep: str
+    reason: str
+    name: str | None = None
+
+    def note(self, writer: Writer, what: str, **fields: object) -> None:
+        """Say in the ledger what was let go of."""
+        identity, now_us = self.catalog.identity, clock.now_us()
+        entry = draft(
+            RETENTION, f"{RETENTION}-{uuid4().hex}", now_us, actor=identity.actor,
+            source=identity.source, workspace=identity.workspace, reason=self.reason, what=what,
+            kept=self.keep, before=from_us(self.before_us), **fields,
+        )  # fmt: skip
+        self.catalog.ledger.append(writer, [entry], now_us=now_us)
+
+
+LetGo: TypeAlias = tuple[int, list[str]]
+"""How much went, and what stays since it is held."""
+
+
+# --- each kind ------------------------------------------------------------------------------------
+
+
+def _journal(due: Due) -> LetGo:
+    """Let go of whole sealed segments that have no event of what is held."""
+    journal, catalog = due.catalog.journal, due.catalog
+    with catalog.read() as reader:
+        held = holds(reader)
+    kept: list[str] = []
+
+    def is_held(segment: Segment) -> bool:
+        for hold in held:
+            wanted = pc.field("table_id") == hold.table_id
+            if hold.row_id is not None:
+                wanted &= pc.field("entity_id") == hold.row_id
+            if any(part.num_rows for part in journal.kept.files.scan(segment, ["seq"], wanted)):
+                kept.append(f"events {segment.first_seq} to {segment.last_seq} ({hold})")
+                return True
+        return False
+
+    def note(writer: Writer, segments: Sequence[Segment]) -> None:
+        due.note(
+            writer, "journal", ranges=[[each.first_seq, each.last_seq] for each in segments],
+            roots=[each.root.hex() for each in segments],
+            events=sum(each.events for each in segments),
+        )  # fmt: skip
+
+    journal.sealing.flush()
+    gone = journal.erasing.retain(due.before_us, 0, note, is_held=is_held)
+    return sum(each.events for each in gone), kept
+
+
+def _records(due: Due, what: str, kinds: tuple[str, ...]) -> LetGo:
+    """Let go of all that old records commit to; their bodies stay, and prove that they were."""
+    tenant = due.catalog.tenant
+    with due.catalog.write() as writer:
+        old = And((In("kind", kinds), Compare("<", "created_at", due.before_us)))
+        rows = writer.select(LEDGER, ("seq",), own(tenant, old, Not(IsNull("opened"))))
+        spared = _records_of_held(writer, tenant)
+        seqs = sorted(int(seq or 0) for (seq,) in rows if seq not in spared)
+        for at in range(0, len(seqs), SEQS_AT_ONCE):
+            page = own(tenant, In("seq", tuple(seqs[at : at + SEQS_AT_ONCE])))
+            writer.update_where(LEDGER, {"opened": None}, page)
+            writer.delete_where(RESULTS, page)
+        if seqs:
+            due.note(writer, what, kinds=list(kinds), last=seqs[-1], entries=len(seqs))
+    held = [f"record {seq}" for seq in sorted(spared & {seq for (seq,) in rows})]
+    return len(seqs), held
+
+
+def _records_of_held(reader: Reader, tenant: str) -> set[int]:
+    """Return the records that gave a row that is held, of whatever table it is."""
+    ids = {hold.row_id for hold in holds(reader)}
+    if None in ids:
+        return {int(seq or 0) for (seq,) in reader.select(RESULTS, ("seq",), own(tenant))}
+    listed = sorted(each for each in ids if each is not None)
+    found: set[int] = set()
+    for at in range(0, len(listed), SEQS_AT_ONCE):
+        page = In("row_id", tuple(listed[at : at + SEQS_AT_ONCE]))
+        found |= {int(seq or 0) for (seq,) in reader.select(RESULTS, ("seq",), own(tenant, page))}
+    return found
+
+
+def _searches(due: Due) -> LetGo:
+    return _records(due, "searches", ("search",))
+
+
+def _reads(due: Due) -> LetGo:
+    return _records(due, "reads", ("read", "read-closed"))
+
+
+def _statements(due: Due) -> LetGo:
+    """Drop the oldest rows of the log, up to the first that names a table with held rows."""
+    with due.catalog.write() as writer:
+        held = {hold.table_name for hold in holds(writer)}
+        gone = let_go_of_rows(writer, due.catalog.ledger, due.before_us, held)
+        if gone.rows:
+            due.note(writer, "statements", log=gone.told())
+    return gone.rows, [f"statements from {gone.held} on"] if gone.held else []
+
+
+def _topics(due: Due) -> LetGo:
+    return _events(due, "topics", lambda topic: DEAD_LETTERS not in topic.metadata)
+
+
+def _dead_letters(due: Due) -> LetGo:
+    return _events(due, "dead_letters", lambda topic: DEAD_LETTERS in topic.metadata)
+
+
+def _events(due: Due, what: str, is_meant: Callable[[Topic], bool]) -> LetGo:
+    """Let go of old events, but for the newest of each topic, whose place is kept."""
+    held, counts = [], {}
+    with due.catalog.write() as writer:
+        told = _told_of_held(writer, due.catalog.tenant)
+        for topic in all_topics(writer):
+            is_named = due.name in {None, topic.name}
+            if topic.tenant != due.catalog.tenant or not is_named or not is_meant(topic):
+                continue
+            if topic.topic_id in told:
+                held.append(f"topic {topic.name!r} ({told[topic.topic_id]})")
+                continue
+            first = first_offset(writer, topic)
+            until = min(offset_at(writer, topic, due.before_us), end_offset(writer, topic) - 1)
+            if until > first:
+                evict_before(writer, topic, until)
+                counts[topic.name] = until - first
+        if counts:
+            due.note(writer, what, topics=counts)
+    return sum(counts.values()), held
+
+
+def _told_of_held(reader: Reader, tenant: str) -> dict[str, Hold]:
+    """Return the topics that triggers tell of tables in of which rows are held."""
+    held = {hold.table_id: hold for hold in holds(reader)}
+    found = {}
+    for table_id, definition in reader.select(TRIGGERS, ("table_id", "definition"), own(tenant)):
+        hold = held.get(str(table_id))
+        if hold is not None:
+            for topic in all_topics(reader):
+                if f'"{topic.topic_id}"' in str(definition):
+                    found[topic.topic_id] = hold
+    return found
+
+
+def _versions(due: Due) -> LetGo:
+    """Delete old versions of vector tables of which no row is held; tagged ones stay."""
+    catalog, held, count = due.catalog, [], 0
+    with catalog.read() as reader:
+        infos = [
+            info
+            for info in catalog.tables(reader)
+            if KINDS[info.kind].has_versions and info.tenant == catalog.tenant
+        ]
+        by_table = {hold.table_id: hold for hold in holds(reader)}
+    for info in infos:
+        if due.name not in {None, info.name}:
+            continue
+        if info.table_id in by_table:
+            held.append(f"versions of {info.name!r} ({by_table[info.table_id]})")
+            continue
+        count += _cleaned(due, info)
+    return count, held
+
+
+def _cleaned(due: Due, info: TableInfo) -> int:
+    age = datetime.now(UTC) - datetime_of(due.before_us)
+    with locked(due.catalog, info, "deleting old versions") as (now, dataset):
+        before = {int(each["version"]) for each in dataset.versions()}
+        with cleaning(due.catalog, now), lance_errors(f"cleaning up {info.name!r}"):
+            handle = dataset.checkout_version(dataset.version)
+            handle.cleanup_old_versions(max(age, timedelta(0)), error_if_tagged_old_versions=False)
+        left = {int(each["version"]) for each in handle.versions()}
+        gone = sorted(before - left)
+        if gone:
+            with due.catalog.write() as writer:
+                told = {"table_id": info.table_id, "table": info.name, "versions": gone}
+                due.note(writer, "versions", versions=[told])
+    return len(gone)
+
+
+KINDS_KEPT: Final[Mapping[str, Callable[[Due], LetGo]]] = {
+    "journal": _journal,
+    "searches": _searches,
+    "reads": _reads,
+    "statements": _statements,
+    "topics": _topics,
+    "dead_letters": _dead_letters,
+    "versions": _versions,
+}
+"""What has a retention; of topics and versions also a single one, after a dot."""
+
+OTHER_NAMES: Final = {"dead letters": "dead_letters", "table versions": "versions"}
+OF_ONE: Final = frozenset({"topics", "dead_letters", "versions"})
+
+
+def kind_of(what: object) -> str:
+    """Return what has a retention, as it is kept.
+
+    Raises:
+        InvalidQueryError: Nothing of that name has.
+    """
+    if isinstance(what, str):
+        name = OTHER_NAMES.get(what, what)
+        kind, dot, one = name.partition(".")
+        if kind in KINDS_KEPT and (not dot or (kind in OF_ONE and one)):
+            return name
+    msg = (
+        f"what must be one of {', '.join(KINDS_KEPT)}, or one topic or table, as in "
+        f"'topics.orders', got {what!r}"
+    )
+    raise InvalidQueryError(msg)
