@@ -46,7 +46,9 @@ def rewrite(catalog: Catalog, info: TableInfo) -> tuple[list[int], list[Left]]:
         The versions that were removed, and what of the rows may be left in indexes.
     """
     with locked(catalog, info, "erasing rows of a vector table") as (now, shared):
-        if now.row_count or shared.count_rows():
+        if _is_clean(shared):
+            return [], []
+        if shared.count_rows():
             compacted(catalog, now, shared, whole=True)
         left = _retrained(catalog, now)
         dataset = catalog.lake.datasets.latest(now)
@@ -58,6 +60,12 @@ def rewrite(catalog: Catalog, info: TableInfo) -> tuple[list[int], list[Left]]:
             )
         catalog.lake.datasets.forget(now)
         return sorted(older), left
+
+
+def _is_clean(dataset: lance.LanceDataset) -> bool:
+    """Return whether a dataset has nothing but the rows of its one version."""
+    deleted = any(fragment.deletion_file() for fragment in dataset.get_fragments())
+    return not deleted and len(dataset.versions()) == 1
 
 
 def _untag(dataset: lance.LanceDataset) -> None:
