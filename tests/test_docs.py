@@ -21,9 +21,12 @@ from typer.testing import CliRunner
 
 import affidavit
 from affidavit.catalog.ledger.commitments import Commitments, ids_root
+from affidavit.catalog.ledger.head import sign_note
 from affidavit.catalog.ledger.keys import EnvKeyStore, KeyRing
 from affidavit.catalog.ledger.ledger import Ledger
-from affidavit.catalog.ledger.verifier import Checkpoint, Log, origin_of, sign_note
+from affidavit.catalog.ledger.ledgers import origin_of
+from affidavit.catalog.ledger.statements import extended
+from affidavit.catalog.ledger.verifier import Checkpoint, Log
 from affidavit.catalog.values.canonical import canonical, datetime_of, to_us
 from affidavit.catalog.values.digest import rows_set_digest
 from affidavit.engine.fronts.cli import app
@@ -237,7 +240,7 @@ def test_the_vector_of_commitments_is_what_the_engine_writes(monkeypatch) -> Non
             name: [salt, json.loads(value)] for name, (salt, value) in wanted["opened"].items()
         }
     row = json.loads(told["log"][0])
-    log = Log().extended(canonical(row))
+    log = extended(Log(), canonical(row))
     assert canonical(row).decode() == told["log"][0]
     assert log.text in told["note"]
     ids = told["ids"]

@@ -14,14 +14,17 @@ from affidavit.catalog.ledger import verifier
 from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.ledger.entry import DROPPED
 from affidavit.catalog.ledger.merkle import inclusion_proof, subtree_root
+from affidavit.catalog.ledger.verification.gone import LETTING_GO, SaidGone
 from affidavit.catalog.ledger.verifier import (
     BUNDLE_FORMAT,
+    BUNDLE_WITH_LEAVES,
     LedgerProblem,
     outside_ranges,
     root_from_range,
     to_base64,
     verify_inclusion,
 )
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.values.canonical import canonical
 from affidavit.errors import InvalidQueryError, LedgerCorruptError, RecordNotFoundError
 
@@ -41,7 +44,8 @@ This folder holds entries {first} to {last} of the ledger
 and what proves that they stand in it unchanged, in this order and without a gap:
 
     entries.jsonl     the entries: body (RFC 8785) and signature (Ed25519), a line each; where a
-                      body commits to values that are still there, salt and value of each
+                      body commits to values that are still there, salt and value of each;
+                      of an entry that was let go its leaf, and a later entry says so
     keys.jsonl        the ledger's public keys, each as the entry that brought it in
     checkpoint.note   the ledger's size and root, signed (C2SP tlog-checkpoint)
     proof.json        the hashes that lead from the entries to the root (RFC 9162)
@@ -88,12 +92,16 @@ def export_bundle(
     aside = target.with_name(f".{target.name}-{uuid4().hex}")
     try:
         aside.mkdir(parents=True)
-        leaves = _write_entries(
+        leaves, are_gone = _write_entries(
             aside / "entries.jsonl", reader, ledger, first, end, values=values, progress=progress
         )
         _write_keys(aside / "keys.jsonl", reader, ledger, head)
         outside = _outside(reader, ledger, head, first, leaves)
-        for name, text in _texts(reader, ledger, head, first, end, outside).items():
+        manifest = {
+            "format": BUNDLE_WITH_LEAVES if are_gone else BUNDLE_FORMAT,
+            "origin": ledger.origin, "from_seq": first, "to_seq": end - 1,
+        }  # fmt: skip
+        for name, text in _texts(reader, ledger, head, manifest, outside).items():
             (aside / name).write_text(text, encoding="utf-8", newline="\n")
         aside.rename(target)
     except LedgerProblem as problem:
@@ -129,18 +137,20 @@ def _outside(
 
 
 def _texts(
-    reader: Reader, ledger: Ledger, head: Head, first: int, end: int, outside: list[bytes]
+    reader: Reader,
+    ledger: Ledger,
+    head: Head,
+    manifest: dict[str, object],
+    outside: list[bytes],
 ) -> dict[str, str]:
     """Return what the smaller files of a bundle say, by their names."""
-    manifest = {
-        "format": BUNDLE_FORMAT, "origin": ledger.origin, "from_seq": first, "to_seq": end - 1,
-    }  # fmt: skip
+    first, last = manifest["from_seq"], manifest["to_seq"]
     return {
         "proof.json": json.dumps([to_base64(each) for each in outside]),
         "manifest.json": json.dumps(manifest, indent=2),
         "checkpoint.note": head.note,
         "public_key.txt": f"{ledger.keys(reader)[-1]}\n",
-        "README.txt": _README.format(first=first, last=end - 1, origin=ledger.origin),
+        "README.txt": _README.format(first=first, last=last, origin=ledger.origin),
         "verify.py": Path(verifier.__file__).read_text(encoding="utf-8"),
     }
 
@@ -154,10 +164,15 @@ def _write_entries(
     *,
     values: bool,
     progress: bool | None,
-) -> list[bytes]:
-    """Write the entries and return their leaves; LedgerProblem if one is missing or unreadable."""
+) -> tuple[list[bytes], bool]:
+    """Write the entries; return their leaves, and whether of some there is nothing else.
+
+    Raises:
+        LedgerProblem: One is missing or unreadable.
+    """
     disable = None if progress is None else not progress
     leaves: list[bytes] = []
+    gone: list[int] = []
     with path.open("w", encoding="utf-8", newline="\n") as file:
         entries = ledger.between(reader, first, end)
         for entry in tqdm(
@@ -167,12 +182,26 @@ def _write_entries(
             if entry.seq != first + len(leaves):
                 raise LedgerProblem("it is missing or stands twice", seq=first + len(leaves))
             if entry.gone == DROPPED:
-                raise LedgerProblem("the journal let go of it: begin after it", seq=entry.seq)
-            file.write(_line(entry, values=values))
-            leaves.append(entry.leaf)
+                gone.append(entry.seq)
+                file.write(json.dumps({"leaf": to_base64(entry.leaf_hash)}) + "\n")
+            else:
+                file.write(_line(entry, values=values))
+            leaves.append(entry.leaf_hash if entry.gone == DROPPED else entry.leaf)
     if len(leaves) != end - first:
         raise LedgerProblem("it is missing", seq=first + len(leaves))
-    return leaves
+    _refuse_unsaid(reader, ledger, gone, end)
+    return leaves, bool(gone)
+
+
+def _refuse_unsaid(reader: Reader, ledger: Ledger, gone: list[int], end: int) -> None:
+    """Raise LedgerProblem if what is gone was let go by an entry that comes after ``end``."""
+    if not gone:
+        return
+    said = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO), Compare("<", "seq", end)))
+    for seq in gone:
+        if said.whole(seq) < 0:
+            later = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO))).whole(seq)
+            raise LedgerProblem(f"it was let go by entry {later}: export up to that one", seq=seq)
 
 
 def _line(entry: StoredEntry, *, values: bool = True, **also: object) -> str:

@@ -12,11 +12,12 @@ from affidavit.catalog.ledger.verifier import (
     LedgerProblem,
     Log,
     open_checkpoint,
+    to_base64,
 )
 from affidavit.catalog.store.covering.multiset import SUM_BYTES, as_bytes, digest, of_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.values.types import StoreValue
@@ -72,6 +73,12 @@ class Head:
             self.checkpoint_size, self.checkpoint_at, *log,
             None if self.data is None else as_bytes(self.data), self.logged_at,
         )  # fmt: skip
+
+
+def sign_note(text: str, key: PublicKey, sign: Callable[[bytes], bytes]) -> str:
+    """Return the signed note of ``text``, which ends with a newline."""
+    signature = to_base64(key.key_hash + sign(text.encode()))
+    return f"{text}\n— {key.name} {signature}\n"
 
 
 def stated(origin: str, frontier: Frontier, log: Log | None, data: int | None) -> Checkpoint:

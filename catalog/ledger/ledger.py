@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of
-from affidavit.catalog.ledger.head import Head, stated
+from affidavit.catalog.ledger.head import Head, sign_note, stated
 from affidavit.catalog.ledger.kept import KeptLedger
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.tree import Tree, check_extension, prove
@@ -33,7 +33,6 @@ from affidavit.catalog.ledger.verifier import (
     PublicKey,
     leaf_hash,
     open_checkpoint,
-    sign_note,
 )
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S, Ledger
-from affidavit.catalog.ledger.verifier import origin_of
+from affidavit.catalog.ledger.verifier import ORIGIN_PREFIX, origin_name
 from affidavit.catalog.sql.names import SHARED
 from affidavit.errors import InvalidQueryError
 
@@ -27,6 +27,11 @@ def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> N
         if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
             msg = f"{name} must be at least {least}, got {value!r}"
             raise InvalidQueryError(msg)
+
+
+def origin_of(lake_id: str, tenant: str | None) -> str:
+    """Return what a tenant's ledger is called in its checkpoints and keys."""
+    return f"{ORIGIN_PREFIX}/{lake_id}/{origin_name(tenant)}"
 
 
 class Ledgers:

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -90,6 +91,14 @@ class LoggedRow:
         return canonical_object(members)
 
 
+def extended(log: Log, row: bytes) -> Log:
+    """Return what a log is with one more row, given as its bytes.
+
+    The digest of no rows is 32 zero bytes, and with each row SHA-256(digest || row).
+    """
+    return Log(log.first, log.rows + 1, hashlib.sha256(log.digest + row).digest())
+
+
 def append_statements(
     writer: Writer,
     ledger: Ledger,
@@ -109,7 +118,7 @@ def append_statements(
         log = Log(first=writer.count(STATEMENTS, own(ledger.tenant)))
     kept = []
     for row, written in rows:
-        log = log.extended(written)
+        log = extended(log, written)
         kept.append((*row.said, log.digest, row.salt, None))
     writer.insert(STATEMENTS, [*STATEMENT_COLUMNS, *_BESIDE], kept)
     ledger.cover(writer, log, now_us=now_us)

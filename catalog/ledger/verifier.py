@@ -26,7 +26,8 @@ import binascii
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -37,9 +38,8 @@ from urllib.parse import quote
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-BUNDLE_FORMAT = "affidavit-bundle/2"
-BUNDLE_FORMATS = ("affidavit-bundle/1", BUNDLE_FORMAT)
-"""The first has nothing beside its bodies and signatures."""
+BUNDLE_FORMATS = ("affidavit-bundle/1", "affidavit-bundle/2", "affidavit-bundle/3")
+_, BUNDLE_FORMAT, BUNDLE_WITH_LEAVES = BUNDLE_FORMATS  # the first has bodies and signatures alone
 
 LINE, MANIFEST = ("body", "signature", "opened"), ("format", "origin", "from_seq", "to_seq")
 """The members of an entry's line, and of the manifest."""
@@ -246,12 +246,6 @@ class PublicKey:
         return True
 
 
-def sign_note(text: str, key: PublicKey, sign: Callable[[bytes], bytes]) -> str:
-    """Return the signed note of ``text``, which ends with a newline."""
-    signature = to_base64(key.key_hash + sign(text.encode()))
-    return f"{text}\n— {key.name} {signature}\n"
-
-
 def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
     """Return a note's text and which of ``keys`` signed it.
 
@@ -278,10 +272,7 @@ def open_note(note: str, keys: Iterable[PublicKey]) -> tuple[str, PublicKey]:
 
 @dataclass(frozen=True)
 class Log:
-    """How far a log of statements is covered: ``rows`` of it, after ``first`` that are not.
-
-    The digest of no rows is 32 zero bytes, and with each row SHA-256(digest || row).
-    """
+    """How far a log of statements is covered: ``rows`` of it, after ``first`` that are not."""
 
     first: int = 0
     rows: int = 0
@@ -291,11 +282,6 @@ class Log:
     def text(self) -> str:
         """The line that states it."""
         return f"{LOG} {self.first} {self.rows} {to_base64(self.digest)}\n"
-
-    def extended(self, row: bytes) -> Log:
-        """Return what it is with one more row, in canonical JSON."""
-        digest = hashlib.sha256(self.digest + row).digest()
-        return Log(self.first, self.rows + 1, digest)
 
 
 @dataclass(frozen=True)
@@ -362,13 +348,9 @@ def open_checkpoint(note: str, keys: Iterable[PublicKey]) -> tuple[Checkpoint, P
     return Checkpoint.parse(text), key
 
 
-def origin_of(lake_id: str, tenant: str | None) -> str:
-    """Return what a tenant's ledger is called in its checkpoints and keys."""
-    return f"{ORIGIN_PREFIX}/{lake_id}/{_origin_name(tenant)}"
-
-
-@lru_cache(maxsize=1024)
-def _origin_name(tenant: str | None) -> str:
+@lru_cache
+def origin_name(tenant: str | None) -> str:
+    """Return what a tenant is called in its ledger's origin."""
     return SHARED_ORIGIN if tenant is None else quote(tenant, safe="", errors="surrogatepass")
 
 
@@ -457,7 +439,7 @@ def check_place(fields: dict[str, Any], entry: Entry, *, origin: str) -> None:
         stated = shown(fields.get("seq"))
         raise LedgerProblem(f"its body says that it is entry {stated}", seq=entry.seq)
     tenant = fields.get("tenant", "")
-    if not isinstance(tenant, str | None) or not origin.endswith(f"/{_origin_name(tenant)}"):
+    if not isinstance(tenant, str | None) or not origin.endswith(f"/{origin_name(tenant)}"):
         raise LedgerProblem(f"it is an entry of tenant {shown(tenant)}", seq=entry.seq)
 
 
@@ -551,6 +533,19 @@ def _entry(raw: dict[str, Any], seq: int, what: str) -> Entry:
         raise LedgerProblem("its body is missing, or no text", seq=seq) from None
 
 
+def _check_let_go(gone: list[int], said: list[tuple[int, Any]]) -> None:
+    """Raise LedgerProblem unless a later entry says, by its ranges, that each was let go."""
+    named = set[int]()
+    try:
+        for by, ranges in said:
+            for first, last in ranges:
+                named.update(gone[bisect_left(gone, first) : bisect_right(gone, min(last, by - 1))])
+    except (TypeError, ValueError):
+        raise LedgerProblem("what the entries say was let go cannot be read") from None
+    for seq in sorted({*gone} - named)[:1]:
+        raise LedgerProblem("it is gone, and no entry here says so", seq=seq)
+
+
 def _check_opened(raw: object, fields: dict[str, Any], seq: int) -> None:
     """Raise LedgerProblem unless the values that a line tells are those its body commits to."""
     try:
@@ -640,8 +635,13 @@ def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, Pub
     for seq, _, entry, proof in stages:
         if not verify_inclusion(seq, checkpoint.size, entry.leaf, proof, checkpoint.root):
             raise LedgerProblem("this key is not in the checkpoint's tree", seq=seq)
-    leaves = []
+    leaves, gone, said = [], list[int](), list[tuple[int, Any]]()
     for at, line in enumerate(_lines(folder, "entries.jsonl"), first):
+        if line.startswith('{"leaf"') and manifest["format"] == BUNDLE_WITH_LEAVES:
+            leaf = _object(line, f"the line of entry {at}", ("leaf",))["leaf"]
+            leaves += _hashes([leaf], f"the leaf of entry {at}")
+            gone.append(at)
+            continue
         raw = _object(line, f"the line of entry {at}", LINE)
         entry = _entry(raw, at, f"entry {at}")
         fields = entry.fields()
@@ -654,7 +654,10 @@ def _check(folder: Path, pinned: PublicKey | None) -> tuple[int, Checkpoint, Pub
             check_signature(entry, known[-1].signer(fields, entry))
         elif entry.leaf not in {each.leaf for _, _, each, _ in stages}:
             raise LedgerProblem("it is a key that keys.jsonl does not have", seq=at)
+        if fields.get("kind") == "retention" or fields.get("keys_too") is True:
+            said.append((at, fields.get("ranges") or ()))
         leaves.append(entry.leaf)
+    _check_let_go(gone, said)
     if manifest.get("to_seq") != first + len(leaves) - 1:
         raise LedgerProblem(
             f"{len(leaves)} entries from {first} on are not those up to "

@@ -5,6 +5,7 @@
 """
 
 from affidavit import errors, moved
+from affidavit.catalog.erasure.report import ErasureReport
 from affidavit.catalog.ledger.keys import EnvKeyStore, FileKeyStore, KeyStore
 from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.model.change import Change, ChangeListener
@@ -54,6 +55,7 @@ __all__ = [
     "Delivery",
     "Description",
     "EnvKeyStore",
+    "ErasureReport",
     "FileKeyStore",
     "KeyStore",
     "MutableTable",

@@ -26,8 +26,9 @@ from tests.support.forging import (
 )
 
 from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.head import sign_note
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
-from affidavit.catalog.ledger.verifier import PublicKey, sign_note
+from affidavit.catalog.ledger.verifier import PublicKey
 from affidavit.catalog.ledger.witness import FileWitness
 from affidavit.errors import (
     AffidavitError,

@@ -20,8 +20,9 @@ from tests.support.forging import (
     verdict,
 )
 
+from affidavit.catalog.ledger.head import sign_note
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
-from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, sign_note
+from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey
 from affidavit.errors import LedgerCorruptError, MasterKeyError
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from tests.support.forging import Store, Value, attack, flipped, length
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.ledger.head import sign_note
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
-from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, LoggedRow
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, LoggedRow, extended
 from affidavit.catalog.ledger.verifier import (
     Checkpoint,
     LedgerProblem,
     Log,
     check_bundle,
     open_note,
-    sign_note,
 )
 from affidavit.catalog.ledger.witness import FileWitness
 
@@ -97,7 +97,7 @@ def redigested(store: Store) -> Log:
     for rowid, *row in rows(store):
         salt = store.one("SELECT salt FROM statements WHERE _rowid = ?", rowid)
         assert isinstance(salt, bytes)
-        log = log.extended(LoggedRow(row, salt).bytes())
+        log = extended(log, LoggedRow(row, salt).bytes())
         store.set("statements", rowid, digest=log.digest)
     return log
 

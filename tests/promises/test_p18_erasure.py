@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from lance.file import LanceFileReader
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.ledger.verifier import check_bundle
 
 ROWS = 100
 COLUMNS = 4
@@ -117,8 +119,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lake(filled: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(filled, tmp_path / "lake"))
 
 
@@ -140,7 +140,7 @@ def test_p18_no_byte_of_the_lake_has_an_erased_value(lake: Path, keys: bool) -> 
         wanted += [f"KEY{row:03d}" for row in gone] + [f"DOC{row:03d}" for row in gone]
     with connect(lake) as session:
         before = session.sql("SELECT * FROM people WHERE n % 2 = 1 ORDER BY id").to_pylist()
-        kept = {name: kind for name, kind in found_in(lake, needles(range(1, ROWS, 2)))}
+        kept = dict(found_in(lake, needles(range(1, ROWS, 2))))
         told = session.erase(
             "people", [f"KEY{row:03d}" for row in gone], reason="they asked", keys=keys
         )
@@ -227,6 +227,35 @@ def test_p18_the_certificate_is_an_entry_and_a_file(lake: Path, tmp_path: Path) 
         saved = certificate.save(tmp_path / "mine.json")
         assert json.loads(saved.read_text()) == written
         assert session.ledger.prove(certificate.seq).startswith("c2sp.org/tlog-proof")
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["in the store", "sealed"])
+def test_p18_p5_a_bundle_with_erased_entries_verifies(tmp_path: Path, is_sealed: bool) -> None:
+    """Of an entry without its key nothing but the leaf is left: a later one says so, or else."""
+    with connect(tmp_path / "lake") as session:
+        session.create_table("t", [{"id": f"KEY{n}", "v": f"value {n}"} for n in range(5)],
+                             primary_key="id")  # fmt: skip
+        session.erase("t", "KEY1", reason="asked", keys=True)
+        session.erase("t", "KEY2", reason="asked")
+        if is_sealed:
+            session.journal.flush()
+        with pytest.raises(errors.LedgerCorruptError, match="export up to that one"):
+            session.ledger.export(tmp_path / "short", 0, 6)
+        bundle = session.ledger.export(tmp_path / "bundle")
+        assert session.ledger.verify(data=True)
+    assert json.loads((bundle / "manifest.json").read_text())["format"] == "affidavit-bundle/3"
+    assert "KEY1" not in (bundle / "entries.jsonl").read_text()
+    assert check_bundle(bundle)
+    script = Path(__file__).parents[1] / "support" / "verify_bundle.mjs"
+    if shutil.which("node"):
+        subprocess.run(["node", script, bundle], check=True, capture_output=True)
+    lines = (bundle / "entries.jsonl").read_text().splitlines(keepends=True)
+    alone = [at for at, line in enumerate(lines) if line.startswith('{"leaf"')]
+    assert len(alone) == 2
+    for at, line in ((alone[0], '{"leaf": "AAAA"}\n'), (4, lines[alone[0]])):
+        forged = [*lines[:at], line, *lines[at + 1 :]]
+        (bundle / "entries.jsonl").write_text("".join(forged))
+        assert not check_bundle(bundle)
 
 
 # --- again, held up, interrupted ------------------------------------------------------------------
@@ -381,7 +410,7 @@ def test_p18_a_hold_refuses_an_erasure_and_is_listed(lake: Path) -> None:
     with connect(lake) as session:
         session.hold("people", "KEY030", case="court 4/26")
         session.hold("docs", case="court 5/26")
-        held = session.sql("SELECT table_name, row_id, \"case\" FROM system.holds").to_pylist()
+        held = session.sql('SELECT table_name, row_id, "case" FROM system.holds').to_pylist()
         assert held == [
             {"table_name": "people", "row_id": "KEY030", "case": "court 4/26"},
             {"table_name": "docs", "row_id": None, "case": "court 5/26"},

@@ -16,11 +16,11 @@ DAY_US = 86_400_000_000
 
 
 @pytest.fixture
-def days(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def days(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let the clock of records be so many days ahead."""
     ahead, now_us = [0], clock.now_us
     monkeypatch.setattr(clock, "now_us", lambda: now_us() + ahead[0] * DAY_US)
-    yield ahead
+    return ahead
 
 
 def connect(lake: Path, **options: object) -> affidavit.Session:

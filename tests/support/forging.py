@@ -15,12 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import affidavit
 from affidavit.catalog.ledger.bundle import export_bundle
+from affidavit.catalog.ledger.head import sign_note
 from affidavit.catalog.ledger.keys import FileKeyStore, KeyRing
 from affidavit.catalog.ledger.ledger import Ledger
+from affidavit.catalog.ledger.ledgers import origin_of
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.verification.findings import Verification
 from affidavit.catalog.ledger.verification.verify import verify_ledger
-from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, leaf_hash, origin_of, sign_note
+from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, leaf_hash
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.errors import LedgerCorruptError
 from tests.support.lakes import vectors

@@ -407,7 +407,7 @@ function verifyBundle(folder, publicKey) {
   const manifest = parseObject(decodeText(readFileSync(join(folder, "manifest.json")), "manifest.json"), "manifest.json");
   onlyMembers(manifest, ["format", "origin", "from_seq", "to_seq"], "manifest.json");
   const format = manifest.get("format");
-  if (format !== "affidavit-bundle/1" && format !== "affidavit-bundle/2") refuse("manifest.json has another format");
+  if (!["affidavit-bundle/1", "affidavit-bundle/2", "affidavit-bundle/3"].includes(format)) refuse("manifest.json has another format");
   const origin = manifest.get("origin");
   const tenant = tenantOf(origin);
   const [first, last] = [manifest.get("from_seq"), manifest.get("to_seq")];
@@ -431,8 +431,15 @@ function verifyBundle(folder, publicKey) {
   }
 
   const leaves = [];
+  const gone = new Set();
   for (const [at, line] of readLines(folder, "entries.jsonl").entries()) {
     const seq = first + at;
+    if (format === "affidavit-bundle/3" && line.has("leaf")) {
+      onlyMembers(line, ["leaf"], `the line of entry ${seq}`);
+      leaves.push(decodeBase64(line.get("leaf"), 32, `the leaf of entry ${seq}`));
+      gone.add(seq);
+      continue;
+    }
     const entry = readEntry(line, `entry ${seq}`);
     const { members, signature } = entry;
     if (members.get("seq") !== seq) refuse(`line ${at + 1} of entries.jsonl is not entry ${seq}`);
@@ -447,7 +454,13 @@ function verifyBundle(folder, publicKey) {
       checkSigned(entry, keys.findLast((key) => key.seq < seq)?.key ?? refuse(`entry ${seq} is before all keys`));
     }
     leaves.push(entry.leaf);
+    if (members.get("kind") === "retention" || members.get("keys_too") === true) {
+      for (const [low, high] of members.get("ranges") ?? []) {
+        for (const each of gone) if (low <= each && each <= high && each < seq) gone.delete(each);
+      }
+    }
   }
+  for (const seq of gone) refuse(`entry ${seq} is gone, and no later entry says so`);
   if (leaves.length !== last - first + 1) refuse(`there are ${leaves.length} entries, not ${last - first + 1}`);
 
   const proof = hashList(decodeText(readFileSync(join(folder, "proof.json")), "proof.json"), "proof.json");

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, UNREAD, LoggedRow
+from affidavit.catalog.ledger.statements import STATEMENT_COLUMNS, UNREAD, LoggedRow, extended
 from affidavit.catalog.ledger.verifier import LedgerProblem, Log, shown
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import STATEMENTS
@@ -116,7 +116,7 @@ class StatementRows:
             if committed is not None and self._gone.texts.named(log.rows) < 0:
                 raise LedgerProblem(f"{_named(row, log.rows)} has lost its text: no entry says so")
             try:
-                found = log.extended(LoggedRow(said, salt, committed).bytes())
+                found = extended(log, LoggedRow(said, salt, committed).bytes())
             except LedgerProblem as problem:
                 raise LedgerProblem(f"{_named(row, log.rows)}: {problem.problem}") from None
         if type(digest) is not bytes or digest != found.digest:
