@@ -18,6 +18,7 @@ from rich.table import Table
 from bench.audit import audit, statements, threads
 from bench.data import data
 from bench.digest import digest
+from bench.erasure import erasure
 from bench.federation import aggregate, federate, tpch
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
@@ -49,6 +50,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "digest": digest,
     "data": data,
     "reads": reads,
+    "erasure": erasure,
     "journaled": journaled,
     "seal": seal,
     "journal": journal,
