@@ -6,6 +6,7 @@ The ledger's proofs go on holding: what leaves say of the values stays, and so d
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow.compute as pc
@@ -17,7 +18,9 @@ from affidavit.catalog.store.tables import TAIL
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from affidavit.catalog.journal.kept import Kept
     from affidavit.catalog.journal.segments.segment import Segment
@@ -86,10 +89,13 @@ class Erasing:
             events = self._kept.files.scan(segment, ["entity_id", "salt"], wanted)
             count = sum(len(part) - part["salt"].null_count for part in events)
             if count:
-                parts = self._kept.files.whole(segment)
-                erased = (without_values(part, entity_id)[0] for part in parts)
+                erased = partial(self._erased, segment, entity_id)
                 found.append((segment, write_segment(self._kept.folder, erased), count))
         return found
+
+    def _erased(self, segment: Segment, entity_id: str) -> Iterator[pa.Table]:
+        for part in self._kept.files.whole(segment):
+            yield without_values(part, entity_id)[0]
 
     def retain(
         self, before_us: int | None, keep: int, note: Callable[[Writer, Sequence[Segment]], None]
@@ -125,7 +131,9 @@ class Erasing:
         return [segment for segment, _ in husks]
 
     def _husk(self, segment: Segment) -> Segment:
-        events = map(husk_of, self._kept.files.whole(segment))
+        def events() -> Iterator[pa.Table]:
+            return map(husk_of, self._kept.files.whole(segment))
+
         return replace(write_segment(self._kept.folder, events), dropped=1)
 
     def remove_orphans(self, *, age_s: float = ORPHAN_AGE_S) -> None:

@@ -36,7 +36,7 @@ JOURNAL_SCHEMA: Final = pa.schema(
             pa.field(name, pa.string())
             for name in (
                 "entity_type", "entity_id", "field", "action", "old_value", "new_value", "actor",
-                "source", "workspace_id", "tenant", "tx_id", "reason",
+                "source", "workspace_id", "tenant", "tx_id", "reason", "context",
             )
         ),
     ]

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
@@ -210,10 +210,7 @@ class JournalHandle:
 
     def _note(self, writer: Writer, kind: str, **fields: object) -> None:
         identity, now_us = self._catalog.identity, clock.now_us()
-        note = draft(
-            kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
-            workspace=identity.workspace, **fields,
-        )  # fmt: skip
+        note = stamped(kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields)
         self._catalog.ledger.append(writer, [note], now_us=now_us)
 
     def _refuse_transaction(self, what: str) -> None:
