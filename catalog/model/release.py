@@ -98,6 +98,21 @@ class TableRead:
         if self.look is not None and self.source is None:
             self.source = self.look()
 
+    def moment_teller(self) -> Callable[[str], None] | None:
+        """Return what is told the name of the moment that is read of a database, if it is wanted.
+
+        Several places of a plan may read it, each at a moment of its own.
+        """
+        if self.source is None:
+            return None
+        names: list[str] = self.source.setdefault("snapshots", [])
+
+        def tell(name: str) -> None:
+            if name not in names:
+                names.append(name)
+
+        return tell
+
     def hold_to(self, *levels: str | None) -> None:
         """Let the strictest of ``levels`` hold for it too."""
         self.level = stricter(self.level, *levels)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.model import clock
-from affidavit.catalog.sources.files.evidence import files_now
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import from_us, instant_us
 from affidavit.catalog.values.python.arguments import (
@@ -241,7 +240,7 @@ class Audit:
             with self._read() as reader:
                 check_read(reader, self._catalog.ledger, entry)
             outcome, reason = rerun(
-                entry, self._run, text, params, partial(files_now, self._catalog)
+                entry, self._run, text, params, partial(self._run.look, self._catalog)
             )
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
         self._recorder.note(

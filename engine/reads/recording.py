@@ -137,7 +137,9 @@ class Recording:
             stated["lake_id"] = self._lake_id
         parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
-        sources = {each.name: each.source for each in self._tables() if each.source is not None}
+        sources = {
+            each.name: each.source for each in self._tables() if any((each.source or {}).values())
+        }
         values = {
             "text": asked.text[:TEXT_LENGTH_MAX],
             "statement_sha256": statement_digest(self._salt, asked.statement, parameters),

@@ -23,6 +23,7 @@ from affidavit.engine.run.executor import Executor
 from affidavit.engine.run.telling.describe import Description, describe
 from affidavit.engine.run.telling.explain import told
 from affidavit.engine.search.searcher import released
+from affidavit.engine.session.again import Again
 from affidavit.engine.session.arguments import as_columns, as_indexes, named_parameters, split_name
 from affidavit.engine.session.caller import Caller
 from affidavit.engine.session.filling import create_filled
@@ -30,7 +31,6 @@ from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
-from affidavit.engine.statement.parameters import named_only
 from affidavit.engine.statement.shown import without_secrets_of
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
@@ -45,11 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    import pyarrow as pa
-
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.model.change import ChangeListener
-    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
@@ -254,10 +251,8 @@ class Session(Caller):
     @property
     def audit(self) -> Audit:
         """The records of searches and reads: looked up, checked, replayed, logged."""
-        return Audit(self._catalog(), self._instance.recorder, self.models, self._run_at)
-
-    def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
-        return self._view(at=moment).sql(text, named_only(text, params)).to_arrow()
+        again = Again(lambda moment: self._view(at=moment), self._planner)
+        return Audit(self._catalog(), self._instance.recorder, self.models, again)
 
     @property
     def ledger(self) -> LedgerHandle:
