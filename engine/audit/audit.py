@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
+    from affidavit.engine.reads.checked import Checked
     from affidavit.engine.reads.receipt import Receipt
     from affidavit.engine.reads.rerun import Runs
     from affidavit.engine.search.models import Models
@@ -188,8 +189,10 @@ class Audit:
             except (LedgerProblem, AffidavitError):
                 return False
 
-    def check(self, receipt: Receipt, rows: object) -> bool:
-        """Return whether ``rows`` are what the engine gave for a result's receipt.
+    def check(self, receipt: Receipt, rows: object) -> Checked:
+        """Return whether ``rows`` are what the engine gave for a result's receipt, and why not.
+
+        What is returned is as true as the answer; its ``reason`` says in what they differ.
 
         Args:
             receipt: What ``result.receipt`` was.

@@ -12,7 +12,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
 from affidavit.catalog.values.digest import schema_json
-from affidavit.engine.reads.hashes import Hashes
+from affidavit.engine.reads.hashes import Hashed, Hashes
 from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
@@ -71,12 +71,13 @@ class Recording:
         self._salt = os.urandom(SALT_BYTES)
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
-        self._hashing: Hashes | HashingThread[tuple[str, str | None]] | None = None
+        self._hashing: Hashes | HashingThread[Hashed] | None = None
         self._left = 0
         self._opened_seq: int | None = None
         self._searches: list[str] = []
         self._sha256: str | None = None
         self._set_sha256: str | None = None
+        self._chunks: tuple[str, ...] = ()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take a batch that is going to be released, or that says how many rows have left."""
@@ -93,7 +94,7 @@ class Recording:
         self._left += batch.num_rows
         return batch
 
-    def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[tuple[str, str | None]]:
+    def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[Hashed]:
         if self._hashing is None:
             self._schema = schema
             self._hashing = Hashes(schema, self._salt, is_ordered=self.reading.facts.is_ordered)
@@ -170,7 +171,9 @@ class Recording:
             return
         self.is_complete = True
         if status == OK and self._sha256 is not None:
-            receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256, self._schema)
+            receipt = Receipt(
+                self.read_id, seq, self._salt.hex(), self._sha256, self._schema, self._chunks
+            )
             self.reading.complete(receipt)
 
     def _count(self, status: str) -> int | None:
@@ -197,7 +200,7 @@ class Recording:
             if isinstance(self._hashing, HashingThread):
                 self._hashing.close()
         elif schema is not None and self._sha256 is None:
-            self._sha256, self._set_sha256 = self._hashing_of(schema).finish()
+            self._sha256, self._set_sha256, self._chunks = self._hashing_of(schema).finish()
 
 
 class Beside:
