@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -77,6 +77,7 @@ class TableRead:
         keys_at: Which columns of the result are its key, where they are.
         look: Returns what is to be said of what has no version: files, as they are now.
         source: What was said.
+        told_of: The tables of whose rows it tells besides, by identity, as far as they were found.
     """
 
     name: str
@@ -92,6 +93,16 @@ class TableRead:
     keys_at: Sequence[int] | None = None
     look: Callable[[], dict[str, Any] | None] | None = None
     source: dict[str, Any] | None = None
+    told_of: dict[str, TableRead] = field(default_factory=dict)
+
+    def tell_of(self, table_id: str, name: str, row: str) -> None:
+        """Note that it tells of a row of another table, as the journal does."""
+        told = self.told_of.get(table_id)
+        if told is None:
+            told = TableRead(name, table_id, given={}, keys_at=self.keys_at)
+            told = self.told_of.setdefault(table_id, told)
+        assert told.given is not None
+        told.given[row] = None
 
     def see(self) -> None:
         """Look at what has no version, before it is read."""

@@ -157,13 +157,24 @@ def strictest(catalog: Catalog, reader: Reader) -> str | None:
 
     Those that were dropped count: what they held is told as well.
     """
-    try:
-        levels = policies_told(catalog.journal, reader)
-    except LedgerCorruptError:  # what it said cannot be read: as strictly as there could be
+    levels = levels_of(catalog, reader)
+    if levels is None:
         return ROWS
-    levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
     had = {*levels.values()} - {None}
     return stricter(*had) if had else None
+
+
+def levels_of(catalog: Catalog, reader: Reader) -> dict[str, str | None] | None:
+    """Return the policy of each table of the tenant's that is or was, by its identity.
+
+    ``None`` where what they were cannot be read: then they are as strict as they could be.
+    """
+    try:
+        levels = policies_told(catalog.journal, reader)
+    except LedgerCorruptError:
+        return None
+    levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
+    return levels
 
 
 def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:

@@ -121,7 +121,7 @@ class Recording:
         is_over = status != OPEN
         if is_over:
             self._finish(is_whole=status == OK and not facts.is_out)
-        given = [each for each in self.reading.tables.values() if each.given is not None]
+        given = [each for each in self._tables() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
             "is_ordered": facts.is_ordered,
@@ -183,7 +183,8 @@ class Recording:
         return self.rows if status == OK else self._left
 
     def _tables(self) -> list[TableRead]:
-        return list(self.reading.tables.values())
+        tables = list(self.reading.tables.values())
+        return [*tables, *(told for each in tables for told in list(each.told_of.values()))]
 
     def _result_schema(self) -> pa.Schema | None:
         facts = self.reading.facts

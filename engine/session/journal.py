@@ -19,6 +19,7 @@ from affidavit.catalog.values.python.arguments import checked_text, checked_text
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.reads.letting_go import let_go_of_row
 from affidavit.engine.result.result import Result
+from affidavit.engine.scans.evidence.events import EventRows
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
 
@@ -227,7 +228,7 @@ class JournalHandle:
             events = self._journal.events.of_entities
             return self._result(
                 reader, "history",
-                lambda: pa.concat_tables(list(events(reader, [str(entity_id)], SHOWN))),
+                lambda names: pa.concat_tables(list(events(reader, [str(entity_id)], names))),
             )  # fmt: skip
 
     def recent(self, limit: int = 20) -> Result:
@@ -237,15 +238,22 @@ class JournalHandle:
             raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
             newest = self._journal.events.newest
-            return self._result(reader, "recent", lambda: newest(reader, limit, SHOWN))
+            return self._result(reader, "recent", lambda names: newest(reader, limit, names))
 
-    def _result(self, reader: Reader, door: str, events: Callable[[], pa.Table]) -> Result:
+    def _result(
+        self, reader: Reader, door: str, events: Callable[[Sequence[str]], pa.Table]
+    ) -> Result:
         catalog = self._catalog
         tenant = catalog.identity.shown_tenant
         told = TableRead("system.journal", level=strictest(catalog, reader))
+        told.are_at(())
+        rows = EventRows(catalog, reader, told)
 
         def read() -> pa.Table:
-            batch = journal_batch(events(), JOURNAL_SCHEMA.names, tenant)
+            found = events([*SHOWN, "table_id"] if rows.is_wanted else SHOWN)
+            if rows.is_wanted:
+                rows.note(found)
+            batch = journal_batch(found, JOURNAL_SCHEMA.names, tenant)
             return pa.Table.from_batches([batch])
 
         return Result.of(released(catalog, reader, told, door, read))
