@@ -271,6 +271,22 @@ class Reading:
             self._late(each)
 
 
+class Ending(Protocol):
+    """Is told what leaves by a door that stays open, and puts its end on record.
+
+    Safe to call from any thread, the garbage collector's too: it takes no lock.
+    """
+
+    def left(self, count: int = 1) -> None:
+        """Note that something was handed over."""
+
+    def end(self, *, is_wanted: bool) -> None:
+        """Note that it is over; the first time counts.
+
+        ``is_wanted`` if somebody closed it or it came to its end, and not if it was let go of.
+        """
+
+
 class Release(Protocol):
     """What hands the batches of a plan to whoever asked for them."""
 
@@ -281,8 +297,10 @@ class Release(Protocol):
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of a statement whose planning found out what it reads."""
 
-    def announce(self, reading: Reading) -> None:
-        """Put on record that rows are about to leave by a door whose end nobody sees.
+    def announce(self, reading: Reading) -> Ending | None:
+        """Put on record that rows are about to leave, and return what is told of their end.
+
+        ``None`` where nobody wants that on record.
 
         Raises:
             AffidavitError: It cannot be put on record: there are no rows.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.model.release import Ending
     from affidavit.catalog.store.protocol import Reader
 
 
@@ -141,15 +142,14 @@ def released(
     return pa.Table.from_batches(catalog.release(reading, iter(rows.to_batches())), rows.schema)
 
 
-def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> None:
-    """Put on record that rows are about to leave by a door whose end nobody sees."""
+def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> Ending | None:
+    """Put on record that rows are about to leave, and return what is told of their end."""
     asked = Door(catalog.identity, door, f"{told.name}.{door}()", clock.now_us())
     reading = Reading(asked, catalog.transactions)
     reading.note(told)
     level = catalog.level_of(reading)
     reading.describe(Facts(None, catalog.ledger.last_seq(reader), None, level))
-    if catalog.gate is not None:
-        catalog.gate.announce(reading)
+    return None if catalog.gate is None else catalog.gate.announce(reading)
 
 
 def strictest(catalog: Catalog, reader: Reader) -> str | None:

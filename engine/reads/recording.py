@@ -16,7 +16,7 @@ from affidavit.engine.reads.hashes import Hashed, Hashes
 from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
-from affidavit.engine.reads.record import OK, OPEN, Said
+from affidavit.engine.reads.record import ABANDONED, OK, OPEN, Said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,7 @@ class Recording:
         self.rows = 0
         self.is_open = False
         self.is_complete = False
+        self.late_status = ABANDONED
         self._salt = os.urandom(SALT_BYTES)
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
@@ -110,9 +111,14 @@ class Recording:
         """Return the entry that says what left, in all."""
         return Beside(self, status, error)
 
-    def closing_late(self, status: str) -> Beside:
+    def closing_late(self) -> Beside:
         """Return that entry for who has nothing to do with what the session has begun since."""
-        return Beside(self, status, is_late=True)
+        return Beside(self, self.late_status, is_late=True)
+
+    def note_left(self, count: int) -> None:
+        """Note that so much left by a door that gives no batches."""
+        self.rows += count
+        self._left += count
 
     def said(self, status: str, error: BaseException | None, searches: Sequence[str]) -> Said:
         """Return what the record says now."""
