@@ -43,6 +43,7 @@ from affidavit.errors import (
 )
 from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
 from affidavit.triggers.subscriptions.consumer import ConsumerFeed
+from affidavit.triggers.subscriptions.counted import Counted
 from affidavit.triggers.subscriptions.feed import LogFeed
 from affidavit.triggers.subscriptions.settings import Wanted, open_consumer, seek
 from affidavit.triggers.subscriptions.start import BEGINNING, NOW, start_offset
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.release import Ending
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.registration import Json
     from affidavit.catalog.values.python.schemas import Columns
@@ -280,15 +282,15 @@ class Topics:
             known = consumer is not None and self._consumer(reader, topic, consumer)
             start = from_offset if from_offset is not None else BEGINNING if consumer else NOW
             first = 0 if known else start_offset(reader, topic, start)
-            self._announce(reader, topic, "subscribe")
+            told = self._announce(reader, topic, "subscribe")
         if consumer is None:
             feed = LogFeed(self._committed, topic, first, self._compiled(where, topic))
-            return Subscription(self._exchange, feed, timeout)
+            return Subscription(self._exchange, feed, timeout, told)
         self._compiled(where, topic)  # before the consumer is made
         opened = open_consumer(self._catalog, topic, consumer, wanted, first)
         predicate = self._compiled(opened.settings.where, topic)
         shared = ConsumerFeed(self._catalog, self._exchange, topic, opened, predicate)
-        return Subscription(self._exchange, shared, timeout)
+        return Subscription(self._exchange, shared, timeout, told)
 
     def replay(
         self, name: str, where: str | None = None, from_offset: Start = BEGINNING
@@ -301,18 +303,20 @@ class Topics:
         with self._catalog.read() as reader:
             topic = get_topic(reader, name, self._catalog.tenant)
             first, end = start_offset(reader, topic, from_offset), end_offset(reader, topic)
-            self._announce(reader, topic, "replay")
+            told = self._announce(reader, topic, "replay")
         predicate = self._compiled(where, topic)
-        return LogFeed(self._catalog.read, topic, first, predicate).until(end)
+        events = LogFeed(self._catalog.read, topic, first, predicate).until(end)
+        return events if told is None else Counted(events, told)
 
-    def _announce(self, reader: Reader, topic: Topic, door: str) -> None:
+    def _announce(self, reader: Reader, topic: Topic, door: str) -> Ending | None:
         """Put on record that events are about to be given, if a table's policy wants it.
 
-        A trigger may have put values of any table into any topic.
+        What is returned is told how many were, and when that is over. A trigger may have put values
+        of any table into any topic.
         """
         level = strictest(self._catalog, reader)
         told = TableRead(f"topics.{topic.name}", topic.topic_id, level=level)
-        announced(self._catalog, reader, told, door)
+        return announced(self._catalog, reader, told, door)
 
     def _committed(self) -> AbstractContextManager[Reader]:
         """Open a snapshot without what this context's transaction has not committed yet."""

@@ -198,11 +198,16 @@ def _add_events(
     Whole rows are added as texts, and values by their columns.
     """
     are_there = False
-    names = ["table_id", "field", "old_value", "new_value"]
-    for part in catalog.journal.events.of_entities(reader, sorted(chosen.ids), names):
+    names = ["field", "old_value", "new_value"]
+    # not by the index: whoever changed that would keep the values
+    ids = pa.array(sorted(chosen.ids), pa.string())
+    wanted = pc.field("entity_id").isin(ids)
+    if chosen.table_id is not None:
+        wanted &= pc.field("table_id") == chosen.table_id
+    else:
+        wanted &= pc.field("table_id").is_null()
+    for part in catalog.journal.events.scan(reader, names, wanted):
         for event in part.to_pylist():
-            if event["table_id"] != chosen.table_id:
-                continue
             are_there = True
             told = (event["old_value"], event["new_value"])
             if event["field"] == "*":

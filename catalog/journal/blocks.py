@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA, Events
+from affidavit.catalog.journal.events import (
+    EVENTS_SCHEMA,
+    PLAIN_SCHEMA,
+    Events,
+    completed,
+    has_contexts,
+)
 from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
@@ -25,6 +31,9 @@ BLOCK_CHARACTERS_MAX: Final = 32 * 1024 * 1024
 """How much one block holds; a change with more is kept as several."""
 
 _BLOCK_SCHEMA: Final = EVENTS_SCHEMA.remove(EVENTS_SCHEMA.get_field_index("leaf_hash"))
+_PLAIN_BLOCK: Final = pa.schema(list(_BLOCK_SCHEMA)[: len(PLAIN_SCHEMA) - 1])
+"""A block whose events have no context ends before the columns of contexts."""
+
 HASH_BYTES: Final = 32
 
 
@@ -46,10 +55,11 @@ def in_blocks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 def event_columns(events: pa.Table) -> list[Sequence[Any]]:
     """Return events as :func:`pack` takes them."""
+    schema = _BLOCK_SCHEMA if has_contexts(events) else _PLAIN_BLOCK
     return [
         (events[each.name].cast(pa.int64()) if pt.is_timestamp(each.type) else events[each.name])
         .to_pylist()
-        for each in _BLOCK_SCHEMA
+        for each in schema
     ]  # fmt: skip
 
 
@@ -61,11 +71,12 @@ def pack(columns: Sequence[Sequence[Any]]) -> bytes:
             for row in zip(*columns, strict=True)
         ]
         return json.dumps(plain, separators=(",", ":")).encode()
-    arrays = [pa.array(v, f.type) for v, f in zip(columns, _BLOCK_SCHEMA, strict=True)]
-    batch = pa.RecordBatch.from_arrays(arrays, schema=_BLOCK_SCHEMA)
+    schema = _PLAIN_BLOCK if len(columns) == len(_PLAIN_BLOCK) else _BLOCK_SCHEMA
+    arrays = [pa.array(v, f.type) for v, f in zip(columns, schema, strict=True)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_stream(sink, _BLOCK_SCHEMA, options=options) as writer:
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
         writer.write_batch(batch)
     written: bytes = sink.getvalue().to_pybytes()
     return written
@@ -82,11 +93,19 @@ def unpack(block: bytes, leaves: bytes) -> pa.RecordBatch:
     else:
         with pa.ipc.open_stream(block) as reader:
             batch = reader.read_next_batch()
-    return batch.append_column("leaf_hash", pa.array(_hashes(leaves), pa.binary()))
+    batch = batch.append_column("leaf_hash", pa.array(_hashes(leaves), pa.binary()))
+    return completed(batch, EVENTS_SCHEMA.names)
 
 
 def _from_rows(rows: list[list[object]]) -> pa.RecordBatch:
+    """Return events of rows, of which those without a context may be shorter."""
+    widths = set(map(len, rows))
+    if len(widths) > 1:
+        widest = max(widths)
+        rows = [each + [None] * (widest - len(each)) for each in rows]
     columns = list(zip(*rows, strict=True)) or [()] * len(_BLOCK_SCHEMA)
+    if len(columns) == len(_PLAIN_BLOCK):
+        columns += [(None,) * len(rows)] * (len(_BLOCK_SCHEMA) - len(columns))
     arrays = []
     for values, each in zip(columns, _BLOCK_SCHEMA, strict=True):
         plain: list[object] = list(values)
@@ -143,7 +162,7 @@ def _joined(rows: Sequence[tuple[Any, ...]]) -> list[pa.RecordBatch]:
             events += told
             hashes += _hashes(leaves)
         found = _from_rows(events).append_column("leaf_hash", pa.array(hashes, pa.binary()))
-        return [found.cast(EVENTS_SCHEMA)]
+        return [found.cast(EVENTS_SCHEMA)]  # whose last column it is
     except (ValueError, TypeError, AttributeError, pa.ArrowException):
         return list(map(_unpacked, rows))  # one of them cannot be read, and is named
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, KIND
-from affidavit.catalog.journal.signing import NEW, OLD, body_template, event_id, value_digest
+from affidavit.catalog.journal.signing import (
+    NEW,
+    OLD,
+    body_template,
+    context_digest,
+    context_salt,
+    event_id,
+    value_digest,
+)
+from affidavit.catalog.ledger.commitments import CONTEXT
 from affidavit.catalog.ledger.entry import DROPPED, ERASED, StoredEntry
 from affidavit.catalog.values.canonical import canonical
 
@@ -33,12 +42,14 @@ def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
                 "entity_type", "table_id", "actor", "source", "workspace_id", "reason", "tx_id",
             )
         )  # fmt: skip
-        key = (*told, times[at])
+        context = _context(columns, at)
+        key = (*told, times[at], context is None)
         if key != together:
             together = key
             template = body_template(
                 entity_type=told[0], table_id=told[1], tenant=tenant, actor=told[2],
                 source=told[3], workspace=told[4], reason=told[5], tx_id=told[6], at_us=times[at],
+                has_context=context is not None,
             )  # fmt: skip
         digests = [
             _digest(columns["salt"][at], side, columns[name][at], columns[erased][at])
@@ -49,6 +60,7 @@ def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
         ]
         body = template % (
             canonical(columns["action"][at]).decode(),
+            *(() if context is None else (context,)),
             canonical(columns["entity_id"][at]).decode(),
             seq,
             canonical(columns["field"][at]).decode(),
@@ -58,8 +70,30 @@ def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
         )
         yield StoredEntry(
             seq, body.encode(), None, KIND, event_id(times[at], seq), times[at],
-            columns["leaf_hash"][at], gone="" if columns["salt"][at] is not None else ERASED,
+            columns["leaf_hash"][at], gone=ERASED if _is_erased(columns, at) else "",
+            opened=_opened(columns["salt"][at], columns[CONTEXT][at]),
         )  # fmt: skip
+
+
+def _is_erased(columns: dict[str, list[Any]], at: int) -> bool:
+    """Return whether something of an event is gone, which an erasure must then say."""
+    gone = (columns[name][at] for name in ("old_digest", "new_digest", "context_digest"))
+    return columns["salt"][at] is None or any(each is not None for each in gone)
+
+
+def _context(columns: dict[str, list[Any]], at: int) -> str | None:
+    """Return the digest of an event's context, in hexadecimal; ``None`` if it has none."""
+    erased: bytes | None = columns["context_digest"][at]
+    if erased is not None:
+        return erased.hex()
+    return context_digest(columns["salt"][at] or b"", columns[CONTEXT][at])
+
+
+def _opened(salt: bytes | None, context: str | None) -> bytes | None:
+    """Return what an event's commitment to its context is of, as the ledger keeps such."""
+    if salt is None or context is None:
+        return None
+    return f'{{"{CONTEXT}":["{context_salt(salt).hex()}",{context}]}}'.encode()
 
 
 def _digest(salt: bytes | None, side: bytes, value: str | None, erased: bytes | None) -> str:

@@ -6,6 +6,7 @@ The ledger's proofs go on holding: what leaves say of the values stays, and so d
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.blocks import event_columns, pack, table_of_blocks
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, completed
 from affidavit.catalog.journal.segments.writing import husk_of, remove_segment, write_segment
 from affidavit.catalog.journal.signing import without_values
 from affidavit.catalog.store.tables import TAIL
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.journal.kept import Kept
     from affidavit.catalog.journal.segments.segment import Segment
@@ -67,6 +69,7 @@ class Wanted:
         """Return events without what is to be erased of those that ``mask`` names."""
         if not self.keys_too:
             return without_values(events, mask)
+        events = completed(events, EVENTS_SCHEMA.names)
         husks = husk_of(events)
         columns = [
             pc.if_else(mask, husk, kept)
@@ -192,9 +195,12 @@ class Erasing:
             if any(part.num_rows for part in chosen):
                 for part in chosen:
                     found.add(part)
-                parts = self._kept.files.whole(segment)
-                erased = (wanted.erased(part, wanted.mask(part)) for part in parts)
+                erased = partial(self._erased, segment, wanted)
                 found.segments.append((segment, write_segment(self._kept.folder, erased)))
+
+    def _erased(self, segment: Segment, wanted: Wanted) -> Iterator[pa.Table]:
+        for part in self._kept.files.whole(segment):
+            yield wanted.erased(part, wanted.mask(part))
 
     def retain(
         self,
@@ -236,7 +242,9 @@ class Erasing:
         return [segment for segment, _ in husks]
 
     def _husk(self, segment: Segment) -> Segment:
-        events = map(husk_of, self._kept.files.whole(segment))
+        def events() -> Iterator[pa.Table]:
+            return map(husk_of, self._kept.files.whole(segment))
+
         return replace(write_segment(self._kept.folder, events), dropped=1)
 
     def remove_orphans(self, *, age_s: float = ORPHAN_AGE_S) -> None:

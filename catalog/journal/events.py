@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import ne
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -53,11 +53,20 @@ EVENTS_SCHEMA: Final = pa.schema(
         pa.field("salt", pa.binary()),
         pa.field("old_digest", pa.binary()),
         pa.field("new_digest", pa.binary()),
+        pa.field("context", pa.string()),
+        pa.field("context_digest", pa.binary()),
         pa.field("leaf_hash", pa.binary()),
     ]
 )
-"""How events are kept. The digests are there only where the values were erased."""
+"""Events as they are read. The digests are there only where the values were erased."""
 
+CONTEXTS: Final = ("context", "context_digest")
+"""The columns that are kept only where an event has a context, and are NULL elsewhere."""
+
+PLAIN_SCHEMA: Final = pa.schema([each for each in EVENTS_SCHEMA if each.name not in CONTEXTS])
+"""How events are kept of which none has a context."""
+
+Columns = TypeVar("Columns", pa.Table, pa.RecordBatch)
 _BULK_ACTIONS: Final = {"insert": "ingest"}
 
 
@@ -129,6 +138,20 @@ class Batch:
     at_us: int
     tx_id: str
     events: Sequence[Event] = field(repr=False)
+
+
+def completed(events: Columns, columns: Sequence[str]) -> Columns:
+    """Return ``columns`` of events, those of contexts that are not kept as NULL."""
+    for name in CONTEXTS:
+        if name in columns and name not in events.schema.names:
+            none = pa.nulls(events.num_rows, EVENTS_SCHEMA.field(name).type)
+            events = events.append_column(name, none)
+    return events.select(list(columns))
+
+
+def has_contexts(events: pa.Table) -> bool:
+    """Return whether an event has a context, or had one that was erased."""
+    return any(events[name].null_count < events.num_rows for name in CONTEXTS)
 
 
 # --- from changes ---------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Merging:
                     yield part
 
         try:
-            whole = write_segment(self._kept.folder, events())
+            whole = write_segment(self._kept.folder, events)
         except _AbandonedError:
             return False
         if whole.events != sum(each.events for each in group):

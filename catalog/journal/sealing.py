@@ -21,12 +21,15 @@ from affidavit.catalog.store.tables import TAIL
 from affidavit.errors import LedgerCorruptError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
 
     from affidavit.catalog.journal.evidence import EventEntries
     from affidavit.catalog.journal.kept import Kept
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.ledger.ledger import Ledger
+    from affidavit.catalog.store.protocol import Reader
 
 RETRY_AFTER_S: Final = 60.0
 """How long commits do not try to seal after sealing failed: each try may wait for a time-out."""
@@ -83,8 +86,7 @@ class Sealing:
                 kept.check_place(reader)
                 if waiting:
                     rowids = [int(row[0] or 0) for row in waiting]
-                    blocks = (kept.blocks(reader, Compare("=", ROWID, rowid)) for rowid in rowids)
-                    segment = write_segment(kept.folder, map(table_of_blocks, blocks))
+                    segment = write_segment(kept.folder, lambda: self._tables(reader, rowids))
             if waiting:  # the snapshot has ended: who empties the store's log waits for that
                 self._seal(rowids, segment)
             with self._counting:
@@ -93,6 +95,10 @@ class Sealing:
         if waiting:
             self._on_sealed()
         return sum(int(row[1] or 0) for row in waiting)
+
+    def _tables(self, reader: Reader, rowids: list[int]) -> Iterator[pa.Table]:
+        for rowid in rowids:
+            yield table_of_blocks(self._kept.blocks(reader, Compare("=", ROWID, rowid)))
 
     def _seal(self, rowids: list[int], segment: Segment) -> None:
         kept = self._kept

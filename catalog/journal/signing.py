@@ -3,6 +3,8 @@
 Rules:
     - An entry's leaf commits to the values by salted hashes: with the salt and the values destroyed
       the proof still holds, and nobody can find the values by trying.
+    - So it does to the context of the scope, by a salt of its own that is made of the event's:
+      who is told the context, as in a bundle, cannot try values.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA, KIND, Events
-from affidavit.catalog.ledger.verifier import leaf_hash
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, KIND, Events, completed
+from affidavit.catalog.ledger.commitments import CONTEXT, VERSION
+from affidavit.catalog.ledger.verifier import commitment, leaf_hash
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.values.canonical import canonical, canonical_texts, from_us
 from affidavit.catalog.values.text import NULL
@@ -42,6 +45,18 @@ def value_digest(salt: bytes, side: bytes, value: str | None) -> str | None:
 OLD, NEW = b"\x00", b"\x01"
 
 
+def context_salt(salt: bytes) -> bytes:
+    """Return the salt of an event's context, which tells nothing of the event's own."""
+    return hashlib.sha256(salt + b"\x02").digest()[:SALT_BYTES]
+
+
+def context_digest(salt: bytes, context: str | None) -> str | None:
+    """Return the hash in what a leaf says of a context, in hexadecimal; ``None`` of none."""
+    if context is None:
+        return None
+    return commitment(context_salt(salt), CONTEXT, context.encode()).removeprefix("c:")
+
+
 def event_id(at_us: int, seq: int) -> str:
     """Return an event's name."""
     return f"evt-{at_us // 1000}-{seq}"
@@ -58,11 +73,12 @@ def body_template(
     reason: str,
     tx_id: str,
     at_us: int,
+    has_context: bool = False,
 ) -> str:
     """Return the canonical body of events that happened together.
 
-    It has places for: action, entity_id, seq, field, new_digest, old_digest and seq again, each
-    in canonical JSON.
+    It has places for: action, the context's digest if there is one, entity_id, seq, field,
+    new_digest, old_digest and seq again, each but the second in canonical JSON.
     """
     constants = {
         "actor": actor, "entity_type": entity_type, "reason": reason, "source": source,
@@ -73,12 +89,15 @@ def body_template(
         name: canonical(value, name).decode().replace("%", "%%")
         for name, value in constants.items()
     }
+    context = f'"{CONTEXT}":"c:%s",' if has_context else ""
+    version = f'"v":{VERSION},' if has_context else ""
     return (
-        f'{{"action":%s,"actor":{c["actor"]},"entity_id":%s,"entity_type":{c["entity_type"]},'
+        f'{{"action":%s,"actor":{c["actor"]},{context}'
+        f'"entity_id":%s,"entity_type":{c["entity_type"]},'
         f'"event_id":"evt-{at_us // 1000}-%d","field":%s,"kind":"{KIND}","new_digest":%s,'
         f'"old_digest":%s,"reason":{c["reason"]},"seq":%d,"source":{c["source"]},'
         f'"table_id":{c["table_id"]},"tenant":{c["tenant"]},"timestamp":{c["timestamp"]},'
-        f'"tx_id":{c["tx_id"]},"workspace_id":{c["workspace_id"]}}}'
+        f'"tx_id":{c["tx_id"]},{version}"workspace_id":{c["workspace_id"]}}}'
     )
 
 
@@ -90,20 +109,23 @@ class Hashed:
         batch: The events.
         salts: The salt of each.
         template: The body of each, as :func:`body_template` gives it.
-        words: What stands in its places, in their order but for the numbers.
+        words: What stands in its places, in their order but for the numbers and the contexts.
+        contexts: The digests of the contexts; none if there is no context.
     """
 
     batch: Batch
     salts: Sequence[bytes]
     template: str
     words: tuple[Sequence[str], ...]
+    contexts: Sequence[str] = ()
 
     def numbered(self, first: int) -> tuple[list[Sequence[Any]], list[bytes]]:
         """Return the events from ``first`` on, as columns to keep, and their leaves."""
         batch, who, count = self.batch, self.batch.identity, len(self.salts)
         seqs = range(first, first + count)
         actions, ids, fields, news, olds = self.words
-        bodies = zip(actions, ids, seqs, fields, news, olds, seqs, strict=True)
+        begun = (actions, self.contexts) if self.contexts else (actions,)
+        bodies = zip(*begun, ids, seqs, fields, news, olds, seqs, strict=True)
         template = self.template
         leaves = [leaf_hash((template % body).encode()) for body in bodies]
         told = (who.actor, who.source, who.workspace, batch.tx_id, who.reason, batch.table_id)
@@ -112,6 +134,8 @@ class Hashed:
             *Events.of(batch.events).columns, *([each] * count for each in told), self.salts,
             [None] * count, [None] * count,
         ]  # fmt: skip
+        if self.contexts:
+            columns += [[who.context] * count, [None] * count]
         return columns, leaves
 
 
@@ -130,6 +154,7 @@ def hashed(batch: Batch) -> Hashed:
         entity_type=batch.entity_type, table_id=batch.table_id,
         tenant=None if who.tenant == SHARED else who.tenant, actor=who.actor, source=who.source,
         workspace=who.workspace, reason=who.reason, tx_id=batch.tx_id, at_us=batch.at_us,
+        has_context=bool(who.context),
     )  # fmt: skip
     drawn = os.urandom(SALT_BYTES * len(ids))
     salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
@@ -137,7 +162,8 @@ def hashed(batch: Batch) -> Hashed:
         _words(actions, "action"), canonical_texts(ids, "entity_id"), _words(fields, "field"),
         _digests(salts, NEW, news), _digests(salts, OLD, olds),
     )  # fmt: skip
-    return Hashed(batch, salts, template, words)
+    contexts = [context_digest(salt, who.context) or "" for salt in salts] if who.context else ()
+    return Hashed(batch, salts, template, words, contexts)
 
 
 def _check_sizes(entity_type: str, ids: Sequence[str], values: Sequence[str | None]) -> None:
@@ -168,15 +194,18 @@ def _digests(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) 
 def without_values(events: pa.Table, mask: pa.Array) -> pa.Table:
     """Return events with the values of those destroyed that ``mask`` names, and their salts.
 
-    What their leaves say of the values stays, so that proofs hold. Each has a salt.
+    So are the contexts that they were written in. What their leaves say of the values stays, so
+    that proofs hold. Each has a salt.
     """
+    events = completed(events, EVENTS_SCHEMA.names)
     chosen = events.filter(mask)
     salts = chosen["salt"].to_pylist()
     digests = {
         "old_digest": [value_digest(s, OLD, v) for s, v in _pairs(salts, chosen["old_value"])],
         "new_digest": [value_digest(s, NEW, v) for s, v in _pairs(salts, chosen["new_value"])],
+        "context_digest": [context_digest(s, v) for s, v in _pairs(salts, chosen[CONTEXT])],
     }
-    for name in ("old_value", "new_value", "salt", "old_digest", "new_digest"):
+    for name in ("old_value", "new_value", CONTEXT, "salt", *digests):
         kept = events[name].combine_chunks()
         written = [
             None if d is None else bytes.fromhex(d)

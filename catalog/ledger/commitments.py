@@ -29,6 +29,20 @@ VERSION: Final = 2
 
 SALT_BYTES: Final = 16
 
+CONTEXT: Final = "context"
+"""What a scope says of a request: a commitment in whatever entry the scope makes."""
+
+COMMITTED: Final = frozenset(
+    {
+        CONTEXT, "filter", "filters", "ids", "lineage", "parameters", "params", "query_lineage",
+        "query_sha256", "query_text", "query_vector", "result_schema", "result_sha256",
+        "retrieval_scores", "rows_set_sha256", "sources", "statement_sha256", "text",
+        "top_k_result_ids",
+    }
+)  # fmt: skip
+"""The members that are commitments in a body of that version. Any other is in the clear, even one
+that somebody made look like one, as an actor can be called anything."""
+
 
 class Commitments:
     """The members of one body that are commitments, and what they are of.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from affidavit.catalog.ledger.commitments import CONTEXT, VERSION, Commitments
 from affidavit.catalog.ledger.verifier import Entry
 from affidavit.catalog.values.canonical import canonical, from_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.values.types import StoreValue
 
@@ -49,6 +51,19 @@ def draft(kind: str, entry_id: str, at_us: int, **fields: object) -> Draft:
     stated = {"entry_id": entry_id, "created_at": from_us(at_us), **fields}
     members = {name: canonical(value, name) for name, value in stated.items()}
     return Draft(kind, entry_id, at_us, members)
+
+
+def stamped(kind: str, entry_id: str, at_us: int, identity: Identity, **fields: object) -> Draft:
+    """Return a signed draft of what somebody did: who through what, and the scope's context."""
+    plain = draft(
+        kind, entry_id, at_us, actor=identity.actor, source=identity.source,
+        workspace=identity.workspace, **fields,
+    )  # fmt: skip
+    if not identity.context:
+        return plain
+    committed = Commitments({CONTEXT: identity.context.encode()})
+    members = {**plain.members, "v": b"%d" % VERSION, **committed.members}
+    return replace(plain, members=members, opened=committed.opened)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -77,6 +77,7 @@ class TableRead:
         keys_at: Which columns of the result are its key, where they are.
         look: Returns what is to be said of what has no version: files, as they are now.
         source: What was said.
+        told_of: The tables of whose rows it tells besides, by identity, as far as they were found.
     """
 
     name: str
@@ -92,11 +93,36 @@ class TableRead:
     keys_at: Sequence[int] | None = None
     look: Callable[[], dict[str, Any] | None] | None = None
     source: dict[str, Any] | None = None
+    told_of: dict[str, TableRead] = field(default_factory=dict)
+
+    def tell_of(self, table_id: str, name: str, row: str) -> None:
+        """Note that it tells of a row of another table, as the journal does."""
+        told = self.told_of.get(table_id)
+        if told is None:
+            told = TableRead(name, table_id, given={}, keys_at=self.keys_at)
+            told = self.told_of.setdefault(table_id, told)
+        assert told.given is not None
+        told.given[row] = None
 
     def see(self) -> None:
         """Look at what has no version, before it is read."""
         if self.look is not None and self.source is None:
             self.source = self.look()
+
+    def moment_teller(self) -> Callable[[str], None] | None:
+        """Return what is told the name of the moment that is read of a database, if it is wanted.
+
+        Several places of a plan may read it, each at a moment of its own.
+        """
+        if self.source is None:
+            return None
+        names: list[str] = self.source.setdefault("snapshots", [])
+
+        def tell(name: str) -> None:
+            if name not in names:
+                names.append(name)
+
+        return tell
 
     def hold_to(self, *levels: str | None) -> None:
         """Let the strictest of ``levels`` hold for it too."""
@@ -245,6 +271,22 @@ class Reading:
             self._late(each)
 
 
+class Ending(Protocol):
+    """Is told what leaves by a door that stays open, and puts its end on record.
+
+    Safe to call from any thread, the garbage collector's too: it takes no lock.
+    """
+
+    def left(self, count: int = 1) -> None:
+        """Note that something was handed over."""
+
+    def end(self, *, is_wanted: bool) -> None:
+        """Note that it is over; the first time counts.
+
+        ``is_wanted`` if somebody closed it or it came to its end, and not if it was let go of.
+        """
+
+
 class Release(Protocol):
     """What hands the batches of a plan to whoever asked for them."""
 
@@ -255,8 +297,10 @@ class Release(Protocol):
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of a statement whose planning found out what it reads."""
 
-    def announce(self, reading: Reading) -> None:
-        """Put on record that rows are about to leave by a door whose end nobody sees.
+    def announce(self, reading: Reading) -> Ending | None:
+        """Put on record that rows are about to leave, and return what is told of their end.
+
+        ``None`` where nobody wants that on record.
 
         Raises:
             AffidavitError: It cannot be put on record: there are no rows.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.model.release import Ending
     from affidavit.catalog.store.protocol import Reader
 
 
@@ -141,15 +142,14 @@ def released(
     return pa.Table.from_batches(catalog.release(reading, iter(rows.to_batches())), rows.schema)
 
 
-def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> None:
-    """Put on record that rows are about to leave by a door whose end nobody sees."""
+def announced(catalog: Catalog, reader: Reader, told: TableRead, door: str) -> Ending | None:
+    """Put on record that rows are about to leave, and return what is told of their end."""
     asked = Door(catalog.identity, door, f"{told.name}.{door}()", clock.now_us())
     reading = Reading(asked, catalog.transactions)
     reading.note(told)
     level = catalog.level_of(reading)
     reading.describe(Facts(None, catalog.ledger.last_seq(reader), None, level))
-    if catalog.gate is not None:
-        catalog.gate.announce(reading)
+    return None if catalog.gate is None else catalog.gate.announce(reading)
 
 
 def strictest(catalog: Catalog, reader: Reader) -> str | None:
@@ -157,13 +157,24 @@ def strictest(catalog: Catalog, reader: Reader) -> str | None:
 
     Those that were dropped count: what they held is told as well.
     """
-    try:
-        levels = policies_told(catalog.journal, reader)
-    except LedgerCorruptError:  # what it said cannot be read: as strictly as there could be
+    levels = levels_of(catalog, reader)
+    if levels is None:
         return ROWS
-    levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
     had = {*levels.values()} - {None}
     return stricter(*had) if had else None
+
+
+def levels_of(catalog: Catalog, reader: Reader) -> dict[str, str | None] | None:
+    """Return the policy of each table of the tenant's that is or was, by its identity.
+
+    ``None`` where what they were cannot be read: then they are as strict as they could be.
+    """
+    try:
+        levels = policies_told(catalog.journal, reader)
+    except LedgerCorruptError:
+        return None
+    levels.update((info.table_id, info.audit) for info in catalog.tables(reader))
+    return levels
 
 
 def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 CHUNK_ROWS: Final = 65_536
 """Into chunks of so many rows is cut what is hashed."""
 
+CHUNKS_MAX: Final = 1024
+CHUNK_DIGITS: Final = 16
+"""Of so many chunks so many hexadecimal digits are kept, to say which of them differ."""
+
 SET_ROWS_MAX: Final = 100_000
 """Up to so many rows are compared as a set."""
 
@@ -41,6 +45,7 @@ SET_ROWS_AT_ONCE: Final = 4_096
 """How many rows are written out at once to be hashed one by one."""
 
 _ROWS: Final = b"affidavit rows 1\n"
+_CHUNK: Final = b"affidavit chunk 1\n"
 _NOTHING: Final = pa.scalar(b"", pa.large_binary())
 _SET: Final = b"affidavit rows set 1\n"
 
@@ -128,6 +133,8 @@ class RowsDigest:
     Attributes:
         schema_json: The columns' names and logical types as canonical JSON.
         rows: How many rows were added.
+        chunks: The beginning of a digest of each chunk after the salt, in hexadecimal, once it is
+            finished; of the first :data:`CHUNKS_MAX`, and none where there is but one.
 
     Raises:
         UnsupportedTypeError: A column's type has no canonical form.
@@ -141,6 +148,8 @@ class RowsDigest:
         self._columns = _Columns(schema)
         self.schema_json = self._columns.json
         self.rows = 0
+        self._salt = bytes(salt)
+        self.chunks: list[str] = []
         self._hash = hashlib.sha256(salt)
         self._hash.update(_ROWS + self.schema_json + b"\n")
         self._held: list[pa.RecordBatch] = []
@@ -172,6 +181,7 @@ class RowsDigest:
             self._held = _compacted(self._held)
 
     def _hash_chunk(self) -> None:
+        chunk = hashlib.sha256(self._salt + _CHUNK)
         for at, logical in enumerate(self._columns.types):
             column = hashlib.sha256()
             try:
@@ -180,6 +190,9 @@ class RowsDigest:
             except OverflowError as error:
                 raise self._columns.too_long(at) from error
             self._hash.update(column.digest())
+            chunk.update(column.digest())
+        if len(self.chunks) < CHUNKS_MAX:
+            self.chunks.append(chunk.hexdigest()[:CHUNK_DIGITS])
         self._held, self._held_rows = [], 0
 
     def finish(self) -> bytes:
@@ -189,6 +202,8 @@ class RowsDigest:
                 self._hash_chunk()
             self._hash.update(self.rows.to_bytes(8, "little"))
             self._finished = self._hash.digest()
+            if len(self.chunks) == 1:
+                self.chunks.clear()
         return self._finished
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.model import clock
-from affidavit.catalog.sources.files.evidence import files_now
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import instant_us
 from affidavit.catalog.values.python.arguments import (
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.audit.appender import RecordListener
     from affidavit.engine.audit.recorder import Recorder
+    from affidavit.engine.reads.checked import Checked
     from affidavit.engine.reads.receipt import Receipt
     from affidavit.engine.reads.rerun import Runs
     from affidavit.engine.search.models import Models
@@ -197,8 +197,10 @@ class Audit:
             except (LedgerProblem, AffidavitError):
                 return False
 
-    def check(self, receipt: Receipt, rows: object) -> bool:
-        """Return whether ``rows`` are what the engine gave for a result's receipt.
+    def check(self, receipt: Receipt, rows: object) -> Checked:
+        """Return whether ``rows`` are what the engine gave for a result's receipt, and why not.
+
+        What is returned is as true as the answer; its ``reason`` says in what they differ.
 
         Args:
             receipt: What ``result.receipt`` was.
@@ -249,7 +251,7 @@ class Audit:
             with self._read() as reader:
                 check_read(reader, self._catalog.ledger, entry)
             outcome, reason = rerun(
-                entry, self._run, text, params, partial(files_now, self._catalog)
+                entry, self._run, text, params, partial(self._run.look, self._catalog)
             )
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
         self._recorder.note(

@@ -19,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.policy import OFF, READS, at_least, stricter
-from affidavit.engine.reads.record import ABANDONED, FAILED
+from affidavit.engine.reads.record import ABANDONED, FAILED, OK
 from affidavit.engine.reads.recording import Recording
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, SearchRequest
 from affidavit.errors import StoreError
@@ -69,10 +69,13 @@ class Gate:
         taken = () if reading.transactions is None else reading.transactions.policies
         return stricter(self.floor, *taken, *(each.level for each in reading.tables.values()))
 
-    def announce(self, reading: Reading) -> None:
-        """Put on record that rows are about to leave by a door whose end nobody sees."""
-        if at_least(reading.facts.level, READS):
-            self._recorder.record_beside(self._recording(reading, READS).opening())
+    def announce(self, reading: Reading) -> Announced | None:
+        """Put on record that rows are about to leave, and return what is told of their end."""
+        if not at_least(reading.facts.level, READS):
+            return None
+        recording = self._recording(reading, READS)
+        self._recorder.record_beside(recording.opening())
+        return Announced(recording, self._leave)
 
     def _recording(self, reading: Reading, level: str) -> Recording:
         keeps, lake_id = self._recorder.settings.store_queries, self._recorder.lake_id
@@ -197,13 +200,36 @@ class Gate:
                 if isinstance(done, CompletedSearch):
                     self._searcher.keep(done)
                 elif isinstance(done, Recording):
-                    self._recorder.record_beside(done.closing_late(ABANDONED))
+                    self._recorder.record_beside(done.closing_late())
             except StoreError:
                 self._late.appendleft(done)
                 return True
             except Exception:  # noqa: BLE001 - refused for good, as a caller would be told
                 _log.exception("a search that nobody waited for could not be put on record")
         return False
+
+
+class Announced:
+    """An open record of a door that stays open; its end is put on record behind its caller.
+
+    It is an :class:`~affidavit.catalog.model.release.Ending`.
+    """
+
+    def __init__(self, recording: Recording, leave: Callable[[object], None]) -> None:
+        self._recording: Recording | None = recording
+        self._leave = leave
+
+    def left(self, count: int = 1) -> None:
+        """Note that something was handed over."""
+        if self._recording is not None:
+            self._recording.note_left(count)
+
+    def end(self, *, is_wanted: bool) -> None:
+        """Note that it is over."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.late_status = OK if is_wanted else ABANDONED
+            self._leave(recording)
 
 
 def _is_half_read(recording: Recording) -> bool:

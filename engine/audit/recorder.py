@@ -22,7 +22,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import OFF, stricter
 from affidavit.engine.audit.appender import Appender, known_ids
@@ -255,10 +255,7 @@ class Recorder:
         now_us = clock.now_us()
         if self.lake_id is not None:
             fields["lake_id"] = self.lake_id
-        entry = draft(
-            kind, f"{kind}-{clock.uuid7(now_us)}", now_us, actor=identity.actor,
-            source=identity.source, workspace=identity.workspace, **fields,
-        )  # fmt: skip
+        entry = stamped(kind, f"{kind}-{clock.uuid7(now_us)}", now_us, identity, **fields)
         self._put(identity, [entry], transactions)
 
     def note_if_off(self, identity: Identity, transactions: Transactions | None = None) -> None:

@@ -16,7 +16,7 @@ from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.store.interrupts import held
-from affidavit.errors import SqlError
+from affidavit.errors import AffidavitError, SqlError
 
 if TYPE_CHECKING:
     from affidavit.catalog.sources.buckets.object_stores import ObjectStores
@@ -52,14 +52,14 @@ class ExternalTables:
             SourceError: They cannot be read.
         """
         table = parse_external(create)
-        look = partial(self._reach.check_files, table.location)
-        look()
-        snapshot.looks.append(look)
+        check = partial(self._reach.check_files, table.location)
+        check()
+        snapshot.looks.append(check)
         check_local(table.kind, table.location)
         name = ".".join(key)
-        evidence = None if table.is_lake else partial(files_evidence, table.location)
-        snapshot.external[key] = TableRead(name, look=evidence)
         if table.is_plain:
+            look = partial(files_evidence, table.location)
+            snapshot.external[key] = TableRead(name, look=look)
             return self._made(create)
         table = table.at(snapshot.catalog.at, name)
         errors = partial(self._stores.errors, key[1], table.location)
@@ -70,11 +70,24 @@ class ExternalTables:
             self._stores.reach(table.location, self._reach, table.options) as place,
         ):
             if not table.is_lake:
+                look = partial(files_evidence, table.location, place)
+                snapshot.external[key] = TableRead(name, look=look)
                 return self._made(table.sql)
             dataset = table.open(place, snapshot.fail, errors, self._reach.location)
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)
+
+    def evidence(self, create: str) -> dict[str, Any] | None:
+        """Return what there is to say now of the files of a table; ``None`` where nobody can."""
+        table = parse_external(create)
+        location = table.location
+        try:
+            self._reach.check_files(location)
+            with self._stores.turn, self._stores.reach(location, self._reach, table.options) as at:
+                return files_evidence(location, at)
+        except AffidavitError:
+            return None
 
     def _made(self, create: str) -> Any:  # noqa: ANN401 - as above
         """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""

@@ -57,9 +57,11 @@ class OtherSnapshot(Snapshot):
         )
         return self._outer.note_other(told, key)
 
-    def note_external(self, table: TableRead) -> None:
+    def note_external(self, table: TableRead) -> TableRead:
         """Note that planning looked up a table of files, or of another system, in the lake."""
-        self._outer.note_external(replace(table, name=f"{self._name}.{table.name}"))
+        lake_id = self.catalog.lake.lake_id
+        told = replace(table, name=f"{self._name}.{table.name}", lake_id=lake_id)
+        return self._outer.note_external(told)
 
 
 class LakeSource:

@@ -258,9 +258,12 @@ class Planner:
                 plan = frame.logical_plan()
                 snapshot.sizes[name] = growth(plan, snapshot.sizes, snapshot.called)
             return frame.into_view()
+        return self.files(definition).table(definition.sql, snapshot, (info.schema, info.name))
+
+    def files(self, definition: SqlDefinition) -> ExternalTables:
+        """Return what plans a table of files, as far as it may reach."""
         [location] = definition.paths
-        reach = self._reach.of_made(definition.reach, location)
-        return self._files(reach).table(definition.sql, snapshot, (info.schema, info.name))
+        return self._files(self._reach.of_made(definition.reach, location))
 
     def _files(self, reach: Reach) -> ExternalTables:
         return ExternalTables(self._pair, self.provider.planning, self.stores, reach)

@@ -24,42 +24,57 @@ _FRAMES: Final = frozenset({"pandas", "polars"})
 """The packages whose objects can be read twice."""
 
 
-def in_types_of(rows: object, schema: pa.Schema) -> pa.Table | None:
-    """Return rows in the types of ``schema``; ``None`` if they are others there, or a stream."""
+def is_read_twice(rows: object) -> bool:
+    """Return whether rows can be read once more: a stream that was read is over."""
     held = isinstance(rows, pa.Table | pa.RecordBatch | list | tuple | dict)
-    if not held and type(rows).__module__.split(".")[0] not in _FRAMES:
-        return None
+    return held or type(rows).__module__.split(".")[0] in _FRAMES
+
+
+def read_in(rows: object, schema: pa.Schema) -> pa.Table:
+    """Return rows, which have the names of its columns, in the types of ``schema``.
+
+    Raises:
+        SchemaMismatchError: A column is of another family, or has not the same values there.
+    """
     with to_reader(rows) as reader:
         table = reader.read_all()
-    if table.column_names != schema.names:
-        return None
-    try:
-        columns = [_read(each, to) for each, to in zip(table.columns, schema, strict=True)]
-    except (pa.ArrowException, SchemaMismatchError):
-        return None
+    columns = [_fitted(each, to) for each, to in zip(table.columns, schema, strict=True)]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _read(column: pa.ChunkedArray, to: pa.Field) -> pa.Array:
-    """Return a column in another type.
-
-    Raises:
-        SchemaMismatchError: It is of another family, or has not the same values there.
-        ArrowException: There is no way back to its own type.
-    """
+def _fitted(column: pa.ChunkedArray, to: pa.Field) -> pa.Array:
+    """Return a column in another type; SchemaMismatchError if it says something else there."""
     array = whole(column)
     if pt.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
+    try:
+        found = _read(array, to)
+    except (pa.ArrowException, SchemaMismatchError):
+        found = None
+    if found is None:
+        msg = (
+            f"column {to.name!r} is of type {array.type}, and was given as {to.type}: its values "
+            "are not the same there"
+        )
+        raise SchemaMismatchError(msg)
+    return found
+
+
+def _read(array: pa.Array, to: pa.Field) -> pa.Array | None:
+    """Return values in another type; ``None`` if that says something else.
+
+    Raises:
+        SchemaMismatchError: It is of another family, or does not hold them.
+        ArrowException: There is no way back to their own type.
+    """
     if pt.is_null(array.type):
         return pa.nulls(len(array), to.type)
     source, target = _inner(array.type), _inner(to.type)
     is_nested = pt.is_nested(source) or pt.is_nested(target)
     if (is_nested and not source.equals(target)) or _zone(source) != _zone(target):
-        raise SchemaMismatchError(f"column {to.name!r} is {to.type}, not {array.type}")
+        return None
     found = fit(array, to.type, column=to.name, table="the result")
-    if _digest(found.cast(array.type)) != _digest(array):
-        raise SchemaMismatchError(f"column {to.name!r} has other values as {to.type}")
-    return found
+    return found if _digest(found.cast(array.type)) == _digest(array) else None
 
 
 def _inner(arrow_type: pa.DataType) -> pa.DataType:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class Hashed(NamedTuple):
+    """What rows hash to.
+
+    Attributes:
+        sha256: The digest of the rows.
+        set_sha256: That of the same in no order, where it is to be had.
+        chunks: The beginnings of the digests of chunks, where there are several.
+    """
+
+    sha256: str
+    set_sha256: str | None
+    chunks: tuple[str, ...]
 
 
 class Hashes:
@@ -43,7 +57,8 @@ class Hashes:
                 self._set.add(each)
             self._held.clear()
 
-    def finish(self) -> tuple[str, str | None]:
-        """Return the digest of the rows, and where it is to be had that of the same in no order."""
+    def finish(self) -> Hashed:
+        """Return what the rows hash to."""
         found = None if self._set is None else self._set.finish()
-        return self._digest.finish().hex(), None if found is None else found.hex()
+        whole = self._digest.finish().hex()
+        return Hashed(whole, None if found is None else found.hex(), tuple(self._digest.chunks))

@@ -28,6 +28,8 @@ class Receipt:
             bytes.fromhex(salt))`` returns.
         schema: The columns and types that the rows had: what a frame that keeps other types is
             read in. One that was made without it is held to frames as they are.
+        chunks: Of more than one chunk of rows, the beginning of a digest of each: where rows are
+            others it says which. Nothing is trusted to it.
     """
 
     read_id: str
@@ -35,6 +37,7 @@ class Receipt:
     salt: str
     result_sha256: str
     schema: pa.Schema | None = field(default=None, repr=False, compare=False)
+    chunks: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON takes, to be kept; :meth:`from_dict` gives the receipt again.
@@ -44,6 +47,8 @@ class Receipt:
         told = {name: getattr(self, name) for name in ("read_id", "seq", "salt", "result_sha256")}
         if self.schema is not None:
             told["schema"] = base64.b64encode(self.schema.serialize().to_pybytes()).decode()
+        if self.chunks:
+            told["chunks"] = list(self.chunks)
         return told
 
     @classmethod
@@ -57,7 +62,8 @@ class Receipt:
             text = told.get("schema")
             schema = None if text is None else read_schema(pa.py_buffer(base64.b64decode(text)))
             return cls(
-                told["read_id"], told["seq"], told["salt"], told["result_sha256"], schema
+                told["read_id"], told["seq"], told["salt"], told["result_sha256"], schema,
+                tuple(map(str, told.get("chunks", ()))),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             msg = f"this is not what to_dict() of a receipt gave: {error!r}"

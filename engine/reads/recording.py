@@ -12,11 +12,11 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
 from affidavit.catalog.values.canonical import from_us
 from affidavit.catalog.values.digest import schema_json
-from affidavit.engine.reads.hashes import Hashes
+from affidavit.engine.reads.hashes import Hashed, Hashes
 from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
-from affidavit.engine.reads.record import OK, OPEN, Said
+from affidavit.engine.reads.record import ABANDONED, OK, OPEN, Said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,15 +68,17 @@ class Recording:
         self.rows = 0
         self.is_open = False
         self.is_complete = False
+        self.late_status = ABANDONED
         self._salt = os.urandom(SALT_BYTES)
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
-        self._hashing: Hashes | HashingThread[tuple[str, str | None]] | None = None
+        self._hashing: Hashes | HashingThread[Hashed] | None = None
         self._left = 0
         self._opened_seq: int | None = None
         self._searches: list[str] = []
         self._sha256: str | None = None
         self._set_sha256: str | None = None
+        self._chunks: tuple[str, ...] = ()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take a batch that is going to be released, or that says how many rows have left."""
@@ -93,7 +95,7 @@ class Recording:
         self._left += batch.num_rows
         return batch
 
-    def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[tuple[str, str | None]]:
+    def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[Hashed]:
         if self._hashing is None:
             self._schema = schema
             self._hashing = Hashes(schema, self._salt, is_ordered=self.reading.facts.is_ordered)
@@ -109,9 +111,14 @@ class Recording:
         """Return the entry that says what left, in all."""
         return Beside(self, status, error)
 
-    def closing_late(self, status: str) -> Beside:
+    def closing_late(self) -> Beside:
         """Return that entry for who has nothing to do with what the session has begun since."""
-        return Beside(self, status, is_late=True)
+        return Beside(self, self.late_status, is_late=True)
+
+    def note_left(self, count: int) -> None:
+        """Note that so much left by a door that gives no batches."""
+        self.rows += count
+        self._left += count
 
     def said(self, status: str, error: BaseException | None, searches: Sequence[str]) -> Said:
         """Return what the record says now."""
@@ -120,7 +127,7 @@ class Recording:
         is_over = status != OPEN
         if is_over:
             self._finish(is_whole=status == OK and not facts.is_out)
-        given = [each for each in self.reading.tables.values() if each.given is not None]
+        given = [each for each in self._tables() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
             "is_ordered": facts.is_ordered,
@@ -137,7 +144,9 @@ class Recording:
             stated["lake_id"] = self._lake_id
         parameters = written(facts.parameters)
         filters = {each.name: " AND ".join(each.filters) for each in self._tables() if each.filters}
-        sources = {each.name: each.source for each in self._tables() if each.source is not None}
+        sources = {
+            each.name: each.source for each in self._tables() if any((each.source or {}).values())
+        }
         values = {
             "text": asked.text[:TEXT_LENGTH_MAX],
             "statement_sha256": statement_digest(self._salt, asked.statement, parameters),
@@ -168,7 +177,9 @@ class Recording:
             return
         self.is_complete = True
         if status == OK and self._sha256 is not None:
-            receipt = Receipt(self.read_id, seq, self._salt.hex(), self._sha256, self._schema)
+            receipt = Receipt(
+                self.read_id, seq, self._salt.hex(), self._sha256, self._schema, self._chunks
+            )
             self.reading.complete(receipt)
 
     def _count(self, status: str) -> int | None:
@@ -178,7 +189,8 @@ class Recording:
         return self.rows if status == OK else self._left
 
     def _tables(self) -> list[TableRead]:
-        return list(self.reading.tables.values())
+        tables = list(self.reading.tables.values())
+        return [*tables, *(told for each in tables for told in list(each.told_of.values()))]
 
     def _result_schema(self) -> pa.Schema | None:
         facts = self.reading.facts
@@ -195,7 +207,7 @@ class Recording:
             if isinstance(self._hashing, HashingThread):
                 self._hashing.close()
         elif schema is not None and self._sha256 is None:
-            self._sha256, self._set_sha256 = self._hashing_of(schema).finish()
+            self._sha256, self._set_sha256, self._chunks = self._hashing_of(schema).finish()
 
 
 class Beside:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-
 from affidavit.catalog.ledger.commitments import check_opened, opened_members
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import In
-from affidavit.catalog.values.digest import digest
-from affidavit.engine.reads.frames import in_types_of
+from affidavit.engine.reads.checked import Given, checked
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import CLOSED, KIND, read_of
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, SignatureMismatchError
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.engine.reads.checked import Checked
 
 KINDS: Final = (KIND, CLOSED)
 
@@ -76,7 +74,7 @@ def check_read(reader: Reader, ledger: Ledger, entry: StoredEntry) -> None:
         raise SignatureMismatchError(msg)
 
 
-def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> bool:
+def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> Checked:
     """Return whether ``rows`` are what the engine gave for a receipt.
 
     Rows of other types are what was given if in the types of the result they are: of a frame that
@@ -99,15 +97,12 @@ def answers(reader: Reader, ledger: Ledger, receipt: object, rows: object) -> bo
         msg = f"no entry of this tenant's ledger is read {receipt.read_id!r}: {why}"
         raise RecordNotFoundError(msg)
     check_read(reader, ledger, entry)
-    kept = opened_members(entry.opened).get("result_sha256")
-    if kept is None:
+    told = opened_members(entry.opened)
+    if "result_sha256" not in told:
         msg = f"what the rows of read {receipt.read_id!r} hashed to was erased"
         raise RecordNotFoundError(msg)
-    salt, stated = kept
-    if (receipt.salt, receipt.result_sha256) != (salt.hex(), stated):
-        return False
-    if digest(rows, salt) == stated:
-        return True
-    is_known = isinstance(receipt.schema, pa.Schema)
-    table = in_types_of(rows, receipt.schema) if is_known else None
-    return table is not None and digest(table, salt) == stated
+    salt, stated = told["result_sha256"]
+    _, columns = told.get("result_schema", (b"", None))
+    _, as_set = told.get("rows_set_sha256", (b"", None))
+    given = Given(salt, stated, columns, entry.fields().get("rows_returned"), as_set)
+    return checked(given, receipt, rows)

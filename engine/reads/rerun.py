@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.model.moment import Moment
+from affidavit.catalog.sources.files.evidence import are_as_read
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.digest import digest, rows_set_digest
 from affidavit.engine.reads.parameters import read, statement_digest, written
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.engine.reads.record import ReadRecord
 
@@ -38,6 +40,9 @@ class Runs(Protocol):
 
     def __call__(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
         """Return its rows."""
+
+    def look(self, catalog: Catalog, name: str) -> dict[str, Any] | None:
+        """Return what there is to say now of the files that a table of that name is."""
 
 
 def rerun(
@@ -113,16 +118,18 @@ def _changed_files(record: ReadRecord, look: Callable[[str], dict[str, Any] | No
     """Return which files are not those that were read, if some are not."""
     for table in record.tables:
         was = table.get("source")
-        if was is None or table["lake_id"] is not None:
+        if was is None or "files" not in was or table["lake_id"] is not None:
             continue
         now = look(table["name"])
         if now is None:
             return f"{table['name']!r} has no versions, and its files cannot be read any more"
-        if now != was:
+        if not are_as_read(was, now):
+            what = "SHA-256" if "sha256" in was else "ETags of SHA-256"
             return (
                 f"{table['name']!r} has no versions, and its files are others now: "
-                f"{was['files']} of {was['bytes']:,} bytes were read, with SHA-256 "
-                f"{was['sha256']}; there are {now['files']} of {now['bytes']:,} bytes"
+                f"{was['files']} of {was['bytes']:,} bytes were read, with {what} "
+                f"{was.get('sha256', was.get('etags'))}; there are {now['files']} of "
+                f"{now['bytes']:,} bytes"
             )
     return None
 
@@ -169,13 +176,13 @@ def _judged(
         )
     if record.journal_seq is not None and record.journal_seq >= first:
         return GONE, "it read what a transaction had written that was rolled back"
-    unversioned = [
-        each["name"]
-        for each in record.tables
-        if each["table_id"] is None and each["version"] is None and each.get("source") is None
-    ]
-    if unversioned:
-        return GONE, f"{unversioned[0]!r} has no versions, and gives other rows now"
+    for each in record.tables:
+        source = each.get("source") or {}
+        is_looked_at = "files" in source and each["lake_id"] is None
+        if each["table_id"] is None and each["version"] is None and not is_looked_at:
+            was = " and ".join(map(repr, source.get("snapshots", ())))
+            moment = f": it was read at its snapshot {was}" if was else ""
+            return GONE, f"{each['name']!r} has no versions, and gives other rows now{moment}"
     if record.rows_returned != rows.num_rows:
         return DRIFT, f"it gave {record.rows_returned} rows, and gives {rows.num_rows}"
     if as_set is None and not record.is_ordered:

@@ -285,8 +285,9 @@ def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     # events are told by a name, which others have had, or have had since
     had = policies_told(catalog.journal, reader, pc.field("entity_type") == name)
     told.hold_to(strictest(catalog, reader), *had.values())
-    snapshot.reading.note(told)
-    return snapshot.scan(("", f"history {given}"), JournalDataset(snapshot, entity_type=name))
+    noted = snapshot.reading.note(told)
+    events = JournalDataset(snapshot, entity_type=name, told=noted)
+    return snapshot.scan(("", f"history {given}"), events)
 
 
 JOURNAL_FUNCTIONS: Final = {

@@ -15,10 +15,12 @@ from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
+from affidavit.engine.scans.evidence.events import TELLING, TOLD_BY, EventRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from affidavit.catalog.model.release import TableRead
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -36,22 +38,23 @@ JOURNAL_SCHEMA: Final = pa.schema(
             pa.field(name, pa.string())
             for name in (
                 "entity_type", "entity_id", "field", "action", "old_value", "new_value", "actor",
-                "source", "workspace_id", "tenant", "tx_id", "reason",
+                "source", "workspace_id", "tenant", "tx_id", "reason", "context",
             )
         ),
     ]
 )  # fmt: skip
 
 
+_SHOWABLE: Final = JOURNAL_SCHEMA.append(EVENTS_SCHEMA.field("table_id"))
+"""Those columns, and the one by which a record of a read names the table of a row."""
+
+
 def journal_batch(events: pa.Table, columns: Sequence[str], tenant: str | None) -> pa.RecordBatch:
     """Return ``columns`` of the journal for events as they are kept."""
     if not columns:
         return pa.RecordBatch.from_arrays([pa.nulls(events.num_rows)], names=["_"]).select([])
-    arrays = [
-        _journal_column(events, name, tenant).cast(JOURNAL_SCHEMA.field(name).type)
-        for name in columns
-    ]
-    schema = pa.schema([JOURNAL_SCHEMA.field(name) for name in columns])
+    schema = pa.schema([_SHOWABLE.field(name) for name in columns])
+    arrays = [_journal_column(events, each.name, tenant).cast(each.type) for each in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -75,18 +78,30 @@ _JOURNAL_SOURCES: Final = {"event_id": ("timestamp", "seq"), "tenant": ("seq",)}
 class JournalDataset(ScanDataset):
     """``journal``: every event, oldest first, read from the segments and the store."""
 
-    def __init__(self, snapshot: Snapshot, *, entity_type: str | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        entity_type: str | None = None,
+        told: TableRead | None = None,
+    ) -> None:
         super().__init__(JOURNAL_SCHEMA, snapshot.fail)
         self._of = None if entity_type is None else pc.field("entity_type") == entity_type
         self._reader = snapshot.reader
         self._journal = snapshot.catalog.journal
         self._tenant = snapshot.catalog.identity.shown_tenant
+        self._rows = None if told is None else EventRows(snapshot.catalog, snapshot.reader, told)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching events."""
         needed = [*columns]
         if predicate is not None:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
+        rows = self._rows if TELLING & {*needed} else None
+        if rows is not None and rows.is_wanted:
+            needed += [name for name in (*TOLD_BY, "table_id") if name not in needed]
+        else:
+            rows = None
         kept = list(
             dict.fromkeys(each for name in needed for each in _JOURNAL_SOURCES.get(name, (name,)))
         ) or ["seq"]
@@ -102,8 +117,10 @@ class JournalDataset(ScanDataset):
         if entities is not None and self._of is not None:
             parts = (part.filter(self._of) for part in parts)
         for part in parts:
-            batch = journal_batch(part, needed, self._tenant)
-            yield keep(predicate, batch).select(columns)
+            batch = keep(predicate, journal_batch(part, needed, self._tenant))
+            if rows is not None:
+                rows.note(batch)
+            yield batch.select(columns)
 
 
 def _entities(predicate: Predicate | None) -> list[str] | None:

@@ -10,6 +10,7 @@ from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
+from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
 from affidavit.engine.scans.system import SYSTEM_SCHEMA, SYSTEM_TABLES
@@ -104,7 +105,9 @@ def _of_system(snapshot: Snapshot, schema: str, name: str) -> Table | None:
         return None
     if schema != SYSTEM_SCHEMA or name in _TELL_OF_ROWS:
         level = strictest(snapshot.catalog, snapshot.reader) if name in _TELL_OF_ROWS else None
-        snapshot.reading.note(TableRead(f"{schema}.{name}", level=level))
+        told = snapshot.reading.note(TableRead(f"{schema}.{name}", level=level))
+        if name in _TELL_OF_ROWS:
+            return snapshot.scan((schema, name), JournalDataset(snapshot, told=told))
     return snapshot.scan((schema, name), make(snapshot))
 
 

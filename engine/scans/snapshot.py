@@ -155,16 +155,18 @@ class Snapshot:
         """Note that the statement reads a table as it is at this snapshot."""
         self.reads[info.schema, info.name] = info
 
-    def note_name(self, name: str) -> None:
+    def note_name(
+        self, name: str, *, look: Callable[[], dict[str, Any] | None] | None = None
+    ) -> TableRead:
         """Note that planning looked up what is not the lake's own."""
-        self.note_external(TableRead(name))
+        return self.note_external(TableRead(name, look=look))
 
-    def note_external(self, table: TableRead) -> None:
+    def note_external(self, table: TableRead) -> TableRead:
         """Note that planning looked up a table of files, or of another system."""
-        self.reading.note(table)
         if self.catalog.trace is not None:
             at = "" if table.version is None else f"@{table.version}"
             self.catalog.trace.read[f"{table.name}{at}"] = None
+        return self.reading.note(table)
 
     def note_other(self, table: TableRead, key: str | None = None) -> TableRead:
         """Note that planning looked a table of an attached lake up."""

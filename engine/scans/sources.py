@@ -74,11 +74,16 @@ class DatabaseSource:
             found = self.database.tables(refresh=True).get((schema, name))
         if found is None:
             return None
-        snapshot.note_name(f"{self.name}.{schema}.{name}")
+        told = snapshot.note_name(f"{self.name}.{schema}.{name}", look=dict)
         refused = {each.name: each.declared for each in found.columns if each.type is None}
         snapshot.refused.update(refused)
         dataset = SourceDataset(
-            self.database, found, lambda: snapshot.running, snapshot.fail, snapshot.note_sent
+            self.database,
+            found,
+            lambda: snapshot.running,
+            snapshot.fail,
+            snapshot.note_sent,
+            told=told.moment_teller,
         )
         return snapshot.scan((f"{self.name}.{schema}", name), dataset)
 

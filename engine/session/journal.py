@@ -12,7 +12,7 @@ import pyarrow as pa
 from affidavit.catalog.erasure.chosen import chosen_entity
 from affidavit.catalog.erasure.erasure import Erasure
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
@@ -23,6 +23,7 @@ from affidavit.catalog.values.python.arguments import (
 )
 from affidavit.catalog.values.text import json_texts
 from affidavit.engine.result.result import Result
+from affidavit.engine.scans.evidence.events import EventRows
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
 
@@ -217,10 +218,7 @@ class JournalHandle:
 
     def _note(self, writer: Writer, kind: str, **fields: object) -> None:
         identity, now_us = self._catalog.identity, clock.now_us()
-        note = draft(
-            kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
-            workspace=identity.workspace, **fields,
-        )  # fmt: skip
+        note = stamped(kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields)
         self._catalog.ledger.append(writer, [note], now_us=now_us)
 
     def _refuse_transaction(self, what: str) -> None:
@@ -237,7 +235,7 @@ class JournalHandle:
             events = self._journal.events.of_entities
             return self._result(
                 reader, "history",
-                lambda: pa.concat_tables(list(events(reader, [str(entity_id)], SHOWN))),
+                lambda names: pa.concat_tables(list(events(reader, [str(entity_id)], names))),
             )  # fmt: skip
 
     def recent(self, limit: int = 20) -> Result:
@@ -247,15 +245,22 @@ class JournalHandle:
             raise InvalidQueryError(msg)
         with self._catalog.read() as reader:
             newest = self._journal.events.newest
-            return self._result(reader, "recent", lambda: newest(reader, limit, SHOWN))
+            return self._result(reader, "recent", lambda names: newest(reader, limit, names))
 
-    def _result(self, reader: Reader, door: str, events: Callable[[], pa.Table]) -> Result:
+    def _result(
+        self, reader: Reader, door: str, events: Callable[[Sequence[str]], pa.Table]
+    ) -> Result:
         catalog = self._catalog
         tenant = catalog.identity.shown_tenant
         told = TableRead("system.journal", level=strictest(catalog, reader))
+        told.are_at(())
+        rows = EventRows(catalog, reader, told)
 
         def read() -> pa.Table:
-            batch = journal_batch(events(), JOURNAL_SCHEMA.names, tenant)
+            found = events([*SHOWN, "table_id"] if rows.is_wanted else SHOWN)
+            if rows.is_wanted:
+                rows.note(found)
+            batch = journal_batch(found, JOURNAL_SCHEMA.names, tenant)
             return pa.Table.from_batches([batch])
 
         return Result.of(released(catalog, reader, told, door, read))

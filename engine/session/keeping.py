@@ -11,7 +11,7 @@ from affidavit.catalog.erasure.holds import hold, release
 from affidavit.catalog.erasure.retention import Retention
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.values.python.arguments import checked_reason, checked_switch
-from affidavit.engine.run.erasing import rows_where
+from affidavit.engine.run.update import rows_where
 from affidavit.engine.session.arguments import named_parameters, split_name
 from affidavit.engine.session.caller import Caller
 from affidavit.errors import InvalidQueryError, ReadOnlyError, TransactionError

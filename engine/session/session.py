@@ -17,6 +17,7 @@ from affidavit.catalog.values.python.arguments import checked_items, checked_swi
 from affidavit.engine.audit.audit import Audit
 from affidavit.engine.plan.planner import Planner
 from affidavit.engine.result.result import Result, SearchResult, held_open
+from affidavit.engine.run.again import Again
 from affidavit.engine.run.alter import drop_named
 from affidavit.engine.run.attachments import Attachments
 from affidavit.engine.run.executor import Executor
@@ -30,7 +31,6 @@ from affidavit.engine.session.keeping import Keeping
 from affidavit.engine.session.ledger import LedgerHandle
 from affidavit.engine.session.searching import asked_options, requests_of
 from affidavit.engine.statement.assignments import Name
-from affidavit.engine.statement.parameters import named_only
 from affidavit.engine.statement.shown import without_secrets_of
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
@@ -45,10 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    import pyarrow as pa
-
     from affidavit.catalog.ledger.verification.findings import Verification
-    from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
     from affidavit.engine.search.models import Models
@@ -254,11 +251,8 @@ class Session(Keeping):
     def audit(self) -> Audit:
         """The records of searches and reads: looked up, checked, replayed, logged."""
         held = self._instance
-        settle = held.settle_records
-        return Audit(self._catalog(), held.recorder, self.models, self._run_at, settle)
-
-    def _run_at(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
-        return self._view(at=moment).sql(text, named_only(text, params)).to_arrow()
+        again = Again(lambda moment: self._view(at=moment), self._planner)
+        return Audit(self._catalog(), held.recorder, self.models, again, held.settle_records)
 
     @property
     def ledger(self) -> LedgerHandle:

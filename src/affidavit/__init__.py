@@ -21,6 +21,7 @@ from affidavit.engine.fronts.aio.result import AsyncResult, AsyncSearchResult
 from affidavit.engine.fronts.aio.session import AsyncSession
 from affidavit.engine.fronts.aio.tables import AsyncMutableTable, AsyncVectorTable
 from affidavit.engine.fronts.magic import load_ipython_extension
+from affidavit.engine.reads.checked import Checked
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import ReadRecord
 from affidavit.engine.result.result import Result, SearchResult
@@ -51,6 +52,7 @@ __all__ = [
     "Change",
     "ChangeListener",
     "Channel",
+    "Checked",
     "CompletedSearch",
     "Delivery",
     "Description",

@@ -93,7 +93,7 @@ def test_p9_each_ledger_is_its_tenants_own_in_the_api(tenants) -> None:
         assert red.ledger.public_key != blue.ledger.public_key
         assert red.ledger.verify()
         assert not red.audit.verify(theirs)
-        assert red.audit.release(datetime.now(UTC)) == 0
+        assert red.audit.release(datetime.now(UTC), reason="asked") == 0
         assert blue.table("docs_blue").tags() != {}
     with tenants.scope(tenant=None) as shared:
         assert [each.tenant for each in shared.audit.recent()] == [None, None]

@@ -235,10 +235,11 @@ def test_p16_events_of_a_topic_are_on_record_before_the_first_is_given(audited) 
     with audited.topics.subscribe("news", from_offset=0, timeout=0.1) as events:
         assert len(list(events)) == 1
     audited.sql("SELECT * FROM topics.news").to_arrow()
+    audited._instance.gate.settle_late()  # as the housekeeper does
     told = [(each["kind"], each["status"], each["tables"][0]["name"]) for each in reads(audited)]
-    assert told == [
-        ("replay", "open", "topics.news"), ("subscribe", "open", "topics.news"),
-        ("query", "ok", "topics.news"),
+    assert sorted(told) == [
+        ("query", "ok", "topics.news"), ("replay", "ok", "topics.news"),
+        ("subscribe", "ok", "topics.news"),
     ]  # fmt: skip
 
 
@@ -247,11 +248,11 @@ DOORS: dict[type, dict[str, set[str]]] = {
         "on record": {"sql", "search", "search_batch", "tables", "explain", "table"},
         "tells no values": {"verify_data"},
         "opens another door": {"audit", "journal", "ledger", "topics", "triggers", "at", "scope",
-                               "create_table", "create_vector_table", "transaction"},
+                               "create_table", "create_vector_table", "transaction", "retention"},
         "gives no rows": {"actor", "add_change_listener", "attach", "begin", "cancel", "close", "closed",
-                          "commit", "describe", "detach", "drop_table", "hooks", "identity",
-                          "is_scoped", "models", "refresh", "remove_change_listener", "rollback",
-                          "savepoint", "tenant"},
+                          "commit", "describe", "detach", "drop_table", "erase", "hold", "hooks",
+                          "identity", "is_scoped", "models", "refresh", "release_hold",
+                          "remove_change_listener", "rollback", "savepoint", "tenant"},
     },
     affidavit.MutableTable: {
         "on record": {"to_arrow", "scan_after"},

@@ -21,7 +21,7 @@ from affidavit.errors import ExecutionError, OffsetEvictedError, TopicNotFoundEr
 from affidavit.triggers.subscriptions.delivery import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.store.protocol import Reader
@@ -161,7 +161,7 @@ class LogFeed:
         self.position = page[-1].offset + 1  # only now: a predicate that fails loses no event
         return found
 
-    def until(self, end: int) -> Iterator[Delivery]:
+    def until(self, end: int) -> Generator[Delivery]:
         """Yield the deliveries before offset ``end``, each let go of before the next."""
         while self.position < end:
             found = self.fetch()

@@ -24,6 +24,7 @@ from affidavit.errors import ClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from affidavit.catalog.model.release import Ending
     from affidavit.triggers.subscriptions.delivery import Delivery
     from affidavit.triggers.subscriptions.exchange import Exchange
     from affidavit.triggers.subscriptions.feed import Feed
@@ -41,7 +42,9 @@ class Subscription:
         topic: The topic's name.
     """
 
-    def __init__(self, exchange: Exchange, feed: Feed, timeout: float | None) -> None:
+    def __init__(
+        self, exchange: Exchange, feed: Feed, timeout: float | None, told: Ending | None = None
+    ) -> None:
         self.topic = feed.topic.name
         self._feed = feed
         self._timeout = checked_seconds(timeout, "timeout")
@@ -53,6 +56,9 @@ class Subscription:
         # the broker does not keep alive what nobody iterates any more
         self._end = finalize(self, exchange.listen(feed.topic, partial(_wake, ref(self))))
         self._end.atexit = False
+        self._told = told
+        if told is not None:  # one that nobody holds any more is over as well
+            finalize(self, told.end, is_wanted=False).atexit = False
         exchange.opened(self)
 
     def _wake(self) -> None:
@@ -81,7 +87,13 @@ class Subscription:
     def _take(self) -> Delivery | None:
         """Return the next delivery that is there now."""
         with self._fetching:
-            return self._buffer.popleft() if self._fill() else None
+            return self._handed(self._buffer.popleft()) if self._fill() else None
+
+    def _handed(self, delivery: Delivery) -> Delivery:
+        """Return a delivery that is handed over, and say so if that is on record."""
+        if self._told is not None:
+            self._told.left()
+        return delivery
 
     def _give_back(self) -> None:
         with self._fetching:
@@ -150,7 +162,7 @@ class Subscription:
                 # the thread only fills the buffer: a task that is cancelled meanwhile takes nothing
                 if await asyncio.to_thread(self._fill):
                     with suppress(IndexError):  # a thread that shares this was quicker
-                        return self._buffer.popleft()
+                        return self._handed(self._buffer.popleft())
                     continue
                 pause = self._pause(deadline)
                 if not pause:
@@ -173,6 +185,8 @@ class Subscription:
         self._end()
         self._wake()
         self._give_back()
+        if self._told is not None:
+            self._told.end(is_wanted=True)
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, PLAIN_SCHEMA
 from affidavit.catalog.journal.segments.places import INDEX_SUFFIX
 from affidavit.catalog.journal.segments.writing import Written, digest_of
 
@@ -28,7 +28,7 @@ def fault(reader: SegmentReader, segment: Segment) -> str | None:
     with reader.translated(segment), reader.folder.fetched(segment.file) as path:
         digest, size = digest_of(path)
         with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(EVENTS_SCHEMA):
+            if not any(map(file.schema_arrow.equals, (PLAIN_SCHEMA, EVENTS_SCHEMA))):
                 return f"{name} has other columns"
             told, nameless = Written(), 0
             for at in range(file.num_row_groups):

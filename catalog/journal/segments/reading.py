@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, PLAIN_SCHEMA, completed
 from affidavit.catalog.journal.segments.index import Index, rows_in
 from affidavit.catalog.journal.segments.places import INDEX_SUFFIX, is_unreachable
 from affidavit.catalog.journal.segments.remembered import Footer
@@ -117,14 +117,16 @@ class SegmentReader:
             with pq.ParquetFile(path) as file:
                 groups = range(file.num_row_groups)
                 for at in groups[::GROUPS_AT_ONCE]:
-                    yield file.read_row_groups(list(groups[at : at + GROUPS_AT_ONCE]))
+                    part = file.read_row_groups(list(groups[at : at + GROUPS_AT_ONCE]))
+                    yield completed(part, EVENTS_SCHEMA.names)
 
     def _read(
         self, file: pa.NativeFile, footer: Footer, groups: list[int], columns: Sequence[str]
     ) -> Iterator[pa.Table]:
         source = pq.ParquetFile(file, metadata=footer.metadata, pre_buffer=self.folder.is_remote)
         for at in range(0, len(groups), GROUPS_AT_ONCE):
-            yield source.read_row_groups(groups[at : at + GROUPS_AT_ONCE], columns=list(columns))
+            part = source.read_row_groups(groups[at : at + GROUPS_AT_ONCE], columns=list(columns))
+            yield completed(part, columns)
 
     def _open(self, segment: Segment) -> tuple[pa.NativeFile, Footer]:
         file, stamp = self.folder.open(segment.file)
@@ -133,7 +135,7 @@ class SegmentReader:
         if footer is None:
             fragment = pads.ParquetFileFormat().make_fragment(key[0], self.folder.filesystem)
             fragment.ensure_complete_metadata()
-            if fragment.physical_schema.names != EVENTS_SCHEMA.names:
+            if fragment.physical_schema.names not in (PLAIN_SCHEMA.names, EVENTS_SCHEMA.names):
                 msg = f"segment {segment.file} of the journal has other columns"
                 raise LedgerCorruptError(msg, seq=segment.first_seq)
             footer = Footer(fragment)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA
+from affidavit.catalog.journal.events import EVENTS_SCHEMA, PLAIN_SCHEMA, has_contexts
 from affidavit.catalog.journal.segments.index import index_of
 from affidavit.catalog.journal.segments.places import INDEX_SUFFIX
 from affidavit.catalog.journal.segments.segment import Segment
@@ -27,7 +27,7 @@ from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from affidavit.catalog.journal.segments.places import SegmentFolder
@@ -40,7 +40,7 @@ GROUPS_AT_ONCE: Final = 16
 
 _DICTIONARIES: Final = [
     "entity_type", "field", "action", "actor", "source", "workspace_id", "tx_id", "reason",
-    "table_id",
+    "table_id", "context",
 ]  # fmt: skip
 _STATISTICS: Final = ["seq", "timestamp", "entity_type", "field", "action", "actor", "source"]
 
@@ -84,8 +84,15 @@ class Written:
         )  # fmt: skip
 
 
-def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
-    """Write ``events``, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
+class _ContextFoundError(Exception):
+    """An event has a context, and the file that it is written to has no columns for one."""
+
+
+def write_segment(folder: SegmentFolder, events: Callable[[], Iterable[pa.Table]]) -> Segment:
+    """Write events, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
+
+    ``events`` reads them: again from the first on if one is found to have a context, since files
+    of events without have no columns for it.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -94,7 +101,10 @@ def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
     try:
         asides += [folder.aside(), folder.aside()]
         data, index = asides
-        told = _write_events(data, events)
+        try:
+            told = _write_events(data, events(), PLAIN_SCHEMA)
+        except _ContextFoundError:
+            told = _write_events(data, events(), EVENTS_SCHEMA)
         told.sorted_index().tofile(index)
         digest, size = digest_of(data)
         name = f"{told.seqs[0]}-{told.seqs[-1]}.parquet"
@@ -111,14 +121,17 @@ def write_segment(folder: SegmentFolder, events: Iterable[pa.Table]) -> Segment:
     return told.segment(digest, name, size)
 
 
-def _write_events(path: Path, events: Iterable[pa.Table]) -> Written:
+def _write_events(path: Path, events: Iterable[pa.Table], schema: pa.Schema) -> Written:
     told = Written()
+    dictionaries = [name for name in _DICTIONARIES if name in schema.names]
     with pq.ParquetWriter(
-        path, EVENTS_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES,
+        path, schema, compression="zstd", use_dictionary=dictionaries,
         write_statistics=_STATISTICS, sorting_columns=[pq.SortingColumn(0)],
     ) as writer:  # fmt: skip
         for part in _regrouped(events, GROUPS_AT_ONCE * ROW_GROUP_EVENTS):
-            writer.write_table(part, row_group_size=ROW_GROUP_EVENTS)
+            if schema is PLAIN_SCHEMA and has_contexts(part):
+                raise _ContextFoundError
+            writer.write_table(part.select(schema.names), row_group_size=ROW_GROUP_EVENTS)
             told.add(part)
     return told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.ledger.commitments import VERSION, check_opened, opened_members
+from affidavit.catalog.ledger.commitments import COMMITTED, VERSION, check_opened, opened_members
 from affidavit.catalog.ledger.entry import DROPPED, KEY
 from affidavit.catalog.ledger.verifier import (
     ID_FIELDS,
@@ -98,12 +98,12 @@ class EntryChecks:
             there = opened_members(entry.opened)
         except LedgerProblem as problem:
             raise LedgerProblem(problem.problem, seq=entry.seq) from None
-        if fields.get("v") != VERSION:
+        if fields.get("v") != VERSION or entry.gone:  # of what is gone whole, that was checked
             return
         gone = {
             name
-            for name, value in fields.items()
-            if isinstance(value, str) and value.startswith("c:") and name not in there
+            for name in COMMITTED & fields.keys() - there.keys()
+            if str(fields[name]).startswith("c:")
         }
         if not there and gone and self._gone.opened(entry.seq, entry.kind) > entry.seq:
             return

@@ -144,6 +144,7 @@ class Database:
         columns: Sequence[str],
         running: Running,
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield ``columns`` of the rows of a query that match, a batch at a time as they come.
 
@@ -153,12 +154,17 @@ class Database:
             columns: Those that are given.
             running: Where what is under way can be cancelled.
             lend: Where the connection comes from, if not from the pool.
+            told: Told what the database calls the moment that is read, if it is to be on record
+                and the database calls it something.
         """
         is_new = False
         while True:
             had_idle, is_begun = self.pool.has_idle, False
             try:
-                with (lend or self.pool.lend)() as connection:
+                with (
+                    (lend or self.pool.lend)() as connection,
+                    self._moment(connection, select, told, is_begun=lend is not None),
+                ):
                     for batch in self._batches(connection, select, running):
                         is_begun = True
                         yield keep(predicate, batch).select(list(columns))
@@ -170,6 +176,29 @@ class Database:
                 is_new = True
             else:
                 return
+
+    @contextmanager
+    def _moment(
+        self,
+        connection: Any,  # noqa: ANN401 - a driver's connection
+        select: Select,
+        told: Callable[[str], None] | None,
+        *,
+        is_begun: bool,
+    ) -> Iterator[None]:
+        """Have a connection read at one moment, of which somebody wants to be told."""
+        if told is None:
+            yield
+            return
+        with self.errors(reading(select.table)):
+            begun = not is_begun and call(partial(self.driver.begin_snapshot, connection))
+            name = call(partial(self.driver.snapshot_name, connection))
+        if name is not None:
+            told(name)
+        yield
+        if begun:
+            with self.errors(reading(select.table)):
+                call(partial(self.driver.end_snapshot, connection))
 
     def _batches(
         self,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 
+def _nobody() -> None:
+    """Return who is told of a moment."""
+
+
 class SourceDataset(ScanDataset):
     """A table of a source, or a range of its key.
 
@@ -33,6 +37,8 @@ class SourceDataset(ScanDataset):
         note: Told the source's name and the SQL that is sent there.
         condition: The range, as SQL.
         lend: Where a range's connection comes from.
+        told: Returns who wants to be told what the database calls the moment that is read, if
+            anybody does.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class SourceDataset(ScanDataset):
         *,
         condition: str = "",
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
+        told: Callable[[], Callable[[str], None] | None] = _nobody,
     ) -> None:
         super().__init__(table.arrow_schema, fail)
         self._database = database
@@ -53,6 +60,7 @@ class SourceDataset(ScanDataset):
         self._note = note
         self._condition = condition
         self._lend = lend
+        self._told = told
 
     def scanner(
         self,
@@ -83,11 +91,13 @@ class SourceDataset(ScanDataset):
             lend = partial(parts.connection, number)
             part = SourceDataset(
                 self._database, self._table, self._running, self._fail, self._note,
-                condition=condition, lend=lend,
+                condition=condition, lend=lend, told=self._told,
             )  # fmt: skip
             yield Fragment(part)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         select = self._database.select(self._table, columns, predicate).where(self._condition)
-        return self._database.scan(select, predicate, columns, self._running(), self._lend)
+        return self._database.scan(
+            select, predicate, columns, self._running(), self._lend, self._told()
+        )

@@ -103,6 +103,14 @@ class Driver(ABC):
         """
         return []
 
+    def begin_snapshot(self, connection: Any) -> bool:  # noqa: ANN401, ARG002 - as above
+        """Have a connection read what there is at one moment that has a name, if there are such."""
+        return False
+
+    def snapshot_name(self, connection: Any) -> str | None:  # noqa: ANN401, ARG002 - as above
+        """Return what the database calls the moment that a connection reads, if it does."""
+        return None
+
     def share_snapshot(self, connections: Sequence[Any]) -> None:
         """Have all ``connections`` read what there is at one and the same moment."""
         raise NotImplementedError

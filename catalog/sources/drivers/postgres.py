@@ -33,6 +33,11 @@ _PART_ROWS: Final = 250_000
 _PARTS_MAX: Final = 4
 
 
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_SERVER: Final = "SELECT current_setting('server_encoding'), current_setting('server_version_num')"
+_NAMED_SINCE: Final = 130_000
+"""The version from which on there is a function that names a snapshot."""
+
 # a server that is away or dumb is an error soon, unless the URL says otherwise
 _PATIENCE: Final = {
     "connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10",
@@ -56,6 +61,7 @@ class Postgres(Driver):
 
     def __init__(self, url: str, password: str | None, *, is_alone: bool = False) -> None:
         self._url = _patient(with_password(alone(url, password) if is_alone else url, password))
+        self._names_snapshots = False
 
     def connect(self, *, writing: bool = False) -> Any:  # noqa: ANN401 - an ADBC connection
         """Open a connection."""
@@ -69,7 +75,9 @@ class Postgres(Driver):
         rows_of(connection, f"SET default_transaction_read_only = {'off' if writing else 'on'}")
         rows_of(connection, "SET TIME ZONE 'UTC'")
         rows_of(connection, "SET client_encoding = 'UTF8'")
-        if rows_of(connection, "SELECT current_setting('server_encoding')") != [("UTF8",)]:
+        ((encoding, version),) = rows_of(connection, _SERVER)
+        self._names_snapshots = int(version) >= _NAMED_SINCE
+        if encoding != "UTF8":
             self.dialect = replace(self.dialect, text_order="")
         return connection
 
@@ -134,11 +142,23 @@ class Postgres(Driver):
             f"{key} >= {bounds[-1]}",
         ]
 
+    def begin_snapshot(self, connection: Any) -> bool:  # noqa: ANN401 - as above
+        """Have a connection read at one moment."""
+        if self._names_snapshots:
+            rows_of(connection, _BEGIN)
+        return self._names_snapshots
+
+    def snapshot_name(self, connection: Any) -> str | None:  # noqa: ANN401 - as above
+        """Return which transactions a connection sees, as PostgreSQL writes that."""
+        if not self._names_snapshots:
+            return None
+        ((name,),) = rows_of(connection, "SELECT pg_current_snapshot()::text")
+        return str(name)
+
     def share_snapshot(self, connections: Sequence[Any]) -> None:
         """Have connections read at one moment: PostgreSQL's "snapshot synchronization"."""
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
         for each in connections:
-            rows_of(each, begin)
+            rows_of(each, _BEGIN)
         ((snapshot,),) = rows_of(connections[0], "SELECT pg_export_snapshot()")
         for each in connections[1:]:
             rows_of(each, f"SET TRANSACTION SNAPSHOT '{snapshot}'")

@@ -1,7 +1,8 @@
 """What the record of a read says of files, which have no versions: how many, and their SHA-256.
 
 What they are called is not said: a record is kept for good, and a name may say more than it should.
-Of files in object stores nothing is said.
+Of objects in stores their ETags are said, and their versions where there are some: nobody reads an
+object for a record.
 """
 
 from __future__ import annotations
@@ -11,27 +12,34 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.sources.files.external import parse_external
+import pyarrow as pa
+
+from affidavit.catalog.sources.buckets.objects import objects_of
 from affidavit.catalog.sources.files.whole import local_files
 
 if TYPE_CHECKING:
-    from affidavit.catalog.lake.catalog import Catalog
+    from collections.abc import Mapping
+
+    from affidavit.catalog.sources.buckets.bucket import Bucket
 
 FILES_MAX: Final = 100
 """So many files are told one by one; of more their number and the SHA-256 over all."""
 
 
-def files_evidence(location: str) -> dict[str, Any] | None:
+def files_evidence(location: str, bucket: Bucket | None = None) -> dict[str, Any] | None:
     """Return what is said of the files at a place, in the order of their names.
+
+    Args:
+        location: Where they are.
+        bucket: How that is reached, if it is in an object store.
 
     ``files`` is how many there are, ``bytes`` how large they are together, ``sha256`` the SHA-256
     of a line for each, of its size, a space and its own SHA-256 in hexadecimal, and ``each``, of a
-    few, these two. ``None`` where they cannot be read here.
+    few, these two. Of objects ``etags`` stands for ``sha256``, with the ETag of each in its place,
+    and each has its version besides. ``None`` where they cannot be looked at here.
     """
-    if is_remote(location):
-        return None
+    if bucket is not None:
+        return _objects_evidence(bucket, location)
     try:
         told = [_told(path) for path in sorted(local_files(location.removeprefix("file://")))]
     except OSError:
@@ -44,14 +52,28 @@ def files_evidence(location: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def files_now(catalog: Catalog, name: str) -> dict[str, Any] | None:
-    """Return what there is to say now of the files that a table of that name is, if it is."""
-    schema, _, table = name.rpartition(".")
-    with catalog.read() as reader:
-        info = catalog.find(reader, table, schema)
-    if info is None or not isinstance(info.definition, SqlDefinition):
+def _objects_evidence(bucket: Bucket, location: str) -> dict[str, Any] | None:
+    try:
+        objects = objects_of(bucket, location)
+    except (OSError, pa.ArrowException):
         return None
-    return files_evidence(parse_external(info.definition.sql).location)
+    if objects is None:
+        return None
+    lines = "".join(f"{each.size} {each.etag}\n" for each in objects)
+    each = [[each.size, each.etag, each.version] for each in objects]
+    return {
+        "files": len(objects), "bytes": sum(each.size for each in objects),
+        "etags": hashlib.sha256(lines.encode()).hexdigest(),
+        "each": each if len(each) <= FILES_MAX else None,
+    }  # fmt: skip
+
+
+def are_as_read(was: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether files are those of which a record says that they were read.
+
+    An object that was written again with the same content is the same, whatever its version.
+    """
+    return all(was.get(name) == now.get(name) for name in ("files", "bytes", "sha256", "etags"))
 
 
 def _told(path: Path) -> tuple[int, str]:

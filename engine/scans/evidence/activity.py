@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.ledger.commitments import CONTEXT, opened_members
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.pushdown import narrowing
-from affidavit.catalog.values.canonical import to_us
+from affidavit.catalog.values.canonical import canonical, to_us
 from affidavit.engine.reads.record import CLOSED, KIND
 from affidavit.engine.reads.records import plain_name
 from affidavit.engine.scans.entries import EntriesDataset
@@ -35,6 +36,7 @@ ACTIVITY_SCHEMA: Final = pa.schema(
         pa.field("entity_id", pa.string()),
         pa.field("rows", pa.int64()),
         pa.field("entry_id", pa.string()),
+        pa.field("context", pa.string()),
     ]
 )
 
@@ -58,6 +60,9 @@ class ActivityDataset(EntriesDataset):
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return a row an entry."""
         rows = [_row(entry) for entry in entries]
+        if CONTEXT in columns:
+            for row, entry in zip(rows, entries, strict=True):
+                row[CONTEXT] = _context(entry)
         return pa.RecordBatch.from_pylist(rows, schema=ACTIVITY_SCHEMA).select(list(columns))
 
 
@@ -94,6 +99,17 @@ def _row(entry: StoredEntry) -> dict[str, Any]:
         row["tables"] = [fields.get("table_name", fields.get("entity_type"))]
         row["rows"] = fields.get("k_returned")
     return row
+
+
+def _context(entry: StoredEntry) -> str | None:
+    """Return what the scope said, as it is kept; ``None`` for nothing, or where that was erased."""
+    if entry.opened is None:
+        return None
+    try:
+        _, context = opened_members(entry.opened).get(CONTEXT, (b"", None))
+    except LedgerProblem:  # somebody changed it
+        return None
+    return None if context is None else canonical(context).decode()
 
 
 def _time(fields: dict[str, Any], at_us: int) -> int:

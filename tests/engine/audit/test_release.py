@@ -95,8 +95,8 @@ def test_release_never_frees_the_newest_version(session, docs) -> None:
     old = session.search("docs", Q8, k=3).audit
     grown(session, docs)
     newest = session.search("docs", Q8, k=3).audit
-    assert session.audit.release(datetime.now(UTC)) == 1
-    assert session.audit.release(datetime.now(UTC)) == 0
+    assert session.audit.release(datetime.now(UTC), reason="asked") == 1
+    assert session.audit.release(datetime.now(UTC), reason="asked") == 0
     assert list(docs.tags().values()) == [newest.table_version]
     assert [len(each["versions"]) for each in entries(session, "release")] == [1, 0]
     docs.optimize(cleanup_older_than=NOW)
@@ -110,13 +110,13 @@ def test_what_was_let_go_is_kept_again_when_it_is_searched_again(session, docs, 
         for each in (session, other):
             each.search("docs", Q8, k=3)
         grown(session, docs)
-        assert session.audit.release(datetime.now(UTC)) == 1
+        assert session.audit.release(datetime.now(UTC), reason="asked") == 1
         for each in (other, session):
             assert docs.tags() == {}
             query_id = each.search("docs", Q8, k=3, version=1).query_id
             assert list(docs.tags().values()) == [1]
             if each is other:
-                assert session.audit.release(datetime.now(UTC)) == 1
+                assert session.audit.release(datetime.now(UTC), reason="asked") == 1
     docs.optimize(cleanup_older_than=NOW)
     assert session.audit.replay(query_id, Q8).outcome is Outcome.REPRODUCED
 
@@ -131,14 +131,16 @@ def test_p9_a_tenant_lets_go_of_its_own_evidence_alone(session) -> None:
     with session.scope(tenant=None) as shared:
         grown(shared, shared.table("docs"))
     with session.scope(tenant="red") as red:
-        assert red.audit.release(datetime.now(UTC)) == 1
+        assert red.audit.release(datetime.now(UTC), reason="asked") == 1
         assert entries(red, "release")[0]["versions"][0]["versions"] == [1]
     with session.scope(tenant=None) as shared:
-        assert shared.audit.release(datetime.now(UTC)) == 0, "nor does the table's owner"
+        assert shared.audit.release(datetime.now(UTC), reason="asked") == 0, (
+            "nor does the table's owner"
+        )
         shared.table("docs").optimize(cleanup_older_than=NOW)
     with session.scope(tenant="blue") as blue:
         assert blue.audit.replay(ids["blue"], Q8).outcome is Outcome.REPRODUCED
-        assert blue.audit.release(datetime.now(UTC)) == 1
+        assert blue.audit.release(datetime.now(UTC), reason="asked") == 1
     with session.scope(tenant=None) as shared:
         shared.table("docs").optimize(cleanup_older_than=NOW)
     with session.scope(tenant="blue") as blue:
@@ -150,7 +152,7 @@ def test_evidence_is_not_let_go_of_in_a_transaction(session, docs) -> None:
     session.search("docs", Q8, k=3)
     grown(session, docs)
     with session.transaction(), pytest.raises(errors.TransactionError, match="releasing evidence"):
-        session.audit.release(datetime.now(UTC))
+        session.audit.release(datetime.now(UTC), reason="asked")
     assert list(docs.tags().values()) == [1]
     assert entries(session, "release") == []
 
@@ -158,7 +160,7 @@ def test_evidence_is_not_let_go_of_in_a_transaction(session, docs) -> None:
 @pytest.mark.parametrize("before", [None, 3, "2024-01-01", datetime.min.date(), timedelta(days=1)])
 def test_p12_release_takes_a_datetime(session, before) -> None:
     with pytest.raises(errors.InvalidQueryError, match="before must be a datetime"):
-        session.audit.release(before)
+        session.audit.release(before, reason="asked")
     assert session.ledger.size == 0
 
 
@@ -166,15 +168,15 @@ def test_release_reads_a_time_without_zone_as_local(session, docs) -> None:
     record = session.search("docs", Q8, k=3).audit
     grown(session, docs)
     moment = record.executed_at.astimezone().replace(tzinfo=None)
-    assert session.audit.release(moment) == 0
-    assert session.audit.release(moment + timedelta(microseconds=1)) == 1
+    assert session.audit.release(moment, reason="asked") == 0
+    assert session.audit.release(moment + timedelta(microseconds=1), reason="asked") == 1
 
 
 def test_users_tags_are_not_touched(session, docs) -> None:
     docs.tag("mine")
     session.search("docs", Q8, k=3)
     grown(session, docs)
-    assert session.audit.release(datetime.now(UTC)) == 1
+    assert session.audit.release(datetime.now(UTC), reason="asked") == 1
     assert docs.tags() == {"mine": 1}
 
 
@@ -195,7 +197,7 @@ def test_tables_are_tagged_while_many_search_them(session, docs) -> None:
             for at in range(12):
                 docs.tag(f"tag{at}")
                 grown(session, docs)
-                session.audit.release(datetime.now(UTC))
+                session.audit.release(datetime.now(UTC), reason="asked")
         finally:
             stop.set()
         total = sum(each.result() for each in searching)

@@ -109,7 +109,7 @@ def test_a_session_that_only_reads_puts_its_searches_on_record(lake) -> None:
         assert before == ["key", *["event"] * 4, *["search"] * 4, "replay"]
         for write in (
             lambda: session.audit.log([made()]),
-            lambda: session.audit.release(datetime.now(UTC)),
+            lambda: session.audit.release(datetime.now(UTC), reason="asked"),
             lambda: session.sql("INSERT INTO t VALUES (2)"),
             lambda: session.sql("BEGIN"),
             lambda: session.table("t").insert([{"a": 2}]),

@@ -200,33 +200,28 @@ def test_what_is_appended_to_files_is_written(session, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "error"),
     [
-        ("SELEC 1", "query", "SqlError: "),
+        ("SELEC 1", "query", "SqlError"),
         ("SELECT * FROM nope", "query", "TableNotFoundError: no table 'nope'"),
-        (
-            "INSERT INTO t VALUES (1, 1)",
-            "insert",
-            "ConstraintError: table 't' has a row with id = 1",
-        ),
-        ("SELECT 1 / (v - v) FROM t", "query", "ExecutionError: "),
+        ("INSERT INTO t VALUES (1, 1)", "insert", "ConstraintError"),
+        ("SELECT 1 / (v - v) FROM t", "query", "ExecutionError"),
         ("DELETE FROM audit.searches", "delete", "ReservedNameError: "),
-        ("SELECT 1; SELECT 2", None, "SqlError: several statements"),
-        ("", None, "SqlError: the statement is empty"),
-        ("COMMIT", "commit", "TransactionError: "),
-        ("SELECT '\ud800'", "query", "SqlError: "),
-        (7, None, "SqlError: expected one SQL statement as text, got int"),
+        ("SELECT 1; SELECT 2", None, "SqlError"),
+        ("", None, "SqlError"),
+        ("COMMIT", "commit", "TransactionError"),
+        ("SELECT '\ud800'", "query", "SqlError"),
+        (7, None, "SqlError"),
     ],
     ids=lambda value: ascii(value)[:30],
 )
-def test_a_statement_that_fails_has_its_row_and_what_it_said(tables, text, kind, error) -> None:
+def test_a_statement_that_fails_has_its_row_and_its_errors_class(tables, text, kind, error) -> None:
     with pytest.raises(Exception) as raised:
         tables.sql(text).to_arrow()
     row = last(tables)
     assert row["text"] == (str(text) if not isinstance(text, str) else text.replace("\ud800", "?"))
     assert (row["status"], row["rows"], row["tables_written"]) == ("error", None, [])
     assert row["error"].startswith(error)
+    assert ":" in error or row["error"] == error, "what it said may have values"
     if isinstance(raised.value, errors.AffidavitError):
-        shown = f"{type(raised.value).__name__}: {raised.value}"
-        assert row["error"] == shown.encode("utf-8", "replace").decode()
         assert kind is None or row["kind"] == kind
 
 
@@ -237,7 +232,7 @@ def test_a_listener_that_refuses_leaves_nothing_written(session, recorder) -> No
         session.sql("INSERT INTO t VALUES (1)")
     row = last(session)
     assert (row["status"], row["tables_written"]) == ("error", [])
-    assert row["error"] == "RuntimeError: no insert today"
+    assert row["error"] == "RuntimeError"
 
 
 @pytest.mark.slow

@@ -75,6 +75,6 @@ def test_who_stores_queries_has_all_of_it(lake: Path, store_queries: bool) -> No
         row = session.sql("SELECT * FROM audit.statements").to_pylist()[-1]
     if store_queries:
         assert row["text"] == "INSERT INTO t VALUES (4711)"
-        assert row["error"].startswith("ConstraintError: table 't' has a row with id = 4711")
     else:
-        assert (row["text"], row["error"]) == ("INSERT INTO t VALUES (?)", "ConstraintError")
+        assert row["text"] == "INSERT INTO t VALUES (?)"
+    assert row["error"] == "ConstraintError", "what it said would repeat a value"

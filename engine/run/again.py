@@ -1,0 +1,52 @@
+"""A statement that is run again, for the replay of a read, and what it read as that is now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
+from affidavit.engine.statement.parameters import named_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.moment import Moment
+    from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.result.result import Result
+
+
+class View(Protocol):
+    """A session on the lake as it was."""
+
+    def sql(self, text: str, params: Mapping[str, Any]) -> Result:
+        """Run a statement."""
+
+
+class Again:
+    """Runs statements at a moment; an :class:`~affidavit.engine.reads.rerun.Runs`.
+
+    Args:
+        view: Returns the session at a moment.
+        planner: Returns what plans for it.
+    """
+
+    def __init__(self, view: Callable[[Moment], View], planner: Callable[[], Planner]) -> None:
+        self._view = view
+        self._planner = planner
+
+    def __call__(self, moment: Moment, text: str, params: Mapping[str, Any]) -> pa.Table:
+        """Return the rows of a statement."""
+        return self._view(moment).sql(text, named_only(text, params)).to_arrow()
+
+    def look(self, catalog: Catalog, name: str) -> dict[str, Any] | None:
+        """Return what there is to say now of the files that a table is."""
+        schema, _, table = name.rpartition(".")
+        with catalog.read() as reader:
+            info = catalog.find(reader, table, schema)
+        if info is None or info.kind != EXTERNAL.name:
+            return None
+        assert isinstance(info.definition, SqlDefinition)
+        return self._planner().files(info.definition).evidence(info.definition.sql)
