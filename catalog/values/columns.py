@@ -11,10 +11,14 @@ The bytes are those of docs/ledger.md, "The digest of a result".
 
 from __future__ import annotations
 
+import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.values.layout import (
     Text,
@@ -28,8 +32,6 @@ from affidavit.catalog.values.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import pyarrow as pa
-
     from affidavit.catalog.values.layout import Bools, Bytes, Integers, Piece
     from affidavit.catalog.values.logical import Logical
 
@@ -39,11 +41,47 @@ if TYPE_CHECKING:
 LENGTH_MAX: Final = 2**32 - 1
 """How many bytes or items one value may have: its length is written in four bytes."""
 
+FEW_VALUES: Final = 32
+"""Of up to so many values a column is written by Python itself."""
+
+_STRING: Final = pa.string()
+_NUMBERS: Final = frozenset({"fixed", "float"})
+_NUMBER_WIDTHS: Final = frozenset({4, 8})
+
 _QUIET: Final = {2: 0x7E00, 4: 0x7FC0_0000, 8: 0x7FF8_0000_0000_0000}
 """By width, the NaN that every NaN is written as."""
 
 _INFINITE: Final = {2: 0x7C00, 4: 0x7F80_0000, 8: 0x7FF0_0000_0000_0000}
 """By width, the bits above which, without the sign, a float is a NaN."""
+
+
+def few_values(logical: Logical, pieces: Sequence[pa.Array]) -> tuple[Bytes, ...] | None:
+    """Return the bytes of a column of few values, without what only pays for many.
+
+    ``None`` if it has many, comes in pieces, has a NULL, or is no number, time or plain text.
+    """
+    array, kind = pieces[0], pieces[0].type
+    count = len(array)
+    if len(pieces) > 1 or count > FEW_VALUES or array.null_count:
+        return None
+    bits = ((1 << count) - 1).to_bytes((count + 7) // 8, "little")
+    width = logical.width
+    if kind == _STRING:
+        _, places, texts = array.buffers()
+        offsets = memoryview(places).cast("i")[array.offset : array.offset + count + 1].tolist()
+        if offsets[-1] - offsets[0] > LENGTH_MAX:
+            return None
+        sizes = [end - start for start, end in pairwise(offsets)]
+        data = memoryview(texts or b"")[offsets[0] : offsets[-1]]
+        return bits, struct.pack(f"<{count}I", *sizes), data
+    if logical.kind not in _NUMBERS or width not in _NUMBER_WIDTHS or not pt.is_primitive(kind):
+        return None
+    values = memoryview(array.buffers()[1])[array.offset * width : (array.offset + count) * width]
+    if logical.kind == "float":
+        numbers = values.cast("d") if width == 8 else values.cast("f")  # noqa: PLR2004 - bytes
+        if any(each != each for each in numbers):  # noqa: PLR0124 - only NaN differs from itself
+            return None
+    return bits, values
 
 
 def column_parts(logical: Logical, pieces: Sequence[pa.Array]) -> Iterator[Bytes]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.values.canonical import canonical
-from affidavit.catalog.values.columns import column_parts, row_parts
+from affidavit.catalog.values.columns import column_parts, few_values, row_parts
 from affidavit.catalog.values.ingest import to_reader
 from affidavit.catalog.values.logical import logical_columns
 from affidavit.errors import SchemaMismatchError, UnsupportedTypeError
@@ -185,7 +185,8 @@ class RowsDigest:
         for at, logical in enumerate(self._columns.types):
             column = hashlib.sha256()
             try:
-                for part in column_parts(logical, [held.column(at) for held in self._held]):
+                pieces = [held.column(at) for held in self._held]
+                for part in few_values(logical, pieces) or column_parts(logical, pieces):
                     column.update(part)
             except OverflowError as error:
                 raise self._columns.too_long(at) from error

@@ -54,6 +54,9 @@ def _logical(arrow_type: pa.DataType, column: pa.Field, depth: int) -> Logical:
 
     if depth > NESTING_MAX or isinstance(arrow_type, pa.BaseExtensionType):
         raise UnsupportedTypeError(column.name, column.type)
+    flat = _flat(arrow_type)
+    if flat is not None:
+        return flat
     if pt.is_dictionary(arrow_type) or pt.is_run_end_encoded(arrow_type):
         return inside(arrow_type.value_type)
     if pt.is_map(arrow_type):
@@ -66,10 +69,7 @@ def _logical(arrow_type: pa.DataType, column: pa.Field, depth: int) -> Logical:
     if _is_list(arrow_type):
         item = inside(arrow_type.value_type)
         return Logical(["list", item.name], "list", inner=(item,))
-    flat = _flat(arrow_type)
-    if flat is None:
-        raise UnsupportedTypeError(column.name, column.type)
-    return flat
+    raise UnsupportedTypeError(column.name, column.type)
 
 
 def _is_list(arrow_type: pa.DataType) -> bool:

@@ -41,6 +41,11 @@ class Hashes:
         self._set: RowsSetDigest | None = None
         self._held: list[pa.RecordBatch] = []
 
+    @property
+    def schema_json(self) -> bytes:
+        """The columns' names and logical types as canonical JSON."""
+        return self._digest.schema_json
+
     def add(self, batch: pa.RecordBatch) -> None:
         """Hash a batch."""
         self._digest.add(batch)

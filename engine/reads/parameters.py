@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.values.canonical import canonical
 from affidavit.catalog.values.text import from_json, json_texts
@@ -43,6 +45,17 @@ def statement_digest(salt: bytes, text: str, parameters: Mapping[str, list[str]]
 
 
 def _type_text(field: pa.Field) -> str:
+    if pt.is_nested(field.type) or field.metadata:  # whose equality leaves out what is inside
+        return _schema_text(field)
+    return _flat_type_text(field.type, is_nullable=field.nullable)
+
+
+@lru_cache(maxsize=256)
+def _flat_type_text(kind: pa.DataType, *, is_nullable: bool) -> str:
+    return _schema_text(pa.field("", kind, is_nullable))
+
+
+def _schema_text(field: pa.Field) -> str:
     return base64.b64encode(pa.schema([field.with_name("")]).serialize()).decode()
 
 

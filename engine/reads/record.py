@@ -145,7 +145,8 @@ class Said:
         is_closing: Whether it is the end of one that was open.
         at_us: When the read was asked, in microseconds since the epoch.
         stated: The members that stand in the clear.
-        values: Those that are committed to; ``None`` for what there is not.
+        values: Those that are committed to; ``None`` for what there is not, bytes for what is
+            canonical JSON already.
         salt: The salt of the result's digest.
         rows: The keys that the index of rows gets, and how each was given.
     """
@@ -166,11 +167,14 @@ class Said:
             "read_id": self.read_id, **self.stated,
         }  # fmt: skip
         written = {
-            name: None if value is None else canonical(value, name)
+            name: value if value is None or isinstance(value, bytes) else canonical(value, name)
             for name, value in self.values.items()
         }
         committed = Commitments(written, {"result_sha256": self.salt})
-        members = {name: canonical(value, name) for name, value in stated.items()}
+        members = {
+            name: b"null" if value is None else canonical(value, name)
+            for name, value in stated.items()
+        }
         return Draft(
             CLOSED if self.is_closing else KIND, entry_id, self.at_us,
             {**members, **committed.members}, rows=list(self.rows), opened=committed.opened,

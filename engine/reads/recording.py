@@ -73,6 +73,7 @@ class Recording:
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
         self._hashing: Hashes | HashingThread[Hashed] | None = None
+        self._schema_json: bytes | None = None
         self._left = 0
         self._opened_seq: int | None = None
         self._searches: list[str] = []
@@ -98,7 +99,8 @@ class Recording:
     def _hashing_of(self, schema: pa.Schema) -> Hashes | HashingThread[Hashed]:
         if self._hashing is None:
             self._schema = schema
-            self._hashing = Hashes(schema, self._salt, is_ordered=self.reading.facts.is_ordered)
+            made = Hashes(schema, self._salt, is_ordered=self.reading.facts.is_ordered)
+            self._hashing, self._schema_json = made, made.schema_json
         if self.is_open and isinstance(self._hashing, Hashes):  # there are many: beside the caller
             self._hashing = HashingThread(self._hashing)
         return self._hashing
@@ -152,7 +154,7 @@ class Recording:
             "statement_sha256": statement_digest(self._salt, asked.statement, parameters),
             "parameters": parameters if self._keeps else None,
             "filters": filters or None if self._keeps else None, "lineage": None,
-            "result_schema": _columns(self._result_schema(), keeps=self._keeps),
+            "result_schema": self._columns(),
             "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
             "ids": [_ids(each) for each in given] if given and is_over else None,
@@ -199,6 +201,19 @@ class Recording:
         if self._schema is None and facts.schema is not None:
             self._schema = facts.schema()
         return self._schema
+
+    def _columns(self) -> object:
+        """Return names and types.
+
+        A name that a call or literal made has literals, and is not kept.
+        """
+        schema = self._result_schema()
+        if schema is None:
+            return None
+        written = self._schema_json or schema_json(schema)
+        if self._keeps or b"(" not in written:
+            return written
+        return [["?" if "(" in name else name, kind] for name, kind in json.loads(written)]
 
     def _finish(self, *, is_whole: bool) -> None:
         """Finish what the rows hash to; of those of which not all left that says nothing."""
@@ -269,11 +284,3 @@ def _ids(table: TableRead) -> dict[str, Any]:
         return {**told, "ids": ids}
     salt = os.urandom(SALT_BYTES)
     return {**told, "root": ids_root(salt, ids), "salt": salt.hex()}
-
-
-def _columns(schema: pa.Schema | None, *, keeps: bool) -> list[list[str]] | None:
-    """Return names and types: a name that a call or literal made has literals, and is not kept."""
-    if schema is None:
-        return None
-    told = json.loads(schema_json(schema))
-    return told if keeps else [["?" if "(" in name else name, kind] for name, kind in told]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.buckets.options import SECRET_WORDS
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 SHOWN_LENGTH_MAX: Final = 100_000
 """How much of a statement is shown."""
+
+KNOWN_LENGTH_MAX: Final = 4096
+"""A statement of up to so much is known again, and not read anew."""
 
 _LITERAL: Final = "?"
 _ARRAY: Final = re.compile(r"\[\s*[-+]?\s*\?(?:\s*,\s*[-+]?\s*\?)*\s*\]")
@@ -104,9 +108,12 @@ class Shown:
         if self.literals:
             text = without_secrets(text, "", tokens)[0]
             return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
-        if has_secrets(text):  # which may stand without quotes
-            text, tokens = without_secrets(text, "", tokens)[0], None
-        text = masked(without_literals(text, tokens)) if isinstance(given, str) else _LITERAL
+        if not isinstance(given, str):
+            text = _LITERAL
+        elif tokens is None and len(text) <= KNOWN_LENGTH_MAX:
+            text = _known(text)
+        else:
+            text = _hidden(text, tokens)
         return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
 
 
@@ -116,6 +123,15 @@ def tokens_of(text: object, statement: Statement | None) -> Sequence[Token] | No
         return None
     return statement.tokens
 
+
+def _hidden(text: str, tokens: Sequence[Token] | None = None) -> str:
+    """Return a statement without literals, comments and secrets."""
+    if has_secrets(text):  # which may stand without quotes
+        text, tokens = without_secrets(text, "", tokens)[0], None
+    return masked(without_literals(text, tokens))
+
+
+_known: Final = lru_cache(maxsize=512)(_hidden)
 
 # --- literals -------------------------------------------------------------------------------------
 
