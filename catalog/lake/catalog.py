@@ -109,6 +109,11 @@ class Catalog:
         """Return what is to be on record of what a statement reads."""
         return OFF if self.gate is None else self.gate.level_of(reading)
 
+    @property
+    def keeps_queries(self) -> bool:
+        """Whether the conditions that tables are read by stand in records too."""
+        return self.gate is not None and self.gate.keeps_queries
+
     def traced(self, trace: Trace) -> Catalog:
         """Return the same catalog for one statement."""
         return Catalog(self.lake, self.identity, self.transactions, trace, self.at, self.gate)

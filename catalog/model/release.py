@@ -78,6 +78,7 @@ class TableRead:
         look: Returns what is to be said of what has no version: files, as they are now.
         source: What was said.
         told_of: The tables of whose rows it tells besides, by identity, as far as they were found.
+        is_asked: Whether what scans it is to tell by which columns.
     """
 
     name: str
@@ -93,6 +94,7 @@ class TableRead:
     keys_at: Sequence[int] | None = None
     look: Callable[[], dict[str, Any] | None] | None = None
     source: dict[str, Any] | None = None
+    is_asked: bool = False
     told_of: dict[str, TableRead] = field(default_factory=dict)
 
     def tell_of(self, table_id: str, name: str, row: str) -> None:
@@ -148,6 +150,10 @@ class TableRead:
         if self.keys_at:
             columns = [batch.column(at) for at in self.keys_at]
             self.give(pa.Table.from_arrays(columns, names=list(self.key)))
+
+    def be_asked(self) -> None:
+        """Let what scans it tell by which columns: nothing else is going to."""
+        self.is_asked = True
 
     def note_scan(self, columns: Sequence[str], filters: Sequence[str]) -> None:
         """Note columns and conditions that one place of a plan reads it by."""
@@ -293,6 +299,10 @@ class Release(Protocol):
     @property
     def floor(self) -> str:
         """What is put on record of everything, whatever the tables' own policies are."""
+
+    @property
+    def keeps_queries(self) -> bool:
+        """Whether records have conditions and parameters, and not only that there are some."""
 
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of a statement whose planning found out what it reads."""

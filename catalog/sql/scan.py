@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -42,16 +42,31 @@ class Fragment:
         return self._dataset.scanner(columns, filter)
 
 
+class Told(Protocol):
+    """What is put on record of a table that is read."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether what scans it is to tell by which columns."""
+
+    def note_scan(self, columns: Sequence[str], filters: Sequence[str]) -> None:
+        """Note columns and conditions that one place of a plan reads it by."""
+
+
 class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are untyped
     """A table that DataFusion scans by calling :meth:`scan` once an execution.
 
     DataFusion's planning asks for the projected schema only; its execution iterates the one
     fragment. A filter that it hands over is trusted to have been applied.
+
+    Attributes:
+        told: What is put on record of the table, if it is.
     """
 
     def __init__(self, schema: pa.Schema, fail: Callable[[BaseException], None]) -> None:
         self._schema_ = schema
         self._fail = fail
+        self.told: Told | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -62,8 +77,10 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         """Yield the matching rows with exactly ``columns``."""
         raise NotImplementedError
 
-    def asked(self, columns: list[str], predicate: Predicate | None) -> None:
+    def asked(self, columns: list[str], predicate: Predicate | None) -> None:  # noqa: ARG002 - for who overrides it
         """Note what a place of a plan reads: told once for each place before any of them is run."""
+        if self.told is not None and self.told.is_asked:
+            self.told.note_scan(columns, ())
 
     def scanner(
         self,

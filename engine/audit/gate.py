@@ -62,6 +62,11 @@ class Gate:
         """What is put on record of everything, whatever the tables' own policies are."""
         return self._recorder.settings.mode
 
+    @property
+    def keeps_queries(self) -> bool:
+        """Whether records have conditions and parameters, and not only that there are some."""
+        return self._recorder.settings.store_queries
+
     def level_of(self, reading: Reading) -> str:
         """Return what is to be on record of a statement whose planning found out what it reads."""
         if not reading.tables:

@@ -22,7 +22,7 @@ from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.runner import LocalRunner, Planned
-from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
+from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
@@ -31,12 +31,12 @@ from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.honoured import check_honoured
-from affidavit.engine.statement.parameters import arrow_params, row_of
+from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from datafusion import DataFrame, SessionContext, SQLOptions
 
@@ -275,9 +275,10 @@ class Planner:
         planned = self._planned(plan, snapshot)
         if not snapshot.is_scanned:
             stack.close()
+        batches = _released(planned, self._runner, done=stack.close)
         return Result(
-            lambda: self.schema_of(planned.frame, snapshot), _released(planned, self._runner),
-            close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+            lambda: self.schema_of(planned.frame, snapshot), batches, close=stack.close,
+            cancel=snapshot.cancel, check=snapshot.query.check,
             keep=snapshot.catalog.lake.memory.gathered,
             receipt=lambda: snapshot.reading.receipt,
         )  # fmt: skip
@@ -286,19 +287,12 @@ class Planner:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
         planned = Planned.at(snapshot, plan)
         level = snapshot.catalog.level_of(snapshot.reading)
-        if at_least(level, READS) and reads_rows(planned.frame.logical_plan()):
+        if at_least(level, READS) and reads_rows(planned.text):
             schema = partial(self.schema_of, planned.frame, snapshot)
-            optimized = self.optimized(planned.frame, snapshot)
-            facts = Facts(
-                row_of(snapshot.parameters), snapshot.catalog.ledger.last_seq(snapshot.reader),
-                schema, level, is_out, is_ordered(optimized),
+            describe(
+                planned, Facts(schema=schema, level=level, is_out=is_out),
+                lambda: self.optimized(planned.frame, snapshot),
             )  # fmt: skip
-            snapshot.reading.describe(facts)
-            for table in snapshot.reading.tables.values():
-                table.see()
-            with held():  # a plan asks our tables for their columns
-                note_scans(optimized, snapshot.reading)
-                note_keys(planned.frame.logical_plan(), snapshot.reading)
         return planned
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
@@ -372,17 +366,27 @@ class Planner:
             return frame.optimized_logical_plan()
 
 
-def _released(planned: Planned, runner: Runner) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a plan through its catalog's gate: no plan is run but through here."""
+def _released(
+    planned: Planned, runner: Runner, done: Callable[[], None] = lambda: None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a plan through its catalog's gate: no plan is run but through here.
+
+    ``done`` is called once the plan has no more of them, and before the gate puts that on record:
+    whoever waits for the store's writer reads nothing meanwhile, so that SQLite can begin its log
+    anew.
+    """
     snapshot = planned.snapshot
-    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner.run(planned)))
+    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner.run(planned), done))
 
 
-def _looked(planned: Planned, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _looked(
+    planned: Planned, batches: Iterator[pa.RecordBatch], done: Callable[[], None]
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan, if what it reads may still be read."""
     for look in planned.snapshot.looks:
         look()
     yield from batches
+    done()
 
 
 def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
@@ -26,7 +27,7 @@ Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"
 """Plans one statement at a snapshot: it may be asked again, and at another one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its text is kept
 class Planned:
     """A statement that was planned, and runs once.
 
@@ -48,6 +49,13 @@ class Planned:
             SqlError: It does not parse or plan.
         """
         return cls(plan, snapshot, plan(snapshot))
+
+    @cached_property
+    def text(self) -> str:
+        """Its plan as DataFusion prints it, before it is optimised."""
+        with held():
+            text: str = self.frame.logical_plan().display_indent()
+        return text
 
 
 class Runner(Protocol):
@@ -80,7 +88,7 @@ class LocalRunner:
         with _cancelling(snapshot) as running, engine_errors(snapshot, ExecutionError):
             query.check()
             with query.active():  # DataFusion makes the physical plan, and asks our tables
-                plan = None if is_light(planned.frame, snapshot) else RunningPlan(_begun(planned))
+                plan = None if is_light(planned.text, snapshot) else RunningPlan(_begun(planned))
             if plan is None:
                 yield from _at_once(planned, query)
                 return

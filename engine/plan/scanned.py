@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from datafusion.expr import (
     Alias,
     Column,
-    Explain,
     Filter,
     Join,
     Limit,
@@ -26,17 +25,28 @@ from datafusion.expr import (
 )
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.catalog.store.interrupts import held
+from affidavit.engine.statement.parameters import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from datafusion import Expr, LogicalPlan
+    from datafusion import DataFrame, Expr, LogicalPlan
 
-    from affidavit.catalog.model.release import Reading
+    from affidavit.catalog.model.release import Facts, Reading
+    from affidavit.engine.plan.runner import Planned
+    from affidavit.engine.scans.snapshot import Snapshot
 
 
 _SCAN: Final = re.compile(r"TableScan: (?P<table>.*?)(?: projection=\[(?P<columns>.*?)\].*)?")
 """A scan in a plan's text, as DataFusion 54 prints it."""
+
+_PLAIN: Final = re.compile(
+    r"(?: *(?:Projection|Filter|Limit|SubqueryAlias|TableScan): [^\n]*(?:\n|$))+"
+)
+"""The text of a plan that says nothing of an order, and has no query in an expression."""
+
+PLAIN_LENGTH_MAX: Final = 4_000
 
 
 def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:
@@ -103,9 +113,50 @@ def _scan_nodes(plan: LogicalPlan) -> Iterator[LogicalPlan]:
             yield node
 
 
-def reads_rows(plan: LogicalPlan) -> bool:
-    """Return whether a plan reads what it names: an EXPLAIN only plans it."""
-    return not isinstance(_variant(plan), Explain)
+def reads_rows(text: str) -> bool:
+    """Return whether a plan, given as its text, reads what it names: an EXPLAIN only plans it."""
+    return not text.startswith("Explain")
+
+
+def describe(planned: Planned, facts: Facts, optimized: Callable[[], LogicalPlan]) -> None:
+    """Let a reading know what there is to say of a plan that is going to run.
+
+    Args:
+        planned: The plan.
+        facts: What is known of it; the rest is filled in.
+        optimized: Returns it as DataFusion would run it, which takes as long as a small record.
+    """
+    snapshot, reading = planned.snapshot, planned.snapshot.reading
+    facts.parameters = row_of(snapshot.parameters)
+    facts.journal_seq = snapshot.catalog.ledger.last_seq(snapshot.reader)
+    reading.describe(facts)
+    for table in reading.tables.values():
+        table.see()
+    if tells_itself(planned.text, snapshot):
+        facts.is_ordered = False
+        for table in reading.tables.values():
+            table.be_asked()
+    else:
+        plan = optimized()
+        facts.is_ordered = is_ordered(plan)
+        with held():  # a plan asks our tables for their columns
+            note_scans(plan, reading)
+    note_keys(planned.frame, reading)
+
+
+def tells_itself(text: str, snapshot: Snapshot) -> bool:
+    """Return whether a plan need not be optimised to be told: then its tables are asked to tell.
+
+    That is so where it sorts nothing, has no query in an expression, and reads nothing but tables
+    that are scanned by us, which are told columns before any of them is scanned. Conditions are
+    told by an optimised plan alone.
+    """
+    if snapshot.prepared or snapshot.others or snapshot.catalog.keeps_queries:
+        return False
+    scanned = {id(each.told) for each in snapshot.scans.values()}
+    if not all(id(each) in scanned for each in snapshot.reading.tables.values()):
+        return False
+    return len(text) <= PLAIN_LENGTH_MAX and _PLAIN.fullmatch(text) is not None
 
 
 def _variant(node: LogicalPlan | Expr) -> object:
@@ -130,8 +181,8 @@ def _shown(expression: Expr) -> str:
     return str(expression).removeprefix("Expr(").removesuffix(")")
 
 
-def note_keys(plan: LogicalPlan, reading: Reading) -> None:
-    """Note which columns of a plan's result are the key of a table whose rows are on record.
+def note_keys(frame: DataFrame, reading: Reading) -> None:
+    """Note which columns of the result of a plan are the key of a table whose rows are on record.
 
     They tell which of its rows were given, if the plan reads the table in one place, which is no
     query within an expression.
@@ -139,9 +190,11 @@ def note_keys(plan: LogicalPlan, reading: Reading) -> None:
     wanted = {name: table for name, table in reading.tables.items() if table.given is not None}
     if not wanted:
         return
-    read = [f"{schema}.{table}" for _, schema, table, _ in _scans(plan)]
-    read += (name for name, _ in _in_expressions(plan))
-    origins = list(_origins(plan))
+    with held():  # a plan asks our tables for their columns
+        plan = frame.logical_plan()
+        read = [f"{schema}.{table}" for _, schema, table, _ in _scans(plan)]
+        read += (name for name, _ in _in_expressions(plan))
+        origins = list(_origins(plan))
     for name, table in wanted.items():
         places = [
             origins.index((name, column)) for column in table.key if (name, column) in origins

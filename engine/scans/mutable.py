@@ -46,10 +46,11 @@ def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     if wants_rows(snapshot.catalog, info):
         more = () if definition_of(info).primary_key else (ROWID_FIELD,)
         rows = MutableDataset(snapshot, info, *more)
-        return snapshot.scan((info.schema, info.name), given_mutable(info, rows, told))
+        return snapshot.scan((info.schema, info.name), given_mutable(info, rows, told), told)
     cached = _in_cache(snapshot, info)
     if cached is None:
-        return snapshot.scan((info.schema, info.name), MutableDataset(snapshot, info))
+        rows = MutableDataset(snapshot, info)
+        return snapshot.scan((info.schema, info.name), rows, told)
     return cached.provider or Table(ArrowDataset(cached.data, snapshot.fail))
 
 

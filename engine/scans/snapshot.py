@@ -203,8 +203,14 @@ class Snapshot:
 
     # --- what DataFusion reads through -----------------------------------------------------------
 
-    def scan(self, key: tuple[str, str], dataset: ScanDataset) -> Table:
-        """Return a table that is scanned when the plan runs, or was read whole before."""
+    def scan(
+        self, key: tuple[str, str], dataset: ScanDataset, told: TableRead | None = None
+    ) -> Table:
+        """Return a table that is scanned when the plan runs, or was read whole before.
+
+        ``told`` is what is put on record of it, if nothing but this table is read under its name.
+        """
+        dataset.told = told
         held = self.prepared.get(key)
         if held is not None:
             return held

@@ -39,11 +39,11 @@ class GivenRows(ScanDataset):
     def __init__(self, inner: ScanDataset, told: TableRead, schema: pa.Schema) -> None:
         super().__init__(schema, inner._fail)  # noqa: SLF001 - the same statement's
         self._inner = inner
-        self._told = told
+        self._given = told
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        told = self._told
+        told = self._given
         if told.keys_at is not None or (not columns and predicate is None):
             yield from self._inner.scan(columns, predicate)
             return
