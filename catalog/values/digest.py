@@ -23,7 +23,7 @@ from affidavit.catalog.values.logical import logical_columns
 from affidavit.errors import SchemaMismatchError, UnsupportedTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.values.layout import Integers
     from affidavit.catalog.values.logical import Logical
@@ -218,14 +218,30 @@ def _compacted(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
         return batches  # too much text for 32-bit offsets, or no kernel for the type
 
 
+def hash_each(rows: pa.LargeBinaryArray) -> list[bytes]:
+    """Return the SHA-256 of each of some byte strings, none of them NULL."""
+    offsets = np.frombuffer(rows.buffers()[1], np.int64, len(rows) + 1, rows.offset * 8).tolist()
+    data = memoryview(rows.buffers()[2] or b"")
+    return [hashlib.sha256(data[first:last]).digest() for first, last in pairwise(offsets)]
+
+
 class RowsSetDigest:
     """The digest of rows in no order, that come in batches; none of too many.
+
+    Args:
+        schema: Their columns.
+        hash_rows: Returns the SHA-256 of each of some byte strings.
 
     Raises:
         UnsupportedTypeError: A column's type has no canonical form.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        hash_rows: Callable[[pa.LargeBinaryArray], list[bytes]] = hash_each,
+    ) -> None:
+        self._hash_rows = hash_rows
         self._columns = _Columns(schema)
         self._rows = 0
         self._digests: list[bytes] = []
@@ -253,8 +269,7 @@ class RowsSetDigest:
                 parts += row_parts(logical, batch.column(at))
             except OverflowError as error:
                 raise self._columns.too_long(at) from error
-        offsets, data = _interleaved(parts, batch.num_rows)
-        return [hashlib.sha256(data[first:last]).digest() for first, last in pairwise(offsets)]
+        return self._hash_rows(_interleaved(parts, batch.num_rows))
 
     def finish(self) -> bytes | None:
         """Return the digest, 32 bytes; ``None`` of more than 100,000 rows."""
@@ -266,10 +281,8 @@ class RowsSetDigest:
         return whole.digest()
 
 
-def _interleaved(
-    parts: Sequence[tuple[Integers | int, bytes]], rows: int
-) -> tuple[Sequence[int], memoryview]:
-    """Return where each row begins and ends, and the bytes of the rows, one after the other."""
+def _interleaved(parts: Sequence[tuple[Integers | int, bytes]], rows: int) -> pa.LargeBinaryArray:
+    """Return the bytes of each row, whose columns are ``parts``."""
     joined: list[tuple[Integers | int, bytes | memoryview]] = []
     for is_fixed, run in groupby(parts, lambda part: isinstance(part[0], int)):
         if is_fixed:
@@ -279,16 +292,13 @@ def _interleaved(
         else:
             joined += run
     if not joined:
-        return [0] * (rows + 1), memoryview(b"")
-    if len(joined) == 1 and isinstance(joined[0][0], int):
-        width, data = joined[0]
-        return range(0, rows * width + 1, width) if width else [0] * (rows + 1), memoryview(data)
-    whole = pc.binary_join_element_wise(*(_strings(*part, rows) for part in joined), _NOTHING)
-    offsets = np.frombuffer(whole.buffers()[1], np.int64, rows + 1)
-    return offsets.tolist(), memoryview(whole.buffers()[2] or b"")
+        return _strings(0, b"", rows)
+    if len(joined) == 1:
+        return _strings(*joined[0], rows)
+    return pc.binary_join_element_wise(*(_strings(*part, rows) for part in joined), _NOTHING)
 
 
-def _strings(sizes: Integers | int, data: bytes | memoryview, rows: int) -> pa.Array:
+def _strings(sizes: Integers | int, data: bytes | memoryview, rows: int) -> pa.LargeBinaryArray:
     """Return one byte string a row."""
     offsets = np.zeros(rows + 1, np.int64)
     np.cumsum(sizes if not isinstance(sizes, int) else np.full(rows, sizes), out=offsets[1:])

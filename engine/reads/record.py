@@ -177,7 +177,7 @@ class Said:
         }
         return Draft(
             CLOSED if self.is_closing else KIND, entry_id, self.at_us,
-            {**members, **committed.members}, rows=list(self.rows), opened=committed.opened,
+            {**members, **committed.members}, rows=self.rows, opened=committed.opened,
         )  # fmt: skip
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import repeat
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.commitments import SALT_BYTES, ids_root
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import READS
-from affidavit.catalog.values.canonical import from_us
+from affidavit.catalog.values.canonical import (
+    canonical,
+    canonical_object,
+    canonical_texts,
+    from_us,
+)
 from affidavit.catalog.values.digest import schema_json
 from affidavit.engine.reads.hashes import Hashed, Hashes
 from affidavit.engine.reads.hashing import HashingThread
@@ -129,7 +135,7 @@ class Recording:
         is_over = status != OPEN
         if is_over:
             self._finish(is_whole=status == OK and not facts.is_out)
-        given = [each for each in self._tables() if each.given is not None]
+        given = [_Given(each) for each in self._tables() if each.given is not None]
         stated = {
             "status": status, "statement": asked.kind, "level": self.level,
             "is_ordered": facts.is_ordered,
@@ -157,16 +163,11 @@ class Recording:
             "result_schema": self._columns(),
             "context": json.loads(identity.context) if identity.context else None,
             "result_sha256": self._sha256, "rows_set_sha256": self._set_sha256,
-            "ids": [_ids(each) for each in given] if given and is_over else None,
+            "ids": _ids(given) if given and is_over else None,
         }  # fmt: skip
         if sources:
             values["sources"] = sources
-        rows = [
-            (row_id, "scanned" if each.keys_at is None else "returned")
-            for each in (given if is_over else ())
-            for row_id in _names(each)
-            if len(each.given or ()) <= IDS_MAX
-        ]
+        rows = [row for each in (given if is_over else ()) for row in each.rows]
         return Said(
             self.read_id, self.is_open, asked.started_at_us, stated, values, self._salt, rows
         )
@@ -269,18 +270,36 @@ def _told(table: TableRead, lake_id: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _names(table: TableRead) -> list[str]:
-    """Return the names of the rows that were given, sorted: so an index takes them quickest."""
-    return sorted(table.given or ())
+class _Given:
+    """The rows of one table that were given, by their names.
+
+    Attributes:
+        ids: Their names, sorted: so an index takes them quickest.
+        how: Whether they were returned, or what a plan scanned.
+    """
+
+    def __init__(self, table: TableRead) -> None:
+        self._table_id = table.table_id
+        self.ids = sorted(name for name in table.given or () if name is not None)
+        self.how = "scanned" if table.keys_at is None else "returned"
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What the index gets of them."""
+        return list(zip(self.ids, repeat(self.how))) if len(self.ids) <= IDS_MAX else []
+
+    def told(self) -> dict[str, bytes]:
+        """Return what the record says of them: members in canonical JSON."""
+        told: dict[str, Any] = {"table_id": self._table_id, "how": self.how, "count": len(self.ids)}
+        if len(self.ids) > IDS_MAX:
+            salt = os.urandom(SALT_BYTES)
+            told |= {"root": ids_root(salt, self.ids), "salt": salt.hex()}
+        members = {name: canonical(value, name) for name, value in told.items()}
+        if len(self.ids) <= IDS_MAX:
+            members["ids"] = f"[{','.join(canonical_texts(self.ids, 'ids'))}]".encode()
+        return members
 
 
-def _ids(table: TableRead) -> dict[str, Any]:
-    ids = _names(table)
-    told: dict[str, Any] = {
-        "table_id": table.table_id, "how": "scanned" if table.keys_at is None else "returned",
-        "count": len(ids),
-    }  # fmt: skip
-    if len(ids) <= IDS_MAX:
-        return {**told, "ids": ids}
-    salt = os.urandom(SALT_BYTES)
-    return {**told, "root": ids_root(salt, ids), "salt": salt.hex()}
+def _ids(given: Sequence[_Given]) -> bytes:
+    """Return the rows that were given of each table, in canonical JSON."""
+    return b"[%s]" % b",".join(canonical_object(each.told()) for each in given)
