@@ -90,7 +90,7 @@ class TableRead:
     filters: Sequence[str] = ()
     key: Sequence[str] = ()
     names: Callable[[pa.Table], Sequence[str | None]] | None = None
-    given: dict[str | None, None] | None = None
+    given: dict[str, None] | None = None
     keys_at: Sequence[int] | None = None
     look: Callable[[], dict[str, Any] | None] | None = None
     source: dict[str, Any] | None = None
@@ -143,8 +143,9 @@ class TableRead:
     def give(self, rows: pa.Table) -> None:
         """Note rows that were handed on, by the columns of the key."""
         if self.given is not None and self.names is not None:
-            self.given.update(dict.fromkeys(self.names(rows)))
-            self.given.pop(None, None)  # a key that is NULL names nothing
+            names: dict[Any, None] = dict.fromkeys(self.names(rows))
+            names.pop(None, None)  # a key that is NULL names nothing
+            self.given.update(names)
 
     def give_result(self, batch: pa.RecordBatch) -> None:
         """Note the rows that a batch of the result has, if it has their key."""

@@ -55,6 +55,19 @@ def canonical_texts(values: Iterable[str], what: str) -> list[str]:
     return written
 
 
+def canonical_list(values: list[str], what: str) -> bytes:
+    """Return what :func:`canonical` does of a list of nothing but texts, many of them at once.
+
+    Raises:
+        InvalidQueryError: One of them has a lone surrogate.
+    """
+    try:
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{what} cannot be written as JSON: {error}"
+        raise InvalidQueryError(msg) from error
+
+
 def _write(value: object) -> str:
     """Return what ``rfc8785`` returns, in a third of its time for what records are made of."""
     kind = type(value)

@@ -10,20 +10,26 @@ from datafusion import SessionContext, col
 from datafusion.functions import sha256
 
 from affidavit.catalog.store.interrupts import held
-from affidavit.catalog.values.digest import RowsDigest, RowsSetDigest, hash_each
+from affidavit.catalog.values.digest import (
+    SET_ROWS_AT_ONCE,
+    RowsDigest,
+    RowsSetDigest,
+    compacted,
+    hash_each,
+)
 
 MANY_ROWS: Final = 512
 """From so many rows on DataFusion hashes them: it needs a third of a millisecond to begin."""
 
 
-def hash_rows(rows: pa.LargeBinaryArray) -> list[bytes]:
+def hash_rows(rows: pa.LargeBinaryArray) -> bytes:
     """Return the SHA-256 of each of some byte strings; many of them without the interpreter."""
     if len(rows) < MANY_ROWS:
         return hash_each(rows)
     batch = pa.record_batch([rows], names=["row"])
     with held():
         found = _context().from_arrow(batch).select(sha256(col("row"))).collect()
-    return [each for part in found for each in part.column(0).to_pylist()]
+    return b"".join([each for part in found for each in part.column(0).to_pylist()])
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +67,7 @@ class Hashes:
         self._rows = 0
         self._set: RowsSetDigest | None = None
         self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
 
     @property
     def schema_json(self) -> bytes:
@@ -73,18 +80,23 @@ class Hashes:
         self._rows += batch.num_rows
         if self._is_ordered:
             return
-        if self._set is not None:
-            self._set.add(batch)
-            return
         self._held.append(batch)
-        if self._rows > 1:  # one row has but one order
+        self._held_rows += batch.num_rows
+        if self._held_rows >= SET_ROWS_AT_ONCE:
+            self._hash_held()
+
+    def _hash_held(self) -> None:
+        """Hash the rows that are held one by one: many at once, since each time takes its time."""
+        if self._set is None:
             self._set = RowsSetDigest(self._schema, hash_rows)
-            for each in self._held:
-                self._set.add(each)
-            self._held.clear()
+        for each in compacted(self._held):
+            self._set.add(each)
+        self._held, self._held_rows = [], 0
 
     def finish(self) -> Hashed:
         """Return what the rows hash to."""
+        if self._held and self._rows > 1:  # one row has but one order
+            self._hash_held()
         found = None if self._set is None else self._set.finish()
         whole = self._digest.finish().hex()
         return Hashed(whole, None if found is None else found.hex(), tuple(self._digest.chunks))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.json_values import JSON
 
 from affidavit import errors
-from affidavit.catalog.values.canonical import canonical, canonical_object
+from affidavit.catalog.values.canonical import canonical, canonical_list, canonical_object
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "Pc"]), min_size=1, max_size=8)
 
@@ -29,6 +29,16 @@ def test_canonical_json_is_that_of_rfc_8785(value) -> None:
 def test_a_canonical_object_is_put_together_from_its_members(value) -> None:
     members = {name: canonical(each) for name, each in value.items()}
     assert canonical_object(members) == rfc8785.dumps(value)
+
+
+@given(st.lists(st.text()))
+def test_a_list_of_texts_is_written_as_any_list(values) -> None:
+    assert canonical_list(values, "ids") == rfc8785.dumps(values)
+
+
+def test_p12_a_list_with_half_a_character_is_refused_by_name() -> None:
+    with pytest.raises(errors.InvalidQueryError, match="ids cannot be written"):
+        canonical_list(["a", "\ud800"], "ids")
 
 
 @pytest.mark.parametrize(
