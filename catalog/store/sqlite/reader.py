@@ -14,7 +14,7 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import BATCH_ROWS, ROWID, TENANT
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.faults import faults
-from affidavit.catalog.store.sqlite.rendering import where_of
+from affidavit.catalog.store.sqlite.rendering import listed, where_of
 from affidavit.catalog.values.types import STORAGE_TYPES, Kind
 from affidavit.errors import ClosedError
 
@@ -78,8 +78,7 @@ class SqliteReader:
         descending: bool = False,
     ) -> sqlite3.Cursor:
         clause, values = where_of(self._sees, where)
-        names = ", ".join(map(quoted, columns)) or "1"
-        sql = f"SELECT {names} FROM {quoted(table.name)}{clause}"
+        sql = f"SELECT {listed(tuple(columns))} FROM {quoted(table.name)}{clause}"
         if order_by:
             way = " DESC" if descending else ""
             sql += " ORDER BY " + ", ".join(quoted(name) + way for name in order_by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql import predicate as p
@@ -43,12 +44,23 @@ def render(predicate: Predicate) -> str:
             return f"{quoted(column)} IN ({', '.join(places)})"
 
 
-def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list[StoreValue]]:
+def where_of(tenants: tuple[str, ...], where: Predicate | None) -> tuple[str, list[StoreValue]]:
     """Return the WHERE clause for those rows of ``tenants`` that match, and what it binds."""
-    clause = f" WHERE {TENANT} IN ({', '.join(map(quoted_text, tenants))})"
+    clause = _of_tenants(tenants)
     if where is None:
         return clause, []
     return f"{clause} AND {render(where)}", list(bound_values(where))
+
+
+@lru_cache(maxsize=1024)
+def _of_tenants(tenants: tuple[str, ...]) -> str:
+    return f" WHERE {TENANT} IN ({', '.join(map(quoted_text, tenants))})"
+
+
+@lru_cache(maxsize=1024)
+def listed(columns: tuple[str, ...]) -> str:
+    """Return columns as a SELECT lists them."""
+    return ", ".join(map(quoted, columns)) or "1"
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -56,9 +68,21 @@ def where_of(tenants: Sequence[str], where: Predicate | None) -> tuple[str, list
 
 def insert_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
     """Return the statement that inserts a row of ``tenant``, and binds each of its values."""
+    return _insert_text(table.name, tuple(columns), tenant)
+
+
+@lru_cache(maxsize=1024)
+def _insert_text(table: str, columns: tuple[str, ...], tenant: str) -> str:
     names = ", ".join([TENANT, *map(quoted, columns)])
     places = ", ".join([quoted_text(tenant), *["?"] * len(columns)])
-    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})"
+    return f"INSERT INTO {quoted(table)} ({names}) VALUES ({places})"
+
+
+@lru_cache(maxsize=1024)
+def sets_text(table: str, columns: tuple[str, ...]) -> str:
+    """Return the beginning of a statement that sets columns of a table, and binds their values."""
+    sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
+    return f"UPDATE {quoted(table)} SET {sets}"
 
 
 def update_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:

@@ -12,6 +12,7 @@ from affidavit.catalog.store.sqlite.rendering import (
     delete_text,
     index_text,
     insert_text,
+    sets_text,
     table_texts,
     update_text,
     where_of,
@@ -86,9 +87,8 @@ class SqliteWriter(SqliteReader):
     def update_where(
         self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None
     ) -> int:
-        sets = ", ".join(f"{quoted(name)} = ?" for name in values)
         clause, bound = where_of((self._tenant,), where)
-        sql = f"UPDATE {quoted(table.name)} SET {sets}{clause}"
+        sql = sets_text(table.name, tuple(values)) + clause
         return self._write(sql, [*values.values(), *bound]).rowcount
 
     def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
