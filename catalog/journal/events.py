@@ -277,6 +277,8 @@ def entity_ids(definition: MutableDefinition, rows: pa.Table, rowids: Sequence[i
         column = rows[key[0]]
         if pt.is_string(column.type):
             return column.to_pylist()
+        if pt.is_integer(column.type):  # whose JSON is never a text
+            return json_texts(column)
         return [json.loads(text) if text[0] == '"' else text for text in json_texts(column)]
     parts = zip(*(json_texts(rows[column]) for column in key), strict=True)
     return [f"[{','.join(each)}]" for each in parts]
