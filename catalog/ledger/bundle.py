@@ -167,7 +167,7 @@ def _write_entries(
             if entry.seq != first + len(leaves):
                 raise LedgerProblem("it is missing or stands twice", seq=first + len(leaves))
             if entry.gone == DROPPED:
-                raise LedgerProblem("the journal let go of it: begin after it", seq=entry.seq)
+                raise LedgerProblem("it was let go: begin after it", seq=entry.seq)
             file.write(_line(entry, values=values))
             leaves.append(entry.leaf)
     if len(leaves) != end - first:

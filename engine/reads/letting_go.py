@@ -6,15 +6,21 @@ record stands as it did, and only says that it was: the entry of the erasure nam
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.commitments import opened_members, without
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
+from affidavit.engine.reads.records import KINDS
 
 if TYPE_CHECKING:
-    from affidavit.catalog.store.protocol import Writer
+    from collections.abc import Callable, Iterator
+
+    from affidavit.catalog.journal.records.records import Records
+    from affidavit.catalog.ledger.entry import StoredEntry
+    from affidavit.catalog.store.protocol import Reader, Writer
 
 OF_ROWS: Final = frozenset({"result_sha256", "rows_set_sha256"})
 """The members of a record that are made of the values of rows."""
@@ -23,7 +29,7 @@ SEQS_AT_ONCE: Final = 500
 
 
 def let_go_of_row(writer: Writer, tenant: str, row_id: str) -> list[list[object]]:
-    """Destroy what records say of the values of a row, and return what was of each.
+    """Destroy what records that are not sealed say of the values of a row, and return what it was.
 
     Returns:
         The number of each record, and the members that are gone: what the entry that says why has
@@ -43,3 +49,33 @@ def let_go_of_row(writer: Writer, tenant: str, row_id: str) -> list[list[object]
             writer.update_where(LEDGER, {"opened": left}, own(tenant, Compare("=", "seq", seq)))
             gone.append([seq, members])
     return gone
+
+
+@contextmanager
+def letting_go_of_row(
+    records: Records, row_id: str
+) -> Iterator[Callable[[Writer], list[list[object]]]]:
+    """Hold a tenant's records, and yield what does :func:`let_go_of_row` for all of them.
+
+    It is called once, in the transaction that says why. Segments are written anew beforehand.
+    """
+    gone: list[list[object]] = []
+
+    def sealed(reader: Reader) -> list[int]:
+        pages = records.entries.giving(reader, [row_id])
+        return [entry.seq for page in pages for entry in page if entry.kind in KINDS]
+
+    def change(entry: StoredEntry) -> bytes | None:
+        members = sorted(OF_ROWS & opened_members(entry.opened).keys())
+        if not members:
+            return entry.opened
+        gone.append([entry.seq, members])
+        return without(entry.opened, frozenset(members))
+
+    with records.erasing.rewriting(sealed, change) as found:
+
+        def let_go(writer: Writer) -> list[list[object]]:
+            found.apply(writer)
+            return [*gone, *let_go_of_row(writer, records.kept.tenant, row_id)]
+
+        yield let_go

@@ -17,7 +17,7 @@ from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.python.arguments import checked_text, checked_text_or_none
 from affidavit.catalog.values.text import json_texts
-from affidavit.engine.reads.letting_go import let_go_of_row
+from affidavit.engine.reads.letting_go import letting_go_of_row
 from affidavit.engine.result.result import Result
 from affidavit.engine.scans.journal import JOURNAL_SCHEMA, journal_batch
 from affidavit.errors import InvalidQueryError, RecordNotFoundError, TransactionError
@@ -139,12 +139,16 @@ class JournalHandle:
     def flush(self) -> int:
         """Seal the events that the store keeps in a segment, and return how many there were.
 
+        The ledger's other entries (searches, reads, notes) are sealed too, in segments of theirs.
+
         Raises:
             TransactionError: A transaction is open here.
-            StoreError: The segment cannot be written; no event is lost.
+            StoreError: A segment cannot be written; no event is lost, and no other entry.
         """
         self._refuse_transaction("events are sealed")
-        return self._journal.sealing.flush()
+        events = self._journal.sealing.flush()
+        self._journal.records.sealing.flush()
+        return events
 
     # --- letting go ----------------------------------------------------------------------------
 
@@ -163,12 +167,13 @@ class JournalHandle:
         entity, why = str(entity_id), _text(reason, "reason")
 
         def note(writer: Writer, count: int) -> None:
-            records = let_go_of_row(writer, self._catalog.tenant, entity)
             self._note(
-                writer, "erasure", entity_id=entity, reason=why, events=count, records=records
-            )
+                writer, "erasure", entity_id=entity, reason=why, events=count,
+                records=let_go(writer),
+            )  # fmt: skip
 
-        count = self._journal.erasing.erase(entity, note)
+        with letting_go_of_row(self._journal.records, entity) as let_go:
+            count = self._journal.erasing.erase(entity, note)
         if not count:
             msg = f"the journal has no values of an entity {entity!r}"
             raise RecordNotFoundError(msg)

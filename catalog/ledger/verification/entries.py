@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.commitments import VERSION, check_opened, opened_members
 from affidavit.catalog.ledger.entry import DROPPED, KEY
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 
 
+EVENTS: Final = "events"
+"""What an entry says that segments were let go of, if not of another kind of entries."""
+
+
 class EntryChecks:
     """Checks entries in their order.
 
@@ -34,6 +38,7 @@ class EntryChecks:
     Attributes:
         keys: The ledger's keys, as far as its entries have named them.
         erased: How many events have lost their values, by the entry that says so.
+        has_let_go: Whether there are entries of which no more than the leaf was kept.
         logged_at: When the newest entry so far that says so was logged, in microseconds.
     """
 
@@ -46,7 +51,8 @@ class EntryChecks:
         self._checks = checks
         self._erased: dict[str, int] = {}
         self._let_go: dict[int, tuple[int, frozenset[str]]] = {}
-        self._dropped: list[tuple[int, int, int]] = []
+        self._dropped: list[tuple[int, int, int, bool]] = []
+        self.has_let_go = False
         self.logged_at = 0
         for entry in said_gone:
             self._note_gone(entry)
@@ -61,7 +67,10 @@ class EntryChecks:
                     _, known = self._let_go.get(seq, (0, frozenset()))
                     self._let_go[seq] = entry.seq, known | {*map(str, members)}
             else:
-                self._dropped += [(entry.seq, first, last) for first, last in fields["ranges"]]
+                of_events = fields.get("of", EVENTS) == EVENTS
+                self._dropped += [
+                    (entry.seq, first, last, of_events) for first, last in fields["ranges"]
+                ]
         except (LedgerProblem, KeyError, TypeError, ValueError, AttributeError):
             return
 
@@ -100,9 +109,13 @@ class EntryChecks:
         return fields
 
     def _check_gone(self, entry: StoredEntry) -> None:
-        """Raise unless a later entry says why an event, or its values, are no longer there."""
+        """Raise unless a later entry says why one, or its values, are no longer there."""
         if entry.gone == DROPPED:
-            if not any(first <= entry.seq <= last < by for by, first, last in self._dropped):
+            self.has_let_go = True
+            if not any(
+                first <= entry.seq <= last < by and entry.is_sealed != of_events
+                for by, first, last, of_events in self._dropped
+            ):
                 raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
             return
         by = self._erased.get(str(entry.fields().get("entity_id")), -1)

@@ -122,6 +122,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE ledger_heads ADD COLUMN logged_at",
         "ALTER TABLE sources ADD COLUMN reach",
     ),
+    (
+        (
+            f"CREATE TABLE ledger_segments ({_SYSTEM_COLUMNS}, first_seq, last_seq, records,"
+            " first_at, last_at, sha256, root, file, bytes, dropped)"
+        ),
+        "CREATE UNIQUE INDEX ledger_segments_seq ON ledger_segments (_tenant, first_seq)",
+        f"CREATE TABLE ledger_leaves ({_SYSTEM_COLUMNS}, first_seq, end_seq, data)",
+        "CREATE UNIQUE INDEX ledger_leaves_first ON ledger_leaves (_tenant, first_seq)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 
