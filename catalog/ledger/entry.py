@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 KEY: Final = "key"
 """The kind of an entry that names a key."""
 
+ERASURE, RETENTION = "erasure", "retention"
+"""The kinds of entries that say what of others was let go."""
+
+STAYING: Final = (KEY, ERASURE, RETENTION)
+"""The kinds that stay in the ledger's own table, which nobody lets go of.
+
+Every commit needs the keys, and whoever verifies what is gone needs to know why first.
+"""
+
 SEARCH: Final = "search"
 """The kind of an entry that a search left."""
 

@@ -145,7 +145,8 @@ class Instance:
         self.housekeeper.add(self.exchange.tidy)
         for journals in self._journals:
             self._merger.add(journals.seal_records)
-            self._merger.add(journals.compact)
+            if journals is not self.lake.journals or not self.lake.read_only:
+                self._merger.add(journals.compact)
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""

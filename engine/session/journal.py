@@ -10,7 +10,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import ERASURE, RETENTION, draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
@@ -168,7 +168,7 @@ class JournalHandle:
 
         def note(writer: Writer, count: int) -> None:
             self._note(
-                writer, "erasure", entity_id=entity, reason=why, events=count,
+                writer, ERASURE, entity_id=entity, reason=why, events=count,
                 records=let_go(writer),
             )  # fmt: skip
 
@@ -204,7 +204,7 @@ class JournalHandle:
 
         def note(writer: Writer, segments: Sequence[Segment]) -> None:
             self._note(
-                writer, "retention", reason=_text(reason, "reason"), keep=keep,
+                writer, RETENTION, reason=_text(reason, "reason"), keep=keep,
                 before=None if limit is None else from_us(limit),
                 ranges=[[each.first_seq, each.last_seq] for each in segments],
                 roots=[each.root.hex() for each in segments],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
 from affidavit.catalog.journal.evidence import SealedEntries
 from affidavit.catalog.journal.records.form import entries_of, hashes_of_ids, hashes_of_rows
-from affidavit.catalog.journal.records.kept import IS_NO_KEY
+from affidavit.catalog.journal.records.kept import MAY_BE_SEALED
 from affidavit.catalog.journal.records.wanted import wanted
 from affidavit.catalog.ledger.entry import rows_given
 from affidavit.catalog.ledger.verifier import LedgerProblem
@@ -17,8 +19,6 @@ from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import pyarrow as pa
 
     from affidavit.catalog.journal.records.wanted import Wanted
     from affidavit.catalog.journal.segments.segment import Segment
@@ -60,7 +60,7 @@ class RecordEntries(SealedEntries):
     def unsealed(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:
         """Return the number and leaf of those that stand in the ledger's own table."""
         where = own(
-            self._kept.tenant, IS_NO_KEY, Compare(">=", "seq", first), Compare("<", "seq", end)
+            self._kept.tenant, *MAY_BE_SEALED, Compare(">=", "seq", first), Compare("<", "seq", end)
         )
         rows = reader.select(LEDGER, ("seq", "leaf_hash"), where, order_by=("seq",))
         found = [
@@ -162,7 +162,9 @@ class RecordEntries(SealedEntries):
         found: dict[str, int] = {}
         for segment in self._kept.segments(reader):
             for part in self._kept.read(segment, asked.span, read):
-                found |= zip(part["entry_id"].to_pylist(), part["seq"].to_pylist(), strict=True)
+                ids = part["entry_id"].cast(pa.binary()).to_pylist()
+                names = [each.decode(errors="replace") for each in ids]
+                found |= zip(names, part["seq"].to_pylist(), strict=True)
         return found
 
 

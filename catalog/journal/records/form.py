@@ -5,7 +5,8 @@ Rules:
       logged where its body says one: plain Parquet readers find all of it there.
     - The index finds a record by its id, by each row that it gave, and by its kind where few have
       that: by hashes, so that whoever reads makes sure.
-    - Entries that name keys are never sealed: every commit needs them.
+    - Entries that name keys, or say what was let go, are never sealed: every commit needs the ones,
+      and whoever verifies needs the others first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from affidavit.catalog.journal.events import KIND as EVENT
 from affidavit.catalog.journal.segments.form import Form
 from affidavit.catalog.journal.segments.index import postings_of
 from affidavit.catalog.ledger.commitments import VERSION
-from affidavit.catalog.ledger.entry import DROPPED, KEY, SEARCH, StoredEntry, rows_given
+from affidavit.catalog.ledger.entry import DROPPED, SEARCH, STAYING, StoredEntry, rows_given
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.store.tables import LEDGER_LEAVES, LEDGER_SEGMENTS
 from affidavit.catalog.values.canonical import to_us
@@ -211,7 +212,7 @@ def _wrong(records: pa.Table) -> str | None:
     """Return what is wrong with some records that neither their leaves nor the index tell."""
     times = records["logged_at"].cast(pa.int64()).to_pylist()
     for entry, stated in zip(entries_of(records), times, strict=True):
-        if entry.kind in {EVENT, KEY}:
+        if entry.kind in {EVENT, *STAYING}:
             return f"has an entry {entry.seq} of the kind {entry.kind!r}"
         if entry.gone:
             continue
@@ -237,6 +238,7 @@ RECORDS: Final = Form(
     segments=LEDGER_SEGMENTS,
     leaves=LEDGER_LEAVES,
     lock="records",
+    is_of_reads=True,
     dictionaries=("kind",),
     statistics=("seq", "kind", "created_at"),
     encodings={

@@ -1,6 +1,6 @@
 """Where the entries of one tenant's ledger are kept that are no events.
 
-The newest stand in the ledger's own table, the others in segments; those that name keys stay.
+The newest stand in the ledger's own table, the others in segments; those of some kinds stay.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from affidavit.catalog.journal.records.form import RECORDS, given_rows, table_of
 from affidavit.catalog.journal.segments.keeping import Keeping, Waiting
-from affidavit.catalog.ledger.entry import KEY
+from affidavit.catalog.ledger.entry import STAYING
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID, own
 from affidavit.catalog.store.tables import HEADS, LEDGER, RESULTS
@@ -31,7 +31,7 @@ SEALED_AT_ONCE: Final = 16_384
 
 READ_AT_ONCE: Final = 2048
 _Given: TypeAlias = tuple[str, int]
-IS_NO_KEY: Final = Compare("!=", "kind", KEY)
+MAY_BE_SEALED: Final = tuple(Compare("!=", "kind", kind) for kind in STAYING)
 _COLUMNS: Final = (
     "seq", "kind", "entry_id", "created_at", "body", "signature", "leaf_hash", "opened",
 )  # fmt: skip
@@ -54,20 +54,19 @@ class KeptRecords(Keeping):
 
     def tail_events(self, reader: Reader) -> int:
         """Return how many records stand in the ledger's own table."""
-        return reader.count(LEDGER, own(self.tenant, IS_NO_KEY))
+        return reader.count(LEDGER, own(self.tenant, *MAY_BE_SEALED))
 
     def waiting(self, reader: Reader) -> Waiting | None:
         """Return the oldest of them."""
         sizes = reader.select(HEADS, ("size",), own(self.tenant))
-        where = own(self.tenant, IS_NO_KEY, Compare("<", "seq", sizes[0][0] if sizes else 0))
+        where = own(self.tenant, *MAY_BE_SEALED, Compare("<", "seq", sizes[0][0] if sizes else 0))
         if not reader.select(LEDGER, ("seq",), where, order_by=("seq",), limit=1):
             return None
-        found = Waiting((), [])
-        found.tables = self._tables(reader, where, found)
-        return found
+        places: list[int] = []
+        return Waiting(self._tables(reader, where, places), places)
 
     def _tables(
-        self, reader: Reader, where: Predicate | None, found: Waiting
+        self, reader: Reader, where: Predicate | None, places: list[int]
     ) -> Iterator[pa.Table]:
         """Yield the oldest records, and then note where the rows stand that are indexed of them."""
         sealed, first, last = 0, None, None
@@ -82,7 +81,7 @@ class KeptRecords(Keeping):
             if sealed >= SEALED_AT_ONCE:
                 break
         if first is not None and last is not None:
-            found.places = self._places_from(reader, first, last)
+            places += self._places_from(reader, first, last)
 
     def _places_from(self, reader: Reader, first: _Given, last: _Given) -> Sequence[int]:
         """Return the places of all that is indexed from one row on that was given, to another.
@@ -103,7 +102,7 @@ class KeptRecords(Keeping):
             StoreError: Somebody else has taken some.
         """
         last = Compare("<=", "seq", segment.last_seq)
-        where = own(self.tenant, IS_NO_KEY, Compare(">=", "seq", segment.first_seq), last)
+        where = own(self.tenant, *MAY_BE_SEALED, Compare(">=", "seq", segment.first_seq), last)
         if writer.delete_where(LEDGER, where) != segment.events:
             raise StoreError("records were changed while they were sealed: again")
         writer.delete(RESULTS, waiting.places)

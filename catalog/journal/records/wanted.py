@@ -17,7 +17,7 @@ from affidavit.catalog.journal.records.form import (
     hashes_of_kinds,
 )
 from affidavit.catalog.journal.span import Span
-from affidavit.catalog.ledger.entry import KEY
+from affidavit.catalog.ledger.entry import STAYING
 from affidavit.catalog.sql.predicate import Compare, In
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def wanted(conditions: Sequence[Predicate]) -> Wanted:
     elif kinds is not None and not kinds & FREQUENT:
         hashes = hashes_of_kinds(map(str, kinds))
     none = any(found is not None and not found for found in values.values())
-    none = none or (kinds is not None and kinds <= {KEY, EVENT}) or span.first >= span.end
+    none = none or (kinds is not None and kinds <= {EVENT, *STAYING}) or span.first >= span.end
     filters = None
     for each in () if none else conditions:
         made = _expression(each)

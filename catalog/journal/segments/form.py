@@ -46,6 +46,7 @@ class Form:
         segments: Where the store names the segments.
         leaves: Where it keeps leaves of sealed rows.
         lock: What the locks are called by which it is changed.
+        is_of_reads: Whether sessions that only read leave some, and so seal them.
     """
 
     whose: str
@@ -60,6 +61,7 @@ class Form:
     segments: StoreTable
     leaves: StoreTable
     lock: str
+    is_of_reads: bool = False
     dictionaries: Sequence[str] = ()
     statistics: Sequence[str] = ()
     encodings: dict[str, str] = field(default_factory=dict)

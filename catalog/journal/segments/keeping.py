@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Read: TypeAlias = Callable[[Segment, Span], Iterator[pa.Table]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Rows that the store keeps and that may be sealed.
 
@@ -110,7 +110,8 @@ class Keeping:
 
     def sealing(self) -> AbstractContextManager[None]:
         """Hold them against whoever else seals, erases or lets go, in any process."""
-        return self.store.lock(f"{self.form.lock} {self.tenant}")
+        name = f"{self.form.lock} {self.tenant}"
+        return self.store.lock(name, record=self.form.is_of_reads)
 
     def merging(self, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
         """Hold them against other merges."""

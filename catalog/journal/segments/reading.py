@@ -233,7 +233,7 @@ class SegmentReader:
         except FileNotFoundError as error:
             msg = f"segment {segment.file} of {whose} is missing from {self.folder}"
             raise LedgerCorruptError(msg, seq=segment.first_seq) from error
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             if is_unreachable(error):
                 msg = f"{whose}'s segments at {self.folder} cannot be read: {error}"
                 raise StoreError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.commitments import VERSION, check_opened, opened_members
-from affidavit.catalog.ledger.entry import DROPPED, KEY
+from affidavit.catalog.ledger.entry import DROPPED, ERASURE, KEY
 from affidavit.catalog.ledger.verifier import (
     ID_FIELDS,
     TIME_FIELDS,
@@ -61,7 +61,7 @@ class EntryChecks:
         """Note what an entry says was let go; whether it is genuine is checked in its turn."""
         try:
             fields = entry.fields()
-            if entry.kind == "erasure":
+            if entry.kind == ERASURE:
                 self._erased[str(fields["entity_id"])] = entry.seq
                 for seq, members in fields.get("records", ()):
                     _, known = self._let_go.get(seq, (0, frozenset()))

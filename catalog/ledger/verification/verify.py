@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from affidavit.catalog.ledger.entry import ERASURE, RETENTION
 from affidavit.catalog.ledger.head import check_head, open_kept, parse_head
 from affidavit.catalog.ledger.kept import ENTRIES_READ_AT_ONCE
 from affidavit.catalog.ledger.merkle import Frontier, frontier_at
@@ -122,7 +123,7 @@ class _Check:
         self._checks = checks
         self._size = size
         self._first = first
-        gone = ledger.entries(reader, In("kind", ("erasure", "retention")))
+        gone = ledger.entries(reader, In("kind", (ERASURE, RETENTION)))
         self.entries = EntryChecks(ledger.origin, checks, gone)
         self.checkpoints = 0
         self.problems: list[LedgerProblem] = []
