@@ -25,6 +25,7 @@ from bench.journal import journal, journaled, past, seal
 from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.reads import reads
+from bench.records import records
 from bench.search import recall, search
 from bench.sessions import light, load, mix
 from bench.stopping import cancel
@@ -51,6 +52,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "data": data,
     "reads": reads,
     "erasure": erasure,
+    "records": records,
     "journaled": journaled,
     "seal": seal,
     "journal": journal,

@@ -62,10 +62,15 @@ def _later_segment(catalog: Catalog) -> str | None:
 
     A crash leaves a segment that nothing names, but never one of entries that were not committed.
     """
-    folder = catalog.journal.kept.folder
-    if not isinstance(folder, LocalFolder):
+    folders = [catalog.journal.kept.folder, catalog.journal.records.kept.folder]
+    names = [
+        path.name
+        for folder in folders
+        if isinstance(folder, LocalFolder)
+        for path in sorted(folder.folder.glob("*.parquet"))
+    ]
+    if not names:
         return None
-    names = sorted(path.name for path in folder.folder.glob("*.parquet"))
     with catalog.read() as reader:
         last = catalog.ledger.last_seq(reader)
     known = -1 if last is None else last

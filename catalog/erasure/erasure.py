@@ -26,16 +26,15 @@ from affidavit.catalog.erasure.chosen import needles_of
 from affidavit.catalog.erasure.definitions import definitions_with
 from affidavit.catalog.erasure.holds import refuse_held
 from affidavit.catalog.erasure.pending import Pending, begin, end, keep, new_name, pending_of
-from affidavit.catalog.erasure.records import let_go_of_records
+from affidavit.catalog.erasure.records import Records
 from affidavit.catalog.erasure.report import Counts, ErasureReport, Left
 from affidavit.catalog.erasure.statements import let_go_of_texts, tables_of
 from affidavit.catalog.erasure.topics import let_go_of_events
 from affidavit.catalog.erasure.vectors import delete_rows_of, rewrite
-from affidavit.catalog.journal.erasing import Wanted
+from affidavit.catalog.journal.erasing import LettingGo, Wanted
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.ledger.commitments import Commitments, opened_members
-from affidavit.catalog.ledger.entry import Draft
-from affidavit.catalog.ledger.verification.gone import ERASURE
+from affidavit.catalog.ledger.entry import ERASURE, Draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.model.identity import Identity
@@ -165,7 +164,9 @@ class Erasure:
             self._settle()
             pending = self._let_go(catalog, pending)
         else:
-            catalog.journal.erasing.remove_replaced()
+            for kept in (catalog.journal.kept, catalog.journal.records.kept):
+                with kept.alone():
+                    LettingGo(kept).remove_replaced()
         if info is not None and has_versions:
             versions, left = rewrite(catalog, info)
             pending = pending.counted(versions=len(versions))
@@ -185,21 +186,29 @@ class Erasure:
         wanted = Wanted(chosen.ids, chosen.table_id, chosen.entity_type, pending.keys_too)
         kept: list[Pending] = []
 
-        def note(writer: Writer, replaced: Replaced) -> None:
-            kept.append(self._noted(catalog, writer, pending, replaced))
+        records = Records(chosen, pending.needles, keys_too=pending.keys_too)
+        sealed = catalog.journal.records.erasing
+        with sealed.rewriting(lambda _: None, records.change) as rewriting:
 
-        catalog.journal.erasing.erase(wanted, note)
+            def note(writer: Writer, replaced: Replaced) -> None:
+                rewriting.apply(writer)
+                records.let_go_of_newer(writer, catalog.tenant)
+                kept.append(self._noted(catalog, writer, pending, replaced, records))
+
+            catalog.journal.erasing.erase(wanted, note)
         return kept[0]
 
     def _noted(
-        self, catalog: Catalog, writer: Writer, pending: Pending, replaced: Replaced
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        pending: Pending,
+        replaced: Replaced,
+        records: Records,
     ) -> Pending:
         """Do what is one transaction with the events' values, and say what it was."""
         chosen, tenant = pending.chosen, catalog.tenant
         names = frozenset({pending.table, *replaced.kinds} - {""})
-        records = let_go_of_records(
-            writer, tenant, chosen, pending.needles, keys_too=pending.keys_too
-        )
         texts = let_go_of_texts(
             writer,
             catalog.ledger,

@@ -11,14 +11,13 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.erasure.holds import Hold, holds
 from affidavit.catalog.erasure.statements import let_go_of_rows
+from affidavit.catalog.journal.records.form import entries_of
 from affidavit.catalog.lake.vectors.datasets import lance_errors
-from affidavit.catalog.ledger.entry import draft
-from affidavit.catalog.ledger.verification.gone import RETENTION
+from affidavit.catalog.ledger.entry import RETENTION, draft, rows_given
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.sql.predicate import And, Compare, In, IsNull, Not
 from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import LEDGER, RESULTS, TRIGGERS
+from affidavit.catalog.store.tables import TRIGGERS
 from affidavit.catalog.tables.intents import cleaning
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.catalog.topics.log import end_offset, evict_before, first_offset, offset_at
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.topic import Topic
 
 DEAD_LETTERS: Final = "dead_letters_of"
-SEQS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,7 @@ def _journal(due: Due) -> LetGo:
         return False
 
     def note(writer: Writer, segments: Sequence[Segment]) -> None:
-        due.note(
-            writer, "journal", ranges=[[each.first_seq, each.last_seq] for each in segments],
-            roots=[each.root.hex() for each in segments],
-            events=sum(each.events for each in segments),
-        )  # fmt: skip
+        due.note(writer, "journal", **_told(segments))
 
     journal.sealing.flush()
     gone = journal.erasing.retain(due.before_us, 0, note, is_held=is_held)
@@ -106,33 +101,29 @@ def _journal(due: Due) -> LetGo:
 
 def _records(due: Due, what: str, kinds: tuple[str, ...]) -> LetGo:
     """Let go of all that old records commit to; their bodies stay, and prove that they were."""
-    tenant = due.catalog.tenant
-    with due.catalog.write() as writer:
-        old = And((In("kind", kinds), Compare("<", "created_at", due.before_us)))
-        rows = writer.select(LEDGER, ("seq",), own(tenant, old, Not(IsNull("opened"))))
-        spared = _records_of_held(writer, tenant)
-        seqs = sorted(int(seq or 0) for (seq,) in rows if seq not in spared)
-        for at in range(0, len(seqs), SEQS_AT_ONCE):
-            page = own(tenant, In("seq", tuple(seqs[at : at + SEQS_AT_ONCE])))
-            writer.update_where(LEDGER, {"opened": None}, page)
-            writer.delete_where(RESULTS, page)
-        if seqs:
-            due.note(writer, what, kinds=list(kinds), last=seqs[-1], entries=len(seqs))
-    held = [f"record {seq}" for seq in sorted(spared & {seq for (seq,) in rows})]
-    return len(seqs), held
+    with due.catalog.read() as reader:
+        ids = {hold.row_id for hold in holds(reader)}
+    held: list[str] = []
+
+    def change(entry: StoredEntry) -> bytes | None:
+        is_due = entry.kind in kinds and entry.created_at < due.before_us
+        if not is_due or entry.opened is None:
+            return entry.opened
+        if _gave(entry, ids):
+            held.append(f"record {entry.seq}")
+            return entry.opened
+        return None
+
+    def note(writer: Writer, seqs: Sequence[int]) -> None:
+        due.note(writer, what, kinds=list(kinds), last=max(seqs), entries=len(seqs))
+
+    return due.catalog.journal.records.erasing.rewrite(None, change, note), held
 
 
-def _records_of_held(reader: Reader, tenant: str) -> set[int]:
-    """Return the records that gave a row that is held, of whatever table it is."""
-    ids = {hold.row_id for hold in holds(reader)}
-    if None in ids:
-        return {int(seq or 0) for (seq,) in reader.select(RESULTS, ("seq",), own(tenant))}
-    listed = sorted(each for each in ids if each is not None)
-    found: set[int] = set()
-    for at in range(0, len(listed), SEQS_AT_ONCE):
-        page = In("row_id", tuple(listed[at : at + SEQS_AT_ONCE]))
-        found |= {int(seq or 0) for (seq,) in reader.select(RESULTS, ("seq",), own(tenant, page))}
-    return found
+def _gave(entry: StoredEntry, ids: set[str | None]) -> bool:
+    """Return whether a record gave a row of those that are held, ``None`` for all of a table."""
+    rows = {row for row, _ in rows_given(entry, entry.fields())} if ids else set()
+    return bool(rows) and (None in ids or not rows.isdisjoint(ids))
 
 
 def _searches(due: Due) -> LetGo:
@@ -141,6 +132,37 @@ def _searches(due: Due) -> LetGo:
 
 def _reads(due: Due) -> LetGo:
     return _records(due, "reads", ("read", "read-closed"))
+
+
+def _whole_records(due: Due) -> LetGo:
+    """Let go of whole sealed segments of records, but for those with one that gave a held row."""
+    records, catalog = due.catalog.journal.records, due.catalog
+    with catalog.read() as reader:
+        ids = {hold.row_id for hold in holds(reader)}
+    held: list[str] = []
+
+    def is_held(segment: Segment) -> bool:
+        parts = records.kept.files.whole(segment) if ids else iter(())
+        if any(_gave(entry, ids) for part in parts for entry in entries_of(part)):
+            held.append(f"records {segment.first_seq} to {segment.last_seq}")
+            return True
+        return False
+
+    def note(writer: Writer, segments: Sequence[Segment]) -> None:
+        due.note(writer, "records", of="records", **_told(segments))
+
+    records.sealing.flush()
+    gone = records.erasing.retain(due.before_us, 0, note, is_held=is_held)
+    return sum(each.events for each in gone), held
+
+
+def _told(segments: Sequence[Segment]) -> dict[str, object]:
+    """Return what the ledger says of segments that were let go."""
+    return {
+        "ranges": [[each.first_seq, each.last_seq] for each in segments],
+        "roots": [each.root.hex() for each in segments],
+        "events": sum(each.events for each in segments),
+    }
 
 
 def _statements(due: Due) -> LetGo:
@@ -236,6 +258,7 @@ KINDS_KEPT: Final[Mapping[str, Callable[[Due], LetGo]]] = {
     "journal": _journal,
     "searches": _searches,
     "reads": _reads,
+    "records": _whole_records,
     "statements": _statements,
     "topics": _topics,
     "dead_letters": _dead_letters,

@@ -13,12 +13,12 @@ Rules:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.erasure.needles import said_in
 from affidavit.catalog.ledger.commitments import opened_members, without
+from affidavit.catalog.ledger.entry import StoredEntry, rows_given
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.erasure.chosen import Chosen
     from affidavit.catalog.erasure.needles import Needles
-    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.store.protocol import Writer
 
 OF_ROWS: Final = frozenset({"result_sha256", "rows_set_sha256"})
 """The members of a record that are made of the values of rows."""
@@ -42,65 +42,71 @@ OF_QUESTION: Final = OF_QUERY | {"text", "parameters", "filter", "filters"}
 OF_KEYS: Final = frozenset({"ids", "top_k_result_ids", "retrieval_scores", "keys"})
 """The members of a record that have the keys of rows."""
 
-IDS_AT_ONCE: Final = 500
-RECORDS_AT_ONCE: Final = 512
+HAVE_VALUES: Final = ("search", "read", "read-closed", "erasure")
+"""The kinds of entries that may have values of rows."""
 
 
-@dataclass(slots=True)
 class Records:
-    """What is let go of records.
+    """What is let go of records, found as they are read one by one.
+
+    Args:
+        chosen: The rows.
+        needles: Their values.
+        keys_too: Whether their keys go too.
 
     Attributes:
         members: The number of each record, and the members that are gone.
-        opened: What is left beside the body of each.
         beyond: Records whose signed bodies have such values themselves.
         texts: The statements that are gone, which the log has too.
+        read: The number of the newest record that was read.
     """
 
-    members: list[tuple[int, list[str]]] = field(default_factory=list)
-    opened: dict[int, bytes | None] = field(default_factory=dict)
-    beyond: list[int] = field(default_factory=list)
-    texts: set[str] = field(default_factory=set)
+    def __init__(self, chosen: Chosen, needles: Needles, *, keys_too: bool) -> None:
+        self.members: list[tuple[int, list[str]]] = []
+        self.beyond: list[int] = []
+        self.texts: set[str] = set()
+        self.read = -1
+        self._chosen = chosen
+        self._needles = needles
+        self._keys_too = keys_too
 
     def told(self) -> list[list[object]]:
         """Return what the entry says of them."""
-        return [[seq, members] for seq, members in self.members]
+        return [[seq, members] for seq, members in sorted(self.members)]
 
-
-def let_go_of_records(
-    writer: Writer, tenant: str, chosen: Chosen, needles: Needles, *, keys_too: bool
-) -> Records:
-    """Destroy what records say of rows, in the transaction that says so."""
-    gave = _that_gave(writer, tenant, chosen.ids)
-    found = Records()
-    for seq, body, opened in _records(writer, tenant):
-        members = opened_members(opened)
+    def change(self, entry: StoredEntry) -> bytes | None:
+        """Return what is left beside the body of a record."""
+        self.read = max(self.read, entry.seq)
+        if entry.kind not in HAVE_VALUES:
+            return entry.opened
+        members = opened_members(entry.opened)
         if not members:
-            if needles and needles.in_json(_parsed(body)):
-                found.beyond.append(seq)
-            continue
-        is_given = seq in gave and _has_row_of(chosen, body, members)
-        gone = _gone(members, needles, is_given=is_given, keys_too=keys_too)
-        if keys_too:
-            gone |= _with_keys(members, chosen)
-        if gone:
-            found.members.append((seq, sorted(gone)))
-            if "text" in gone:
-                found.texts.add(str(members["text"][1]))
-            found.opened[seq] = without(opened, frozenset(gone))
-    for seq, left in found.opened.items():
-        writer.update_where(LEDGER, {"opened": left}, own(tenant, Compare("=", "seq", seq)))
-    _forget_keys(writer, tenant, found)
-    return found
+            if self._needles and self._needles.in_json(_parsed(entry.body)):
+                self.beyond.append(entry.seq)
+            return entry.opened
+        is_given = _has_row_of(self._chosen, entry.body, members)
+        gone = _gone(members, self._needles, is_given=is_given, keys_too=self._keys_too)
+        if self._keys_too:
+            gone |= _with_keys(members, self._chosen)
+        if not gone:
+            return entry.opened
+        self.members.append((entry.seq, sorted(gone)))
+        if "text" in gone:
+            self.texts.add(str(members["text"][1]))
+        return without(entry.opened, frozenset(gone))
 
-
-def _records(reader: Reader, tenant: str) -> Iterator[tuple[int, bytes, bytes | None]]:
-    """Yield the number, body and what stands beside it of every entry that may have values."""
-    kinds = In("kind", ("search", "read", "read-closed", "erasure"))
-    pages = reader.rows(
-        LEDGER, ("seq", "body", "opened"), own(tenant, kinds), batch_rows=RECORDS_AT_ONCE
-    )
-    yield from chain.from_iterable(pages)
+    def let_go_of_newer(self, writer: Writer, tenant: str) -> None:
+        """Do the same with records that came since, in the transaction that says so."""
+        newer = own(tenant, Compare(">", "seq", self.read), In("kind", HAVE_VALUES))
+        columns = ("seq", "body", "signature", "kind", "opened")
+        for seq, body, signature, kind, opened in writer.select(LEDGER, columns, newer):
+            entry = StoredEntry(seq, body, signature, kind, opened=opened)  # type: ignore[arg-type]  # as the store has it
+            left = self.change(entry)
+            if left != opened:
+                by_number = own(tenant, Compare("=", "seq", seq))
+                writer.update_where(LEDGER, {"opened": left}, by_number)
+                if not rows_given(replace(entry, opened=left), _parsed(entry.body)):
+                    writer.delete_where(RESULTS, by_number)
 
 
 def _gone(
@@ -142,23 +148,6 @@ def _texts(value: object) -> Iterator[str]:
         yield from _texts(value.get("ids"))
     elif isinstance(value, str):
         yield value
-
-
-def _forget_keys(writer: Writer, tenant: str, found: Records) -> None:
-    """Take the rows of records whose keys are gone out of the index of rows, as verifying wants."""
-    seqs = [seq for seq, members in found.members if {"ids", "top_k_result_ids"} & {*members}]
-    for at in range(0, len(seqs), IDS_AT_ONCE):
-        page = In("seq", tuple(seqs[at : at + IDS_AT_ONCE]))
-        writer.delete_where(RESULTS, own(tenant, page))
-
-
-def _that_gave(reader: Reader, tenant: str, ids: frozenset[str]) -> set[int]:
-    """Return the records that gave a row of one of these keys, of whatever table."""
-    listed, found = sorted(ids), set()
-    for at in range(0, len(listed), IDS_AT_ONCE):
-        page = In("row_id", tuple(listed[at : at + IDS_AT_ONCE]))
-        found |= {int(seq or 0) for (seq,) in reader.select(RESULTS, ("seq",), own(tenant, page))}
-    return found
 
 
 def _has_row_of(chosen: Chosen, body: bytes, members: dict[str, tuple[bytes, Any]]) -> bool:

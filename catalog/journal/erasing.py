@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.blocks import event_columns, pack, table_of_blocks
-from affidavit.catalog.journal.events import EVENTS_SCHEMA, completed
-from affidavit.catalog.journal.segments.writing import husk_of, remove_segment, write_segment
+from affidavit.catalog.journal.kept import EVENTS
+from affidavit.catalog.journal.segments.writing import remove_segment, write_segment
 from affidavit.catalog.journal.signing import without_values
 from affidavit.catalog.store.tables import TAIL
 from affidavit.errors import StoreError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.journal.kept import Kept
+    from affidavit.catalog.journal.segments.keeping import Keeping
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.store.protocol import Reader, Writer
 
@@ -69,8 +70,8 @@ class Wanted:
         """Return events without what is to be erased of those that ``mask`` names."""
         if not self.keys_too:
             return without_values(events, mask)
-        events = completed(events, EVENTS_SCHEMA.names)
-        husks = husk_of(events)
+        events = EVENTS.completed(events, EVENTS.schema.names)
+        husks = EVENTS.husk_of(events)
         columns = [
             pc.if_else(mask, husk, kept)
             for husk, kept in zip(husks.columns, events.columns, strict=True)
@@ -118,11 +119,112 @@ def ranges_of(numbers: Iterable[int]) -> list[list[int]]:
     return pairs
 
 
-class Erasing:
+class LettingGo:
+    """Lets go of what one tenant keeps in segments of one form."""
+
+    def __init__(self, kept: Keeping) -> None:
+        self._kept = kept
+
+    def retain(
+        self,
+        before_us: int | None,
+        keep: int,
+        note: Callable[[Writer, Sequence[Segment]], None],
+        *,
+        is_held: Callable[[Segment], bool] = lambda _: False,
+    ) -> list[Segment]:
+        """Let go of whole sealed segments; their leaves stay, so that the rest still verifies.
+
+        Args:
+            before_us: Only of those whose rows are all older; ``None`` for any age.
+            keep: The newest so many rows stay in any case.
+            note: Given the transaction and the segments; says in the ledger that they were dropped.
+            is_held: Whether a segment stays, however old it is.
+
+        Returns:
+            The segments that were dropped.
+        """
+        with self._kept.alone():
+            with self._kept.store.read(self._kept.tenant) as reader:
+                newer = self._kept.tail_events(reader)
+                chosen = []
+                for segment in reversed(self._kept.segments(reader)):
+                    old = before_us is None or segment.last_at < before_us
+                    if old and newer >= keep and not is_held(segment):
+                        chosen.append(segment)
+                    newer += segment.events
+            if not chosen:
+                return []
+            husks = [(each, self._husk(each)) for each in reversed(chosen)]
+            with self._kept.store.write(self._kept.tenant) as writer:
+                for segment, husk in husks:
+                    self._kept.replace_segment(writer, segment, husk)
+                note(writer, [segment for segment, _ in husks])
+            for segment, _ in husks:
+                remove_segment(self._kept.folder, self._kept.form, segment)
+        return [segment for segment, _ in husks]
+
+    def _husk(self, segment: Segment) -> Segment:
+        form = self._kept.form
+
+        def husks() -> Iterator[pa.Table]:
+            return map(form.husk_of, self._kept.files.whole(segment))
+
+        return replace(write_segment(self._kept.folder, form, husks), dropped=1)
+
+    def remove_orphans(self, *, age_s: float = ORPHAN_AGE_S) -> None:
+        """Remove files that the store does not name, and no snapshot of the last hour can.
+
+        Raises:
+            StoreError: The folder cannot be read.
+        """
+        with self._kept.merging(), self._kept.sealing():
+            self._remove_others(age_s=age_s)
+
+    def _remove_others(self, *, age_s: float) -> None:
+        with self._kept.store.read(self._kept.tenant) as reader:
+            named = {each.file for each in self._kept.all_segments(reader)}
+        try:
+            self._kept.folder.remove_others(named, age_s=age_s)
+        except OSError as error:
+            whose = self._kept.form.whose
+            msg = f"{whose}'s segments at {self._kept.folder} cannot be read: {error}"
+            raise StoreError(msg) from error
+
+    # --- after something was replaced ------------------------------------------------------------
+
+    def remove_replaced(self) -> None:
+        """Remove every file that the store does not name: what was replaced has the values still.
+
+        Whoever calls it holds what is kept alone.
+
+        Raises:
+            StoreError: The folder cannot be read, or a file not be removed.
+        """
+        try:
+            self._remove_others(age_s=0)
+        except StoreError as error:
+            msg = f"{error}; what was replaced is still there with its values: erase again"
+            raise StoreError(msg) from error
+
+    def scrub(self) -> None:
+        """Overwrite what the store replaced.
+
+        Raises:
+            StoreError: Somebody reads the state of before.
+        """
+        if not self._kept.store.scrub():
+            msg = (
+                "the store's log still has what was erased, since somebody reads the state of "
+                "before: erase again when that has ended"
+            )
+            raise StoreError(msg)
+
+
+class Erasing(LettingGo):
     """Lets go of what one tenant's journal keeps."""
 
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
+    _kept: Kept
 
     def erase(self, wanted: Wanted, note: Callable[[Writer, Replaced], None]) -> int:
         """Destroy what is wanted of events, for good; every proof goes on holding.
@@ -150,18 +252,6 @@ class Erasing:
                 note(writer, found)
             self.remove_replaced()
         return len(found.seqs)
-
-    def remove_replaced(self) -> None:
-        """Remove files that the store does not name, of which some have what was erased.
-
-        Raises:
-            StoreError: One cannot be removed.
-        """
-        try:
-            self._remove_others(age_s=0)  # what was merged away holds the values too
-        except StoreError as error:
-            msg = f"{error}; what was replaced is still there with its values: erase again"
-            raise StoreError(msg) from error
 
     def kinds(self, reader: Reader, entity_id: str) -> set[tuple[str | None, str]]:
         """Return the table and kind of every event that names an entity of that id.
@@ -196,71 +286,9 @@ class Erasing:
                 for part in chosen:
                     found.add(part)
                 erased = partial(self._erased, segment, wanted)
-                found.segments.append((segment, write_segment(self._kept.folder, erased)))
+                anew = write_segment(self._kept.folder, self._kept.form, erased)
+                found.segments.append((segment, anew))
 
     def _erased(self, segment: Segment, wanted: Wanted) -> Iterator[pa.Table]:
         for part in self._kept.files.whole(segment):
             yield wanted.erased(part, wanted.mask(part))
-
-    def retain(
-        self,
-        before_us: int | None,
-        keep: int,
-        note: Callable[[Writer, Sequence[Segment]], None],
-        *,
-        is_held: Callable[[Segment], bool] = lambda _: False,
-    ) -> list[Segment]:
-        """Let go of whole sealed segments; their leaves stay, so that the rest still verifies.
-
-        Args:
-            before_us: Only of those whose events are all older; ``None`` for any age.
-            keep: The newest so many events stay in any case.
-            note: Given the transaction and the segments; says in the ledger that they were dropped.
-            is_held: Whether a segment stays, however old it is.
-
-        Returns:
-            The segments that were dropped.
-        """
-        with self._kept.alone():
-            with self._kept.store.read(self._kept.tenant) as reader:
-                newer = self._kept.tail_events(reader)
-                chosen = []
-                for segment in reversed(self._kept.segments(reader)):
-                    old = before_us is None or segment.last_at < before_us
-                    if old and newer >= keep and not is_held(segment):
-                        chosen.append(segment)
-                    newer += segment.events
-            if not chosen:
-                return []
-            husks = [(each, self._husk(each)) for each in reversed(chosen)]
-            with self._kept.store.write(self._kept.tenant) as writer:
-                for segment, husk in husks:
-                    self._kept.replace_segment(writer, segment, husk)
-                note(writer, [segment for segment, _ in husks])
-            for segment, _ in husks:
-                remove_segment(self._kept.folder, segment)
-        return [segment for segment, _ in husks]
-
-    def _husk(self, segment: Segment) -> Segment:
-        def events() -> Iterator[pa.Table]:
-            return map(husk_of, self._kept.files.whole(segment))
-
-        return replace(write_segment(self._kept.folder, events), dropped=1)
-
-    def remove_orphans(self, *, age_s: float = ORPHAN_AGE_S) -> None:
-        """Remove files that the store does not name, and no snapshot of the last hour can.
-
-        Raises:
-            StoreError: The folder cannot be read.
-        """
-        with self._kept.merging(), self._kept.sealing():
-            self._remove_others(age_s=age_s)
-
-    def _remove_others(self, *, age_s: float) -> None:
-        with self._kept.store.read(self._kept.tenant) as reader:
-            named = {each.file for each in self._kept.all_segments(reader)}
-        try:
-            self._kept.folder.remove_others(named, age_s=age_s)
-        except OSError as error:
-            msg = f"the journal's segments at {self._kept.folder} cannot be read: {error}"
-            raise StoreError(msg) from error

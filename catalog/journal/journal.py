@@ -19,6 +19,7 @@ from affidavit.catalog.journal.evidence import EventEntries
 from affidavit.catalog.journal.kept import TAIL_COLUMNS
 from affidavit.catalog.journal.merging import SEGMENTS_MERGED, Merging
 from affidavit.catalog.journal.reading import EventReader
+from affidavit.catalog.journal.records.records import Records
 from affidavit.catalog.journal.sealing import Sealing
 from affidavit.catalog.journal.signing import Hashed, hashed
 from affidavit.catalog.model import clock
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from affidavit.catalog.journal.kept import Archive, Kept
+    from affidavit.catalog.journal.records.kept import KeptRecords
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.store.protocol import Reader, Writer
@@ -49,11 +51,13 @@ class Journal:
         sealing: Seals them.
         merging: Merges segments of them.
         erasing: Lets go of them.
+        records: The other entries of the ledger, which are sealed in the same way.
     """
 
     def __init__(
         self,
         kept: Kept,
+        records: KeptRecords,
         ledger: Ledger,
         *,
         begins: bool,
@@ -66,14 +70,22 @@ class Journal:
         self.sealing = Sealing(
             kept, self.entries, ledger, flush_threshold=flush_threshold, on_sealed=on_sealed
         )
-        self.merging = Merging(kept, large=flush_threshold * LARGE_FLUSHES)
+        large = flush_threshold * LARGE_FLUSHES
+        self.merging = Merging(kept, large=large)
         self.erasing = Erasing(kept)
+        self.records = Records(
+            records, ledger, flush_threshold=flush_threshold, large=large, on_sealed=on_sealed
+        )
         self._ledger = ledger
         self._is_kept = begins
 
     def is_kept(self, reader: Reader) -> bool:
         """Return whether the tenant's changes are written down: once begun, for good."""
         return self._is_kept or self.kept.first_seq(reader) is not None
+
+    def sealed(self, reader: Reader) -> list[Sequence[tuple[object, ...]]]:
+        """Return which files segments are in; another answer later says that some went."""
+        return [each.sealed(reader) for each in (self.kept, self.records.kept)]
 
     def note(self, writer: Writer, change: Change, transaction: Transaction) -> int | None:
         """Write ``change`` down, in the transaction that makes it; return its first event's seq."""
@@ -132,6 +144,7 @@ class Journal:
             events_max = self.sealing.flush_threshold * SEGMENTS_MERGED
             self.merging.compact_if_possible(events_max=events_max)
             self.erasing.remove_orphans()
+        self.records.tidy(at_most=self.sealing.flush_threshold * SEGMENTS_MERGED)
 
 
 class Journals:
@@ -142,7 +155,7 @@ class Journals:
         ledger_of: Returns a tenant's ledger.
         begins: Whether the journal of a tenant that has none yet is begun.
         flush_threshold: How many events the store keeps before they are sealed.
-        on_sealed: Called when there may be something to merge.
+        on_sealed: Called when there may be something to merge, or records to seal.
     """
 
     def __init__(
@@ -167,8 +180,9 @@ class Journals:
         journal = self._journals.get(tenant)
         if journal is None:
             made = Journal(
-                self._archive.of(tenant), self._ledger_of(tenant), begins=self._begins,
-                flush_threshold=self._flush_threshold, on_sealed=self._on_sealed,
+                self._archive.of(tenant), self._archive.records_of(tenant),
+                self._ledger_of(tenant), begins=self._begins, flush_threshold=self._flush_threshold,
+                on_sealed=self._on_sealed,
             )  # fmt: skip
             journal = self._journals.setdefault(tenant, made)
         return journal
@@ -183,7 +197,18 @@ class Journals:
         It need not be asked again before something is sealed: what failed fails until then.
         """
         for journal in self.opened():
-            journal.merging.compact_if_possible(stopping=self._stopping.is_set)
+            for merging in (journal.merging, journal.records.merging):
+                merging.compact_if_possible(stopping=self._stopping.is_set)
+        return False
+
+    def seal_records(self) -> bool:
+        """Seal the records that are due, of the journals that were asked for, and return False.
+
+        It need not be asked again before more of them are there.
+        """
+        for journal in self.opened():
+            if not self._stopping.is_set():
+                journal.records.sealing.seal_if_due()
         return False
 
     def stop(self) -> None:

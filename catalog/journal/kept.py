@@ -1,50 +1,56 @@
-"""Where one tenant's events are kept: the newest in the store, a block a change; the others sealed.
-
-Rules:
-    - Sealing moves whole blocks: the segment's file is there before the transaction that names it
-      and drops them, so that every snapshot has each event exactly once.
-    - Who seals, erases or lets go holds the journal's lock. Merging holds another, for long, and
-      who removes files or values holds both: nothing waits for a merge but an erasure, a
-      retention and the next merge.
-"""
+"""Where a tenant's events are kept: the newest in the store, a block a change; others sealed."""
 
 from __future__ import annotations
 
-import struct
-import threading
-from contextlib import contextmanager
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.journal.blocks import checked_block, table_of_blocks
-from affidavit.catalog.journal.segments.places import place_of
-from affidavit.catalog.journal.segments.reading import SegmentReader
+from affidavit.catalog.journal.events import CONTEXTS, EVENTS_SCHEMA
+from affidavit.catalog.journal.records.kept import KeptRecords
+from affidavit.catalog.journal.segments.form import Form
+from affidavit.catalog.journal.segments.index import index_of
+from affidavit.catalog.journal.segments.keeping import Keeping, Waiting
 from affidavit.catalog.journal.segments.remembered import SegmentCache
-from affidavit.catalog.journal.segments.segment import segment_of
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import LEAVES, SEGMENTS, TAIL
-from affidavit.errors import LedgerCorruptError, StoreError
+from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     import pyarrow as pa
 
-    from affidavit.catalog.journal.segments.places import SegmentFolder, SegmentStore
+    from affidavit.catalog.journal.segments.places import SegmentStore
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.store.protocol import Reader, Store, Writer
 
-LEAF: Final = struct.Struct("<q32s")
-"""A leaf that is kept apart: its event's number, and the hash."""
-
 TAIL_COLUMNS: Final = columns_of(TAIL)
-SEGMENT_COLUMNS: Final = columns_of(SEGMENTS)
-LEAVES_COLUMNS: Final = columns_of(LEAVES)
+
+EVENTS: Final = Form(
+    whose="the journal",
+    rows="events",
+    schema=EVENTS_SCHEMA,
+    time="timestamp",
+    told="action",
+    husk=frozenset({"seq", "timestamp", "leaf_hash"}),
+    group_rows=2048,
+    postings=lambda events, first_row: index_of(events["entity_id"], first_row),
+    one_posting=True,
+    segments=SEGMENTS,
+    leaves=LEAVES,
+    lock="journal",
+    dictionaries=(
+        "entity_type", "field", "action", "actor", "source", "workspace_id", "tx_id", "reason",
+        "table_id", "context",
+    ),
+    statistics=("seq", "timestamp", "entity_type", "field", "action", "actor", "source"),
+    optional=CONTEXTS,
+)  # fmt: skip
+"""A segment of events."""
 
 
-class Kept:
+class Kept(Keeping):
     """The blocks, segments and kept leaves of one tenant's journal.
 
     Args:
@@ -57,52 +63,7 @@ class Kept:
     def __init__(
         self, store: Store, tenant: str, places: SegmentStore, cache: SegmentCache
     ) -> None:
-        self.store = store
-        self.tenant = tenant
-        self._places = places
-        self._cache = cache
-        self._wanted_alone = threading.Event()
-
-    @property
-    def folder(self) -> SegmentFolder:
-        """Where the tenant's segments lie."""
-        return self._places.folder(self.tenant)
-
-    @property
-    def files(self) -> SegmentReader:
-        """What reads the segments."""
-        return SegmentReader(self.folder, self._cache)
-
-    def check_place(self, reader: Reader) -> None:
-        """Raise StoreError if the lake keeps its segments elsewhere since it was opened here."""
-        if place_of(reader) != self._places.place:
-            msg = "the journal's segments lie elsewhere since this session began: reopen"
-            raise StoreError(msg)
-
-    # --- who may change what is kept -------------------------------------------------------------
-
-    def sealing(self) -> AbstractContextManager[None]:
-        """Hold the journal against whoever else seals, erases or lets go, in any process."""
-        return self.store.lock(f"journal {self.tenant}")
-
-    def merging(self, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
-        """Hold the journal against other merges."""
-        return self.store.lock(f"journal {self.tenant} merging", timeout_s=timeout_s)
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the journal against sealing and merging; a merge of this process gives way."""
-        self._wanted_alone.set()
-        try:
-            with self.merging(), self.sealing():
-                yield
-        finally:
-            self._wanted_alone.clear()
-
-    @property
-    def is_wanted_alone(self) -> bool:
-        """Whether a merge should give way."""
-        return self._wanted_alone.is_set()
+        super().__init__(EVENTS, store, tenant, places, cache)
 
     # --- blocks ----------------------------------------------------------------------------------
 
@@ -132,31 +93,20 @@ class Kept:
             raise LedgerCorruptError("the journal's tail has a block of no number of events")
         return sum(counts)  # type: ignore[arg-type]  # as was just checked
 
-    # --- segments --------------------------------------------------------------------------------
+    def waiting(self, reader: Reader) -> Waiting | None:
+        """Return the events that the store keeps."""
+        rows = reader.select(TAIL, (ROWID,), own(self.tenant), order_by=("first_seq",))
+        rowids = [int(row[0] or 0) for row in rows]
 
-    def segments(self, reader: Reader) -> list[Segment]:
-        """Return the sealed segments that have their events, oldest first."""
-        return [each for each in self.all_segments(reader) if not each.dropped]
+        def tables() -> Iterator[pa.Table]:
+            for rowid in rowids:
+                yield table_of_blocks(self.blocks(reader, Compare("=", ROWID, rowid)))
 
-    def all_segments(self, reader: Reader, *conditions: Compare) -> list[Segment]:
-        """Return the sealed segments, oldest first, also those whose events were let go."""
-        rows = reader.select(
-            SEGMENTS, SEGMENT_COLUMNS, own(self.tenant, *conditions), order_by=("first_seq",)
-        )
-        return list(map(segment_of, rows))
+        return Waiting(tables, rowids) if rows else None
 
-    def add_segment(self, writer: Writer, segment: Segment) -> None:
-        """Name a segment whose file is there."""
-        writer.insert(SEGMENTS, SEGMENT_COLUMNS, [astuple(segment)])
-
-    def replace_segment(self, writer: Writer, old: Segment, new: Segment) -> None:
-        """Let a segment's events be those of another file from now on."""
-        writer.delete_where(SEGMENTS, Compare("=", "first_seq", old.first_seq))
-        self.add_segment(writer, new)
-
-    def sealed(self, reader: Reader) -> Sequence[tuple[object, ...]]:
-        """Return which files the segments are in; another answer later says that some went."""
-        return reader.select(SEGMENTS, ("file", "sha256"), own(self.tenant))
+    def leave(self, writer: Writer, waiting: Waiting, segment: Segment) -> None:  # noqa: ARG002 - as others take it
+        """Drop the blocks of events that were sealed."""
+        writer.delete(TAIL, waiting.places)
 
     # --- both ------------------------------------------------------------------------------------
 
@@ -175,31 +125,23 @@ class Kept:
         ]
         return min((int(each or 0) for each in found), default=None)
 
-    # --- leaves that are kept apart --------------------------------------------------------------
-
-    def keep_leaves(self, writer: Writer, kept: list[tuple[int, int, bytes]]) -> None:
-        """Keep these leaves, and no others: the first number, the one after the last, and bytes."""
-        writer.delete_where(LEAVES, own(self.tenant))
-        writer.insert(LEAVES, LEAVES_COLUMNS, kept)
-
-    def kept_leaves(self, reader: Reader, *conditions: Compare) -> list[tuple[Any, ...]]:
-        """Return what :meth:`keep_leaves` kept, as the store has it: nothing is checked yet."""
-        return list(reader.select(LEAVES, LEAVES_COLUMNS, own(self.tenant, *conditions)))
-
 
 class Archive:
-    """Where the journals of one lake are kept, by tenant.
+    """Where the journals of one lake are kept, and the other entries of its ledgers, by tenant.
 
     Args:
         store: The lake's store.
-        places: Where its segments lie.
+        places: Where segments of events lie.
+        record_places: Where those of the other entries do.
     """
 
-    def __init__(self, store: Store, places: SegmentStore) -> None:
+    def __init__(self, store: Store, places: SegmentStore, record_places: SegmentStore) -> None:
         self._store = store
         self._places = places
+        self._record_places = record_places
         self._cache = SegmentCache()
         self._kept: dict[str, Kept] = {}
+        self._records: dict[str, KeptRecords] = {}
 
     def of(self, tenant: str) -> Kept:
         """Return where a tenant's journal is kept."""
@@ -207,4 +149,12 @@ class Archive:
         if kept is None:
             made = Kept(self._store, tenant, self._places, self._cache)
             kept = self._kept.setdefault(tenant, made)
+        return kept
+
+    def records_of(self, tenant: str) -> KeptRecords:
+        """Return where the entries of a tenant's ledger are kept that are no events."""
+        kept = self._records.get(tenant)
+        if kept is None:
+            made = KeptRecords(self._store, tenant, self._record_places, self._cache)
+            kept = self._records.setdefault(tenant, made)
         return kept

@@ -9,13 +9,12 @@ import pyarrow as pa
 
 from affidavit.catalog.journal.segments.writing import write_segment
 from affidavit.catalog.sql.predicate import In
-from affidavit.catalog.store.tables import SEGMENTS
 from affidavit.errors import AffidavitError, LedgerCorruptError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from affidavit.catalog.journal.kept import Kept
+    from affidavit.catalog.journal.segments.keeping import Keeping
     from affidavit.catalog.journal.segments.segment import Segment
 
 SEGMENTS_MERGED: Final = 8
@@ -36,7 +35,7 @@ class Merging:
         large: Segments with so many events stay as they are.
     """
 
-    def __init__(self, kept: Kept, *, large: int) -> None:
+    def __init__(self, kept: Keeping, *, large: int) -> None:
         self._kept = kept
         self._large = large
 
@@ -75,7 +74,7 @@ class Merging:
         try:
             self.compact(wait=False, events_max=events_max, stopping=stopping)
         except AffidavitError:
-            _log.exception("segments of the journal were not merged")
+            _log.exception("segments of %s were not merged", self._kept.form.whose)
 
     def _mergeable(self, events_max: int | None) -> list[Segment]:
         with self._kept.store.read(self._kept.tenant) as reader:
@@ -83,6 +82,8 @@ class Merging:
         return mergeable(segments, self._large, events_max)
 
     def _merge(self, group: list[Segment], stopping: Callable[[], bool]) -> bool:
+        form = self._kept.form
+
         def events() -> Iterator[pa.Table]:
             for segment in group:
                 for part in self._kept.files.whole(segment):
@@ -91,15 +92,16 @@ class Merging:
                     yield part
 
         try:
-            whole = write_segment(self._kept.folder, events)
+            whole = write_segment(self._kept.folder, form, events)
         except _AbandonedError:
             return False
         if whole.events != sum(each.events for each in group):
-            msg = f"segments {group[0].file} to {group[-1].file} have other events than were sealed"
+            names = f"segments {group[0].file} to {group[-1].file} of {form.whose}"
+            msg = f"{names} have other {form.rows} than were sealed"
             raise LedgerCorruptError(msg, seq=group[0].first_seq)
         firsts = tuple(each.first_seq for each in group)
         with self._kept.store.write(self._kept.tenant, record=True) as writer:
-            writer.delete_where(SEGMENTS, In("first_seq", firsts))
+            writer.delete_where(form.segments, In("first_seq", firsts))
             self._kept.add_segment(writer, whole)
         return True
 

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.blocks import table_of_blocks
+from affidavit.catalog.journal.segments.index import entity_hash
 from affidavit.catalog.journal.span import Span
 from affidavit.catalog.values.canonical import canonical
-from affidavit.errors import LedgerCorruptError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from affidavit.catalog.journal.kept import Kept
     from affidavit.catalog.journal.segments.segment import Segment
@@ -41,7 +41,7 @@ class EventReader:
             return self._kept.files.scan(segment, names, within.narrowed(segment, filters))
 
         for segment in self._kept.segments(reader):
-            yield from self._read(segment, Span(), read)
+            yield from self._kept.read(segment, Span(), read)
         tail = self._kept.tail(reader)
         if tail.num_rows:
             yield (tail if filters is None else tail.filter(filters)).select(names)
@@ -62,7 +62,7 @@ class EventReader:
             key = (segment.sha256, asked)
             found = self._once.get(key)
             if found is None:
-                found = self._once[key] = list(self._read(segment, Span(), read))
+                found = self._once[key] = list(self._kept.read(segment, Span(), read))
             yield from found
         tail = self._kept.tail(reader)
         if tail.num_rows:
@@ -73,13 +73,20 @@ class EventReader:
     ) -> Iterator[pa.Table]:
         """Yield the events of some entities, oldest first, without reading those of others."""
         names = list(dict.fromkeys([*columns, "entity_id", "seq"]))
+        wanted = pa.array(entities, pa.string())
+        about = pc.field("entity_id").isin(wanted)
 
         def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
-            for part in self._kept.files.of_entities(segment, entities, names):
-                yield within.kept(part)
+            files = self._kept.files
+            rows = files.rows_of(segment, map(entity_hash, entities))
+            if rows is None:
+                yield from files.scan(segment, names, within.narrowed(segment, about))
+                return
+            for part in files.at(segment, rows, names):
+                yield within.kept(part.filter(about))
 
         for segment in self._kept.segments(reader):
-            for part in self._read(segment, Span(), read):
+            for part in self._kept.read(segment, Span(), read):
                 yield part.select(list(columns))
         written = [canonical(each) for each in entities]
         blocks = [
@@ -90,7 +97,6 @@ class EventReader:
             or any(each in block[4] for each in written)
         ]
         tail = table_of_blocks(blocks)
-        wanted = pa.array(entities, pa.string())
         yield tail.filter(pc.is_in(tail["entity_id"], wanted)).select(list(columns))
 
     def newest(self, reader: Reader, limit: int, columns: Sequence[str]) -> pa.Table:
@@ -107,7 +113,7 @@ class EventReader:
         for segment in reversed(self._kept.segments(reader)):
             if missing <= 0:
                 break
-            found = list(self._read(segment, Span(), read))
+            found = list(self._kept.read(segment, Span(), read))
             parts += found
             missing -= sum(part.num_rows for part in found)
         newest: pa.Table = pa.concat_tables(parts).sort_by([("seq", "descending")])
@@ -131,7 +137,7 @@ class EventReader:
             if segment.first_at <= at_us and segment.dropped:
                 return segment.first_seq  # which of them is not known any more
             if segment.first_at <= at_us:
-                parts = [_newest(part) for part in self._read(segment, Span(), read)]
+                parts = [_newest(part) for part in self._kept.read(segment, Span(), read)]
                 return max(each for each in parts if each is not None)
         return None
 
@@ -146,28 +152,6 @@ class EventReader:
         """Return whether some event says that it is of later than now."""
         later = any(each.last_at > now_us for each in self._kept.all_segments(reader))
         return later or bool(self._kept.tail(reader).filter(~_by(now_us)).num_rows)
-
-    def _read(
-        self, segment: Segment, within: Span, read: Callable[[Segment, Span], Iterator[pa.Table]]
-    ) -> Iterator[pa.Table]:
-        """Yield what ``read`` finds in a segment, or in what took its place since the snapshot."""
-        begun = False
-        try:
-            for part in read(segment, within):
-                begun = True
-                yield part
-            return
-        except LedgerCorruptError as error:
-            inside = within.within(segment)
-            with self._kept.store.read(self._kept.tenant) as now:
-                heirs = self._kept.all_segments(now, *inside.bounds())
-            if segment in heirs:
-                raise
-            if begun or any(each.dropped for each in heirs):
-                msg = f"segment {segment.file} of the journal was replaced while it was read: again"
-                raise StoreError(msg) from error
-        for heir in heirs:
-            yield from self._read(heir, inside, read)
 
 
 def _by(at_us: int) -> pc.Expression:

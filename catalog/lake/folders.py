@@ -4,6 +4,7 @@
     <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
     <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL; what folders
                                              of names are called: affidavit.catalog.sql.folder_names
+    <lake>/records/<tenant>/                 sealed records, likewise
     <lake>/certificates/<tenant>/            a file for each erasure, which says what was erased
     <lake>/pending/                          searches in and beside open transactions, signed
     <lake>/locks/                            lock files
@@ -49,6 +50,7 @@ class Folders:
         self.catalog = self.path / CATALOG_FILE
         self.journal = self.path / "journal"
         self.locks = self.path / "locks"
+        self.records = self.path / "records"
         self.pending = self.path / "pending"
         self.certificates = self.path / "certificates"
         self.vectors = self.path / "vectors"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.journal.evidence import EventEntries
 from affidavit.catalog.journal.journal import Journals
 from affidavit.catalog.journal.kept import Archive
+from affidavit.catalog.journal.records.entries import RecordEntries
 from affidavit.catalog.journal.segments.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
@@ -34,7 +35,7 @@ from affidavit.catalog.store.covering.store import CoveredStore
 from affidavit.catalog.store.identity import lake_id
 from affidavit.catalog.store.protocol import StoreOptions, check_durability
 from affidavit.catalog.store.registry import check_store, open_store
-from affidavit.catalog.store.tables import PLACES, SEGMENTS
+from affidavit.catalog.store.tables import LEDGER_SEGMENTS, PLACES, SEGMENTS
 from affidavit.catalog.topics.news import News
 from affidavit.catalog.values.durations import is_seconds
 from affidavit.catalog.values.python.arguments import checked_switch
@@ -165,7 +166,7 @@ def open_lake(
         path: The lake's folder.
         options: How it is opened.
         keys: Where the master key is; without one, nothing can be signed.
-        on_sealed: Called when there may be segments of the journal to merge.
+        on_sealed: Called when there may be segments to merge, or records to seal.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
@@ -214,7 +215,7 @@ def _put_together(
     with store.read(SHARED) as reader:
         identity = lake_id(reader)
     places = _settle(store, folders, identity, given, read_only=read_only)
-    archive = Archive(store, places)
+    archive = Archive(store, places, places.of_records(folders.records))
     begins = options.journal and not read_only
     ledgers = Ledgers(
         identity,
@@ -223,6 +224,7 @@ def _put_together(
         checkpoint_interval_s=options.checkpoint_interval_s,
         keepers=lambda tenant: [EventEntries(archive.of(tenant))],
         covers=covered_tables if begins else None,
+        sealed=lambda tenant: RecordEntries(archive.records_of(tenant)),
     )
     return Lake(
         folders=folders,
@@ -264,7 +266,7 @@ def _settle(
                 f"{given.url!r}: leave journal_url out"
             )
             raise LakeError(msg)
-        if read_only or store.tenants(SEGMENTS):
+        if read_only or store.tenants(SEGMENTS) or store.tenants(LEDGER_SEGMENTS):
             msg = (
                 f"the segments of this lake's journal lie in {str(folders.journal)!r}, and cannot "
                 f"be looked for at {given.url!r}: leave journal_url out"

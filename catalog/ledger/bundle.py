@@ -199,8 +199,8 @@ def _refuse_unsaid(reader: Reader, ledger: Ledger, gone: list[int], end: int) ->
         return
     said = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO), Compare("<", "seq", end)))
     for seq in gone:
-        if said.whole(seq) < 0:
-            later = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO))).whole(seq)
+        if said.gone(seq) < 0:
+            later = SaidGone.of(ledger.entries(reader, In("kind", LETTING_GO))).gone(seq)
             raise LedgerProblem(f"it was let go by entry {later}: export up to that one", seq=seq)
 
 

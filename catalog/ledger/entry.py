@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from affidavit.catalog.ledger.commitments import CONTEXT, VERSION, Commitments
-from affidavit.catalog.ledger.verifier import Entry
+from affidavit.catalog.ledger.commitments import CONTEXT, VERSION, Commitments, opened_members
+from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.values.canonical import canonical, from_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.model.identity import Identity
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.values.types import StoreValue
 
 KEY: Final = "key"
 """The kind of an entry that names a key."""
+
+ERASURE, RETENTION, RELEASE = "erasure", "retention", "release"
+"""The kinds of entries that say what of others was let go."""
+
+STAYING: Final = (KEY, ERASURE, RETENTION, RELEASE)
+"""The kinds that stay in the ledger's own table, which nobody lets go of.
+
+Every commit needs the keys, and whoever verifies what is gone needs to know why first.
+"""
+
+SEARCH: Final = "search"
+"""The kind of an entry that a search left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,13 @@ def stamped(kind: str, entry_id: str, at_us: int, identity: Identity, **fields: 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry(Entry):
-    """An entry as the store has it, with the columns that its body says too."""
+    """An entry as it is kept, with the columns that its body says too.
+
+    Attributes:
+        gone: What of it was let go, if anything was.
+        opened: What its commitments are of, as far as that is still there.
+        is_sealed: Whether it stands in a segment.
+    """
 
     kind: str = ""
     entry_id: str = ""
@@ -77,11 +96,12 @@ class StoredEntry(Entry):
     key_id: str | None = None
     gone: str = ""
     opened: bytes | None = None
+    is_sealed: bool = False
 
 
 ERASED: Final = "erased"
 DROPPED: Final = "dropped"
-"""What may be gone of an event: its values, or all but its leaf."""
+"""What may be gone of an entry: its values, or all but its leaf."""
 
 
 class EntryKeeper(Protocol):
@@ -98,6 +118,47 @@ class EntryKeeper(Protocol):
 
     def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
         """Yield what is wrong that no entry's own leaf tells: first entry, last one, and what."""
+
+
+class RecordKeeper(EntryKeeper, Protocol):
+    """Where entries are kept that stood in the ledger's own table until they were sealed."""
+
+    def matching(
+        self,
+        reader: Reader,
+        *conditions: Predicate,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[StoredEntry]:
+        """Return those of its entries that match, in order, and that were not let go."""
+
+    def giving(
+        self, reader: Reader, rows: Sequence[str] | None, *conditions: Predicate
+    ) -> Iterator[list[StoredEntry]]:
+        """Yield those that gave one of ``rows``, or whichever, in order, some at a time."""
+
+    def numbers(self, reader: Reader, entry_ids: Iterable[str]) -> dict[str, int]:
+        """Return the number of each of its entries that has one of these ids."""
+
+
+def rows_given(entry: StoredEntry, fields: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return the rows that a search or read gave, as its record says, and how.
+
+    Args:
+        entry: The entry; nothing of it is trusted.
+        fields: What its body says.
+    """
+    try:
+        told = opened_members(entry.opened)
+        if entry.kind != SEARCH:
+            _, lists = told.get("ids", (b"", None))
+            return [(row, each["how"]) for each in lists or () for row in each.get("ids", ())]
+        ids = fields.get("top_k_result_ids")
+        if fields.get("v") == VERSION:
+            _, ids = told.get("top_k_result_ids", (b"", None))
+        return [(row, None) for row in ids] if isinstance(ids, list) else []
+    except (LedgerProblem, TypeError, KeyError, AttributeError):  # told where it is checked
+        return []
 
 
 def row_of(entry: StoredEntry) -> tuple[StoreValue, ...]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.entry import KEY, StoredEntry
 from affidavit.catalog.ledger.head import check_head, parse_head
 from affidavit.catalog.ledger.verifier import Keys, LedgerProblem
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import columns_of, own
-from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER
+from affidavit.catalog.store.tables import CHECKPOINTS, HEADS, LEDGER, RESULTS
 from affidavit.errors import LedgerCorruptError, MasterKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.ledger.entry import EntryKeeper
+    from affidavit.catalog.ledger.entry import EntryKeeper, RecordKeeper
     from affidavit.catalog.ledger.head import Head
     from affidavit.catalog.ledger.keys import Signer, Signers
     from affidavit.catalog.ledger.verifier import PublicKey
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.values.types import StoreValue
 
 ENTRIES_READ_AT_ONCE: Final = 4096
+NAMES_AT_ONCE: Final = 500
+"""How many values one condition has that lists them."""
 
 
 class KeptEntries:
@@ -32,13 +34,21 @@ class KeptEntries:
     Args:
         tenant: Whose ledger it is, as the store writes it.
         origin: What the ledger is called in its checkpoints and keys.
-        keepers: Where entries are kept that do not stand in the ledger's own table.
+        keepers: Where entries are kept that never stood in the ledger's own table.
+        sealed: Where those go that stand there at first.
     """
 
-    def __init__(self, tenant: str, origin: str, keepers: Sequence[EntryKeeper]) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        origin: str,
+        keepers: Sequence[EntryKeeper],
+        sealed: RecordKeeper | None = None,
+    ) -> None:
         self.tenant = tenant
         self.origin = origin
-        self.keepers = keepers
+        self.keepers: Sequence[EntryKeeper] = keepers if sealed is None else (*keepers, sealed)
+        self._sealed = sealed
         self._chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = ((), ())
 
     def entries(
@@ -48,7 +58,23 @@ class KeptEntries:
         descending: bool = False,
         limit: int | None = None,
     ) -> list[StoredEntry]:
-        """Return the matching entries in order."""
+        """Return the matching entries in order, but for events, by store values."""
+        found = self._tail(reader, *conditions, descending=descending, limit=limit)
+        if self._sealed is None:
+            return found
+        sealed = self._sealed.matching(reader, *conditions, descending=descending, limit=limit)
+        if not sealed:
+            return found
+        return sorted([*sealed, *found], key=_seq_of, reverse=descending)[:limit]
+
+    def _tail(
+        self,
+        reader: Reader,
+        *conditions: Predicate,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[StoredEntry]:
+        """Return the matching entries that stand in the ledger's own table, in order."""
         columns = (
             "seq", "body", "signature", "kind", "entry_id", "created_at", "leaf_hash", "opened"
         )  # fmt: skip
@@ -66,10 +92,52 @@ class KeptEntries:
 
     def page(self, reader: Reader, first: int, end: int) -> list[StoredEntry]:
         """Return the entries ``[first, end)``, wherever they are kept, in order."""
-        found = self.entries(reader, Compare(">=", "seq", first), Compare("<", "seq", end))
+        found = self._tail(reader, Compare(">=", "seq", first), Compare("<", "seq", end))
         for keeper in self.keepers:
             found += keeper.entries(reader, first, end)
         return sorted(found, key=_seq_of) if self.keepers else found
+
+    def giving(
+        self,
+        reader: Reader,
+        rows: Sequence[str] | None,
+        *conditions: Predicate,
+        kinds: Sequence[str] | None = None,
+    ) -> Iterator[list[StoredEntry]]:
+        """Yield the entries that gave one of some rows, oldest first, some at a time.
+
+        Args:
+            reader: The snapshot.
+            rows: The rows; ``None`` where ``conditions`` on ``row_id`` are no list of them, in
+                which case others may be among what is yielded.
+            conditions: What must hold of the row and the entry: of ``row_id`` and ``seq``.
+            kinds: Only entries of these kinds.
+        """
+
+        def wanted(entries: list[StoredEntry]) -> list[StoredEntry]:
+            return [each for each in entries if kinds is None or each.kind in kinds]
+
+        if self._sealed is not None:
+            of_entry = [each for each in conditions if getattr(each, "column", None) == "seq"]
+            yield from map(wanted, self._sealed.giving(reader, rows, *of_entry))
+        listed = () if rows is None else (In("row_id", tuple(rows)),)
+        found = reader.select(RESULTS, ("seq",), own(self.tenant, *listed, *conditions))
+        seqs = sorted({seq for (seq,) in found if isinstance(seq, int)})
+        for at in range(0, len(seqs), NAMES_AT_ONCE):
+            page = In("seq", tuple(seqs[at : at + NAMES_AT_ONCE]))
+            yield wanted(self._tail(reader, page))
+
+    def numbers(self, reader: Reader, entry_ids: Sequence[str]) -> dict[str, int]:
+        """Return the numbers of the entries that have these ids; events have none of them."""
+        found: dict[str, int] = {}
+        for at in range(0, len(entry_ids), NAMES_AT_ONCE):
+            page = In("entry_id", tuple(entry_ids[at : at + NAMES_AT_ONCE]))
+            rows = reader.select(LEDGER, ("entry_id", "seq"), own(self.tenant, page))
+            found |= {str(entry_id): int(seq or 0) for entry_id, seq in rows}
+        if self._sealed is not None:
+            missing = [each for each in entry_ids if each not in found]
+            found |= self._sealed.numbers(reader, missing) if missing else {}
+        return found
 
     def count(self, reader: Reader) -> int:
         """Return how many entries are kept, wherever that is."""
@@ -104,13 +172,19 @@ class KeptLedger(KeptEntries):
         tenant: Whose ledger it is, as the store writes it.
         origin: What the ledger is called in its checkpoints and keys.
         signers: Where its keys come from; ``None`` where nothing is written.
-        keepers: Where entries are kept that do not stand in the ledger's own table.
+        keepers: Where entries are kept that never stood in the ledger's own table.
+        sealed: Where those go that stand there at first.
     """
 
     def __init__(
-        self, tenant: str, origin: str, signers: Signers | None, keepers: Sequence[EntryKeeper]
+        self,
+        tenant: str,
+        origin: str,
+        signers: Signers | None,
+        keepers: Sequence[EntryKeeper],
+        sealed: RecordKeeper | None = None,
     ) -> None:
-        super().__init__(tenant, origin, keepers)
+        super().__init__(tenant, origin, keepers, sealed)
         self.signers = signers
         self._signer: tuple[int, Signer] | None = None
         self._intact: tuple[Sequence[StoreValue], Head] | None = None

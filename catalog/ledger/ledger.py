@@ -45,7 +45,7 @@ from affidavit.errors import ConstraintError, LedgerCorruptError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from affidavit.catalog.ledger.entry import Draft, EntryKeeper
+    from affidavit.catalog.ledger.entry import Draft, EntryKeeper, RecordKeeper
     from affidavit.catalog.ledger.keys import Signer, Signers
     from affidavit.catalog.store.protocol import Reader, StoreTable, Writer
 
@@ -75,6 +75,7 @@ class Ledger(KeptLedger):
         checkpoint_entries: A checkpoint is kept at least every so many entries.
         checkpoint_interval_s: And, as entries come, at least every so many seconds.
         keepers: Where else entries are kept.
+        sealed: Where its own go once they are many.
         covers: Returns a tenant's tables whose rows the heads state, from the first one on;
             ``None`` if they do so only where an earlier one did.
     """
@@ -88,11 +89,12 @@ class Ledger(KeptLedger):
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
         keepers: Sequence[EntryKeeper] = (),
         covers: Covers | None = None,
+        sealed: RecordKeeper | None = None,
     ) -> None:
-        super().__init__(tenant, origin, signers, keepers)
+        super().__init__(tenant, origin, signers, keepers, sealed)
         self.checkpoint_entries = checkpoint_entries
         self.checkpoint_interval_s = checkpoint_interval_s
-        self.tree = Tree(tenant, keepers)
+        self.tree = Tree(tenant, self.keepers)
         self._covers = covers
         self._states = Known()
         self._tenant_member = canonical(None if tenant == SHARED else tenant)

@@ -12,7 +12,7 @@ from affidavit.errors import InvalidQueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from affidavit.catalog.ledger.entry import EntryKeeper
+    from affidavit.catalog.ledger.entry import EntryKeeper, RecordKeeper
     from affidavit.catalog.ledger.keys import Signers
     from affidavit.catalog.ledger.ledger import Covers
 
@@ -46,8 +46,10 @@ class Ledgers:
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
         keepers: Callable[[str], Sequence[EntryKeeper]] = lambda _tenant: (),
         covers: Covers | None = None,
+        sealed: Callable[[str], RecordKeeper | None] = lambda _tenant: None,
     ) -> None:
         self._covers = covers
+        self._sealed = sealed
         self._keepers = keepers
         self.lake_id = lake_id
         self.signers = signers
@@ -61,7 +63,7 @@ class Ledgers:
             origin = origin_of(self.lake_id, None if tenant == SHARED else tenant)
             made = Ledger(
                 tenant, origin, self.signers, *self._limits, self._keepers(tenant),
-                self._covers,
+                self._covers, self._sealed(tenant),
             )  # fmt: skip
             ledger = self._ledgers.setdefault(tenant, made)
         return ledger

@@ -314,8 +314,15 @@ class Store(Protocol):
             ReadOnlyError: The store was opened to be read, or its file cannot be written.
         """
 
-    def lock(self, name: str, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, *, timeout_s: float | None = None, record: bool = False
+    ) -> AbstractContextManager[None]:
         """Hold the lock ``name`` against every thread and process; a crash releases it.
+
+        Args:
+            name: The lock.
+            timeout_s: How long to wait for it, if not as long as writers wait.
+            record: It is for what puts on record what was read, as :meth:`write` has it.
 
         Raises:
             StoreBusyError: It was held for ``timeout_s``; by default as long as writers wait.

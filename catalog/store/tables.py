@@ -135,7 +135,22 @@ RESULTS: Final = _table(
     {"row_id": _TEXT, "seq": _INT, "how": _TEXT},
     StoreIndex("search_results_row", (TENANT, "row_id", "seq")),
 )
-"""Which searches returned a row: an index over the search records, told by their bodies too."""
+"""Which records gave a row: an index over those that are not sealed, told by their bodies too."""
+
+LEDGER_SEGMENTS: Final = _table(
+    "ledger_segments",
+    {
+        "first_seq": _INT, "last_seq": _INT, "records": _INT, "first_at": _INT, "last_at": _INT,
+        "sha256": _BLOB, "root": _BLOB, "file": _TEXT, "bytes": _INT, "dropped": _INT,
+    },
+    _unique("ledger_segments_seq", TENANT, "first_seq"),
+)  # fmt: skip
+LEDGER_LEAVES: Final = _table(
+    "ledger_leaves",
+    {"first_seq": _INT, "end_seq": _INT, "data": _BLOB},
+    _unique("ledger_leaves_first", TENANT, "first_seq"),
+)
+"""The leaves of sealed records that the next checkpoint is proved by: number and hash of each."""
 
 # --- the journals --------------------------------------------------------------------------------
 
@@ -240,7 +255,7 @@ RETENTIONS: Final = _table(
 
 STORE_TABLES: Final = (
     LAKE, SCHEMAS, TABLES, FILES, INTENTS, SOURCES, STATEMENTS,
-    LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS,
+    LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS, LEDGER_SEGMENTS, LEDGER_LEAVES,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,
     ERASURES, HOLDS, RETENTIONS,

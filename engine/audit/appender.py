@@ -8,20 +8,19 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.listeners import Listeners
-from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import LEDGER, RESULTS
+from affidavit.catalog.store.tables import RESULTS
 from affidavit.catalog.values.canonical import canonical
 from affidavit.engine.audit.topic import AuditTopics
 from affidavit.engine.reads.record import CLOSED
 from affidavit.engine.search.record import KIND, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.ledger.ledgers import Ledgers
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.topics.news import News
     from affidavit.engine.search.record import SearchRecord
 
-IDS_AT_ONCE: Final = 500
 _RESULT_COLUMNS: Final = ("row_id", "seq", "how")
 
 
@@ -45,11 +43,17 @@ class Appender:
 
     Attributes:
         listeners: Who is told of the records among them.
+
+    Args:
+        ledgers: The ledgers.
+        news: Who is told of new events of topics.
+        added: Told, by tenant, of how many were committed; returns at once.
     """
 
-    def __init__(self, ledgers: Ledgers, news: News) -> None:
+    def __init__(self, ledgers: Ledgers, news: News, added: Callable[[str, int], None]) -> None:
         self.listeners: Final = Listeners[RecordListener]("on_records")
         self._ledgers = ledgers
+        self._added = added
         self._topics = AuditTopics(news)
 
     def append(
@@ -63,7 +67,7 @@ class Appender:
             if at and each.kind == CLOSED and _begins(drafts[:at], each):
                 first = self.append(writer, tenant, drafts[:at], tell=tell)
                 return [*first, *self.append(writer, tenant, drafts[at:], tell=tell)]
-        drafts = [_ending(writer, tenant, each) for each in drafts]
+        drafts = [self._ending(writer, tenant, each) for each in drafts]
 
         def beside(entries: Sequence[StoredEntry]) -> None:
             rows = [
@@ -76,6 +80,9 @@ class Appender:
 
         ledger = self._ledgers.of(tenant)
         entries = ledger.append(writer, drafts, now_us=clock.now_us(), beside=beside)
+        if entries:
+            added = partial(self._added, tenant, len(entries))
+            writer.on_commit(f"records from {entries[0].seq} on", added)
         told = self.listeners.of(tenant) if tell else ()
         records = [record_of(entry) for entry in entries if entry.kind == KIND] if told else []
         if records:
@@ -83,39 +90,24 @@ class Appender:
                 listener.on_records(records, writer)
         return entries
 
+    def _ending(self, reader: Reader, tenant: str, draft: Draft) -> Draft:
+        """Let the end of a read name its beginning as it is numbered now.
+
+        A transaction that is rolled back takes the number along, and the entry gets another.
+        """
+        if draft.kind != CLOSED:
+            return draft
+        began = draft.entry_id.removesuffix("-closed")
+        seq = self._ledgers.of(tenant).numbers(reader, [began]).get(began)
+        return replace(draft, members={**draft.members, "opened_seq": canonical(seq)})
+
+    def missing(self, reader: Reader, tenant: str, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return the drafts that the tenant's ledger does not have."""
+        ledger = self._ledgers.of(tenant)
+        known = ledger.numbers(reader, [each.entry_id for each in drafts])
+        return [each for each in drafts if each.entry_id not in known]
+
 
 def _begins(drafts: Sequence[Draft], end: Draft) -> bool:
     """Return whether one of ``drafts`` says that the rows leave of which ``end`` is the end."""
     return any(f"{each.entry_id}-closed" == end.entry_id for each in drafts)
-
-
-def _ending(reader: Reader, tenant: str, draft: Draft) -> Draft:
-    """Let the end of a read name its beginning as it is numbered now.
-
-    A transaction that is rolled back takes the number along, and the entry gets another.
-    """
-    if draft.kind != CLOSED:
-        return draft
-    began = Compare("=", "entry_id", draft.entry_id.removesuffix("-closed"))
-    found = [seq for (seq,) in reader.select(LEDGER, ("seq",), own(tenant, began))]
-    members = {**draft.members, "opened_seq": canonical(found[0] if found else None)}
-    return replace(draft, members=members)
-
-
-def known_ids(reader: Reader, tenant: str, entry_ids: Sequence[str]) -> set[str]:
-    """Return those of ``entry_ids`` that the tenant's ledger has."""
-    pages = (
-        In("entry_id", tuple(entry_ids[at : at + IDS_AT_ONCE]))
-        for at in range(0, len(entry_ids), IDS_AT_ONCE)
-    )
-    return {
-        str(row[0])
-        for page in pages
-        for row in reader.select(LEDGER, ("entry_id",), own(tenant, page))
-    }
-
-
-def missing(reader: Reader, tenant: str, drafts: Sequence[Draft]) -> list[Draft]:
-    """Return the drafts that the tenant's ledger does not have."""
-    known = known_ids(reader, tenant, [each.entry_id for each in drafts])
-    return [each for each in drafts if each.entry_id not in known]

@@ -16,7 +16,6 @@ from affidavit.catalog.values.python.arguments import (
     checked_switch,
     checked_text_or_none,
 )
-from affidavit.engine.audit.appender import known_ids
 from affidavit.engine.audit.logged import drafted
 from affidavit.engine.audit.release import release_texts, released_by, to_free
 from affidavit.engine.audit.replay import Evidence, Outcome, Verdict
@@ -302,7 +301,7 @@ class Audit:
     def _refuse_taken(self, drafts: list[Draft]) -> None:
         ids = [each.entry_id for each in drafts]
         with self._catalog.read() as reader:
-            taken = known_ids(reader, self._catalog.tenant, ids)
+            taken = set(self._catalog.ledger.numbers(reader, ids))
         for at, each in enumerate(ids):
             if each in taken:
                 msg = f"record {at}: query_id {each!r} is on record already"

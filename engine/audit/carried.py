@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.store.group_commit import GroupCommit
-from affidavit.engine.audit.appender import missing
 from affidavit.engine.audit.pending import Owner, PendingFile, abandoned
 from affidavit.errors import MasterKeyError, StoreBusyError, StoreError
 
@@ -143,7 +142,7 @@ class CarriedRecords:
         is not to be told by that.
         """
         with self._lake.store.read(tenant) as reader:
-            lost = missing(reader, tenant, drafts)
+            lost = self._appender.missing(reader, tenant, drafts)
         try:
             if lost:
                 self._commits.submit(tenant, lost, patient=False)
@@ -180,7 +179,7 @@ class CarriedRecords:
             except MasterKeyError:
                 return
             pending.check(_key_of(ledger, writer, pending))
-            lost = missing(writer, tenant, pending.drafts)
+            lost = self._appender.missing(writer, tenant, pending.drafts)
             if lost:
                 _enter(self._appender, writer, tenant, lost)
         pending.path.unlink()
@@ -278,7 +277,8 @@ class DeferredRecords:
         tenant = group[0].tenant
         with self._lake.store.write(tenant, record=True, timeout_s=SETTLE_WAIT_S) as writer:
             for drafts in (drafts for each in group for drafts in each.drafts):
-                _enter(self._appender, writer, tenant, missing(writer, tenant, drafts))
+                lost = self._appender.missing(writer, tenant, drafts)
+                _enter(self._appender, writer, tenant, lost)
 
     def _forget(self, group: Sequence[_Deferred]) -> None:
         with self._changing:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.policy import OFF, stricter
-from affidavit.engine.audit.appender import Appender, known_ids
+from affidavit.engine.audit.appender import Appender
 from affidavit.engine.audit.carried import CarriedRecords, DeferredRecords
 from affidavit.engine.audit.commits import Commits
 from affidavit.engine.audit.description import describe, describe_match
@@ -90,11 +90,14 @@ class Recorder:
         self.settings: Final = settings
         self.lake_id = None if read is None else read.lake_id
         self._store = lake.store
+        journals = lake.journals
         self._datasets = None if read is not None else lake.datasets
         self._ledgers = lake.ledgers
         self._guard = guard
         self._wake = wake
-        self._appender = Appender(lake.ledgers, lake.news)
+        self._appender = Appender(
+            lake.ledgers, lake.news, lambda tenant, count: journals.of(tenant).records.added(count)
+        )
         self._commits = Commits(lake.store, self._appender)
         self._deferred = DeferredRecords(lake, self._appender, wake)
         self._carried = CarriedRecords(lake, self._appender, self._commits, self._deferred)
@@ -219,7 +222,7 @@ class Recorder:
         """
         tenant = search.request.identity.tenant
         with self._store.read(tenant) as reader:
-            known = known_ids(reader, tenant, [search.query_id])
+            known = self._ledgers.of(tenant).numbers(reader, [search.query_id])
         if not known:
             self.record([search])
 

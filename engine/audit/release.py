@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from affidavit.catalog.erasure.certificate import CERTIFICATE
 from affidavit.catalog.erasure.statements import let_go_of_texts
-from affidavit.catalog.ledger.entry import draft
-from affidavit.catalog.ledger.verification.gone import RELEASE, RETENTION
+from affidavit.catalog.ledger.entry import RELEASE, RETENTION, draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In

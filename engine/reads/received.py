@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from affidavit.catalog.ledger.entry import SEARCH
 from affidavit.catalog.model.definition import KINDS as KINDS_OF_TABLES
-from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import RESULTS
 from affidavit.engine.reads.record import read_of
 from affidavit.engine.reads.records import KINDS, gave, plain_name
 from affidavit.engine.search.record import record_of
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from affidavit.engine.reads.record import ReadRecord
     from affidavit.engine.search.record import SearchRecord
 
-SEQS_AT_ONCE: Final = 500
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -39,14 +35,11 @@ class Answer:
 
 def answers_with(reader: Reader, ledger: Ledger, row_id: str, *, reads: bool) -> list[Answer]:
     """Return the records that gave a row, oldest first; without ``reads`` those of searches."""
-    rows = reader.select(
-        RESULTS, ("seq", "how"), own(ledger.tenant, Compare("=", "row_id", row_id))
-    )
-    seqs = sorted({seq for seq, how in rows if isinstance(seq, int) and (reads or how is None)})
+    kinds = (SEARCH, *KINDS) if reads else (SEARCH,)
     return [
         _answer(entry, row_id)
-        for at in range(0, len(seqs), SEQS_AT_ONCE)
-        for entry in ledger.entries(reader, In("seq", tuple(seqs[at : at + SEQS_AT_ONCE])))
+        for page in ledger.giving(reader, [row_id], kinds=kinds)
+        for entry in page
     ]
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.sql.evaluation import keep
-from affidavit.catalog.sql.predicate import In
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import columns_of, own
-from affidavit.catalog.store.tables import CHECKPOINTS, RESULTS, STATEMENTS
-from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
+from affidavit.catalog.store.tables import CHECKPOINTS, STATEMENTS
+from affidavit.engine.scans.entries import EntriesDataset
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
 if TYPE_CHECKING:
@@ -59,15 +58,8 @@ class ResultsDataset(EntriesDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match: those that returned the wanted rows."""
-        wanted = narrowing(predicate, {"row_id": "row_id", "seq": "seq"})
-        if not any(getattr(part, "column", None) == "row_id" for part in wanted):
-            yield from super().entries(predicate)
-            return
-        found = self._reader.select(RESULTS, ("seq",), own(self._ledger.tenant, *wanted))
-        seqs = sorted({int(row[0] or 0) for row in found})
-        for at in range(0, len(seqs), PAGE_ENTRIES):
-            page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
-            yield self._ledger.entries(self._reader, page)
+        found = self.giving(predicate, (KIND,))
+        yield from super().entries(predicate) if found is None else found
 
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return every row that the records say came back."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from affidavit.catalog.journal.events import KIND as KIND_OF_EVENTS
 from affidavit.catalog.sql.evaluation import keep
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ScanDataset
@@ -62,6 +62,30 @@ class EntriesDataset(ScanDataset):
             if len(page) < PAGE_ENTRIES:
                 return
             after = page[-1].seq
+
+    def giving(
+        self, predicate: Predicate | None, kinds: Sequence[str]
+    ) -> Iterator[Sequence[StoredEntry]] | None:
+        """Return the entries that gave the rows that are asked for; ``None`` if none are.
+
+        What is no list of rows is left to the index of returned rows, and to ``predicate``.
+        """
+        wanted = narrowing(predicate, {"row_id": "row_id", "seq": "seq"})
+        of_rows = [part for part in wanted if getattr(part, "column", None) == "row_id"]
+        if not of_rows:
+            return None
+        rows, rest = None, list(wanted)
+        for part in of_rows:
+            match part:
+                case Compare("=", _, value):
+                    rows = [str(value)]
+                case In(_, values):
+                    rows = [str(each) for each in values]
+                case _:
+                    continue
+            rest.remove(part)
+            break
+        return self._ledger.giving(self._reader, rows, *rest, kinds=kinds)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""

@@ -1,4 +1,4 @@
-"""The journal as tables: ``journal``, and its sealed segments in ``system.segments``."""
+"""The journal as tables: ``journal``, and what is sealed in ``system.`` and ``audit.segments``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from affidavit.engine.scans.evidence.events import TELLING, TOLD_BY, EventRows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from affidavit.catalog.journal.segments.keeping import Keeping
     from affidavit.catalog.model.release import TableRead
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
@@ -169,16 +170,28 @@ SEGMENTS_SCHEMA: Final = pa.schema(
         pa.field("dropped", pa.bool_()),
     ]
 )
+RECORD_SEGMENTS_SCHEMA: Final = SEGMENTS_SCHEMA.set(
+    SEGMENTS_SCHEMA.get_field_index("events"), pa.field("records", pa.int64())
+)
 
 
 def segments_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.segments``: the journal's sealed segments."""
-    segments = snapshot.catalog.journal.kept.all_segments(snapshot.reader)
-    columns = list(zip(*map(astuple, segments), strict=True)) or [()] * len(SEGMENTS_SCHEMA)
+    return _segments(snapshot, snapshot.catalog.journal.kept, SEGMENTS_SCHEMA)
+
+
+def record_segments_table(snapshot: Snapshot) -> ScanDataset:
+    """Return ``audit.segments``: the sealed segments of the ledger's other entries."""
+    return _segments(snapshot, snapshot.catalog.journal.records.kept, RECORD_SEGMENTS_SCHEMA)
+
+
+def _segments(snapshot: Snapshot, kept: Keeping, schema: pa.Schema) -> ScanDataset:
+    segments = kept.all_segments(snapshot.reader)
+    columns = list(zip(*map(astuple, segments), strict=True)) or [()] * len(schema)
     arrays = [
         pa.array(list(values), pa.int64()).cast(field.type)
         if field.name == "dropped"
         else pa.array(list(values), field.type)
-        for values, field in zip(columns, SEGMENTS_SCHEMA, strict=True)
+        for values, field in zip(columns, schema, strict=True)
     ]
-    return ArrowDataset(pa.Table.from_arrays(arrays, schema=SEGMENTS_SCHEMA), snapshot.fail)
+    return ArrowDataset(pa.Table.from_arrays(arrays, schema=schema), snapshot.fail)

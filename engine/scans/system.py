@@ -22,7 +22,11 @@ from affidavit.engine.scans.entries import LEDGER_SCHEMA, LedgerDataset
 from affidavit.engine.scans.evidence.activity import ActivityDataset
 from affidavit.engine.scans.evidence.kept import holds_table, retention_table
 from affidavit.engine.scans.evidence.reads import ReadRowsDataset, ReadsDataset
-from affidavit.engine.scans.journal import JournalDataset, segments_table
+from affidavit.engine.scans.journal import (
+    JournalDataset,
+    record_segments_table,
+    segments_table,
+)
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.errors import AffidavitError
@@ -200,6 +204,7 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "reads": ReadsDataset,
         "read_rows": ReadRowsDataset,
         "activity": ActivityDataset,
+        "segments": record_segments_table,
     },
 }
 """Schema and name, and what makes the table."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.ledger.commitments import VERSION, Commitments, opened_members
-from affidavit.catalog.ledger.entry import Draft
+from affidavit.catalog.ledger.entry import SEARCH, Draft
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.values.canonical import canonical, parsed, us_of
 from affidavit.engine.search.fields import FIELDS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from affidavit.engine.search.fields import AuditField
     from affidavit.engine.search.options import Lineage
 
-KIND: Final = "search"
+KIND: Final = SEARCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from affidavit.catalog.journal.journal import Journals
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.store.transaction import Transaction
     from affidavit.engine.session.options import Options
@@ -94,7 +95,7 @@ class Instance:
             lake = open_lake(path, options.lake, keys=options.keys, on_sealed=self._merger.wake)
             opened.callback(lake.close)
             self.guard = Guard(lake.store, lake.ledgers, options.witness)
-            self._kept = kept_records(lake, self.guard, options)
+            self._kept = kept_records(lake, self.guard, options, self._merger.wake)
             opened.callback(self._kept.close)
             self.recorder = Recorder(
                 self._kept.lake, options.audit, self._kept.guard, wake, read=self._kept.read
@@ -130,6 +131,12 @@ class Instance:
         """Raise ForkedError if this is a fork of the process that opened the lake."""
         self.lake.queries.process.refuse_forked()
 
+    @property
+    def _journals(self) -> list[Journals]:
+        """The journals of the lake, and of the one that takes its records if that is another."""
+        lakes = (self.lake,) if self._kept.read is None else (self.lake, self._kept.lake)
+        return [each.journals for each in lakes]
+
     def _add_tasks(self) -> None:
         if self.statements is not None:
             self.housekeeper.add(self.statements.flush_if_free)
@@ -137,7 +144,10 @@ class Instance:
         self.housekeeper.add(self.recorder.settle)
         self.housekeeper.add(self._kept.guard.keep_checkpoints)
         self.housekeeper.add(self.exchange.tidy)
-        self._merger.add(self.lake.journals.compact)
+        for journals in self._journals:
+            self._merger.add(journals.seal_records)
+            if journals is not self.lake.journals or not self.lake.read_only:
+                self._merger.add(journals.compact)
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""
@@ -206,7 +216,8 @@ class Instance:
             if not self._kept.lake.read_only:
                 self._kept.lake.store.hurry(CLOSING_TIMEOUT_S)
             self.exchange.close()
-            self.lake.journals.stop()
+            for journals in self._journals:
+                journals.stop()
             self._merger.stop()
             self.housekeeper.stop()
             _unless_busy(self.gate.settle_late)
@@ -214,6 +225,8 @@ class Instance:
             if not self.lake.read_only:
                 self._tidy()
             elif self._kept.read is not None:
+                for journal in self._kept.lake.journals.opened():
+                    _unless_busy(journal.tidy)
                 _unless_busy(partial(self._kept.guard.keep_checkpoints, now=True))
         finally:
             with ExitStack() as stack:

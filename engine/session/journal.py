@@ -12,7 +12,7 @@ import pyarrow as pa
 from affidavit.catalog.erasure.chosen import chosen_entity
 from affidavit.catalog.erasure.erasure import Erasure
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.entry import stamped
+from affidavit.catalog.ledger.entry import RETENTION, stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
@@ -145,12 +145,16 @@ class JournalHandle:
     def flush(self) -> int:
         """Seal the events that the store keeps in a segment, and return how many there were.
 
+        The ledger's other entries (searches, reads, notes) are sealed too, in segments of theirs.
+
         Raises:
             TransactionError: A transaction is open here.
-            StoreError: The segment cannot be written; no event is lost.
+            StoreError: A segment cannot be written; no event is lost, and no other entry.
         """
         self._refuse_transaction("events are sealed")
-        return self._journal.sealing.flush()
+        events = self._journal.sealing.flush()
+        self._journal.records.sealing.flush()
+        return events
 
     # --- letting go ----------------------------------------------------------------------------
 
@@ -207,7 +211,7 @@ class JournalHandle:
 
         def note(writer: Writer, segments: Sequence[Segment]) -> None:
             self._note(
-                writer, "retention", reason=why, keep=keep,
+                writer, RETENTION, reason=why, keep=keep,
                 before=None if limit is None else from_us(limit),
                 ranges=[[each.first_seq, each.last_seq] for each in segments],
                 roots=[each.root.hex() for each in segments],

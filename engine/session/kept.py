@@ -10,6 +10,8 @@ from affidavit.catalog.ledger.guard import Guard
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from affidavit.catalog.lake.lake import Lake
     from affidavit.engine.session.options import Options
 
@@ -34,8 +36,10 @@ class Kept:
             self.lake.close()
 
 
-def kept_records(lake: Lake, guard: Guard, options: Options) -> Kept:
+def kept_records(lake: Lake, guard: Guard, options: Options, on_sealed: Callable[[], None]) -> Kept:
     """Return where the records of what is read in ``lake`` go.
+
+    ``on_sealed`` is called when there may be some to seal, or segments of them to merge.
 
     Raises:
         AffidavitError: The lake that is to take them cannot be opened to be written, or is a copy
@@ -47,7 +51,7 @@ def kept_records(lake: Lake, guard: Guard, options: Options) -> Kept:
         options.lake, read_only=False, store=None, journal_url=None, memory_limit=None,
         spill_to=None,
     )  # fmt: skip
-    other = open_lake(options.records.path, own, keys=options.records.keys)
+    other = open_lake(options.records.path, own, keys=options.records.keys, on_sealed=on_sealed)
     if other.lake_id == lake.lake_id:
         other.close()
         msg = (

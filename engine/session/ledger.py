@@ -231,9 +231,9 @@ class LedgerHandle:
                     None if data is False else asked, since, progress,
                 )  # fmt: skip
                 found = verified(self._catalog, reader, wanted)
-                sealed = self._catalog.journal.kept.sealed(reader)
+                sealed = self._catalog.journal.sealed(reader)
             with self._catalog.read() as reader:
-                if found or sealed == self._catalog.journal.kept.sealed(reader):
+                if found or sealed == self._catalog.journal.sealed(reader):
                     break  # else a file may be missing that was replaced since the snapshot
         if found and found.entries and note is None and witness is not None:
             return replace(found, problem="the witness given has no checkpoint of this ledger")

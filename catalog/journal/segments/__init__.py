@@ -1,1 +1,1 @@
-"""Sealed segments: immutable Parquet files of events, written, indexed and read where they lie."""
+"""Sealed segments: immutable Parquet files of events or records, indexed, read where they lie."""

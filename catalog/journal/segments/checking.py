@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA, PLAIN_SCHEMA
+from affidavit.catalog.journal.segments.index import Index
 from affidavit.catalog.journal.segments.places import INDEX_SUFFIX
 from affidavit.catalog.journal.segments.writing import Written, digest_of
 
@@ -22,15 +22,16 @@ def fault(reader: SegmentReader, segment: Segment) -> str | None:
     """Return what is wrong with a segment's file, its index or its row in the store.
 
     Whoever changes a file can write down its new hash too. So what readers trust to pass
-    events over is put together anew: their order, the statistics, the index.
+    rows over is put together anew: their order, the statistics, the index.
     """
-    name = f"segment {segment.file} of the journal"
+    form = reader.form
+    name = f"segment {segment.file} of {form.whose}"
     with reader.translated(segment), reader.folder.fetched(segment.file) as path:
         digest, size = digest_of(path)
         with pq.ParquetFile(path) as file:
-            if not any(map(file.schema_arrow.equals, (PLAIN_SCHEMA, EVENTS_SCHEMA))):
+            if not any(map(file.schema_arrow.equals, (form.schema, form.least))):
                 return f"{name} has other columns"
-            told, nameless = Written(), 0
+            told, nameless = Written(form), 0
             for at in range(file.num_row_groups):
                 group = file.read_row_group(at)
                 wrong = _misstated(file.metadata.row_group(at), group)
@@ -38,13 +39,16 @@ def fault(reader: SegmentReader, segment: Segment) -> str | None:
                     return f"{name} has wrong statistics of {wrong!r}"
                 if not told.follows(group):
                     return f"{name} is not sorted"
+                wrong = form.wrong(group)
+                if wrong is not None:
+                    return f"{name} {wrong}"
                 told.add(group)
-                nameless += group["action"].null_count
+                nameless += group[form.told].null_count
     found = told.segment(digest, segment.file, size)
     if replace(found, dropped=segment.dropped) != segment:
         return f"{name} is not what the store says that was sealed"
     if segment.dropped and nameless < found.events:
-        return f"{name} has events, and the store says that they were let go"
+        return f"{name} has {form.rows}, and the store says that they were let go"
     return _index_fault(reader, segment, told)
 
 
@@ -58,8 +62,10 @@ def _index_fault(reader: SegmentReader, segment: Segment, told: Written) -> str 
         return None  # the segment itself is read
     except OSError as error:
         raise reader.unreadable(name, error) from error
-    if len(data) == segment.events * 8 and data != told.sorted_index().tobytes():
-        return f"the journal's index {name} is not that of its segment"
+    index = Index(pa.BufferReader(data), len(data))
+    is_used = index.is_whole(segment.events if reader.form.one_posting else None)
+    if is_used and data != told.sorted_index().tobytes():
+        return f"{reader.form.whose}'s index {name} is not that of its segment"
     return None
 
 

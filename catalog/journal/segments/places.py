@@ -40,6 +40,9 @@ ATTEMPTS_MAX: Final = 2
 """How often a request to an object store is made before it is given up."""
 
 COPIED_AT_ONCE: Final = 8 * 1024 * 1024
+RECORDS: Final = "records"
+"""What the folders are called that have segments of records, and not of events."""
+
 INDEX_SUFFIX: Final = ".entities"
 OPTIONS: Final = ("endpoint_override", "region", "scheme")
 """What the query of an ``s3://`` URL may say."""
@@ -299,13 +302,22 @@ class SegmentStore:
         self._lake_id = lake_id
         self._filesystem: fs.FileSystem | None = None
 
+    def of_records(self, local: Path) -> SegmentStore:
+        """Return where segments of records lie, which are not of events.
+
+        Args:
+            local: The lake's own folder for those.
+        """
+        return SegmentStore(local, f"{self._lake_id}-{RECORDS}", self.place)
+
     @property
     def elsewhere(self) -> tuple[str, ...]:
         """Where the lake has files beside its own folder: a folder, or a URL."""
         if self.place is None:
             return ()
         where = f"{self.place.root}/{self._lake_id}"
-        return (where if self.place.is_local else f"s3://{where}",)
+        plain = where if self.place.is_local else f"s3://{where}"
+        return (plain, f"{plain}-{RECORDS}")
 
     def folder(self, tenant: str) -> SegmentFolder:
         """Return where a tenant's segments lie.

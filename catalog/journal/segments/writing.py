@@ -19,8 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from affidavit.catalog.journal.events import EVENTS_SCHEMA, PLAIN_SCHEMA, has_contexts
-from affidavit.catalog.journal.segments.index import index_of
+from affidavit.catalog.journal.segments.index import END
 from affidavit.catalog.journal.segments.places import INDEX_SUFFIX
 from affidavit.catalog.journal.segments.segment import Segment
 from affidavit.catalog.ledger.merkle import Frontier
@@ -30,44 +29,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from affidavit.catalog.journal.segments.form import Form, Postings
     from affidavit.catalog.journal.segments.places import SegmentFolder
-
-ROW_GROUP_EVENTS: Final = 2048
-"""An entity's event costs reading this many, so they are few; fewer compress badly."""
 
 GROUPS_AT_ONCE: Final = 16
 """How many row groups are written, or read of a whole file, at a time."""
 
-_DICTIONARIES: Final = [
-    "entity_type", "field", "action", "actor", "source", "workspace_id", "tx_id", "reason",
-    "table_id", "context",
-]  # fmt: skip
-_STATISTICS: Final = ["seq", "timestamp", "entity_type", "field", "action", "actor", "source"]
-
 
 @dataclass(slots=True)
 class Written:
-    """What is known of a segment's events while they are written, or read again to be checked."""
+    """What is known of a segment's rows while they are written, or read again to be checked."""
 
+    form: Form
     seqs: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     events: int = 0
     frontier: Frontier = field(default_factory=Frontier)
-    index: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = field(default_factory=list)
+    index: list[Postings] = field(default_factory=list)
 
-    def sorted_index(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        """Return the index, once all events are noted."""
-        whole = np.concatenate(self.index)
+    def sorted_index(self) -> Postings:
+        """Return the index, once all rows are noted."""
+        end = [] if self.form.one_posting else [np.array([END], dtype="<u8")]
+        whole: Postings = np.concatenate([*self.index, *end])
         self.index.clear()
         whole.sort()
         return whole
 
     def add(self, events: pa.Table) -> None:
-        """Note some more events."""
-        times = pc.min_max(events["timestamp"].cast(pa.int64())).as_py()
+        """Note some more rows."""
+        times = pc.min_max(events[self.form.time].cast(pa.int64())).as_py()
         self.seqs += [events["seq"][0].as_py(), events["seq"][-1].as_py()]
         self.times += [times["min"], times["max"]]
-        self.index.append(index_of(events["entity_id"], self.events))
+        self.index.append(self.form.postings(events, self.events))
         self.frontier = self.frontier.extended(events["leaf_hash"].to_pylist())[0]
         self.events += events.num_rows
 
@@ -77,22 +70,24 @@ class Written:
         return all(one < other for one, other in pairwise(before))
 
     def segment(self, sha256: bytes, file: str, size: int) -> Segment:
-        """Return what the store says of a segment of the events that were noted."""
+        """Return what the store says of a segment of the rows that were noted."""
         return Segment(
             self.seqs[0], self.seqs[-1], self.events, min(self.times), max(self.times), sha256,
             self.frontier.root, file, size,
         )  # fmt: skip
 
 
-class _ContextFoundError(Exception):
-    """An event has a context, and the file that it is written to has no columns for one."""
+class _OptionalFoundError(Exception):
+    """A row has a value of an optional column, and its file is written without those."""
 
 
-def write_segment(folder: SegmentFolder, events: Callable[[], Iterable[pa.Table]]) -> Segment:
-    """Write events, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
+def write_segment(
+    folder: SegmentFolder, form: Form, rows: Callable[[], Iterable[pa.Table]]
+) -> Segment:
+    """Write rows, in the order of ``seq``, as a segment in ``folder``; nothing names it yet.
 
-    ``events`` reads them: again from the first on if one is found to have a context, since files
-    of events without have no columns for it.
+    ``rows`` reads them: again from the first on if one is found to have a value of an optional
+    column, since files in which none has one are without.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -102,18 +97,18 @@ def write_segment(folder: SegmentFolder, events: Callable[[], Iterable[pa.Table]
         asides += [folder.aside(), folder.aside()]
         data, index = asides
         try:
-            told = _write_events(data, events(), PLAIN_SCHEMA)
-        except _ContextFoundError:
-            told = _write_events(data, events(), EVENTS_SCHEMA)
+            told = _write_rows(data, form, rows(), form.least)
+        except _OptionalFoundError:
+            told = _write_rows(data, form, rows(), form.schema)
         told.sorted_index().tofile(index)
         digest, size = digest_of(data)
         name = f"{told.seqs[0]}-{told.seqs[-1]}.parquet"
-        if folder.has(name):  # the same events, written anew after an erasure
+        if folder.has(name):  # the same rows, written anew after an erasure
             name = f"{told.seqs[0]}-{told.seqs[-1]}.{digest.hex()[:8]}.parquet"
         folder.put(index, f"{name}{INDEX_SUFFIX}")
         folder.put(data, name)
     except OSError as error:
-        msg = f"a segment of the journal cannot be written in {folder}: {error}"
+        msg = f"a segment of {form.whose} cannot be written in {folder}: {error}"
         raise StoreError(msg) from error
     finally:
         for each in asides:
@@ -121,19 +116,28 @@ def write_segment(folder: SegmentFolder, events: Callable[[], Iterable[pa.Table]
     return told.segment(digest, name, size)
 
 
-def _write_events(path: Path, events: Iterable[pa.Table], schema: pa.Schema) -> Written:
-    told = Written()
-    dictionaries = [name for name in _DICTIONARIES if name in schema.names]
+def _write_rows(path: Path, form: Form, rows: Iterable[pa.Table], schema: pa.Schema) -> Written:
+    told = Written(form)
+    names = schema.names
+    level = {} if form.level is None else {"compression_level": _each(names, form, form.level)}
     with pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=dictionaries,
-        write_statistics=_STATISTICS, sorting_columns=[pq.SortingColumn(0)],
+        path, schema, compression=_each(names, form, "zstd", "none"),
+        use_dictionary=[each for each in form.dictionaries if each in names],
+        write_statistics=list(form.statistics),
+        column_encoding=form.encodings or None, sorting_columns=[pq.SortingColumn(0)], **level,
     ) as writer:  # fmt: skip
-        for part in _regrouped(events, GROUPS_AT_ONCE * ROW_GROUP_EVENTS):
-            if schema is PLAIN_SCHEMA and has_contexts(part):
-                raise _ContextFoundError
-            writer.write_table(part.select(schema.names), row_group_size=ROW_GROUP_EVENTS)
+        for part in _regrouped(rows, GROUPS_AT_ONCE * form.group_rows):
+            if schema is not form.schema and form.has_optional(part):
+                raise _OptionalFoundError
+            writer.write_table(part.select(names), row_group_size=form.group_rows)
             told.add(part)
     return told
+
+
+def _each(names: list[str], form: Form, value: object, plain: object = None) -> dict[str, object]:
+    """Return what is said of each column: ``value``, and ``plain`` of those left as they are."""
+    said = {name: plain if name in form.plain else value for name in names}
+    return {name: each for name, each in said.items() if each is not None}
 
 
 def _regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -158,19 +162,7 @@ def digest_of(path: Path) -> tuple[bytes, int]:
         return hashlib.file_digest(file, "sha256").digest(), path.stat().st_size
 
 
-_KEPT: Final = {"seq", "timestamp", "leaf_hash"}
-
-
-def husk_of(events: pa.Table) -> pa.Table:
-    """Return the numbers, times and leaves of events without the rest: proofs need no more."""
-    arrays = [
-        events[each.name] if each.name in _KEPT else pa.nulls(events.num_rows, each.type)
-        for each in EVENTS_SCHEMA
-    ]
-    return pa.Table.from_arrays(arrays, schema=EVENTS_SCHEMA)
-
-
-def remove_segment(folder: SegmentFolder, segment: Segment) -> None:
+def remove_segment(folder: SegmentFolder, form: Form, segment: Segment) -> None:
     """Remove a segment's files.
 
     Raises:
@@ -180,5 +172,5 @@ def remove_segment(folder: SegmentFolder, segment: Segment) -> None:
         for name in (segment.file, f"{segment.file}{INDEX_SUFFIX}"):
             folder.remove(name)
     except OSError as error:
-        msg = f"segment {segment.file} of the journal cannot be removed from {folder}: {error}"
+        msg = f"segment {segment.file} of {form.whose} cannot be removed from {folder}: {error}"
         raise StoreError(msg) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.ledger.commitments import VERSION, opened_members
+from affidavit.catalog.ledger.entry import rows_given
 from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import NODES, RESULTS
@@ -66,12 +66,9 @@ class ResultIndex:
 
     def expect(self, entry: StoredEntry, fields: dict[str, Any]) -> None:
         """Note the rows that a record says were returned."""
-        if entry.kind == "search":
-            ids = _ids(entry, fields)
-            told = [(row, entry.seq, None) for row in ids] if isinstance(ids, list) else []
-            self._expected += told
-        elif entry.opened is not None:
-            self._expected += _given(entry)
+        if not entry.is_sealed:  # of those a segment has an index of its own
+            given = rows_given(entry, fields)
+            self._expected += [(row, entry.seq, how) for row, how in given]
 
     def check(self) -> None:
         """Note the first record whose rows the index has not, in that order, since the last."""
@@ -96,27 +93,6 @@ class ResultIndex:
             self.problem = LedgerProblem(
                 "the index of returned rows has one that no record returned"
             )
-
-
-def _ids(entry: StoredEntry, fields: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever stands there
-    """Return the ids that the record of a search says were returned."""
-    if fields.get("v") != VERSION:
-        return fields.get("top_k_result_ids")
-    try:
-        return opened_members(entry.opened).get("top_k_result_ids", (b"", None))[1]
-    except LedgerProblem:  # told where it is checked
-        return None
-
-
-def _given(entry: StoredEntry) -> list[tuple[Any, ...]]:
-    """Return what the index must have of the rows that a read gave."""
-    try:
-        _, lists = opened_members(entry.opened).get("ids", (b"", None))
-        return [
-            (row, entry.seq, each["how"]) for each in lists or () for row in each.get("ids", ())
-        ]
-    except (LedgerProblem, TypeError, KeyError, AttributeError):  # told where it is checked
-        return []
 
 
 def _result_rows(reader: Reader, tenant: str) -> Iterator[tuple[object, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.commitments import COMMITTED, VERSION, check_opened, opened_members
 from affidavit.catalog.ledger.entry import DROPPED, KEY
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 
 
+EVENTS: Final = "events"
+"""What an entry says that segments were let go of, if not of another kind of entries."""
+
+
 class EntryChecks:
     """Checks entries in their order.
 
@@ -33,6 +37,7 @@ class EntryChecks:
     Attributes:
         keys: The ledger's keys, as far as its entries have named them.
         erased: How many events have lost their values, by the entry that says so.
+        has_let_go: Whether there are entries of which no more than the leaf was kept.
         logged_at: When the newest entry so far that says so was logged, in microseconds.
     """
 
@@ -42,6 +47,7 @@ class EntryChecks:
         self._origin = origin
         self._checks = checks
         self._gone = said_gone
+        self.has_let_go = False
         self.logged_at = 0
 
     def check(self, seq: int, entry: StoredEntry) -> dict[str, Any]:
@@ -79,9 +85,10 @@ class EntryChecks:
         return fields
 
     def _check_gone(self, entry: StoredEntry) -> None:
-        """Raise unless a later entry says why an event, or its values, are no longer there."""
+        """Raise unless a later entry says why one, or its values, are no longer there."""
         if entry.gone == DROPPED:
-            if self._gone.whole(entry.seq) <= entry.seq:
+            self.has_let_go = True
+            if self._gone.whole(entry.seq, of_events=not entry.is_sealed) <= entry.seq:
                 raise LedgerProblem("it is gone, and no entry says that it was", seq=entry.seq)
             return
         by = self._gone.values(entry.seq, str(entry.fields().get("entity_id")))

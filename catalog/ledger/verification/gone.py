@@ -10,6 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.ledger.entry import ERASURE, RELEASE, RETENTION
 from affidavit.catalog.ledger.verifier import LedgerProblem
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.entry import StoredEntry
 
-ERASURE: Final = "erasure"
-RETENTION: Final = "retention"
-RELEASE: Final = "release"
+EVENTS: Final = "events"
+"""What a retention is of that does not say of what."""
+
 LETTING_GO: Final = (ERASURE, RETENTION, RELEASE)
 """The kinds of the entries that let go of something."""
 
@@ -88,6 +89,7 @@ class SaidGone:
     uncovered: int = 0
     _values: Ranges = field(default_factory=Ranges)
     _whole: Ranges = field(default_factory=Ranges)
+    _records: Ranges = field(default_factory=Ranges)
     _entities: dict[str, int] = field(default_factory=dict)
     _members: dict[int, tuple[int, frozenset[str]]] = field(default_factory=dict)
     _opened: dict[str, Ranges] = field(default_factory=dict)
@@ -109,7 +111,8 @@ class SaidGone:
             _, known = self._members.get(seq, (0, frozenset()))
             self._members[seq] = by, known | {*map(str, members)}
         if kind == RETENTION:
-            self._whole.add(fields.get("ranges") or (), by)
+            whole = self._whole if fields.get("of", EVENTS) == EVENTS else self._records
+            whole.add(fields.get("ranges") or (), by)
             for each in fields.get("kinds") or ():
                 self._opened.setdefault(str(each), Ranges()).add([(0, fields["last"])], by)
         elif kind == ERASURE and fields.get("entity_id") is not None:
@@ -128,9 +131,13 @@ class SaidGone:
                     int(end), bytes.fromhex(before), bytes.fromhex(after), name == "dropped"
                 )
 
-    def whole(self, seq: int) -> int:
-        """Return the entry by which all but the leaf of event ``seq`` is gone; -1 if none."""
-        return self._whole.named(seq)
+    def whole(self, seq: int, *, of_events: bool) -> int:
+        """Return the entry by which all but the leaf of an event or record is gone; -1 if none."""
+        return (self._whole if of_events else self._records).named(seq)
+
+    def gone(self, seq: int) -> int:
+        """Return the entry by which all but the leaf of entry ``seq`` is gone; -1 if none."""
+        return max(self._whole.named(seq), self._records.named(seq))
 
     def values(self, seq: int, entity_id: str) -> int:
         """Return the entry by which the values of an event are gone; -1 if none."""

@@ -108,7 +108,7 @@ def _expected_size(reader: Reader, ledger: Ledger, heads: list[tuple[Any, ...]])
         checkpoint, _ = open_checkpoint(str(note), ledger.keys(reader))
     except LedgerProblem:
         plausible = type(stated) is int and stated >= 0
-        return stated if plausible else reader.count(LEDGER, own(ledger.tenant))
+        return stated if plausible else ledger.count(reader)
     return checkpoint.size
 
 
@@ -326,7 +326,9 @@ class _Check:
             return
         check_head(head, list(self.entries.keys.known.values()))
         self._head = head
-        if head.logged_at not in {0, self.entries.logged_at} and not self._first:
+        told = self.entries.logged_at
+        is_other = head.logged_at < told if self.entries.has_let_go else head.logged_at != told
+        if head.logged_at and is_other and not self._first:
             raise LedgerProblem("its time is not that of the newest entry that says one")
         state = Checkpoint(self._ledger.origin, head.size, head.frontier.root)
         if self.entries.keys.newest is not None:

@@ -137,6 +137,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             " ran_at, report)"
         ),
         "CREATE UNIQUE INDEX retentions_what ON retentions (_tenant, what)",
+        (
+            f"CREATE TABLE ledger_segments ({_SYSTEM_COLUMNS}, first_seq, last_seq, records,"
+            " first_at, last_at, sha256, root, file, bytes, dropped)"
+        ),
+        "CREATE UNIQUE INDEX ledger_segments_seq ON ledger_segments (_tenant, first_seq)",
+        f"CREATE TABLE ledger_leaves ({_SYSTEM_COLUMNS}, first_seq, end_seq, data)",
+        "CREATE UNIQUE INDEX ledger_leaves_first ON ledger_leaves (_tenant, first_seq)",
     ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""

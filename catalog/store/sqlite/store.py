@@ -228,9 +228,12 @@ class SqliteStore:
     # --- others who use it ---------------------------------------------------------------------
 
     @contextmanager
-    def lock(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
+    def lock(
+        self, name: str, *, timeout_s: float | None = None, record: bool = False
+    ) -> Iterator[None]:
         self._process.refuse_forked()
-        self._refuse_read_only()
+        if self.is_closed_to_writers or not record:
+            self._refuse_read_only()
         self._connections.refuse_closed()
         with held(self._locks, name, self._timeout_s if timeout_s is None else timeout_s):
             yield

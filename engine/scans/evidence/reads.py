@@ -10,8 +10,6 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
-from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import LEDGER, RESULTS
 from affidavit.engine.reads.record import CLOSED, KIND, OPEN, READS_SCHEMA, read_of, reads_batch
 from affidavit.engine.reads.records import given_rows
 from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
@@ -53,11 +51,7 @@ def _without_beginnings(
     ]
     if not opened:
         return list(page)
-    ends = tuple(f"{read_id}-closed" for read_id in opened)
-    ended = {
-        str(row[0])
-        for row in reader.select(LEDGER, ("entry_id",), own(ledger.tenant, In("entry_id", ends)))
-    }
+    ended = ledger.numbers(reader, [f"{read_id}-closed" for read_id in opened])
     return [each for each in page if f"{each.entry_id}-closed" not in ended]
 
 
@@ -103,15 +97,8 @@ class ReadRowsDataset(ReadsDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match: those that gave the wanted rows."""
-        wanted = narrowing(predicate, {"row_id": "row_id", "seq": "seq"})
-        if not any(getattr(part, "column", None) == "row_id" for part in wanted):
-            yield from super().entries(predicate)
-            return
-        found = self._reader.select(RESULTS, ("seq", "how"), own(self._ledger.tenant, *wanted))
-        seqs = sorted({int(seq or 0) for seq, how in found if how is not None})
-        for at in range(0, len(seqs), PAGE_ENTRIES):
-            page = In("seq", tuple(seqs[at : at + PAGE_ENTRIES]))
-            yield self._ledger.entries(self._reader, page)
+        found = self.giving(predicate, KINDS)
+        yield from super().entries(predicate) if found is None else found
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows, oldest first."""

@@ -235,7 +235,7 @@ def _fill(folder: Path) -> None:
         session.table("notes").insert([{"id": 9, "offset": "new"}])
         session.attach("other", f"sqlite:///{folder / 'other.db'}")
         session.ledger.checkpoint()
-        session.journal.flush()
+        session._catalog().journal.sealing.flush()  # older formats sealed events alone
         session.table("notes").insert([{"id": 10, "offset": "newer"}])
 
 

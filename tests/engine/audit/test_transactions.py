@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 import affidavit
 from affidavit import errors
 from affidavit.engine.audit import carried
-from affidavit.engine.audit.appender import missing
+from affidavit.engine.audit.appender import Appender
 from affidavit.engine.audit.commits import Commits
 
 
@@ -188,13 +188,15 @@ def test_p2_an_end_that_another_writer_follows_is_told_as_it_was(
     session.sql("INSERT INTO t VALUES (2)")
     other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
 
+    missing = Appender.missing
+
     def found_while_another_writes(*given):
         found = missing(*given)
         other.execute("BEGIN IMMEDIATE")
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(carried, "missing", found_while_another_writes)
+        patched.setattr(Appender, "missing", found_while_another_writes)
         session.sql(end)
     assert len(pending(session)) == 2, "a file and its lock"
     assert everything(session) == []
