@@ -306,6 +306,13 @@ class Release(Protocol):
             AffidavitError: It cannot be put on record: there are no rows.
         """
 
+    def tell(self, reading: Reading, count: int) -> None:
+        """Put on record that somebody is told how many rows there are, and nothing of them.
+
+        Raises:
+            AffidavitError: It cannot be put on record: there is no count.
+        """
+
     def release(
         self, reading: Reading, batches: Iterator[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:

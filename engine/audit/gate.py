@@ -77,6 +77,12 @@ class Gate:
         self._recorder.record_beside(recording.opening())
         return Announced(recording, self._leave)
 
+    def tell(self, reading: Reading, count: int) -> None:
+        """Put on record that somebody is told how many rows there are, and nothing of them."""
+        recording = self._recording(reading, reading.facts.level or READS)
+        recording.note_left(count)
+        self._recorder.record_beside(recording.closing())
+
     def _recording(self, reading: Reading, level: str) -> Recording:
         keeps, lake_id = self._recorder.settings.store_queries, self._recorder.lake_id
         return Recording(reading, level, keeps=keeps, lake_id=lake_id)
