@@ -23,6 +23,8 @@ from affidavit.errors import ClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import lance
+
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.transactions import Transactions
 
@@ -78,6 +80,8 @@ class TableRead:
         look: Returns what is to be said of what has no version: files, as they are now.
         source: What was said.
         told_of: The tables of whose rows it tells besides, by identity, as far as they were found.
+        dataset: What holds the version that is read, of a vector table of this lake: a clean-up
+            spares it, once the read is on record.
     """
 
     name: str
@@ -94,6 +98,7 @@ class TableRead:
     look: Callable[[], dict[str, Any] | None] | None = None
     source: dict[str, Any] | None = None
     told_of: dict[str, TableRead] = field(default_factory=dict)
+    dataset: lance.LanceDataset | None = None
 
     def tell_of(self, table_id: str, name: str, row: str) -> None:
         """Note that it tells of a row of another table, as the journal does."""

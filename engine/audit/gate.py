@@ -103,6 +103,7 @@ class Gate:
         self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
         if recording is not None:
             self._searcher.open(recording.asked.identity)
+            self._recorder.keep_versions(recording.asked.identity, reading.tables.values())
         reading.open(self._leave)
         try:
             if recording is None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
+from affidavit.engine.reads.records import KINDS as READ_KINDS
 from affidavit.engine.search.record import KIND, record_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.engine.search.record import SearchRecord
 
 RELEASE: Final = "release"
 """The kind of the entry that says what was let go."""
@@ -61,16 +61,26 @@ def _needed_since(catalog: Catalog, at_us: int) -> set[tuple[str | None, int | N
     """Return the tables and versions that records of that time and later refer to."""
     since = Compare(">=", "created_at", at_us)
     with catalog.read() as reader:
-        entries = catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
-    return {(each.table_id, each.table_version) for each in map(record_of, entries)}
+        searches = catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
+        reads = catalog.ledger.entries(reader, In("kind", READ_KINDS), since)
+    return {
+        *((each.table_id, each.table_version) for each in map(record_of, searches)),
+        *(
+            (table["table_id"], table["version"])
+            for entry in reads
+            for table in entry.fields()["tables"]
+        ),
+    }
 
 
-def released_by(catalog: Catalog, record: SearchRecord) -> int | None:
-    """Return the number of the entry that let go of the version that ``record`` refers to."""
+def released_by(
+    catalog: Catalog, versions: Collection[tuple[str | None, int | None]]
+) -> int | None:
+    """Return the number of the entry that let go of one of these versions of tables."""
     with catalog.read() as reader:
         releases = catalog.ledger.entries(reader, Compare("=", "kind", RELEASE))
     for entry in releases:
         for each in entry.fields().get("versions", ()):
-            if each["table_id"] == record.table_id and record.table_version in each["versions"]:
+            if any(each["table_id"] == at and of in each["versions"] for at, of in versions):
                 return entry.seq
     return None
