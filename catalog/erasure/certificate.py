@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.erasure.report import Certificate
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.store.disk import tenant_folder
 from affidavit.errors import AffidavitError
@@ -35,9 +35,8 @@ def certified(
         What makes the certificate and its file, once that is committed.
     """
     identity, now_us = pending.identity, clock.now_us()
-    entry = draft(
-        CERTIFICATE, f"{pending.erasure_id}-certificate", now_us, actor=identity.actor,
-        source=identity.source, workspace=identity.workspace, reason=pending.reason,
+    entry = stamped(
+        CERTIFICATE, f"{pending.erasure_id}-certificate", now_us, identity, reason=pending.reason,
         table=pending.table, table_id=pending.chosen.table_id, erasure=pending.seq,
         keys_too=pending.keys_too, erased=dict(pending.erased),
         left=[[each.where, each.why] for each in pending.left],

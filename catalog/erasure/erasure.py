@@ -33,7 +33,7 @@ from affidavit.catalog.erasure.topics import let_go_of_events
 from affidavit.catalog.erasure.vectors import delete_rows_of, rewrite
 from affidavit.catalog.journal.erasing import LettingGo, Wanted
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.commitments import Commitments, opened_members
+from affidavit.catalog.ledger.commitments import CONTEXT, Commitments, opened_members
 from affidavit.catalog.ledger.entry import ERASURE, Draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
@@ -241,7 +241,8 @@ class Erasure:
     ) -> int:
         identity, now_us = pending.identity, clock.now_us()
         keys = None if pending.keys_too else canonical(sorted(pending.chosen.ids))
-        committed = Commitments({"keys": keys})
+        values = {"keys": keys, CONTEXT: identity.context.encode() if identity.context else None}
+        committed = Commitments(values)
         stated = {
             "v": COMMITTED, "entry_id": pending.erasure_id, "created_at": from_us(now_us),
             "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,

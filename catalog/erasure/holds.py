@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import And, Compare, IsNull
 from affidavit.catalog.store.protocol import TENANT, columns_of, own
@@ -120,9 +120,8 @@ def _note(
     case: str,
 ) -> None:
     identity, now_us = catalog.identity, clock.now_us()
-    entry = draft(
-        kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
-        workspace=identity.workspace, table=info.name, table_id=info.table_id, case=case,
-        every_row=None in ids, rows=len(ids),
+    entry = stamped(
+        kind, f"{kind}-{uuid4().hex}", now_us, identity, table=info.name,
+        table_id=info.table_id, case=case, every_row=None in ids, rows=len(ids),
     )  # fmt: skip
     catalog.ledger.append(writer, [entry], now_us=now_us)

@@ -13,7 +13,7 @@ from affidavit.catalog.erasure.holds import Hold, holds
 from affidavit.catalog.erasure.statements import let_go_of_rows
 from affidavit.catalog.journal.records.form import entries_of
 from affidavit.catalog.lake.vectors.datasets import lance_errors
-from affidavit.catalog.ledger.entry import RETENTION, draft, rows_given
+from affidavit.catalog.ledger.entry import RETENTION, rows_given, stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.store.protocol import own
@@ -59,10 +59,9 @@ class Due:
     def note(self, writer: Writer, what: str, **fields: object) -> None:
         """Say in the ledger what was let go of."""
         identity, now_us = self.catalog.identity, clock.now_us()
-        entry = draft(
-            RETENTION, f"{RETENTION}-{uuid4().hex}", now_us, actor=identity.actor,
-            source=identity.source, workspace=identity.workspace, reason=self.reason, what=what,
-            kept=self.keep, before=from_us(self.before_us), **fields,
+        entry = stamped(
+            RETENTION, f"{RETENTION}-{uuid4().hex}", now_us, identity, reason=self.reason,
+            what=what, kept=self.keep, before=from_us(self.before_us), **fields,
         )  # fmt: skip
         self.catalog.ledger.append(writer, [entry], now_us=now_us)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.catalog.erasure.kinds import KINDS_KEPT, Due, kind_of
-from affidavit.catalog.ledger.entry import draft
+from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
@@ -196,8 +196,7 @@ def shown(reader: Reader, tenant: str) -> list[dict[str, object]]:
 
 def _note(catalog: Catalog, writer: Writer, kind: str, **fields: object) -> None:
     identity, now_us = catalog.identity, clock.now_us()
-    entry = draft(
-        kind, f"{kind}-{uuid4().hex}", now_us, actor=identity.actor, source=identity.source,
-        workspace=identity.workspace, **fields,
+    entry = stamped(
+        kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields,
     )  # fmt: skip
     catalog.ledger.append(writer, [entry], now_us=now_us)

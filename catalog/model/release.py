@@ -23,6 +23,8 @@ from affidavit.errors import ClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import lance
+
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.transactions import Transactions
 
@@ -79,6 +81,8 @@ class TableRead:
         source: What was said.
         told_of: The tables of whose rows it tells besides, by identity, as far as they were found.
         is_asked: Whether what scans it is to tell by which columns.
+        dataset: What holds the version that is read, of a vector table of this lake: a clean-up
+            spares it, once the read is on record.
     """
 
     name: str
@@ -96,6 +100,7 @@ class TableRead:
     source: dict[str, Any] | None = None
     is_asked: bool = False
     told_of: dict[str, TableRead] = field(default_factory=dict)
+    dataset: lance.LanceDataset | None = None
 
     def tell_of(self, table_id: str, name: str, row: str) -> None:
         """Note that it tells of a row of another table, as the journal does."""
@@ -316,6 +321,13 @@ class Release(Protocol):
 
         Raises:
             AffidavitError: It cannot be put on record: there are no rows.
+        """
+
+    def tell(self, reading: Reading, count: int) -> None:
+        """Put on record that somebody is told how many rows there are, and nothing of them.
+
+        Raises:
+            AffidavitError: It cannot be put on record: there is no count.
         """
 
     def release(

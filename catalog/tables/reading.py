@@ -23,6 +23,8 @@ from affidavit.errors import InvalidQueryError, LedgerCorruptError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import lance
+
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
@@ -96,7 +98,7 @@ def given(
     door: str,
     read: Callable[[Sequence[str]], pa.Table],
     columns: Sequence[str],
-    version: int | None = None,
+    dataset: lance.LanceDataset | None = None,
 ) -> pa.Table:
     """Return rows of a table that a handle gives, once they are on record.
 
@@ -107,12 +109,13 @@ def given(
         door: The handle's method.
         read: Returns the rows with the columns that it is given.
         columns: The columns that the caller gets.
-        version: The version that is read, if it is not the table's own.
+        dataset: The version of a vector table that is read.
     """
     shown = f"{info.schema}.{info.name}"
     told = TableRead(
-        shown, info.table_id, version or info.version, level=info.audit, columns=columns
-    )
+        shown, info.table_id, info.version if dataset is None else int(dataset.version),
+        level=info.audit, columns=columns, dataset=dataset,
+    )  # fmt: skip
     if not wants_rows(catalog, info):
         return released(catalog, reader, told, door, lambda: read(columns))
     told.want_rows(key_of(info), names_of(info))

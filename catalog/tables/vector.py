@@ -113,7 +113,7 @@ class VectorTable(TableHandle):
         with self._catalog.read() as reader, lance_errors(f"reading vector table {self.name!r}"):
             return given(
                 self._catalog, reader, info, "to_arrow", dataset.to_table,
-                dataset.schema.names, int(dataset.version),
+                dataset.schema.names, dataset,
             )  # fmt: skip
 
     def to_lance(self) -> lance.LanceDataset:

@@ -34,7 +34,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -253,6 +253,9 @@ class Audit:
                 entry, self._run, text, params, partial(self._run.look, self._catalog)
             )
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
+            tables = entry.fields().get("tables", ())
+            versions = [(each["table_id"], each["version"]) for each in tables]
+            verdict = self._released(verdict, versions)
         self._recorder.note(
             self._catalog.identity, "replay", self._catalog.transactions,
             query_id=query_id, outcome=str(verdict.outcome), recall=verdict.recall,
@@ -265,11 +268,18 @@ class Audit:
             msg = f"record {query_id} is not what was signed: verify the ledger"
             raise SignatureMismatchError(msg)
         verdict = Evidence(self._catalog, self._models).replay(record, query, text)
-        if verdict.outcome is Outcome.EVIDENCE_GONE:
-            seq = released_by(self._catalog, record)
-            if seq is not None:
-                verdict = replace(verdict, reason=f"{verdict.reason}; entry {seq} released it")
-        return verdict
+        return self._released(verdict, [(record.table_id, record.table_version)])
+
+    def _released(
+        self, verdict: Verdict, versions: Sequence[tuple[str | None, int | None]]
+    ) -> Verdict:
+        """Return a verdict with the entry that let go of what is gone, if one did."""
+        if verdict.outcome is not Outcome.EVIDENCE_GONE:
+            return verdict
+        seq = released_by(self._catalog, versions)
+        if seq is None:
+            return verdict
+        return replace(verdict, reason=f"{verdict.reason}; entry {seq} released it")
 
     # --- writing -------------------------------------------------------------------------------
 

@@ -82,6 +82,12 @@ class Gate:
         self._recorder.record_beside(recording.opening())
         return Announced(recording, self._leave)
 
+    def tell(self, reading: Reading, count: int) -> None:
+        """Put on record that somebody is told how many rows there are, and nothing of them."""
+        recording = self._recording(reading, reading.facts.level or READS)
+        recording.note_left(count)
+        self._recorder.record_beside(recording.closing())
+
     def _recording(self, reading: Reading, level: str) -> Recording:
         keeps, lake_id = self._recorder.settings.store_queries, self._recorder.lake_id
         return Recording(reading, level, keeps=keeps, lake_id=lake_id)
@@ -102,6 +108,7 @@ class Gate:
         self._open([each for each in reading.expected if isinstance(each, SearchRequest)])
         if recording is not None:
             self._searcher.open(recording.asked.identity)
+            self._recorder.keep_versions(recording.asked.identity, reading.tables.values())
         reading.open(self._leave)
         try:
             if recording is None:

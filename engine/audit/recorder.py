@@ -35,7 +35,7 @@ from affidavit.engine.search.record import draft_record
 from affidavit.errors import ReadOnlyError, StoreBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.lake.outbox import Changer
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.guard import Guard
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.model.listeners import Listeners
+    from affidavit.catalog.model.release import TableRead
     from affidavit.catalog.store.protocol import Writer
     from affidavit.catalog.store.transactions import Transactions
     from affidavit.engine.audit.appender import RecordListener
@@ -190,6 +191,12 @@ class Recorder:
             shown = identity.shown_tenant
             return [record.replaced(tenant=shown) for record in records]
         return list(_as_entered(identity, records, entries))
+
+    def keep_versions(self, identity: Identity, tables: Iterable[TableRead]) -> None:
+        """Have clean-ups spare the versions of vector tables that a read on record is about."""
+        for each in tables:
+            if self._datasets is not None and each.dataset is not None and each.table_id:
+                self._datasets.keep(each.dataset, each.table_id, identity.tenant)
 
     def _is_wanted(self, request: SearchRequest) -> bool:
         """Return whether a search is to be on record, as the session or its table wants it."""

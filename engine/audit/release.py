@@ -8,11 +8,12 @@ from uuid import uuid4
 
 from affidavit.catalog.erasure.certificate import CERTIFICATE
 from affidavit.catalog.erasure.statements import let_go_of_texts
-from affidavit.catalog.ledger.entry import RELEASE, RETENTION, draft
+from affidavit.catalog.ledger.entry import RELEASE, RETENTION, stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.values.canonical import from_us
+from affidavit.engine.reads.records import KINDS as READ_KINDS
 from affidavit.engine.search.record import KIND, record_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.engine.search.record import SearchRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +64,42 @@ def _needed_since(catalog: Catalog, at_us: int) -> set[tuple[str | None, int | N
     """Return the tables and versions that records of that time and later refer to."""
     since = Compare(">=", "created_at", at_us)
     with catalog.read() as reader:
-        entries = catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
-    return {(each.table_id, each.table_version) for each in map(record_of, entries)}
+        searches = catalog.ledger.entries(reader, Compare("=", "kind", KIND), since)
+        reads = catalog.ledger.entries(reader, In("kind", READ_KINDS), since)
+    return {
+        *((each.table_id, each.table_version) for each in map(record_of, searches)),
+        *(
+            (table["table_id"], table["version"])
+            for entry in reads
+            for table in entry.fields()["tables"]
+        ),
+    }
 
 
 def release_texts(
     catalog: Catalog, before_us: int, reason: str, versions: list[dict[str, object]]
 ) -> None:
     """Let go of the texts of older statements, and say so of them and of versions of tables."""
-    identity, now_us = catalog.identity, clock.now_us()
+    now_us = clock.now_us()
     with catalog.write() as writer:
         texts = let_go_of_texts(
             writer, catalog.ledger, lambda said: int(said["executed_at"] or 0) < before_us
         )
-        entry = draft(
-            RELEASE, f"{RELEASE}-{uuid4().hex}", now_us, actor=identity.actor,
-            source=identity.source, workspace=identity.workspace, before=from_us(before_us),
-            reason=reason, versions=versions, log=texts.told(),
+        entry = stamped(
+            RELEASE, f"{RELEASE}-{uuid4().hex}", now_us, catalog.identity,
+            before=from_us(before_us), reason=reason, versions=versions, log=texts.told(),
         )  # fmt: skip
         catalog.ledger.append(writer, [entry], now_us=now_us)
 
 
-def released_by(catalog: Catalog, record: SearchRecord) -> int | None:
-    """Return the number of the entry that let go of the version that ``record`` refers to."""
+def released_by(
+    catalog: Catalog, versions: Collection[tuple[str | None, int | None]]
+) -> int | None:
+    """Return the number of the entry that let go of one of these versions of tables."""
     with catalog.read() as reader:
         releases = catalog.ledger.entries(reader, In("kind", (RELEASE, RETENTION, CERTIFICATE)))
     for entry in releases:
         for each in entry.fields().get("versions") or ():
-            if each["table_id"] == record.table_id and record.table_version in each["versions"]:
+            if any(each["table_id"] == at and of in each["versions"] for at, of in versions):
                 return entry.seq
     return None

@@ -28,6 +28,7 @@ from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
@@ -153,6 +154,8 @@ def _resolve(
     matched = opened.cast_rows(text, {name: column for column, name in called.items()}, values)
     before, after = opened.images(matched, called)
     old = Images(matched[ROWID].to_pylist(), before)
+    if not fresh.num_rows:
+        note_unchanged(opened, before, after)
     written = pa.concat_tables([after, fresh])
     return written, partial(opened.writes.upsert, old, after, fresh)
 

@@ -9,10 +9,10 @@ Rules:
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
@@ -28,13 +28,15 @@ from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.counts import tell_count
+from affidavit.engine.run.writing.fitted import as_field
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
-from affidavit.errors import ExecutionError, ReadOnlyError
+from affidavit.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -62,12 +64,14 @@ class Asked:
         params: Its parameters.
         every: Whether what it writes depends on every table that it reads; see
             :class:`~affidavit.engine.run.writing.still.Still`.
+        unchanged: The rows that it matched, if it left all of them as they were.
     """
 
     scope: Scope
     statement: Statement
     params: Params
     every: bool = True
+    unchanged: list[pa.Table] = field(default_factory=list)
 
 
 def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]) -> Result:
@@ -83,8 +87,11 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     """
 
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
+        asked.unchanged.clear()
         with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
-            return change(opened)
+            result = change(opened)
+        unchanged = asked.unchanged.pop() if asked.unchanged else None
+        return tell_count(opened.snapshot, opened.info, result, unchanged)
 
     return attempted(
         asked.scope.catalog, target.name,
@@ -229,6 +236,11 @@ class OpenTarget:
         return self.asked.scope.catalog
 
     @property
+    def unchanged(self) -> list[pa.Table]:
+        """Where rows are noted that the statement matched and leaves as they are."""
+        return self.asked.unchanged
+
+    @property
     def schema(self) -> pa.Schema:
         """The target's columns."""
         return self.dataset.schema if self.dataset is not None else definition_of(self.info).schema
@@ -350,12 +362,12 @@ class OpenTarget:
             if batch.schema.equals(loose):
                 yield batch
                 continue
-            arrays = [_as(batch[field.name], field) for field in loose]
+            arrays = [as_field(batch[field.name], field) for field in loose]
             yield pa.RecordBatch.from_arrays(arrays, schema=loose)
 
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
-        arrays = [_as(rows[field.name], field) for field in self.schema]
+        arrays = [as_field(rows[field.name], field) for field in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -364,17 +376,17 @@ class OpenTarget:
         after = before
         for column, name in new.items():
             field = after.schema.field(column)
-            after = after.set_column(self.columns.index(column), field, _as(rows[name], field))
+            after = after.set_column(self.columns.index(column), field, as_field(rows[name], field))
         return before, after
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
         """Return rows to insert: ``new`` says where each column's values are, others are NULL."""
         arrays = []
-        for field in self.schema:
-            if field.name in new:
-                arrays.append(_as(rows[new[field.name]], field))
+        for each in self.schema:
+            if each.name in new:
+                arrays.append(as_field(rows[new[each.name]], each))
             else:
-                arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
+                arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, each.type)]))
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
 
@@ -383,18 +395,3 @@ def _nothing(schema: pa.Schema) -> pa.Table:
     """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
     loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
     return loose.empty_table()
-
-
-Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
-
-
-def _as(column: Column, field: pa.Field) -> Column:
-    if column.type == field.type:
-        return column
-    try:
-        return column.cast(field.type)
-    except (pa.ArrowException, TypeError) as error:
-        msg = (
-            f"column {field.name!r} is {field.type}, and the statement gives {column.type}: {error}"
-        )
-        raise ExecutionError(msg) from error

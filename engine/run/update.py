@@ -25,6 +25,7 @@ from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
@@ -61,6 +62,7 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
         rows = _first_matches(rows) if clauses.source else rows
         before, after = opened.images(rows, names)
         returned = opened.returning(clauses.returning, after, target.alias, rows[ROWID])
+        note_unchanged(opened, before, after)
         count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
         return counted(count, returned)
 
@@ -193,6 +195,8 @@ def _apply(
             before, after = opened.images(part, names)
             old.add(before, part)
             new.add(after)
+    if not gone.images.rowids and not fresh.table.num_rows:
+        note_unchanged(opened, old.table, new.table)
     return opened.writes.merge(gone.images, old.images, new.table, fresh.table)
 
 

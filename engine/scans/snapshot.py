@@ -222,6 +222,8 @@ class Snapshot:
     ) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
         told = self.note_read(info, dataset.version, key)
+        if told.lake_id is None and told.version == dataset.version:
+            told.dataset = dataset
         if wants_rows(self.catalog, info):
             told.want_rows(key_of(info), names_of(info))
             rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -123,3 +124,20 @@ def test_p16_without_a_policy_nothing_is_counted(lake: Path) -> None:
         with session.topics.subscribe("news", from_offset=0, timeout=0.1) as events:
             assert len(list(events)) == 1
         assert ends(session) == []
+
+
+def test_p16_a_function_of_a_trigger_is_a_subscription_like_any(audited: Session) -> None:
+    called: list[affidavit.Delivery] = []
+    taken = threading.Event()
+
+    def take(delivery: affidavit.Delivery) -> None:
+        called.append(delivery)
+        taken.set()
+
+    audited.triggers.on("t", "insert", call=take, name="told")
+    assert [(kind, status) for kind, status, _ in ends(audited)] == [("subscribe", "open")]
+    audited.sql("INSERT INTO t VALUES (5)")
+    assert taken.wait(20)
+    audited.triggers.drop("told")
+    [(kind, status, rows)] = ends(audited)
+    assert (kind, status, rows) == ("subscribe", "ok", 1)

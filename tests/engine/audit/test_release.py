@@ -212,3 +212,52 @@ def test_the_lakes_folder_holds_no_more_than_it_should(session, docs, lake: Path
     [tag] = lance.dataset(str(lake / "vectors" / "default" / "docs.lance")).tags.list()
     owner = hashlib.sha256(b"default").hexdigest()[:12]
     assert tag == f"affidavit-{owner}-1"
+
+
+def test_a_cleanup_spares_the_versions_that_reads_on_record_used(session, docs) -> None:
+    """A read's replay said that its evidence was gone once a clean-up had come by."""
+    docs.audit = "reads"
+    reads = [
+        lambda: session.sql("SELECT id FROM docs ORDER BY id").to_arrow(),
+        docs.to_arrow,
+        lambda: session.sql("SELECT count(text) AS n FROM as_of('docs', 'v5')").to_arrow(),
+    ]
+    for read in reads:
+        read()
+        grown(session, docs, 2)
+    rows = session.sql("SELECT read_id, text FROM audit.reads ORDER BY seq").to_pylist()
+    read_ids = [row["read_id"] for row in rows]
+    used = {table["version"] for each in read_ids for table in read_of(session, each).tables}
+    assert used == {1, 3, 5}
+    docs.optimize(cleanup_older_than=NOW)
+    assert used <= {each["version"] for each in docs.versions()}
+    texts = [
+        "SELECT id FROM docs ORDER BY id",
+        None,
+        "SELECT count(text) AS n FROM as_of('docs', 'v5')",
+    ]
+    for read_id, text in zip(read_ids, texts, strict=True):
+        verdict = session.audit.replay(read_id, text=text, params=None if text is None else {})
+        assert verdict.outcome is Outcome.REPRODUCED
+    limit = read_of(session, read_ids[-1]).executed_at + timedelta(seconds=60)
+    assert session.audit.release(limit, reason="old") == 3
+    docs.optimize(cleanup_older_than=NOW)
+    verdict = session.audit.replay(read_ids[0], text=texts[0], params={})
+    assert verdict.outcome is GONE
+    [entry] = entries(session, "release")
+    assert verdict.reason.endswith(f"entry {entry['seq']} released it")
+    assert session.ledger.verify()
+
+
+def test_reads_that_are_not_on_record_keep_no_version(session, docs) -> None:
+    session.sql("SELECT id FROM docs").to_arrow()
+    docs.to_arrow()
+    grown(session, docs)
+    docs.optimize(cleanup_older_than=NOW)
+    assert [each["version"] for each in docs.versions()] == [docs.version]
+
+
+def read_of(session: affidavit.Session, read_id: str) -> affidavit.ReadRecord:
+    found = session.audit.get_read(read_id)
+    assert found is not None
+    return found
