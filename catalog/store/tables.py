@@ -51,6 +51,15 @@ TABLES: Final = _table(
     _unique("tables_name", TENANT, "schema_name", "name"),
     cover=Cover(by="table_id", leaves_out=("version", "row_count", "next_rowid")),
 )  # fmt: skip
+LINKS: Final = _table(
+    "links",
+    {"table_id": _TEXT, "name": _TEXT, "refers_to": _TEXT},
+    _unique("links_name", "table_id", "name"),
+    StoreIndex("links_refers_to", ("refers_to",)),
+    cover=Cover(by="table_id"),
+)
+"""The foreign keys of mutable tables, and to which tables each refers."""
+
 FILES: Final = _table(
     "files",
     {"table_id": _TEXT, "path": _TEXT, "bytes": _INT, "sha256": _BLOB},
@@ -205,7 +214,7 @@ TRIGGERS: Final = _table(
 )  # fmt: skip
 
 STORE_TABLES: Final = (
-    LAKE, SCHEMAS, TABLES, FILES, INTENTS, SOURCES, STATEMENTS,
+    LAKE, SCHEMAS, TABLES, LINKS, FILES, INTENTS, SOURCES, STATEMENTS,
     LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,

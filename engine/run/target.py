@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
@@ -23,21 +23,23 @@ from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.constraints.rows import not_generated, ready, refuse_given
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.fitting import as_field, nothing_of
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
-from affidavit.errors import ExecutionError, ReadOnlyError
+from affidavit.errors import ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from datafusion import DataFrame
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.tables.constraints.rows import Rows
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.run.writing.writes import Writes
@@ -239,6 +242,13 @@ class OpenTarget:
         return list(self.schema.names)
 
     @property
+    def given_columns(self) -> tuple[str, ...]:
+        """The columns that an INSERT without a list gives: all but those that are generated."""
+        if self.dataset is not None:
+            return tuple(self.columns)
+        return tuple(not_generated(definition_of(self.info), self.columns))
+
+    @property
     def defaults(self) -> Mapping[str, str]:
         """Each column's default expression."""
         return {} if self.dataset is not None else definition_of(self.info).defaults
@@ -258,12 +268,12 @@ class OpenTarget:
     @property
     def loose(self) -> pa.Schema:
         """The target's columns as a plan may give them: NULL is checked on writing."""
-        return _nothing(self.schema).schema
+        return nothing_of(self.schema).schema
 
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return _nothing(self.schema)
+        return nothing_of(self.schema)
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -347,15 +357,16 @@ class OpenTarget:
         """Yield ``batches`` with exactly the target's columns and types."""
         loose = self.loose
         for batch in batches:
-            if batch.schema.equals(loose):
-                yield batch
-                continue
-            arrays = [_as(batch[field.name], field) for field in loose]
-            yield pa.RecordBatch.from_arrays(arrays, schema=loose)
+            fitted = batch
+            if not batch.schema.equals(loose):
+                arrays = [as_field(batch[field.name], field) for field in loose]
+                fitted = pa.RecordBatch.from_arrays(arrays, schema=loose)
+            fitted = self._ready(fitted, fitted.schema.names)
+            yield fitted
 
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
-        arrays = [_as(rows[field.name], field) for field in self.schema]
+        arrays = [as_field(rows[field.name], field) for field in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -364,37 +375,25 @@ class OpenTarget:
         after = before
         for column, name in new.items():
             field = after.schema.field(column)
-            after = after.set_column(self.columns.index(column), field, _as(rows[name], field))
-        return before, after
+            after = after.set_column(self.columns.index(column), field, as_field(rows[name], field))
+        return before, self._ready(after, new, anything=True)
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
         """Return rows to insert: ``new`` says where each column's values are, others are NULL."""
         arrays = []
         for field in self.schema:
             if field.name in new:
-                arrays.append(_as(rows[new[field.name]], field))
+                arrays.append(as_field(rows[new[field.name]], field))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
-        return pa.Table.from_arrays(arrays, schema=self.loose)
+        made = pa.Table.from_arrays(arrays, schema=self.loose)
+        return self._ready(made, new)
 
-
-@lru_cache(maxsize=1024)
-def _nothing(schema: pa.Schema) -> pa.Table:
-    """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
-    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
-    return loose.empty_table()
-
-
-Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
-
-
-def _as(column: Column, field: pa.Field) -> Column:
-    if column.type == field.type:
-        return column
-    try:
-        return column.cast(field.type)
-    except (pa.ArrowException, TypeError) as error:
-        msg = (
-            f"column {field.name!r} is {field.type}, and the statement gives {column.type}: {error}"
-        )
-        raise ExecutionError(msg) from error
+    def _ready(self, rows: Rows, given: Iterable[str], *, anything: bool = False) -> Rows:
+        """Return rows complete and checked; ``given`` columns are written to, with ``anything``."""
+        if self.dataset is not None:
+            return rows
+        definition = definition_of(self.info)
+        values = {name: None if anything else rows[name] for name in given}
+        refuse_given(self.info.name, definition, values)
+        return ready(self.catalog, self.info.name, definition, rows)

@@ -122,6 +122,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE ledger_heads ADD COLUMN logged_at",
         "ALTER TABLE sources ADD COLUMN reach",
     ),
+    (
+        f"CREATE TABLE links ({_SYSTEM_COLUMNS}, table_id, name, refers_to)",
+        "CREATE UNIQUE INDEX links_name ON links (table_id, name)",
+        "CREATE INDEX links_refers_to ON links (refers_to)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 

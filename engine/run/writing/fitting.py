@@ -1,0 +1,37 @@
+"""What a plan gives, in the columns and types of the table that it is for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeVar
+
+import pyarrow as pa
+
+from affidavit.errors import ExecutionError
+
+
+@lru_cache(maxsize=1024)
+def nothing_of(schema: pa.Schema) -> pa.Table:
+    """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
+    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
+    return loose.empty_table()
+
+
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
+
+
+def as_field(column: Column, field: pa.Field) -> Column:
+    """Return a column as the type of ``field``.
+
+    Raises:
+        ExecutionError: A value cannot be had as that.
+    """
+    if column.type == field.type:
+        return column
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowException, TypeError) as error:
+        msg = (
+            f"column {field.name!r} is {field.type}, and the statement gives {column.type}: {error}"
+        )
+        raise ExecutionError(msg) from error
