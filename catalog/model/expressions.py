@@ -17,10 +17,13 @@ class Expressions(Protocol):
     def expression(self, text: str, schema: pa.Schema) -> tuple[str, tuple[str, ...], pa.DataType]:
         """Return an expression as it is kept, the columns that it reads, and its type."""
 
-    def false(
+    def first_false(
         self, sql: str, schema: pa.Schema, rows: pa.Table | pa.RecordBatch
-    ) -> pa.BooleanArray:
-        """Return of which rows a condition is false."""
+    ) -> int | None:
+        """Return the first row of which a condition is false, if there is one."""
+
+    def is_quick(self, sql: str, schema: pa.Schema) -> bool:
+        """Return whether a condition is asked of a few rows without any plan."""
 
     def values(
         self, sql: str, schema: pa.Schema, kind: pa.DataType, rows: pa.Table | pa.RecordBatch

@@ -15,7 +15,7 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.links import link, refuse_referred, unlink
-from affidavit.catalog.tables.constraints.rows import ready, refuse_given
+from affidavit.catalog.tables.constraints.rows import is_quick, ready, refuse_given
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
@@ -212,7 +212,7 @@ class MutableTable(TableHandle):
                 info = self._find(writer)
                 self._catalog.refuse_shared(info)
                 definition = definition_of(info)
-                if not definition.defaults and not definition.rules.are_of_rows:  # no query
+                if not definition.defaults and is_quick(self._catalog, definition):  # no query
                     return write(writer, info, self._batches(info, data, rows))
         info = self._info()
         self._catalog.refuse_shared(info)

@@ -60,6 +60,7 @@ class TenantEngine:
 
     Attributes:
         attached: The databases and lakes that statements may name, by name.
+        models: What encodes text.
         numbering: What its plans ask sequences for.
         shared: The contexts of every session that has set nothing.
     """
@@ -77,6 +78,7 @@ class TenantEngine:
         self.attached: dict[str, Source] = {}
         self.contexts = Contexts() if contexts is None else contexts
         self.stores = self.contexts.stores
+        self.models = models
         self.numbering = Numbering(catalog.numbers)
         self._tenant = catalog.tenant
         self._has_passwords = False

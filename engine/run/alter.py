@@ -60,6 +60,7 @@ def alter(scope: Scope, statement: Statement, _: Params) -> Result:
     """Run ALTER TABLE ... ADD, DROP, RENAME or SET."""
     cursor = statement.cursor()
     cursor.expect("ALTER")
+    cursor.accept("VECTOR")
     cursor.expect("TABLE")
     if_exists = cursor.accept("IF", "EXISTS")
     name = parse_name(cursor)
@@ -98,6 +99,8 @@ def drop(scope: Scope, statement: Statement, _: Params) -> Result:
     """Run DROP TABLE, VIEW, INDEX, TRIGGER, SEQUENCE or SCHEMA."""
     cursor = statement.cursor()
     cursor.expect("DROP")
+    if cursor.peek(1) == "TABLE":
+        cursor.accept("VECTOR")
     for word, run in _DROPS.items():
         if cursor.accept(word):
             run(_Drop(scope, cursor, cursor.accept("IF", "EXISTS")))

@@ -27,6 +27,7 @@ from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.alter import find_table
 from affidavit.engine.run.defining.tables import New, check_new, create_table, own_table
+from affidavit.engine.run.defining.vectors import create_vector_table
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
 from affidavit.engine.statement.defining.sequences import parse_options
 from affidavit.engine.statement.definitions import (
@@ -279,5 +280,6 @@ _MAKES: Final[Mapping[tuple[str, ...], Callable[[New], int]]] = {
     ("UNBOUNDED", "EXTERNAL", "TABLE"): partial(_external, kind="UNBOUNDED EXTERNAL"),
     ("SCHEMA",): _schema,
     ("SEQUENCE",): _sequence,
+    ("VECTOR", "TABLE"): create_vector_table,
 }
 """What a CREATE makes, by the words that say so; each returns how many rows were put in."""

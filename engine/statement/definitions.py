@@ -55,10 +55,12 @@ def parse_index(cursor: Cursor) -> NewIndex:
     table = parse_name(cursor)
     kind = cursor.name("an index type").upper() if cursor.accept("USING") else ""
     columns = cursor.names("a column")
-    return NewIndex(name, table, kind, columns, _parse_options(cursor), if_not_exists)
+    options = parse_with(cursor, "CREATE INDEX")
+    return NewIndex(name, table, kind, columns, options, if_not_exists)
 
 
-def _parse_options(cursor: Cursor) -> dict[str, Any]:
+def parse_with(cursor: Cursor, what: str) -> dict[str, Any]:
+    """Move past WITH (option = value, ...), if it stands here, to the end."""
     options: dict[str, Any] = {}
     if cursor.accept("WITH"):
         cursor.expect("(")
@@ -73,7 +75,7 @@ def _parse_options(cursor: Cursor) -> dict[str, Any]:
             options[option] = int(token.text) if token.text.isdigit() else token.text.strip("'")
             cursor.accept(",")
     if not cursor.done:
-        raise SqlError(f"CREATE INDEX cannot read {cursor.found()}")
+        raise SqlError(f"{what} cannot read {cursor.found()}")
     return options
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 from datafusion import SessionContext, col
 
 from affidavit.catalog.sql.spelling import as_names
@@ -57,13 +58,21 @@ class RowExpressions:
             columns, kind = _read(sql, schema)
         return sql, _in_order(columns, schema), kind
 
-    def false(self, sql: str, schema: pa.Schema, rows: Rows) -> pa.BooleanArray:
-        """Return of which rows a condition is false.
+    def first_false(self, sql: str, schema: pa.Schema, rows: Rows) -> int | None:
+        """Return the first row of which a condition is false, if there is one.
 
         Raises:
             ExecutionError: It cannot be computed of one.
         """
-        return _false(sql, schema).mask(rows)
+        false = _false(sql, schema)
+        if not false.any(rows):
+            return None
+        at: int = pc.index(false.mask(rows), value=True).as_py()
+        return at
+
+    def is_quick(self, sql: str, schema: pa.Schema) -> bool:
+        """Return whether a condition is asked of a few rows without any plan."""
+        return _false(sql, schema).is_quick
 
     def values(self, sql: str, schema: pa.Schema, kind: pa.DataType, rows: Rows) -> pa.Array:
         """Return the value of an expression for each row, as a type.

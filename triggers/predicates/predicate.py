@@ -51,6 +51,11 @@ class EventPredicate:
         self._quick = quick
         self._planned = planned
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether no plan is run for it."""
+        return self._planned is None
+
     def mask(self, rows: Rows) -> pa.BooleanArray:
         """Return whether each row matches: never NULL, for what is unknown does not match.
 

@@ -52,6 +52,17 @@ def ready(catalog: Catalog, name: str, definition: MutableDefinition, rows: Rows
     return rows
 
 
+def is_quick(catalog: Catalog, definition: MutableDefinition) -> bool:
+    """Return whether a few rows are made ready by nothing that takes time: no plan, no number."""
+    rules = definition.rules
+    if not rules.are_of_rows:
+        return True
+    if rules.generated or rules.identities:
+        return False
+    asked = expressions_of(catalog)
+    return all(asked.is_quick(check.sql, definition.schema) for check in rules.checks)
+
+
 def refuse_given(
     name: str, definition: MutableDefinition, given: Mapping[str, pa.Array | pa.ChunkedArray | None]
 ) -> None:
@@ -166,12 +177,11 @@ def _check_length(
 def _check(catalog: Catalog, table: str, definition: MutableDefinition, rows: Rows) -> None:
     for check in definition.rules.checks:
         try:
-            false = expressions_of(catalog).false(check.sql, definition.schema, rows)
+            at = expressions_of(catalog).first_false(check.sql, definition.schema, rows)
         except ExecutionError as error:
             msg = f"check {check.name!r} of table {table!r} cannot be computed: {error}"
             raise ExecutionError(msg) from error
-        at = pc.index(false, value=True).as_py()
-        if at >= 0:
+        if at is not None:
             found = ", ".join(f"{name} = {rows[name][at].as_py()!r}" for name in check.columns)
             msg = f"check {check.name!r} of table {table!r} is false of row {at}: {found}"
             raise ConstraintError(msg)

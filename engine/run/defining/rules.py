@@ -52,8 +52,14 @@ def with_rules(
         TableExistsError: A constraint's name is taken.
         SchemaMismatchError: A column cannot be what it is said to be.
     """
+    indexes = [index.name for index in definition.indexes]
     for index in definition.indexes:
         check_name("constraint" if index.unique else "index", index.name)
+        if indexes.count(index.name) > 1:
+            raise TableExistsError(index.name, kind="constraint or index")
+        for name in index.columns:
+            if name not in definition.schema.names:
+                raise ColumnNotFoundError(name, table=table, known=definition.schema.names)
     generated = {each.name for each in constraints.columns if each.generated is not None}
     for column in constraints.columns:
         definition = _with_column(catalog, table, definition, column, generated)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -14,10 +15,11 @@ from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.altering.policy import set_policy
+from affidavit.catalog.tables.altering.redefine import mutable_definition
 from affidavit.catalog.tables.constraints.rows import expressions_of
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.loading import loaded
-from affidavit.catalog.tables.mutable import define_mutable
+from affidavit.catalog.tables.mutable import create_mutable, define_mutable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.result.result import Shape
 from affidavit.engine.run.defining.references import with_references
@@ -26,6 +28,7 @@ from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.still import MovedError
 from affidavit.engine.statement.assignments import parse_name
 from affidavit.engine.statement.defining.columns import parse_constraints
+from affidavit.engine.statement.definitions import expect_end
 from affidavit.errors import SqlError, TableExistsError
 
 if TYPE_CHECKING:
@@ -77,10 +80,43 @@ def create_table(new: New) -> int:
     text = new.statement.text
     if constraints.columns:
         text = _planned_text(name, constraints, cursor.rest())
+    if constraints.like:
+        return _like(new, name, constraints, if_not_exists=if_not_exists)
     made = _Filled(new, name, constraints, text, if_not_exists)
     done = attempted(catalog, name.table, made.run, partial(made.run, is_locked=True))
     assert done.rows_affected is not None
     return done.rows_affected
+
+
+def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool) -> int:
+    """Make an empty table of the columns of another, and of what that asks of their values.
+
+    What is about rows together, keys and foreign keys, is the other table's own.
+    """
+    catalog, [other] = new.scope.catalog, constraints.like
+    expect_end(new.cursor, "CREATE TABLE ... (LIKE t)")
+    with catalog.write() as writer:
+        source = catalog.get(writer, other.table, other.schema)
+        existing = own_table(catalog, writer, name)
+        if existing is not None:
+            if if_not_exists:
+                return 0
+            if not new.or_replace:
+                raise TableExistsError(name.table, kind=KINDS[existing.kind].word)
+            drop_table(catalog, existing)
+        was = mutable_definition(source)
+        made = define_mutable(name.table, was.schema, defaults=was.defaults)
+        numbered = {
+            column: replace(each, counter=replace(each.counter, counter_id=uuid4().hex))
+            if each.sequence_id is None
+            else each
+            for column, each in was.rules.identities.items()
+        }
+        rules = replace(was.rules, foreign_keys=(), identities=numbered)
+        create_mutable(
+            catalog, writer, name.table, replace(made, rules=rules), schema=name.schema
+        )  # fmt: skip
+    return 0
 
 
 def _planned_text(name: Name, constraints: Constraints, rest: str) -> str:

@@ -147,8 +147,6 @@ def parse_constraints(cursor: Cursor) -> Constraints:
             found = parse_constraint(cursor, found)
         elif cursor.accept("LIKE"):
             found = replace(found, like=(*found.like, parse_name(cursor)))
-            for words in (("INCLUDING", "ALL"), ("INCLUDING", "DEFAULTS")):
-                cursor.accept(*words)
         else:
             found = _with_column(cursor, found)
         if not cursor.accept(","):
@@ -158,6 +156,8 @@ def parse_constraints(cursor: Cursor) -> Constraints:
     if cursor.peek() != ")":
         raise unexpected(cursor, "',' or ')' after a column")
     cursor.expect(")")
+    if found.like and (len(found.like) > 1 or found != Constraints(like=found.like)):
+        raise SqlError("(LIKE t) stands alone: create the table so, and ALTER it")
     names = [each.name for each in found.columns]
     if len(set(names)) != len(names):
         raise SqlError(f"the table would have two columns of one name: {names}")
