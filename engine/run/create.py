@@ -71,6 +71,12 @@ def create(scope: Scope, statement: Statement, params: Params) -> Result:
     for words, make in _MAKES.items():
         if cursor.accept(*words):
             return nothing(make(New(scope, statement, params, cursor, or_replace)))
+    if cursor.peek() in {"TEMP", "TEMPORARY"}:
+        msg = (
+            f"{cursor.peek()} is not supported: session.attach(name, frame) is the session's alone "
+            "and read, CREATE TABLE is the lake's and written"
+        )
+        raise SqlError(msg)
     for word in ("UNIQUE", "UNBOUNDED"):
         cursor.accept(word)
     raise SqlError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import KINDS
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.assignments import Name
-    from affidavit.engine.statement.defining.columns import Constraints
+    from affidavit.engine.statement.defining.columns import Constraints, NewColumn
     from affidavit.engine.statement.statement import Statement
 
 
@@ -122,7 +123,11 @@ def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool
 def _planned_text(name: Name, constraints: Constraints, rest: str) -> str:
     """Return a CREATE TABLE as DataFusion reads it: names, types and a query."""
     columns = constraints.columns
-    own = [each.name for each in columns if each.generated is not None or each.numbers is not None]
+    own = [
+        each.name
+        for each in columns
+        if any(x is not None for x in (each.generated, each.numbers, each.type.entries))
+    ]
     if rest and own:
         msg = (
             f"a table that is made of a query gives no column its values: leave {own[0]!r} out, or "
@@ -167,7 +172,8 @@ class _Filled:
                 shape = Shape(*scope.planner.streamed(plan, snapshot))
                 rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
             name = self.name
-            definition = _definition(catalog, name.table, shape.schema, self.constraints)
+            schema = with_maps(scope, shape.schema, self.constraints)
+            definition = _definition(catalog, name.table, schema, self.constraints)
             with catalog.read() as reader:
                 definition = with_references(
                     catalog, reader, name, definition, self.constraints.references
@@ -196,6 +202,25 @@ class _Filled:
         if not self.if_not_exists:
             raise TableExistsError(self.name.table, kind=KINDS[existing.kind].word)
         return True
+
+
+def with_maps(scope: Scope, schema: pa.Schema, constraints: Constraints) -> pa.Schema:
+    """Return the columns with those that are maps as such."""
+    for column in constraints.columns:
+        if column.type.entries is not None:
+            at = schema.get_field_index(column.name)
+            schema = schema.set(at, schema.field(at).with_type(map_type(scope, column)))
+    return schema
+
+
+def map_type(scope: Scope, column: NewColumn) -> pa.DataType:
+    """Return the type of a column that is a map."""
+    assert column.type.entries is not None
+    key, value = (
+        scope.planner.column_type(scope.catalog, column.name, each).type
+        for each in column.type.entries
+    )
+    return pa.map_(pa.string() if pt.is_string_view(key) else key, value)  # m['a'] has no views
 
 
 def _definition(

@@ -84,7 +84,8 @@ def _refuse_rules(constraints: Constraints) -> None:
         own = {
             "DEFAULT": column.default, "GENERATED": column.generated, "IDENTITY": column.numbers,
             "nextval": column.sequence, "COMMENT": column.comment,
-            "VARCHAR(n)": column.type.length, "UUID, JSON and ENUM": column.type.kind,
+            "MAP": column.type.entries, "VARCHAR(n)": column.type.length,
+            "UUID, JSON and ENUM": column.type.kind,
         }  # fmt: skip
         asked |= {word: (said,) for word, said in own.items() if said is not None}
     found = next((word for word, said in asked.items() if said), None)

@@ -48,6 +48,8 @@ def type_text(kind: pa.DataType) -> str:
         return f"FLOAT[{kind.list_size}]"
     if pt.is_list(kind) or pt.is_large_list(kind):
         return f"{type_text(kind.value_type)}[]"
+    if pt.is_map(kind):
+        return f"MAP({type_text(kind.key_type)}, {type_text(kind.item_type)})"
     if pt.is_struct(kind):
         fields = ", ".join(f"{quoted(each.name)} {type_text(each.type)}" for each in kind)
         return f"STRUCT({fields})"

@@ -52,12 +52,15 @@ class ColumnType:
         length: How many characters its texts may have.
         kind: What its texts are: ``uuid``, ``json``, or the values of an enum.
         is_serial: Whether its rows are numbered.
+        entries: The types of a map's keys and values, which DataFusion has no word for; ``sql`` is
+            then some other type.
     """
 
     sql: str = ""
     length: int | None = None
     kind: str | tuple[str, ...] | None = None
     is_serial: bool = False
+    entries: tuple[str, str] | None = None
 
 
 UNTYPED: Final = ColumnType()
@@ -81,6 +84,8 @@ def parse_type(cursor: Cursor) -> ColumnType:
     elif word in SERIALS:
         cursor.skip()
         return ColumnType(SERIALS[word], is_serial=True)
+    elif word == "MAP" and cursor.peek(1) == "(":
+        return _map(cursor)
     elif word == "STRUCT" and cursor.peek(1) == "(":
         found = ColumnType(_struct(cursor))
     else:
@@ -118,6 +123,21 @@ def _enum(cursor: Cursor) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _map(cursor: Cursor) -> ColumnType:
+    """Move past ``MAP(type, type)``."""
+    cursor.expect("MAP")
+    cursor.expect("(")
+    key = parse_type(cursor)
+    cursor.expect(",")
+    value = parse_type(cursor)
+    cursor.expect(")")
+    for each in (key, value):
+        plain = ColumnType(each.sql)
+        if each != plain:
+            raise SqlError("the keys and values of a MAP have plain types: VARCHAR, INT and so on")
+    return ColumnType("INT", entries=(key.sql, value.sql))
+
+
 def _struct(cursor: Cursor) -> str:
     """Move past ``STRUCT(name type, ...)``, and return it as DataFusion writes it."""
     cursor.expect("STRUCT")
@@ -134,6 +154,6 @@ def _member(cursor: Cursor) -> str:
     name = cursor.name("a field")
     written = cursor.between(start, cursor.at)
     found = parse_type(cursor)
-    if found.kind is not None or found.length is not None or found.is_serial:
+    if found != ColumnType(found.sql):
         raise SqlError(f"the field {name!r} of a STRUCT has a plain type: VARCHAR, INT and so on")
     return f"{written} {found.sql}"

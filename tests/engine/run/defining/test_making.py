@@ -108,3 +108,21 @@ def test_a_vector_table_that_cannot_be_is_refused_by_name(session, text, told) -
     with pytest.raises(errors.AffidavitError, match=told):
         session.sql(f"CREATE VECTOR TABLE docs {text}")
     assert session.tables().to_pylist() == []
+
+
+def test_a_map_is_a_column(session) -> None:
+    session.sql("CREATE TABLE m (id INT PRIMARY KEY, m MAP(VARCHAR, INT))")
+    session.sql("INSERT INTO m VALUES (1, MAP {'a': 1, 'b': 2}), (2, NULL)")
+    session.table("m").insert([{"id": 3, "m": [("a", 3)]}])
+    session.sql("ALTER TABLE m ADD COLUMN k MAP(INT, STRUCT(a INT))")
+    found = session.sql("SELECT m['a'] AS a FROM m ORDER BY id").to_pylist()
+    assert [row["a"] for row in found] == [1, None, 3]
+    assert '"m" MAP(VARCHAR, INT)' in made(session, "m")
+    with pytest.raises(errors.SqlError, match="have plain types"):
+        session.sql("CREATE TABLE n (m MAP(UUID, INT))")
+
+
+def test_temporary_tables_are_refused_by_name(session) -> None:
+    for word in ("TEMP", "TEMPORARY"):
+        with pytest.raises(errors.SqlError, match=f"{word} is not supported"):
+            session.sql(f"CREATE {word} TABLE t (a INT)")
