@@ -25,7 +25,7 @@ from affidavit.errors import SqlError, TableNotFoundError
 from affidavit.triggers.rules.trigger import drop_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -137,10 +137,12 @@ def _drop_table(asked: _Drop, *, word: str = TABLE) -> None:
         _drop_one(asked, names[0], word)
         return
     with asked.catalog.write() as writer:  # all of them, or none
-        for name in names if cascade else ():
-            info = asked.catalog.find(writer, name.table, name.schema)
-            if info is not None and KINDS[info.kind].word == word:
-                _drop_users(asked.catalog, writer, info)
+        looked_up = [asked.catalog.find(writer, name.table, name.schema) for name in names]
+        found = [info for info in looked_up if info and KINDS[info.kind].word == word]
+        for info in found:
+            _drop_links(asked.catalog, writer, info, None if cascade else found)
+            if cascade:
+                _drop_views(asked.catalog, writer, info)
         for name in names:
             _drop_one(asked, name, word)
 
@@ -150,11 +152,19 @@ def _drop_one(asked: _Drop, name: Name, word: str) -> None:
     drop_named(asked.catalog, name, word=word, if_exists=asked.if_exists)
 
 
-def _drop_users(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
-    """Drop what names a table: foreign keys, and views."""
+def _drop_links(
+    catalog: Catalog, writer: Writer, info: TableInfo, among: Collection[TableInfo] | None
+) -> None:
+    """Drop the foreign keys that refer to a table, of the tables ``among``; of all by default."""
     catalog.refuse_shared(info)
+    ids = None if among is None else {each.table_id for each in among}
     for child, key in links_to(catalog, writer, info.table_id):
-        drop_constraint(catalog, child, key.name, if_exists=True)
+        if child.table_id != info.table_id and (ids is None or child.table_id in ids):
+            drop_constraint(catalog, child, key.name, if_exists=True)
+
+
+def _drop_views(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
+    """Drop the views that name a table."""
     for view in views_of(catalog, writer, info):
         drop_table(catalog, view)
 
@@ -167,9 +177,15 @@ def _drop_schema(asked: _Drop) -> None:
     expect_end(cursor, "DROP SCHEMA")
     check_schema_name(schema)
     with catalog.write() as writer:
-        for info in catalog.tables(writer) if cascade else ():
-            if info.schema == schema and info.tenant == catalog.tenant:
-                drop_table(catalog, info)
+        inside = [
+            info
+            for info in (catalog.tables(writer) if cascade else ())
+            if info.schema == schema and info.tenant == catalog.tenant
+        ]
+        for info in inside:
+            _drop_links(catalog, writer, info, None)
+        for info in inside:
+            drop_table(catalog, info)
         catalog.drop_schema(schema, if_exists=asked.if_exists)
 
 

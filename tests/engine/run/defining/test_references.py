@@ -139,8 +139,17 @@ def test_several_tables_are_dropped_or_none(family) -> None:
     with pytest.raises(errors.TableNotFoundError):
         family.sql("DROP TABLE c, nope")
     assert ids(family, "c") == [10, 11, 20, 30]
-    family.sql("DROP TABLE c, p")
+    family.sql("DROP TABLE p, c")  # in whichever order
     assert family.tables().to_pylist() == []
+
+
+def test_a_schema_goes_with_tables_that_refer_to_each_other(session) -> None:
+    session.sql("CREATE SCHEMA s")
+    session.sql("CREATE TABLE s.a (id INT PRIMARY KEY)")
+    session.sql("CREATE TABLE s.b (id INT PRIMARY KEY, a INT REFERENCES s.a, b INT REFERENCES s.b)")
+    session.sql("CREATE TABLE outside (id INT PRIMARY KEY, a INT REFERENCES s.a)")
+    session.sql("DROP SCHEMA s CASCADE")
+    session.sql("INSERT INTO outside VALUES (1, 1)")
 
 
 def test_a_chain_of_any_length_goes_with_its_head(session) -> None:
