@@ -132,14 +132,15 @@ class Numbering:
         return f"{NEXT}({quoted_text(key)})"
 
     def named(self, frame: DataFrame) -> DataFrame:
-        """Return a query whose columns are called as the calls are written, where no two are."""
-        names = frame.schema().names
-        for name in names:
+        """Return a query whose columns are called as the calls are written, numbered from 2 on."""
+        for name in frame.schema().names:
             found = _NAMED.fullmatch(name)
             use = None if found is None else self._uses.get(found[1])
-            if use is not None and use.called not in names:
-                frame = frame.with_column_renamed(quoted(name), use.called)
-                names = frame.schema().names
+            if use is not None:
+                taken = frame.schema().names
+                told = (use.called, *(f"{use.called}_{at}" for at in range(2, len(taken) + 2)))
+                called = next(each for each in told if each not in taken)
+                frame = frame.with_column_renamed(quoted(name), called)
         return frame
 
 

@@ -138,6 +138,9 @@ def test_a_sequence_gives_a_number_a_row(session) -> None:
     assert session.sql("SELECT nextval('s'), currval('s')").to_pylist() == [
         {"nextval('s')": 25, "currval('s')": 25}
     ]
+    assert session.sql("SELECT nextval('s'), nextval('s')").schema.names == [
+        "nextval('s')", "nextval('s')_2",
+    ]  # fmt: skip
     session.sql("CREATE TABLE t (id BIGINT DEFAULT nextval('s'), x INT)")
     assert ids(session, "INSERT INTO t (x) VALUES (1), (2) RETURNING id") == [30, 35]
     session.sql("UPDATE t SET x = nextval('main.s')")
