@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.text import json_array, json_texts
 from affidavit.catalog.values.types import FEW_ROWS_MAX
@@ -189,6 +189,7 @@ EVENTS_OF: Final[Mapping[str, Callable[[Change], Sequence[Event]]]] = {
     VECTOR.name: _told_as_batch,
     VIEW.name: _told_as_whole,
     EXTERNAL.name: _told_as_whole,
+    SEQUENCE.name: _told_as_whole,
 }
 """What the journal says of a change of each kind of table."""
 

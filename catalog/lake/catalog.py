@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.lake import Lake
+    from affidavit.catalog.lake.numbers import Numbers
     from affidavit.catalog.lake.trace import Trace
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeLook, Message
@@ -122,6 +123,11 @@ class Catalog:
     def ledger(self) -> Ledger:
         """The tenant's ledger."""
         return self.lake.ledgers.of(self.tenant)
+
+    @property
+    def numbers(self) -> Numbers:
+        """Where the numbers of rows and sequences come from."""
+        return self.lake.numbers
 
     @property
     def journal(self) -> Journal:

@@ -22,6 +22,7 @@ from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
 from affidavit.catalog.lake.folders import Folders
 from affidavit.catalog.lake.memory import Memory, limit_of
+from affidavit.catalog.lake.numbers import Numbers
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
 from affidavit.catalog.lake.vectors.datasets import Datasets
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.keys import KeyStore, Signers
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeListener
+    from affidavit.catalog.model.expressions import Expressions
     from affidavit.catalog.store.protocol import Store, Writer
 
 BUSY_TIMEOUT_S: Final = 30.0
@@ -113,6 +115,7 @@ class Lake:
         read_only: Whether it refuses to write.
         store: Definitions, mutable tables, and what must be answered for.
         lake_id: Who it is.
+        numbers: Where the numbers of rows and sequences come from.
         cache: Arrow copies of unchanged tables.
         datasets: Handles on its vector tables.
         places: Where sealed segments of the journal lie.
@@ -121,6 +124,7 @@ class Lake:
         listeners: Who is told of every change while it can still be stopped.
         news: Who is told of new events of topics.
         outbox: What has triggers; ``None`` where nothing is changed.
+        expressions: What evaluates those of tables; ``None`` where nothing is changed.
         queries: What runs on it in this process.
         memory: How much that may hold.
     """
@@ -134,9 +138,11 @@ class Lake:
     places: SegmentStore
     ledgers: Ledgers
     journals: Journals
+    numbers: Numbers
     listeners: Listeners[ChangeListener] = field(default_factory=lambda: Listeners("on_change"))
     news: News = field(default_factory=News)
     outbox: Outbox | None = None
+    expressions: Expressions | None = None
     queries: Queries = field(default_factory=Queries)
     memory: Memory = field(default_factory=Memory)
 
@@ -147,10 +153,11 @@ class Lake:
 
     def close(self) -> None:
         """Release the store, and what was spilled."""
-        try:
-            self.store.close()
-        finally:
-            self.memory.close()
+        with ExitStack() as closing:  # each is done, whatever another raises
+            closing.callback(self.memory.close)
+            closing.callback(self.store.close)
+            if not self.read_only:
+                closing.callback(self.numbers.give_back)
 
 
 def open_lake(
@@ -235,6 +242,7 @@ def _put_together(
         datasets=Datasets(folders, SignedFiles(store), read_only=read_only),
         places=places,
         ledgers=ledgers,
+        numbers=Numbers(store),
         journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.model.rules import NO_RULES, Counter, Rules
 from affidavit.catalog.store.protocol import Cover, StoreColumn, StoreIndex, StoreTable
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.errors import StoreError
@@ -46,7 +47,8 @@ def data_table(
 class MutableDefinition:
     """A mutable table: its columns, and where the store keeps each.
 
-    ``stored`` maps a column to its store column; ``defaults`` to an SQL expression.
+    ``stored`` maps a column to its store column; ``defaults`` to an SQL expression. ``rules`` is
+    what it asks of its rows beside types and keys.
     """
 
     table_id: str
@@ -56,6 +58,7 @@ class MutableDefinition:
     indexes: tuple[Index, ...] = ()
     order_column: str | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
+    rules: Rules = NO_RULES
 
     @cached_property
     def types(self) -> dict[str, pa.DataType]:
@@ -101,17 +104,19 @@ class MutableDefinition:
 
     def to_json(self) -> str:
         """Return the text that :func:`parse_definition` reads."""
-        return json.dumps(
-            {
-                "table_id": self.table_id,
-                "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
-                "stored": dict(self.stored),
-                "primary_key": self.primary_key,
-                "indexes": [asdict(index) for index in self.indexes],
-                "order_column": self.order_column,
-                "defaults": dict(self.defaults),
-            }
-        )
+        said = {
+            "table_id": self.table_id,
+            "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            "stored": dict(self.stored),
+            "primary_key": self.primary_key,
+            "indexes": [asdict(index) for index in self.indexes],
+            "order_column": self.order_column,
+            "defaults": dict(self.defaults),
+        }
+        rules = self.rules.to_dict()
+        if rules:  # else as it was before there were any
+            said["rules"] = rules
+        return json.dumps(said)
 
     @classmethod
     def from_json(cls, text: str) -> MutableDefinition:
@@ -128,6 +133,7 @@ class MutableDefinition:
             ),
             order_column=raw["order_column"],
             defaults=raw["defaults"],
+            rules=Rules.from_dict(raw.get("rules", {})),
         )
 
 
@@ -182,7 +188,25 @@ class SqlDefinition:
         return cls(raw["table_id"], raw["sql"], tuple(raw["paths"]), raw.get("reach"))
 
 
-Definition = MutableDefinition | VectorDefinition | SqlDefinition
+@dataclass(frozen=True, slots=True)
+class SequenceDefinition:
+    """A sequence: numbers, each given once."""
+
+    table_id: str
+    counter: Counter
+
+    def to_json(self) -> str:
+        """Return the text that :func:`parse_definition` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> SequenceDefinition:
+        """Return the inverse of :meth:`to_json`."""
+        raw = json.loads(text)
+        return cls(raw["table_id"], Counter(**raw["counter"]))
+
+
+Definition = MutableDefinition | VectorDefinition | SqlDefinition | SequenceDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +237,9 @@ MUTABLE: Final = TableKind("mutable", MutableDefinition.from_json, has_rows=True
 VECTOR: Final = TableKind("vector", VectorDefinition.from_json, has_rows=True, has_versions=True)
 VIEW: Final = TableKind("view", SqlDefinition.from_json, "view", is_text=True)
 EXTERNAL: Final = TableKind("external", SqlDefinition.from_json, is_text=True)
+SEQUENCE: Final = TableKind("sequence", SequenceDefinition.from_json, "sequence")
 KINDS: Final[Mapping[str, TableKind]] = {
-    kind.name: kind for kind in (MUTABLE, VECTOR, VIEW, EXTERNAL)
+    kind.name: kind for kind in (MUTABLE, VECTOR, VIEW, EXTERNAL, SEQUENCE)
 }
 
 

@@ -31,6 +31,7 @@ DEFAULT_TENANT: Final = "default"
 SHARED_FOLDER: Final = "_shared"
 
 JOURNAL: Final = "journal"
+SYSTEM_SCHEMA: Final = "system"
 RESERVED_TABLES: Final = frozenset({JOURNAL})
 RESERVED_SCHEMAS: Final = frozenset({"audit", "system", "topics", "information_schema", "_dml"})
 RESERVED_COLUMNS: Final = frozenset({"_rowid", "_rowaddr", "*"})

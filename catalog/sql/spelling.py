@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -124,3 +125,28 @@ def is_name(tokens: Sequence[Token], at: int) -> bool:
     if before.text == "::":
         return False
     return not (before.keyword == "AS" and after is not None and after.text == ")")
+
+
+def as_names(expression: str, columns: Iterable[str]) -> str:
+    """Return an expression over one table with its columns as DataFusion reads them.
+
+    A name without quotes that differs from a column's in case alone means that column, and is put
+    in quotes; what is no column's is left to whoever plans it.
+
+    Raises:
+        SqlError: A name could be several, or the text cannot be read.
+    """
+    exact = set(columns)
+    tokens = tokenize(expression)
+    for at, token in reversed(list(enumerate(tokens))):
+        if token.kind != "word" or token.name in exact or not is_name(tokens, at):
+            continue
+        alike = sorted(each for each in exact if each.casefold() == token.text.casefold())
+        if token.text in exact:
+            alike = [token.text]
+        if len(alike) > 1:
+            told = " or ".join(map(quoted, alike))
+            raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
+        if alike and (token.keyword not in KEYWORDS or token.text in exact):
+            expression = f"{expression[: token.start]}{quoted(alike[0])}{expression[token.end :]}"
+    return expression

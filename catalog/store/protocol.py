@@ -328,6 +328,16 @@ class Store(Protocol):
             StoreBusyError: It was held for ``timeout_s``; by default as long as writers wait.
         """
 
+    def take_places(self, counter: str, count: int, least: int = 0) -> int:
+        """Take ``count`` places of a counter, none before ``least``, and return the first.
+
+        Durable when this returns, whatever transaction is open: no place is given twice, also where
+        that is rolled back. Places begin with 0.
+        """
+
+    def give_places_back(self, counter: str, first: int, end: int) -> None:
+        """Let the places from ``first`` on be taken again, if nobody took any from ``end`` on."""
+
     def hurry(self, timeout_s: float) -> None:
         """From now on wait no longer than this for other writers."""
 

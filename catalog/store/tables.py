@@ -51,6 +51,15 @@ TABLES: Final = _table(
     _unique("tables_name", TENANT, "schema_name", "name"),
     cover=Cover(by="table_id", leaves_out=("version", "row_count", "next_rowid")),
 )  # fmt: skip
+LINKS: Final = _table(
+    "links",
+    {"table_id": _TEXT, "name": _TEXT, "refers_to": _TEXT},
+    _unique("links_name", "table_id", "name"),
+    StoreIndex("links_refers_to", ("refers_to",)),
+    cover=Cover(by="table_id"),
+)
+"""The foreign keys of mutable tables, and to which tables each refers."""
+
 FILES: Final = _table(
     "files",
     {"table_id": _TEXT, "path": _TEXT, "bytes": _INT, "sha256": _BLOB},
@@ -254,7 +263,7 @@ RETENTIONS: Final = _table(
 """For how long what is kept, and what the last run let go of."""
 
 STORE_TABLES: Final = (
-    LAKE, SCHEMAS, TABLES, FILES, INTENTS, SOURCES, STATEMENTS,
+    LAKE, SCHEMAS, TABLES, LINKS, FILES, INTENTS, SOURCES, STATEMENTS,
     LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS, LEDGER_SEGMENTS, LEDGER_LEAVES,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,

@@ -13,6 +13,7 @@ from affidavit.catalog.tables.altering.redefine import (
     mutable_definition,
     redefine,
 )
+from affidavit.catalog.tables.constraints.links import refuse_referred
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -95,6 +96,8 @@ def _drop_mutable_index(catalog: Catalog, info: TableInfo, name: str) -> None:
     with catalog.write() as writer:
         definition = mutable_definition(current(catalog, writer, info))
         [index] = [each for each in definition.indexes if each.name == name]
+        if index.unique:
+            refuse_referred(catalog, writer, info, index.columns)
         kept = tuple(each for each in definition.indexes if each.name != name)
         writer.drop_index(definition.store_index(index))
         redefine(catalog, writer, info, replace(definition, indexes=kept), f"drop index {name}")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.definition import (
+    EXTERNAL,
+    MUTABLE,
+    SEQUENCE,
+    VECTOR,
+    VIEW,
+    MutableDefinition,
+)
 from affidavit.catalog.tables.mutable import MutableTable, drop_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import drop_vector
-from affidavit.errors import TableNotFoundError
+from affidavit.errors import ConstraintError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,10 +59,25 @@ def _drop_text(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     catalog.announce(writer, catalog.change(info, "drop"))
 
 
+def _drop_sequence(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
+    for other in catalog.tables(writer):
+        if not isinstance(other.definition, MutableDefinition):
+            continue
+        for column, identity in other.definition.rules.identities.items():
+            if identity.sequence_id == info.table_id:
+                msg = (
+                    f"sequence {info.name!r} numbers column {column!r} of table {other.name!r}: "
+                    "drop that first"
+                )
+                raise ConstraintError(msg)
+    _drop_text(catalog, writer, info)
+
+
 DROPS: Final[Mapping[str, Callable[[Catalog, TableInfo], None]]] = {
     MUTABLE.name: _drop_in_store(drop_mutable),
     VECTOR.name: drop_vector,
     VIEW.name: _drop_in_store(_drop_text),
     EXTERNAL.name: _drop_in_store(_drop_text),
+    SEQUENCE.name: _drop_in_store(_drop_sequence),
 }
 """How a table of each kind is dropped."""

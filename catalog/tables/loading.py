@@ -11,7 +11,8 @@ Rules:
     - An intent names the load from its beginning to its end, and who loads holds the lock named
       after the table. What a crash leaves is removed by who opens the lake next; if the journal has
       events of it, ``abandon`` says that they came to nothing.
-    - A load inside a transaction, and one of few rows, is one transaction with its ``create``.
+    - A load inside a transaction, one of few rows, and one of rows that refer to another table's,
+      which nobody may delete meanwhile, is one transaction with its ``create``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from affidavit.catalog.model.definition import KINDS, MUTABLE, TableInfo
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
+from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.catalog.tables.intents import LOAD, Intent, abandon, declare
 from affidavit.catalog.tables.mutable import create_mutable
 from affidavit.catalog.tables.row_writing import (
@@ -39,6 +41,7 @@ from affidavit.catalog.tables.row_writing import (
     insert_stored,
     keep_next_rowid,
 )
+from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.values.fit import conform
 from affidavit.errors import AffidavitError, TableExistsError
 
@@ -100,7 +103,8 @@ def loaded(
     Raises:
         ConstraintError: A key stands twice, or a NOT NULL column has a NULL.
     """
-    if rows.num_rows < STAGED_ROWS_MIN or catalog.transactions.current() is not None:
+    at_once = rows.num_rows < STAGED_ROWS_MIN or bool(definition.rules.foreign_keys)
+    if at_once or catalog.transactions.current() is not None:
         yield partial(_load_at_once, catalog, name, definition, rows, schema)
         return
     info = TableInfo(catalog.tenant, schema, name, MUTABLE.name, definition, 1, 0, None)
@@ -162,7 +166,9 @@ class _Staged:
     def store(self) -> None:
         """Put the rows into the store's table."""
         for piece, rowids in self._pieces(STORED_ROWS):
-            stored = as_stored(self.info, piece, rowids)
+            definition = definition_of(self.info)
+            checked = ready(self.catalog, self.info.name, definition, piece)
+            stored = as_stored(self.info, checked, rowids)
             with self.catalog.write() as writer:
                 insert_stored(writer, self.info, stored)
 

@@ -14,6 +14,8 @@ from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.constraints.links import link, refuse_referred, unlink
+from affidavit.catalog.tables.constraints.rows import is_quick, ready, refuse_given
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
@@ -108,16 +110,31 @@ def create_mutable(
     *,
     schema: str = MAIN_SCHEMA,
 ) -> TableInfo:
-    """Create an empty mutable table."""
+    """Create an empty mutable table.
+
+    Raises:
+        TableNotFoundError: A table that it refers to was dropped meanwhile.
+    """
+    for key in definition.rules.foreign_keys:
+        own = key.table_id == definition.table_id
+        if not own and catalog.by_id(writer, key.table_id) is None:
+            raise TableNotFoundError(f"that foreign key {key.name} refers to")
     info = catalog.define(writer, name, MUTABLE.name, definition, schema=schema)
     writer.create_table(definition.store_table)
+    link(writer, definition.table_id, definition)
     catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
     return info
 
 
 def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
-    """Drop a mutable table and its rows."""
+    """Drop a mutable table and its rows.
+
+    Raises:
+        ConstraintError: Another table refers to it.
+    """
+    refuse_referred(catalog, writer, info)
     catalog.forget(writer, info)
+    unlink(writer, info.table_id)
     writer.drop_table(definition_of(info).store_table)
     catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
 
@@ -177,7 +194,7 @@ class MutableTable(TableHandle):
             SchemaMismatchError: The data does not fit; the column is named.
             ConstraintError: A key is duplicate or NULL, or a NOT NULL column is NULL.
         """
-        return self._write(data, partial(insert_rows, self._catalog))
+        return self._write(data, partial(insert_rows, self._catalog, are_ready=True))
 
     def _write(
         self,
@@ -194,7 +211,8 @@ class MutableTable(TableHandle):
             with self._catalog.write() as writer:
                 info = self._find(writer)
                 self._catalog.refuse_shared(info)
-                if not definition_of(info).defaults:  # which a query finds out
+                definition = definition_of(info)
+                if not definition.defaults and is_quick(self._catalog, definition):  # no query
                     return write(writer, info, self._batches(info, data, rows))
         info = self._info()
         self._catalog.refuse_shared(info)
@@ -215,12 +233,25 @@ class MutableTable(TableHandle):
         self, info: TableInfo, data: object, rows: Sequence[Mapping[str, Any]] | None
     ) -> Iterator[pa.RecordBatch]:
         definition = definition_of(info)
-        how: dict[str, Any] = {"table": self.name, "optional": definition.defaults}
+        rules = definition.rules
+        optional = {*definition.defaults, *rules.generated, *rules.identities}
+        how: dict[str, Any] = {"table": self.name, "optional": optional}
+        loose = pa.schema(
+            [f.with_nullable(nullable=f.nullable or f.name in optional) for f in definition.schema]
+        )  # what is not given in a row is given by the table
         if rows is not None:
-            yield self._with_defaults(definition, schema_rows(rows, definition.schema, **how))
+            yield self._ready(definition, schema_rows(rows, loose, **how))
             return
         for batch in new_rows(data, definition.schema):
-            yield self._with_defaults(definition, conform(batch, definition.schema, **how))
+            yield self._ready(definition, conform(batch, loose, **how))
+
+    def _ready(self, definition: MutableDefinition, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows with what the table itself gives them, checked."""
+        given = {name: batch[name] for name in batch.schema.names}
+        refuse_given(self.name, definition, given)
+        whole = self._with_defaults(definition, batch)
+        done = ready(self._catalog, self.name, definition, whole)
+        return pa.RecordBatch.from_arrays(done.columns, schema=definition.schema)
 
     def _with_defaults(
         self, definition: MutableDefinition, batch: pa.RecordBatch
@@ -228,10 +259,15 @@ class MutableTable(TableHandle):
         missing = [name for name in definition.schema.names if name not in batch.schema.names]
         if not missing:
             return batch
-        wanted = {name: definition.defaults[name] for name in missing}
+        wanted = {name: sql for name, sql in definition.defaults.items() if name in missing}
         values = self._statements.defaults(pa.schema(map(definition.schema.field, missing)), wanted)
+        count = batch.num_rows
         arrays = [
-            pa.repeat(values[f.name], batch.num_rows) if f.name in values else batch[f.name]
+            batch[f.name]
+            if f.name not in missing
+            else pa.repeat(values[f.name], count)
+            if f.name in values
+            else pa.nulls(count, f.type)  # which the table's rules fill
             for f in definition.schema
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=definition.schema)
@@ -247,7 +283,7 @@ class MutableTable(TableHandle):
 
     def _upsert(self, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]) -> int:
         rows = pa.Table.from_batches(batches, definition_of(info).schema)
-        return upsert_rows(self._catalog, writer, info, rows)
+        return upsert_rows(self._catalog, writer, info, rows, are_ready=True)
 
     def truncate(self) -> int:
         """Delete every row, and return how many there were."""

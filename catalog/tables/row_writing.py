@@ -2,6 +2,8 @@
 
 Every write of rows goes through :func:`insert_rows`, :func:`update_rows` and :func:`delete_rows`,
 where the images before and after are known, constraints are checked and the change is announced.
+Rows that whoever writes has completed and checked before (``are_ready``), for the definition that
+the table has, are not again: that may compute expressions, which is no work for under the lock.
 """
 
 from __future__ import annotations
@@ -15,6 +17,15 @@ import pyarrow as pa
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.store.tables import TABLES
+from affidavit.catalog.tables.constraints.cascading import Cascade, Gone
+from affidavit.catalog.tables.constraints.keys import (
+    check_not_null,
+    duplicate_within,
+    refuse_duplicates,
+    shown_key,
+)
+from affidavit.catalog.tables.constraints.references import References
+from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.catalog.tables.rows import (
     definition_of,
     find_rows,
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.model.definition import MutableDefinition, TableInfo
+    from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.values.types import StoreValue
 
@@ -38,54 +49,6 @@ KEYS_MAX: Final = 500
 """How many keys one look-up asks the store for."""
 
 ROWID_FIELD: Final = pa.field(ROWID, pa.int64(), nullable=False)
-
-
-def check_not_null(info: TableInfo, rows: pa.Table | pa.RecordBatch) -> None:
-    """Raise ConstraintError if a NOT NULL column of ``rows`` has a NULL."""
-    for column in definition_of(info).not_null:
-        if column in rows.schema.names and rows[column].null_count:
-            array = rows[column]
-            at = array.is_null().index(value=True).as_py()
-            msg = f"column {column!r} of table {info.name!r} is NOT NULL, and row {at} has NULL"
-            raise ConstraintError(msg)
-
-
-def duplicate_within(
-    definition: MutableDefinition, key: Sequence[str], rows: pa.Table | pa.RecordBatch
-) -> int | None:
-    """Return the first row whose ``key`` an earlier one has, or ``None``; NULLs are never equal."""
-    seen = set()
-    for at, values in enumerate(key_values(definition, key, rows)):
-        if None in values:
-            continue
-        if values in seen:
-            return at
-        seen.add(values)
-    return None
-
-
-def shown_key(key: Sequence[str], rows: pa.Table | pa.RecordBatch, at: int) -> str:
-    """Return one row's key for a message."""
-    return ", ".join(f"{column} = {rows[column][at].as_py()!r}" for column in key)
-
-
-def _refuse_duplicates(
-    reader: Reader, info: TableInfo, rows: pa.Table | pa.RecordBatch, cause: Exception
-) -> None:
-    definition = definition_of(info)
-    for key in definition.unique_keys:
-        at = duplicate_within(definition, key, rows)
-        if at is not None:
-            msg = (
-                f"table {info.name!r} needs a unique key; two rows have {shown_key(key, rows, at)}"
-            )
-            raise ConstraintError(msg) from cause
-        table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        stored = find_rows(reader, info, key, table)
-        for at, values in enumerate(key_values(definition, key, rows)):
-            if values in stored:
-                msg = f"table {info.name!r} has a row with {shown_key(key, rows, at)} already"
-                raise ConstraintError(msg) from cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +98,14 @@ def insert_stored(writer: Writer, info: TableInfo, stored: Stored) -> None:
         try:
             writer.insert(table, stored.names, values)
         except ConstraintError as error:
-            _refuse_duplicates(writer, info, rows, error)
+            refuse_duplicates(writer, info, rows, error)
             raise
         return
     try:
         with writer.savepoint():
             writer.insert(table, stored.names, values)
     except ConstraintError as error:
-        _refuse_duplicates(writer, info, rows, error)
+        refuse_duplicates(writer, info, rows, error)
         raise
 
 
@@ -166,19 +129,28 @@ def keep_next_rowid(writer: Writer, info: TableInfo, next_rowid: int) -> None:
 
 
 def insert_rows(
-    catalog: Catalog, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    are_ready: bool = False,
 ) -> int:
     """Insert ``batches``, which have the table's schema, and return how many rows they had.
 
     Raises:
-        ConstraintError: A key is there already, or twice in the data, or a NOT NULL column is NULL.
+        ConstraintError: A key is there already, or twice in the data, or a NOT NULL column is NULL,
+            or the rows break another of the table's constraints.
     """
     catalog.refuse_shared(info)
-    inserted, is_keyed = 0, bool(definition_of(info).primary_key)
+    definition = definition_of(info)
+    references = References(catalog, writer, info)
+    inserted, is_keyed = 0, bool(definition.primary_key)
     first = 0
-    for batch in batches:
-        if not batch.num_rows:
+    for given in batches:
+        if not given.num_rows:
             continue
+        batch = given if are_ready else ready(catalog, info.name, definition, given)
         rowids = None
         if not is_keyed:
             first = first or _next_rowid(writer, info)
@@ -190,6 +162,8 @@ def insert_rows(
             info, "insert", rows=batch.num_rows, after=as_table(batch), rowids=rowids or ()
         )
         catalog.announce(writer, change)
+        references.add(batch)
+    references.check()
     if inserted:
         catalog.touch(writer, info, rows=inserted)
     if first:
@@ -206,23 +180,48 @@ def update_rows(
     after: pa.Table,
     *,
     columns: Iterable[str] | None = None,
+    are_ready: bool = False,
 ) -> int:
     """Turn ``before`` into ``after``, row by row, and return how many rows there were.
 
     Both have the table's schema. Columns that are equal in both are not written; ``columns`` are
-    those that may differ, all of them by default.
+    those that may differ, all of them by default; generated ones may too.
 
     Raises:
-        ConstraintError: The rows would break a key or NOT NULL.
+        ConstraintError: The rows would break one of the table's constraints.
     """
     catalog.refuse_shared(info)
     if not rowids:
         return 0
     definition = definition_of(info)
+    if not are_ready:
+        after = ready(catalog, info.name, definition, after)
+    gone, cascade = Gone(info, before, after), Cascade(catalog, writer, _Direct(catalog, writer))
+    cascade.refuse_restricted(gone)
+    changed = _update(catalog, writer, info, rowids, before, after, columns)
+    cascade.run(gone)
+    references = References(catalog, writer, info)
+    references.add(after, changed)
+    references.check()
+    return len(rowids)
+
+
+def _update(
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    rowids: Sequence[int],
+    before: pa.Table,
+    after: pa.Table,
+    columns: Iterable[str] | None = None,
+) -> list[str]:
+    """Turn rows into others, and return the columns that differ."""
+    definition = definition_of(info)
     check_not_null(info, after)
+    written = definition.schema.names if columns is None else columns
     new = {
         column: stored_values(definition, column, after)
-        for column in (definition.schema.names if columns is None else columns)
+        for column in {**dict.fromkeys(written), **definition.rules.generated}
     }
     changed = [c for c, values in new.items() if stored_values(definition, c, before) != values]
     moved = any(set(changed) & set(key) for key in definition.unique_keys)
@@ -240,7 +239,36 @@ def update_rows(
         info, "update", rows=len(rowids), before=before, after=after, rowids=rowids
     )
     catalog.announce(writer, change)
-    return len(rowids)
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Direct:
+    """Writes what a change of other rows brings about."""
+
+    catalog: Catalog
+    writer: Writer
+
+    def delete(self, info: TableInfo, rowids: Sequence[int], before: pa.Table) -> None:
+        _delete(self.catalog, self.writer, info, rowids, before, "delete")
+
+    def update(
+        self, info: TableInfo, rowids: Sequence[int], before: pa.Table, after: pa.Table
+    ) -> pa.Table:
+        after = ready(self.catalog, info.name, definition_of(info), after)
+        _update(self.catalog, self.writer, info, rowids, before, after)
+        return after
+
+
+def follow_deletion(catalog: Catalog, writer: Writer, info: TableInfo, before: pa.Table) -> None:
+    """Do what the deletion of a table's rows, which is announced, brings about in others.
+
+    Raises:
+        ConstraintError: A row refers to one of them, and its foreign key does not let it go.
+    """
+    gone, cascade = Gone(info, before), Cascade(catalog, writer, _Direct(catalog, writer))
+    cascade.refuse_restricted(gone)
+    cascade.run(gone)
 
 
 def delete_rows(
@@ -252,18 +280,38 @@ def delete_rows(
     *,
     action: str = "delete",
 ) -> int:
-    """Delete rows, whose images are ``before``, and return how many there were."""
+    """Delete rows, whose images are ``before``, and return how many there were.
+
+    Raises:
+        ConstraintError: A row refers to one of them, and its foreign key does not let it go.
+    """
     catalog.refuse_shared(info)
     if not rowids:
         return 0
+    gone, cascade = Gone(info, before), Cascade(catalog, writer, _Direct(catalog, writer))
+    cascade.refuse_restricted(gone)
+    _delete(catalog, writer, info, rowids, before, action)
+    cascade.run(gone)
+    return len(rowids)
+
+
+def _delete(
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    rowids: Sequence[int],
+    before: pa.Table,
+    action: str,
+) -> None:
     writer.delete(definition_of(info).store_table, rowids)
     catalog.touch(writer, info, rows=-len(rowids))
     change = catalog.change(info, action, rows=len(rowids), before=before, rowids=rowids)
     catalog.announce(writer, change)
-    return len(rowids)
 
 
-def upsert_rows(catalog: Catalog, writer: Writer, info: TableInfo, rows: pa.Table) -> int:
+def upsert_rows(
+    catalog: Catalog, writer: Writer, info: TableInfo, rows: pa.Table, *, are_ready: bool = False
+) -> int:
     """Insert ``rows``, replacing those with the same primary key, and return how many there were.
 
     Raises:
@@ -274,6 +322,8 @@ def upsert_rows(catalog: Catalog, writer: Writer, info: TableInfo, rows: pa.Tabl
     if not key:
         msg = f"table {info.name!r} has no primary key to upsert by: insert, or declare one"
         raise ConstraintError(msg)
+    if not are_ready:
+        rows = ready(catalog, info.name, definition, rows)
     check_not_null(info, rows)
     at = duplicate_within(definition, key, rows)
     if at is not None:
@@ -286,9 +336,10 @@ def upsert_rows(catalog: Catalog, writer: Writer, info: TableInfo, rows: pa.Tabl
     if len(old):
         rowids = [stored[keys[position]] for position in old]
         before = rows_by_id(writer, info, rowids)
-        update_rows(catalog, writer, info, rowids, before, take_rows(rows, old))
+        after = take_rows(rows, old)
+        update_rows(catalog, writer, info, rowids, before, after, are_ready=True)
     fresh = take_rows(rows, np.flatnonzero(is_new))
-    insert_rows(catalog, writer, info, fresh.to_batches())
+    insert_rows(catalog, writer, info, fresh.to_batches(), are_ready=True)
     return rows.num_rows
 
 
@@ -307,8 +358,11 @@ def truncate(
     catalog.refuse_shared(info)
     found = every_row(writer, info) if found is None else found
     rowids, before = found[ROWID].to_pylist(), found.drop_columns([ROWID])
+    gone, cascade = Gone(info, before), Cascade(catalog, writer, _Direct(catalog, writer))
+    cascade.refuse_restricted(gone)
     deleted = writer.delete_where(definition_of(info).store_table, None)
     catalog.touch(writer, info, rows=-deleted)
     change = catalog.change(info, "truncate", rows=deleted, before=before, rowids=rowids)
     catalog.announce(writer, change)
+    cascade.run(gone)
     return deleted

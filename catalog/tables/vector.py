@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
+from affidavit.catalog.tables.constraints.links import refuse_referred
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -184,6 +185,7 @@ class VectorTable(TableHandle):
                 intended(self._catalog, info, dataset, [change], rows_added=added) as intent,
                 self._catalog.write() as writer,
             ):
+                refuse_referred(self._catalog, writer, info)
                 self._catalog.announce(writer, change)
                 self._catalog.touch(writer, info, rows=added)
                 self._catalog.show(writer, info, int(dataset.version) + 1)

@@ -18,6 +18,7 @@ from affidavit.catalog.lake.vectors.datasets import TABLE_ID, made_for
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
+from affidavit.catalog.tables.constraints.links import refuse_referred
 from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
 from affidavit.catalog.values.ingest import new_rows
@@ -203,6 +204,7 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
             if now is None:
                 raise TableNotFoundError(info.name)
             info = now
+            refuse_referred(catalog, writer, info)
             catalog.forget(writer, info)
             writer.delete_where(FILES, of_table(info))
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))

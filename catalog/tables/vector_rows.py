@@ -26,6 +26,7 @@ from affidavit.catalog.lake.vectors.datasets import (
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle
+from affidavit.catalog.tables.row_writing import follow_deletion
 from affidavit.catalog.values.ingest import Watched, new_rows
 from affidavit.catalog.values.text import json_texts
 from affidavit.catalog.values.vectors import fitted
@@ -307,7 +308,13 @@ def merge_vectors(
             _refuse_fresh(info, key, fresh, before, gone)
         staged = stage_merge(dataset, key, after, insert=insert, delete=gone[key])
     changes, added = _merge_changes(catalog, info, before, after, gone, insert=insert)
-    _commit(catalog, info, staged, changes, check, added=added)
+
+    def checked(writer: Writer) -> None:
+        check(writer)
+        stay = pc.is_in(gone[key], keys)
+        follow_deletion(catalog, writer, info, gone.filter(pc.invert(stay)))
+
+    _commit(catalog, info, staged, changes, checked, added=added)
     return sum(change.rows for change in changes)
 
 

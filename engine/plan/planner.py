@@ -141,9 +141,12 @@ class Planner:
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
-            frame = self._sql(text, values, options, pair.narrow if narrow else pair.context)
+            numbered = self._numbered(text, snapshot)
+            frame = self._sql(numbered, values, options, pair.narrow if narrow else pair.context)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
+            if read_only and numbered is not text:
+                frame = self.engine.numbering.named(frame)
         snapshot.query.check()
         return frame
 
@@ -215,6 +218,9 @@ class Planner:
             frame = chosen.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
+    def _numbered(self, text: str, snapshot: Snapshot) -> str:
+        return self.engine.numbering.written(text, snapshot, self._state.numbers)
+
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
         with self.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
@@ -252,7 +258,9 @@ class Planner:
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
-            frame = self._sql(definition.sql, {}, QUERIES_ONLY)
+            numbered = self._numbered(definition.sql, snapshot)
+            frame = self._sql(numbered, {}, QUERIES_ONLY)
+            frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 plan = frame.logical_plan()
@@ -357,11 +365,7 @@ class Planner:
 
     @staticmethod
     def optimized(frame: DataFrame, snapshot: Snapshot) -> LogicalPlan:
-        """Return a plan as DataFusion would run it.
-
-        Raises:
-            SqlError: What is wrong with it is only found here.
-        """
+        """Return a plan as DataFusion would run it; SqlError for what is only found wrong here."""
         with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
 
@@ -371,9 +375,8 @@ def _released(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan through its catalog's gate: no plan is run but through here.
 
-    ``done`` is called once the plan has no more of them, and before the gate puts that on record:
-    whoever waits for the store's writer reads nothing meanwhile, so that SQLite can begin its log
-    anew.
+    ``done`` is called once there are no more, before that is put on record: who waits for the
+    store's writer reads nothing meanwhile, so that SQLite can begin its log anew.
     """
     snapshot = planned.snapshot
     return snapshot.catalog.release(snapshot.reading, _looked(planned, runner.run(planned), done))

@@ -25,6 +25,7 @@ class PlanState:
         prepared: What PREPARE kept, by name, and the types of its parameters.
         settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
         dialect: How statements are read.
+        numbers: Which number each sequence gave the session last.
         setting: Held by who sets something.
     """
 
@@ -32,6 +33,7 @@ class PlanState:
     prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
     settings: tuple[TenantEngine, Pair] | None = None
     dialect: str = GENERIC
+    numbers: dict[str, int] = field(default_factory=dict)
     setting: threading.Lock = field(default_factory=threading.Lock)
 
     def set_in(self, engine: TenantEngine, pair: Pair) -> None:
@@ -46,4 +48,5 @@ class PlanState:
         """Let go of all of it."""
         self.frames.clear()
         self.prepared.clear()
+        self.numbers.clear()
         self.settings = None

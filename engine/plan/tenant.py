@@ -15,6 +15,7 @@ from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
+from affidavit.engine.scans.calls.numbering import Numbering
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
@@ -59,6 +60,8 @@ class TenantEngine:
 
     Attributes:
         attached: The databases and lakes that statements may name, by name.
+        models: What encodes text.
+        numbering: What its plans ask sequences for.
         shared: The contexts of every session that has set nothing.
     """
 
@@ -75,6 +78,8 @@ class TenantEngine:
         self.attached: dict[str, Source] = {}
         self.contexts = Contexts() if contexts is None else contexts
         self.stores = self.contexts.stores
+        self.models = models
+        self.numbering = Numbering(catalog.numbers)
         self._tenant = catalog.tenant
         self._has_passwords = False
         self._functions = TableFunctions(self.provider, searcher, models, self.attached)
@@ -108,6 +113,7 @@ class TenantEngine:
         context.register_catalog_provider(CATALOG, self.provider)
         self._functions.register(context)
         register_bounded(context)
+        self.numbering.register(context)
         return context
 
     # --- sources -------------------------------------------------------------------------------

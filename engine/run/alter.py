@@ -6,38 +6,39 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
-from affidavit.catalog.model.definition import VIEW
+from affidavit.catalog.model.definition import KINDS, SEQUENCE, VIEW
 from affidavit.catalog.sql.names import check_schema_name
-from affidavit.catalog.tables.altering.columns import add_column, drop_column, rename_column
-from affidavit.catalog.tables.altering.policy import set_policy
-from affidavit.catalog.tables.altering.renames import rename_table
+from affidavit.catalog.tables.altering.rules import drop_constraint
+from affidavit.catalog.tables.altering.users import views_of
+from affidavit.catalog.tables.constraints.links import links_to
 from affidavit.catalog.tables.indexes import drop_index
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.engine.result.outcome import nothing
+from affidavit.engine.run.defining.altering import parse_change
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
     expect_end,
-    parse_new_column,
-    parse_policy,
     parse_schema_name,
 )
 from affidavit.errors import SqlError, TableNotFoundError
 from affidavit.triggers.rules.trigger import drop_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.catalog.store.protocol import Writer
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.assignments import Name
-    from affidavit.engine.statement.definitions import NewColumn
     from affidavit.engine.statement.statement import Statement
+
+
+TABLE: Final = "table"
+"""What an error calls what DROP TABLE drops."""
 
 
 def find_table(catalog: Catalog, name: Name) -> TableInfo:
@@ -59,6 +60,7 @@ def alter(scope: Scope, statement: Statement, _: Params) -> Result:
     """Run ALTER TABLE ... ADD, DROP, RENAME or SET."""
     cursor = statement.cursor()
     cursor.expect("ALTER")
+    cursor.accept("VECTOR")
     cursor.expect("TABLE")
     if_exists = cursor.accept("IF", "EXISTS")
     name = parse_name(cursor)
@@ -70,43 +72,10 @@ def alter(scope: Scope, statement: Statement, _: Params) -> Result:
             return nothing(0)
         raise
     scope.catalog.refuse_shared(info)
-    change = _change(scope, info, cursor)
+    change = parse_change(scope, info, cursor)
     expect_end(cursor, "ALTER TABLE")
     change()
     return nothing(0)
-
-
-def _change(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]:
-    """Move past what is to be changed, and return what does it."""
-    catalog = scope.catalog
-    if cursor.accept("ADD"):
-        return partial(_add_column, scope, info, parse_new_column(cursor))
-    if cursor.accept("DROP"):
-        cursor.accept("COLUMN")
-        missing_ok = cursor.accept("IF", "EXISTS")
-        return partial(drop_column, catalog, info, cursor.name("a column"), if_exists=missing_ok)
-    if cursor.accept("RENAME", "TO"):
-        return partial(rename_table, catalog, info, cursor.name("a table"))
-    if cursor.accept("RENAME"):
-        cursor.accept("COLUMN")
-        old = cursor.name("a column")
-        cursor.expect("TO")
-        return partial(rename_column, catalog, info, old, cursor.name("a column"))
-    if cursor.accept("SET"):
-        return partial(set_policy, catalog, info, parse_policy(cursor))
-    raise SqlError(f"ALTER TABLE cannot {cursor.found()}: expected ADD, DROP, RENAME or SET")
-
-
-def _add_column(scope: Scope, info: TableInfo, new: NewColumn) -> None:
-    field = scope.planner.column_type(scope.catalog, new.name, new.sql_type)
-    field = field.with_nullable(nullable=new.nullable)
-    value = None
-    if new.default is not None:
-        value = scope.defaults(pa.schema([field]), {new.name: new.default})[new.name]
-    add_column(
-        scope.catalog, info, field, default=new.default, value=value,
-        if_not_exists=new.if_not_exists,
-    )  # fmt: skip
 
 
 # --- DROP ----------------------------------------------------------------------------------------
@@ -127,15 +96,18 @@ class _Drop:
 
 
 def drop(scope: Scope, statement: Statement, _: Params) -> Result:
-    """Run DROP TABLE, VIEW, INDEX, TRIGGER or SCHEMA."""
+    """Run DROP TABLE, VIEW, INDEX, TRIGGER, SEQUENCE or SCHEMA."""
     cursor = statement.cursor()
     cursor.expect("DROP")
+    if cursor.peek(1) == "TABLE":
+        cursor.accept("VECTOR")
     for word, run in _DROPS.items():
         if cursor.accept(word):
             run(_Drop(scope, cursor, cursor.accept("IF", "EXISTS")))
             return nothing(0)
     raise SqlError(
-        f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
+        f"DROP cannot drop {cursor.found()}: expected TABLE, VIEW, INDEX, TRIGGER, SEQUENCE or "
+        "SCHEMA"
     )
 
 
@@ -153,11 +125,48 @@ def _drop_index(asked: _Drop) -> None:
     drop_index(asked.catalog, name.table, found, if_exists=asked.if_exists)
 
 
-def _drop_table(asked: _Drop, *, want_view: bool = False) -> None:
-    name = parse_name(asked.cursor)
-    expect_end(asked.cursor, "DROP VIEW" if want_view else "DROP TABLE")
+def _drop_table(asked: _Drop, *, word: str = TABLE) -> None:
+    cursor = asked.cursor
+    names = [parse_name(cursor)]
+    while cursor.accept(","):
+        names.append(parse_name(cursor))
+    cascade = cursor.accept("CASCADE")
+    cursor.accept("RESTRICT")
+    expect_end(cursor, f"DROP {word.upper()}")
+    if len(names) == 1 and not cascade:
+        _drop_one(asked, names[0], word)
+        return
+    with asked.catalog.write() as writer:  # all of them, or none
+        looked_up = [asked.catalog.find(writer, name.table, name.schema) for name in names]
+        found = [info for info in looked_up if info and KINDS[info.kind].word == word]
+        for info in found:
+            _drop_links(asked.catalog, writer, info, None if cascade else found)
+            if cascade:
+                _drop_views(asked.catalog, writer, info)
+        for name in names:
+            _drop_one(asked, name, word)
+
+
+def _drop_one(asked: _Drop, name: Name, word: str) -> None:
     asked.scope.refuse_frame(name.schema, name.table)
-    drop_named(asked.catalog, name, want_view=want_view, if_exists=asked.if_exists)
+    drop_named(asked.catalog, name, word=word, if_exists=asked.if_exists)
+
+
+def _drop_links(
+    catalog: Catalog, writer: Writer, info: TableInfo, among: Collection[TableInfo] | None
+) -> None:
+    """Drop the foreign keys that refer to a table, of the tables ``among``; of all by default."""
+    catalog.refuse_shared(info)
+    ids = None if among is None else {each.table_id for each in among}
+    for child, key in links_to(catalog, writer, info.table_id):
+        if child.table_id != info.table_id and (ids is None or child.table_id in ids):
+            drop_constraint(catalog, child, key.name, if_exists=True)
+
+
+def _drop_views(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
+    """Drop the views that name a table."""
+    for view in views_of(catalog, writer, info):
+        drop_table(catalog, view)
 
 
 def _drop_schema(asked: _Drop) -> None:
@@ -168,15 +177,22 @@ def _drop_schema(asked: _Drop) -> None:
     expect_end(cursor, "DROP SCHEMA")
     check_schema_name(schema)
     with catalog.write() as writer:
-        for info in catalog.tables(writer) if cascade else ():
-            if info.schema == schema and info.tenant == catalog.tenant:
-                drop_table(catalog, info)
+        inside = [
+            info
+            for info in (catalog.tables(writer) if cascade else ())
+            if info.schema == schema and info.tenant == catalog.tenant
+        ]
+        for info in inside:
+            _drop_links(catalog, writer, info, None)
+        for info in inside:
+            drop_table(catalog, info)
         catalog.drop_schema(schema, if_exists=asked.if_exists)
 
 
 _DROPS: Final[Mapping[str, Callable[[_Drop], None]]] = {
     "TABLE": _drop_table,
-    "VIEW": partial(_drop_table, want_view=True),
+    "VIEW": partial(_drop_table, word=VIEW.word),
+    "SEQUENCE": partial(_drop_table, word=SEQUENCE.word),
     "TRIGGER": _drop_trigger,
     "INDEX": _drop_index,
     "SCHEMA": _drop_schema,
@@ -184,24 +200,23 @@ _DROPS: Final[Mapping[str, Callable[[_Drop], None]]] = {
 """What a DROP drops, by the word that says so."""
 
 
-def drop_named(
-    catalog: Catalog, name: Name, *, want_view: bool = False, if_exists: bool = False
-) -> None:
-    """Drop a table or view.
+def drop_named(catalog: Catalog, name: Name, *, word: str = TABLE, if_exists: bool = False) -> None:
+    """Drop a table, view or sequence, as ``word`` says.
 
     Raises:
         TableNotFoundError: There is none of that name and kind.
         ReadOnlyError: It is shared.
+        ConstraintError: Another table refers to it.
     """
     checked_switch(if_exists, "if_exists")
     refuse_reserved(name.schema, name.table)
     with catalog.read() as reader:
         info = catalog.find(reader, name.table, name.schema)
         tables = catalog.tables(reader)
-    if info is None or (info.kind == VIEW.name) != want_view:
+    if info is None or KINDS[info.kind].word != word:
         if if_exists:
             return
-        known = [each.name for each in tables if (each.kind == VIEW.name) == want_view]
+        known = [each.name for each in tables if KINDS[each.kind].word == word]
         raise TableNotFoundError(name.table, known=known)
     try:
         drop_table(catalog, info)

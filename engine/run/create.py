@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,34 +9,29 @@ from typing import TYPE_CHECKING, Final
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import (
     EXTERNAL,
+    KINDS,
+    SEQUENCE,
     VIEW,
     Index,
-    MutableDefinition,
+    SequenceDefinition,
     SqlDefinition,
     VectorDefinition,
 )
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
-from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.sql.quoting import quoted, quoted_text
-from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.indexes import add_index
 from affidavit.catalog.tables.kinds import drop_table
-from affidavit.catalog.tables.loading import loaded
-from affidavit.catalog.tables.mutable import define_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
-from affidavit.engine.result.result import Shape
 from affidavit.engine.run.alter import find_table
-from affidavit.engine.run.writing.attempts import attempted
-from affidavit.engine.run.writing.still import MovedError
+from affidavit.engine.run.defining.tables import New, check_new, create_table, own_table
+from affidavit.engine.run.defining.vectors import create_vector_table
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
+from affidavit.engine.statement.defining.sequences import parse_options
 from affidavit.engine.statement.definitions import (
-    Constraints,
     expect_end,
-    parse_constraints,
     parse_index,
     parse_schema_name,
     parse_trigger,
@@ -61,24 +55,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.model.definition import TableInfo, TableKind
-    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.catalog.model.definition import TableKind
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.statement import Statement
-
-
-@dataclass(frozen=True, slots=True)
-class _New:
-    """A CREATE as far as it was read: the cursor stands after what it makes."""
-
-    scope: Scope
-    statement: Statement
-    params: Params
-    cursor: Cursor
-    or_replace: bool
 
 
 def create(scope: Scope, statement: Statement, params: Params) -> Result:
@@ -88,11 +70,18 @@ def create(scope: Scope, statement: Statement, params: Params) -> Result:
     or_replace = cursor.accept("OR", "REPLACE")
     for words, make in _MAKES.items():
         if cursor.accept(*words):
-            return nothing(make(_New(scope, statement, params, cursor, or_replace)))
+            return nothing(make(New(scope, statement, params, cursor, or_replace)))
+    if cursor.peek() in {"TEMP", "TEMPORARY"}:
+        msg = (
+            f"{cursor.peek()} is not supported: session.attach(name, frame) is the session's alone "
+            "and read, CREATE TABLE is the lake's and written"
+        )
+        raise SqlError(msg)
     for word in ("UNIQUE", "UNBOUNDED"):
         cursor.accept(word)
     raise SqlError(
-        f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX, TRIGGER or SCHEMA"
+        f"CREATE cannot make {cursor.found()}: expected a TABLE, VIEW, INDEX, TRIGGER, SEQUENCE "
+        "or SCHEMA"
     )
 
 
@@ -102,105 +91,7 @@ def select_into(scope: Scope, statement: Statement, params: Params) -> Result:
     skip_with(cursor)
     skip_selected(cursor)
     cursor.expect("INTO")
-    return nothing(_table(_New(scope, statement, params, cursor, or_replace=False)))
-
-
-def _check_new(scope: Scope, name: Name) -> None:
-    check_table_name(name.table, schema=name.schema)
-    if (name.schema, name.table) in scope.planner.frames:
-        raise TableExistsError(name.table, kind="frame attached as")
-
-
-def _own(catalog: Catalog, reader: Reader, name: Name) -> TableInfo | None:
-    found = catalog.find(reader, name.table, name.schema)
-    return found if found is not None and found.tenant == catalog.tenant else None
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def _table(new: _New) -> int:
-    """Make a mutable table, and return how many rows were put in."""
-    scope, cursor, catalog = new.scope, new.cursor, new.scope.catalog
-    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-    if if_not_exists and new.or_replace:
-        msg = "OR REPLACE and IF NOT EXISTS contradict each other"
-        raise SqlError(msg)
-    name = parse_name(cursor)
-    _check_new(scope, name)
-    constraints = parse_constraints(cursor)
-    made = _Filled(new, name, constraints, if_not_exists)
-    done = attempted(catalog, name.table, made.run, partial(made.run, is_locked=True))
-    assert done.rows_affected is not None
-    return done.rows_affected
-
-
-@dataclass(frozen=True, slots=True)
-class _Filled:
-    """A mutable table that is made with the rows of a query."""
-
-    new: _New
-    name: Name
-    constraints: Constraints
-    if_not_exists: bool
-
-    def run(self, *, is_locked: bool = False) -> Result:
-        """Run the query, and then make the table; ``is_locked`` does it in one transaction.
-
-        Raises:
-            MovedError: It replaces a table that it read, and that was changed meanwhile.
-        """
-        scope, catalog = self.new.scope, self.new.scope.catalog
-        with ExitStack() as stack:
-            if is_locked:
-                stack.enter_context(catalog.write())
-            with scope.planner.snapshot(catalog) as snapshot:
-                existing = _own(catalog, snapshot.reader, self.name)
-                if self._is_there(existing):
-                    return nothing(0)
-                plan = partial(
-                    scope.planner.plan_create, self.new.statement.text, self.new.params,
-                    names=self.new.statement.names,
-                )  # fmt: skip
-                shape = Shape(*scope.planner.streamed(plan, snapshot))
-                rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
-            name = self.name
-            definition = _definition(name.table, shape.schema, self.constraints)
-            publish = stack.enter_context(
-                loaded(catalog, name.table, definition, rows, schema=name.schema)
-            )
-            writer = stack.enter_context(catalog.write())
-            now = _own(catalog, writer, self.name)
-            reads = {info.table_id for info in snapshot.reads.values()}
-            if existing is not None and existing.table_id in reads and existing != now:
-                raise MovedError
-            if self._is_there(now):
-                return nothing(0)
-            if now is not None:
-                drop_table(catalog, now)
-            rows_put = publish(writer)
-            if now is not None and now.audit is not None:  # what replaces it is read as it was
-                set_policy(catalog, catalog.get(writer, name.table, name.schema), now.audit)
-            return nothing(rows_put)
-
-    def _is_there(self, existing: TableInfo | None) -> bool:
-        """Return whether nothing is to be done, since there is such a table."""
-        if existing is None or self.new.or_replace:
-            return False
-        if not self.if_not_exists:
-            raise TableExistsError(self.name.table)
-        return True
-
-
-def _definition(table: str, schema: pa.Schema, constraints: Constraints) -> MutableDefinition:
-    indexes = [
-        Index(f"{table}_{'_'.join(columns)}_key", columns, unique=True)
-        for columns in constraints.unique
-    ]
-    return define_mutable(
-        table, schema, primary_key=constraints.primary_key, indexes=indexes,
-        defaults=constraints.defaults,
-    )  # fmt: skip
+    return nothing(create_table(New(scope, statement, params, cursor, or_replace=False)))
 
 
 # --- views and external tables -------------------------------------------------------------------
@@ -220,13 +111,13 @@ class _Text:
 
     def is_there(self, catalog: Catalog, reader: Reader) -> bool:
         """Return whether nothing is to be done, since there is such a table."""
-        existing = _own(catalog, reader, self.name)
+        existing = own_table(catalog, reader, self.name)
         if existing is not None and not (self.if_not_exists or self.or_replace):
             raise TableExistsError(self.name.table, kind=self.kind.name)
         return existing is not None and self.if_not_exists
 
 
-def _view(new: _New) -> int:
+def _view(new: New) -> int:
     cursor = new.cursor
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
     name = parse_name(cursor, "a view")
@@ -239,13 +130,13 @@ def _view(new: _New) -> int:
     if columns:
         listed = ", ".join(map(quoted, columns))
         query = f"SELECT * FROM ({query}) AS view_ ({listed})"
-    _check_new(new.scope, name)
+    check_new(new.scope, name)
     made = _Text(name, VIEW, query, (), new.or_replace, if_not_exists)
     _define(new.scope, made, _check_columns)
     return 0
 
 
-def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
+def _external(new: New, *, kind: str = "EXTERNAL") -> int:
     scope, cursor = new.scope, new.cursor
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
     name = parse_name(cursor)
@@ -263,7 +154,7 @@ def _external(new: _New, *, kind: str = "EXTERNAL") -> int:
     if scope.reach.limited and parse_external(sql).is_lake:
         msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
         raise SourceError(msg)
-    _check_new(scope, name)
+    check_new(scope, name)
     kept = scope.reach.kept()
     made = _Text(name, EXTERNAL, sql, (location,), new.or_replace, if_not_exists, kept)
     with scope.planner.snapshot(scope.catalog) as snapshot:
@@ -288,7 +179,7 @@ def _define(
     with catalog.write() as writer:
         if made.is_there(catalog, writer):
             return
-        existing = _own(catalog, writer, name)
+        existing = own_table(catalog, writer, name)
         if existing is not None:
             drop_table(catalog, existing)
         definition = SqlDefinition(new_table_id(), made.sql, made.paths, made.reach)
@@ -315,7 +206,7 @@ def _check_columns(scope: Scope, view: _Text, snapshot: Snapshot) -> None:
 # --- schemas, indexes and triggers ---------------------------------------------------------------
 
 
-def _schema(new: _New) -> int:
+def _schema(new: New) -> int:
     if_not_exists = new.cursor.accept("IF", "NOT", "EXISTS")
     name = parse_schema_name(new.cursor)
     expect_end(new.cursor, "CREATE SCHEMA")
@@ -323,7 +214,29 @@ def _schema(new: _New) -> int:
     return 0
 
 
-def _index(new: _New, *, unique: bool = False) -> int:
+def _sequence(new: New) -> int:
+    scope, cursor, catalog = new.scope, new.cursor, new.scope.catalog
+    if new.or_replace:
+        raise SqlError("OR REPLACE SEQUENCE is not supported: its numbers would come again")
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+    name = parse_name(cursor, "a sequence")
+    options = parse_options(cursor)
+    check_new(scope, name)
+    with catalog.write() as writer:
+        existing = own_table(catalog, writer, name)
+        if existing is not None:
+            if if_not_exists and existing.kind == SEQUENCE.name:
+                return 0
+            raise TableExistsError(name.table, kind=KINDS[existing.kind].word)
+        table_id = new_table_id()
+        definition = SequenceDefinition(table_id, options.counter(table_id))
+        info = catalog.define(writer, name.table, SEQUENCE.name, definition, schema=name.schema)
+        text = definition.to_json()
+        catalog.announce(writer, catalog.change(info, "create", detail=text))
+    return 0
+
+
+def _index(new: New, *, unique: bool = False) -> int:
     catalog, asked = new.scope.catalog, parse_index(new.cursor)
     table, columns = asked.table, asked.columns
     info = find_table(catalog, table)
@@ -347,7 +260,7 @@ def _default_kind(schema: pa.Schema, column: str) -> str:
     return "BTREE"
 
 
-def _trigger(new: _New) -> int:
+def _trigger(new: New) -> int:
     catalog, asked = new.scope.catalog, parse_trigger(new.cursor)
     table = asked.table
     refuse_reserved(table.schema, table.table)
@@ -363,8 +276,8 @@ def _trigger(new: _New) -> int:
     return 0
 
 
-_MAKES: Final[Mapping[tuple[str, ...], Callable[[_New], int]]] = {
-    ("TABLE",): _table,
+_MAKES: Final[Mapping[tuple[str, ...], Callable[[New], int]]] = {
+    ("TABLE",): create_table,
     ("VIEW",): _view,
     ("TRIGGER",): _trigger,
     ("INDEX",): _index,
@@ -372,5 +285,7 @@ _MAKES: Final[Mapping[tuple[str, ...], Callable[[_New], int]]] = {
     ("EXTERNAL", "TABLE"): _external,
     ("UNBOUNDED", "EXTERNAL", "TABLE"): partial(_external, kind="UNBOUNDED EXTERNAL"),
     ("SCHEMA",): _schema,
+    ("SEQUENCE",): _sequence,
+    ("VECTOR", "TABLE"): create_vector_table,
 }
 """What a CREATE makes, by the words that say so; each returns how many rows were put in."""

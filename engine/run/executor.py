@@ -15,11 +15,13 @@ from affidavit.engine.run.control import (
     set_option,
 )
 from affidavit.engine.run.create import create, select_into
+from affidavit.engine.run.defining.comments import comment
 from affidavit.engine.run.insert import insert
 from affidavit.engine.run.outgoing import copy
 from affidavit.engine.run.prepared import deallocate, execute, prepare
 from affidavit.engine.run.scope import Params, Scope
 from affidavit.engine.run.telling.explain import explain
+from affidavit.engine.run.telling.making import show_create
 from affidavit.engine.run.update import delete, merge, truncate, update
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
@@ -98,6 +100,8 @@ RUNS: Final[Mapping[Kind, Run]] = {
     Kind.DROP: _defining(drop),
     Kind.ALTER: _defining(alter),
     Kind.SELECT_INTO: _defining(select_into),
+    Kind.COMMENT: _writing(comment),
+    Kind.SHOW_CREATE: show_create,
     Kind.BEGIN: begin,
     Kind.COMMIT: commit,
     Kind.ROLLBACK: rollback,

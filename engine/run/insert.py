@@ -87,12 +87,12 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 
 def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     """Return the rows to insert, in the table's columns, defaults filled in."""
-    given = clauses.columns or tuple(opened.columns)
+    given = clauses.columns or opened.given_columns
     for column in given:
         if column not in opened.columns:
             raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
     asked, planner = opened.asked, opened.asked.scope.planner
-    columns = f" ({', '.join(map(quoted, given))})" if clauses.columns else ""
+    columns = f" ({', '.join(map(quoted, given))})"
     opened.snapshot.virtual["into"] = opened.empty()
     (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
     text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'

@@ -138,6 +138,8 @@ class Scope(ABC):
         Raises:
             SchemaMismatchError: The column cannot have such a value.
         """
+        if not expressions:
+            return {}
         listed = ", ".join(f"({sql}) AS c{at}" for at, sql in enumerate(expressions.values()))
         row = self.query(parse_statement(f"SELECT {listed}"), {}).to_arrow()
         return {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -23,13 +23,14 @@ from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.constraints.rows import not_generated
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.counts import tell_count
-from affidavit.engine.run.writing.fitted import as_field
+from affidavit.engine.run.writing.fitting import as_field, nothing_of, rows_ready
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
@@ -251,6 +252,13 @@ class OpenTarget:
         return list(self.schema.names)
 
     @property
+    def given_columns(self) -> tuple[str, ...]:
+        """The columns that an INSERT without a list gives: all but those that are generated."""
+        if self.dataset is not None:
+            return tuple(self.columns)
+        return tuple(not_generated(definition_of(self.info), self.columns))
+
+    @property
     def defaults(self) -> Mapping[str, str]:
         """Each column's default expression."""
         return {} if self.dataset is not None else definition_of(self.info).defaults
@@ -270,12 +278,12 @@ class OpenTarget:
     @property
     def loose(self) -> pa.Schema:
         """The target's columns as a plan may give them: NULL is checked on writing."""
-        return _nothing(self.schema).schema
+        return nothing_of(self.schema).schema
 
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return _nothing(self.schema)
+        return nothing_of(self.schema)
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -359,11 +367,11 @@ class OpenTarget:
         """Yield ``batches`` with exactly the target's columns and types."""
         loose = self.loose
         for batch in batches:
-            if batch.schema.equals(loose):
-                yield batch
-                continue
-            arrays = [as_field(batch[field.name], field) for field in loose]
-            yield pa.RecordBatch.from_arrays(arrays, schema=loose)
+            fitted = batch
+            if not batch.schema.equals(loose):
+                arrays = [as_field(batch[field.name], field) for field in loose]
+                fitted = pa.RecordBatch.from_arrays(arrays, schema=loose)
+            yield rows_ready(self.catalog, self.info, fitted, fitted.schema.names)
 
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
@@ -377,7 +385,7 @@ class OpenTarget:
         for column, name in new.items():
             field = after.schema.field(column)
             after = after.set_column(self.columns.index(column), field, as_field(rows[name], field))
-        return before, after
+        return before, rows_ready(self.catalog, self.info, after, new, anything=True)
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
         """Return rows to insert: ``new`` says where each column's values are, others are NULL."""
@@ -387,11 +395,6 @@ class OpenTarget:
                 arrays.append(as_field(rows[new[each.name]], each))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, each.type)]))
-        return pa.Table.from_arrays(arrays, schema=self.loose)
-
-
-@lru_cache(maxsize=1024)
-def _nothing(schema: pa.Schema) -> pa.Table:
-    """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
-    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
-    return loose.empty_table()
+        return rows_ready(
+            self.catalog, self.info, pa.Table.from_arrays(arrays, schema=self.loose), new
+        )

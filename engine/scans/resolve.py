@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.model.release import TableRead
-from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA
+from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
-from affidavit.engine.scans.system import SYSTEM_SCHEMA, SYSTEM_TABLES
+from affidavit.engine.scans.system import SYSTEM_TABLES
 from affidavit.engine.scans.topics import TopicDataset
 from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import TableNotFoundError
@@ -62,6 +62,7 @@ READINGS: Final[Mapping[str, Reading]] = {
     VECTOR.name: Reading(_nothing, _vector_table),
     VIEW.name: Reading(_nothing, _nothing),  # SQL texts are planned beforehand, each as its own
     EXTERNAL.name: Reading(_nothing, _nothing),
+    SEQUENCE.name: Reading(_nothing, _nothing),  # which nextval() asks
 }
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.lake.vectors.datasets import lance_errors
-from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.names import SYSTEM_SCHEMA
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.engine.scans.audit import (
     RESULTS_SCHEMA,
@@ -27,6 +28,7 @@ from affidavit.engine.scans.journal import (
     record_segments_table,
     segments_table,
 )
+from affidavit.engine.scans.listing.constraints import CONSTRAINT_TABLES
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.errors import AffidavitError
@@ -77,6 +79,7 @@ COUNTS: Final[Mapping[str, Callable[[Snapshot, TableInfo], tuple[int | None, int
     VECTOR.name: _counted_by_lance,
     VIEW.name: _uncounted,
     EXTERNAL.name: _uncounted,
+    SEQUENCE.name: _uncounted,
 }
 """How many rows a table of each kind has, if that is known unread, and its version."""
 
@@ -180,9 +183,8 @@ def locks_table(snapshot: Snapshot) -> ScanDataset:
     return ArrowDataset(pa.Table.from_pylist([row], schema=_LOCKS_SCHEMA), snapshot.fail)
 
 
-SYSTEM_SCHEMA: Final = "system"
 SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]]]] = {
-    "system": {
+    SYSTEM_SCHEMA: {
         "tables": tables_table,
         "ledger": lambda snapshot: LedgerDataset(snapshot, LEDGER_SCHEMA),
         "journal": JournalDataset,
@@ -195,6 +197,7 @@ SYSTEM_TABLES: Final[Mapping[str, Mapping[str, Callable[[Snapshot], ScanDataset]
         "locks": locks_table,
         "holds": holds_table,
         "retention": retention_table,
+        **CONSTRAINT_TABLES,
     },
     "audit": {
         "searches": lambda snapshot: SearchesDataset(snapshot, SEARCHES_SCHEMA),

@@ -43,6 +43,7 @@ from affidavit.engine.session.kept import kept_records
 from affidavit.engine.session.work import closed
 from affidavit.engine.statement.shown import Shown
 from affidavit.errors import ClosedError, StoreBusyError
+from affidavit.triggers.predicates.expressions import RowExpressions
 from affidavit.triggers.rules.outbox import TriggerOutbox
 from affidavit.triggers.subscriptions.exchange import Exchange
 
@@ -101,7 +102,7 @@ class Instance:
                 self._kept.lake, options.audit, self._kept.guard, wake, read=self._kept.read
             )
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
-            self.lake: Lake = replace(lake, outbox=outbox)
+            self.lake: Lake = replace(lake, outbox=outbox, expressions=RowExpressions())
             self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere, *options.own_files))
             self._runtime = Runtime(lake.memory)
             self.exchange = Exchange(self.lake, options.broker, wake)

@@ -136,9 +136,9 @@ COLUMN_OPTIONS: Final = frozenset(
 """What a column's definition may say; DataFusion refuses the last two."""
 
 COLUMN_WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "Generated": ("GENERATED", "write what it computes in a view, or when rows are inserted"),
-    "Identity": ("IDENTITY", "give each row its key"),
-    "DialectSpecific": ("AUTO_INCREMENT", "give each row its key"),
+    "Generated": ("GENERATED", "files have their values: compute it in a view"),
+    "Identity": ("IDENTITY", "files have their values: compute it in a view"),
+    "DialectSpecific": ("AUTO_INCREMENT", "files have their values: compute it in a view"),
     "Collation": ("COLLATE", "texts are compared by their code points"),
     "CharacterSet": ("CHARACTER SET", "every text is UTF-8"),
     "Comment": ("COMMENT", "leave it out"),
@@ -167,9 +167,12 @@ AGGREGATES: Final = frozenset(
 
 def unexpected(cursor: Cursor, expected: str) -> SqlError:
     """Return the error for what stands where a statement's ``expected`` parts could."""
-    instead = _CLAUSES.get(cursor.peek())
-    if instead is not None:
-        return SqlError(f"{cursor.peek()} is not supported: {instead}")
+    word = cursor.peek()
+    for words in (f"{word} {cursor.peek(1)}", word):
+        if words in _CLAUSES:
+            return SqlError(f"{words} is not supported: {_CLAUSES[words]}")
+    if word.isidentifier():
+        return SqlError(f"{word} is not supported here: expected {expected}")
     return SqlError(f"expected {expected}, found {cursor.found()}")
 
 

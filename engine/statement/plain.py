@@ -1,7 +1,7 @@
 """A statement in plain SQL: what is only another way to write it, written as DataFusion reads it.
 
-DataFusion 54.1 takes ``1_000`` for 1, called ``_000``, ``0xff`` for bytes, and plans ``FROM t`` as
-rows without columns.
+DataFusion 54.1 takes ``1_000`` for 1, called ``_000``, ``0xff`` for bytes, plans ``FROM t`` as
+rows without columns, and has no constraints in its ``information_schema``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
+from affidavit.catalog.sql.names import CATALOG, SYSTEM_SCHEMA
 from affidavit.engine.statement.grammar import MAY_STICK
 from affidavit.engine.statement.queries import skip_tables, skip_with
 from affidavit.errors import SqlError
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Token
 
 _ODD_NUMBER: Final = re.compile(r"_|^0[xX]")
+
+CONSTRAINT_TABLES: Final = frozenset(
+    {"table_constraints", "key_column_usage", "check_constraints", "referential_constraints",
+     "constraint_column_usage"}
+)  # fmt: skip
+"""What DataFusion's ``information_schema`` lacks: the engine's own schema has it."""
 
 LARGEST: Final = 2**64 - 1
 """The largest number that is written in hexadecimal digits."""
@@ -40,10 +47,20 @@ def plain(text: str, tokens: Sequence[Token]) -> str:
         SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``; or one in
             hexadecimal digits has more than 64 bits.
     """
-    edits = [*_numbers(tokens), *_from_first(text, tokens)]
+    edits = [*_numbers(tokens), *_from_first(text, tokens), *_constraint_tables(tokens)]
     for start, end, written in sorted(edits, reverse=True):
         text = f"{text[:start]}{written}{text[end:]}"
     return text
+
+
+def _constraint_tables(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+    """Yield where ``information_schema`` is asked for a table that the engine has elsewhere."""
+    for at, (schema, dot, table) in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        if schema.name != "information_schema" or dot.text != ".":
+            continue
+        catalog = tokens[at - 2].name if at and tokens[at - 1].text == "." else CATALOG
+        if catalog == CATALOG and table.name in CONSTRAINT_TABLES:
+            yield schema.start, schema.end, SYSTEM_SCHEMA
 
 
 def _numbers(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:

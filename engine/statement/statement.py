@@ -51,6 +51,8 @@ class Kind(Enum):
     DEALLOCATE = "deallocate"
     SETTING = "setting"
     SELECT_INTO = "select_into"
+    COMMENT = "comment"
+    SHOW_CREATE = "show_create"
 
 
 DML_KINDS: Final = frozenset({Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE})
@@ -80,6 +82,7 @@ _FIRST_WORDS: Final = {
     "SET": Kind.SETTING,
     "RESET": Kind.SETTING,
     "EXPLAIN": Kind.EXPLAIN,
+    "COMMENT": Kind.COMMENT,
 }
 _DML: Final = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 
@@ -221,6 +224,8 @@ def _kind(tokens: list[Token]) -> Kind:
     first = tokens[0].keyword
     if first == "START" and len(tokens) > 1 and tokens[1].keyword == "TRANSACTION":
         return Kind.BEGIN
+    if first == "SHOW" and len(tokens) > 1 and tokens[1].keyword == "CREATE":
+        return Kind.SHOW_CREATE
     kind = _after_with(tokens) if first == "WITH" else _FIRST_WORDS.get(first, Kind.QUERY)
     if kind is Kind.QUERY and any(t.keyword == "INTO" and t.depth == 0 for t in tokens):
         return Kind.SELECT_INTO

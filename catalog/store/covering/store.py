@@ -32,6 +32,8 @@ class CoveredStore:
         self.scrub = inner.scrub
         self.tenants = inner.tenants
         self.watch = inner.watch
+        self.take_places = inner.take_places
+        self.give_places_back = inner.give_places_back
         self.close = inner.close
 
     @settled

@@ -144,6 +144,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX ledger_segments_seq ON ledger_segments (_tenant, first_seq)",
         f"CREATE TABLE ledger_leaves ({_SYSTEM_COLUMNS}, first_seq, end_seq, data)",
         "CREATE UNIQUE INDEX ledger_leaves_first ON ledger_leaves (_tenant, first_seq)",
+        f"CREATE TABLE links ({_SYSTEM_COLUMNS}, table_id, name, refers_to)",
+        "CREATE UNIQUE INDEX links_name ON links (table_id, name)",
+        "CREATE INDEX links_refers_to ON links (refers_to)",
     ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""

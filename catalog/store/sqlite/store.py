@@ -22,6 +22,7 @@ from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.locks import held
 from affidavit.catalog.store.sqlite.media import closed_media
+from affidavit.catalog.store.sqlite.places import SqlitePlaces
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.catalog.store.sqlite.schema import migrate
 from affidavit.catalog.store.sqlite.watch import SqliteWatch
@@ -74,6 +75,7 @@ class SqliteStore:
         media = closed_media(path) if read_only else None
         self.is_closed_to_writers = media is not None
         self._connections = Connections(path, durability, "ro" if read_only else "rwc", media)
+        self._places = SqlitePlaces(path, durability)
         self._writing = Lines()
         self._writer: sqlite3.Connection | None = None
         self._transaction_open: SqliteWriter | None = None
@@ -237,6 +239,17 @@ class SqliteStore:
         self._connections.refuse_closed()
         with held(self._locks, name, self._timeout_s if timeout_s is None else timeout_s):
             yield
+
+    def take_places(self, counter: str, count: int, least: int = 0) -> int:
+        self._process.refuse_forked()
+        self._refuse_read_only()
+        self._connections.refuse_closed()
+        return self._places.take(counter, count, least, self._timeout_s)
+
+    def give_places_back(self, counter: str, first: int, end: int) -> None:
+        self._process.refuse_forked()
+        self._refuse_read_only()
+        self._places.give_back(counter, first, end, self._timeout_s)
 
     def watch(self) -> SqliteWatch:
         self._process.refuse_forked()

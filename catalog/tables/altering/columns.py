@@ -18,6 +18,7 @@ from affidavit.catalog.tables.altering.redefine import (
     mutable_definition,
     redefine,
 )
+from affidavit.catalog.tables.altering.users import refuse_used
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for, encode_scalar
 from affidavit.errors import (
@@ -112,7 +113,7 @@ def _add_column(
     redefine(catalog, writer, info, changed, detail)
     if value is not None and value.is_valid:
         now = replace(info, definition=changed)
-        _journal_column(catalog, now, writer, field.name, gained=True)
+        journal_column(catalog, now, writer, field.name, gained=True)
 
 
 def _rows(catalog: Catalog, info: TableInfo) -> int:
@@ -169,6 +170,8 @@ def _drop_column(
         raise ColumnNotFoundError(column, table=info.name, known=known)
     detail = f"drop column {column}"
     if isinstance(info.definition, VectorDefinition):
+        with catalog.read() as reader:
+            refuse_used(catalog, reader, info, column, "dropped")
         if column in {info.definition.key, info.definition.vector}:
             msg = f"vector table {info.name!r} needs column {column!r}"
             raise ConstraintError(msg)
@@ -178,6 +181,8 @@ def _drop_column(
         )  # fmt: skip
         return
     definition = mutable_definition(info)
+    assert writer is not None
+    refuse_used(catalog, writer, info, column, "dropped")
     users = [index.name for index in definition.indexes if column in index.columns]
     if column in definition.primary_key:
         users.append("the primary key")
@@ -192,14 +197,14 @@ def _drop_column(
         schema=definition.schema.remove(at),
         stored={name: kept for name, kept in definition.stored.items() if name != column},
         defaults={name: sql for name, sql in definition.defaults.items() if name != column},
+        rules=definition.rules.without_column(column),
     )
-    assert writer is not None
-    _journal_column(catalog, info, writer, column, gained=False)
+    journal_column(catalog, info, writer, column, gained=False)
     writer.drop_column(definition.store_table, definition.stored[column])
     redefine(catalog, writer, info, changed, detail, loses=(column,))
 
 
-def _journal_column(
+def journal_column(
     catalog: Catalog, info: TableInfo, writer: Writer, column: str, *, gained: bool
 ) -> None:
     """Write down the values that a column begins with or is about to lose: the past has them."""
@@ -251,6 +256,8 @@ def _rename_column(
             raise InvalidNameError("column", new, "dots and backticks are refused")
         if '"' in new and old == info.definition.key:
             raise InvalidNameError("column", new, "double quotes are refused in a key's name")
+        with catalog.read() as reader:
+            refuse_used(catalog, reader, info, old, "renamed")
         called = info.definition
         changed_vector = replace(called, key=renamed(called.key), vector=renamed(called.vector))
         alter_dataset(
@@ -259,6 +266,8 @@ def _rename_column(
         )  # fmt: skip
         return
     definition = mutable_definition(info)
+    assert writer is not None
+    refuse_used(catalog, writer, info, old, "renamed")
     order = definition.order_column
     changed = replace(
         definition,
@@ -271,6 +280,6 @@ def _rename_column(
             for index in definition.indexes
         ),
         order_column=None if order is None else renamed(order),
+        rules=definition.rules.with_column_renamed(old, new),
     )
-    assert writer is not None
     redefine(catalog, writer, info, changed, detail, loses=(old,))

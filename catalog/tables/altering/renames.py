@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR, VIEW
+from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.tables.altering.redefine import current, redefine
 from affidavit.catalog.tables.vector_rows import locked
@@ -59,6 +59,7 @@ RENAMES: Final[Mapping[str, Callable[[Catalog, TableInfo, str, str], None]]] = {
     VECTOR.name: _rename_dataset,
     VIEW.name: _rename,
     EXTERNAL.name: _rename,
+    SEQUENCE.name: _rename,
 }
 """How a table of each kind gets another name."""
 

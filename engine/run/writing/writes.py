@@ -79,7 +79,7 @@ class Writes(Protocol):
 
 
 class RowWrites:
-    """Writes to a mutable table.
+    """Writes to a mutable table; the rows are complete and checked for its definition.
 
     Args:
         catalog: Who writes.
@@ -119,7 +119,7 @@ class RowWrites:
             return 0
         batches = rows.grouped() if rows.is_in_file else list(rows.grouped())
         with self._opened() as (writer, info):
-            return insert_rows(self._catalog, writer, info, batches)
+            return insert_rows(self._catalog, writer, info, batches, are_ready=True)
 
     def update(self, old: Images, new: pa.Table, columns: Iterable[str]) -> int:
         """Replace rows, of which only ``columns`` may differ."""
@@ -127,8 +127,9 @@ class RowWrites:
             return 0
         with self._opened() as (writer, info):
             return update_rows(
-                self._catalog, writer, info, old.rowids, old.rows, new, columns=columns
-            )
+                self._catalog, writer, info, old.rowids, old.rows, new,
+                columns=columns, are_ready=True,
+            )  # fmt: skip
 
     def delete(self, old: Images) -> int:
         """Delete rows."""
@@ -143,8 +144,10 @@ class RowWrites:
             return 0
         batches = fresh.combine_chunks().to_batches()
         with self._opened() as (writer, info):
-            count = update_rows(self._catalog, writer, info, old.rowids, old.rows, new)
-            return count + insert_rows(self._catalog, writer, info, batches)
+            count = update_rows(
+                self._catalog, writer, info, old.rowids, old.rows, new, are_ready=True
+            )
+            return count + insert_rows(self._catalog, writer, info, batches, are_ready=True)
 
     def merge(self, gone: Images, old: Images, new: pa.Table, fresh: pa.Table) -> int:
         """Delete ``gone``, turn ``old`` into ``new`` and insert ``fresh``, all at once."""
@@ -153,8 +156,8 @@ class RowWrites:
         batches, catalog = fresh.combine_chunks().to_batches(), self._catalog
         with self._opened() as (writer, info):
             count = delete_rows(catalog, writer, info, gone.rowids, gone.rows)
-            count += update_rows(catalog, writer, info, old.rowids, old.rows, new)
-            return count + insert_rows(catalog, writer, info, batches)
+            count += update_rows(catalog, writer, info, old.rowids, old.rows, new, are_ready=True)
+            return count + insert_rows(catalog, writer, info, batches, are_ready=True)
 
     def truncate(self) -> int:
         """Delete every row."""

@@ -320,3 +320,25 @@ def test_a_store_is_opened_as_is_said(tmp_path) -> None:
     opened.close()
     with pytest.raises(errors.LakeError, match="durability"):
         StoreOptions(tmp_path / "s.db", tmp_path, durability="maybe")
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+def test_a_place_is_taken_whatever_becomes_of_the_transaction(store) -> None:
+    assert store.take_places("a", 2) == 0
+    with pytest.raises(ZeroDivisionError), store.write("acme"):
+        assert store.take_places("a", 3) == 2
+        raise ZeroDivisionError
+    assert store.take_places("a", 1) == 5
+    assert store.take_places("b", 1) == 0
+    assert store.take_places("a", 1, 100) == 100
+    assert store.take_places("a", 0) == 101
+
+
+def test_places_are_given_back_unless_others_took_more(store) -> None:
+    store.take_places("a", 10)
+    store.give_places_back("a", 4, 10)
+    assert store.take_places("a", 1) == 4
+    store.give_places_back("a", 0, 4)
+    assert store.take_places("a", 0) == 5

@@ -328,7 +328,7 @@ def _when_made(
     monkeypatch: pytest.MonkeyPatch, others: list[Callable[[], object]]
 ) -> AbstractContextManager[None]:
     """Have one of ``others`` happen each time that a query's rows are there and are to be written."""
-    from affidavit.engine.run import create
+    from affidavit.engine.run.defining import tables as create
 
     kept, waiting = create.spilled, list(others)
 

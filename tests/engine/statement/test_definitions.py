@@ -16,13 +16,9 @@ from affidavit.engine.statement.commands import (
     parse_prepare,
 )
 from affidavit.engine.statement.definitions import (
-    Constraints,
-    NewColumn,
     NewIndex,
     NewTrigger,
-    parse_constraints,
     parse_index,
-    parse_new_column,
     parse_schema_name,
     parse_trigger,
 )
@@ -31,39 +27,6 @@ from affidavit.engine.statement.statement import Kind, parse_statement
 
 def at(text: str):
     return parse_statement(text).cursor()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("AS SELECT 1", Constraints((), (), {})),
-        ("(a INT, b TEXT)", Constraints((), (), {})),
-        ("(a INT PRIMARY KEY, b TEXT UNIQUE)", Constraints(("a",), (("b",),), {})),
-        ("(a INT, b INT, PRIMARY KEY (a, b))", Constraints(("a", "b"), (), {})),
-        ("(a INT, CONSTRAINT x UNIQUE (a), b INT)", Constraints((), (("a",),), {})),
-        (
-            "(a DECIMAL(10, 2) DEFAULT round(1.5, 1) NOT NULL, b INT DEFAULT (1 + 2) UNIQUE)",
-            Constraints((), (("b",),), {"a": "round(1.5, 1)", "b": "(1 + 2)"}),
-        ),
-    ],
-)
-def test_a_column_list_says_keys_and_defaults(text, expected) -> None:
-    assert parse_constraints(at(text)) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("c BIGINT", NewColumn("c", "BIGINT", None, nullable=True, if_not_exists=False)),
-        (
-            "COLUMN IF NOT EXISTS c DECIMAL(3, 1) DEFAULT 1.5 NOT NULL",
-            NewColumn("c", "DECIMAL(3, 1)", "1.5", nullable=False, if_not_exists=True),
-        ),
-        ("c TEXT NULL", NewColumn("c", "TEXT", None, nullable=True, if_not_exists=False)),
-    ],
-)
-def test_a_new_column_is_read_to_the_end(text, expected) -> None:
-    assert parse_new_column(at(text)) == expected
 
 
 def test_an_index_and_a_trigger_are_read_to_the_end() -> None:

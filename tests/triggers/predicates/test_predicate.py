@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from affidavit.catalog.values.types import FEW_ROWS_MAX
 from affidavit.errors import ExecutionError, SqlError, UnsupportedPredicateError
-from affidavit.triggers.predicates import predicate as module
+from affidavit.triggers.predicates import planned as planned_module
 from affidavit.triggers.predicates.predicate import EventPredicate, compile_predicate
 
 EVENTS = pa.schema(
@@ -132,7 +132,7 @@ def test_what_is_executed_sees_only_the_rows_that_can_still_match(monkeypatch: p
 
 
 def test_a_plan_is_renewed_before_its_metrics_grow(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "PLAN_RUNS_MAX", 2)
+    monkeypatch.setattr(planned_module, "PLAN_RUNS_MAX", 2)
     predicate = compile_predicate("tag like 'a%'", EVENTS)
     first = predicate._planned._plan
     assert [predicate.mask(TWO).to_pylist() for _ in range(5)] == [[True, False]] * 5
@@ -502,7 +502,7 @@ def test_every_way_answers_as_datafusion_does(text: str, rows: list[dict[str, An
     times = FEW_ROWS_MAX // len(rows) + 1
     many = pa.concat_tables([table] * times)
     assert predicate.mask(many).to_pylist() == expected * times
-    planned = module._Planned(text, text, SCHEMA, predicate.columns)
+    planned = planned_module.Planned(text, text, SCHEMA, predicate.columns)
     assert planned.mask(table).to_pylist() == expected
     assert predicate.keep(table).num_rows == sum(expected)
     assert predicate.any(table) is any(expected)

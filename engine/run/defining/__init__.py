@@ -1,0 +1,1 @@
+"""CREATE, ALTER and what else defines tables and sequences, run."""

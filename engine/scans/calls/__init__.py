@@ -1,0 +1,1 @@
+"""Functions of ours that plans call, row by row."""

@@ -1,0 +1,158 @@
+"""nextval() and currval(): what a statement asks sequences for.
+
+Rules:
+    - A sequence is looked up when the statement is planned, at its snapshot, and its numbers are
+      taken when the plan runs, one a row.
+    - currval() is the session's: the number that it was last given.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+from weakref import finalize, ref
+
+import pyarrow as pa
+from datafusion import udf
+
+from affidavit.catalog.model.definition import SEQUENCE, SequenceDefinition
+from affidavit.catalog.sql.lexer import Cursor, tokenize
+from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.engine.statement.defining.sequences import parse_sequence_name
+from affidavit.errors import AffidavitError, SqlError, TableNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datafusion import DataFrame, SessionContext
+
+    from affidavit.catalog.lake.numbers import Numbers
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.model.rules import Counter
+    from affidavit.engine.scans.snapshot import Snapshot
+
+NEXT: Final = "affidavit_nextval"
+"""What takes the next number, by a name that a plan was given for a sequence."""
+
+_NAMED: Final = re.compile(rf'{NEXT}\(Utf8\("(\w+)"\)\)')
+"""How DataFusion 54 calls a column that is such a call."""
+
+_CALLS: Final = ("nextval", "currval")
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A call in a plan.
+
+    Attributes:
+        called: As it is written.
+        name: What the sequence is called.
+        counter: Where its numbers come from.
+        last: Which number the session was last given of each.
+        snapshot: The statement's, whose plan ends with the call's error.
+    """
+
+    called: str
+    name: str
+    counter: Counter
+    last: dict[str, int]
+    snapshot: ref[Snapshot]
+
+
+class Numbering:
+    """What the plans of a tenant ask sequences for.
+
+    A plan has a name for each call that nobody can guess, and that is forgotten with its snapshot.
+    """
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._uses: dict[str, _Use] = {}
+
+    def register(self, context: SessionContext) -> None:
+        """Let a context's plans take numbers."""
+        context.register_udf(udf(self._next, [pa.string()], pa.int64(), "volatile", NEXT))
+
+    def _next(self, keys: pa.Array) -> pa.Array:
+        if not len(keys):
+            return pa.array([], pa.int64())
+        use = self._uses.get(str(keys[0]))
+        if use is None:
+            raise SqlError("write nextval('name')")
+        try:
+            return pa.array(self._numbers_of(use, len(keys)), pa.int64())
+        except AffidavitError as error:
+            snapshot = use.snapshot()
+            if snapshot is not None:
+                snapshot.fail(error)
+            raise
+
+    def _numbers_of(self, use: _Use, count: int) -> Sequence[int]:
+        if use.called.startswith("currval"):
+            given = use.last.get(use.counter.counter_id)
+            if given is None:
+                raise SqlError(f"sequence {use.name!r} gave this session no number: nextval first")
+            return [given] * count
+        taken = self._numbers.take(use.counter, count, what=f"sequence {use.name!r}")
+        use.last[use.counter.counter_id] = taken[-1]
+        return taken
+
+    def written(self, text: str, snapshot: Snapshot, last: dict[str, int]) -> str:
+        """Return a statement with each call as DataFusion reads it.
+
+        Raises:
+            TableNotFoundError: There is no such sequence.
+        """
+        lowered = text.lower()
+        if NEXT in lowered:
+            raise SqlError(f"{NEXT} is for plans alone: write nextval('name')")
+        if not any(call in lowered for call in _CALLS):
+            return text
+        tokens = tokenize(text)
+        for at in range(len(tokens) - 3, -1, -1):
+            token = tokens[at]
+            if token.kind != "word" or token.name not in _CALLS or tokens[at + 1].text != "(":
+                continue
+            cursor = Cursor(text, tokens, at + 2)
+            name = parse_sequence_name(cursor)
+            cursor.expect(")")
+            end = tokens[cursor.at - 1].end
+            called = f"{token.name}({quoted_text(name[1])})"
+            told = self._call(called, find_sequence(snapshot, *name), snapshot, last)
+            text = f"{text[: token.start]}{told}{text[end:]}"
+        return text
+
+    def _call(self, called: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:
+        assert isinstance(info.definition, SequenceDefinition)
+        key = uuid4().hex
+        self._uses[key] = _Use(called, info.name, info.definition.counter, last, ref(snapshot))
+        finalize(snapshot, self._uses.pop, key, None)
+        return f"{NEXT}({quoted_text(key)})"
+
+    def named(self, frame: DataFrame) -> DataFrame:
+        """Return a query whose columns are called as the calls are written, numbered from 2 on."""
+        for name in frame.schema().names:
+            found = _NAMED.fullmatch(name)
+            use = None if found is None else self._uses.get(found[1])
+            if use is not None:
+                taken = frame.schema().names
+                told = (use.called, *(f"{use.called}_{at}" for at in range(2, len(taken) + 2)))
+                called = next(each for each in told if each not in taken)
+                frame = frame.with_column_renamed(quoted(name), called)
+        return frame
+
+
+def find_sequence(snapshot: Snapshot, schema: str, name: str) -> TableInfo:
+    """Return a sequence by its name.
+
+    Raises:
+        TableNotFoundError: There is none.
+    """
+    found = snapshot.catalog.find(snapshot.reader, name, schema)
+    if found is None or found.kind != SEQUENCE.name:
+        every = snapshot.catalog.tables(snapshot.reader)
+        known = [each.name for each in every if each.kind == SEQUENCE.name]
+        raise TableNotFoundError(name, known=known)
+    return found

@@ -1,0 +1,144 @@
+"""A table, view or sequence as the SQL that makes another one like it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.model.definition import (
+    MutableDefinition,
+    SequenceDefinition,
+    SqlDefinition,
+    VectorDefinition,
+)
+from affidavit.catalog.model.rules import NO_ACTION
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.quoting import quoted, quoted_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.model.rules import Counter
+    from affidavit.catalog.store.protocol import Reader
+
+_TYPES: Final = {
+    pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INT",
+    pa.int64(): "BIGINT", pa.uint8(): "TINYINT UNSIGNED", pa.uint16(): "SMALLINT UNSIGNED",
+    pa.uint32(): "INT UNSIGNED", pa.uint64(): "BIGINT UNSIGNED", pa.float32(): "REAL",
+    pa.float64(): "DOUBLE", pa.date32(): "DATE", pa.timestamp("ns"): "TIMESTAMP",
+    pa.time64("ns"): "TIME",
+}  # fmt: skip
+
+
+def type_text(kind: pa.DataType) -> str:
+    """Return a type as a CREATE TABLE has it; one that SQL has no word for in a comment."""
+    if kind in _TYPES:
+        return _TYPES[kind]
+    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+        return "VARCHAR"
+    if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind):
+        return "BYTEA"
+    if pt.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    if pt.is_fixed_size_list(kind) and kind.value_type == pa.float32():
+        return f"FLOAT[{kind.list_size}]"
+    if pt.is_list(kind) or pt.is_large_list(kind):
+        return f"{type_text(kind.value_type)}[]"
+    if pt.is_map(kind):
+        return f"MAP({type_text(kind.key_type)}, {type_text(kind.item_type)})"
+    if pt.is_struct(kind):
+        fields = ", ".join(f"{quoted(each.name)} {type_text(each.type)}" for each in kind)
+        return f"STRUCT({fields})"
+    return f"/* {kind} */"
+
+
+def create_text(catalog: Catalog, reader: Reader, info: TableInfo) -> str:
+    """Return the statement that would make a table, view or sequence as one is now."""
+    names = [info.name] if info.schema == MAIN_SCHEMA else [info.schema, info.name]
+    name = ".".join(map(quoted, names))
+    definition = info.definition
+    if isinstance(definition, SqlDefinition):
+        external = definition.paths and definition.sql
+        return external or f"CREATE VIEW {name} AS {definition.sql}"
+    if isinstance(definition, SequenceDefinition):
+        return f"CREATE SEQUENCE {name} {_counter(definition.counter)}"
+    if isinstance(definition, VectorDefinition):
+        return _vector_table(catalog, info, definition, name)
+    lines = [*_columns(definition), *_constraints(catalog, reader, definition)]
+    return f"CREATE TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n)"
+
+
+def _vector_table(
+    catalog: Catalog, info: TableInfo, definition: VectorDefinition, name: str
+) -> str:
+    lines = []
+    for field in catalog.lake.datasets.visible(info).schema:
+        key = " PRIMARY KEY" if field.name == definition.key else ""
+        null = "" if field.nullable or key else " NOT NULL"
+        lines.append(f"{quoted(field.name)} {type_text(field.type)}{null}{key}")
+    options = {"metric": definition.metric, "vector": definition.vector, "model": definition.model}
+    told = ", ".join(f"{k} = {quoted_text(v)}" for k, v in options.items() if v is not None)
+    return f"CREATE VECTOR TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n) WITH ({told})"
+
+
+def _columns(definition: MutableDefinition) -> Iterator[str]:
+    rules = definition.rules
+    for field in definition.schema:
+        said = [quoted(field.name), _typed(definition, field)]
+        identity, made = rules.identities.get(field.name), rules.generated.get(field.name)
+        if not field.nullable and field.name not in definition.primary_key and identity is None:
+            said.append("NOT NULL")
+        if field.name in definition.defaults:
+            said.append(f"DEFAULT {definition.defaults[field.name]}")
+        if made is not None:
+            said.append(f"GENERATED ALWAYS AS ({made.sql}) STORED")
+        if identity is not None:
+            how = "ALWAYS" if identity.always else "BY DEFAULT"
+            said.append(f"GENERATED {how} AS IDENTITY ({_counter(identity.counter)})")
+        if field.name in rules.comments:
+            said.append(f"COMMENT {quoted_text(rules.comments[field.name])}")
+        yield " ".join(said)
+
+
+def _typed(definition: MutableDefinition, field: pa.Field) -> str:
+    kind, length = definition.rules.kinds.get(field.name), definition.rules.lengths.get(field.name)
+    if isinstance(kind, tuple):
+        return f"ENUM ({', '.join(map(quoted_text, kind))})"
+    if kind is not None:
+        return kind.upper()
+    return type_text(field.type) if length is None else f"VARCHAR({length})"
+
+
+def _counter(counter: Counter) -> str:
+    return (
+        f"START WITH {counter.start} INCREMENT BY {counter.increment} MINVALUE {counter.minimum} "
+        f"MAXVALUE {counter.maximum}"
+    )
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    return f"({', '.join(map(quoted, columns))})"
+
+
+def _constraints(catalog: Catalog, reader: Reader, definition: MutableDefinition) -> Iterator[str]:
+    if definition.primary_key:
+        yield f"PRIMARY KEY {_listed(definition.primary_key)}"
+    for index in definition.indexes:
+        if index.unique:
+            yield f"CONSTRAINT {quoted(index.name)} UNIQUE {_listed(index.columns)}"
+    for check in definition.rules.checks:
+        yield f"CONSTRAINT {quoted(check.name)} CHECK ({check.sql})"
+    for key in definition.rules.foreign_keys:
+        parent = catalog.by_id(reader, key.table_id)
+        told = "?" if parent is None else f"{quoted(parent.schema)}.{quoted(parent.name)}"
+        said = f"CONSTRAINT {quoted(key.name)} FOREIGN KEY {_listed(key.columns)} REFERENCES {told}"
+        said += f" {_listed(key.key)}"
+        if key.on_delete != NO_ACTION:
+            said += f" ON DELETE {key.on_delete}"
+        if key.on_update != NO_ACTION:
+            said += f" ON UPDATE {key.on_update}"
+        yield said

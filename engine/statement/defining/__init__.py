@@ -1,0 +1,1 @@
+"""Definitions of tables, columns and sequences, cut into what they say. Pure."""
