@@ -12,7 +12,7 @@ from tests.support.lakes import vectors
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.plan import planner
+from affidavit.engine.plan import scanned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +228,8 @@ def test_p16_p21_ctrl_c_waits_until_a_plan_was_looked_at(audited, monkeypatch) -
         os.kill(os.getpid(), signal.SIGINT)
         looked.append(True)  # what is raised before is a panic where DataFusion asks us
 
-    monkeypatch.setattr(planner, "note_scans", interrupted)
+    monkeypatch.setattr(scanned, "tells_itself", lambda *_: False)
+    monkeypatch.setattr(scanned, "note_scans", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests may ignore
     try:
         with pytest.raises(KeyboardInterrupt):

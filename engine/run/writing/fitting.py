@@ -51,7 +51,7 @@ def rows_ready(
 ) -> Rows:
     """Return rows for a table complete and checked; ``given`` columns are written to.
 
-    With ``anything`` also where a column generates its values, which a value of its own refuses.
+    A column that the table itself fills takes no value; with ``anything`` no NULL either.
     """
     definition = info.definition
     if not isinstance(definition, MutableDefinition):
