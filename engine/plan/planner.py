@@ -21,6 +21,7 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.mending.alone import mended_in
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import is_ordered, note_keys, note_scans, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
@@ -210,8 +211,8 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
         chosen = context or self.context
-        whole = bounded(text)
         with held():
+            whole = bounded(mended_in(chosen, text, values))
             frame = chosen.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
