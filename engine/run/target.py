@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
@@ -28,13 +28,14 @@ from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
+from affidavit.engine.run.writing.fitting import as_column, no_rows
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
-from affidavit.errors import ExecutionError, ReadOnlyError
+from affidavit.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -258,12 +259,12 @@ class OpenTarget:
     @property
     def loose(self) -> pa.Schema:
         """The target's columns as a plan may give them: NULL is checked on writing."""
-        return _nothing(self.schema).schema
+        return no_rows(self.schema).schema
 
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return _nothing(self.schema)
+        return no_rows(self.schema)
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -289,6 +290,13 @@ class OpenTarget:
         params = {**self.asked.params, **values}
         plan = partial(planner.plan, text, params, names=statement.names)
         return planner.collect(plan, self.snapshot)
+
+    def columns_of(self, text: str, params: Params | None = None) -> list[str]:
+        """Return what the columns of a query are called, which is not run."""
+        planner, names = self.asked.scope.planner, self.asked.statement.names
+        given = self.asked.params if params is None else params
+        found: list[str] = planner.plan(text, given, self.snapshot, names=names).schema().names
+        return found
 
     def cast_rows(
         self, text: str, casts: Mapping[str, str], values: Params = MappingProxyType({})
@@ -325,7 +333,11 @@ class OpenTarget:
         return planner.collect(plan, self.snapshot)
 
     def returning(
-        self, clause: str, rows: pa.Table, alias: str, identities: pa.ChunkedArray | None = None
+        self,
+        clause: str,
+        rows: pa.Table,
+        alias: str,
+        identities: pa.ChunkedArray | None = None,
     ) -> pa.Table | None:
         """Return what a RETURNING says of the rows that were written, if there is one.
 
@@ -333,6 +345,12 @@ class OpenTarget:
         """
         if not clause:
             return None
+        self.tell(rows, identities)
+        self.snapshot.virtual["returning"] = memory_table(rows)
+        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
+
+    def tell(self, rows: pa.Table, identities: pa.ChunkedArray | None) -> None:
+        """Note that a RETURNING reads the rows that were written."""
         told = self.snapshot.read_anew(self.info)
         named = rows if identities is None or self.key else pa.table({ROWID: identities})
         key = key_of(self.info)
@@ -340,8 +358,6 @@ class OpenTarget:
             told.want_rows(key, names_of(self.info))
             told.give(named.select(list(key)))
             told.are_at(())
-        self.snapshot.virtual["returning"] = memory_table(rows)
-        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
 
     def fitted_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield ``batches`` with exactly the target's columns and types."""
@@ -350,12 +366,12 @@ class OpenTarget:
             if batch.schema.equals(loose):
                 yield batch
                 continue
-            arrays = [_as(batch[field.name], field) for field in loose]
+            arrays = [as_column(batch[field.name], field) for field in loose]
             yield pa.RecordBatch.from_arrays(arrays, schema=loose)
 
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
-        arrays = [_as(rows[field.name], field) for field in self.schema]
+        arrays = [as_column(rows[field.name], field) for field in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -364,7 +380,9 @@ class OpenTarget:
         after = before
         for column, name in new.items():
             field = after.schema.field(column)
-            after = after.set_column(self.columns.index(column), field, _as(rows[name], field))
+            after = after.set_column(
+                self.columns.index(column), field, as_column(rows[name], field)
+            )
         return before, after
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
@@ -372,29 +390,7 @@ class OpenTarget:
         arrays = []
         for field in self.schema:
             if field.name in new:
-                arrays.append(_as(rows[new[field.name]], field))
+                arrays.append(as_column(rows[new[field.name]], field))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, field.type)]))
         return pa.Table.from_arrays(arrays, schema=self.loose)
-
-
-@lru_cache(maxsize=1024)
-def _nothing(schema: pa.Schema) -> pa.Table:
-    """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
-    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
-    return loose.empty_table()
-
-
-Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
-
-
-def _as(column: Column, field: pa.Field) -> Column:
-    if column.type == field.type:
-        return column
-    try:
-        return column.cast(field.type)
-    except (pa.ArrowException, TypeError) as error:
-        msg = (
-            f"column {field.name!r} is {field.type}, and the statement gives {column.type}: {error}"
-        )
-        raise ExecutionError(msg) from error

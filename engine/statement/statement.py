@@ -120,6 +120,11 @@ class Part:
         """How many parameters are written ``?``."""
         return sum(token.kind == "placeholder" and token.text == "?" for token in self.tokens)
 
+    @property
+    def is_default(self) -> bool:
+        """Whether it is DEFAULT VALUES."""
+        return [token.keyword for token in self.tokens] == ["DEFAULT", "VALUES"]
+
     def cursor(self) -> Cursor:
         """Return a cursor at the first token, which ends with the last one."""
         return Cursor(self.whole, self.tokens)
