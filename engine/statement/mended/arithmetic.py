@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.grammar import skip_expression, skip_operand
+from affidavit.engine.statement.grammar import skip_operand
 from affidavit.engine.statement.honoured import AGGREGATES
+from affidavit.engine.statement.mended.lists import has_name, listed
 from affidavit.engine.statement.mended.places import (
     BEGINS,
     between,
@@ -24,7 +25,6 @@ from affidavit.engine.statement.mended.places import (
     split,
     word,
 )
-from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -308,29 +308,18 @@ class _Core:
         """Yield names for columns that have none of their own: as if nothing was written."""
         if word(self._tokens, self._span[0]) != "SELECT":
             return
-        start = self._span[0] + 1
-        while word(self._tokens, start) in {"DISTINCT", "ALL"}:
-            start += 1
-        if word(self._tokens, start) == "ON":
-            start = closing(self._tokens, start + 1) + 1
-        for item in split(self._tokens, (start, self._listed_end)):
+        for item in split(self._tokens, listed(self._tokens, self._span[0])):
             if item[0] >= item[1]:
                 continue
             first, last = self._tokens[item[0]].start, self._tokens[item[1] - 1].end
-            if not any(first <= each.start < last for each in casts) or self._has_name(item):
+            if not any(first <= each.start < last for each in casts) or has_name(
+                self._text, self._tokens, item
+            ):
                 continue
             sql = self._sql(item)
             schema = self._schema_of(f"SELECT {sql} {self._from}")
             name = quoted(sql if schema is None else schema.names[0])
             yield _Cast(first, last, LAST, "", f" AS {name}")
-
-    def _has_name(self, item: Span) -> bool:
-        cursor = Cursor(self._text, self._tokens[: item[1]], item[0])
-        try:
-            skip_expression(cursor)
-        except SqlError:
-            return True
-        return not cursor.done
 
 
 def _end(kind: str) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.places import (
+    COUNTED,
     Stands,
     aggregates,
     between,
@@ -234,7 +235,7 @@ def _exists(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf
         rows = f"FROM ({sql}) AS {_LIST}"
         if begins >= 0 and not any(clause(tokens, query, each) >= 0 for each in _OTHERS):
             rows = between(text, tokens, (begins, end))
-        return *place, f"((SELECT count(*) {rows}) > 0)"
+        return *place, f"{COUNTED}{rows}) > 0)"
     skips = clause(tokens, query, "OFFSET") >= 0
     if not (is_aggregate or skips) or schema_of(sql) is not None:
         return None

@@ -35,6 +35,9 @@ _COMPARES: Final = frozenset(
 )  # fmt: skip
 """What binds less than what may be an operand of IN."""
 
+COUNTED: Final = "((SELECT count(*) "
+"""What EXISTS begins with where its value is asked for."""
+
 Edit: TypeAlias = "tuple[int, int, str]"
 """From where to where of a text to put what."""
 
@@ -128,8 +131,11 @@ def stands(tokens: Sequence[Token], span: Span) -> Stands:
             return Stands.FILTERING if _is_filtering(tokens, start) else Stands.VALUE
         at = start - 1
         words = {before, behind}
-        while at >= 0 and tokens[at].depth >= level and word(tokens, at) not in BEGINS:
-            words |= {word(tokens, at)} if tokens[at].depth == level else set()
+        while at >= 0 and tokens[at].depth >= level:
+            if tokens[at].depth == level:
+                if word(tokens, at) in BEGINS:
+                    break
+                words.add(word(tokens, at))
             at -= 1
         until = end
         while until < len(tokens) and tokens[until].depth >= level:
