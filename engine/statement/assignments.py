@@ -203,6 +203,8 @@ def with_defaults(source: str, columns: Sequence[str], defaults: Mapping[str, st
     Raises:
         SqlError: A row has more values than there are columns.
     """
+    if "DEFAULT" not in source.upper():
+        return source
     tokens = tokenize(source)
     cursor, edits = Cursor(source, tokens), list[tuple[int, int, str]]()
     if not cursor.accept("VALUES"):

@@ -20,6 +20,7 @@ from affidavit.engine.statement.mended.places import clause, word
 from affidavit.engine.statement.mended.sets import counted
 from affidavit.engine.statement.mended.sides import swapped
 from affidavit.engine.statement.queries import skip_with
+from affidavit.engine.statement.statement import tokens_of
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class _Text:
 
     def __init__(self, text: str, schema_of: SchemaOf) -> None:
         self.text = text
-        self.tokens: Sequence[Token] = tokenize(text)
+        self.tokens = tokens_of(text)
         self._schema_of = schema_of
 
     def edit(self, edits: Iterable[Edit]) -> bool:
