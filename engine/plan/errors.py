@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
+from affidavit.engine.statement.mended.scalars import SEVERAL
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -86,6 +87,13 @@ _DECIMAL: Final = re.compile(
     r"(?:Invalid argument error: )?(?P<value>\S+) is too (?:large|small) to store in a "
     r"Decimal\d+ of precision \d+\. (?:Max|Min) is (?P<limit>\S+)"
 )
+_RANGE: Final = re.compile(
+    r"(?:Cast error: )?value of (?P<value>\S+) is out of range (?P<type>\w+)"
+)
+_CORRELATED: Final = re.compile(
+    r"Physical plan does not support logical expression "
+    r"(?:OuterReferenceColumn|ScalarSubquery|InSubquery|Exists)"
+)
 _CONVERT: Final = re.compile(r"Cannot automatically convert (?P<given>.*) to (?P<type>.*)")
 _TYPES: Final = (
     ("Int8", "int8", "TINYINT"), ("Int16", "int16", "SMALLINT"), ("Int32", "int32", "INT"),
@@ -101,6 +109,12 @@ _TYPES: Final = (
 
 _SQL: Final = {rust: sql for rust, _, sql in _TYPES}
 _ARROW: Final = {arrow: sql for _, arrow, sql in _TYPES}
+
+UNPLANNED: Final = (
+    "a query within this one names columns of the row outside as cannot be planned: a scalar or "
+    "LATERAL query that aggregates, or has a LIMIT, compares with them by = alone; write a join "
+    "with GROUP BY, or number the rows with row_number() OVER (PARTITION BY ...)"
+)
 
 CANNOT: Final = " cannot be cast to "
 """What stands between a value and its type in a message of ours about a cast."""
@@ -225,12 +239,20 @@ def asks_for_whole_tables(error: BaseException, failure: BaseException | None) -
 def told_plainly(text: str) -> str:
     """Return a message, if it is of a cast as ``<value> cannot be cast to <type>``."""
     cast = _CAST.fullmatch(text)
+    if cast is not None and SEVERAL in cast["value"]:
+        return f"{SEVERAL}: let it give one, by LIMIT 1 or an aggregate"
     if cast is not None:
         name, _, size = cast["type"].partition("(")
         return f"{cast['value']}{CANNOT}{_SQL.get(name, name)}{f'({size}' if size else ''}"
     moment = _TIMESTAMP.fullmatch(text)
     if moment is not None:
         return f"{moment['value']}{CANNOT}TIMESTAMP: {moment['why']}"
+    outside = _RANGE.fullmatch(text)
+    if outside is not None:
+        name = _SQL.get(outside["type"], outside["type"])
+        return f"{outside['value']}{CANNOT}{name}: it is out of range"
+    if _CORRELATED.search(text) is not None:
+        return UNPLANNED
     number = _DECIMAL.fullmatch(text)
     if number is not None:
         return f"{number['value']}{CANNOT}DECIMAL: the limit is {number['limit']}"

@@ -21,6 +21,7 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.mending.alone import mended_in
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
@@ -213,8 +214,8 @@ class Planner:
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
         chosen = context or self.context
-        whole = bounded(text)
         with held():
+            whole = bounded(mended_in(chosen, text, values))
             frame = chosen.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
@@ -234,8 +235,7 @@ class Planner:
     def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
         """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
         if depth > VIEW_DEPTH_MAX:
-            msg = f"views are nested more than {VIEW_DEPTH_MAX} deep"
-            raise SqlError(msg)
+            raise SqlError(f"views are nested more than {VIEW_DEPTH_MAX} deep")
         for key, table in list(self.frames.items()):  # another thread may attach meanwhile
             if key[1] in names:
                 snapshot.prepared.setdefault(key, table)

@@ -28,7 +28,10 @@ spread over partitions."""
 NO_LISTS_KEPT: Final = "SET datafusion.runtime.list_files_cache_limit = '0'"
 """A folder's files are those that are there now, and not those of the first statement."""
 
-_SETTINGS: Final = {"datafusion.catalog.create_default_catalog_and_schema": "false"}
+_SETTINGS: Final = {
+    "datafusion.catalog.create_default_catalog_and_schema": "false",
+    "datafusion.sql_parser.parse_float_as_decimal": "true",
+}
 
 
 _CRATES: Final = (

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 import lance
 import pyarrow as pa
-from datafusion import col
 from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
@@ -30,7 +29,7 @@ from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.counts import tell_count
-from affidavit.engine.run.writing.fitting import as_field, nothing_of, rows_ready
+from affidavit.engine.run.writing.fitting import as_column, cast_columns, no_rows, rows_ready
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
@@ -278,12 +277,12 @@ class OpenTarget:
     @property
     def loose(self) -> pa.Schema:
         """The target's columns as a plan may give them: NULL is checked on writing."""
-        return nothing_of(self.schema).schema
+        return no_rows(self.schema).schema
 
     @property
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
-        return nothing_of(self.schema)
+        return no_rows(self.schema)
 
     def empty(self) -> Table:
         """Return a table of the target's columns for DataFusion to plan an INSERT into.
@@ -310,6 +309,13 @@ class OpenTarget:
         plan = partial(planner.plan, text, params, names=statement.names)
         return planner.collect(plan, self.snapshot)
 
+    def columns_of(self, text: str, params: Params | None = None) -> list[str]:
+        """Return what the columns of a query are called, which is not run."""
+        planner, names = self.asked.scope.planner, self.asked.statement.names
+        given = self.asked.params if params is None else params
+        found: list[str] = planner.plan(text, given, self.snapshot, names=names).schema().names
+        return found
+
     def cast_rows(
         self, text: str, casts: Mapping[str, str], values: Params = MappingProxyType({})
     ) -> pa.Table:
@@ -320,27 +326,14 @@ class OpenTarget:
             casts: The target's column that each of those is for.
             values: Parameters that the query has beside the statement's own.
         """
-        params = {**self.asked.params, **values}
-        asked, planner = self.asked, self.asked.scope.planner
-        statement = asked.statement
+        params, planner = {**self.asked.params, **values}, self.asked.scope.planner
+        statement = self.asked.statement
         kinds = {name: self.schema.field(column).type for name, column in casts.items()}
 
         def plan(snapshot: Snapshot) -> DataFrame:
-            frame = planner.plan(
-                text, params, snapshot,
-                names=statement.names, narrow=statement.reads_one_table,
-            )  # fmt: skip
-            found = frame.schema()
-            if all(found.field(name).type == kind for name, kind in kinds.items()):
-                return frame
-            return frame.select(
-                *[
-                    col(quoted(name)).cast(kinds[name]).alias(name)
-                    if name in kinds
-                    else col(quoted(name))
-                    for name in found.names
-                ]
-            )
+            narrow, names = statement.reads_one_table, statement.names
+            frame = planner.plan(text, params, snapshot, names=names, narrow=narrow)
+            return cast_columns(frame, kinds)
 
         return planner.collect(plan, self.snapshot)
 
@@ -353,6 +346,12 @@ class OpenTarget:
         """
         if not clause:
             return None
+        self.tell(rows, identities)
+        self.snapshot.virtual["returning"] = memory_table(rows)
+        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
+
+    def tell(self, rows: pa.Table, identities: pa.ChunkedArray | None) -> None:
+        """Note that a RETURNING reads the rows that were written."""
         told = self.snapshot.read_anew(self.info)
         named = rows if identities is None or self.key else pa.table({ROWID: identities})
         key = key_of(self.info)
@@ -360,8 +359,6 @@ class OpenTarget:
             told.want_rows(key, names_of(self.info))
             told.give(named.select(list(key)))
             told.are_at(())
-        self.snapshot.virtual["returning"] = memory_table(rows)
-        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
 
     def fitted_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield ``batches`` with exactly the target's columns and types."""
@@ -369,13 +366,13 @@ class OpenTarget:
         for batch in batches:
             fitted = batch
             if not batch.schema.equals(loose):
-                arrays = [as_field(batch[field.name], field) for field in loose]
+                arrays = [as_column(batch[each.name], each) for each in loose]
                 fitted = pa.RecordBatch.from_arrays(arrays, schema=loose)
             yield rows_ready(self.catalog, self.info, fitted, fitted.schema.names)
 
     def fitted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with exactly the target's columns and types."""
-        arrays = [as_field(rows[field.name], field) for field in self.schema]
+        arrays = [as_column(rows[each.name], each) for each in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
     def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -383,8 +380,9 @@ class OpenTarget:
         before = self.fitted(rows)
         after = before
         for column, name in new.items():
-            field = after.schema.field(column)
-            after = after.set_column(self.columns.index(column), field, as_field(rows[name], field))
+            at = self.columns.index(column)
+            kind = after.schema.field(at)
+            after = after.set_column(at, kind, as_column(rows[name], kind))
         return before, rows_ready(self.catalog, self.info, after, new, anything=True)
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
@@ -392,9 +390,8 @@ class OpenTarget:
         arrays = []
         for each in self.schema:
             if each.name in new:
-                arrays.append(as_field(rows[new[each.name]], each))
+                arrays.append(as_column(rows[new[each.name]], each))
             else:
                 arrays.append(pa.chunked_array([pa.nulls(rows.num_rows, each.type)]))
-        return rows_ready(
-            self.catalog, self.info, pa.Table.from_arrays(arrays, schema=self.loose), new
-        )
+        made = pa.Table.from_arrays(arrays, schema=self.loose)
+        return rows_ready(self.catalog, self.info, made, new)

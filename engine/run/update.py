@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.erasure.chosen import Chosen, chosen_rows
+from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.expression import delete_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
@@ -26,20 +27,23 @@ from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.counts import note_unchanged
+from affidavit.engine.run.writing.returning import Beside
 from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
-from affidavit.engine.statement.merge import parse_merge
+from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, parse_statement
-from affidavit.errors import ExecutionError, InvalidQueryError
+from affidavit.errors import ConstraintError, ExecutionError, InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.assignments import Target
+    from affidavit.engine.statement.clauses import Delete, Update
     from affidavit.engine.statement.merge import Merge, When
     from affidavit.engine.statement.statement import Statement
 
@@ -53,15 +57,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
         sets = {column: opened.default(column, value) for column, value in sets.items()}
         computed, names = computed_values(sets)
-        also = f", {clauses.source}" if clauses.source else ""
-        text = (
-            f"{clauses.prefix} SELECT {quoted(target.alias)}.*, {computed} "
-            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {clauses.rest}'
-        )
-        rows = opened.cast_rows(text, {name: column for column, name in names.items()})
-        rows = _first_matches(rows) if clauses.source else rows
+        rows, beside = _joined(clauses, f", {computed}", names, opened)
         before, after = opened.images(rows, names)
-        returned = opened.returning(clauses.returning, after, target.alias, rows[ROWID])
+        returned = _returned(clauses, beside, after, rows, opened)
         note_unchanged(opened, before, after)
         count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
         return counted(count, returned)
@@ -75,33 +73,73 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
     target = clauses.target
 
     def change(opened: OpenTarget) -> Result:
-        also = f", {clauses.source}" if clauses.source else ""
-        text = (
-            f"{clauses.prefix} SELECT {quoted(target.alias)}.* "
-            f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {quoted(target.alias)}{also} {clauses.rest}'
-        )
-        rows = opened.rows(text)
-        rows = _first_matches(rows) if clauses.source else rows
+        rows, beside = _joined(clauses, "", {}, opened)
         before = opened.fitted(rows)
-        returned = opened.returning(clauses.returning, before, target.alias, rows[ROWID])
+        returned = _returned(clauses, beside, before, rows, opened)
         count = opened.writes.delete(Images(rows[ROWID].to_pylist(), before))
         return counted(count, returned)
 
     return changed(Asked(scope, statement, params), target, change)
 
 
+def _joined(
+    clauses: Update | Delete, computed: str, names: Mapping[str, str], opened: OpenTarget
+) -> tuple[pa.Table, Beside]:
+    """Return the rows of the target that a statement is about, each once, in their order."""
+    alias = quoted(clauses.target.alias)
+    tables = f'"{DML_SCHEMA}".{DML_TARGET} AS {alias}'
+    tables += f", {clauses.source}" if clauses.source else ""
+    beside = Beside.of(clauses.returning, clauses.others, clauses.prefix, tables, opened)
+    text = (
+        f"{clauses.prefix} SELECT {alias}.*{computed}{beside.selected()} "
+        f"FROM {tables} {clauses.rest}"
+    )
+    rows = opened.cast_rows(text, {name: column for column, name in names.items()})
+    return (_first_matches(rows) if clauses.source else _in_order(rows)), beside
+
+
+def _returned(
+    clauses: Update | Delete,
+    beside: Beside,
+    written: pa.Table,
+    rows: pa.Table,
+    opened: OpenTarget,
+) -> pa.Table | None:
+    alias = clauses.target.alias
+    return beside.returned(clauses.returning, alias, written, rows, opened)
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` by their identities: a query gives them in any order."""
+    rowids = rows[ROWID].to_numpy(zero_copy_only=False)
+    if len(rowids) < 2 or bool(np.all(rowids[1:] > rowids[:-1])):  # noqa: PLR2004 - one is in order
+        return rows
+    return take_rows(rows, np.argsort(rowids, kind="stable"))
+
+
 def _first_matches(rows: pa.Table) -> pa.Table:
-    """Return ``rows`` with each row identity once."""
+    """Return ``rows`` with each row identity once, in their order."""
     _, first = np.unique(rows[ROWID].to_numpy(zero_copy_only=False), return_index=True)
-    return take_rows(rows, np.sort(first))
+    return take_rows(rows, first)
 
 
 def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
-    """Run a TRUNCATE."""
-    target = parse_truncate(statement.cursor())
-    return changed(
-        Asked(scope, statement, params), target, lambda opened: counted(opened.writes.truncate())
-    )
+    """Run a TRUNCATE, of several tables in one commit."""
+    targets, asked = parse_truncate(statement.cursor()), Asked(scope, statement, params)
+    if len(targets) == 1:
+        return _truncated(asked, targets[0])
+    with scope.catalog.read() as reader:
+        kinds = {scope.catalog.get(reader, each.name, each.schema).kind for each in targets}
+    if VECTOR.name in kinds:
+        msg = "TRUNCATE of several tables takes no vector table: each has a commit of its own"
+        raise SqlError(msg)
+    with scope.catalog.write():
+        counts = [_truncated(asked, each).rows_affected or 0 for each in targets]
+    return counted(sum(counts))
+
+
+def _truncated(asked: Asked, target: Target) -> Result:
+    return changed(asked, target, lambda opened: counted(opened.writes.truncate()))
 
 
 # --- which rows an erasure is of ------------------------------------------------------------------
@@ -156,48 +194,96 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
     clauses = parse_merge(statement.cursor())
 
     def change(opened: OpenTarget) -> Result:
-        alias = clauses.target.alias
-        values = [_values(when, opened, alias) for when in clauses.whens]
+        alias, source = clauses.target.alias, clauses.source_alias
+        given: list[str] = []
+        if clauses.needs_source:
+            given = opened.columns_of(f"{clauses.prefix} SELECT * FROM {clauses.source}")
+        values = [_values(when, opened, alias, given, source) for when in clauses.whens]
         casts = {
             f"__{at}_{position}": column
             for at, given in enumerate(values)
             for position, column in enumerate(given)
         }
-        rows = opened.cast_rows(clauses.query(values), casts)
-        return counted(_apply(clauses, values, rows, opened))
+        beside = Beside({source: given}) if clauses.returning else Beside()
+        condition = clauses.joined(given, opened.columns)
+        text = clauses.query(values, condition, beside.selected())
+        rows = opened.cast_rows(text, casts)
+        return _apply(clauses, values, rows, beside, opened)
 
     return changed(Asked(scope, statement, params), clauses.target, change)
 
 
-def _values(when: When, opened: OpenTarget, alias: str) -> dict[str, str]:
+def _values(
+    when: When, opened: OpenTarget, alias: str, source: Sequence[str], called: str
+) -> dict[str, str]:
     """Return column to expression, with the default of each column that an INSERT leaves out."""
-    given = when.values(opened.columns, opened.info.name, alias)
+    given = when.values(opened.columns, opened.info.name, alias, source, called)
     given = {column: opened.default(column, value) for column, value in given.items()}
     return {**opened.defaults, **given} if when.action == "insert" else given
 
 
 def _apply(
-    clauses: Merge, values: Sequence[dict[str, str]], rows: pa.Table, opened: OpenTarget
-) -> int:
+    clauses: Merge,
+    values: Sequence[dict[str, str]],
+    rows: pa.Table,
+    beside: Beside,
+    opened: OpenTarget,
+) -> Result:
     """Delete, then update, then insert what each WHEN says; return how many rows that were."""
     numbers = np.array(rows["__clause"].to_pylist(), dtype=np.int64)
     _refuse_twice(clauses, numbers, rows, opened.info.name)
     old, gone = _Rows(opened), _Rows(opened)
     new, fresh = _Rows(opened), _Rows(opened)
+    told = [_Told(gone), _Told(new), _Told(fresh)]
     for at, when in enumerate(clauses.whens):
         part = take_rows(rows, np.flatnonzero(numbers == at))
         names = {column: f"__{at}_{i}" for i, column in enumerate(values[at])}
+        if when.action == "error" and part.num_rows:
+            raise ConstraintError(f"MERGE: {part.num_rows} rows met WHEN ... THEN ERROR")
         if when.action == "insert":
             fresh.add(opened.new_rows(part, names))
+            told[2].note(part, "INSERT")
         elif when.action == "delete":
             gone.add(opened.fitted(part), part)
+            told[0].note(part, "DELETE")
         elif when.action == "update":
             before, after = opened.images(part, names)
             old.add(before, part)
             new.add(after)
+            told[1].note(part, "UPDATE")
+    returned = None
+    if clauses.returning:
+        written = pa.concat_tables([each.rows for each in told])
+        joined = pa.concat_tables([part for each in told for part in each.joined] or [rows[:0]])
+        alias, clause = clauses.target.alias, clauses.returning
+        returned = beside.returned(clause, alias, written, joined, opened)
     if not gone.images.rowids and not fresh.table.num_rows:
         note_unchanged(opened, old.table, new.table)
-    return opened.writes.merge(gone.images, old.images, new.table, fresh.table)
+    count = opened.writes.merge(gone.images, old.images, new.table, fresh.table)
+    return counted(count, returned)
+
+
+class _Told:
+    """What RETURNING is told of the rows of one kind of action.
+
+    Args:
+        written: The rows as they are written, or were before a DELETE.
+    """
+
+    def __init__(self, written: _Rows) -> None:
+        self._written = written
+        self._actions: list[str] = []
+        self.joined: list[pa.Table] = []
+
+    def note(self, part: pa.Table, action: str) -> None:
+        """Note what was done with some rows of the statement's query."""
+        self.joined.append(part)
+        self._actions += [action] * part.num_rows
+
+    @property
+    def rows(self) -> pa.Table:
+        """The rows, and in ``merge_action`` what was done with each."""
+        return self._written.table.append_column(MERGE_ACTION, pa.array(self._actions, pa.string()))
 
 
 class _Rows:

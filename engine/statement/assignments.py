@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import (
     read_expression,
     skip_alias,
@@ -18,8 +20,6 @@ from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from affidavit.catalog.sql.lexer import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +190,55 @@ def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """
     names = {column: f"__{at}" for at, column in enumerate(sets)}
     return ", ".join(f"({value}) AS {names[column]}" for column, value in sets.items()), names
+
+
+def is_default(value: str) -> bool:
+    """Return whether a value is the word DEFAULT."""
+    return value.strip().upper() == "DEFAULT"
+
+
+def with_defaults(source: str, columns: Sequence[str], defaults: Mapping[str, str]) -> str:
+    """Return what is inserted, with the default of its column for each word DEFAULT in VALUES.
+
+    Raises:
+        SqlError: A row has more values than there are columns.
+    """
+    if "DEFAULT" not in source.upper():
+        return source
+    tokens = tokenize(source)
+    cursor, edits = Cursor(source, tokens), list[tuple[int, int, str]]()
+    if not cursor.accept("VALUES"):
+        return source
+    while not cursor.done and cursor.peek() in {"(", "ROW"}:
+        cursor.accept("ROW")
+        opened = cursor.at
+        skip_group(cursor)
+        place, level = 0, tokens[opened].depth + 1
+        for at in range(opened + 1, cursor.at - 1):
+            token = tokens[at]
+            if token.depth != level:
+                continue
+            place += token.kind == "symbol" and token.text == ","
+            if token.keyword == "DEFAULT" and tokens[at + 1].text in {",", ")"}:
+                if place >= len(columns):
+                    raise SqlError(f"a row has more values than columns, {len(columns)}")
+                value = f"({defaults.get(columns[place], 'NULL')})"
+                edits.append((token.start, token.end, value))
+        if not cursor.accept(","):
+            break
+    for start, end, value in reversed(edits):
+        source = f"{source[:start]}{value}{source[end:]}"
+    return source
+
+
+def qualified(value: str, table: str, renamed: Mapping[str, str]) -> str:
+    """Return an expression in which the columns of a table, named with it, are called otherwise."""
+    tokens = tokenize(value)
+    for at in range(len(tokens) - 3, -1, -1):
+        owner, dot, column = tokens[at : at + 3]
+        before = tokens[at - 1].text if at else ""
+        name = column.name or ""
+        if owner.name == table and dot.text == "." and before != "." and name in renamed:
+            called = quoted(renamed[name])
+            value = f"{value[: column.start]}{called}{value[column.end :]}"
+    return value

@@ -14,7 +14,7 @@ from affidavit.engine.statement.assignments import (
 )
 from affidavit.engine.statement.grammar import skip_expression, skip_items, skip_ordering
 from affidavit.engine.statement.honoured import unexpected
-from affidavit.engine.statement.queries import skip_query, skip_tables, skip_with
+from affidavit.engine.statement.queries import named_tables, skip_query, skip_tables, skip_with
 from affidavit.engine.statement.statement import Part
 from affidavit.errors import SqlError
 
@@ -32,16 +32,20 @@ _QUERY_WORDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """ON CONFLICT (columns) DO NOTHING, or DO UPDATE SET sets where."""
+    """ON CONFLICT (columns) DO NOTHING, or DO UPDATE SET sets where; ``replaces`` is OR REPLACE."""
 
     columns: tuple[str, ...]
     sets: Part | None
-    where: str
+    where: Part | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """The clauses of an INSERT, with the common tables before it."""
+    """The clauses of an INSERT, with the common tables before it.
+
+    ``by_name``: the source's columns are those of the same names, and not of the same places.
+    """
 
     prefix: Part
     target: Target
@@ -49,11 +53,15 @@ class Insert:
     source: Part
     conflict: Conflict | None
     returning: str
+    by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The clauses of an UPDATE; ``rest`` is its WHERE, ORDER BY and LIMIT."""
+    """The clauses of an UPDATE; ``rest`` is its WHERE, ORDER BY and LIMIT.
+
+    ``others`` are what the tables of its FROM are called.
+    """
 
     prefix: str
     target: Target
@@ -61,6 +69,7 @@ class Update:
     source: str
     rest: str
     returning: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Delete:
     source: str
     rest: str
     returning: str
+    others: tuple[str, ...] = ()
 
 
 def common_tables(cursor: Cursor) -> Part:
@@ -84,6 +94,14 @@ def _taken(cursor: Cursor, skip: Callable[[Cursor], None]) -> Part:
     start = cursor.at
     skip(cursor)
     return Part.since(start, cursor)
+
+
+def _tables(cursor: Cursor, word: str) -> tuple[str, tuple[str, ...]]:
+    """Move past ``word`` and tables, if they stand here; return them, and what they are called."""
+    if not cursor.accept(word):
+        return "", ()
+    part = _taken(cursor, skip_tables)
+    return part.text, tuple(named_tables(part.cursor()))
 
 
 def _clause(cursor: Cursor, word: str, skip: Callable[[Cursor], None]) -> str:
@@ -116,8 +134,8 @@ def parse_update(cursor: Cursor) -> Update:
     target = parse_target(cursor, "SET")
     cursor.expect("SET")
     sets = _taken(cursor, skip_assignments)
-    source = _clause(cursor, "FROM", skip_tables)
-    return Update(prefix, target, sets, source, *_tail(cursor))
+    source, names = _tables(cursor, "FROM")
+    return Update(prefix, target, sets, source, *_tail(cursor), names)
 
 
 def parse_delete(cursor: Cursor) -> Delete:
@@ -126,18 +144,25 @@ def parse_delete(cursor: Cursor) -> Delete:
     cursor.expect("DELETE")
     cursor.expect("FROM")
     target = parse_target(cursor, "USING", "WHERE", "ORDER", "LIMIT", "RETURNING")
-    source = _clause(cursor, "USING", skip_tables)
-    return Delete(prefix, target, source, *_tail(cursor))
+    source, names = _tables(cursor, "USING")
+    return Delete(prefix, target, source, *_tail(cursor), names)
 
 
-def parse_truncate(cursor: Cursor) -> Target:
-    """Move past TRUNCATE [TABLE] name."""
+def parse_truncate(cursor: Cursor) -> list[Target]:
+    """Move past TRUNCATE [TABLE] name, ..."""
     cursor.expect("TRUNCATE")
     cursor.accept("TABLE")
-    name = parse_name(cursor)
-    refuse_reserved(name.schema, name.table)
+    found = [_parse_truncated(cursor)]
+    while cursor.accept(","):
+        found.append(_parse_truncated(cursor))
     if not cursor.done:
         raise SqlError(f"expected the end of TRUNCATE, found {cursor.found()}")
+    return found
+
+
+def _parse_truncated(cursor: Cursor) -> Target:
+    name = parse_name(cursor)
+    refuse_reserved(name.schema, name.table)
     return Target(name.schema, name.table, name.table)
 
 
@@ -155,8 +180,11 @@ def parse_insert(cursor: Cursor) -> Insert:
     cursor.accept("INTO")
     cursor.accept("TABLE")
     target = parse_target(
-        cursor, "VALUES", "SELECT", "WITH", "FROM", "TABLE", "DEFAULT", of_source=True
+        cursor, "VALUES", "SELECT", "WITH", "FROM", "TABLE", "DEFAULT", "BY", of_source=True
     )
+    by_name = cursor.accept("BY", "NAME")
+    if not by_name:
+        cursor.accept("BY", "POSITION")
     columns: tuple[str, ...] = ()
     if cursor.peek() == "(" and cursor.peek(1) not in {"SELECT", "WITH", "VALUES", "("}:
         columns = cursor.names("a column")
@@ -167,12 +195,14 @@ def parse_insert(cursor: Cursor) -> Insert:
     returning = _clause(cursor, "RETURNING", skip_items)
     if not cursor.done:
         raise unexpected(cursor, "ON CONFLICT, RETURNING or the end")
-    if replace:
-        msg = "REPLACE is not supported: use INSERT ... ON CONFLICT (key) DO UPDATE SET ..."
-        raise SqlError(msg)
-    if ignore and conflict is None:
-        conflict = Conflict((), None, "")
-    return Insert(prefix, target, columns, source, conflict, returning)
+    if replace or ignore:
+        if conflict is not None:
+            word = "REPLACE" if replace else "IGNORE"
+            raise SqlError(f"INSERT OR {word} says what ON CONFLICT says: write one of them")
+        conflict = Conflict((), None, replaces=replace)
+    if by_name and columns:
+        raise SqlError("INSERT BY NAME takes its columns from the query: leave the list out")
+    return Insert(prefix, target, columns, source, conflict, returning, by_name)
 
 
 def _skip_source(cursor: Cursor) -> None:
@@ -186,10 +216,14 @@ def _parse_conflict(cursor: Cursor) -> Conflict | None:
     if not cursor.accept("ON", "CONFLICT"):
         return None
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
+    if cursor.peek() == "WHERE":
+        raise SqlError("ON CONFLICT (...) WHERE is not supported: no unique key is partial")
+    if cursor.peek() == "ON":
+        raise SqlError("ON CONFLICT ON CONSTRAINT is not supported: write the key's columns")
     cursor.expect("DO")
     if cursor.accept("NOTHING"):
-        return Conflict(columns, None, "")
+        return Conflict(columns, None)
     cursor.expect("UPDATE", "SET")
     sets = _taken(cursor, skip_assignments)
-    condition = _clause(cursor, "WHERE", skip_expression)
-    return Conflict(columns, sets, f"WHERE ({condition})" if condition else "")
+    where = _taken(cursor, skip_expression) if cursor.accept("WHERE") else None
+    return Conflict(columns, sets, where)

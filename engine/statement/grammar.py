@@ -108,12 +108,13 @@ def skip_expression(cursor: Cursor) -> None:
     Raises:
         SqlError: None stands here.
     """
-    _skip_operand(cursor)
+    skip_operand(cursor)
     while _skip_operator(cursor):
-        _skip_operand(cursor)
+        skip_operand(cursor)
 
 
-def _skip_operand(cursor: Cursor) -> None:
+def skip_operand(cursor: Cursor) -> None:
+    """Move past one operand, with its signs and what belongs to it."""
     while cursor.accept("NOT") or cursor.peek() in _SIGNS:
         cursor.skip(cursor.peek() in _SIGNS)
     token = cursor.token
@@ -155,7 +156,7 @@ def _skip_case(cursor: Cursor) -> None:
 
 def _skip_interval(cursor: Cursor) -> None:
     cursor.expect("INTERVAL")
-    _skip_operand(cursor)
+    skip_operand(cursor)
     if cursor.peek() in _UNITS:
         cursor.skip()
         if cursor.accept("TO"):

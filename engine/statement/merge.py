@@ -6,6 +6,7 @@ gives the number of the first one, the target's old values, and the values that 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from affidavit.engine.statement.assignments import (
     skip_assignments,
 )
 from affidavit.engine.statement.clauses import common_tables
-from affidavit.engine.statement.grammar import read_expression, skip_group
+from affidavit.engine.statement.grammar import read, read_expression, skip_group, skip_items
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, Part
 from affidavit.errors import ColumnNotFoundError, SqlError
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from affidavit.catalog.sql.lexer import Cursor
+
+MERGE_ACTION: Final = "merge_action"
+"""What RETURNING calls the column that says INSERT, UPDATE or DELETE."""
 
 MATCHED: Final = "matched"
 NOT_IN_TARGET: Final = "not matched"
@@ -44,8 +48,11 @@ class When:
     Attributes:
         moment: Which rows it is for.
         condition: What must hold besides; empty for nothing.
-        action: ``update``, ``delete``, ``insert`` or ``nothing``.
-        values: Column to expression, for ``update`` and ``insert``.
+        action: ``update``, ``delete``, ``insert``, ``nothing`` or ``error``.
+        sets: What an UPDATE sets.
+        columns: What an INSERT names.
+        expressions: What it inserts there.
+        by: Whether the values are the source's columns, by ``name`` or ``position``.
     """
 
     moment: str
@@ -54,12 +61,32 @@ class When:
     sets: Part | None = None
     columns: tuple[str, ...] = ()
     expressions: tuple[str, ...] = ()
+    by: str = ""
 
-    def values(self, known: Sequence[str], table: str, alias: str) -> dict[str, str]:
-        """Return column to expression, checked against the target's columns."""
+    def values(
+        self,
+        known: Sequence[str],
+        table: str,
+        alias: str,
+        source: Sequence[str] = (),
+        called: str = "",
+    ) -> dict[str, str]:
+        """Return column to expression, checked against the target's columns.
+
+        Args:
+            known: The target's columns.
+            table: What it is called.
+            alias: What the statement calls it.
+            source: The source's columns, where all of them are meant.
+            called: What the statement calls the source.
+        """
+        if self.by:
+            return self._of_source(known, table, source, called)
         if self.sets is not None:
             return parse_assignments(self.sets.cursor(), known, table, alias)
         if self.action != "insert":
+            return {}
+        if not self.expressions:
             return {}
         columns = self.columns or tuple(known)
         for column in columns:
@@ -69,6 +96,20 @@ class When:
             msg = f"MERGE inserts {len(self.expressions)} values into {len(columns)} columns"
             raise SqlError(msg)
         return dict(zip(columns, self.expressions, strict=True))
+
+    def _of_source(
+        self, known: Sequence[str], table: str, source: Sequence[str], called: str
+    ) -> dict[str, str]:
+        """Return the source's columns, for those of the same names or places."""
+        columns = list(source) if self.by == "name" else list(known)[: len(source)]
+        for column in columns:
+            if column not in known:
+                raise ColumnNotFoundError(column, table=table, known=known)
+        if len(columns) != len(source):
+            msg = f"MERGE gives {len(source)} columns, and {table!r} has {len(known)}"
+            raise SqlError(msg)
+        pairs = zip(columns, source, strict=True)
+        return {column: f"{quoted(called)}.{quoted(name)}" for column, name in pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +122,35 @@ class Merge:
     source_alias: str
     condition: str
     whens: tuple[When, ...] = field(default=())
+    using: tuple[str, ...] = ()
+    returning: str = ""
 
-    def query(self, values: Sequence[dict[str, str]]) -> str:
-        """Return the one query; ``values`` are each WHEN's, whose columns are ``__<when>_<at>``."""
+    @property
+    def needs_source(self) -> bool:
+        """Whether the names of the source's columns must be known."""
+        return bool(self.returning or self.using or any(when.by for when in self.whens))
+
+    def joined(self, source: Sequence[str], known: Sequence[str]) -> str:
+        """Return the condition: ON's, or that the columns of USING are equal."""
+        if not self.using:
+            return self.condition
+        target, called = quoted(self.target.alias), quoted(self.source_alias)
+        for column in self.using:
+            for where, columns in ((self.target.name, known), (self.source_alias, source)):
+                if column not in columns:
+                    raise ColumnNotFoundError(column, table=where, known=columns)
+        return " AND ".join(
+            f"{target}.{quoted(column)} = {called}.{quoted(column)}" for column in self.using
+        )
+
+    def query(self, values: Sequence[dict[str, str]], condition: str, beside: str = "") -> str:
+        """Return the one query.
+
+        Args:
+            values: Each WHEN's, whose columns are ``__<when>_<at>``.
+            condition: What joins target and source.
+            beside: What is to be selected besides, with a comma before.
+        """
         target, source = quoted(self.target.alias), quoted(self.source_alias)
         tests = [self._test(when) for when in self.whens]
         number = " ".join(f"WHEN {test} THEN {at}" for at, test in enumerate(tests))
@@ -94,10 +161,10 @@ class Merge:
         ]
         columns = ", ".join([f"{target}.*", f"CASE {number} END AS __clause", *computed])
         return (
-            f"{self.prefix} SELECT * FROM (SELECT {columns} "
+            f"{self.prefix} SELECT * FROM (SELECT {columns}{beside} "
             f'FROM "{DML_SCHEMA}".{DML_TARGET} AS {target} '
             f'FULL OUTER JOIN (SELECT *, TRUE AS "__source" FROM {self.source}) AS {source} '
-            f"ON ({self.condition})) WHERE __clause IS NOT NULL"
+            f"ON ({condition})) WHERE __clause IS NOT NULL"
         )
 
     def _test(self, when: When) -> str:
@@ -119,16 +186,23 @@ def parse_merge(cursor: Cursor) -> Merge:
     target = parse_target(cursor, "USING")
     cursor.expect("USING")
     source, alias = _parse_source(cursor)
-    cursor.expect("ON")
-    condition = read_expression(cursor)
+    using: tuple[str, ...] = ()
+    condition = ""
+    if cursor.accept("USING"):
+        using = cursor.names("a column")
+    else:
+        cursor.expect("ON")
+        condition = read_expression(cursor)
     whens = []
     while cursor.peek() == "WHEN":
         whens.append(_parse_when(cursor))
     if not whens:
         raise SqlError(f"MERGE needs at least one WHEN clause, found {cursor.found()}")
+    returning = read(cursor, skip_items) if cursor.accept("RETURNING") else ""
     if not cursor.done:
-        raise SqlError(f"expected WHEN or the end of MERGE, found {cursor.found()}")
-    return Merge(prefix, target, source, alias, condition, tuple(whens))
+        raise SqlError(f"expected WHEN, RETURNING or the end of MERGE, found {cursor.found()}")
+    returning = re.sub(r"\bmerge_action\s*\(\s*\)", MERGE_ACTION, returning, flags=re.IGNORECASE)
+    return Merge(prefix, target, source, alias, condition, tuple(whens), using, returning)
 
 
 def _parse_source(cursor: Cursor) -> tuple[str, str]:
@@ -141,7 +215,7 @@ def _parse_source(cursor: Cursor) -> tuple[str, str]:
         name = cursor.name("a source")
         while cursor.accept("."):
             name = cursor.name("a source")
-    if cursor.accept("AS") or not name or cursor.peek() != "ON":
+    if cursor.accept("AS") or not name or cursor.peek() not in {"ON", "USING"}:
         name = cursor.name("an alias for the source")
         if cursor.peek() == "(":
             skip_group(cursor)
@@ -168,7 +242,17 @@ def _parse_when(cursor: Cursor) -> When:
         return When(moment, condition, "delete")
     if cursor.accept("DO", "NOTHING"):
         return When(moment, condition, "nothing")
-    cursor.expect("UPDATE", "SET")
+    if cursor.accept("ERROR"):
+        return When(moment, condition, "error")
+    cursor.expect("UPDATE")
+    if by := _parse_by(cursor):
+        _refuse_no_source(moment)
+        cursor.accept("*")
+        return When(moment, condition, "update", by=by)
+    cursor.accept("SET")
+    if cursor.accept("*") or cursor.done or cursor.peek() in {"WHEN", "RETURNING"}:
+        _refuse_no_source(moment)
+        return When(moment, condition, "update", by="name")
     start = cursor.at
     skip_assignments(cursor)
     return When(moment, condition, "update", sets=Part.since(start, cursor))
@@ -177,7 +261,15 @@ def _parse_when(cursor: Cursor) -> When:
 def _parse_insert(cursor: Cursor, moment: str, condition: str) -> When:
     if cursor.accept("DO", "NOTHING"):
         return When(moment, condition, "nothing")
+    if cursor.accept("ERROR"):
+        return When(moment, condition, "error")
     cursor.expect("INSERT")
+    by = _parse_by(cursor)
+    if by or cursor.peek() in {"*", "WHEN", "RETURNING", ""}:
+        cursor.accept("*")
+        return When(moment, condition, "insert", by=by or "position")
+    if cursor.accept("DEFAULT", "VALUES"):
+        return When(moment, condition, "insert")
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("VALUES")
     cursor.expect("(")
@@ -186,3 +278,17 @@ def _parse_insert(cursor: Cursor, moment: str, condition: str) -> When:
         expressions.append(read_expression(cursor))
     cursor.expect(")")
     return When(moment, condition, "insert", columns=columns, expressions=tuple(expressions))
+
+
+def _parse_by(cursor: Cursor) -> str:
+    """Move past BY NAME or BY POSITION, and return which."""
+    for word in ("NAME", "POSITION"):
+        if cursor.accept("BY", word):
+            return word.lower()
+    return ""
+
+
+def _refuse_no_source(moment: str) -> None:
+    if moment == NOT_IN_SOURCE:
+        msg = "WHEN NOT MATCHED BY SOURCE has no row of the source: write UPDATE SET column = value"
+        raise SqlError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -61,6 +62,8 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
         statement = parse_statement(_renamed(whole, {}, iter(named)))
+    statement, given = _listed(statement, given)
+    named = statement.whole.placeholders if statement.whole is not whole else named
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
@@ -70,6 +73,46 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"
         raise SqlError(msg)
     return statement, given
+
+
+def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
+    """Return a statement with a parameter for each value of a list behind IN, and those."""
+    tokens, edits = statement.tokens, list[tuple[int, int, str]]()
+    found = dict[str, Any]()
+    for at, token in enumerate(tokens):
+        name = token.text[1:]
+        if token.kind != "placeholder" or name not in given or not at:
+            continue
+        is_bare = tokens[at - 1].keyword == "IN"
+        around = [each.text for each in (*tokens[at - 1 : at], *tokens[at + 1 : at + 2])]
+        is_bracketed = around == ["(", ")"] and at > 1 and tokens[at - 2].keyword == "IN"
+        values = _values(given[name]) if is_bare or is_bracketed else None
+        if values is None:
+            continue
+        names = [f"affidavit_{name}_{each}" for each in range(len(values))]
+        found |= dict(zip(names, values, strict=True))
+        listed = ", ".join(f"${each}" for each in names) or "SELECT NULL AS nothing WHERE FALSE"
+        start, end = token.start, token.end
+        edits.append((start, end, f"({listed})" if is_bare else listed))
+    if not edits:
+        return statement, given
+    text = statement.text
+    for start, end, listed in reversed(edits):
+        text = f"{text[:start]}{listed}{text[end:]}"
+    made = parse_statement(text)
+    left = {name: value for name, value in given.items() if name in made.whole.placeholders}
+    return made, left | found
+
+
+def _values(value: object) -> list[Any] | None:
+    """Return the values of a list that IN is given; ``None`` if it is none."""
+    if isinstance(value, pa.ListScalar):
+        return [*value.values]
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return [*value]
+    if isinstance(value, set | frozenset | list | tuple):
+        return [*value]
+    return [*value.tolist()] if getattr(value, "ndim", 0) == 1 else None  # type: ignore[attr-defined]
 
 
 def named_only(text: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +176,8 @@ def _renamed(part: Part, names: Mapping[str, str], marks: Iterator[str]) -> str:
 def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever callers pass
     if isinstance(value, pa.Scalar):
         return value
+    if isinstance(value, Enum):
+        return _scalar(name, value.value)
     if isinstance(value, pa.Array | pa.ChunkedArray):
         value = value.to_pylist()
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1:

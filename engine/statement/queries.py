@@ -69,6 +69,29 @@ def _skip_literal_or_name(cursor: Cursor) -> None:
         cursor.name("a table")
 
 
+def named_tables(cursor: Cursor) -> list[str]:
+    """Return what the tables are called that FROM or USING lists, up to the cursor's end."""
+    found: list[str] = []
+    while not cursor.done:
+        if cursor.at == 0 or cursor.tokens[cursor.at - 1].text.upper() in {",", "JOIN", "LATERAL"}:
+            start = cursor.at
+            _skip_table(cursor)
+            name = _called(cursor, start)
+            found += [] if name is None else [name]
+        elif cursor.peek() in {"(", "["}:
+            skip_group(cursor)
+        else:
+            cursor.skip()
+    return found
+
+
+def _called(cursor: Cursor, start: int) -> str | None:
+    """Return the last name, in no bracket, of the tokens from ``start``: an alias, or the table."""
+    level = cursor.tokens[start].depth
+    names = [t.name for t in cursor.tokens[start : cursor.at] if t.name and t.depth == level]
+    return names[-1] if names else None
+
+
 def skip_with(cursor: Cursor) -> None:
     """Move past WITH and the common tables, if they stand here."""
     if not cursor.accept("WITH"):

@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.engine.statement.limits import check_size
 from affidavit.engine.statement.plain import plain
 from affidavit.engine.statement.queries import skip_with
 from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DML_SCHEMA: Final = "_dml"
 """Where a statement finds the tables that exist for it alone."""
@@ -123,6 +126,11 @@ class Part:
         """How many parameters are written ``?``."""
         return sum(token.kind == "placeholder" and token.text == "?" for token in self.tokens)
 
+    @property
+    def is_default(self) -> bool:
+        """Whether it is DEFAULT VALUES."""
+        return [token.keyword for token in self.tokens] == ["DEFAULT", "VALUES"]
+
     def cursor(self) -> Cursor:
         """Return a cursor at the first token, which ends with the last one."""
         return Cursor(self.whole, self.tokens)
@@ -189,6 +197,18 @@ def parse_statement(text: object) -> Statement:
 @lru_cache(maxsize=512)
 def _remembered(text: str) -> Statement:
     return _read(text)
+
+
+def tokens_of(text: str) -> Sequence[Token]:
+    """Return the tokens of a text: those that were read when it came in, or anew.
+
+    Raises:
+        SqlError: It cannot be read.
+    """
+    if len(text) > REMEMBERED_LENGTH_MAX:
+        return tokenize(text)
+    known = _remembered(text)
+    return known.tokens if text.startswith(known.text) else tokenize(text)
 
 
 def _read(text: str) -> Statement:

@@ -19,7 +19,8 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.scanned import scans_of
 from affidavit.engine.run.telling.unbound import plan_open
-from affidavit.engine.statement.assignments import parse_assignments
+from affidavit.engine.run.writing.conflicts import NEW
+from affidavit.engine.statement.assignments import parse_assignments, qualified, with_defaults
 from affidavit.engine.statement.clauses import (
     parse_delete,
     parse_insert,
@@ -27,11 +28,11 @@ from affidavit.engine.statement.clauses import (
     parse_update,
 )
 from affidavit.engine.statement.commands import parse_execute, parse_explain
-from affidavit.engine.statement.merge import parse_merge
+from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import numbered, renumbered
 from affidavit.engine.statement.statement import Kind, parse_statement
-from affidavit.errors import SqlError
+from affidavit.errors import AffidavitError, SqlError
 
 if TYPE_CHECKING:
     from affidavit.engine.run.scope import Scope
@@ -152,11 +153,17 @@ class _Asked:
         named = f"{where}{target.schema}.{target.name}"
         self.writes[named] = tuple(dict.fromkeys((*self.writes.get(named, ()), *columns)))
 
-    def returning(self, clause: str, table: str, alias: str) -> pa.Schema:
-        """Return the columns of a RETURNING, if there is one."""
+    def returning(self, clause: str, table: str, alias: str, others: str = "") -> pa.Schema:
+        """Return the columns of a RETURNING, if there is one; it may name those of ``others``."""
         if not clause:
             return NO_COLUMNS
-        return self.plan(f"SELECT {clause} FROM {table} AS {quoted(alias)}")
+        text = f"SELECT {clause} FROM {table} AS {quoted(alias)}"
+        try:
+            return self.plan(text)
+        except AffidavitError:
+            if not others:
+                raise
+            return self.plan(f"{text}, {others}")
 
 
 _Describe: TypeAlias = Callable[[_Asked], pa.Schema]
@@ -192,16 +199,26 @@ def _execute(asked: _Asked) -> pa.Schema:
 def _insert(asked: _Asked) -> pa.Schema:
     clauses = parse_insert(asked.statement.cursor())
     table, known = asked.target(clauses.target)
-    asked.write(clauses.target, list(clauses.columns or known))
-    columns = f" ({', '.join(map(quoted, clauses.columns))})" if clauses.columns else ""
-    asked.plan(f"INSERT INTO {table}{columns} {clauses.prefix.text} {clauses.source.text}")
+    source = clauses.source.text
+    given = list(clauses.columns) or known
+    if clauses.by_name:
+        given = asked.plan(f"{clauses.prefix.text} {source}").names
+    asked.write(clauses.target, given)
+    listed = f" ({', '.join(map(quoted, given))})" if clauses.columns or clauses.by_name else ""
+    if not clauses.source.is_default:
+        source = with_defaults(source, given, {})
+        asked.plan(f"INSERT INTO {table}{listed} {clauses.prefix.text} {source}")
     alias = clauses.target.alias
     if clauses.conflict is not None and clauses.conflict.sets is not None:
         sets = parse_assignments(clauses.conflict.sets.cursor(), known, clauses.target.name, alias)
         asked.write(clauses.target, sets)
+        renamed = {column: f"{NEW}{column}" for column in known}
+        new = ", ".join(f"{quoted(column)} AS {quoted(to)}" for column, to in renamed.items())
+        where = "" if clauses.conflict.where is None else f"WHERE ({clauses.conflict.where.text})"
+        told = qualified(f"SELECT {_compared(sets, alias)}", "excluded", renamed)
         asked.plan(
-            f"SELECT {_compared(sets, alias)} FROM {table} AS {quoted(alias)}, "
-            f"{table} AS excluded {clauses.conflict.where}"
+            f"{told} FROM {table} AS {quoted(alias)}, (SELECT {new} FROM {table}) AS excluded "
+            f"{qualified(where, 'excluded', renamed)}"
         )
     return asked.returning(clauses.returning, table, alias)
 
@@ -217,7 +234,7 @@ def _update(asked: _Asked) -> pa.Schema:
         f"{clauses.prefix} SELECT {_compared(sets, target.alias)} "
         f"FROM {table} AS {quoted(target.alias)}{also} {clauses.rest}"
     )
-    return asked.returning(clauses.returning, table, target.alias)
+    return asked.returning(clauses.returning, table, target.alias, clauses.source)
 
 
 def _delete(asked: _Asked) -> pa.Schema:
@@ -229,12 +246,12 @@ def _delete(asked: _Asked) -> pa.Schema:
     asked.plan(
         f"{clauses.prefix} SELECT 1 FROM {table} AS {quoted(target.alias)}{also} {clauses.rest}"
     )
-    return asked.returning(clauses.returning, table, target.alias)
+    return asked.returning(clauses.returning, table, target.alias, clauses.source)
 
 
 def _truncate(asked: _Asked) -> pa.Schema:
-    target = parse_truncate(asked.statement.cursor())
-    asked.write(target, asked.target(target)[1])
+    for target in parse_truncate(asked.statement.cursor()):
+        asked.write(target, asked.target(target)[1])
     return NO_COLUMNS
 
 
@@ -242,7 +259,14 @@ def _merge(asked: _Asked) -> pa.Schema:
     clauses = parse_merge(asked.statement.cursor())
     target = clauses.target
     table, known = asked.target(target)
-    values = [when.values(known, target.name, target.alias) for when in clauses.whens]
+    given: list[str] = []
+    if clauses.needs_source:
+        given = asked.plan(f"{clauses.prefix} SELECT * FROM {clauses.source}").names
+    called = clauses.source_alias
+    values = [
+        when.values(known, target.name, target.alias, given, called) for when in clauses.whens
+    ]
+    condition = clauses.joined(given, known)
     deletes = any(when.action == "delete" for when in clauses.whens)
     written = dict.fromkeys(column for sets in values for column in sets)
     asked.write(target, known if deletes else list(written))
@@ -250,9 +274,14 @@ def _merge(asked: _Asked) -> pa.Schema:
     told += [f"({when.condition})" for when in clauses.whens if when.condition]
     asked.plan(
         f"{clauses.prefix} SELECT {', '.join(told) or '1'} FROM {table} AS {quoted(target.alias)} "
-        f"FULL OUTER JOIN {clauses.source} ON ({clauses.condition})"
+        f"FULL OUTER JOIN {clauses.source} ON ({condition})"
     )
-    return NO_COLUMNS
+    if not clauses.returning:
+        return NO_COLUMNS
+    return asked.plan(
+        f"{clauses.prefix} SELECT {clauses.returning} FROM "
+        f"(SELECT *, '' AS {MERGE_ACTION} FROM {table}) AS {quoted(target.alias)}, {clauses.source}"
+    )
 
 
 def _compared(sets: Mapping[str, str], alias: str) -> str:

@@ -6,13 +6,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
+from datafusion import col
 
 from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.constraints.rows import ready, refuse_given
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1024)
-def nothing_of(schema: pa.Schema) -> pa.Table:
+def no_rows(schema: pa.Schema) -> pa.Table:
     """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
     loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
     return loose.empty_table()
@@ -29,11 +33,11 @@ def nothing_of(schema: pa.Schema) -> pa.Table:
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 
-def as_field(column: Column, field: pa.Field) -> Column:
-    """Return a column as the type of ``field``.
+def as_column(column: Column, field: pa.Field) -> Column:
+    """Return a column as the type of a field.
 
     Raises:
-        ExecutionError: A value cannot be had as that.
+        ExecutionError: It cannot be.
     """
     if column.type == field.type:
         return column
@@ -44,6 +48,19 @@ def as_field(column: Column, field: pa.Field) -> Column:
             f"column {field.name!r} is {field.type}, and the statement gives {column.type}: {error}"
         )
         raise ExecutionError(msg) from error
+
+
+def cast_columns(frame: DataFrame, kinds: Mapping[str, pa.DataType]) -> DataFrame:
+    """Return a plan with some of its columns cast, if they are not of these types already."""
+    found = frame.schema()
+    if all(found.field(name).type == kind for name, kind in kinds.items()):
+        return frame
+    return frame.select(
+        *[
+            col(quoted(name)).cast(kinds[name]).alias(name) if name in kinds else col(quoted(name))
+            for name in found.names
+        ]
+    )
 
 
 def rows_ready(

@@ -91,7 +91,9 @@ def session(request: pytest.FixtureRequest, lake) -> Iterator[affidavit.Session]
 def test_a_text_is_read_once(session, reads, text, params) -> None:
     """It was parsed at up to seven places: a lock was held while one and the same text was read."""
     session.sql(text, params).to_arrow()
-    assert reads.take() == ([text], [text])
+    parsed, tokenized = reads.take()
+    assert (parsed, tokenized[0]) == ([text], text)
+    assert len(set(tokenized)) == len(tokenized)  # what is put together of it is read once as well
 
 
 def test_a_text_that_cannot_be_read_is_parsed_once(session, reads) -> None:

@@ -1,0 +1,176 @@
+"""Clauses that DataFusion 54.1 reads and cannot plan as they stand, written as it can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.mended.places import (
+    between,
+    closing,
+    in_from,
+    is_query,
+    opening,
+    split,
+    word,
+)
+from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.statement.mended.places import Edit, Span
+
+_ZERO_OF_NOTHING: Final = frozenset({"regr_count", "approx_distinct"})
+"""Aggregates that count, besides ``count``: of no rows they are 0, and DataFusion knows of one."""
+
+BACKSLASH: Final = "\\"
+
+
+def clauses(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
+    """Yield what is to be written otherwise.
+
+    Raises:
+        SqlError: A LIKE ... ESCAPE cannot be.
+    """
+    for at, token in enumerate(tokens):
+        if token.keyword == "NULL" and word(tokens, at - 3) == "FILTER":
+            if word(tokens, at - 1) == "WHERE" and word(tokens, at + 1) == ")":
+                yield token.start, token.end, "CAST(NULL AS BOOLEAN)"
+        elif token.keyword == "ESCAPE" and token.kind == "word":
+            yield from _escape(tokens, at)
+        elif token.keyword == "RECURSIVE":
+            yield from _recursive(text, tokens, at)
+        elif token.name is not None and token.name.lower() in _ZERO_OF_NOTHING:
+            yield from _zero(text, tokens, at)
+
+
+def values(text: str, tokens: Sequence[Token], at: int) -> Edit | None:
+    """Return VALUES at a place as queries, if a row has a query in it: each is one of its own."""
+    if tokens[at].keyword != "VALUES" or word(tokens, at + 1) not in {"(", "ROW"}:
+        return None
+    rows, here = list[str](), at + 1
+    has_query = False
+    while True:
+        here += word(tokens, here) == "ROW"
+        if word(tokens, here) != "(":
+            return None
+        end = closing(tokens, here)
+        cells = split(tokens, (here + 1, end))
+        has_query |= any(
+            word(tokens, each) == "(" and is_query(tokens, each) for each in range(here + 1, end)
+        )
+        listed = (f"{between(text, tokens, cell)} AS column{n}" for n, cell in enumerate(cells, 1))
+        rows.append(f"SELECT {', '.join(listed)}")
+        if word(tokens, end + 1) != ",":
+            break
+        here = end + 2
+    if not has_query:
+        return None
+    return tokens[at].start, tokens[end].end, " UNION ALL ".join(rows)
+
+
+# --- LIKE ... ESCAPE -----------------------------------------------------------------------------
+
+
+def _escape(tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+    pattern, sign = tokens[at - 1], tokens[at + 1] if at + 1 < len(tokens) else tokens[at]
+    if word(tokens, at - 2) not in {"LIKE", "ILIKE"}:
+        return
+    if pattern.kind != "string" or sign.kind != "string" or pattern.text[0] != "'":
+        msg = (
+            "LIKE ... ESCAPE takes a pattern and a character that are written out: in a pattern "
+            f"that is computed, a {BACKSLASH} stands before what is meant as itself"
+        )
+        raise SqlError(msg)
+    escape = sign.text[1:-1].replace("''", "'")
+    if len(escape) > 1:
+        raise SqlError(f"ESCAPE takes one character, found {sign.text}")
+    yield pattern.start, sign.end, quoted_text(_escaped(_plain(pattern.text), escape))
+
+
+def _plain(text: str) -> str:
+    return text[1:-1].replace("''", "'")
+
+
+def _escaped(pattern: str, escape: str) -> str:
+    """Return a pattern with backslashes for its escape character.
+
+    Raises:
+        SqlError: Nothing stands behind one.
+    """
+    if escape == BACKSLASH:
+        return pattern
+    made, at = [], 0
+    while at < len(pattern):
+        here = pattern[at]
+        if here == escape:
+            at += 1
+            if at == len(pattern):
+                raise SqlError(f"nothing stands behind the last {escape} of a LIKE pattern")
+            here = pattern[at]
+            made.append(BACKSLASH if here in {"%", "_", BACKSLASH} else "")
+        elif here == BACKSLASH:
+            made.append(BACKSLASH)
+        made.append(here)
+        at += 1
+    return "".join(made)
+
+
+# --- WITH RECURSIVE r(n), and counts -------------------------------------------------------------
+
+
+def _recursive(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+    """Yield names of columns as those of the first query: they come too late otherwise."""
+    if word(tokens, at - 1) != "WITH":
+        return
+    here = at + 1
+    while here + 1 < len(tokens) and tokens[here].name is not None:
+        named: Span = (0, 0)
+        here += 1
+        if word(tokens, here) == "(":
+            named = (here, closing(tokens, here) + 1)
+            here = named[1]
+        while word(tokens, here) in {"AS", "NOT", "MATERIALIZED"}:
+            here += 1
+        if word(tokens, here) != "(":
+            return
+        end = closing(tokens, here)
+        if named[1] and (cut := _union(tokens, here, end)):
+            first = between(text, tokens, (here + 1, cut))
+            names = between(text, tokens, named)
+            start = tokens[named[0]].start
+            yield start, tokens[named[1] - 1].end, ""
+            begin, behind = tokens[here + 1].start, tokens[cut - 1].end
+            yield begin, behind, f'SELECT * FROM ({first}) AS "__first"{names}'
+        here = end + 1
+        if word(tokens, here) != ",":
+            return
+        here += 1
+
+
+def _union(tokens: Sequence[Token], start: int, end: int) -> int:
+    """Return where the first UNION of the query in a bracket stands; 0 if it has none."""
+    level = tokens[start].depth + 1
+    for at in range(start + 1, end):
+        if tokens[at].depth == level and word(tokens, at) == "UNION":
+            return at
+    return 0
+
+
+def _zero(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+    """Yield such an aggregate of a scalar subquery with its value for no rows."""
+    if not tokens[at].depth or word(tokens, at + 1) != "(":
+        return
+    query = opening(tokens, at)
+    while query >= 0 and not is_query(tokens, query):
+        query = opening(tokens, query)
+    if query < 0 or word(tokens, query - 1) in {"AS", "EXISTS", "IN"} or in_from(tokens, query):
+        return
+    end = closing(tokens, at + 1)
+    if word(tokens, end + 1) == "FILTER" and word(tokens, end + 2) == "(":
+        end = closing(tokens, end + 2)
+    if word(tokens, end + 1) != "OVER":
+        told = between(text, tokens, (at, end + 1))
+        yield tokens[at].start, tokens[end].end, f"coalesce({told}, CAST(0 AS BIGINT UNSIGNED))"

@@ -1,0 +1,74 @@
+"""A query in brackets, for its one value, that names the row outside.
+
+DataFusion 54.1 plans it if it aggregates, for then it has one row. So one that does not is made to:
+it gives the first value, and fails where there is a second row, as SQL has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.lexer import Cursor
+from affidavit.engine.statement.grammar import read_expression
+from affidavit.engine.statement.mended.places import (
+    aggregates,
+    clause,
+    in_from,
+    split,
+    word,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+
+SEVERAL: Final = "a query in brackets gave several rows where one value is wanted"
+
+_OTHERS: Final = (
+    "GROUP", "HAVING", "UNION", "INTERSECT", "EXCEPT", "OFFSET", "FETCH", "WINDOW", "QUALIFY",
+)  # fmt: skip
+_NO_VALUES: Final = frozenset({"AS", "FROM", "JOIN", "LATERAL", "IN", "EXISTS", "INTO", "ALL",
+                               "ANY", "SOME", "UNION", "INTERSECT", "EXCEPT", ""})  # fmt: skip
+
+
+def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf) -> Edit | None:
+    """Return how the query is to be written, if it is one of these."""
+    start, end = query
+    before = word(tokens, start - 2)
+    if word(tokens, start) != "SELECT" or before in _NO_VALUES or in_from(tokens, start - 1):
+        return None
+    if word(tokens, start + 1) in {"DISTINCT", "ALL"} or aggregates(tokens, query):
+        return None
+    begins = clause(tokens, query, "FROM")
+    if begins < 0 or any(clause(tokens, query, each) >= 0 for each in _OTHERS):
+        return None
+    if len(split(tokens, (start + 1, begins))) != 1:
+        return None
+    sql = text[tokens[start].start : tokens[end - 1].end]
+    if schema_of(sql) is not None:
+        return None
+    ordered, limited = clause(tokens, query, "ORDER", "BY"), clause(tokens, query, "LIMIT")
+    if limited >= 0 and (word(tokens, limited + 1), limited + 2) != ("number", end):
+        return None
+    if limited >= 0 and tokens[limited + 1].text != "1":
+        return None
+    value = item_of(text, tokens, start + 1)
+    order, last = "", min(each for each in (ordered, limited, end) if each >= 0)
+    if ordered >= 0:
+        stop = limited if limited >= 0 else end
+        order = f" {text[tokens[ordered].start : tokens[stop - 1].end]}"
+    rows = text[tokens[begins].start : tokens[last - 1].end]
+    first = f"first_value({value}{order})"
+    if limited < 0:
+        first = (
+            f"CASE WHEN CAST(CASE WHEN count(*) <= 1 THEN 'true' ELSE '{SEVERAL}' END AS BOOLEAN) "
+            f"THEN {first} END"
+        )
+    return tokens[start].start, tokens[end - 1].end, f"SELECT {first} {rows}"
+
+
+def item_of(text: str, tokens: Sequence[Token], at: int) -> str:
+    """Return the expression that begins at a place, without a name behind it."""
+    return read_expression(Cursor(text, tokens, at))
