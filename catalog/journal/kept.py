@@ -95,11 +95,12 @@ class Kept(Keeping):
         rows = reader.select(TAIL, (ROWID,), own(self.tenant), order_by=("first_seq",))
         rowids = [int(row[0] or 0) for row in rows]
         blocks = (self.blocks(reader, Compare("=", ROWID, rowid)) for rowid in rowids)
-        return Waiting(map(table_of_blocks, blocks), rowids) if rows else None
+        return Waiting(map(table_of_blocks, blocks), [rowids]) if rows else None
 
     def leave(self, writer: Writer, waiting: Waiting, segment: Segment) -> None:  # noqa: ARG002 - as others take it
         """Drop the blocks of events that were sealed."""
-        writer.delete(TAIL, waiting.places)
+        for rowids in waiting.places:
+            writer.delete(TAIL, rowids)
 
     # --- both ------------------------------------------------------------------------------------
 

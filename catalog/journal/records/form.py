@@ -18,6 +18,7 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import KIND as EVENT
 from affidavit.catalog.journal.segments.form import Form
@@ -155,14 +156,15 @@ def table_of(rows: Sequence[Sequence[Any]]) -> pa.Table:
     ):  # fmt: skip
         if not set(map(type, values)) <= allowed:
             raise ValueError("a column has another type")
-    texts = [each.decode() for each in bodies]
-    logged = [logged_at(kind, text) for kind, text in zip(kinds, texts, strict=True)]
+    texts = pa.array(bodies, pa.binary()).cast(pa.string())
+    logged: list[int | None] = [None] * len(rows)
+    for at in pc.indices_nonzero(pc.match_substring(texts, _LOGGED_AT)).to_pylist():
+        logged[at] = logged_at(kinds[at], texts[at].as_py())
     arrays = [
         pa.array(seqs, pa.int64()), pa.array(kinds, pa.string()), pa.array(ids, pa.string()),
         pa.array(times, pa.int64()).view(_TIME), pa.array(logged, pa.int64()).view(_TIME),
-        pa.array(texts, pa.string()), pa.array(signatures, pa.binary()),
-        pa.array(leaves, pa.binary()),
-        pa.array([None if each is None else each.decode() for each in opened], pa.string()),
+        texts, pa.array(signatures, pa.binary()), pa.array(leaves, pa.binary()),
+        pa.array(opened, pa.binary()).cast(pa.string()),
     ]  # fmt: skip
     return pa.Table.from_arrays(arrays, schema=RECORDS_SCHEMA)
 
