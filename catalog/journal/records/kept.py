@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Store, Writer
 
-SEALED_AT_ONCE: Final = 16_384
+SEALED_AT_ONCE: Final = 10_000
 """How many records are sealed in one transaction: others wait for it."""
 
 READ_AT_ONCE: Final = 2048
