@@ -151,9 +151,11 @@ def _make(session: affidavit.Session, count: int) -> tuple[float, list[tuple[str
         assert made is not None
         (entry,) = pa.concat_tables(made.tables).to_pylist()
 
+    copies = _Copies(entry)
+
     def tables(first: int, end: int) -> Iterator[pa.Table]:
         for low in range(first, end, TABLE_RECORDS):
-            rows = list(_copies(entry, low, min(low + TABLE_RECORDS, end), random))
+            rows = list(copies.rows(low, min(low + TABLE_RECORDS, end), random))
             picked.append(rows[0][1])
             yield table_of([row for row, _ in rows])
 
@@ -166,30 +168,50 @@ def _make(session: affidavit.Session, count: int) -> tuple[float, list[tuple[str
     return perf_counter() - started, [picked[at % len(picked)] for at in [*chosen] * 10]
 
 
-def _copies(
-    entry: dict[str, Any], first: int, end: int, random: np.random.Generator
-) -> Iterator[tuple[tuple[Any, ...], tuple[str, str]]]:
-    """Yield records like ``entry`` of other queries, and the id and a row of each."""
-    at_us = clock.now_us()
-    body, opened = entry["body"], entry["opened"]
-    ids = _between(opened, '"top_k_result_ids":["', "]]")
-    hashes = [part[:64] for part in body.split('"c:')[1:]]
-    salts = [part[:32] for part in opened.split('":["')[1:] if part[:32].isalnum()]
-    for seq in range(first, end):
-        rows = [str(each) for each in random.integers(0, ROWS, 10).tolist()]
-        listed = ",".join(f'"{each}"' for each in rows)
-        told, beside = body, opened.replace(ids, f"{ids[:34]}[{listed}")
-        for old in hashes:
-            told = told.replace(old, random.bytes(32).hex())
-        for old in salts:
-            beside = beside.replace(old, random.bytes(16).hex())
-        query_id = clock.uuid7(at_us + seq)
-        told = told.replace(entry["entry_id"], query_id)
-        yield (
-            seq, "search", query_id, at_us + seq, told.encode(), random.bytes(64),
-            random.bytes(32), beside.encode(),
-        ), (query_id, rows[0])  # fmt: skip
+class _Copies:
+    """Records like one that was made, of other queries and with other hashes.
+
+    Args:
+        entry: The record, as it is sealed.
+    """
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        body, opened = entry["body"], entry["opened"]
+        ids = opened.partition('"top_k_result_ids":["')[2].partition("]]")[0]
+        hashes = [part[:64] for part in body.split('"c:')[1:]]
+        salts = [part[:32] for part in opened.split('":["')[1:] if part[:32].isalnum()]
+        self._body = _cut(body, [(entry["entry_id"], "id"), *((each, "hash") for each in hashes)])
+        self._opened = _cut(opened, [(ids[34:], "rows"), *((each, "salt") for each in salts)])
+
+    def rows(
+        self, first: int, end: int, random: np.random.Generator
+    ) -> Iterator[tuple[tuple[Any, ...], tuple[str, str]]]:
+        """Yield those of these numbers as the store has them, and the id and a row of each."""
+        at_us = clock.now_us()
+        given = random.integers(0, ROWS, (end - first, 10)).tolist()
+        for seq, row_ids in zip(range(first, end), given, strict=True):
+            query_id, drawn = clock.uuid7(at_us + seq), random.bytes(512).hex()
+            words = {"id": query_id, "rows": '["' + '","'.join(map(str, row_ids)) + '"'}
+            body, opened = _filled(self._body, words, drawn), _filled(self._opened, words, drawn)
+            yield (
+                seq, "search", query_id, at_us + seq, body, random.bytes(64), random.bytes(32),
+                opened,
+            ), (query_id, str(row_ids[0]))  # fmt: skip
 
 
-def _between(text: str, before: str, after: str) -> str:
-    return text.partition(before)[2].partition(after)[0]
+def _cut(text: str, places: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return a text in parts, each with what comes after it: what stood there is to be another."""
+    found = sorted((text.index(each), len(each), what) for each, what in places)
+    parts, end = [], 0
+    for at, length, what in found:
+        parts.append((text[end:at], what))
+        end = at + length
+    return [*parts, (text[end:], "")]
+
+
+def _filled(parts: list[tuple[str, str]], words: dict[str, str], drawn: str) -> bytes:
+    told = []
+    for at, (text, what) in enumerate(parts):
+        size = {"hash": 64, "salt": 32}.get(what, 0)
+        told += [text, words.get(what) or drawn[64 * at : 64 * at + size]]
+    return "".join(told).encode()

@@ -102,11 +102,12 @@ class Kept(Keeping):
             for rowid in rowids:
                 yield table_of_blocks(self.blocks(reader, Compare("=", ROWID, rowid)))
 
-        return Waiting(tables, rowids) if rows else None
+        return Waiting(tables, [rowids]) if rows else None
 
     def leave(self, writer: Writer, waiting: Waiting, segment: Segment) -> None:  # noqa: ARG002 - as others take it
         """Drop the blocks of events that were sealed."""
-        writer.delete(TAIL, waiting.places)
+        for rowids in waiting.places:
+            writer.delete(TAIL, rowids)
 
     # --- both ------------------------------------------------------------------------------------
 

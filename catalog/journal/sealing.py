@@ -135,13 +135,21 @@ class Sealing:
             self.seal_if_due()
 
     def seal_if_due(self) -> None:
-        """Seal what the store keeps if it is as much as is to be sealed."""
-        due = self.waits_for(self.flush_threshold)
-        if due and (self._retry_at is None or monotonic() >= self._retry_at):
-            self.flush_if_possible()
+        """Seal what the store keeps if it is as much as is to be sealed, until it is less.
+
+        Others go on writing: whoever sealed to the end would seal a few at a time for ever.
+        """
+        waiting = self._counted()
+        is_time = self._retry_at is None or monotonic() >= self._retry_at
+        if waiting >= self.flush_threshold and is_time:
+            self.flush_if_possible(at_most=waiting - self.flush_threshold + 1)
 
     def waits_for(self, rows: int) -> bool:
         """Return whether the store keeps so many rows; not, where it cannot say now."""
+        return self._counted() >= rows
+
+    def _counted(self) -> int:
+        """Return how many rows the store keeps; none, where it cannot say now."""
         with self._counting:
             if self._waiting is None:
                 # the change is committed: what cannot be counted now is counted next time
@@ -150,4 +158,4 @@ class Sealing:
                     self._kept.store.read(self._kept.tenant) as reader,
                 ):
                     self._waiting = self._kept.tail_events(reader)
-            return (self._waiting or 0) >= rows
+            return self._waiting or 0

@@ -249,7 +249,7 @@ class Writer(Reader, Protocol):
         """Set ``columns`` from each row, whose last value is the ``_rowid`` to change."""
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
-        """Delete the rows with these identities."""
+        """Delete the rows with these identities; those of a ``range`` that are there at once."""
 
     def update_where(
         self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None

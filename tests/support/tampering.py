@@ -11,8 +11,11 @@ import affidavit
 from affidavit.errors import AffidavitError
 from tests.support.lakes import vectors
 
-UNSIGNED = frozenset({"consumers", "deliveries", "journal_leaves"})
+UNSIGNED = frozenset({"consumers", "deliveries", "journal_leaves", "ledger_leaves"})
 """Store tables that show nobody any data: who has read how far, and what can be told anew."""
+
+SEALED = ("journal", "records")
+"""The folders of segments."""
 
 HINTS = frozenset({("tables", "version"), ("tables", "next_rowid"), ("tables", "data_version")})
 """Columns that no sum has: what is cached by, and what is compared with the files instead."""
@@ -146,7 +149,7 @@ def signed_files(lake: Path) -> list[Path]:
         for path in sorted((lake / "vectors").rglob("*"))
         if path.is_file() and "_refs" not in path.parts and path.suffix != ".json"
     ]
-    return files + sorted((lake / "journal").rglob("*.parquet"))
+    return files + [path for name in SEALED for path in sorted((lake / name).rglob("*.parquet"))]
 
 
 def _columns(store: sqlite3.Connection, table: str) -> list[str]:

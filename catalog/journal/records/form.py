@@ -18,6 +18,7 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import KIND as EVENT
 from affidavit.catalog.journal.segments.form import Form
@@ -80,32 +81,37 @@ def hashes_of_kinds(kinds: Iterable[str]) -> list[int]:
 
 
 def _hashes(texts: Iterable[str], begun: int) -> list[int]:
-    return list(map(crc32, map(_encoded, texts), repeat(begun)))
+    return [crc32(text.encode(errors="surrogatepass"), begun) for text in texts]
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")
+def _hashed(texts: Sequence[str], begun: int) -> Postings:
+    """Return the hashes of many texts."""
+    try:
+        found = map(crc32, map(str.encode, texts), repeat(begun))
+        return np.fromiter(found, dtype="<u8", count=len(texts))
+    except UnicodeEncodeError:  # a lone surrogate, as JSON can have it
+        return np.array(_hashes(texts, begun), dtype="<u8")
 
 
 def _postings(records: pa.Table, first_row: int) -> Postings:
     """Return the postings of records that begin at ``first_row``, unsorted."""
     if records["body"].null_count:  # husks, which nobody looks for
         return np.zeros(0, dtype="<u8")
-    columns = (records[name].to_pylist() for name in ("kind", "entry_id", "opened"))
+    kinds, ids, opened = (records[name].to_pylist() for name in ("kind", "entry_id", "opened"))
     bodies = records["body"]
-    hashes: list[int] = []
+    given: list[str] = []
     counts: list[int] = []
-    for at, (kind, entry_id, opened) in enumerate(zip(*columns, strict=True)):
-        before = len(hashes)
-        hashes.append(crc32(_encoded(entry_id), _ID))
-        if kind not in FREQUENT:
-            hashes.append(crc32(_encoded(kind), _KIND))
-        elif opened is not None or kind == SEARCH:
-            body = bodies[at].as_py() if opened is None else ""
-            hashes += _hashes(set(_given(kind, body, opened)), _ROW)
-        counts.append(len(hashes) - before)
-    rows = np.repeat(np.arange(first_row, first_row + len(counts), dtype="<u8"), counts)
-    return postings_of(np.array(hashes, dtype="<u8"), rows)
+    for at, (kind, told) in enumerate(zip(kinds, opened, strict=True)):
+        rows: Sequence[str] = ()
+        if kind in FREQUENT and (told is not None or kind == SEARCH):
+            rows = _given(kind, bodies[at].as_py() if told is None else "", told)
+            given += rows
+        counts.append(len(rows))
+    rare = [at for at, kind in enumerate(kinds) if kind not in FREQUENT]
+    numbers = np.arange(first_row, first_row + len(kinds), dtype="<u8")
+    hashes = [_hashed(ids, _ID), _hashed(given, _ROW), _hashed([kinds[at] for at in rare], _KIND)]
+    rows_of = [numbers, np.repeat(numbers, counts), numbers[rare] if rare else numbers[:0]]
+    return postings_of(np.concatenate(hashes), np.concatenate(rows_of))
 
 
 def given_rows(kind: str, body: bytes, opened: bytes | None) -> list[str]:
@@ -132,7 +138,11 @@ def _given(kind: str, body: str, opened: str | None) -> list[str]:
 
 
 def _texts(values: object) -> list[str]:
-    return [each for each in values if isinstance(each, str)] if isinstance(values, list) else []
+    if not isinstance(values, list):
+        return []
+    if set(map(type, values)) <= {str}:
+        return values
+    return [each for each in values if isinstance(each, str)]
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -155,23 +165,25 @@ def table_of(rows: Sequence[Sequence[Any]]) -> pa.Table:
     ):  # fmt: skip
         if not set(map(type, values)) <= allowed:
             raise ValueError("a column has another type")
-    texts = [each.decode() for each in bodies]
-    logged = [logged_at(kind, text) for kind, text in zip(kinds, texts, strict=True)]
+    texts = pa.array(bodies, pa.binary()).cast(pa.string())
+    logged: list[int | None] = [None] * len(rows)
+    if set(kinds) != {SEARCH}:
+        for at in pc.indices_nonzero(pc.match_substring(texts, _LOGGED_AT)).to_pylist():
+            logged[at] = logged_at(kinds[at], texts[at].as_py())
     arrays = [
         pa.array(seqs, pa.int64()), pa.array(kinds, pa.string()), pa.array(ids, pa.string()),
         pa.array(times, pa.int64()).view(_TIME), pa.array(logged, pa.int64()).view(_TIME),
-        pa.array(texts, pa.string()), pa.array(signatures, pa.binary()),
-        pa.array(leaves, pa.binary()),
-        pa.array([None if each is None else each.decode() for each in opened], pa.string()),
+        texts, pa.array(signatures, pa.binary()), pa.array(leaves, pa.binary()),
+        pa.array(opened, pa.binary()).cast(pa.string()),
     ]  # fmt: skip
     return pa.Table.from_arrays(arrays, schema=RECORDS_SCHEMA)
 
 
 def logged_at(kind: str, body: str) -> int | None:
     """Return when a body says that it was logged, in microseconds; ``None`` if it says no time."""
-    found = body.find(_LOGGED_AT)
+    found = -1 if kind == SEARCH else body.find(_LOGGED_AT)
     if found < 0:
-        return None
+        return None  # a search says when it was executed
     try:
         if kind in FREQUENT and body.find(_LOGGED_AT, found + 1) < 0:
             start = found + len(_LOGGED_AT)

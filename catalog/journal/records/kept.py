@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Store, Writer
 
-SEALED_AT_ONCE: Final = 16_384
+SEALED_AT_ONCE: Final = 10_000
 """How many records are sealed in one transaction: others wait for it."""
 
 READ_AT_ONCE: Final = 2048
@@ -62,11 +62,11 @@ class KeptRecords(Keeping):
         where = own(self.tenant, *MAY_BE_SEALED, Compare("<", "seq", sizes[0][0] if sizes else 0))
         if not reader.select(LEDGER, ("seq",), where, order_by=("seq",), limit=1):
             return None
-        places: list[int] = []
+        places: list[Sequence[int]] = []
         return Waiting(lambda: self._tables(reader, where, places), places)
 
     def _tables(
-        self, reader: Reader, where: Predicate | None, places: list[int]
+        self, reader: Reader, where: Predicate | None, places: list[Sequence[int]]
     ) -> Iterator[pa.Table]:
         """Yield the oldest records, and then note where the rows stand that are indexed of them."""
         sealed, first, last = 0, None, None
@@ -81,7 +81,7 @@ class KeptRecords(Keeping):
             if sealed >= SEALED_AT_ONCE:
                 break
         if first is not None and last is not None:
-            places += self._places_from(reader, first, last)
+            places.append(self._places_from(reader, first, last))
 
     def _places_from(self, reader: Reader, first: _Given, last: _Given) -> Sequence[int]:
         """Return the places of all that is indexed from one row on that was given, to another.
@@ -105,7 +105,8 @@ class KeptRecords(Keeping):
         where = own(self.tenant, *MAY_BE_SEALED, Compare(">=", "seq", segment.first_seq), last)
         if writer.delete_where(LEDGER, where) != segment.events:
             raise StoreError("records were changed while they were sealed: again")
-        writer.delete(RESULTS, waiting.places)
+        for rowids in waiting.places:
+            writer.delete(RESULTS, rowids)
 
 
 def _first_given(row: Sequence[Any]) -> _Given | None:

@@ -44,11 +44,11 @@ class Waiting:
 
     Attributes:
         tables: Reads them, through the snapshot that they were found in.
-        places: What takes them out of the store, once they were read.
+        places: What takes them out of the store, in stretches, once they were read.
     """
 
     tables: Callable[[], Iterable[pa.Table]]
-    places: Sequence[int]
+    places: Sequence[Sequence[int]]
 
 
 class Keeping:

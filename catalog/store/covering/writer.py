@@ -192,8 +192,8 @@ class CoveredWriter:
         self._inner.increment(table, by, where)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
-        rowids = list(rowids)
         if table.cover is not None:
+            rowids = list(rowids)
             self._move(table, self._covered(table, self._by_rowid(table, rowids)), -1)
         self._inner.delete(table, rowids)
 

@@ -96,6 +96,17 @@ def delete_text(table: StoreTable, tenant: str) -> str:
     return f"DELETE FROM {quoted(table.name)} WHERE {_one_of(tenant)}"
 
 
+def delete_range_text(table: StoreTable, tenant: str) -> str:
+    """Return the statement that deletes the rows of ``tenant`` from one identity up to another.
+
+    By an index it would look at every row that the tenant has.
+    """
+    return (
+        f"DELETE FROM {quoted(table.name)} NOT INDEXED"
+        f" WHERE {ROWID} >= ? AND {ROWID} < ? AND {TENANT} = {quoted_text(tenant)}"
+    )
+
+
 def _one_of(tenant: str) -> str:
     return f"{ROWID} = ? AND {TENANT} = {quoted_text(tenant)}"
 

@@ -9,6 +9,7 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.catalog.store.sqlite.rendering import (
+    delete_range_text,
     delete_text,
     index_text,
     insert_text,
@@ -82,6 +83,10 @@ class SqliteWriter(SqliteReader):
         self._write_many(update_text(table, columns, self._tenant), rows)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
+        if isinstance(rowids, range) and rowids.step == 1:
+            text = delete_range_text(table, self._tenant)
+            self._write(text, [rowids.start, rowids.stop])
+            return
         self._write_many(delete_text(table, self._tenant), ((rowid,) for rowid in rowids))
 
     def update_where(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
-from tests.support.sealed import ask, connect, files, furnish, in_store, segments
+from tests.support.lakes import vectors
+from tests.support.sealed import ask, connect, files, furnish, in_store, query, segments
 
 import affidavit
-from affidavit import errors
+from affidavit import Outcome, errors
 from affidavit.catalog.ledger.commitments import opened_members, without
 from affidavit.catalog.ledger.entry import StoredEntry, draft
 from affidavit.catalog.model import clock
@@ -208,4 +210,26 @@ def test_p18_a_rewrite_that_fails_leaves_all_as_it_was(session, lake) -> None:
         )
     assert session.audit.get(query_id) == record
     assert len(files(lake)) == 1
+    assert session.ledger.verify(progress=False)
+
+
+def test_p9_evidence_of_sealed_records_is_released_and_who_did_it_is_found(session) -> None:
+    """The record and the entry that released its version both stand in segments."""
+    docs = session.table("docs")
+    (old,) = ask(session, 1)
+    session.journal.flush()
+    docs.insert(vectors(1, start=100))
+    docs.optimize(cleanup_older_than=timedelta(0))
+    assert session.audit.replay(old, query(0)).outcome is Outcome.REPRODUCED
+    session.journal.flush()
+    assert session.audit.release(datetime.now(tz=UTC), reason="over") > 0
+    session.journal.flush()
+    docs.insert(vectors(1, start=101))
+    docs.optimize(cleanup_older_than=timedelta(0))
+    found = session.audit.replay(old, query(0))
+    assert found.outcome is Outcome.EVIDENCE_GONE
+    assert "released it" in found.reason
+    text = "SELECT seq FROM system.ledger WHERE kind = 'release'"
+    (release,) = session.sql(text).to_pylist()
+    assert f"entry {release['seq']} released it" in found.reason
     assert session.ledger.verify(progress=False)

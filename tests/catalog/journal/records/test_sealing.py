@@ -202,7 +202,7 @@ def test_small_segments_are_merged_and_still_found(session, lake) -> None:
         ids += ask(session, 1, first=at)
         session._catalog().journal.records.sealing.flush()
     received = session.audit.received("3")
-    assert session._catalog().journal.records.merging.compact() == 8
+    session._catalog().journal.records.merging.compact()  # unless the background was quicker
     assert len(segments(session)) == 1
     assert session.audit.received("3")[: len(received)] == received
     assert [session.audit.get(each).query_id for each in ids] == ids
