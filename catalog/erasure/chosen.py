@@ -14,10 +14,11 @@ from affidavit.catalog.erasure.needles import Needles, values_of
 from affidavit.catalog.journal.events import entity_ids, row_texts
 from affidavit.catalog.lake.vectors.datasets import lance_errors, rows_with_keys
 from affidavit.catalog.model.definition import KINDS, MutableDefinition
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.tables.rows import definition_of, find_rows, rows_by_id
+from affidavit.catalog.tables.rows import KEYS_MAX, definition_of, find_rows, read_table
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.fit import fit
 from affidavit.errors import InvalidQueryError
 
@@ -149,6 +150,33 @@ def _fitted(values: list[Any], kind: pa.DataType, column: str, table: str) -> pa
     return fit(array, kind, column=column, table=table)
 
 
+def rows_now(reader: Reader, info: TableInfo, chosen: Chosen) -> tuple[list[int], pa.Table]:
+    """Return those of the rows that a mutable table has now, and their identities.
+
+    One that got another key since is another row; one that came with a key is it again.
+    """
+    definition = definition_of(info)
+    rowids = set(chosen.rowids)
+    if definition.primary_key and chosen.keys.num_columns:
+        rowids |= {*find_rows(reader, info, definition.primary_key, chosen.keys).values()}
+    names = [ROWID, *definition.schema.names]
+    parts = [
+        read_table(reader, info, names, In(ROWID, tuple(map(pa.scalar, page))))
+        for page in _pages(sorted(rowids))
+    ]
+    if not parts:
+        return [], definition.schema.empty_table()
+    found = pa.concat_tables(parts)
+    at, found = found[ROWID].to_pylist(), found.drop_columns([ROWID])
+    called = entity_ids(definition, found, at)
+    wanted = [place for place, name in enumerate(called) if name in chosen.ids]
+    return [at[place] for place in wanted], take_rows(found, wanted)
+
+
+def _pages(rowids: list[int]) -> Iterable[list[int]]:
+    return (rowids[at : at + KEYS_MAX] for at in range(0, len(rowids), KEYS_MAX))
+
+
 # --- their values ---------------------------------------------------------------------------------
 
 
@@ -169,7 +197,7 @@ def needles_of(
         is_known = bool(texts)
     else:
         if info is not None and chosen.rowids:
-            texts += row_texts(rows_by_id(reader, info, chosen.rowids))
+            texts += row_texts(rows_now(reader, info, chosen)[1])
         has_events = _add_events(catalog, reader, chosen, texts, columns)
         is_known = has_events or bool(texts)
     for row in values_of(texts):

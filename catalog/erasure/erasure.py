@@ -22,35 +22,34 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.erasure.certificate import certified
-from affidavit.catalog.erasure.chosen import needles_of
+from affidavit.catalog.erasure.chosen import needles_of, rows_now
 from affidavit.catalog.erasure.definitions import definitions_with
-from affidavit.catalog.erasure.holds import refuse_held
 from affidavit.catalog.erasure.pending import Pending, begin, end, keep, new_name, pending_of
 from affidavit.catalog.erasure.records import Records
 from affidavit.catalog.erasure.report import Counts, ErasureReport, Left
 from affidavit.catalog.erasure.statements import let_go_of_texts, tables_of
 from affidavit.catalog.erasure.topics import let_go_of_events
 from affidavit.catalog.erasure.vectors import delete_rows_of, rewrite
-from affidavit.catalog.journal.erasing import LettingGo, Wanted
+from affidavit.catalog.journal.erasing import LettingGo, Replaced, Wanted
 from affidavit.catalog.lake.catalog import Catalog
 from affidavit.catalog.ledger.commitments import CONTEXT, Commitments, opened_members
 from affidavit.catalog.ledger.entry import ERASURE, Draft
 from affidavit.catalog.model import clock
-from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.model.definition import KINDS, MutableDefinition
+from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.model.identity import Identity
+from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.tables import ERASURES
+from affidavit.catalog.store.tables import ERASURES, LEDGER
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.row_writing import delete_rows
-from affidavit.catalog.tables.rows import rows_by_id
 from affidavit.catalog.values.canonical import canonical, from_us
-from affidavit.errors import AffidavitError, RecordNotFoundError, StoreBusyError, StoreError
+from affidavit.errors import RecordNotFoundError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from affidavit.catalog.erasure.chosen import Chosen
-    from affidavit.catalog.journal.erasing import Replaced
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
@@ -105,17 +104,17 @@ class Erasure:
                 needles, is_known = needles_of(
                     self._catalog, reader, info, chosen, keys_too=keys_too
                 )
-                if not is_known:
+                if not is_known and not _has_versions(info):
                     self._refuse_unknown(reader, info, chosen)
-                if not is_known and not keys_too:
-                    nothing = ErasureReport(table if info is None else info.name, Counts(), ())
-                    return _again(nothing, finished)
             pending = Pending(
                 new_name(), self._catalog.identity, reason, chosen,
                 table if info is None else info.name, "" if info is None else info.kind, keys_too,
                 needles,
             )  # fmt: skip
             report = self._finish(self._begun(info, pending))
+            if not is_known and not report.erased:  # nor was it anywhere else
+                with self._catalog.read() as reader:
+                    self._refuse_unknown(reader, info, chosen)
         return report if report.erased else _again(report, finished)
 
     def _refuse_unknown(self, reader: Reader, info: TableInfo | None, chosen: Chosen) -> None:
@@ -143,10 +142,14 @@ class Erasure:
     def _begun(self, info: TableInfo | None, pending: Pending) -> Pending:
         chosen = pending.chosen
         with self._catalog.write() as writer:
-            if info is not None and chosen.rowids:
-                before = rows_by_id(writer, info, chosen.rowids)
-                count = delete_rows(self._catalog, writer, info, chosen.rowids, before)
-                pending = pending.counted(rows=count)
+            refuse_held(writer, chosen.table_id, chosen.ids)
+            if info is not None and isinstance(info.definition, MutableDefinition):
+                rowids, before = rows_now(writer, info, chosen)
+                if len(rowids):
+                    count = delete_rows(self._catalog, writer, info, rowids, before)
+                    pending = pending.counted(rows=count)
+            last = self._catalog.ledger.last_seq(writer)
+            pending = replace(pending, until=-1 if last is None else last)
             begin(writer, pending)
         return pending
 
@@ -156,7 +159,8 @@ class Erasure:
             table_id = pending.chosen.table_id
             info = None if table_id is None else catalog.by_id(reader, table_id)
         versions: list[int] = []
-        has_versions = info is not None and KINDS[info.kind].has_versions
+        has_versions = _has_versions(info)
+        gone = pending.needles.texts if pending.seq is None else None
         if pending.seq is None:
             if info is not None and has_versions:
                 keys = pending.chosen.keys[0].combine_chunks()
@@ -171,7 +175,7 @@ class Erasure:
             versions, left = rewrite(catalog, info)
             pending = pending.counted(versions=len(versions))
             pending = replace(pending, left=(*pending.left, *left))
-        self._scrub()
+        self._scrub(gone)
         return self._end(catalog, pending, versions)
 
     def _acting(self, pending: Pending) -> Catalog:
@@ -183,7 +187,12 @@ class Erasure:
     def _let_go(self, catalog: Catalog, pending: Pending) -> Pending:
         """Destroy the values where the store and the segments have them."""
         chosen = pending.chosen
-        wanted = Wanted(chosen.ids, chosen.table_id, chosen.entity_type, pending.keys_too)
+        wanted = Wanted(
+            chosen.ids, chosen.table_id, chosen.entity_type, pending.keys_too, pending.until
+        )
+        if catalog.tenant == SHARED:
+            for tenant in set(self._store.tenants(LEDGER)) - {SHARED}:
+                pending = self._let_go_by(tenant, pending)
         kept: list[Pending] = []
 
         records = Records(chosen, pending.needles, keys_too=pending.keys_too)
@@ -198,6 +207,25 @@ class Erasure:
             catalog.journal.erasing.erase(wanted, note)
         return kept[0]
 
+    def _let_go_by(self, tenant: str, pending: Pending) -> Pending:
+        """Do the same with what another tenant has of shared rows, and say so in its ledger.
+
+        It comes before what is done of their own, which the note of the erasure ends with.
+        """
+        identity = replace(pending.identity, tenant=tenant)
+        catalog = Catalog(self._catalog.lake, identity, Transactions(self._store))
+        records = Records(pending.chosen, pending.needles, keys_too=pending.keys_too)
+        with (
+            catalog.journal.records.erasing.rewriting(lambda _: None, records.change) as rewriting,
+            catalog.write() as writer,
+        ):
+            rewriting.apply(writer)
+            records.let_go_of_newer(writer, tenant)
+            theirs = replace(pending, erasure_id=new_name(), erased=Counts(), left=())
+            found = self._noted(catalog, writer, theirs, Replaced(), records, is_own=False)
+        mine = {name: found.erased.get(name, 0) for name in found.erased}
+        return replace(pending.counted(**mine), left=(*pending.left, *found.left))
+
     def _noted(
         self,
         catalog: Catalog,
@@ -205,6 +233,8 @@ class Erasure:
         pending: Pending,
         replaced: Replaced,
         records: Records,
+        *,
+        is_own: bool = True,
     ) -> Pending:
         """Do what is one transaction with the events' values, and say what it was."""
         chosen, tenant = pending.chosen, catalog.tenant
@@ -222,7 +252,7 @@ class Erasure:
             topic_rows=sum(topics.rows.values()),
         )  # fmt: skip
         left = [
-            *definitions_with(writer, tenant, pending.needles),
+            *definitions_with(catalog, writer, pending.needles),
             *(_published(name, offset) for name, offset in topics.beyond.items()),
             *map(_of_format_1, records.beyond),
         ]
@@ -233,7 +263,8 @@ class Erasure:
                 "topics": topics.rows,
             }  # fmt: skip
             found = replace(found, seq=self._append(catalog, writer, found, told))
-        keep(writer, found.without_values())
+        if is_own:
+            keep(writer, found.without_values())
         return found.without_values()
 
     def _append(
@@ -257,8 +288,8 @@ class Erasure:
         )  # fmt: skip
         return catalog.ledger.append(writer, [entry], now_us=now_us)[0].seq
 
-    def _scrub(self) -> None:
-        if not self._store.scrub():
+    def _scrub(self, gone: Collection[str] | None) -> None:
+        if not self._store.scrub(gone):
             msg = (
                 "the store's log still has what was erased, since somebody reads the state of "
                 "before: erase again when that has ended, or the next opening finishes it"
@@ -272,6 +303,10 @@ class Erasure:
             end(writer, pending)
         certificate = None if make is None else make()
         return ErasureReport(pending.table, Counts(pending.erased), pending.left, certificate)
+
+
+def _has_versions(info: TableInfo | None) -> bool:
+    return info is not None and KINDS[info.kind].has_versions
 
 
 def _is_theirs(
@@ -325,5 +360,5 @@ def finish_all(lake: Lake, settle: Callable[[], object]) -> None:
         try:
             with suppress(StoreBusyError):  # somebody is at it
                 Erasure(catalog, settle).finish()
-        except AffidavitError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lake is to be opened
             _log.warning("an erasure is not finished yet: %s", error)

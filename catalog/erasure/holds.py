@@ -1,17 +1,17 @@
-"""Holds: rows that nobody may erase, for a case that somebody answers for."""
+"""Placing holds and ending them, which the ledger tells of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
-from affidavit.catalog.sql.predicate import And, Compare, IsNull
-from affidavit.catalog.store.protocol import TENANT, columns_of, own
+from affidavit.catalog.model.holds import holds
+from affidavit.catalog.sql.predicate import Compare, IsNull
+from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import HOLDS
-from affidavit.errors import HoldError, RecordNotFoundError
+from affidavit.errors import RecordNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,44 +19,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
-    from affidavit.catalog.store.protocol import Reader, Writer
-
-_COLUMNS: Final = (TENANT, *columns_of(HOLDS))
-SHOWN_MAX: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A row, or every row of a table, that is not to be erased.
-
-    Attributes:
-        tenant: Whose case it is.
-        table_id: The table.
-        row_id: The row's key, as the journal has it; ``None`` for every row.
-        case: What it is held for.
-        table_name: What the table was called then.
-        actor: Who holds it.
-        created_at: Since when, in microseconds since the epoch.
-    """
-
-    tenant: str
-    table_id: str
-    row_id: str | None
-    case: str
-    table_name: str
-    actor: str
-    created_at: int
-
-    def __str__(self) -> str:
-        what = "every row" if self.row_id is None else f"row {self.row_id!r}"
-        return f"{what} of {self.table_name!r} is held for {self.case!r}"
-
-
-def holds(reader: Reader, *conditions: Predicate) -> list[Hold]:
-    """Return the holds that a tenant sees, oldest first."""
-    where = And(conditions) if conditions else None
-    rows = reader.select(HOLDS, _COLUMNS, where, order_by=("created_at",))
-    return [Hold(*row) for row in rows]  # type: ignore[arg-type]  # as the store has them
+    from affidavit.catalog.store.protocol import Writer
 
 
 def hold(catalog: Catalog, info: TableInfo, ids: Iterable[str | None], case: str) -> None:
@@ -90,21 +53,6 @@ def release(catalog: Catalog, info: TableInfo, ids: Iterable[str | None], case: 
                 msg = f"{what} of {info.name!r} is held for {case!r}"
                 raise RecordNotFoundError(msg)
         _note(catalog, writer, "hold-released", info, listed, case)
-
-
-def refuse_held(reader: Reader, table_id: str | None, ids: frozenset[str]) -> None:
-    """Raise HoldError if one of the rows of a table is held."""
-    if table_id is None:
-        return
-    found = [
-        each
-        for each in holds(reader, Compare("=", "table_id", table_id))
-        if each.row_id is None or each.row_id in ids
-    ]
-    if found:
-        more = f", and {len(found) - SHOWN_MAX} more" if len(found) > SHOWN_MAX else ""
-        msg = f"{'; '.join(map(str, found[:SHOWN_MAX]))}{more}: release the hold first"
-        raise HoldError(msg)
 
 
 def _of(info: TableInfo, case: str) -> tuple[Predicate, Predicate]:

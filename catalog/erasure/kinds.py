@@ -9,18 +9,23 @@ from uuid import uuid4
 
 import pyarrow.compute as pc
 
-from affidavit.catalog.erasure.holds import Hold, holds
 from affidavit.catalog.erasure.statements import let_go_of_rows
 from affidavit.catalog.journal.records.form import entries_of
 from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.ledger.entry import RETENTION, rows_given, stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.store.protocol import own
-from affidavit.catalog.store.tables import TRIGGERS
+from affidavit.catalog.model.holds import Hold, holds
 from affidavit.catalog.tables.intents import cleaning
 from affidavit.catalog.tables.vector_rows import locked
-from affidavit.catalog.topics.log import end_offset, evict_before, first_offset, offset_at
+from affidavit.catalog.topics.log import (
+    decode_event,
+    end_offset,
+    evict_before,
+    first_offset,
+    offset_at,
+    read_log,
+)
 from affidavit.catalog.topics.topic import all_topics
 from affidavit.catalog.values.canonical import datetime_of, from_us
 from affidavit.errors import InvalidQueryError
@@ -75,27 +80,38 @@ LetGo: TypeAlias = tuple[int, list[str]]
 
 def _journal(due: Due) -> LetGo:
     """Let go of whole sealed segments that have no event of what is held."""
-    journal, catalog = due.catalog.journal, due.catalog
+    journal = due.catalog.journal
+    kept: list[str] = []
+
+    def note(writer: Writer, segments: Sequence[Segment]) -> None:
+        due.note(writer, "journal", **_told(segments))
+
+    journal.sealing.flush()
+    is_held = held_segments(due.catalog, kept)
+    gone = journal.erasing.retain(due.before_us, 0, note, is_held=is_held)
+    return sum(each.events for each in gone), kept
+
+
+def held_segments(catalog: Catalog, kept: list[str]) -> Callable[[Segment], bool]:
+    """Return what says whether a segment of events has one of a row that is held.
+
+    Those are noted in ``kept``.
+    """
+    files = catalog.journal.kept.files
     with catalog.read() as reader:
         held = holds(reader)
-    kept: list[str] = []
 
     def is_held(segment: Segment) -> bool:
         for hold in held:
             wanted = pc.field("table_id") == hold.table_id
             if hold.row_id is not None:
                 wanted &= pc.field("entity_id") == hold.row_id
-            if any(part.num_rows for part in journal.kept.files.scan(segment, ["seq"], wanted)):
+            if any(part.num_rows for part in files.scan(segment, ["seq"], wanted)):
                 kept.append(f"events {segment.first_seq} to {segment.last_seq} ({hold})")
                 return True
         return False
 
-    def note(writer: Writer, segments: Sequence[Segment]) -> None:
-        due.note(writer, "journal", **_told(segments))
-
-    journal.sealing.flush()
-    gone = journal.erasing.retain(due.before_us, 0, note, is_held=is_held)
-    return sum(each.events for each in gone), kept
+    return is_held
 
 
 def _records(due: Due, what: str, kinds: tuple[str, ...]) -> LetGo:
@@ -167,7 +183,7 @@ def _told(segments: Sequence[Segment]) -> dict[str, object]:
 def _statements(due: Due) -> LetGo:
     """Drop the oldest rows of the log, up to the first that names a table with held rows."""
     with due.catalog.write() as writer:
-        held = {hold.table_name for hold in holds(writer)}
+        held = _names_of_held(due.catalog, writer).keys()
         gone = let_go_of_rows(writer, due.catalog.ledger, due.before_us, held)
         if gone.rows:
             due.note(writer, "statements", log=gone.told())
@@ -186,17 +202,17 @@ def _events(due: Due, what: str, is_meant: Callable[[Topic], bool]) -> LetGo:
     """Let go of old events, but for the newest of each topic, whose place is kept."""
     held, counts = [], {}
     with due.catalog.write() as writer:
-        told = _told_of_held(writer, due.catalog.tenant)
+        names = _names_of_held(due.catalog, writer)
         for topic in all_topics(writer):
             is_named = due.name in {None, topic.name}
             if topic.tenant != due.catalog.tenant or not is_named or not is_meant(topic):
                 continue
-            if topic.topic_id in told:
-                held.append(f"topic {topic.name!r} ({told[topic.topic_id]})")
-                continue
             first = first_offset(writer, topic)
             until = min(offset_at(writer, topic, due.before_us), end_offset(writer, topic) - 1)
-            if until > first:
+            hold = _told_of_held(writer, topic, first, until, names)
+            if hold is not None:
+                held.append(f"topic {topic.name!r} ({hold})")
+            elif until > first:
                 evict_before(writer, topic, until)
                 counts[topic.name] = until - first
         if counts:
@@ -204,17 +220,34 @@ def _events(due: Due, what: str, is_meant: Callable[[Topic], bool]) -> LetGo:
     return sum(counts.values()), held
 
 
-def _told_of_held(reader: Reader, tenant: str) -> dict[str, Hold]:
-    """Return the topics that triggers tell of tables in of which rows are held."""
-    held = {hold.table_id: hold for hold in holds(reader)}
+def _names_of_held(catalog: Catalog, reader: Reader) -> dict[str, Hold]:
+    """Return the holds by what their tables are called, and were when they were held."""
     found = {}
-    for table_id, definition in reader.select(TRIGGERS, ("table_id", "definition"), own(tenant)):
-        hold = held.get(str(table_id))
-        if hold is not None:
-            for topic in all_topics(reader):
-                if f'"{topic.topic_id}"' in str(definition):
-                    found[topic.topic_id] = hold
+    for hold in holds(reader):
+        info = catalog.by_id(reader, hold.table_id)
+        found[hold.table_name] = hold
+        if info is not None:
+            found[info.name] = hold
     return found
+
+
+def _told_of_held(
+    reader: Reader, topic: Topic, first: int, until: int, names: dict[str, Hold]
+) -> Hold | None:
+    """Return the hold on a table that one of a topic's events tells of, from one to another."""
+    if not names or "table_name" not in topic.schema.names:
+        return None
+    while first < until:
+        events = read_log(reader, topic, first)
+        for event in events:
+            told = decode_event(topic.schema, event.data).column("table_name").to_pylist()
+            for name in told if event.offset < until else ():
+                if name in names:
+                    return names[name]
+        if not events:
+            break
+        first = events[-1].offset + 1
+    return None
 
 
 def _versions(due: Due) -> LetGo:

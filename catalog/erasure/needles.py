@@ -15,7 +15,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -144,7 +144,7 @@ class Needles:
             return number_of(str(leaf)) in self.numbers
         if leaf in self._base64 or (len(leaf) == _HEX_DIGITS and leaf in self._hashes):
             return True
-        return self.in_text(leaf)
+        return self.in_text(leaf) or ("''" in leaf and self.in_text(leaf.replace("''", "'")))
 
     def _index(self) -> dict[str, list[tuple[int, str]]]:
         """Return the texts by their first word, and where in them that begins."""
@@ -201,8 +201,8 @@ def _joins(left: str, right: str) -> bool:
 
 def number_of(text: str) -> Decimal | None:
     """Return the number that a text is, without its sign, if it has digits enough."""
-    with suppress(InvalidOperation, ValueError):
-        found = abs(Decimal(text.replace("_", "")))
+    with suppress(ArithmeticError, ValueError):
+        found = Decimal(text.replace("_", "")).copy_abs()
         if found.is_finite():
             found = found.normalize()
             enough = len(found.as_tuple().digits) >= DIGITS_MIN

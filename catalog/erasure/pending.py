@@ -44,6 +44,7 @@ class Pending:
         keys_too: Whether the rows' keys are to go as well.
         needles: Their values; none once they are needed no more.
         seq: The entry that says that values were destroyed; ``None`` before they were.
+        until: The newest entry when the rows had gone: what is newer is of other rows.
         erased: How much was erased so far.
         left: What is beyond reach, as far as it is known.
     """
@@ -57,6 +58,7 @@ class Pending:
     keys_too: bool
     needles: Needles = field(default_factory=Needles)
     seq: int | None = None
+    until: int = -1
     erased: Counts = field(default_factory=Counts)
     left: tuple[Left, ...] = ()
 
@@ -109,6 +111,7 @@ def _json(pending: Pending) -> str:
         "erasure_id": pending.erasure_id, "identity": asdict(pending.identity),
         "reason": pending.reason, "table": pending.table, "kind": pending.kind,
         "keys_too": pending.keys_too, "needles": pending.needles.to_json(), "seq": pending.seq,
+        "until": pending.until,
         "erased": dict(pending.erased), "left": [[each.where, each.why] for each in pending.left],
         "table_id": pending.chosen.table_id, "ids": sorted(pending.chosen.ids),
         "entity_type": pending.chosen.entity_type,
@@ -129,5 +132,5 @@ def _read(text: str) -> Pending:
     return Pending(
         told["erasure_id"], Identity(**told["identity"]), told["reason"], chosen, told["table"],
         told["kind"], told["keys_too"], Needles.of_json(told["needles"]), told["seq"],
-        Counts(told["erased"]), tuple(Left(*each) for each in told["left"]),
+        told["until"], Counts(told["erased"]), tuple(Left(*each) for each in told["left"]),
     )  # fmt: skip

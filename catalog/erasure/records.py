@@ -24,8 +24,6 @@ from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from affidavit.catalog.erasure.chosen import Chosen
     from affidavit.catalog.erasure.needles import Needles
     from affidavit.catalog.store.protocol import Writer
@@ -85,9 +83,9 @@ class Records:
                 self.beyond.append(entry.seq)
             return entry.opened
         is_given = _has_row_of(self._chosen, entry.body, members)
-        gone = _gone(members, self._needles, is_given=is_given, keys_too=self._keys_too)
-        if self._keys_too:
-            gone |= _with_keys(members, self._chosen)
+        gone = _gone(members, self._needles, is_given=is_given)
+        if self._keys_too and is_given:
+            gone |= OF_KEYS & members.keys()
         if not gone:
             return entry.opened
         self.members.append((entry.seq, sorted(gone)))
@@ -109,13 +107,11 @@ class Records:
                     writer.delete_where(RESULTS, by_number)
 
 
-def _gone(
-    members: dict[str, tuple[bytes, Any]], needles: Needles, *, is_given: bool, keys_too: bool
-) -> set[str]:
+def _gone(members: dict[str, tuple[bytes, Any]], needles: Needles, *, is_given: bool) -> set[str]:
     """Return the members that have one of the values, or hash the rows that had them."""
     gone = set()
     for name, (_, value) in members.items():
-        if name in OF_KEYS and not keys_too:
+        if name in OF_KEYS:  # of other rows, whatever they are called
             continue
         said = said_in(value) if name == "text" and isinstance(value, str) else value
         is_about = is_given and name in OF_QUESTION and needles.share_words(said)
@@ -128,33 +124,15 @@ def _gone(
     return gone & members.keys()
 
 
-def _with_keys(members: dict[str, tuple[bytes, Any]], chosen: Chosen) -> set[str]:
-    """Return the members that have a key of the rows."""
-    listed: set[str] = {
-        name
-        for name in ("ids", "top_k_result_ids", "keys")
-        if name in members and not chosen.ids.isdisjoint(_texts(members[name][1]))
-    }
-    if "top_k_result_ids" in listed and "retrieval_scores" in members:
-        listed.add("retrieval_scores")
-    return listed
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, dict):
-        yield from _texts(value.get("ids"))
-    elif isinstance(value, str):
-        yield value
-
-
 def _has_row_of(chosen: Chosen, body: bytes, members: dict[str, tuple[bytes, Any]]) -> bool:
-    """Return whether what a record gave by one of these keys was a row of the table."""
+    """Return whether a record gave one of the rows, or an erasure names one."""
     fields = _parsed(body)
+    if fields.get("kind") != "search" and "ids" not in members:
+        _, keys = members.get("keys", (b"", ()))
+        return fields.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(keys)
     if fields.get("kind") == "search":
-        return bool(fields.get("table_id") == chosen.table_id)
+        _, ids = members.get("top_k_result_ids", (b"", ()))
+        return fields.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(ids)
     _, lists = members.get("ids", (b"", None))
     return any(
         each.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(each.get("ids", ()))

@@ -140,29 +140,30 @@ def _touched(
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks) if column.num_chunks else column
         if each.name in IMAGES and is_theirs is not None:
-            mask = _of_rows(column, chosen, is_theirs)
-            found[each.name] = pc.indices_nonzero(mask).to_pylist()
+            found[each.name] = _of_rows(column, chosen, is_theirs.to_pylist(), needles)
         elif needles and not pt.is_temporal(each.type):
             found[each.name] = _with_values(column, needles)
     return found
 
 
-def _of_rows(images: pa.StructArray, chosen: Chosen, is_theirs: pa.ChunkedArray) -> pa.Array:
-    """Return which images are of the rows: of their table, with their key."""
-    mask: Any = is_theirs
-    names = {images.type.field(at).name for at in range(images.type.num_fields)}
-    if not chosen.keys.num_columns or not set(chosen.keys.column_names) <= names:
-        mask = pa.array([False] * len(images))  # of a table without a key: by their values
-    elif chosen.keys.num_columns == 1:
-        [name] = chosen.keys.column_names
-        keys = pc.struct_field(images, name)
-        wanted = chosen.keys[0].combine_chunks()
-        mask = pc.and_(mask, pc.is_in(keys, value_set=wanted.cast(keys.type)))
-    else:
-        parts = [pc.struct_field(images, name).to_pylist() for name in chosen.keys.column_names]
-        wanted_keys = {tuple(row.values()) for row in chosen.keys.to_pylist()}
-        mask = pc.and_(mask, pa.array([key in wanted_keys for key in zip(*parts, strict=True)]))
-    return pc.fill_null(pc.and_(mask, images.is_valid()), fill_value=False)
+def _of_rows(
+    images: pa.StructArray, chosen: Chosen, are_theirs: list[bool], needles: Needles
+) -> list[int]:
+    """Return which images are of the rows: of their table and with their key.
+
+    Where there is no key to tell them by they are told by their values.
+    """
+    theirs = [at for at, is_it in enumerate(are_theirs) if is_it and images[at].is_valid]
+    if not theirs:
+        return []
+    rows = images.take(pa.array(theirs, pa.int64()))
+    named = {images.type.field(at).name for at in range(images.type.num_fields)}
+    columns = chosen.keys.column_names
+    if not columns or not set(columns) <= named:
+        return [theirs[at] for at in _with_values(rows, needles)] if needles else []
+    wanted = {tuple(row.values()) for row in chosen.keys.to_pylist()}
+    keys = zip(*(pc.struct_field(rows, name).to_pylist() for name in columns), strict=True)
+    return [at for at, key in zip(theirs, keys, strict=True) if key in wanted]
 
 
 def _with_values(column: pa.Array, needles: Needles) -> list[int]:

@@ -4,6 +4,7 @@ Rules:
     - Compaction leaves nothing of a deleted row in data and indexes: entries, tokens, keys and
       codes of it go. What an index was trained with stays in it: where that is small enough for a
       row to be found in, the index is built anew.
+    - A table that has no rows left has no index left.
     - Older versions have the rows. All of them go, whatever keeps them: tags, and records that
       could be replayed on them.
 """
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.erasure.report import Left
 from affidavit.catalog.lake.vectors.datasets import lance_errors, own_handle, rows_with_keys
 from affidavit.catalog.tables.indexing import INDEX_KINDS, Wanted
-from affidavit.catalog.tables.intents import cleaning
-from affidavit.catalog.tables.vector import build_index, compacted
+from affidavit.catalog.tables.intents import cleaning, intended
+from affidavit.catalog.tables.vector import build_index, compacted, note_rewritten
 from affidavit.catalog.tables.vector_rows import delete_vectors, locked, vector_definition
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def rewrite(catalog: Catalog, info: TableInfo) -> tuple[list[int], list[Left]]:
             return [], []
         if shared.count_rows():
             compacted(catalog, now, shared, whole=True)
+        else:
+            _without_indexes(catalog, now)
         left = _retrained(catalog, now)
         dataset = catalog.lake.datasets.latest(now)
         older = {int(each["version"]) for each in dataset.versions()} - {int(dataset.version)}
@@ -60,6 +63,20 @@ def rewrite(catalog: Catalog, info: TableInfo) -> tuple[list[int], list[Left]]:
             )
         catalog.lake.datasets.forget(now)
         return sorted(older), left
+
+
+def _without_indexes(catalog: Catalog, info: TableInfo) -> None:
+    """Drop the indexes of a table that has no rows left: of nothing they are not built anew."""
+    for index in catalog.lake.datasets.latest(info).describe_indices():
+        shared = catalog.lake.datasets.latest(info)
+        told = catalog.change(
+            info, "index", version_before=shared.version, detail=f"dropped {index.name}"
+        )
+        with intended(catalog, info, shared, [told]) as intent:
+            with lance_errors(f"dropping index {index.name!r} of {info.name!r}"):
+                own_handle(shared).drop_index(index.name)
+            after = int(catalog.lake.datasets.latest(info).version)
+            note_rewritten(catalog, info, told, shared, after, intent)
 
 
 def _is_clean(dataset: lance.LanceDataset) -> bool:

@@ -44,12 +44,14 @@ class Wanted:
         table_id: Their table; ``None`` for events that callers made.
         entity_type: What callers call them; ``None`` for whatever they do.
         keys_too: Whether nothing is left but an event's number, time and leaf.
+        until: The newest that may be meant.
     """
 
     entity_ids: frozenset[str]
     table_id: str | None = None
     entity_type: str | None = None
     keys_too: bool = False
+    until: int = 2**63 - 1
 
     def mask(self, events: pa.Table) -> pa.Array:
         """Return for each event whether it is meant, and has not been erased."""
@@ -63,6 +65,7 @@ class Wanted:
             mask = pc.and_(mask, pc.equal(events["table_id"], self.table_id))
         if self.entity_type is not None:
             mask = pc.and_(mask, pc.equal(events["entity_type"], self.entity_type))
+        mask = pc.and_(mask, pc.less_equal(events["seq"], self.until))
         mask = pc.fill_null(mask, fill_value=False)
         return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
 

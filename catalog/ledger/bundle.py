@@ -11,7 +11,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from affidavit.catalog.ledger import verifier
-from affidavit.catalog.ledger.commitments import opened_members
+from affidavit.catalog.ledger.commitments import written_members
 from affidavit.catalog.ledger.entry import DROPPED
 from affidavit.catalog.ledger.merkle import inclusion_proof, subtree_root
 from affidavit.catalog.ledger.verification.gone import LETTING_GO, SaidGone
@@ -25,7 +25,6 @@ from affidavit.catalog.ledger.verifier import (
     verify_inclusion,
 )
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.values.canonical import canonical
 from affidavit.errors import InvalidQueryError, LedgerCorruptError, RecordNotFoundError
 
 if TYPE_CHECKING:
@@ -213,8 +212,8 @@ def _line(entry: StoredEntry, *, values: bool = True, **also: object) -> str:
     except UnicodeDecodeError:
         raise LedgerProblem("its body is no text", seq=entry.seq) from None
     told = {
-        name: [salt.hex(), canonical(value).decode()]
-        for name, (salt, value) in opened_members(entry.opened).items()
+        name: [salt.hex(), value.decode()]
+        for name, (salt, value) in written_members(entry.opened).items()
     }
     opened = {"opened": told} if told and values else {}
     return json.dumps({"body": body, "signature": signature, **opened, **also}) + "\n"

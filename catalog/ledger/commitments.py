@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.ledger.merkle import Frontier
 from affidavit.catalog.ledger.verifier import LedgerProblem, commitment, leaf_hash
 from affidavit.catalog.values.canonical import canonical, parsed
+from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,21 @@ def opened_members(opened: object) -> dict[str, tuple[bytes, Any]]:
         raise LedgerProblem("what its commitments are of cannot be read") from None
 
 
+def written_members(opened: object) -> dict[str, tuple[bytes, bytes]]:
+    """Return the salt of each member that can still be read, and its value in canonical JSON.
+
+    Raises:
+        LedgerProblem: It is not what affidavit wrote; a number too large is none of JSON's.
+    """
+    try:
+        return {
+            name: (salt, canonical(value, name))
+            for name, (salt, value) in opened_members(opened).items()
+        }
+    except InvalidQueryError:
+        raise LedgerProblem("what its commitments are of cannot be read") from None
+
+
 def without(opened: bytes | None, members: frozenset[str]) -> bytes | None:
     """Return ``opened`` with some members let go."""
     kept = {
@@ -101,8 +117,8 @@ def without(opened: bytes | None, members: frozenset[str]) -> bytes | None:
 
 def check_opened(fields: Mapping[str, Any], opened: object) -> None:
     """Raise LedgerProblem unless what stands beside a body is what it commits to."""
-    for name, (salt, value) in opened_members(opened).items():
-        if fields.get(name) != commitment(salt, name, canonical(value)):
+    for name, (salt, value) in written_members(opened).items():
+        if fields.get(name) != commitment(salt, name, value):
             raise LedgerProblem(f"its {name} is not what was signed")
 
 

@@ -19,7 +19,7 @@ from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.errors import LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -341,8 +341,11 @@ class Store(Protocol):
     def hurry(self, timeout_s: float) -> None:
         """From now on wait no longer than this for other writers."""
 
-    def scrub(self) -> bool:
+    def scrub(self, gone: Collection[str] | None = ()) -> bool:
         """Overwrite what was deleted or replaced, and return whether that could be done.
+
+        Texts that are ``gone`` leave no trace in what stays either; ``None`` is for texts that
+        nobody knows any more.
 
         It cannot while a snapshot of before is open, in whichever process, and waits for its end
         as long as a writer does for others; they write meanwhile.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import MUTABLE, Index, MutableDefinition
+from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
@@ -131,8 +132,10 @@ def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
 
     Raises:
         ConstraintError: Another table refers to it.
+        HoldError: A row of it is held.
     """
     refuse_referred(catalog, writer, info)
+    refuse_held(writer, info.table_id)
     catalog.forget(writer, info)
     unlink(writer, info.table_id)
     writer.drop_table(definition_of(info).store_table)

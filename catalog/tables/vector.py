@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
+from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.links import refuse_referred
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
@@ -201,11 +202,17 @@ class VectorTable(TableHandle):
         Args:
             cleanup_older_than: Also delete versions older than this. Tagged versions stay; a
                 search that read a deleted version cannot be replayed.
+
+        Raises:
+            HoldError: Old versions are to go, and a row of the table is held.
         """
         if not isinstance(cleanup_older_than, timedelta | None):
             msg = f"cleanup_older_than must be a timedelta, got {cleanup_older_than!r}"
             raise InvalidQueryError(msg)
         with locked(self._catalog, self._info(), "optimizing a vector table") as (info, shared):
+            if cleanup_older_than is not None:
+                with self._catalog.read() as reader:
+                    refuse_held(reader, info.table_id)
             # who deletes old versions wants the rows gone that were deleted, however few
             dataset = compacted(self._catalog, info, shared, whole=cleanup_older_than is not None)
             if cleanup_older_than is not None:  # once nobody who comes is shown the old ones

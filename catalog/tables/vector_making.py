@@ -16,6 +16,7 @@ import pyarrow.types as pt
 from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.vectors.datasets import TABLE_ID, made_for
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
+from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
 from affidavit.catalog.tables.constraints.links import refuse_referred
@@ -205,6 +206,7 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
                 raise TableNotFoundError(info.name)
             info = now
             refuse_referred(catalog, writer, info)
+            refuse_held(writer, info.table_id)
             catalog.forget(writer, info)
             writer.delete_where(FILES, of_table(info))
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))

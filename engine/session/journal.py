@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from affidavit.catalog.erasure.chosen import chosen_entity
 from affidavit.catalog.erasure.erasure import Erasure
+from affidavit.catalog.erasure.kinds import held_segments
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
 from affidavit.catalog.ledger.entry import RETENTION, stamped
 from affidavit.catalog.model import clock
@@ -194,7 +195,8 @@ class JournalHandle:
             keep: The newest so many events stay, whatever their age.
             reason: Why, for the ledger, which notes it.
 
-        The events' leaves stay: whatever is left still verifies. Tables cannot be read as of a
+        Segments with an event of a row that is held stay. The events' leaves stay: whatever is left
+        still verifies. Tables cannot be read as of a
         moment that their dropped events would be needed for.
         """
         self._refuse_transaction("segments are dropped")
@@ -218,7 +220,10 @@ class JournalHandle:
                 events=sum(each.events for each in segments),
             )  # fmt: skip
 
-        return sum(each.events for each in self._journal.erasing.retain(limit, keep, note))
+        is_held = held_segments(self._catalog, [])
+        return sum(
+            each.events for each in self._journal.erasing.retain(limit, keep, note, is_held=is_held)
+        )
 
     def _note(self, writer: Writer, kind: str, **fields: object) -> None:
         identity, now_us = self._catalog.identity, clock.now_us()

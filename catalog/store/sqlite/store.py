@@ -20,6 +20,7 @@ from affidavit.catalog.store.protocol import CLOSED_TO_WRITERS, check_durability
 from affidavit.catalog.store.settled import Lines, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
+from affidavit.catalog.store.sqlite.gaps import may_have
 from affidavit.catalog.store.sqlite.locks import held
 from affidavit.catalog.store.sqlite.media import closed_media
 from affidavit.catalog.store.sqlite.places import SqlitePlaces
@@ -31,7 +32,7 @@ from affidavit.errors import ReadOnlyError, StoreBusyError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from affidavit.catalog.store.protocol import StoreTable
@@ -76,6 +77,7 @@ class SqliteStore:
         self.is_closed_to_writers = media is not None
         self._connections = Connections(path, durability, "ro" if read_only else "rwc", media)
         self._places = SqlitePlaces(path, durability)
+        self._path = path
         self._writing = Lines()
         self._writer: sqlite3.Connection | None = None
         self._transaction_open: SqliteWriter | None = None
@@ -264,7 +266,22 @@ class SqliteStore:
 
     # --- erasing -------------------------------------------------------------------------------
 
-    def scrub(self) -> bool:
+    def scrub(self, gone: Collection[str] | None = ()) -> bool:
+        if not self._empty_log():
+            return False
+        if not may_have(self._path, gone):
+            return True
+        held = self._take("", self._timeout_s)
+        try:
+            with translated("scrubbing the store", self._timeout_s):
+                connection = self._write_connection()
+                self._let_writer_wait(connection, self._timeout_s)
+                connection.execute("VACUUM")
+        finally:
+            held.give_back()
+        return self._empty_log()
+
+    def _empty_log(self) -> bool:
         deadline, step_s = monotonic() + self._timeout_s, SCRUB_STEP_S
         while not (done := self._truncate_log(step_s)) and monotonic() < deadline:
             sleep(SCRUB_STEP_S)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.erasure.holds import holds
 from affidavit.catalog.erasure.retention import shown
+from affidavit.catalog.model.holds import holds
 from affidavit.catalog.sql.scan import ArrowDataset
 
 if TYPE_CHECKING:

@@ -6,8 +6,11 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pytest
+
 import affidavit
-from affidavit.catalog.ledger.commitments import COMMITTED
+from affidavit.catalog.ledger.commitments import COMMITTED, check_opened
+from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.engine.search.fields import FIELDS
 
 if TYPE_CHECKING:
@@ -41,3 +44,11 @@ def test_every_member_that_a_record_commits_to_is_known_to_the_check(tmp_path: P
     looks = {name for name, value in json.loads(body).items() if str(value).startswith("c:")}
     assert "context" in looks
     assert looks <= COMMITTED
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_a_number_that_json_has_none_of_is_no_value(number: str) -> None:
+    """A byte that is flipped in an exponent makes one, which verifying tells as any other."""
+    opened = f'{{"condition":["{"00" * 32}",{number}]}}'.encode()
+    with pytest.raises(LedgerProblem, match="cannot be read"):
+        check_opened({"condition": "00" * 32}, opened)
