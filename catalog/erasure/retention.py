@@ -100,7 +100,7 @@ class Retention:
         """Keep something for so long from now on; what is older goes with the next :meth:`run`.
 
         Args:
-            what: ``journal``, ``searches``, ``reads``, ``statements``, ``topics``,
+            what: ``journal``, ``searches``, ``reads``, ``records``, ``statements``, ``topics``,
                 ``dead_letters``, ``versions`` of vector tables, or one topic: ``topics.NAME``.
             keep: A ``timedelta``, or text such as ``6y``, ``18mo``, ``90d``, ``12h``; ``None`` for
                 ever. A month has 31 days and a year 366.

@@ -43,7 +43,12 @@ def fill(session: affidavit.Session, at: int) -> None:
     session.journal.flush()
 
 
-KINDS = ("journal", "searches", "reads", "statements", "topics", "dead_letters", "versions")
+KINDS = (
+    "journal", "searches", "reads", "records", "statements", "topics", "dead_letters", "versions",
+)  # fmt: skip
+
+APART = {"versions", "records"}
+"""Lance's own clock says how old versions are; records go with all that searches and reads have."""
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def session(tmp_path: Path, days: list[int]) -> Iterator[affidavit.Session]:
 
 def test_p18_a_run_lets_go_of_what_is_older_and_reports(session: affidavit.Session) -> None:
     for what in KINDS:
-        if what != "versions":  # Lance's own clock says how old those are
+        if what not in APART:
             session.retention.set(what, keep="15d", reason="policy 7")
     before = {
         "journal": session.journal.stats()["total_events_created"],
@@ -78,7 +83,7 @@ def test_p18_a_run_lets_go_of_what_is_older_and_reports(session: affidavit.Sessi
     assert [row["gone"] for row in searches] == [True, True, False, False]
     assert session.ledger.verify(data=True)
     shown = session.sql("SELECT what, keep, ran_at IS NULL AS never FROM system.retention")
-    assert {row["what"] for row in shown.to_pylist() if not row["never"]} == {*KINDS} - {"versions"}
+    assert {row["what"] for row in shown.to_pylist() if not row["never"]} == {*KINDS} - APART
     again = session.retention.run()
     assert [each.let_go for each in again] == [0] * len(again)
 
@@ -97,6 +102,20 @@ def test_p18_what_is_left_verifies_and_can_be_written_on(
     with connect(tmp_path / "lake") as opened:
         assert opened.ledger.verify(data=True)
         assert {each.what for each in opened.retention} == set(KINDS)
+
+
+def test_p18_whole_segments_of_records_go(session: affidavit.Session) -> None:
+    count = "SELECT count(*) AS n FROM audit.searches"
+    [before] = session.sql(count).to_pylist()
+    for keep, is_left in (("15d", True), ("0s", False)):
+        session.retention.set("records", keep=keep, reason="policy 7")
+        [told] = session.retention.run("records")
+        assert told.let_go > 0
+        [after] = session.sql(count).to_pylist()
+        assert bool(after["n"]) == is_left
+        assert after["n"] < before["n"]
+        assert session.ledger.verify(data=True)
+        assert session.ledger.prove(1)
 
 
 def test_p18_old_versions_of_vector_tables_are_deleted(session: affidavit.Session) -> None:

@@ -36,7 +36,7 @@ def test_a_text_has_no_rows_of_its_own() -> None:
 
 def test_the_names_on_disk_are_these() -> None:
     """A lake that is there has them in its store."""
-    assert list(KINDS) == ["mutable", "vector", "view", "external"]
+    assert list(KINDS) == ["mutable", "vector", "view", "external", "sequence"]
     assert all(kind.name == name for name, kind in KINDS.items())
 
 
