@@ -191,7 +191,7 @@ def needles_of(
     texts: list[str | None] = []
     left_out = frozenset() if keys_too or info is None else frozenset(key_columns(info))
     columns: dict[str, list[object]] = {}
-    if info is not None and KINDS[info.kind].has_versions:
+    if info is not None and KINDS[info.kind].has_versions and chosen.keys.num_columns:
         for rows in _versions_of(catalog, info, chosen):
             texts += row_texts(rows)
         is_known = bool(texts)

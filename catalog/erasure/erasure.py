@@ -79,6 +79,7 @@ class Erasure:
         reason: str,
         *,
         keys_too: bool = False,
+        stay: bool = False,
         table: str = "",
     ) -> ErasureReport:
         """Erase rows, and finish what an earlier erasure was kept from.
@@ -88,6 +89,7 @@ class Erasure:
             chosen: The rows.
             reason: Why.
             keys_too: Whether their keys go too, from whatever names them.
+            stay: Whether the rows stay in their table, and what is told of them goes.
             table: What the table is called, where ``info`` does not say.
 
         Raises:
@@ -111,7 +113,7 @@ class Erasure:
                 table if info is None else info.name, "" if info is None else info.kind, keys_too,
                 needles,
             )  # fmt: skip
-            report = self._finish(self._begun(info, pending))
+            report = self._finish(self._begun(None if stay else info, pending))
             if not is_known and not report.erased:  # nor was it anywhere else
                 with self._catalog.read() as reader:
                     self._refuse_unknown(reader, info, chosen)
@@ -159,7 +161,7 @@ class Erasure:
             table_id = pending.chosen.table_id
             info = None if table_id is None else catalog.by_id(reader, table_id)
         versions: list[int] = []
-        has_versions = _has_versions(info)
+        has_versions = _has_versions(info) and pending.chosen.keys.num_columns > 0
         gone = pending.needles.texts if pending.seq is None else None
         if pending.seq is None:
             if info is not None and has_versions:

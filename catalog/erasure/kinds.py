@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ from affidavit.catalog.topics.log import (
     read_log,
 )
 from affidavit.catalog.topics.topic import all_topics
-from affidavit.catalog.values.canonical import datetime_of, from_us
+from affidavit.catalog.values.canonical import from_us
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -271,12 +271,12 @@ def _versions(due: Due) -> LetGo:
 
 
 def _cleaned(due: Due, info: TableInfo) -> int:
-    age = datetime.now(UTC) - datetime_of(due.before_us)
+    age = timedelta(microseconds=max(clock.now_us() - due.before_us, 0))
     with locked(due.catalog, info, "deleting old versions") as (now, dataset):
         before = {int(each["version"]) for each in dataset.versions()}
         with cleaning(due.catalog, now), lance_errors(f"cleaning up {info.name!r}"):
             handle = dataset.checkout_version(dataset.version)
-            handle.cleanup_old_versions(max(age, timedelta(0)), error_if_tagged_old_versions=False)
+            handle.cleanup_old_versions(age, error_if_tagged_old_versions=False)
         left = {int(each["version"]) for each in handle.versions()}
         gone = sorted(before - left)
         if gone:

@@ -184,7 +184,9 @@ class JournalHandle:
             table_id, kind = _one_of(kinds, entity, entity_type)
             info = None if table_id is None else self._catalog.by_id(reader, table_id)
         chosen = chosen_entity(table_id, kind, entity, info)
-        report = Erasure(self._catalog, self._settle).erase(info, chosen, why, table=kind)
+        report = Erasure(self._catalog, self._settle).erase(
+            info, chosen, why, stay=True, table=kind
+        )
         return report.erased.get("events", 0)
 
     def retain(self, *, before: datetime | None = None, keep: int = 0, reason: str) -> int:

@@ -152,10 +152,11 @@ def test_entries_that_are_no_events_have_their_context_as_well(session, notes) -
         scoped.journal.retain(keep=0, reason="policy")
     session.journal.record("visit", "1", "*", "note")
     rows = session.sql("SELECT seq, kind, context FROM audit.activity ORDER BY seq").to_pylist()
-    assert [(row["kind"], row["context"]) for row in rows[-3:]] == [
-        ("erasure", WRITTEN), ("retention", WRITTEN), ("event", None),
+    assert [(row["kind"], row["context"]) for row in rows[-4:]] == [
+        ("erasure", WRITTEN), ("erasure-certificate", WRITTEN), ("retention", WRITTEN),
+        ("event", None),
     ]  # fmt: skip
-    found = body(session, rows[-3]["seq"])
+    found = body(session, rows[-4]["seq"])
     assert found["v"] == 2
     assert str(found["context"]).startswith("c:")
     assert session.ledger.verify(progress=False)
@@ -174,8 +175,8 @@ def test_p5_a_bundle_opens_contexts_and_tells_no_salt_of_a_value(
     session.ledger.export(bare, values=False, progress=False)
     lines = [json.loads(line) for line in (whole / "entries.jsonl").read_text().splitlines()]
     opened = [line.get("opened", {}).get("context") for line in lines]
-    assert [each is not None for each in opened] == [False, False, False, True, True]
-    for line, (salt, value) in [(lines[3], opened[3]), (lines[4], opened[4])]:
+    assert [each is not None for each in opened] == [False, False, False, True, True, True]
+    for line, (salt, value) in zip(lines[3:], opened[3:], strict=True):
         told = json.loads(line["body"])
         assert value == WRITTEN
         assert told["context"] == commitment(bytes.fromhex(salt), "context", value.encode())

@@ -110,3 +110,13 @@ def test_erased_values_are_gone_from_segments_that_were_merged_away_too(session,
     values = [row for path in files for row in pq.read_table(path)["new_value"].to_pylist()]
     assert not [value for value in values if value and "secret" in value]
     assert session.ledger.verify(progress=False)
+
+
+def test_the_events_of_a_vector_table_are_erased_and_its_rows_stay(session) -> None:
+    """They tell of batches, and have no values; a row that stays in its table stays."""
+    docs = session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 0.0]}], key="id")
+    people = session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
+    assert session.journal.erase("docs", "asked") > 0
+    assert session.journal.erase("1", "asked", entity_type="people") == 1
+    assert (len(docs), len(people)) == (1, 1)
+    assert session.ledger.verify(progress=False)
