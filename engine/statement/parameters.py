@@ -62,12 +62,12 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
         statement = parse_statement(_renamed(whole, {}, iter(named)))
-    statement, given = _listed(statement, given)
-    named = statement.whole.placeholders if statement.whole is not whole else named
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
         raise SqlError(_unnamed(unknown[0], named, len(given)))
+    statement, given = _listed(statement, given)
+    named = statement.whole.placeholders if statement.whole is not whole else named
     missing = [name for name in named if name not in given]
     if missing and statement.kind not in _UNBOUND:
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"

@@ -86,3 +86,11 @@ def test_a_uuid_is_compared_with_text(session: affidavit.Session) -> None:
     assert session.sql("SELECT id FROM u WHERE id = $u", u=one).to_pylist() == [{"id": str(one)}]
     assert session.sql("SELECT id FROM u WHERE id IN (?)", [one]).num_rows == 1
     assert session.sql("SELECT id FROM u WHERE array_has($l, id)", l=[one]).num_rows == 1
+
+
+@pytest.mark.parametrize("text", ["SELECT 1 IN $a", "SELECT 1 IN ($a)", "SELECT 1 WHERE 1 IN $a"])
+def test_a_value_that_is_left_over_beside_a_list_is_refused(
+    session: affidavit.Session, text: str
+) -> None:
+    with pytest.raises(SqlError, match=r"names no parameter \$b: it has \$a"):
+        session.sql(text, a=[1, 2], b=3)
