@@ -22,7 +22,7 @@ ALLOWED: Final = {
     ),
     "catalog/sql/filter.py: _metadata_pairs: pointer.argtypes": "how ctypes declares a function",
     "catalog/sql/filter.py: _metadata_pairs: pointer.restype": "how ctypes declares a function",
-    "triggers/subscriptions/subscription.py: __init__: self._end.atexit": "how weakref is told",
+    "triggers/subscriptions/endings.py: when_forgotten: ending.atexit": "how weakref is told",
 }
 """A list that only shrinks."""
 

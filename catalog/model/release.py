@@ -131,6 +131,10 @@ class TableRead:
 
         return tell
 
+    def hold_version(self, dataset: lance.LanceDataset) -> None:
+        """Keep what holds the version that is read."""
+        self.dataset = dataset
+
     def hold_to(self, *levels: str | None) -> None:
         """Let the strictest of ``levels`` hold for it too."""
         self.level = stricter(self.level, *levels)

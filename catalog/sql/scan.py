@@ -73,6 +73,10 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         """The columns."""
         return self._schema_
 
+    def tell(self, told: Told | None) -> None:
+        """Take what is put on record of the table."""
+        self.told = told
+
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows with exactly ``columns``."""
         raise NotImplementedError
@@ -126,6 +130,10 @@ class ArrowDataset(ScanDataset):
     def __init__(self, data: pa.Table, fail: Callable[[BaseException], None]) -> None:
         super().__init__(data.schema, fail)
         self._data = data
+
+    def tell(self, told: Told | None) -> None:
+        """Take what is put on record of the table."""
+        self.told = told
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""

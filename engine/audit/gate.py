@@ -19,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.policy import OFF, READS, at_least, stricter
-from affidavit.engine.reads.record import ABANDONED, FAILED, OK
+from affidavit.engine.reads.record import ABANDONED, FAILED
 from affidavit.engine.reads.recording import Recording
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, SearchRequest
 from affidavit.errors import StoreError
@@ -240,7 +240,7 @@ class Announced:
         """Note that it is over."""
         recording, self._recording = self._recording, None
         if recording is not None:
-            recording.late_status = OK if is_wanted else ABANDONED
+            recording.note_end(is_wanted=is_wanted)
             self._leave(recording)
 
 

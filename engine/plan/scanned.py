@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import (
@@ -127,18 +128,18 @@ def describe(planned: Planned, facts: Facts, optimized: Callable[[], LogicalPlan
         optimized: Returns it as DataFusion would run it, which takes as long as a small record.
     """
     snapshot, reading = planned.snapshot, planned.snapshot.reading
-    facts.parameters = row_of(snapshot.parameters)
-    facts.journal_seq = snapshot.catalog.ledger.last_seq(snapshot.reader)
+    last = snapshot.catalog.ledger.last_seq(snapshot.reader)
+    facts = replace(facts, parameters=row_of(snapshot.parameters), journal_seq=last)
     reading.describe(facts)
     for table in reading.tables.values():
         table.see()
     if tells_itself(planned.text, snapshot):
-        facts.is_ordered = False
+        reading.describe(replace(facts, is_ordered=False))
         for table in reading.tables.values():
             table.be_asked()
     else:
         plan = optimized()
-        facts.is_ordered = is_ordered(plan)
+        reading.describe(replace(facts, is_ordered=is_ordered(plan)))
         with held():  # a plan asks our tables for their columns
             note_scans(plan, reading)
     note_keys(planned.frame, reading)

@@ -74,7 +74,7 @@ class Recording:
         self.rows = 0
         self.is_open = False
         self.is_complete = False
-        self.late_status = ABANDONED
+        self._late_status = ABANDONED
         self._salt = os.urandom(SALT_BYTES)
         self._started_ns = perf_counter_ns()
         self._schema: pa.Schema | None = None
@@ -121,7 +121,11 @@ class Recording:
 
     def closing_late(self) -> Beside:
         """Return that entry for who has nothing to do with what the session has begun since."""
-        return Beside(self, self.late_status, is_late=True)
+        return Beside(self, self._late_status, is_late=True)
+
+    def note_end(self, *, is_wanted: bool) -> None:
+        """Note that it is over, before or after who reads it wanted that."""
+        self._late_status = OK if is_wanted else ABANDONED
 
     def note_left(self, count: int) -> None:
         """Note that so much left by a door that gives no batches."""

@@ -210,7 +210,7 @@ class Snapshot:
 
         ``told`` is what is put on record of it, if nothing but this table is read under its name.
         """
-        dataset.told = told
+        dataset.tell(told)
         held = self.prepared.get(key)
         if held is not None:
             return held
@@ -223,7 +223,7 @@ class Snapshot:
         """Return a table of a vector table's rows at the version of ``dataset``."""
         told = self.note_read(info, dataset.version, key)
         if told.lake_id is None and told.version == dataset.version:
-            told.dataset = dataset
+            told.hold_version(dataset)
         if wants_rows(self.catalog, info):
             told.want_rows(key_of(info), names_of(info))
             rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)

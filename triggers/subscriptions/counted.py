@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from weakref import finalize
 
 from affidavit.triggers.subscriptions.delivery import Delivery
+from affidavit.triggers.subscriptions.endings import when_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +23,7 @@ class Counted(Iterator[Delivery]):
     def __init__(self, deliveries: Generator[Delivery], told: Ending) -> None:
         self._deliveries = deliveries
         self._told = told
-        finalize(self, told.end, is_wanted=False).atexit = False
+        when_forgotten(self, told.end, is_wanted=False)
 
     def __next__(self) -> Delivery:
         try:

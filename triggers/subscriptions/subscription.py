@@ -16,10 +16,11 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
-from weakref import finalize, ref
+from weakref import ref
 
 from affidavit.catalog.values.python.arguments import checked_seconds
 from affidavit.errors import ClosedError
+from affidavit.triggers.subscriptions.endings import when_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +55,10 @@ class Subscription:
         self._tasks: set[Callable[[], None]] = set()
         self._closed = False
         # the broker does not keep alive what nobody iterates any more
-        self._end = finalize(self, exchange.listen(feed.topic, partial(_wake, ref(self))))
-        self._end.atexit = False
+        self._end = when_forgotten(self, exchange.listen(feed.topic, partial(_wake, ref(self))))
         self._told = told
         if told is not None:  # one that nobody holds any more is over as well
-            finalize(self, told.end, is_wanted=False).atexit = False
+            when_forgotten(self, told.end, is_wanted=False)
         exchange.opened(self)
 
     def _wake(self) -> None:
