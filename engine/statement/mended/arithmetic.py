@@ -42,6 +42,10 @@ _SQL: Final = {
 }  # fmt: skip
 """What the types are called that have an end."""
 
+INNER_MAX: Final = 10
+"""A statement with more queries in brackets is left as it is: DataFusion plans casts of what was
+cast in another of them in time that doubles with each."""
+
 _LARGEST: Final = frozenset({"BIGINT", "BIGINT UNSIGNED"})
 
 _CHAINED: Final = frozenset("+-*/%")
@@ -73,6 +77,12 @@ class _Chain:
 
 def checked(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> list[Edit]:
     """Return how the SELECT at a place is to be written, without those that stand in it."""
+    inner = sum(
+        word(tokens, each) == "SELECT" and word(tokens, each - 1) == "("
+        for each in range(1, len(tokens))
+    )
+    if inner > INNER_MAX:
+        return []
     core = _Core(text, tokens, at, schema_of)
     return core.edits()
 
