@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.engine.statement.mended.arithmetic import checked
 from affidavit.engine.statement.mended.clauses import clauses, values
+from affidavit.engine.statement.mended.derived import named
 from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
 from affidavit.engine.statement.mended.numbers import floats
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _MAY_CHANGE: Final = re.compile(
     r"[-+*,]|[\w')]\s*=\s*[\w\"(]|\bsum\b|\d\.\d|\.\d|\d\.|\d[eE][+-]?\d|\bESCAPE\b|\bRECURSIVE\b|\bFILTER\b|regr_count|approx_distinct|"
-    r"\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b",
+    r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b",
     re.IGNORECASE | re.DOTALL,
 )
 """What a text has that may be written otherwise."""
@@ -94,6 +95,7 @@ def _remembered(text: str) -> str | None:
 
 def _mended(text: str, schema_of: SchemaOf) -> str:
     here = _Text(text, schema_of)
+    here.edit(named(here.tokens))
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
     here.edit(swapped(here.text, here.tokens))
