@@ -11,7 +11,7 @@ import pytest
 from tests.support.sealed import connect, furnish
 
 CHILD = """
-import os, signal, sys
+import sys
 from uuid import uuid4
 import affidavit
 from affidavit.catalog.journal import erasing, merging, sealing
@@ -22,29 +22,14 @@ from affidavit.catalog.journal.segments.keeping import Keeping
 from affidavit.catalog.ledger.commitments import without
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
-from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
+from tests.support.killing import Killing
 from tests.support.sealed import ask
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-hits, counting = 0, False
-
-def hit(name):
-    global hits
-    if counting and name == point:
-        hits += 1
-        if hits > after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-def around(owner, name, label):
-    original = getattr(owner, name)
-    def wrapped(*args, **kwargs):
-        hit(f"before {label}")
-        result = original(*args, **kwargs)
-        hit(f"after {label}")
-        return result
-    setattr(owner, name, wrapped)
-
+killing = Killing(point, after)
+killing.counting = False
+around = killing.around
 for module in (sealing, merging, erasing, record_erasing):
     around(module, "write_segment", "segment")
 around(SqliteWriter, "delete", "delete")
@@ -55,11 +40,7 @@ around(Keeping, "keep_leaves", "leaves")
 around(places.LocalFolder, "put", "put")
 around(places.LocalFolder, "remove", "remove")
 around(places.LocalFolder, "remove_others", "remove others")
-original = SqliteStore._transaction
-def transaction(self, *given):
-    yield from original(self, *given)
-    hit("after commit")
-SqliteStore._transaction = transaction
+killing.commits()
 
 with affidavit.connect(path, durability="normal", audit="rows") as session:
     catalog = session._catalog()
@@ -71,9 +52,9 @@ with affidavit.connect(path, durability="normal", audit="rows") as session:
         catalog.ledger.append(writer, [entry], now_us=now)
 
     for turn in range(seed * 100, seed * 100 + 100):
-        counting = False
+        killing.counting = False
         ids = ask(session, 1, first=turn)
-        counting = True
+        killing.counting = True
         print(ids[0], flush=True)
         records.sealing.flush()
         if turn % 8 == 5:

@@ -21,35 +21,19 @@ ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "6"))
 """How many rounds are killed at random; a long run sets more."""
 
 CHILD = """
-import os, signal, sys
+import sys
 import numpy as np, pyarrow as pa
 import affidavit
 from affidavit.catalog.journal import erasing, merging, sealing
 from affidavit.catalog.journal.segments import places
 from affidavit.catalog.lake import staged
 from affidavit.catalog.tables import intents
-from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
+from tests.support.killing import Killing
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-hits = 0
-
-def hit(name):
-    global hits
-    if name == point:
-        hits += 1
-        if hits > after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-def around(owner, name, label):
-    original = getattr(owner, name)
-    def wrapped(*args, **kwargs):
-        hit(f"before {label}")
-        result = original(*args, **kwargs)
-        hit(f"after {label}")
-        return result
-    setattr(owner, name, wrapped)
-
+killing = Killing(point, after)
+around = killing.around
 around(SqliteWriter, "insert", "insert")
 around(SqliteWriter, "delete_where", "delete")
 around(staged.Staged, "commit", "lance commit")
@@ -58,11 +42,7 @@ for module in (sealing, merging, erasing):
 around(sealing.Sealing, "_seal", "seal")
 around(merging.Merging, "_merge", "merge")
 around(places.LocalFolder, "put", "put")
-original = SqliteStore._transaction
-def transaction(self, *given):
-    yield from original(self, *given)
-    hit("after commit")
-SqliteStore._transaction = transaction
+killing.commits()
 
 def block(start):
     vectors = np.random.default_rng(start).normal(size=(5, 4)).astype("f4")
@@ -104,7 +84,7 @@ def made(lake: Path) -> Path:
 def run(lake: Path, point: str, after: int, seed: int, kill_s: float | None = None) -> int:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(lake), point, str(after), str(seed)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     if kill_s is not None:
         assert child.stdout is not None

@@ -287,23 +287,15 @@ def test_p18_a_reader_holds_it_up_and_the_second_call_finishes_it(lake: Path) ->
 
 
 INTERRUPTED = """
-import os, signal, sys
+import sys
 import affidavit
 from affidavit.catalog.erasure import erasure, vectors
 from affidavit.catalog.erasure.records import Records
 from affidavit.catalog.journal.erasing import Erasing
 from affidavit.catalog.store.sqlite.store import SqliteStore
+from tests.support.killing import Killing
 
 path, step, table, key = sys.argv[1:]
-
-def killed(owner, name, when):
-    original = getattr(owner, name)
-    def call(*args, **kwargs):
-        if when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, call)
 
 steps = {
     "begin": (erasure, "begin", "after"),
@@ -321,7 +313,8 @@ steps = {
     "certified": (erasure, "certified", "after"),
     "end": (erasure, "end", "after"),
 }
-killed(*steps[step])
+owner, name, when = steps[step]
+Killing(f"{when} {step}").around(owner, name, step)
 with affidavit.connect(path, durability="normal", store_queries=True, audit="rows") as session:
     session.erase(table, key, reason="asked")
 """
@@ -344,7 +337,8 @@ def test_p18_an_erasure_that_is_killed_is_finished_by_the_next_opening(
     if table == "docs":
         wanted = [marker(8, 3), marker(8, 4)]
     command = [sys.executable, "-c", INTERRUPTED, str(lake), step, table, key]
-    assert subprocess.run(command, check=False, timeout=120).returncode == -9
+    root = Path(__file__).parents[2]
+    assert subprocess.run(command, check=False, timeout=120, cwd=root).returncode == -9
     with connect(lake) as session:
         left = found_in(lake, wanted)
         if step == "begin":  # nothing was written down: nothing happened
