@@ -119,8 +119,7 @@ class LedgerDataset(EntriesDataset):
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match, wherever they are kept."""
         where = narrowing(predicate, {"seq": "seq", "kind": "kind"})
-        kinds = {part.value for part in where if getattr(part, "column", None) == "kind"}  # type: ignore[union-attr]  # a comparison
-        if kinds and KIND_OF_EVENTS not in kinds:
+        if _leaves_out_events(where):
             yield from super().entries(predicate)
             return
         last = self._ledger.last_seq(self._reader)
@@ -142,6 +141,17 @@ class LedgerDataset(EntriesDataset):
             for name in columns
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _leaves_out_events(where: Sequence[Predicate]) -> bool:
+    """Return whether a filter names the kinds of entries that it wants, and events are none."""
+    for part in where:
+        match part:
+            case Compare("=", "kind", kind) if kind != KIND_OF_EVENTS:
+                return True
+            case In("kind", kinds) if KIND_OF_EVENTS not in kinds:
+                return True
+    return False
 
 
 def _entry_value(entry: StoredEntry, name: str) -> Any:  # noqa: ANN401 - any column's

@@ -334,3 +334,21 @@ def test_old_lakes_are_sealed_a_part_at_a_time(lake, monkeypatch) -> None:
         assert len(segments(session)) >= 6
         assert [session.audit.get(each).query_id for each in ids] == ids
         assert session.ledger.verify(progress=False)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["kind <> 'read'", "kind IN ('event', 'search')", "kind > 'a'", "kind = 'event' OR seq < 3",
+     "kind IN ('key', 'search')", "kind NOT IN ('search')"],
+)  # fmt: skip
+def test_p4_kinds_of_entries_are_chosen_as_any_value_is(session, where) -> None:
+    """Events are kept apart from other entries, and only a filter that names kinds leaves them out."""
+    ask(session, 1)
+    session.sql("UPDATE notes SET n = 7 WHERE id = 2")
+    session.journal.flush()
+    every = session.sql("SELECT seq, kind FROM system.ledger").to_arrow()
+    session.attach("every", every)
+    seen = f"({where}) AND seq < {every.num_rows} ORDER BY seq"
+    found = session.sql(f"SELECT seq FROM system.ledger WHERE {seen}").to_pylist()
+    assert found == session.sql(f"SELECT seq FROM every WHERE {seen}").to_pylist()
+    assert found
