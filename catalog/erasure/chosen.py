@@ -20,6 +20,7 @@ from affidavit.catalog.tables.rows import KEYS_MAX, definition_of, find_rows, re
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.catalog.values.fit import fit
+from affidavit.catalog.values.text import from_json
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ class Chosen:
     keys: pa.Table
     rowids: tuple[int, ...] = ()
     entity_type: str | None = None
+
+    def has(self, table_id: str | None, entity_type: str, entity_id: str) -> bool:
+        """Return whether what the journal calls so is one of them."""
+        is_kind = table_id is not None or entity_type == self.entity_type
+        return table_id == self.table_id and is_kind and entity_id in self.ids
+
+    def has_any(self, others: Chosen) -> bool:
+        """Return whether some of those rows are among them."""
+        return self.table_id == others.table_id and bool(self.ids & others.ids)
 
 
 def key_columns(info: TableInfo) -> tuple[str, ...]:
@@ -114,7 +124,7 @@ def chosen_entity(
         with suppress(ValueError, TypeError, pa.ArrowException):
             told = [entity_id] if len(key) == 1 else json.loads(entity_id)
             arrays = [
-                pa.array([value]).cast(info.definition.types[name])
+                from_json([value], info.definition.types[name])
                 for name, value in zip(key, told, strict=True)
             ]
             keys = pa.table(arrays, names=list(key))
@@ -265,7 +275,7 @@ def _unshared(
     values: list[object],
 ) -> Iterable[object]:
     """Yield the values of a column that no other row has: what many have tells of nobody."""
-    distinct = {json.dumps(each, sort_keys=True): each for each in values}
+    distinct = {json.dumps(each, sort_keys=True): each for each in values if each is not None}
     is_plain = all(isinstance(each, str | int | float) for each in distinct.values())
     if info is None or not is_plain or len(distinct) > VALUES_COMPARED_MAX:
         yield from distinct.values()
@@ -283,7 +293,7 @@ def _has_another(
     if column not in schema.names:
         return False
     try:
-        stored = pa.array([value]).cast(schema.field(column).type)
+        stored = from_json([value], schema.field(column).type)
     except (pa.ArrowException, ValueError, TypeError):
         return False
     if KINDS[info.kind].has_versions:

@@ -13,6 +13,7 @@ from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import CONSUMERS, SOURCES, TABLES, TOPICS, TRIGGERS
 
 if TYPE_CHECKING:
+    from affidavit.catalog.erasure.chosen import Chosen
     from affidavit.catalog.erasure.needles import Needles
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.store.protocol import Reader, StoreTable
@@ -30,22 +31,29 @@ DEFINING: Final = ("create", "alter", "drop", "attach", "copy")
 """What the journal says of a definition was done."""
 
 
-def definitions_with(catalog: Catalog, reader: Reader, needles: Needles) -> list[Left]:
-    """Return the definitions of a tenant, also those of before, that have one of the values."""
+def definitions_with(catalog: Catalog, needles: Needles, chosen: Chosen) -> list[Left]:
+    """Return the definitions of a tenant, also those of before, that have one of the values.
+
+    ``chosen`` is what is erased, and so not left.
+    """
     if not needles:
         return []
-    return [*_in_force(reader, catalog.tenant, needles), *_of_before(catalog, reader, needles)]
+    with catalog.read() as reader:
+        in_force = _in_force(reader, catalog.tenant, needles)
+        return [*in_force, *_of_before(catalog, reader, needles, chosen)]
 
 
-def _of_before(catalog: Catalog, reader: Reader, needles: Needles) -> list[Left]:
+def _of_before(catalog: Catalog, reader: Reader, needles: Needles, chosen: Chosen) -> list[Left]:
     """Return what the journal says of definitions with such a value, and of the caller's own."""
     wanted = (pc.field("action").isin(DEFINING) & (pc.field("field") == WHOLE)) | pc.field(
         "table_id"
     ).is_null()
-    names = ["seq", "entity_type", "entity_id", "old_value", "new_value"]
+    names = ["seq", "table_id", "entity_type", "entity_id", "old_value", "new_value"]
     found = []
     for part in catalog.journal.events.scan(reader, names, wanted):
         for event in part.to_pylist():
+            if chosen.has(event["table_id"], event["entity_type"], event["entity_id"]):
+                continue
             texts = (event["old_value"], event["new_value"])
             if any(text is not None and needles.in_json(_said(text)) for text in texts):
                 what = f"{event['entity_type']} {event['entity_id']!r}"

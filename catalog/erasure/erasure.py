@@ -1,12 +1,12 @@
 """An erasure, from what is written down of it to its certificate.
 
-    1  begin        the rows leave a mutable table, and what is to be erased is written down: one
-                    transaction. Of a vector table it is written down, then the rows are deleted.
+    1  begin        what is to be erased is written down, and the rows leave a mutable table: one
+                    transaction. The rows of a vector table are deleted after it.
     2  let go       events, records, the log of statements and topics lose the values, and an entry
                     of the ledger says of which: one transaction
     3  rewrite      a vector table's files, old versions
     4  scrub        the store's log and free pages, files that were replaced
-    5  certify      an entry says what was done and what is left, and a file beside it
+    5  certify      an entry says what was done and what is left, then a file beside it does
 
 Rules:
     - Each step may be done again. An erasure that is interrupted is finished by the next, or when
@@ -21,40 +21,39 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.erasure.certificate import certified
+from affidavit.catalog.erasure.certificate import certificate_of, certify
 from affidavit.catalog.erasure.chosen import needles_of, rows_now
 from affidavit.catalog.erasure.definitions import definitions_with
 from affidavit.catalog.erasure.pending import Pending, begin, end, keep, new_name, pending_of
-from affidavit.catalog.erasure.records import Records
-from affidavit.catalog.erasure.report import Counts, ErasureReport, Left
-from affidavit.catalog.erasure.statements import let_go_of_texts, tables_of
+from affidavit.catalog.erasure.records import Records, erased_before
+from affidavit.catalog.erasure.report import Counts, ErasureReport, published
+from affidavit.catalog.erasure.statements import is_theirs, let_go_of_texts
 from affidavit.catalog.erasure.topics import let_go_of_events
 from affidavit.catalog.erasure.vectors import delete_rows_of, rewrite
 from affidavit.catalog.journal.erasing import LettingGo, Replaced, Wanted
 from affidavit.catalog.lake.catalog import Catalog
-from affidavit.catalog.ledger.commitments import CONTEXT, Commitments, opened_members
+from affidavit.catalog.ledger.commitments import CONTEXT, VERSION, Commitments
 from affidavit.catalog.ledger.entry import ERASURE, Draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS, MutableDefinition
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import SHARED
-from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import ERASURES, LEDGER
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.row_writing import delete_rows
 from affidavit.catalog.values.canonical import canonical, from_us
-from affidavit.errors import RecordNotFoundError, StoreBusyError, StoreError
+from affidavit.errors import AffidavitError, RecordNotFoundError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
 
     from affidavit.catalog.erasure.chosen import Chosen
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
 
-COMMITTED: Final = 2
 SHOWN_MAX: Final = 3
 _log: Final = logging.getLogger("affidavit")
 
@@ -100,7 +99,7 @@ class Erasure:
         if info is not None:
             self._catalog.refuse_shared(info)
         with self._alone():
-            finished = [self._finish(each) for each in self._unfinished()]
+            finished = self._finish_earlier(chosen)
             with self._catalog.read() as reader:
                 refuse_held(reader, chosen.table_id, chosen.ids)
                 needles, is_known = needles_of(
@@ -110,10 +109,18 @@ class Erasure:
                     self._refuse_unknown(reader, info, chosen)
             pending = Pending(
                 new_name(), self._catalog.identity, reason, chosen,
-                table if info is None else info.name, "" if info is None else info.kind, keys_too,
-                needles,
+                table if info is None else info.name, keys_too, needles,
             )  # fmt: skip
-            report = self._finish(self._begun(None if stay else info, pending))
+            pending = self._begun(info, pending, stay=stay)
+            try:
+                pending = self._deleted(pending)
+            except StoreError:  # what has begun is finished later
+                raise
+            except Exception:  # it is refused: nothing has begun
+                with self._catalog.write() as writer:
+                    end(writer, pending)
+                raise
+            report = self._finish(pending)
             if not is_known and not report.erased:  # nor was it anywhere else
                 with self._catalog.read() as reader:
                     self._refuse_unknown(reader, info, chosen)
@@ -127,13 +134,29 @@ class Erasure:
             msg = f"no row {named} is {where}, or was: nothing was erased"
             raise RecordNotFoundError(msg)
 
-    def finish(self) -> int:
-        """Finish the erasures that were interrupted, and return how many there were."""
-        with self._alone():
-            return len([self._finish(each) for each in self._unfinished()])
+    def _finish_earlier(self, chosen: Chosen | None = None) -> list[ErasureReport]:
+        """Finish what was interrupted; what keeps others from their end keeps not these rows."""
+        finished = []
+        for each in self._unfinished():
+            try:
+                finished.append(self._finish(each))
+            except AffidavitError as error:
+                if chosen is not None and each.chosen.has_any(chosen):
+                    raise
+                _log.warning("an erasure is not finished yet: %s", error)
+        return finished
 
-    def _alone(self) -> Any:  # noqa: ANN401 - a context manager
-        return self._store.lock(f"erasing {self._catalog.tenant}")
+    def finish(self) -> None:
+        """Finish the erasures that were interrupted.
+
+        Raises:
+            StoreBusyError: Somebody else is at it.
+        """
+        with self._alone(timeout_s=0):
+            self._finish_earlier()
+
+    def _alone(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        return self._store.lock(f"erasing {self._catalog.tenant}", timeout_s=timeout_s)
 
     def _unfinished(self) -> list[Pending]:
         with self._store.read(self._catalog.tenant) as reader:
@@ -141,39 +164,48 @@ class Erasure:
 
     # --- step by step --------------------------------------------------------------------------
 
-    def _begun(self, info: TableInfo | None, pending: Pending) -> Pending:
-        chosen = pending.chosen
-        with self._catalog.write() as writer:
+    def _begun(self, info: TableInfo | None, pending: Pending, *, stay: bool) -> Pending:
+        catalog, chosen = self._catalog, pending.chosen
+        with catalog.write() as writer:
             refuse_held(writer, chosen.table_id, chosen.ids)
-            if info is not None and isinstance(info.definition, MutableDefinition):
+            if info is not None and catalog.by_id(writer, info.table_id) != info:
+                needles, _ = needles_of(catalog, writer, info, chosen, keys_too=pending.keys_too)
+                pending = replace(pending, needles=needles)  # they were written since
+            if not stay and info is not None and isinstance(info.definition, MutableDefinition):
                 rowids, before = rows_now(writer, info, chosen)
                 if len(rowids):
-                    count = delete_rows(self._catalog, writer, info, rowids, before)
+                    count = delete_rows(catalog, writer, info, rowids, before)
                     pending = pending.counted(rows=count)
-            last = self._catalog.ledger.last_seq(writer)
+            last = catalog.ledger.last_seq(writer)
             pending = replace(pending, until=-1 if last is None else last)
             begin(writer, pending)
         return pending
 
+    def _deleted(self, pending: Pending) -> Pending:
+        """Delete the rows of a vector table that it still has."""
+        catalog = self._acting(pending)
+        info = _vector_table(catalog, pending)
+        if info is None:
+            return pending
+        count = delete_rows_of(catalog, info, pending.chosen.keys[0].combine_chunks())
+        return pending.counted(rows=count) if count else pending
+
     def _finish(self, pending: Pending) -> ErasureReport:
         catalog = self._acting(pending)
-        with catalog.read() as reader:
-            table_id = pending.chosen.table_id
-            info = None if table_id is None else catalog.by_id(reader, table_id)
         versions: list[int] = []
-        has_versions = _has_versions(info) and pending.chosen.keys.num_columns > 0
-        gone = pending.needles.texts if pending.seq is None else None
+        if pending.certified is not None:
+            return self._end(catalog, pending, versions)
+        gone = pending.needles.written() if pending.seq is None else None
         if pending.seq is None:
-            if info is not None and has_versions:
-                keys = pending.chosen.keys[0].combine_chunks()
-                pending = pending.counted(rows=delete_rows_of(catalog, info, keys))
+            pending = self._deleted(pending)
             self._settle()
             pending = self._let_go(catalog, pending)
         else:
             for kept in (catalog.journal.kept, catalog.journal.records.kept):
                 with kept.alone():
                     LettingGo(kept).remove_replaced()
-        if info is not None and has_versions:
+        info = _vector_table(catalog, pending)
+        if info is not None:
             versions, left = rewrite(catalog, info)
             pending = pending.counted(versions=len(versions))
             pending = replace(pending, left=(*pending.left, *left))
@@ -195,11 +227,12 @@ class Erasure:
         if catalog.tenant == SHARED:
             for tenant in set(self._store.tenants(LEDGER)) - {SHARED}:
                 pending = self._let_go_by(tenant, pending)
+        named = definitions_with(catalog, pending.needles, chosen)
+        pending = replace(pending, left=(*pending.left, *named))
         kept: list[Pending] = []
-
         records = Records(chosen, pending.needles, keys_too=pending.keys_too)
         sealed = catalog.journal.records.erasing
-        with sealed.rewriting(lambda _: None, records.change) as rewriting:
+        with sealed.rewriting(records.change) as rewriting:
 
             def note(writer: Writer, replaced: Replaced) -> None:
                 rewriting.apply(writer)
@@ -217,16 +250,16 @@ class Erasure:
         identity = replace(pending.identity, tenant=tenant)
         catalog = Catalog(self._catalog.lake, identity, Transactions(self._store))
         records = Records(pending.chosen, pending.needles, keys_too=pending.keys_too)
+        named = definitions_with(catalog, pending.needles, pending.chosen)
         with (
-            catalog.journal.records.erasing.rewriting(lambda _: None, records.change) as rewriting,
+            catalog.journal.records.erasing.rewriting(records.change) as rewriting,
             catalog.write() as writer,
         ):
             rewriting.apply(writer)
             records.let_go_of_newer(writer, tenant)
-            theirs = replace(pending, erasure_id=new_name(), erased=Counts(), left=())
+            theirs = replace(pending, erasure_id=new_name(), erased=Counts(), left=(*named,))
             found = self._noted(catalog, writer, theirs, Replaced(), records, is_own=False)
-        mine = {name: found.erased.get(name, 0) for name in found.erased}
-        return replace(pending.counted(**mine), left=(*pending.left, *found.left))
+        return replace(pending.counted(**found.erased), left=(*pending.left, *found.left))
 
     def _noted(
         self,
@@ -245,7 +278,7 @@ class Erasure:
             writer,
             catalog.ledger,
             lambda said: (
-                said["text"] in records.texts or _is_theirs(pending, names, replaced.times, said)
+                said["text"] in records.texts or is_theirs(pending, names, replaced.times, said)
             ),
         )
         topics = let_go_of_events(writer, tenant, chosen, names, pending.needles)
@@ -254,9 +287,8 @@ class Erasure:
             topic_rows=sum(topics.rows.values()),
         )  # fmt: skip
         left = [
-            *definitions_with(catalog, writer, pending.needles),
-            *(_published(name, offset) for name, offset in topics.beyond.items()),
-            *map(_of_format_1, records.beyond),
+            *(published(name, offset) for name, offset in topics.beyond.items()),
+            *records.beyond,
         ]
         found = replace(found, left=(*found.left, *left))
         if found.erased:
@@ -277,7 +309,7 @@ class Erasure:
         values = {"keys": keys, CONTEXT: identity.context.encode() if identity.context else None}
         committed = Commitments(values)
         stated = {
-            "v": COMMITTED, "entry_id": pending.erasure_id, "created_at": from_us(now_us),
+            "v": VERSION, "entry_id": pending.erasure_id, "created_at": from_us(now_us),
             "actor": identity.actor, "source": identity.source, "workspace": identity.workspace,
             "reason": pending.reason, "table": pending.table,
             "table_id": pending.chosen.table_id, "keys_too": pending.keys_too,
@@ -299,31 +331,30 @@ class Erasure:
             raise StoreError(msg)
 
     def _end(self, catalog: Catalog, pending: Pending, versions: Sequence[int]) -> ErasureReport:
+        seq, certificate = pending.certified, None
+        if seq is None and pending.erased:
+            with catalog.write() as writer:
+                seq = certify(catalog, writer, pending, versions)
+                keep(writer, replace(pending, certified=seq))
+        if seq is not None:
+            certificate = certificate_of(catalog, seq)
         with catalog.write() as writer:
-            is_anything = bool(pending.erased)
-            make = certified(catalog, writer, pending, versions) if is_anything else None
             end(writer, pending)
-        certificate = None if make is None else make()
         return ErasureReport(pending.table, Counts(pending.erased), pending.left, certificate)
+
+
+def _vector_table(catalog: Catalog, pending: Pending) -> TableInfo | None:
+    """Return the vector table whose rows are erased, by their keys."""
+    table_id = pending.chosen.table_id
+    if table_id is None or not pending.chosen.keys.num_columns:
+        return None
+    with catalog.read() as reader:
+        info = catalog.by_id(reader, table_id)
+    return info if _has_versions(info) else None
 
 
 def _has_versions(info: TableInfo | None) -> bool:
     return info is not None and KINDS[info.kind].has_versions
-
-
-def _is_theirs(
-    pending: Pending, names: frozenset[str], times: list[int], said: dict[str, Any]
-) -> bool:
-    """Return whether a statement wrote the rows, or has one of their values."""
-    if tables_of(said, "tables_written") & names:
-        begun, lasted = int(said["executed_at"] or 0), int(said["duration_us"] or 0)
-        if any(begun <= at <= begun + lasted for at in times):
-            return True
-    needles = pending.needles
-    if not needles:
-        return False
-    told = said["error"]
-    return needles.in_sql(said["text"]) or (isinstance(told, str) and needles.in_text(told))
 
 
 def _again(report: ErasureReport, finished: Sequence[ErasureReport]) -> ErasureReport:
@@ -331,28 +362,6 @@ def _again(report: ErasureReport, finished: Sequence[ErasureReport]) -> ErasureR
     if not finished:
         return report
     return replace(report, certificate=finished[-1].certificate, left=finished[-1].left)
-
-
-def erased_before(catalog: Catalog, reader: Reader, chosen: Chosen) -> bool:
-    """Return whether rows were erased, or may have been with their keys."""
-    for entry in catalog.ledger.entries(reader, Compare("=", "kind", ERASURE)):
-        fields = entry.fields()
-        if fields.get("table_id") != chosen.table_id:
-            continue
-        _, keys = opened_members(entry.opened).get("keys", (b"", ()))
-        if fields.get("keys_too") or chosen.ids <= {*keys}:
-            return True
-    return False
-
-
-def _published(name: str, offset: int) -> Left:
-    why = f"callers published such a value, at offset {offset} first: topics.retain lets go of it"
-    return Left(f"topic {name!r}", why)
-
-
-def _of_format_1(seq: int) -> Left:
-    why = "it is of the first format of records, and such a value is part of what was signed"
-    return Left(f"entry {seq} of the ledger", why)
 
 
 def finish_all(lake: Lake, settle: Callable[[], object]) -> None:

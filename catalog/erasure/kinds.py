@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Final, TypeAlias
-from uuid import uuid4
 
 import pyarrow.compute as pc
 
+from affidavit.catalog.erasure.holds import may_tell_of, names_of_held, refuse_newer
 from affidavit.catalog.erasure.statements import let_go_of_rows
 from affidavit.catalog.journal.records.form import entries_of
 from affidavit.catalog.lake.vectors.datasets import lance_errors
-from affidavit.catalog.ledger.entry import RETENTION, rows_given, stamped
+from affidavit.catalog.ledger.entry import RETENTION
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.model.holds import Hold, holds
+from affidavit.catalog.model.holds import Hold, holds, refuse_held
 from affidavit.catalog.tables.intents import cleaning
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.catalog.topics.log import (
@@ -28,7 +30,7 @@ from affidavit.catalog.topics.log import (
 )
 from affidavit.catalog.topics.topic import all_topics
 from affidavit.catalog.values.canonical import from_us
-from affidavit.errors import InvalidQueryError
+from affidavit.errors import HoldError, InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,8 @@ class Due:
         before_us: What is older than this, in microseconds since the epoch.
         keep: For how long it is kept, as it was said.
         reason: Why, as it was said.
-        name: Of which one, where there are several; ``None`` for all.
+        name: Of which one, where there are several; ``None`` for all but those ``apart``.
+        apart: Those that have a retention of their own.
     """
 
     catalog: Catalog
@@ -60,15 +63,23 @@ class Due:
     keep: str
     reason: str
     name: str | None = None
+    apart: frozenset[str] = frozenset()
+
+    def is_of(self, name: str) -> bool:
+        """Return whether one of several is meant."""
+        return name not in self.apart if self.name is None else name == self.name
+
+    def held(self) -> list[Hold]:
+        """Return what is held just now; :func:`refuse_newer` in the transaction that lets go."""
+        with self.catalog.read() as reader:
+            return holds(reader)
 
     def note(self, writer: Writer, what: str, **fields: object) -> None:
         """Say in the ledger what was let go of."""
-        identity, now_us = self.catalog.identity, clock.now_us()
-        entry = stamped(
-            RETENTION, f"{RETENTION}-{uuid4().hex}", now_us, identity, reason=self.reason,
-            what=what, kept=self.keep, before=from_us(self.before_us), **fields,
+        self.catalog.ledger.note(
+            writer, RETENTION, self.catalog.identity, reason=self.reason, what=what,
+            kept=self.keep, before=from_us(self.before_us), **fields,
         )  # fmt: skip
-        self.catalog.ledger.append(writer, [entry], now_us=now_us)
 
 
 LetGo: TypeAlias = tuple[int, list[str]]
@@ -82,33 +93,38 @@ def _journal(due: Due) -> LetGo:
     """Let go of whole sealed segments that have no event of what is held."""
     journal = due.catalog.journal
     kept: list[str] = []
+    held = due.held()
 
     def note(writer: Writer, segments: Sequence[Segment]) -> None:
+        refuse_newer(writer, held)
         due.note(writer, "journal", **_told(segments))
 
     journal.sealing.flush()
-    is_held = held_segments(due.catalog, kept)
+    is_held = held_segments(due.catalog, held, kept)
     gone = journal.erasing.retain(due.before_us, 0, note, is_held=is_held)
     return sum(each.events for each in gone), kept
 
 
-def held_segments(catalog: Catalog, kept: list[str]) -> Callable[[Segment], bool]:
+def held_segments(
+    catalog: Catalog, held: Sequence[Hold], kept: list[str]
+) -> Callable[[Segment], bool]:
     """Return what says whether a segment of events has one of a row that is held.
 
     Those are noted in ``kept``.
     """
     files = catalog.journal.kept.files
-    with catalog.read() as reader:
-        held = holds(reader)
+    wanted = [
+        (pc.field("table_id") == each.table_id)
+        & (pc.scalar(True) if each.row_id is None else pc.field("entity_id") == each.row_id)
+        for each in held
+    ]
 
     def is_held(segment: Segment) -> bool:
-        for hold in held:
-            wanted = pc.field("table_id") == hold.table_id
-            if hold.row_id is not None:
-                wanted &= pc.field("entity_id") == hold.row_id
-            if any(part.num_rows for part in files.scan(segment, ["seq"], wanted)):
-                kept.append(f"events {segment.first_seq} to {segment.last_seq} ({hold})")
-                return True
+        if not wanted:
+            return False
+        if any(part.num_rows for part in files.scan(segment, ["seq"], reduce(or_, wanted))):
+            kept.append(f"events {segment.first_seq} to {segment.last_seq}")
+            return True
         return False
 
     return is_held
@@ -116,29 +132,23 @@ def held_segments(catalog: Catalog, kept: list[str]) -> Callable[[Segment], bool
 
 def _records(due: Due, what: str, kinds: tuple[str, ...]) -> LetGo:
     """Let go of all that old records commit to; their bodies stay, and prove that they were."""
-    with due.catalog.read() as reader:
-        ids = {hold.row_id for hold in holds(reader)}
+    holding = due.held()
     held: list[str] = []
 
     def change(entry: StoredEntry) -> bytes | None:
         is_due = entry.kind in kinds and entry.created_at < due.before_us
         if not is_due or entry.opened is None:
             return entry.opened
-        if _gave(entry, ids):
+        if may_tell_of(entry, holding):
             held.append(f"record {entry.seq}")
             return entry.opened
         return None
 
     def note(writer: Writer, seqs: Sequence[int]) -> None:
+        refuse_newer(writer, holding)
         due.note(writer, what, kinds=list(kinds), last=max(seqs), entries=len(seqs))
 
-    return due.catalog.journal.records.erasing.rewrite(None, change, note), held
-
-
-def _gave(entry: StoredEntry, ids: set[str | None]) -> bool:
-    """Return whether a record gave a row of those that are held, ``None`` for all of a table."""
-    rows = {row for row, _ in rows_given(entry, entry.fields())} if ids else set()
-    return bool(rows) and (None in ids or not rows.isdisjoint(ids))
+    return due.catalog.journal.records.erasing.rewrite(change, note), held
 
 
 def _searches(due: Due) -> LetGo:
@@ -151,19 +161,19 @@ def _reads(due: Due) -> LetGo:
 
 def _whole_records(due: Due) -> LetGo:
     """Let go of whole sealed segments of records, but for those with one that gave a held row."""
-    records, catalog = due.catalog.journal.records, due.catalog
-    with catalog.read() as reader:
-        ids = {hold.row_id for hold in holds(reader)}
+    records = due.catalog.journal.records
+    holding = due.held()
     held: list[str] = []
 
     def is_held(segment: Segment) -> bool:
-        parts = records.kept.files.whole(segment) if ids else iter(())
-        if any(_gave(entry, ids) for part in parts for entry in entries_of(part)):
+        parts = records.kept.files.whole(segment) if holding else iter(())
+        if any(may_tell_of(entry, holding) for part in parts for entry in entries_of(part)):
             held.append(f"records {segment.first_seq} to {segment.last_seq}")
             return True
         return False
 
     def note(writer: Writer, segments: Sequence[Segment]) -> None:
+        refuse_newer(writer, holding)
         due.note(writer, "records", of="records", **_told(segments))
 
     records.sealing.flush()
@@ -183,7 +193,7 @@ def _told(segments: Sequence[Segment]) -> dict[str, object]:
 def _statements(due: Due) -> LetGo:
     """Drop the oldest rows of the log, up to the first that names a table with held rows."""
     with due.catalog.write() as writer:
-        held = _names_of_held(due.catalog, writer).keys()
+        held = names_of_held(due.catalog, writer).keys()
         gone = let_go_of_rows(writer, due.catalog.ledger, due.before_us, held)
         if gone.rows:
             due.note(writer, "statements", log=gone.told())
@@ -202,9 +212,9 @@ def _events(due: Due, what: str, is_meant: Callable[[Topic], bool]) -> LetGo:
     """Let go of old events, but for the newest of each topic, whose place is kept."""
     held, counts = [], {}
     with due.catalog.write() as writer:
-        names = _names_of_held(due.catalog, writer)
+        names = names_of_held(due.catalog, writer)
         for topic in all_topics(writer):
-            is_named = due.name in {None, topic.name}
+            is_named = due.is_of(topic.name)
             if topic.tenant != due.catalog.tenant or not is_named or not is_meant(topic):
                 continue
             first = first_offset(writer, topic)
@@ -218,17 +228,6 @@ def _events(due: Due, what: str, is_meant: Callable[[Topic], bool]) -> LetGo:
         if counts:
             due.note(writer, what, topics=counts)
     return sum(counts.values()), held
-
-
-def _names_of_held(catalog: Catalog, reader: Reader) -> dict[str, Hold]:
-    """Return the holds by what their tables are called, and were when they were held."""
-    found = {}
-    for hold in holds(reader):
-        info = catalog.by_id(reader, hold.table_id)
-        found[hold.table_name] = hold
-        if info is not None:
-            found[info.name] = hold
-    return found
 
 
 def _told_of_held(
@@ -259,20 +258,20 @@ def _versions(due: Due) -> LetGo:
             for info in catalog.tables(reader)
             if KINDS[info.kind].has_versions and info.tenant == catalog.tenant
         ]
-        by_table = {hold.table_id: hold for hold in holds(reader)}
     for info in infos:
-        if due.name not in {None, info.name}:
-            continue
-        if info.table_id in by_table:
-            held.append(f"versions of {info.name!r} ({by_table[info.table_id]})")
-            continue
-        count += _cleaned(due, info)
+        if due.is_of(info.name):
+            try:
+                count += _cleaned(due, info)
+            except HoldError as error:
+                held.append(f"versions of {info.name!r} ({error})")
     return count, held
 
 
 def _cleaned(due: Due, info: TableInfo) -> int:
     age = timedelta(microseconds=max(clock.now_us() - due.before_us, 0))
     with locked(due.catalog, info, "deleting old versions") as (now, dataset):
+        with due.catalog.read() as reader:
+            refuse_held(reader, info.table_id)
         before = {int(each["version"]) for each in dataset.versions()}
         with cleaning(due.catalog, now), lance_errors(f"cleaning up {info.name!r}"):
             handle = dataset.checkout_version(dataset.version)

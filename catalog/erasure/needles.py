@@ -38,7 +38,12 @@ WORD_LENGTH_MIN: Final = 4
 VECTOR_LENGTH_MIN: Final = 2
 _WORD: Final = re.compile(r"\w+")
 _NUMBER: Final = re.compile(r"(?<![\w.])\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
+_TIME: Final = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<minute>\d\d:\d\d)(?::(?P<second>\d\d)"
+    r"(?:\.(?P<fraction>\d+))?)?(?:Z|[+-]\d\d:?\d\d)?"
+)
+_FRACTIONS: Final = (3, 6, 9)
+"""How many digits of a second's fraction are usual."""
 _HEX_DIGITS: Final = 64
 
 
@@ -85,6 +90,14 @@ class Needles:
         elif isinstance(value, dict):
             for each in value.values():
                 self.add(each)
+
+    def written(self) -> set[str]:
+        """Return the ways in which texts and numbers may stand in a file, by itself or in JSON."""
+        found = {format(each, "f") for each in self.numbers}
+        for text in self.texts:
+            found |= {text, text.replace("'", "''")}
+            found |= {json.dumps(text, ensure_ascii=each)[1:-1] for each in (True, False)}
+        return found
 
     def to_json(self) -> dict[str, list[str]]:
         """Return them as they are kept while an erasure runs."""
@@ -164,11 +177,23 @@ class Needles:
 
 
 def _written(text: str) -> Iterator[str]:
-    """Yield the ways in which a text is written: a time also as SQL has it."""
+    """Yield the ways in which a text is written: a time also as people do, and as SQL has it."""
     plain = text.strip()
     yield plain
-    if _TIME.match(plain):
-        yield plain.replace("T", " ").removesuffix("Z").removesuffix("+00:00")
+    found = _TIME.fullmatch(plain)
+    if found is None:
+        return
+    minute, second, fraction = found["minute"], found["second"] or "00", found["fraction"] or ""
+    times = [f"{minute}:{second}"]
+    digits = fraction.rstrip("0")
+    if digits:
+        lengths = {len(digits), *(each for each in _FRACTIONS if each > len(digits))}
+        times = [f"{minute}:{second}.{digits.ljust(each, '0')}" for each in sorted(lengths)]
+    elif second == "00":
+        times.append(minute)
+    for time in times:
+        yield f"{found['day']}T{time}"
+        yield f"{found['day']} {time}"
 
 
 def said_in(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 Rules:
     - What is to be erased is written down before anything is: an erasure that is interrupted is
       finished by the next that comes, or when the lake is next opened.
+    - What the signed head does not state is not obeyed: erasing is not for who can write a file.
     - The values that are looked for, and the rows' keys, are taken out of it in the transaction
       that needed them last.
 """
@@ -22,7 +23,8 @@ from affidavit.catalog.erasure.report import Counts, Left
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.store.protocol import columns_of, own
+from affidavit.catalog.store.covering.states import refuse_unstated
+from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import ERASURES
 from affidavit.catalog.values.text import from_json, json_texts
 
@@ -40,10 +42,10 @@ class Pending:
         reason: Why.
         chosen: The rows; without their names and keys once those are needed no more.
         table: What their table is called.
-        kind: What kind of table it is.
         keys_too: Whether the rows' keys are to go as well.
         needles: Their values; none once they are needed no more.
         seq: The entry that says that values were destroyed; ``None`` before they were.
+        certified: The entry that says that it has ended, whose file may not be there yet.
         until: The newest entry when the rows had gone: what is newer is of other rows.
         erased: How much was erased so far.
         left: What is beyond reach, as far as it is known.
@@ -54,10 +56,10 @@ class Pending:
     reason: str
     chosen: Chosen
     table: str
-    kind: str
     keys_too: bool
     needles: Needles = field(default_factory=Needles)
     seq: int | None = None
+    certified: int | None = None
     until: int = -1
     erased: Counts = field(default_factory=Counts)
     left: tuple[Left, ...] = ()
@@ -85,7 +87,7 @@ def new_name() -> str:
 
 def begin(writer: Writer, pending: Pending) -> None:
     """Write an erasure down, before anything is erased."""
-    row = (pending.erasure_id, pending.chosen.table_id, _json(pending), clock.now_us())
+    row = (pending.erasure_id, _json(pending), clock.now_us())
     writer.insert(ERASURES, columns_of(ERASURES), [row])
 
 
@@ -101,17 +103,24 @@ def end(writer: Writer, pending: Pending) -> None:
 
 
 def pending_of(reader: Reader, tenant: str) -> list[Pending]:
-    """Return a tenant's erasures that have not ended, oldest first."""
-    return [_read(str(told)) for (told,) in reader.select(ERASURES, ("told",), own(tenant))]
+    """Return a tenant's erasures that have not ended, oldest first.
+
+    Raises:
+        LedgerCorruptError: Somebody else wrote one: it is not obeyed.
+    """
+    rows = reader.select(ERASURES, ("told",), own(tenant), order_by=("created_at", ROWID))
+    if rows:
+        refuse_unstated(reader, tenant, ERASURES)
+    return [_read(str(told)) for (told,) in rows]
 
 
 def _json(pending: Pending) -> str:
     keys = pending.chosen.keys
     told: dict[str, Any] = {
         "erasure_id": pending.erasure_id, "identity": asdict(pending.identity),
-        "reason": pending.reason, "table": pending.table, "kind": pending.kind,
+        "reason": pending.reason, "table": pending.table,
         "keys_too": pending.keys_too, "needles": pending.needles.to_json(), "seq": pending.seq,
-        "until": pending.until,
+        "certified": pending.certified, "until": pending.until,
         "erased": dict(pending.erased), "left": [[each.where, each.why] for each in pending.left],
         "table_id": pending.chosen.table_id, "ids": sorted(pending.chosen.ids),
         "entity_type": pending.chosen.entity_type,
@@ -131,6 +140,7 @@ def _read(text: str) -> Pending:
     chosen = Chosen(told["table_id"], frozenset(told["ids"]), keys, entity_type=told["entity_type"])
     return Pending(
         told["erasure_id"], Identity(**told["identity"]), told["reason"], chosen, told["table"],
-        told["kind"], told["keys_too"], Needles.of_json(told["needles"]), told["seq"],
-        told["until"], Counts(told["erased"]), tuple(Left(*each) for each in told["left"]),
+        told["keys_too"], Needles.of_json(told["needles"]), told["seq"],
+        told["certified"], told["until"], Counts(told["erased"]),
+        tuple(Left(*each) for each in told["left"]),
     )  # fmt: skip

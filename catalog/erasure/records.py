@@ -17,8 +17,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.erasure.needles import said_in
+from affidavit.catalog.erasure.report import of_format_1, unreadable
 from affidavit.catalog.ledger.commitments import opened_members, without
-from affidavit.catalog.ledger.entry import StoredEntry, rows_given
+from affidavit.catalog.ledger.entry import ERASURE, StoredEntry, given, rows_given
+from affidavit.catalog.ledger.verifier import LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
@@ -26,7 +28,9 @@ from affidavit.catalog.store.tables import LEDGER, RESULTS
 if TYPE_CHECKING:
     from affidavit.catalog.erasure.chosen import Chosen
     from affidavit.catalog.erasure.needles import Needles
-    from affidavit.catalog.store.protocol import Writer
+    from affidavit.catalog.erasure.report import Left
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.store.protocol import Reader, Writer
 
 OF_ROWS: Final = frozenset({"result_sha256", "rows_set_sha256"})
 """The members of a record that are made of the values of rows."""
@@ -54,14 +58,14 @@ class Records:
 
     Attributes:
         members: The number of each record, and the members that are gone.
-        beyond: Records whose signed bodies have such values themselves.
+        beyond: Records that keep such values, or may: those whose signed bodies have them.
         texts: The statements that are gone, which the log has too.
         read: The number of the newest record that was read.
     """
 
     def __init__(self, chosen: Chosen, needles: Needles, *, keys_too: bool) -> None:
         self.members: list[tuple[int, list[str]]] = []
-        self.beyond: list[int] = []
+        self.beyond: list[Left] = []
         self.texts: set[str] = set()
         self.read = -1
         self._chosen = chosen
@@ -77,12 +81,16 @@ class Records:
         self.read = max(self.read, entry.seq)
         if entry.kind not in HAVE_VALUES:
             return entry.opened
-        members = opened_members(entry.opened)
+        try:
+            members = opened_members(entry.opened)
+        except LedgerProblem:
+            self.beyond.append(unreadable(entry.seq))
+            return entry.opened
         if not members:
             if self._needles and self._needles.in_json(_parsed(entry.body)):
-                self.beyond.append(entry.seq)
+                self.beyond.append(of_format_1(entry.seq))
             return entry.opened
-        is_given = _has_row_of(self._chosen, entry.body, members)
+        is_given = self._names_one(entry, members)
         gone = _gone(members, self._needles, is_given=is_given)
         if self._keys_too and is_given:
             gone |= OF_KEYS & members.keys()
@@ -92,6 +100,14 @@ class Records:
         if "text" in gone:
             self.texts.add(str(members["text"][1]))
         return without(entry.opened, frozenset(gone))
+
+    def _names_one(self, entry: StoredEntry, members: dict[str, tuple[bytes, Any]]) -> bool:
+        """Return whether a record gave one of the rows, or may have, or an erasure names one."""
+        chosen, fields = self._chosen, _parsed(entry.body)
+        if entry.kind == ERASURE:
+            _, keys = members.get("keys", (b"", ()))
+            return fields.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(keys)
+        return any(each.may_have(chosen.table_id, chosen.ids) for each in given(entry, fields))
 
     def let_go_of_newer(self, writer: Writer, tenant: str) -> None:
         """Do the same with records that came since, in the transaction that says so."""
@@ -124,22 +140,6 @@ def _gone(members: dict[str, tuple[bytes, Any]], needles: Needles, *, is_given: 
     return gone & members.keys()
 
 
-def _has_row_of(chosen: Chosen, body: bytes, members: dict[str, tuple[bytes, Any]]) -> bool:
-    """Return whether a record gave one of the rows, or an erasure names one."""
-    fields = _parsed(body)
-    if fields.get("kind") != "search" and "ids" not in members:
-        _, keys = members.get("keys", (b"", ()))
-        return fields.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(keys)
-    if fields.get("kind") == "search":
-        _, ids = members.get("top_k_result_ids", (b"", ()))
-        return fields.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(ids)
-    _, lists = members.get("ids", (b"", None))
-    return any(
-        each.get("table_id") == chosen.table_id and not chosen.ids.isdisjoint(each.get("ids", ()))
-        for each in lists or ()
-    )
-
-
 def _parsed(body: bytes) -> dict[str, Any]:
     """Return what a body says; nothing where it is none, which verifying tells."""
     try:
@@ -147,3 +147,15 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def erased_before(catalog: Catalog, reader: Reader, chosen: Chosen) -> bool:
+    """Return whether rows were erased, or may have been with their keys."""
+    for entry in catalog.ledger.entries(reader, Compare("=", "kind", ERASURE)):
+        fields = entry.fields()
+        if fields.get("table_id") != chosen.table_id:
+            continue
+        _, keys = opened_members(entry.opened).get("keys", (b"", ()))
+        if fields.get("keys_too") or chosen.ids <= {*keys}:
+            return True
+    return False

@@ -61,6 +61,23 @@ class Left:
         return f"{self.where}: {self.why}"
 
 
+def published(name: str, offset: int) -> Left:
+    """Return what is left of a value that callers published, at that offset first."""
+    why = f"callers published such a value, at offset {offset} first: topics.retain lets go of it"
+    return Left(f"topic {name!r}", why)
+
+
+def of_format_1(seq: int) -> Left:
+    """Return what is left in a record that was signed with the value in it."""
+    why = "it is of the first format of records, and such a value is part of what was signed"
+    return Left(f"entry {seq} of the ledger", why)
+
+
+def unreadable(seq: int) -> Left:
+    """Return what may be left in a record that somebody else changed."""
+    return Left(f"entry {seq} of the ledger", "what it says cannot be read: verify the ledger")
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The entry of the ledger that says what was erased, signed; and a file that says it.

@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from affidavit.catalog.erasure.kinds import KINDS_KEPT, Due, kind_of
-from affidavit.catalog.ledger.entry import stamped
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import columns_of, own
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.store.protocol import Reader, Writer
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.values.types import StoreValue
 
 SET: Final = "retention-set"
@@ -120,7 +118,7 @@ class Retention:
                 now = clock.now_us()
                 row = (name, told, why, catalog.identity.actor, now, None, None)
                 writer.insert(RETENTIONS, columns_of(RETENTIONS), [row])
-            _note(catalog, writer, SET, what=name, keep=told, reason=why)
+            catalog.ledger.note(writer, SET, catalog.identity, what=name, keep=told, reason=why)
 
     def run(self, what: str | None = None) -> Sequence[RetentionRun]:
         """Let go of what is older than it is kept, and return what that was.
@@ -135,19 +133,20 @@ class Retention:
         catalog = self._writable("what is old is let go")
         wanted = None if what is None else kind_of(what)
         with catalog.read() as reader:
-            kept = [
-                each for each, _ in _kept(reader, catalog.tenant) if wanted in {None, each.what}
-            ]
+            every = [each for each, _ in _kept(reader, catalog.tenant)]
+        kept = [each for each in every if wanted in {None, each.what}]
         if wanted is not None and not kept:
             msg = f"{wanted!r} is kept for ever: session.retention.set({wanted!r}, '6y') first"
             raise RecordNotFoundError(msg)
         self._settle()
-        return [self._ran(catalog, each) for each in kept]
+        names = frozenset(each.what for each in every)
+        return [self._ran(catalog, each, names) for each in kept]
 
-    def _ran(self, catalog: Catalog, kept: Kept) -> RetentionRun:
+    def _ran(self, catalog: Catalog, kept: Kept, names: frozenset[str]) -> RetentionRun:
         before_us = max(clock.now_us() - kept_us(kept.keep), 0)
         kind, _, name = kept.what.partition(".")
-        due = Due(catalog, before_us, kept.keep, kept.reason, name or None)
+        apart = frozenset(each.partition(".")[2] for each in names if each.startswith(f"{kind}."))
+        due = Due(catalog, before_us, kept.keep, kept.reason, name or None, apart)
         let_go, held = KINDS_KEPT[kind](due)
         found = RetentionRun(kept.what, datetime_of(before_us), let_go, tuple(held))
         told = {**asdict(found), "before": from_us(before_us)}
@@ -192,11 +191,3 @@ def _kept(reader: Reader, tenant: str) -> list[tuple[Kept, str | None]]:
 def shown(reader: Reader, tenant: str) -> list[dict[str, object]]:
     """Return the rows of ``system.retention``."""
     return [{**asdict(kept), "report": report} for kept, report in _kept(reader, tenant)]
-
-
-def _note(catalog: Catalog, writer: Writer, kind: str, **fields: object) -> None:
-    identity, now_us = catalog.identity, clock.now_us()
-    entry = stamped(
-        kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields,
-    )  # fmt: skip
-    catalog.ledger.append(writer, [entry], now_us=now_us)

@@ -18,6 +18,7 @@ from affidavit.catalog.values.canonical import canonical, from_us
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from affidavit.catalog.erasure.pending import Pending
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.store.protocol import Reader, Writer
 
@@ -126,6 +127,21 @@ def tables_of(said: dict[str, Any], *columns: str) -> set[str]:
         for line in said[column].split("\n")
     ]
     return {line.partition("@")[0].rpartition(".")[2] for line in lines if line}
+
+
+def is_theirs(
+    pending: Pending, names: frozenset[str], times: list[int], said: dict[str, Any]
+) -> bool:
+    """Return whether a statement wrote the rows, or has one of their values."""
+    if tables_of(said, "tables_written") & names:
+        begun, lasted = int(said["executed_at"] or 0), int(said["duration_us"] or 0)
+        if any(begun <= at <= begun + lasted for at in times):
+            return True
+    needles = pending.needles
+    if not needles:
+        return False
+    told = said["error"]
+    return needles.in_sql(said["text"]) or (isinstance(told, str) and needles.in_text(told))
 
 
 def _tells(error: object) -> bool:

@@ -6,8 +6,8 @@ The ledger's proofs go on holding: what leaves say of the values stays, and so d
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ _CHOSEN_BY: Final = ["seq", "timestamp", "entity_id", "entity_type", "table_id",
 """What tells whether an event is meant."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the array of its names is kept
 class Wanted:
     """The events to erase: those of some entities of one table, or of one kind of a caller's own.
 
@@ -53,10 +53,14 @@ class Wanted:
     keys_too: bool = False
     until: int = 2**63 - 1
 
+    @cached_property
+    def value_set(self) -> pa.Array:
+        """The entities, as Arrow looks them up."""
+        return pa.array(self.entity_ids, pa.string())
+
     def mask(self, events: pa.Table) -> pa.Array:
         """Return for each event whether it is meant, and has not been erased."""
-        ids = pa.array(sorted(self.entity_ids), pa.string())
-        mask = pc.is_in(events["entity_id"], value_set=ids)
+        mask = pc.is_in(events["entity_id"], value_set=self.value_set)
         if not self.keys_too:
             mask = pc.and_(mask, pc.is_valid(events["salt"]))
         if self.table_id is None:
@@ -255,22 +259,6 @@ class Erasing(LettingGo):
                 note(writer, found)
             self.remove_replaced()
         return len(found.seqs)
-
-    def kinds(self, reader: Reader, entity_id: str) -> set[tuple[str | None, str]]:
-        """Return the table and kind of every event that names an entity of that id.
-
-        By reading them all, and not by the index: whoever changed that would keep the values.
-        """
-        wanted, found = pc.field("entity_id") == entity_id, set()
-        names = ["table_id", "entity_type"]
-        parts: list[Any] = [
-            part
-            for segment in self._kept.segments(reader)
-            for part in self._kept.files.scan(segment, names, wanted)
-        ]
-        for part in (*parts, self._kept.tail(reader).filter(wanted).select(names)):
-            found |= set(zip(*(column.to_pylist() for column in part.columns), strict=True))
-        return found
 
     def _replace_blocks(self, reader: Reader, wanted: Wanted, found: Replaced) -> None:
         for block in self._kept.blocks(reader):

@@ -35,10 +35,10 @@ CONTEXT: Final = "context"
 
 COMMITTED: Final = frozenset(
     {
-        CONTEXT, "filter", "filters", "ids", "lineage", "parameters", "params", "query_lineage",
-        "query_sha256", "query_text", "query_vector", "result_schema", "result_sha256",
-        "retrieval_scores", "rows_set_sha256", "sources", "statement_sha256", "text",
-        "top_k_result_ids",
+        CONTEXT, "filter", "filters", "ids", "keys", "lineage", "parameters", "params",
+        "query_lineage", "query_sha256", "query_text", "query_vector", "result_schema",
+        "result_sha256", "retrieval_scores", "rows_set_sha256", "sources", "statement_sha256",
+        "text", "top_k_result_ids",
     }
 )  # fmt: skip
 """The members that are commitments in a body of that version. Any other is in the clear, even one

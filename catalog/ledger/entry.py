@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from affidavit.catalog.ledger.commitments import CONTEXT, VERSION, Commitments, opened_members
 from affidavit.catalog.ledger.verifier import Entry, LedgerProblem
 from affidavit.catalog.values.canonical import canonical, from_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.predicate import Predicate
@@ -141,8 +141,27 @@ class RecordKeeper(EntryKeeper, Protocol):
         """Return the number of each of its entries that has one of these ids."""
 
 
-def rows_given(entry: StoredEntry, fields: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """Return the rows that a search or read gave, as its record says, and how.
+class Given(NamedTuple):
+    """Rows of one table that a search or read gave, as its record says.
+
+    Attributes:
+        table_id: The table.
+        how: ``None`` for a search, else ``returned`` or ``scanned``.
+        ids: Their names; ``None`` where the record has the root of their hashes alone.
+    """
+
+    table_id: str | None
+    how: str | None
+    ids: Sequence[str] | None
+
+    def may_have(self, table_id: str | None, ids: Collection[str]) -> bool:
+        """Return whether one of those rows was given, as far as the record tells."""
+        is_it = self.ids is None or not set(ids).isdisjoint(self.ids)
+        return self.table_id == table_id and is_it
+
+
+def given(entry: StoredEntry, fields: Mapping[str, Any]) -> list[Given]:
+    """Return the rows that a search or read gave, by table, as its record says.
 
     Args:
         entry: The entry; nothing of it is trusted.
@@ -152,13 +171,18 @@ def rows_given(entry: StoredEntry, fields: Mapping[str, Any]) -> list[tuple[str,
         told = opened_members(entry.opened)
         if entry.kind != SEARCH:
             _, lists = told.get("ids", (b"", None))
-            return [(row, each["how"]) for each in lists or () for row in each.get("ids", ())]
+            return [Given(each["table_id"], each["how"], each.get("ids")) for each in lists or ()]
         ids = fields.get("top_k_result_ids")
         if fields.get("v") == VERSION:
             _, ids = told.get("top_k_result_ids", (b"", None))
-        return [(row, None) for row in ids] if isinstance(ids, list) else []
+        return [Given(fields.get("table_id"), None, ids)] if isinstance(ids, list) else []
     except (LedgerProblem, TypeError, KeyError, AttributeError):  # told where it is checked
         return []
+
+
+def rows_given(entry: StoredEntry, fields: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return the rows that a search or read gave, and how, as far as its record names them."""
+    return [(row, each.how) for each in given(entry, fields) for row in each.ids or ()]
 
 
 def row_of(entry: StoredEntry) -> tuple[StoreValue, ...]:

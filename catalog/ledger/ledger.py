@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
+from uuid import uuid4
 
-from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of
+from affidavit.catalog.ledger.entry import KEY, StoredEntry, draft, row_of, stamped
 from affidavit.catalog.ledger.head import Head, sign_note, stated
 from affidavit.catalog.ledger.kept import KeptLedger
 from affidavit.catalog.ledger.merkle import Frontier
@@ -34,6 +35,7 @@ from affidavit.catalog.ledger.verifier import (
     leaf_hash,
     open_checkpoint,
 )
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.covering.states import Known, add_moves, begin
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.entry import Draft, EntryKeeper, RecordKeeper
     from affidavit.catalog.ledger.keys import Signer, Signers
+    from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.protocol import Reader, StoreTable, Writer
 
 Covers: TypeAlias = "Callable[[Reader, str], Iterable[StoreTable]]"
@@ -147,6 +150,12 @@ class Ledger(KeptLedger):
             logged_at=logged_at if logs else None,
         )  # fmt: skip
         return entries[len(keys) :]
+
+    def note(self, writer: Writer, kind: str, identity: Identity, **fields: object) -> None:
+        """Append an entry that says what somebody did, in the transaction that did it."""
+        now_us = clock.now_us()
+        entry = stamped(kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields)
+        self.append(writer, [entry], now_us=now_us)
 
     def append_leaves(
         self, writer: Writer, make: Callable[[int], Sequence[bytes]], *, now_us: int

@@ -235,8 +235,9 @@ TRIGGERS: Final = _table(
 
 ERASURES: Final = _table(
     "erasures",
-    {"erasure_id": _TEXT, "table_id": _TEXT, "told": _TEXT, "created_at": _INT},
+    {"erasure_id": _TEXT, "told": _TEXT, "created_at": _INT},
     _unique("erasures_id", "erasure_id"),
+    cover=Cover(by="erasure_id"),
 )
 """Erasures that have begun, with all that is needed to end them; each goes when it has ended."""
 

@@ -328,7 +328,8 @@ class Audit:
 
         A clean-up of those tables may then delete them, and such a record can no longer be
         replayed. The records stay, and that this was done is an entry of the ledger. The texts of
-        statements that are older go with them: their rows in ``audit.statements`` stay.
+        statements that are older go with them, but for those that name a table of which a row is
+        held: their rows in ``audit.statements`` stay.
 
         Returns:
             How many versions were let go.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.erasure.certificate import CERTIFICATE
-from affidavit.catalog.erasure.statements import let_go_of_texts
-from affidavit.catalog.ledger.entry import RELEASE, RETENTION, stamped
-from affidavit.catalog.model import clock
+from affidavit.catalog.erasure.holds import names_of_held
+from affidavit.catalog.erasure.statements import let_go_of_texts, tables_of
+from affidavit.catalog.ledger.entry import RELEASE, RETENTION
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.values.canonical import from_us
@@ -79,17 +78,21 @@ def _needed_since(catalog: Catalog, at_us: int) -> set[tuple[str | None, int | N
 def release_texts(
     catalog: Catalog, before_us: int, reason: str, versions: list[dict[str, object]]
 ) -> None:
-    """Let go of the texts of older statements, and say so of them and of versions of tables."""
-    now_us = clock.now_us()
+    """Let go of the texts of older statements, and say so of them and of versions of tables.
+
+    Those that name a table with a held row stay.
+    """
     with catalog.write() as writer:
-        texts = let_go_of_texts(
-            writer, catalog.ledger, lambda said: int(said["executed_at"] or 0) < before_us
-        )
-        entry = stamped(
-            RELEASE, f"{RELEASE}-{uuid4().hex}", now_us, catalog.identity,
-            before=from_us(before_us), reason=reason, versions=versions, log=texts.told(),
+        held = names_of_held(catalog, writer).keys()
+
+        def is_old(said: dict[str, Any]) -> bool:
+            return int(said["executed_at"] or 0) < before_us and held.isdisjoint(tables_of(said))
+
+        texts = let_go_of_texts(writer, catalog.ledger, is_old)
+        catalog.ledger.note(
+            writer, RELEASE, catalog.identity, before=from_us(before_us), reason=reason,
+            versions=versions, log=texts.told(),
         )  # fmt: skip
-        catalog.ledger.append(writer, [entry], now_us=now_us)
 
 
 def released_by(

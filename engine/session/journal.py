@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from affidavit.catalog.erasure.chosen import chosen_entity
 from affidavit.catalog.erasure.erasure import Erasure
+from affidavit.catalog.erasure.holds import refuse_newer
 from affidavit.catalog.erasure.kinds import held_segments
 from affidavit.catalog.journal.events import EVENTS_SCHEMA, WHOLE, Batch, Event
-from affidavit.catalog.ledger.entry import RETENTION, stamped
+from affidavit.catalog.ledger.entry import RETENTION
 from affidavit.catalog.model import clock
+from affidavit.catalog.model.holds import holds
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
@@ -180,8 +182,7 @@ class JournalHandle:
         entity, why = str(entity_id), checked_reason(reason)
         checked_text_or_none(entity_type, "entity_type")
         with self._catalog.read() as reader:
-            kinds = self._journal.erasing.kinds(reader, entity)
-            table_id, kind = _one_of(kinds, entity, entity_type)
+            table_id, kind = _one_of(self._kinds(reader, entity), entity, entity_type)
             info = None if table_id is None else self._catalog.by_id(reader, table_id)
         chosen = chosen_entity(table_id, kind, entity, info)
         report = Erasure(self._catalog, self._settle).erase(
@@ -198,8 +199,8 @@ class JournalHandle:
             reason: Why, for the ledger, which notes it.
 
         Segments with an event of a row that is held stay. The events' leaves stay: whatever is left
-        still verifies. Tables cannot be read as of a
-        moment that their dropped events would be needed for.
+        still verifies. Tables cannot be read as of a moment that their dropped events would be
+        needed for.
         """
         self._refuse_transaction("segments are dropped")
         if before is not None and not isinstance(before, datetime):
@@ -209,28 +210,34 @@ class JournalHandle:
             msg = f"keep must be a number of events, got {keep!r}"
             raise InvalidQueryError(msg)
         why = checked_reason(reason)
-        limit = None
+        catalog, limit = self._catalog, None
+        with catalog.read() as reader:
+            held = holds(reader)
         if before is not None:
             limit = us_of(before if before.tzinfo is not None else before.astimezone())
 
         def note(writer: Writer, segments: Sequence[Segment]) -> None:
-            self._note(
-                writer, RETENTION, reason=why, keep=keep,
+            refuse_newer(writer, held)
+            catalog.ledger.note(
+                writer, RETENTION, catalog.identity, reason=why, keep=keep,
                 before=None if limit is None else from_us(limit),
                 ranges=[[each.first_seq, each.last_seq] for each in segments],
                 roots=[each.root.hex() for each in segments],
                 events=sum(each.events for each in segments),
             )  # fmt: skip
 
-        is_held = held_segments(self._catalog, [])
-        return sum(
-            each.events for each in self._journal.erasing.retain(limit, keep, note, is_held=is_held)
-        )
+        is_held = held_segments(catalog, held, [])
+        gone = self._journal.erasing.retain(limit, keep, note, is_held=is_held)
+        return sum(each.events for each in gone)
 
-    def _note(self, writer: Writer, kind: str, **fields: object) -> None:
-        identity, now_us = self._catalog.identity, clock.now_us()
-        note = stamped(kind, f"{kind}-{uuid4().hex}", now_us, identity, **fields)
-        self._catalog.ledger.append(writer, [note], now_us=now_us)
+    def _kinds(self, reader: Reader, entity: str) -> set[tuple[str | None, str]]:
+        """Return the table and kind of every event that names an entity of that id.
+
+        By reading them all, and not by the index: whoever changed that would keep the values.
+        """
+        names, wanted = ["table_id", "entity_type"], pc.field("entity_id") == entity
+        parts = self._journal.events.scan(reader, names, wanted)
+        return {each for part in parts for each in zip(*part.to_pydict().values(), strict=True)}
 
     def _refuse_transaction(self, what: str) -> None:
         self._catalog.refuse_past()

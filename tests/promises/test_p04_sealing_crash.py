@@ -61,7 +61,7 @@ with affidavit.connect(path, durability="normal", audit="rows") as session:
             records.merging.compact()
             seq = session.audit.get(ids[0]).seq
             records.erasing.rewrite(
-                [seq], lambda entry: without(entry.opened, gone),
+                lambda entry: without(entry.opened, gone if entry.seq == seq else frozenset()),
                 lambda writer, seqs: noted(
                     writer, "erasure", entity_id="x", reason="r", events=0,
                     records=[[each, ["query_lineage"]] for each in seqs],

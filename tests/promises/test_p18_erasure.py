@@ -310,7 +310,8 @@ steps = {
     "cleaned": (erasure, "rewrite", "after"),
     "scrub": (SqliteStore, "scrub", "before"),
     "scrubbed": (SqliteStore, "scrub", "after"),
-    "certified": (erasure, "certified", "after"),
+    "certify": (erasure, "certify", "after"),
+    "certificate": (erasure, "certificate_of", "before"),
     "end": (erasure, "end", "after"),
 }
 owner, name, when = steps[step]
@@ -320,7 +321,7 @@ with affidavit.connect(path, durability="normal", store_queries=True, audit="row
 """
 
 OF_ROWS = ["begin", "begun", "records", "noted", "let go", "replaced", "scrub", "scrubbed",
-           "certified", "end"]  # fmt: skip
+           "certify", "certificate", "end"]  # fmt: skip
 OF_VECTORS = ["begin", "begun", "delete", "noted", "rewrite", "compacted", "cleaned", "scrubbed"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import affidavit
 from affidavit import errors
 from affidavit.catalog.erasure.erasure import Erasure
+from affidavit.catalog.erasure.pending import pending_of
 from affidavit.catalog.store.sqlite import gaps
 
 
@@ -143,9 +145,9 @@ def test_p18_a_hold_that_is_placed_while_an_erasure_begins(
         session.sql("INSERT INTO people VALUES (1, 'Ann Somebody')")
         begun = Erasure._begun
 
-        def held_first(erasure: Erasure, *args: object) -> object:
+        def held_first(erasure: Erasure, *args: object, **more: object) -> object:
             session.hold("people", 1, case="court 4/26")
-            return begun(erasure, *args)  # type: ignore[arg-type]  # as they came
+            return begun(erasure, *args, **more)  # type: ignore[arg-type]  # as they came
 
         monkeypatch.setattr(Erasure, "_begun", held_first)
         with pytest.raises(errors.HoldError, match="court 4/26"):
@@ -207,4 +209,176 @@ def test_p18_a_row_that_comes_again_meanwhile_keeps_its_past(
         values = [row["new_value"] for row in session.journal.history(1).to_pylist()]
         assert [each is not None and "Cam Newcomer" in each for each in values][-1]
         assert "Ann Somebody" not in str(values)
+        assert session.ledger.verify(data=True)
+
+
+def test_p18_what_is_being_erased_cannot_be_held_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(tmp_path / "lake") as session:
+        session.create_table("people", [{"id": 1}, {"id": 2}], primary_key="id")
+        begun, refused = Erasure._begun, []
+
+        def hold_next(erasure: Erasure, *args: object, **more: object) -> object:
+            pending = begun(erasure, *args, **more)  # type: ignore[arg-type]  # as they came
+            for key in (1, None):
+                with pytest.raises(errors.HoldError, match="being erased") as raised:
+                    session.hold("people", key, case="court 4/26")
+                refused.append(raised.value)
+            session.hold("people", 2, case="court 4/26")
+            return pending
+
+        monkeypatch.setattr(Erasure, "_begun", hold_next)
+        assert session.erase("people", 1, reason="asked").erased["rows"] == 1
+        assert len(refused) == 2
+        session.hold("people", None, case="court 5/26")
+
+
+def test_p18_a_release_of_evidence_spares_the_texts_of_what_is_held(tmp_path: Path) -> None:
+    with connect(tmp_path / "lake") as session:
+        session.create_table("people", [{"id": 1}], primary_key="id")
+        session.create_table("cars", [{"id": 1}], primary_key="id")
+        session.hold("people", 1, case="court 4/26")
+        for name in ("people", "cars"):
+            session.sql(f"SELECT id AS held FROM {name}").to_arrow()
+        session.audit.release(dt.datetime.now(dt.UTC), reason="policy")
+        texts = session.sql(
+            "SELECT text FROM audit.statements WHERE text LIKE '%held%'"
+        ).to_pylist()
+        assert [row["text"] for row in texts if "texts" not in row["text"]][:1] == [
+            "SELECT id AS held FROM people"
+        ]
+        assert not any("FROM cars" in row["text"] for row in texts)
+
+
+def test_p18_what_is_written_while_an_erasure_begins_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
+        begun = Erasure._begun
+
+        def renamed_first(erasure: Erasure, *args: object, **more: object) -> object:
+            session.sql("UPDATE people SET name = 'Anna Otherwise' WHERE id = 1")
+            session.sql("SELECT id FROM people WHERE name = 'Anna Otherwise'").to_arrow()
+            return begun(erasure, *args, **more)  # type: ignore[arg-type]  # as they came
+
+        monkeypatch.setattr(Erasure, "_begun", renamed_first)
+        session.erase("people", 1, reason="asked")
+        assert session.ledger.verify(data=True)
+    assert b"Anna Otherwise" not in bytes_of(lake)
+
+
+# --- what keeps it from its end -------------------------------------------------------------------
+
+
+def test_p18_an_erasure_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The rows of a vector table are deleted after it was written down, and a key may be in use."""
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 0.0]}], key="id")
+        session.create_table("people", [{"id": 1}], primary_key="id")
+        session.sql("CREATE TABLE notes (doc BIGINT REFERENCES docs ON DELETE RESTRICT)")
+        session.sql("INSERT INTO notes VALUES (1)")
+        with pytest.raises(errors.ConstraintError, match="notes"):
+            session.erase("docs", 1, reason="asked")
+        assert session.sql("SELECT id FROM docs").to_pylist() == [{"id": 1}]
+        with session._catalog().read() as reader:
+            assert pending_of(reader, "default") == []
+        assert session.erase("people", 1, reason="asked").erased["rows"] == 1
+        session.sql("DELETE FROM notes")
+        assert session.erase("docs", 1, reason="asked").erased["rows"] == 1
+        assert session.ledger.verify(data=True)
+
+
+def test_p18_one_that_was_written_into_the_file_is_not_obeyed(tmp_path: Path) -> None:
+    """Whoever can write the store cannot have the engine erase, and sign, what they like."""
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_table("people", [{"id": 1}, {"id": 2}], primary_key="id")
+        kept: list[tuple[object, ...]] = []
+        begun = Erasure._begun
+
+        def read_next(erasure: Erasure, *args: object, **more: object) -> object:
+            pending = begun(erasure, *args, **more)  # type: ignore[arg-type]  # as they came
+            with sqlite3.connect(lake / "catalog.db") as store:
+                kept.extend(store.execute("SELECT * FROM erasures"))
+            return pending
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Erasure, "_begun", read_next)
+            session.erase("people", 1, reason="asked")
+    [row] = kept
+    forged = [each.replace('"ids": ["1"]', '"ids": ["2"]') if isinstance(each, str) else each
+              for each in row]  # fmt: skip
+    with sqlite3.connect(lake / "catalog.db") as store:
+        store.execute(f"INSERT INTO erasures VALUES ({', '.join('?' * len(row))})", forged)
+    with connect(lake) as session:
+        assert session.journal.history(2).to_pylist()
+        with pytest.raises(errors.LedgerCorruptError, match="by somebody else"):
+            session.erase("people", 2, reason="asked")
+        assert session.sql("SELECT id FROM people").to_pylist() == [{"id": 2}]
+        assert not session.ledger.verify(data=True)
+
+
+def test_p18_a_record_that_was_changed_is_named_and_keeps_no_other(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
+        read = session.sql("SELECT * FROM people WHERE name = 'Ann Somebody'")
+        read.to_arrow()
+        session.sql("SELECT count(*) FROM people WHERE name = 'Ann Somebody'").to_arrow()
+    with sqlite3.connect(lake / "catalog.db") as store:
+        store.execute("UPDATE ledger SET opened = x'7b' WHERE seq = ?", (read.receipt.seq,))
+    with connect(lake) as session:
+        report = session.erase("people", 1, reason="asked")
+        assert [each.where for each in report.left] == [f"entry {read.receipt.seq} of the ledger"]
+        assert report.erased["records"] == 1
+
+
+def test_p18_what_an_erasure_names_is_one_of_its_commitments(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
+        seq = session.erase("people", 1, reason="asked").certificate.seq - 1
+        assert session.ledger.verify(data=True)
+    with sqlite3.connect(lake / "catalog.db") as store:
+        changed = store.execute("UPDATE ledger SET opened = NULL WHERE seq = ?", (seq,)).rowcount
+        assert changed == 1
+    with connect(lake) as session:
+        found = session.ledger.verify()
+        assert (found.ok, found.seq) == (False, seq)
+
+
+def test_p18_an_empty_value_beside_one_of_many_is_no_trace(tmp_path: Path) -> None:
+    with connect(tmp_path / "lake") as session:
+        rows = [{"id": at, "town": None if at == 1 else "Springfield"} for at in range(3)]
+        session.create_table("people", rows, primary_key="id")
+        read = session.sql("SELECT count(*) FROM people WHERE town = 'Springfield'")
+        read.to_arrow()
+        assert session.erase("people", [1, 2], reason="asked").erased["rows"] == 2
+        texts = session.sql("SELECT text FROM audit.reads").to_pylist()
+        assert any("Springfield" in (row["text"] or "") for row in texts)
+
+
+def test_p18_a_certificate_whose_file_was_not_written_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = tmp_path / "lake"
+    with connect(lake) as session:
+        session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
+
+        def die(*_: object) -> None:
+            raise RuntimeError("the process ends")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("affidavit.catalog.erasure.erasure.certificate_of", die)
+            with pytest.raises(RuntimeError, match="the process ends"):
+                session.erase("people", 1, reason="asked")
+    assert not list((lake / "certificates").rglob("*.json"))
+    with connect(lake) as session:
+        assert len(list((lake / "certificates").rglob("*.json"))) == 1
+        kinds = [row["kind"] for row in session.sql("SELECT kind FROM system.ledger").to_pylist()]
+        assert kinds.count("erasure-certificate") == 1
         assert session.ledger.verify(data=True)

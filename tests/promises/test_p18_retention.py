@@ -10,7 +10,9 @@ import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.erasure.kinds import Due
 from affidavit.catalog.model import clock
+from affidavit.engine.reads import recording
 
 DAY_US = 86_400_000_000
 
@@ -150,6 +152,57 @@ def test_p18_one_topic_has_a_retention_of_its_own(session: affidavit.Session) ->
     [told] = session.retention.run("topics.own")
     assert (told.what, told.let_go) == ("topics.own", 3)
     assert len(list(session.topics.replay("told"))) == 4
+
+
+def test_p18_what_one_topic_keeps_goes_before_what_topics_keep(
+    session: affidavit.Session, days: list[int]
+) -> None:
+    days[0] = 31
+    session.retention.set("topics", "1d")
+    session.retention.set("topics.own", "6y")
+    runs = {run.what: run.let_go for run in session.retention.run()}
+    assert (runs["topics"] > 0, runs["topics.own"]) == (True, 0)
+    assert len(list(session.topics.replay("own"))) == 4
+
+
+def test_p18_a_hold_that_comes_meanwhile_keeps_all(
+    session: affidavit.Session, days: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days[0] = 365
+    held = Due.held
+
+    def hold_next(due: Due) -> object:
+        found = held(due)
+        session.hold("t", 1, case="court 4/26")
+        return found
+
+    for what in ("journal", "reads", "records"):
+        session.retention.set(what, "1d")
+        with monkeypatch.context() as patched:
+            patched.setattr(Due, "held", hold_next)
+            with pytest.raises(errors.HoldError, match="run it again"):
+                session.retention.run(what)
+        session.release_hold("t", 1, case="court 4/26")
+        assert session.retention.run(what)[0].let_go > 0
+
+
+def test_p18_a_record_that_names_no_rows_stays_where_every_row_is_held(
+    session: affidavit.Session, days: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more keys than it names a record has the root alone, of ``reads`` not even that."""
+    monkeypatch.setattr(recording, "IDS_MAX", 2)
+    session.sql("SELECT * FROM t").to_arrow()
+    read = session.sql("SELECT count(*) FROM t")
+    read.to_arrow()
+    days[0] = 365
+    session.retention.set("reads", "1d")
+    for key in (1, None):
+        session.hold("t", key, case="court 4/26")
+    held = session.retention.run("reads")[0].held
+    assert f"record {read.receipt.seq}" in held
+    session.release_hold("t", None, case="court 4/26")
+    held = session.retention.run("reads")[0].held
+    assert len(held) >= 2
 
 
 def test_p18_rows_of_the_log_that_are_taken_away_are_missed(

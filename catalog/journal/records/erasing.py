@@ -10,27 +10,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from affidavit.catalog.journal.erasing import LettingGo
 from affidavit.catalog.journal.records.form import entries_of
 from affidavit.catalog.journal.segments.writing import write_segment
-from affidavit.catalog.journal.span import Span
 from affidavit.catalog.ledger.entry import StoredEntry, rows_given
 from affidavit.catalog.ledger.verifier import LedgerProblem
-from affidavit.catalog.sql.predicate import And, Compare, In
+from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import ROWID, own
 from affidavit.catalog.store.tables import LEDGER, RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from affidavit.catalog.journal.segments.segment import Segment
     from affidavit.catalog.store.protocol import Reader, Writer
 
     Change: TypeAlias = Callable[[StoredEntry], bytes | None]
 
-READ_AT_ONCE: Final = 500
 _COLUMNS: Final = (
     ROWID, "seq", "body", "signature", "kind", "entry_id", "created_at", "leaf_hash", "opened",
 )  # fmt: skip
@@ -64,21 +61,15 @@ class Rewriting:
 class RecordErasing(LettingGo):
     """Lets go of what one tenant's records say."""
 
-    def rewrite(
-        self,
-        seqs: Collection[int] | None,
-        change: Change,
-        note: Callable[[Writer, Sequence[int]], None],
-    ) -> int:
+    def rewrite(self, change: Change, note: Callable[[Writer, Sequence[int]], None]) -> int:
         """Replace what stands beside the bodies of some records, wherever they are kept.
 
         Segments that have some are written anew, the files are there before the transaction that
         names them, and the old ones go after it: whoever is interrupted does it again.
 
         Args:
-            seqs: The records; ``None`` for all, which are then all read.
-            change: Returns what is to stand beside a record's body instead of ``entry.opened``:
-                as :func:`affidavit.catalog.ledger.commitments.without` gives it.
+            change: Given each record, returns what is to stand beside its body instead of
+                ``entry.opened``, as :func:`affidavit.catalog.ledger.commitments.without` gives it.
             note: Given the transaction and the numbers of those that changed; says why in the
                 ledger. Not called where none does.
 
@@ -89,7 +80,7 @@ class RecordErasing(LettingGo):
             StoreError: A segment cannot be written or removed, or somebody reads the state of
                 before: do it again.
         """
-        with self.rewriting(lambda _: seqs, change) as found:
+        with self.rewriting(change) as found:
             if found.seqs:
                 with self._kept.store.write(self._kept.tenant) as writer:
                     found.apply(writer)
@@ -98,30 +89,25 @@ class RecordErasing(LettingGo):
         return len(found.seqs)
 
     @contextmanager
-    def rewriting(
-        self, find: Callable[[Reader], Collection[int] | None], change: Change
-    ) -> Iterator[Rewriting]:
+    def rewriting(self, change: Change) -> Iterator[Rewriting]:
         """Do what :meth:`rewrite` does in a transaction of the caller's.
 
         Yields what changes, for the caller to :meth:`~Rewriting.apply`; the records are held until
-        then, from before ``find`` is asked which they are, against whoever else seals, merges or
-        lets go. :meth:`scrub` is left to the caller.
+        then against whoever else seals, merges or lets go. :meth:`scrub` is left to the caller.
         """
         with self._kept.alone():
             try:
                 with self._kept.store.read(self._kept.tenant) as reader:
-                    found = self._rewritten(reader, find(reader), change)
+                    found = self._rewritten(reader, change)
                 yield found
             finally:
                 self.remove_replaced()
 
-    def _rewritten(self, reader: Reader, seqs: Collection[int] | None, change: Change) -> Rewriting:
+    def _rewritten(self, reader: Reader, change: Change) -> Rewriting:
         found = Rewriting(self._kept.tenant, _replace=self._kept.replace_segment)
-        wanted = None if seqs is None else sorted(seqs)
         for segment in self._kept.segments(reader):
-            if wanted is None or any(segment.first_seq <= s <= segment.last_seq for s in wanted):
-                self._rewrite_segment(segment, wanted, change, found)
-        for rowid, entry in self._tail(reader, wanted):
+            self._rewrite_segment(segment, change, found)
+        for rowid, entry in self._tail(reader):
             opened = change(entry)
             if opened != entry.opened:
                 found.seqs.append(entry.seq)
@@ -129,18 +115,10 @@ class RecordErasing(LettingGo):
                 found._given += [(row, entry.seq) for row in _rows_gone(entry, opened)]  # noqa: SLF001 - as above
         return found
 
-    def _rewrite_segment(
-        self, segment: Segment, wanted: Sequence[int] | None, change: Change, found: Rewriting
-    ) -> None:
+    def _rewrite_segment(self, segment: Segment, change: Change, found: Rewriting) -> None:
         files = self._kept.files
         opened: dict[int, bytes | None] = {}
-        names = self._kept.form.schema.names
-        parts = (
-            files.scan(segment, names, None)
-            if wanted is None
-            else files.numbered(segment, wanted, names)
-        )
-        for part in parts:
+        for part in files.scan(segment, self._kept.form.schema.names, None):
             for entry in entries_of(part):
                 told = change(entry)
                 if told != entry.opened:
@@ -155,41 +133,10 @@ class RecordErasing(LettingGo):
         found.seqs += sorted(opened)
         found._segments.append((segment, new))  # noqa: SLF001 - it is made here
 
-    def _tail(
-        self, reader: Reader, wanted: Sequence[int] | None
-    ) -> Iterable[tuple[int, StoredEntry]]:
-        pages: Iterable[tuple[In, ...]] = [()]
-        if wanted is not None:
-            steps = range(0, len(wanted), READ_AT_ONCE)
-            pages = [(In("seq", tuple(wanted[at : at + READ_AT_ONCE])),) for at in steps]
-        for page in pages:
-            for rows in reader.rows(LEDGER, _COLUMNS, own(self._kept.tenant, *page)):
-                for rowid, *columns, opened in rows:
-                    yield int(rowid or 0), StoredEntry(*columns, opened=opened)  # type: ignore[arg-type,misc]  # as the store has them
-
-    # --- all that is there to be let go ----------------------------------------------------------
-
-    def opened(self, reader: Reader) -> Iterator[tuple[int, str, bytes]]:
-        """Yield number, kind, and what stands beside its body of each record that has something.
-
-        Sealed or not, oldest first, some thousands in memory at a time.
-        """
-        names = ["seq", "kind", "opened"]
-        filters = pc.field("opened").is_valid()
-
-        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
-            return self._kept.files.scan(segment, names, within.narrowed(segment, filters))
-
-        for segment in self._kept.segments(reader):
-            for part in self._kept.read(segment, Span(), read):
-                seqs, kinds = part["seq"].to_pylist(), part["kind"].to_pylist()
-                yield from zip(
-                    seqs, kinds, part["opened"].cast(pa.binary()).to_pylist(), strict=True
-                )
-        for rows in reader.rows(LEDGER, names, own(self._kept.tenant), order_by=("seq",)):
-            for seq, kind, opened in rows:
-                if isinstance(opened, bytes):
-                    yield int(seq or 0), str(kind), opened
+    def _tail(self, reader: Reader) -> Iterator[tuple[int, StoredEntry]]:
+        for rows in reader.rows(LEDGER, _COLUMNS, own(self._kept.tenant)):
+            for rowid, *columns, opened in rows:
+                yield int(rowid or 0), StoredEntry(*columns, opened=opened)  # type: ignore[arg-type,misc]  # as the store has them
 
 
 def _with_opened(records: pa.Table, opened: dict[int, bytes | None]) -> pa.Table:

@@ -165,6 +165,15 @@ def counted(
     return found
 
 
+def refuse_unstated(reader: Reader, tenant: str, table: StoreTable) -> None:
+    """Raise LedgerCorruptError if a small table is not what its kept sums say."""
+    for name, (rows, total) in counted(reader, tenant, table).items():
+        state = _find(reader, tenant, name)
+        if state is None or (state.rows, state.total) != (rows, total & MASK):
+            msg = f"{name} was put there or changed by somebody else: nothing is done with it"
+            raise LedgerCorruptError(msg)
+
+
 def begin(
     writer: Writer,
     tenant: str,

@@ -109,3 +109,18 @@ def test_a_number_is_found_however_it_is_written(value: int) -> None:
     if number_of(str(value)) is not None:
         assert needles(value).in_text(f"({abs(value):_})")
         assert needles(value).in_json({"n": value})
+
+
+@pytest.mark.parametrize(
+    ("kept", "written"),
+    [
+        ("2026-01-02T03:04:05.500000Z", ["2026-01-02 03:04:05.5", "2026-01-02T03:04:05.500"]),
+        ("2026-01-02T03:04:05Z", ["2026-01-02 03:04:05", "2026-01-02T03:04:05+02:00"]),
+        ("2026-01-02T03:04:00+00:00", ["2026-01-02 03:04", "2026-01-02T03:04:00.000Z"]),
+        ("2026-01-02T03:04", ["2026-01-02 03:04:00"]),
+    ],
+)
+def test_a_time_is_found_as_people_write_it(kept: str, written: list[str]) -> None:
+    for text in written:
+        assert needles(kept).in_sql(f"SELECT * FROM t WHERE at = TIMESTAMP '{text}'")
+    assert not needles(kept).in_sql("SELECT TIMESTAMP '2026-01-02 03:05:05.5'")
