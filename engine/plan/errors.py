@@ -7,6 +7,7 @@ provokes each of them, so that an upgrade which words one differently fails ther
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -90,6 +91,13 @@ _DECIMAL: Final = re.compile(
 _RANGE: Final = re.compile(
     r"(?:Cast error: )?value of (?P<value>\S+) is out of range (?P<type>\w+)"
 )
+_RAISED: Final = re.compile(
+    r"""(?:Execution error: )?PyErr \{ type: <class '[\w.]+'>, value: \w+\("""
+    r"""(?P<told>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\), traceback: .*""",
+    re.DOTALL,
+)
+"""What DataFusion 54.1.0 passes on of what a function in Python raised."""
+
 _CORRELATED: Final = re.compile(
     r"Physical plan does not support logical expression "
     r"(?:OuterReferenceColumn|ScalarSubquery|InSubquery|Exists)"
@@ -238,6 +246,9 @@ def asks_for_whole_tables(error: BaseException, failure: BaseException | None) -
 
 def told_plainly(text: str) -> str:
     """Return a message, if it is of a cast as ``<value> cannot be cast to <type>``."""
+    raised = _RAISED.fullmatch(text)
+    if raised is not None:
+        return str(literal_eval(raised["told"]))
     cast = _CAST.fullmatch(text)
     if cast is not None and SEVERAL in cast["value"]:
         return f"{SEVERAL}: let it give one, by LIMIT 1 or an aggregate"

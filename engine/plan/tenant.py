@@ -15,6 +15,7 @@ from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
+from affidavit.engine.scans.calls.json import register_json
 from affidavit.engine.scans.calls.numbering import Numbering
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
@@ -114,6 +115,7 @@ class TenantEngine:
         self._functions.register(context)
         register_bounded(context)
         self.numbering.register(context)
+        register_json(context)
         return context
 
     # --- sources -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.engine.statement.limits import check_size
 from affidavit.engine.statement.plain import plain
 from affidavit.engine.statement.queries import skip_with
+from affidavit.engine.statement.spelling.arrows import arrows
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -215,6 +216,8 @@ def _read(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
     tokens = _one(text)
+    if (written := arrows(text, tokens)) is not text:
+        text, tokens = written, _one(written)
     if (written := plain(text, tokens)) is not text:
         text, tokens = written, _one(written)
     names = frozenset(token.name for token in tokens if token.name is not None)

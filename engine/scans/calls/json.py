@@ -1,0 +1,213 @@
+"""JSON, as SQL reads it: ``->``, ``->>`` and functions over texts.
+
+Rules:
+    - What is got of a JSON text is JSON as it was written but for white space: numbers keep their
+      digits, and names their order.
+    - What is not there is NULL, and so is what is got of NULL; JSON's own ``null`` is NULL as text
+      and ``null`` as JSON.
+    - A text that is no JSON is an error, not NULL: ``json_valid`` tells them apart.
+
+The names are PostgreSQL's, SQLite's and DuckDB's, where those agree; paths are SQLite's
+(https://sqlite.org/json1.html#path_arguments).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datafusion import udf
+
+from affidavit.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from datafusion import SessionContext
+
+Key: TypeAlias = "str | int"
+
+SHOWN_LENGTH_MAX: Final = 40
+_INDEX: Final = re.compile(r"-?\d{1,9}")
+_STEP: Final = re.compile(r'\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"]+))|\[(?:(\d{1,9})|#-(\d{1,9}))\]')
+_MISSING: Final = object()
+_quote: Final = json.encoder.encode_basestring
+
+
+class _Digits(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+_read: Final = json.JSONDecoder(
+    parse_float=_Digits, parse_int=_Digits, parse_constant=_refuse
+).decode
+
+
+def register_json(context: SessionContext) -> None:
+    """Let a context's statements read JSON."""
+    text = pa.string()
+    for name, (run, arguments, returned) in _FUNCTIONS.items():
+        context.register_udf(udf(run, [text] * arguments, returned, "immutable", name))
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever it says
+    try:
+        return _read(text)
+    except (ValueError, RecursionError):
+        shown = text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
+        raise InvalidQueryError(f"not JSON: {shown!r} (json_valid tells which texts are)") from None
+
+
+def _written(value: object) -> str:
+    if isinstance(value, _Digits):
+        return value
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_quote(name)}:{_written(each)}' for name, each in value.items())}}}"
+    return json.dumps(value)
+
+
+def _step(value: object, key: Key) -> object:
+    """Return what a key or a number leads to."""
+    if isinstance(value, dict):
+        return value.get(str(key), _MISSING)
+    if isinstance(value, list) and (isinstance(key, int) or _INDEX.fullmatch(key) is not None):
+        at = int(key)
+        return value[at] if -len(value) <= at < len(value) else _MISSING
+    return _MISSING
+
+
+@lru_cache(maxsize=1024)
+def _path(written: str) -> tuple[Key, ...]:
+    """Return the steps of a path: ``$.a[0]``, or one key.
+
+    Raises:
+        InvalidQueryError: It is no path of such steps.
+    """
+    if not written.startswith("$"):
+        return (written,)
+    steps: list[Key] = []
+    at = 1
+    while at < len(written):
+        found = _STEP.match(written, at)
+        if found is None:
+            told = 'write $.name, $."a name", $[0] or $[#-1], one behind the other'
+            raise InvalidQueryError(f"{written!r} is no path into JSON: {told}")
+        quoted, name, index, last = found.groups()
+        if index is not None or last is not None:
+            steps.append(int(index) if last is None else -int(last))
+        else:
+            steps.append(json.loads(f'"{quoted}"') if name is None else name)
+        at = found.end()
+    return tuple(steps)
+
+
+def _found(text: str, keys: Iterable[Key]) -> object:
+    value = _parsed(text)
+    for key in keys:
+        value = _step(value, key)
+    return value
+
+
+# --- what is returned -----------------------------------------------------------------------------
+
+
+def _json(value: object) -> str | None:
+    return None if value is _MISSING else _written(value)
+
+
+def _text(value: object) -> str | None:
+    if value is _MISSING or value is None:
+        return None
+    return str(value) if isinstance(value, str) else _written(value)
+
+
+def _keys(text: str) -> list[str]:
+    value = _parsed(text)
+    return list(value) if isinstance(value, dict) else []
+
+
+def _length(text: str) -> int:
+    value = _parsed(text)
+    return len(value) if isinstance(value, list) else 0
+
+
+def _is_valid(text: str) -> bool:
+    try:
+        _parsed(text)
+    except InvalidQueryError:
+        return False
+    return True
+
+
+def _kind(text: str) -> str:
+    value = _parsed(text)
+    if isinstance(value, _Digits):
+        return "number"
+    return _KINDS[type(value)]
+
+
+_KINDS: Final = {
+    str: "string", list: "array", dict: "object", bool: "boolean", type(None): "null",
+}  # fmt: skip
+
+
+def _of_each(returned: pa.DataType, told: Callable[[str], object], texts: pa.Array) -> pa.Array:
+    """Return what is told of each text, each different one being read once."""
+    encoded = texts.dictionary_encode()
+    values = pa.array([told(each) for each in encoded.dictionary.to_pylist()], returned)
+    return values.take(encoded.indices)
+
+
+def _of_both(
+    shown: Callable[[object], str | None],
+    steps: Callable[[str], tuple[Key, ...]],
+    texts: pa.Array,
+    keys: pa.Array,
+) -> pa.Array:
+    """Return what each key leads to in each text."""
+    different = pc.unique(keys)
+    if len(different) == 1 and different[0].is_valid:
+        path = steps(different[0].as_py())
+        return _of_each(pa.string(), lambda text: shown(_found(text, path)), texts)
+    pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
+    return pa.array(
+        [
+            None if text is None or key is None else shown(_found(text, steps(key)))
+            for text, key in pairs
+        ],
+        pa.string(),
+    )
+
+
+def _one(key: str) -> tuple[Key, ...]:
+    return (key,)
+
+
+_FUNCTIONS: Final[Mapping[str, tuple[Callable[..., pa.Array], int, pa.DataType]]] = {
+    "json_get": (partial(_of_both, _json, _one), 2, pa.string()),
+    "json_get_text": (partial(_of_both, _text, _one), 2, pa.string()),
+    "json_extract": (partial(_of_both, _json, _path), 2, pa.string()),
+    "json_extract_string": (partial(_of_both, _text, _path), 2, pa.string()),
+    "json_keys": (partial(_of_each, pa.list_(pa.string()), _keys), 1, pa.list_(pa.string())),
+    "json_array_length": (partial(_of_each, pa.int64(), _length), 1, pa.int64()),
+    "json_valid": (partial(_of_each, pa.bool_(), _is_valid), 1, pa.bool_()),
+    "json_typeof": (partial(_of_each, pa.string(), _kind), 1, pa.string()),
+}
+"""The functions: what runs, of how many texts, and what it returns."""

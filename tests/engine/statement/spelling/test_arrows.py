@@ -1,0 +1,54 @@
+"""The operators of JSON are calls, whatever stands around them."""
+
+from __future__ import annotations
+
+import pytest
+
+from affidavit.catalog.sql.lexer import tokenize
+from affidavit.engine.statement.spelling.arrows import arrows
+from affidavit.errors import SqlError
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("SELECT j -> 'a'", "SELECT json_get(j , 'a')"),
+        ("SELECT j->'a'->'b'->>0", "SELECT json_get_text(json_get(json_get(j,'a'),'b'),0)"),
+        ("SELECT t.j->>-1 || 'x'", "SELECT json_get_text(t.j,-1) || 'x'"),
+        ("SELECT 'x' || j ->> 'a'", "SELECT 'x' || json_get_text(j , 'a')"),
+        ("SELECT j->>'n'::INT + 1", "SELECT json_get_text(j,'n')::INT + 1"),
+        ("SELECT (j->'a')->>$k = ?", "SELECT json_get_text((json_get(j,'a')),$k) = ?"),
+        ("SELECT f(j)->'a'", "SELECT json_get(f(j),'a')"),
+        ("SELECT CAST(v AS VARCHAR)->'a'", "SELECT json_get(CAST(v AS VARCHAR),'a')"),
+        ("SELECT j::VARCHAR(9)->'a'", "SELECT json_get(j::VARCHAR(9),'a')"),
+        ("SELECT a[1]->'a'", "SELECT json_get(a[1],'a')"),
+        ("SELECT CASE WHEN b THEN j END->'a'", "SELECT json_get(CASE WHEN b THEN j END,'a')"),
+        (
+            "WHERE x IN (j->>'a', j->>'b')",
+            "WHERE x IN (json_get_text(j,'a'), json_get_text(j,'b'))",
+        ),
+        ("SELECT j->>lower(k)", "SELECT json_get_text(j,lower(k))"),
+        ("SELECT f(j->'a')", "SELECT f(json_get(j,'a'))"),
+        ("SELECT \"J\"->'a' AS \"x->'y'\"", "SELECT json_get(\"J\",'a') AS \"x->'y'\""),
+        ("WHERE a = 1 AND j->>'k' IS NULL", "WHERE a = 1 AND json_get_text(j,'k') IS NULL"),
+        ("WHERE b IN (j)->'a'", "WHERE b IN json_get((j),'a')"),
+    ],
+)
+def test_each_binds_to_one_operand_on_each_side(given: str, written: str) -> None:
+    assert arrows(given, tokenize(given)) == written
+
+
+@pytest.mark.parametrize("text", ["SELECT f(l, x -> x + 1)", "SELECT f(l, (x, y) -> x + y)"])
+def test_a_lambda_stays_one(text: str) -> None:
+    assert arrows(text, tokenize(text)) == text
+
+
+@pytest.mark.parametrize("text", ["SELECT j ->", "-> 'a'", "SELECT j -> , 1"])
+def test_what_has_no_operand_is_refused(text: str) -> None:
+    with pytest.raises(SqlError):
+        arrows(text, tokenize(text))
+
+
+def test_the_time_that_it_takes_is_linear() -> None:
+    text = "SELECT j" + "->'a'" * 5_000
+    assert arrows(text, tokenize(text)).count("json_get(") == 5_000
