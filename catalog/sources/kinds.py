@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
+from affidavit.catalog.sources.buckets.services import SERVICES
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.drivers import libpq, odbc
 from affidavit.catalog.sources.drivers.duckdb import DuckDb
@@ -21,7 +22,7 @@ from affidavit.catalog.sources.drivers.sqlite import Sqlite
 from affidavit.catalog.sources.lake import AttachedLake
 from affidavit.catalog.sources.url import path_url, server_url, split_url
 from affidavit.catalog.sql.names import DEFAULT_TENANT
-from affidavit.errors import PathNotAllowedError
+from affidavit.errors import PathNotAllowedError, SourceError
 from affidavit.screen import MASK
 
 if TYPE_CHECKING:
@@ -172,6 +173,15 @@ _BY_SCHEME: Final = {scheme: kind for kind in KINDS for scheme in kind.schemes}
 def is_source_url(given: object) -> bool:
     """Return whether what is to be attached is the URL of a database or lake."""
     return isinstance(given, str) and given.partition("://")[0].lower() in _BY_SCHEME
+
+
+def check_scheme(given: str) -> None:
+    """Raise SourceError for a URL that nothing here reads; nothing but its scheme is repeated."""
+    scheme, mark, _ = given.partition("://")
+    known = [*_BY_SCHEME, *SERVICES]
+    if mark and scheme.isalnum() and scheme.lower() not in {*known, "file"}:
+        urls = [f"{each}://" for each in known]
+        raise SourceError(f"{scheme}:// is not read: expected a path, or a URL of one of {urls}")
 
 
 def kind_of(scheme: str) -> SourceKind:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.evidence import files_evidence
-from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.external import external_sql, parse_external
+from affidavit.catalog.sources.files.guessed import check_there
 from affidavit.catalog.sources.files.whole import check_local
+from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.store.interrupts import held
-from affidavit.errors import AffidavitError, SqlError
+from affidavit.engine.statement.spelling.paths import paths_in
+from affidavit.errors import AffidavitError, SourceError, SqlError
 
 if TYPE_CHECKING:
     from affidavit.catalog.sources.buckets.object_stores import ObjectStores
@@ -77,6 +81,23 @@ class ExternalTables:
             snapshot.refused.update(dataset.refused)
             snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)
+
+    def prepare(self, text: str, snapshot: Snapshot) -> None:
+        """Plan the files that a text names in quotes where a table stands.
+
+        Raises:
+            SourceError: The session has limits: what it reads is attached first.
+        """
+        for path in paths_in(text):
+            if self._reach.limited:
+                msg = "this session reads no files by their paths: attach them, and name the table"
+                raise SourceError(msg)
+            key = (MAIN_SCHEMA, path)
+            location = self._reach.location(path)
+            check_there(location)
+            way, _, options = split_options(location, {})
+            create = external_sql(path, location, options, way)
+            snapshot.prepared[key] = self.table(create, snapshot, key)
 
     def evidence(self, create: str) -> dict[str, Any] | None:
         """Return what there is to say now of the files of a table; ``None`` where nobody can."""

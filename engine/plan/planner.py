@@ -90,11 +90,6 @@ class Planner:
         return self._pair.context
 
     @property
-    def narrow(self) -> SessionContext:
-        """The same, for one partition."""
-        return self._pair.narrow
-
-    @property
     def without_frames(self) -> Planner:
         """What plans for this session as for any other: with none of its frames in memory."""
         state = replace(self._state, frames={})
@@ -139,7 +134,7 @@ class Planner:
         values = arrow_params(params)
         snapshot.bind(values)
         with self._planning(snapshot):
-            self._prepare_names(names, snapshot)
+            self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
             pair = self._pair
             numbered = self._numbered(text, snapshot)
@@ -232,8 +227,11 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot)
 
-    def _prepare_names(self, names: Collection[str], snapshot: Snapshot, depth: int = 0) -> None:
+    def _prepare_names(
+        self, names: Collection[str], snapshot: Snapshot, text: str = "", depth: int = 0
+    ) -> None:
         """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
+        self._files(self._reach).prepare(text, snapshot)
         if depth > VIEW_DEPTH_MAX:
             raise SqlError(f"views are nested more than {VIEW_DEPTH_MAX} deep")
         for key, table in list(self.frames.items()):  # another thread may attach meanwhile
@@ -257,11 +255,11 @@ class Planner:
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
-            self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
-            numbered = self._numbered(definition.sql, snapshot)
-            frame = self._sql(numbered, {}, QUERIES_ONLY)
-            frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
-            if snapshot.sizes or GROWS.search(definition.sql) is not None:
+            text, names = definition.sql, parse_statement(definition.sql).names
+            self._prepare_names(names, snapshot, text, depth + 1)
+            frame = self._sql(self._numbered(text, snapshot), {}, QUERIES_ONLY)
+            frame = self.engine.numbering.named(frame)
+            if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 plan = frame.logical_plan()
                 snapshot.sizes[name] = growth(plan, snapshot.sizes, snapshot.called)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import EXTERNAL
+from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
-from affidavit.catalog.sources.kinds import At, check_reach, is_source_url, kind_of, parse_url
+from affidavit.catalog.sources.files.guessed import check_there, database_at
+from affidavit.catalog.sources.kinds import (
+    At,
+    check_reach,
+    check_scheme,
+    is_source_url,
+    kind_of,
+    parse_url,
+)
 from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.engine.scans.memory import memory_table
 from affidavit.errors import (
+    InvalidNameError,
     PathNotAllowedError,
     ReservedNameError,
     SourceError,
@@ -32,6 +44,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.planner import Planner
+
+
+_LOCATED: Final = re.compile(r"[/\\]|\.\w+$")
+"""What a path or URL has, and no name."""
 
 
 class Attachments:
@@ -54,22 +70,38 @@ class Attachments:
 
     def attach(self, name: str, given: object, options: dict[str, Any]) -> None:
         """Make what is given readable; see :meth:`affidavit.Session.attach`."""
+        _refuse_swapped(name, given)
         check_table_name(name)
         if is_source_url(given):
             self._attach_source(name, str(given), options)
             return
+        told = _path_of(given)
+        check_scheme(told or "")
+        scheme = None if told is None or "format" in options else self._database_at(told)
+        if scheme is not None:
+            self._attach_source(name, f"{scheme}:///{Path(str(told)).absolute()}", options)
+            return
         if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
             raise TableExistsError(name)
-        if not isinstance(given, str) and not hasattr(given, "__fspath__"):
+        if told is None:
             data = new_rows(given).read_all()
             self._planner.frames[MAIN_SCHEMA, name] = memory_table(data)
             return
-        self._attach_files(name, str(given), options)
+        self._attach_files(name, told, options)
+
+    def _database_at(self, path: str) -> str | None:
+        """Return the scheme of the database that a file is, where it may be looked at."""
+        location = self._reach.location(path)
+        if is_remote(location):
+            return None
+        self._reach.check_files(location)
+        return database_at(location)
 
     def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
         location = self._reach.location(told)
         self._reach.check_files(location)
+        check_there(location)
         way, secrets, rest = split_options(location, options)
         text = external_sql(name, location, rest, way)
         with self._planner.stores.given(location, self._reach, secrets):
@@ -159,3 +191,18 @@ class Attachments:
         with self._catalog.read() as reader:
             found = self._catalog.find(reader, name)
         return found if found is not None and found.tenant == self._catalog.tenant else None
+
+
+def _path_of(given: object) -> str | None:
+    """Return the path that is given, if it is one."""
+    is_path = isinstance(given, str) or hasattr(given, "__fspath__")
+    return str(os.fspath(given)) if is_path else None  # type: ignore[call-overload]  # it is one
+
+
+def _refuse_swapped(name: object, given: object) -> None:
+    """Raise InvalidNameError if the name and what is attached stand in each other's place."""
+    if not isinstance(name, str) or not isinstance(given, str) or not given.isidentifier():
+        return
+    if _LOCATED.search(name) is not None:
+        why = f"the name comes first, as in attach({given!r}, {name!r})"
+        raise InvalidNameError("table", name, why)

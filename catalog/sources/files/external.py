@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
@@ -11,6 +10,7 @@ from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
 from affidavit.catalog.sources.files.formats import FORMATS
+from affidavit.catalog.sources.files.guessed import guessed
 from affidavit.catalog.sources.files.library import Opening
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
@@ -120,14 +120,13 @@ def external_sql(
         SourceError: The format cannot be told, or takes no such option.
     """
     given = dict(options)
-    ending = location.rstrip("/").rpartition(".")[2].lower()
-    kind = str(given.pop("format", _detected(location, ending))).upper()
+    detected, needed = guessed(location)
+    kind = str(given.pop("format", detected)).upper()
     if kind not in FORMATS:
         msg = f"cannot tell the format of {location!r}: pass format=, one of {sorted(FORMATS)}"
         raise SourceError(msg)
     if not _is_lake(kind):
-        for option, value in FORMATS[kind].endings.get(ending, {}).items():
-            given.setdefault(option, value)
+        given = {**needed, **given} if kind == detected else given
         theirs = {f"format.{option}": value for option, value in given.items()}
         return _create(name, location, kind, {**way, **theirs})
     unknown = sorted(given.keys() - FORMATS[kind].options)
@@ -135,13 +134,6 @@ def external_sql(
         msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {unknown}"
         raise SourceError(msg)
     return _create(name, location, kind, {**way, **given})
-
-
-def _detected(location: str, ending: str) -> str:
-    """Return the format of files by what a local folder holds, or by their names; empty if none."""
-    held = () if is_remote(location) else (f for f in FORMATS.values() if f.detect(location))
-    named = (each for each in FORMATS.values() if ending in each.endings)
-    return next((each.name for each in chain(held, named)), "")
 
 
 def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:

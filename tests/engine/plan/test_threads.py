@@ -386,7 +386,7 @@ def test_settings_are_the_same_in_both_contexts_whoever_set_them_last(session) -
     planner = session._executor().planner
     shown = {
         context.sql("SHOW datafusion.execution.batch_size").to_pydict()["value"][0]
-        for context in (planner.context, planner.narrow)
+        for context in (planner.context, planner._pair.narrow)
     }
     assert len(shown) == 1
 

@@ -1,0 +1,126 @@
+"""What is attached, or named in a query, is known by what it holds."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather
+
+import affidavit
+from affidavit import errors
+
+ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+TABLE = pa.Table.from_pylist(ROWS)
+CSV = b"a,b\n1,x\n2,y\n"
+
+
+def write(folder: Path, name: str) -> Path:
+    path = folder / name
+    match name.partition(".")[2]:
+        case "parquet" | "data":
+            pq.write_table(TABLE, path)
+        case "arrow" | "bin":
+            feather.write_feather(TABLE, path, compression="uncompressed")
+        case "csv":
+            path.write_bytes(CSV)
+        case "tsv":
+            path.write_bytes(CSV.replace(b",", b"\t"))
+        case "csv.gz":
+            path.write_bytes(gzip.compress(CSV))
+        case "csv.bz2":
+            path.write_bytes(bz2.compress(CSV))
+        case "csv.xz":
+            path.write_bytes(lzma.compress(CSV))
+        case "json":
+            path.write_text(' \n[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]')
+        case "jsonl":
+            path.write_text('{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')
+    return path
+
+
+NAMES = ["t.parquet", "t.data", "t.arrow", "t.bin", "t.csv", "t.tsv", "t.csv.gz", "t.csv.bz2",
+         "t.csv.xz", "t.json", "t.jsonl"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_attached_and_named_in_a_query(session, tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name)
+    session.attach("t", path)
+    assert session.sql("SELECT * FROM t ORDER BY a").to_pylist() == ROWS
+    assert session.sql(f"SELECT * FROM '{path}' ORDER BY a").to_pylist() == ROWS
+    assert session.sql(f"FROM '{path}' AS f JOIN t ON f.a = t.a").num_rows == 2
+
+
+def test_a_database_is_known_by_its_first_bytes(session, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "one.db")) as made:
+        made.execute("CREATE TABLE t (a INT)")
+        made.commit()
+    duckdb.connect(str(tmp_path / "two.db")).execute("CREATE TABLE t (a INT)").close()
+    for name in ("one", "two"):
+        session.attach(name, tmp_path / f"{name}.db")
+        assert session.sql(f"SELECT * FROM {name}.main.t").to_pylist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "why"),
+    [
+        ("t", "none.parquet", "there is no file or folder '.*none.parquet'"),
+        ("t", "none/*.csv", r"no file is called '.*none/\*.csv'"),
+        ("t", "t.unknown", "cannot tell the format of"),
+        ("t.csv", "t", "the name comes first, as in attach\\('t', 't.csv'\\)"),
+        ("t", "foo://x", r"foo:// is not read: .*'postgresql://'.*'s3://'"),
+    ],
+)
+def test_what_cannot_be_attached_is_told(
+    session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, given: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.unknown").write_text("a,b")
+    with pytest.raises(errors.AffidavitError, match=why):
+        session.attach(name, given)
+
+
+# --- in queries -----------------------------------------------------------------------------------
+
+
+def test_a_file_in_a_query_is_one_source_of_what_it_reads(
+    session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "t.csv")
+    session.sql("CREATE TABLE kept AS FROM 't.csv'")
+    session.sql("INSERT INTO kept SELECT * FROM 't.csv' WHERE a > 1")
+    session.sql("CREATE VIEW seen AS SELECT count(*) AS n FROM 't.csv'")
+    assert session.sql("SELECT n FROM seen").to_pylist() == [{"n": 2}]
+    assert session.table("kept").count() == 3
+    query = "SELECT trim('x' FROM 'xt.csvx') AS t, 'a' IS DISTINCT FROM 't.csv' AS d FROM 't.csv'"
+    assert session.sql(query).to_pylist()[0] == {"t": "t.csv", "d": True}
+    with affidavit.connect(tmp_path / "lake", audit="reads", actor="reader") as reading:
+        result = reading.sql("SELECT a FROM 't.csv'")
+        assert result.num_rows == 2
+        record = reading.audit.get_read(result.receipt.read_id)
+    assert [table["name"] for table in record.tables] == ["main.t.csv"]
+    assert record.rows_returned == 2
+
+
+def test_a_session_with_limits_names_no_files(session, tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv")
+    session.sql(f"CREATE VIEW seen AS SELECT count(*) AS n FROM '{path}'")
+    with session.scope(allowed_paths=[tmp_path]) as limited:
+        for text in (f"SELECT * FROM '{path}'", "SELECT n FROM seen"):
+            with pytest.raises(errors.AffidavitError, match="by their paths"):
+                limited.sql(text).to_arrow()
+
+
+def test_the_files_of_a_lake_are_not_named_either(session, lake: Path) -> None:
+    with pytest.raises(errors.PathNotAllowedError):
+        session.sql(f"SELECT * FROM '{lake}/catalog.db'").to_arrow()
