@@ -29,6 +29,7 @@ from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
+from affidavit.engine.scans.calls.callers import told_of_caller
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.honoured import check_honoured
@@ -215,7 +216,8 @@ class Planner:
             return frame if whole is text else plainly_named(frame)
 
     def _numbered(self, text: str, snapshot: Snapshot) -> str:
-        return self.engine.numbering.written(text, snapshot, self._state.numbers)
+        told = told_of_caller(text, snapshot.catalog.identity)
+        return self.engine.numbering.written(told, snapshot, self._state.numbers)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:

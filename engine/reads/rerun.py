@@ -31,7 +31,10 @@ REPRODUCED, DRIFT, UNORDERED, GONE = "REPRODUCED", "DRIFT", "UNORDERED", "EVIDEN
 UNREPEATABLE = "UNREPEATABLE"
 
 _MOMENTS = frozenset({"current_date", "current_time", "current_timestamp"})
-_CHANGING = _MOMENTS | {"now", "rand", "random", "today", "uuid"}
+_CHANGING = _MOMENTS | {"now", "rand", "random", "today", "uuid"} | {
+    "current_actor", "current_source", "current_tenant", "current_user", "current_workspace",
+    "session_user",
+}  # fmt: skip
 """What gives another value each time that it is asked: words, and functions."""
 
 

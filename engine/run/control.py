@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.honoured import GENERIC
 from affidavit.engine.statement.limits import BRACKETS_MAX
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = frozenset({"IMMEDIATE", "EXCLUSIVE"})
 """The words of BEGIN that open the writer."""
+
+_IN_USE: Final = ([CATALOG], [MAIN_SCHEMA], [CATALOG, MAIN_SCHEMA])
+"""What USE may name."""
 
 _BEGIN_WORDS: Final = _AT_ONCE | {"TRANSACTION", "WORK", "READ", "WRITE", "DEFERRED"}
 
@@ -237,3 +241,24 @@ def setting_of(statement: Statement) -> str:
             break
         parts.append(token.text)
     return _NO_NAME.sub("", "".join(parts)).lower()
+
+
+def use(_scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run USE of what names without a schema mean already.
+
+    Raises:
+        SqlError: It is another schema.
+    """
+    cursor = statement.cursor()
+    cursor.expect("USE")
+    cursor.accept("SCHEMA")
+    named = [cursor.name("a schema")]
+    if cursor.accept("."):
+        named.append(cursor.name("a schema"))
+    if not cursor.done or named not in _IN_USE:
+        msg = (
+            f"{statement.text} is not supported: names without a schema are those of "
+            f"{CATALOG}.{MAIN_SCHEMA}; write schema.table"
+        )
+        raise SqlError(msg)
+    return nothing()

@@ -13,6 +13,7 @@ from affidavit.engine.run.control import (
     rollback,
     savepoint,
     set_option,
+    use,
 )
 from affidavit.engine.run.create import create, select_into
 from affidavit.engine.run.defining.comments import comment
@@ -22,6 +23,8 @@ from affidavit.engine.run.prepared import deallocate, execute, prepare
 from affidavit.engine.run.scope import Params, Scope
 from affidavit.engine.run.telling.explain import explain
 from affidavit.engine.run.telling.making import show_create
+from affidavit.engine.run.telling.pragma import pragma
+from affidavit.engine.run.telling.summarize import summarize
 from affidavit.engine.run.update import delete, merge, truncate, update
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
@@ -102,6 +105,9 @@ RUNS: Final[Mapping[Kind, Run]] = {
     Kind.SELECT_INTO: _defining(select_into),
     Kind.COMMENT: _writing(comment),
     Kind.SHOW_CREATE: show_create,
+    Kind.SUMMARIZE: summarize,
+    Kind.PRAGMA: pragma,
+    Kind.USE: use,
     Kind.BEGIN: begin,
     Kind.COMMIT: commit,
     Kind.ROLLBACK: rollback,

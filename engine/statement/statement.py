@@ -16,6 +16,7 @@ from affidavit.engine.statement.limits import check_size
 from affidavit.engine.statement.plain import plain
 from affidavit.engine.statement.queries import skip_with
 from affidavit.engine.statement.spelling.arrows import arrows
+from affidavit.engine.statement.spelling.shows import shown
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Kind(Enum):
     SELECT_INTO = "select_into"
     COMMENT = "comment"
     SHOW_CREATE = "show_create"
+    SUMMARIZE = "summarize"
+    PRAGMA = "pragma"
+    USE = "use"
 
 
 DML_KINDS: Final = frozenset({Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE})
@@ -87,6 +91,9 @@ _FIRST_WORDS: Final = {
     "RESET": Kind.SETTING,
     "EXPLAIN": Kind.EXPLAIN,
     "COMMENT": Kind.COMMENT,
+    "SUMMARIZE": Kind.SUMMARIZE,
+    "PRAGMA": Kind.PRAGMA,
+    "USE": Kind.USE,
 }
 _DML: Final = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 
@@ -216,8 +223,9 @@ def _read(text: str) -> Statement:
     if "\x00" in text:
         raise SqlError(f"the statement has a NUL character at {text.index(chr(0))}")
     tokens = _one(text)
-    if (written := arrows(text, tokens)) is not text:
-        text, tokens = written, _one(written)
+    for spelled in (shown, arrows):
+        if (written := spelled(text, tokens)) is not text:
+            text, tokens = written, _one(written)
     if (written := plain(text, tokens)) is not text:
         text, tokens = written, _one(written)
     names = frozenset(token.name for token in tokens if token.name is not None)
