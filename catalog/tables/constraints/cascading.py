@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.rules import CASCADE, NO_ACTION, RESTRICT, SET_NULL
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.store.protocol import ROWID
@@ -126,6 +127,9 @@ class Cascade:
         rows = _referring(self.writer, child, key, old)
         if not rows.num_rows:
             return
+        if isinstance(gone.info.definition, VectorDefinition):
+            # its new version is not committed yet, and what one shows now still has these rows
+            raise _referred(gone.info, child, key, rows)
         names = zip(key.columns, key.key, strict=True)
         wanted = pa.table({its: rows[mine] for mine, its in names})
         at = first_missing(self.catalog, self.writer, gone.info, wanted)

@@ -124,6 +124,23 @@ def test_a_vector_tables_key_can_be_referred_to(session) -> None:
     assert session.ledger.verify(data=True)
 
 
+@pytest.mark.parametrize(
+    "text", ["DELETE FROM docs", "TRUNCATE docs", "DELETE FROM docs WHERE id = 1"]
+)
+def test_no_action_keeps_a_vector_tables_row_that_is_referred_to(session, text) -> None:
+    """It was asked of the version before the deletion, which has every row; orphans were left."""
+    session.create_vector_table("docs", vectors(3))
+    session.sql("CREATE TABLE notes (doc BIGINT REFERENCES docs)")
+    session.sql("INSERT INTO notes VALUES (1), (NULL)")
+    with pytest.raises(errors.ConstraintError, match="'notes', where doc = 1"):
+        session.sql(text)
+    assert ids(session, "docs") == [0, 1, 2]
+    session.sql("DELETE FROM docs WHERE id <> 1")
+    session.sql("DELETE FROM notes")
+    session.sql(text)
+    assert ids(session, "docs") == []
+
+
 def test_a_table_that_is_referred_to_is_dropped_with_cascade_alone(family) -> None:
     family.sql("CREATE VIEW seen AS SELECT * FROM p")
     for text in ("DROP TABLE p", "CREATE OR REPLACE TABLE p AS SELECT 1 AS id"):
