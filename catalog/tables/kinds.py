@@ -10,12 +10,12 @@ from affidavit.catalog.model.definition import (
     SEQUENCE,
     VECTOR,
     VIEW,
-    MutableDefinition,
 )
+from affidavit.catalog.tables.constraints.sequences import refuse_asked
 from affidavit.catalog.tables.mutable import MutableTable, drop_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import drop_vector
-from affidavit.errors import ConstraintError, TableNotFoundError
+from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,16 +60,7 @@ def _drop_text(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
 
 
 def _drop_sequence(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
-    for other in catalog.tables(writer):
-        if not isinstance(other.definition, MutableDefinition):
-            continue
-        for column, identity in other.definition.rules.identities.items():
-            if identity.sequence_id == info.table_id:
-                msg = (
-                    f"sequence {info.name!r} numbers column {column!r} of table {other.name!r}: "
-                    "drop that first"
-                )
-                raise ConstraintError(msg)
+    refuse_asked(catalog, writer, info)
     _drop_text(catalog, writer, info)
 
 

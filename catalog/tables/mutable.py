@@ -263,14 +263,12 @@ class MutableTable(TableHandle):
         if not missing:
             return batch
         wanted = {name: sql for name, sql in definition.defaults.items() if name in missing}
-        values = self._statements.defaults(pa.schema(map(definition.schema.field, missing)), wanted)
-        count = batch.num_rows
+        fields, count = pa.schema(map(definition.schema.field, missing)), batch.num_rows
+        values = self._statements.defaults(fields, wanted, count)
         arrays = [
             batch[f.name]
             if f.name not in missing
-            else pa.repeat(values[f.name], count)
-            if f.name in values
-            else pa.nulls(count, f.type)  # which the table's rules fill
+            else values.get(f.name, pa.nulls(count, f.type))  # which the table's rules fill
             for f in definition.schema
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=definition.schema)

@@ -195,7 +195,7 @@ def update_rows(
         return 0
     definition = definition_of(info)
     if not are_ready:
-        after = ready(catalog, info.name, definition, after)
+        after = ready(catalog, info.name, definition, after, numbered=())
     gone, cascade = Gone(info, before, after), Cascade(catalog, writer, _Direct(catalog, writer))
     cascade.refuse_restricted(gone)
     changed = _update(catalog, writer, info, rowids, before, after, columns)
@@ -255,7 +255,7 @@ class _Direct:
     def update(
         self, info: TableInfo, rowids: Sequence[int], before: pa.Table, after: pa.Table
     ) -> pa.Table:
-        after = ready(self.catalog, info.name, definition_of(info), after)
+        after = ready(self.catalog, info.name, definition_of(info), after, numbered=())
         _update(self.catalog, self.writer, info, rowids, before, after)
         return after
 

@@ -141,9 +141,8 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            pair = self._pair
-            numbered = self._numbered(text, snapshot)
-            frame = self._sql(numbered, values, options, pair.narrow if narrow else pair.context)
+            numbered = self.numbered(text, snapshot)
+            frame = self._sql(numbered, values, options, self.narrow if narrow else self.context)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
@@ -219,7 +218,8 @@ class Planner:
             frame = chosen.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
-    def _numbered(self, text: str, snapshot: Snapshot) -> str:
+    def numbered(self, text: str, snapshot: Snapshot) -> str:
+        """Return a text with each call of nextval() and currval() as DataFusion reads it."""
         return self.engine.numbering.written(text, snapshot, self._state.numbers)
 
     @contextmanager
@@ -258,7 +258,7 @@ class Planner:
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
-            numbered = self._numbered(definition.sql, snapshot)
+            numbered = self.numbered(definition.sql, snapshot)
             frame = self._sql(numbered, {}, QUERIES_ONLY)
             frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:

@@ -24,6 +24,7 @@ from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.conflicts import resolve
+from affidavit.engine.run.writing.returning import returned_of
 from affidavit.engine.statement.assignments import with_defaults
 from affidavit.engine.statement.clauses import parse_insert
 from affidavit.engine.statement.parameters import numbered
@@ -67,7 +68,7 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
             written, write = rows.table, partial(opened.writes.insert, rows)
             if clauses.conflict is not None:
                 written, write = resolve(clauses.conflict, target.alias, written, opened)
-            returned = opened.returning(clauses.returning, written, target.alias)
+            returned = returned_of(opened, clauses.returning, written, target.alias)
             write()
             return counted(written.num_rows, returned)
 
@@ -104,7 +105,9 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         if not missing and not casts:
             return frame
         defaults = {
-            column: frame.parse_sql_expr(bounded(opened.defaults[column]))
+            column: frame.parse_sql_expr(
+                bounded(planner.numbered(opened.defaults[column], snapshot))
+            )
             .cast(opened.schema.field(column).type)
             .alias(column)
             for column in missing

@@ -55,10 +55,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
-        sets = {column: opened.default(column, value) for column, value in sets.items()}
-        computed, names = computed_values(sets)
+        computed, names = computed_values(opened.with_defaults(sets))
         rows, beside = _joined(clauses, f", {computed}", names, opened)
-        before, after = opened.images(rows, names)
+        before, after = opened.images(rows, names, sets)
         returned = _returned(clauses, beside, after, rows, opened)
         note_unchanged(opened, before, after)
         count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
@@ -206,7 +205,8 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         }
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
-        text = clauses.query(values, condition, beside.selected())
+        computed = [opened.with_defaults(each) for each in values]
+        text = clauses.query(computed, condition, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)
 
@@ -216,10 +216,10 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
 def _values(
     when: When, opened: OpenTarget, alias: str, source: Sequence[str], called: str
 ) -> dict[str, str]:
-    """Return column to expression, with the default of each column that an INSERT leaves out."""
+    """Return column to expression, DEFAULT for each with a default that an INSERT leaves out."""
     given = when.values(opened.columns, opened.info.name, alias, source, called)
-    given = {column: opened.default(column, value) for column, value in given.items()}
-    return {**opened.defaults, **given} if when.action == "insert" else given
+    left_out = opened.defaults if when.action == "insert" else ()
+    return {**dict.fromkeys(left_out, "DEFAULT"), **given}
 
 
 def _apply(
@@ -247,7 +247,7 @@ def _apply(
             gone.add(opened.fitted(part), part)
             told[0].note(part, "DELETE")
         elif when.action == "update":
-            before, after = opened.images(part, names)
+            before, after = opened.images(part, names, values[at])
             old.add(before, part)
             new.add(after)
             told[1].note(part, "UPDATE")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import qualified
 from affidavit.engine.statement.honoured import AGGREGATES
@@ -28,6 +29,35 @@ BESIDE: Final = "__beside_"
 """What the columns of other tables begin with: a name alone is the target's where it has one."""
 
 PLACE: Final = "__place"
+
+
+def returned_of(
+    opened: OpenTarget,
+    clause: str,
+    rows: pa.Table,
+    alias: str,
+    identities: pa.ChunkedArray | None = None,
+) -> pa.Table | None:
+    """Return what a RETURNING says of the rows that were written, if there is one.
+
+    ``identities`` are what a table without a key names them by, where they were there before.
+    """
+    if not clause:
+        return None
+    _tell(opened, rows, identities)
+    opened.snapshot.virtual["returning"] = memory_table(rows)
+    return opened.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
+
+
+def _tell(opened: OpenTarget, rows: pa.Table, identities: pa.ChunkedArray | None) -> None:
+    """Note that a RETURNING reads the rows that were written."""
+    told = opened.snapshot.read_anew(opened.info)
+    named = rows if identities is None or opened.key else pa.table({ROWID: identities})
+    key = key_of(opened.info)
+    if wants_rows(opened.catalog, opened.info) and {*key} <= {*named.schema.names}:
+        told.want_rows(key, names_of(opened.info))
+        told.give(named.select(list(key)))
+        told.are_at(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +106,8 @@ class Beside:
     ) -> pa.Table | None:
         """Return what RETURNING says of the rows that were written, each beside one of ``rows``."""
         if not clause or not self.tables:
-            return opened.returning(clause, written, alias, rows[ROWID])
-        opened.tell(written, rows[ROWID])
+            return returned_of(opened, clause, written, alias, rows[ROWID])
+        _tell(opened, written, rows[ROWID])
         places = pa.array(range(written.num_rows), pa.int64())
         virtual = opened.snapshot.virtual
         virtual["returning"] = memory_table(written.append_column(PLACE, places))

@@ -37,3 +37,13 @@ def test_a_default_that_the_column_cannot_have_is_refused(session, default) -> N
     with pytest.raises(errors.SchemaMismatchError, match="column 'c' is a int16, and its default"):
         session.sql(f"ALTER TABLE kept ADD COLUMN c SMALLINT DEFAULT {default} NOT NULL")
     assert session.sql("SELECT * FROM kept").to_pylist() == [{"id": 1}]
+
+
+def test_a_column_that_a_trigger_publishes_gets_no_other_type(session) -> None:
+    """It got one, and no row could be published from then on."""
+    session.sql("CREATE TABLE t (a INT, b INT)")
+    session.triggers.on("t", "insert", where="new.a > 5", publish="news")
+    with pytest.raises(errors.InvalidTriggerError, match="publishes column 'a' of table 't'"):
+        session.sql("ALTER TABLE t ALTER COLUMN a TYPE VARCHAR")
+    session.sql("INSERT INTO t VALUES (9, 1)")
+    assert session.sql('SELECT count(*) AS n FROM topics."news"').to_pylist() == [{"n": 1}]
