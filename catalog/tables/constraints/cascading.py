@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.rules import CASCADE, NO_ACTION, RESTRICT, SET_NULL
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.links import links_to
-from affidavit.catalog.tables.constraints.references import first_missing, without_views
+from affidavit.catalog.tables.constraints.references import (
+    as_types,
+    first_missing,
+    has_place,
+    without_views,
+)
 from affidavit.catalog.tables.rows import KEYS_MAX, definition_of, read_table
-from affidavit.catalog.values.arrays import take_rows, whole
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
@@ -175,12 +179,10 @@ def _referring(reader: Reader, child: TableInfo, key: ForeignKey, keys: pa.Table
     columns = [ROWID, *definition_of(child).schema.names]
     types = definition_of(child).types
     mine = list(key.columns)
-    if not keys.num_rows:
-        return read_table(reader, child, columns, In(ROWID, ()))
-    sought = pa.table(
-        {m: whole(keys[its]).cast(types[m]) for m, its in zip(mine, key.key, strict=True)}
-    )
-    parts = []
+    keys = keys.select(list(key.key)).rename_columns(mine)
+    kinds = {name: types[name] for name in mine}
+    sought = as_types(take_rows(keys, np.flatnonzero(has_place(keys, kinds))), kinds)
+    parts = [read_table(reader, child, columns, In(ROWID, ()))]
     for start in range(0, sought.num_rows, KEYS_MAX):
         part = sought.slice(start, KEYS_MAX)
         where: Predicate
@@ -211,10 +213,16 @@ def _renamed(rows: pa.Table, key: ForeignKey, old: pa.Table, new: pa.Table) -> p
     was = list(zip(*(old[name].to_pylist() for name in key.key), strict=True))
     places = {values: at for at, values in enumerate(was)}
     mine = zip(*(rows[name].to_pylist() for name in key.columns), strict=True)
-    at = pa.array([places[values] for values in mine])
-    for name, its in zip(key.columns, key.key, strict=True):
-        index = rows.schema.get_field_index(name)
-        kind = rows.schema.field(index)
-        values = pc.take(new[its], at).cast(kind.type)
-        rows = rows.set_column(index, kind, values)
+    given = take_rows(new.select(list(key.key)), [places[values] for values in mine])
+    given = given.rename_columns(list(key.columns))
+    kinds = {name: rows.schema.field(name).type for name in key.columns}
+    possible = has_place(given, kinds)
+    if not possible.all():
+        told = given.slice(int(np.argmin(possible)), 1).to_pylist()[0]
+        msg = f"foreign key {key.name!r} has no place for {told}: give its columns a wider type"
+        raise ConstraintError(msg)
+    given = as_types(given, kinds)
+    for name in key.columns:
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), given[name])
     return rows

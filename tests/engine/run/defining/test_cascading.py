@@ -55,7 +55,9 @@ def test_a_vector_table_goes_with_what_refers_to_it(session) -> None:
     """It is dropped in no transaction, and CASCADE began one."""
     session.create_vector_table("docs", vectors(2))
     session.sql("CREATE TABLE notes (doc BIGINT REFERENCES docs)")
-    session.sql("CREATE VIEW found AS SELECT * FROM vector_search('docs', [1, 0, 0, 0, 0, 0, 0, 0], 1)")
+    session.sql(
+        "CREATE VIEW found AS SELECT * FROM vector_search('docs', [1, 0, 0, 0, 0, 0, 0, 0], 1)"
+    )
     session.sql("DROP TABLE docs CASCADE")
     session.sql("INSERT INTO notes VALUES (7)")
     assert named(session) == {"main.notes"}

@@ -248,3 +248,46 @@ def test_a_shared_table_is_referred_to_by_its_own_scope_alone(session) -> None:
         shared.sql("CREATE TABLE kinds (id INT PRIMARY KEY)")
     with pytest.raises(errors.ReadOnlyError, match="'kinds' is shared"):
         session.sql("CREATE TABLE mine (k INT REFERENCES kinds)")
+
+
+def test_integers_of_another_width_refer_and_are_refused_in_words(session) -> None:
+    """A value that the other type has no place for was an error of Arrow's."""
+    session.sql("CREATE TABLE small (id SMALLINT PRIMARY KEY)")
+    session.sql("CREATE TABLE large (id BIGINT PRIMARY KEY, s BIGINT REFERENCES small)")
+    session.sql("CREATE TABLE c (id SMALLINT REFERENCES large ON DELETE CASCADE ON UPDATE CASCADE)")
+    session.sql("CREATE TABLE u (id BIGINT UNSIGNED PRIMARY KEY, s INT REFERENCES small)")
+    session.sql("CREATE TABLE cu (id BIGINT REFERENCES u)")
+    session.sql("INSERT INTO small VALUES (1)")
+    session.sql("INSERT INTO large VALUES (1, 1), (70000, NULL), (2, NULL)")
+    session.sql("INSERT INTO u VALUES (18446744073709551615, 1)")
+    session.sql("INSERT INTO c VALUES (1), (2)")
+    for text, told in (
+        ("UPDATE large SET s = 70000 WHERE id = 2", "'small' has no row for s = 70000"),
+        ("INSERT INTO cu VALUES (-1)", "'u' has no row for id = -1"),
+        ("UPDATE large SET id = 80000 WHERE id = 1", "no place for {'id': 80000}"),
+        ("DELETE FROM small", "'large', where s = 1"),
+    ):
+        with pytest.raises(errors.ConstraintError, match=told):
+            session.sql(text)
+    session.sql("UPDATE large SET id = 3 WHERE id = 1")
+    session.sql("DELETE FROM large WHERE id <> 3")
+    session.sql("DELETE FROM u")
+    assert ids(session, "c") == [3]
+    session.sql("CREATE VECTOR TABLE docs (id INT PRIMARY KEY, vector FLOAT[2])")
+    session.sql("CREATE TABLE n (id BIGINT REFERENCES docs)")
+    with pytest.raises(errors.ConstraintError, match="'docs' has no row for id = 99999999999"):
+        session.sql("INSERT INTO n VALUES (99999999999)")
+
+
+def test_texts_refer_to_texts_however_each_is_kept(session) -> None:
+    """A column of CREATE TABLE could not refer to one of create_table: Arrow's types differ."""
+    session.create_table("p", [{"id": "a"}, {"id": "b"}], primary_key=["id"])
+    session.create_vector_table("docs", [{"id": "a", "vector": [1.0, 0.0]}])
+    session.sql(
+        "CREATE TABLE c (id VARCHAR REFERENCES p ON UPDATE CASCADE, d TEXT REFERENCES docs)"
+    )
+    session.sql("INSERT INTO c VALUES ('a', 'a'), ('b', NULL)")
+    with pytest.raises(errors.ConstraintError, match="'docs' has no row for d = 'b'"):
+        session.sql("UPDATE c SET d = 'b'")
+    session.sql("UPDATE p SET id = id || '2'")
+    assert ids(session, "c") == ["a2", "b2"]
