@@ -23,12 +23,12 @@ from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.expression import delete_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.returning import Beside
-from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
 from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge

@@ -3,8 +3,9 @@
 Rules:
     - What a change does to the rows that refer to others is part of the change: written in the same
       transaction, and each an event of the journal.
-    - RESTRICT is asked before a row goes, NO ACTION when all rows of the call are written: a row
-      may go together with those that refer to it.
+    - RESTRICT is asked before rows of a statement go, NO ACTION when all of it is written: a row
+      may go together with those that refer to it. Of rows that go because others did, both are
+      asked in the end.
     - What one change brings about waits in line, so that a chain of any length is no recursion.
 """
 
@@ -71,33 +72,38 @@ class Gone:
 
 @dataclass(slots=True)
 class Cascade:
-    """What one change brings about in the tables that refer to the changed one."""
+    """What one change brings about in the tables that refer to the changed one, and to those.
+
+    Each table's rows are changed as any are: checked, and an event each.
+    """
 
     catalog: Catalog
     writer: Writer
     write: Write
     _line: deque[Gone] = field(default_factory=deque)
+    _links: dict[str, list[tuple[TableInfo, ForeignKey]]] = field(default_factory=dict)
 
     def refuse_restricted(self, gone: Gone) -> None:
-        """Raise ConstraintError if a row is about to go that another restricts."""
-        for child, key in links_to(self.catalog, self.writer, gone.info.table_id):
+        """Raise ConstraintError if a row is about to go that one refers to whose key RESTRICTs."""
+        for child, key in self._links_to(gone.info):
             if self._action(key, gone) == RESTRICT:
                 moved = _moved(key, gone)
                 rows = _referring(self.writer, child, key, moved[0])
                 if rows.num_rows:
                     raise _referred(gone.info, child, key, rows)
 
-    def run(self, gone: Gone) -> None:
-        """Do what follows of ``gone``, which has happened, and what follows of that.
+    def run(self, *gone: Gone) -> None:
+        """Do what follows of all that is ``gone``, and what follows of that.
 
         Raises:
-            ConstraintError: A row refers to one that is gone, and its key says NO ACTION.
+            ConstraintError: In the end a row refers to one that is gone, and its key says NO
+                ACTION; or RESTRICT, which holds for what was brought about here too.
         """
-        self._line.append(gone)
+        self._line += gone
         asked: list[tuple[Gone, TableInfo, ForeignKey]] = []
         while self._line:
             now = self._line.popleft()
-            for child, key in links_to(self.catalog, self.writer, now.info.table_id):
+            for child, key in self._links_to(now.info):
                 action = self._action(key, now)
                 if action in {NO_ACTION, RESTRICT}:
                     asked.append((now, child, key))
@@ -105,6 +111,12 @@ class Cascade:
                     self._follow(now, child, key, action)
         for then, child, key in asked:
             self._refuse_left(then, child, key)
+
+    def _links_to(self, info: TableInfo) -> list[tuple[TableInfo, ForeignKey]]:
+        """Return who refers to a table, which nothing of one change changes."""
+        if info.table_id not in self._links:
+            self._links[info.table_id] = links_to(self.catalog, self.writer, info.table_id)
+        return self._links[info.table_id]
 
     @staticmethod
     def _action(key: ForeignKey, gone: Gone) -> str:

@@ -2,7 +2,8 @@
 
 Rules:
     - A key with a NULL in it refers to nothing.
-    - Rows are looked for when all of a call are written: one may refer to another of the same call.
+    - Rows are looked for when all of a statement are written: one may refer to another of the same.
+      Many that refer to another table are looked for on the way, which writes none of that.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PENDING_MAX: Final = 100_000
 
 
 class References:
-    """The foreign keys of rows that are being written to one table."""
+    """The foreign keys of rows that one statement writes to a table: noted, and then looked for."""
 
     def __init__(self, catalog: Catalog, reader: Reader, info: TableInfo) -> None:
         assert isinstance(info.definition, MutableDefinition)

@@ -19,9 +19,9 @@ import pyarrow.types as pt
 from affidavit.catalog.lake.spill import Spilled
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.run.writing.counts import note_unchanged
-from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import (
     computed_values,

@@ -291,3 +291,30 @@ def test_texts_refer_to_texts_however_each_is_kept(session) -> None:
         session.sql("UPDATE c SET d = 'b'")
     session.sql("UPDATE p SET id = id || '2'")
     assert ids(session, "c") == ["a2", "b2"]
+
+
+UNIONED = "USING (SELECT 1 AS id, 2 AS up UNION ALL SELECT 2, 1) AS s ON chain.id = s.id "
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "INSERT INTO chain VALUES (1, 2), (2, 1) ON CONFLICT (id) DO UPDATE SET up = excluded.up",
+        "INSERT OR REPLACE INTO chain VALUES (1, 2), (2, 1)",
+        f"MERGE INTO chain {UNIONED} WHEN MATCHED THEN UPDATE SET up = s.up "
+        "WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.up)",
+        lambda session: session.table("chain").upsert([{"id": 1, "up": 2}, {"id": 2, "up": 1}]),
+    ],
+)
+def test_keys_are_asked_of_a_statement_once_all_of_it_is_written(session, write) -> None:
+    """What it updated was asked before what it inserted was there."""
+    session.sql("CREATE TABLE chain (id INT PRIMARY KEY, up INT REFERENCES chain)")
+    session.sql("INSERT INTO chain VALUES (1, NULL)")
+    session.sql(write) if isinstance(write, str) else write(session)
+    assert session.sql("SELECT up FROM chain ORDER BY id").to_pylist() == [{"up": 2}, {"up": 1}]
+    gone = "USING (SELECT 2 AS id) AS s ON chain.id = s.id WHEN MATCHED THEN DELETE"
+    with pytest.raises(errors.ConstraintError, match="needed by foreign key"):
+        session.sql(f"MERGE INTO chain {gone}")
+    session.sql(f"MERGE INTO chain {gone} WHEN NOT MATCHED BY SOURCE THEN UPDATE SET up = 1")
+    assert session.table("chain").to_arrow().to_pylist() == [{"id": 1, "up": 1}]
+    assert session.ledger.verify(data=True)
