@@ -25,11 +25,11 @@ from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.conflicts import resolve
 from affidavit.engine.run.writing.returning import returned_of
-from affidavit.engine.statement.assignments import with_defaults
+from affidavit.engine.statement.assignments import check_columns, with_defaults
 from affidavit.engine.statement.clauses import parse_insert
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
-from affidavit.errors import ColumnNotFoundError, SqlError
+from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,9 +84,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     given = clauses.columns or tuple(opened.given_columns)
     if clauses.by_name:
         given = tuple(opened.columns_of(f"{prefix} {source}", params))
-    for column in given:
-        if column not in opened.columns:
-            raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
+    check_columns(given, opened.columns, opened.info.name)
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
     source = with_defaults(source, given, opened.defaults)

@@ -31,7 +31,7 @@ from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.returning import Beside
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
-from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge
+from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, parse_statement
@@ -217,7 +217,9 @@ def _values(
     when: When, opened: OpenTarget, alias: str, source: Sequence[str], called: str
 ) -> dict[str, str]:
     """Return column to expression, DEFAULT for each with a default that an INSERT leaves out."""
-    given = when.values(opened.columns, opened.info.name, alias, source, called)
+    given = when.values(
+        opened.columns, opened.info.name, alias, source, called, opened.given_columns
+    )
     left_out = opened.defaults if when.action == "insert" else ()
     return {**dict.fromkeys(left_out, "DEFAULT"), **given}
 
@@ -255,7 +257,7 @@ def _apply(
     if clauses.returning:
         written = pa.concat_tables([each.rows for each in told])
         joined = pa.concat_tables([part for each in told for part in each.joined] or [rows[:0]])
-        alias, clause = clauses.target.alias, clauses.returning
+        alias, clause = clauses.target.alias, with_action(clauses.returning, opened.columns)
         returned = beside.returned(clause, alias, written, joined, opened)
     if not gone.images.rowids and not fresh.table.num_rows:
         note_unchanged(opened, old.table, new.table)
@@ -282,8 +284,8 @@ class _Told:
 
     @property
     def rows(self) -> pa.Table:
-        """The rows, and in ``merge_action`` what was done with each."""
-        return self._written.table.append_column(MERGE_ACTION, pa.array(self._actions, pa.string()))
+        """The rows, and beside them what was done with each."""
+        return self._written.table.append_column(ACTION, pa.array(self._actions, pa.string()))
 
 
 class _Rows:
