@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.model.definition import SEQUENCE, Index
-from affidavit.catalog.model.rules import Check, Generated, Identity
+from affidavit.catalog.model.rules import OF_TABLE, Check, Generated, Identity
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.tables.constraints.names import constraint_names, new_name
 from affidavit.catalog.tables.constraints.rows import expressions_of
@@ -71,7 +71,11 @@ def with_rules(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise TableExistsError(twice, kind="constraint")
-    return definition
+    return (
+        commented(definition, {OF_TABLE: constraints.comment})
+        if constraints.comment
+        else definition
+    )
 
 
 def with_check(

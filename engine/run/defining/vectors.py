@@ -79,6 +79,7 @@ def _refuse_rules(constraints: Constraints) -> None:
     asked = {
         "UNIQUE": constraints.unique, "CHECK": constraints.checks,
         "REFERENCES": constraints.references, "LIKE": constraints.like,
+        "COMMENT": constraints.comment is not None,
     }  # fmt: skip
     for column in constraints.columns:
         own = {

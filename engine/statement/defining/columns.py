@@ -113,6 +113,7 @@ class Constraints:
         checks: Conditions.
         references: Foreign keys.
         like: The tables whose columns are taken over.
+        comment: What the table is for.
     """
 
     columns: tuple[NewColumn, ...] = ()
@@ -121,6 +122,7 @@ class Constraints:
     checks: tuple[NewCheck, ...] = ()
     references: tuple[Reference, ...] = ()
     like: tuple[Name, ...] = field(default=())
+    comment: str | None = None
 
     @property
     def defaults(self) -> Mapping[str, str]:
@@ -159,6 +161,9 @@ def parse_constraints(cursor: Cursor) -> Constraints:
     names = [each.name for each in found.columns]
     if len(set(names)) != len(names):
         raise SqlError(f"the table would have two columns of one name: {names}")
+    if not found.like and cursor.accept("COMMENT"):
+        cursor.accept("=")
+        found = replace(found, comment=cursor.literal("a comment in quotes"))
     return found
 
 
