@@ -43,7 +43,8 @@ class Change:
         definition: What a table that was created or altered is from then on, as JSON.
         keys_sha256: For rows of a vector table, a digest of their keys.
         detail: What else there is to say, such as the columns that an ``alter`` added.
-        loses: The columns that an ``alter`` or ``restore`` takes away or gives another name.
+        loses: The columns that an ``alter`` or ``restore`` takes away, or gives another name or
+            type.
         messages: What triggers send because of it; ``None`` where they were not asked yet.
     """
 

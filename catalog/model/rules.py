@@ -93,12 +93,10 @@ class Identity:
     Attributes:
         counter: Where the numbers come from.
         always: Whether nobody may give a row another.
-        sequence_id: The sequence that it is, if that has a name of its own.
     """
 
     counter: Counter
     always: bool = False
-    sequence_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ class Rules:
                 for name, each in raw.get("generated", {}).items()
             },
             {
-                name: Identity(Counter(**each["counter"]), each["always"], each["sequence_id"])
+                name: Identity(Counter(**each["counter"]), each["always"])
                 for name, each in raw.get("identities", {}).items()
             },
             raw.get("lengths", {}),

@@ -26,8 +26,10 @@ class Statements(Protocol):
     def run(self, text: str, params: Mapping[str, object]) -> int:
         """Run one DML statement and return how many rows it touched."""
 
-    def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
-        """Return the value of each column's default expression, as the column's type."""
+    def defaults(
+        self, schema: pa.Schema, expressions: Mapping[str, str], count: int
+    ) -> dict[str, pa.Array]:
+        """Return each column's default for so many rows, as the column's type."""
 
 
 def update_text(

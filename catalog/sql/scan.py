@@ -131,10 +131,6 @@ class ArrowDataset(ScanDataset):
         super().__init__(data.schema, fail)
         self._data = data
 
-    def tell(self, told: Told | None) -> None:
-        """Take what is put on record of the table."""
-        self.told = told
-
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         return project(iter(self._data.to_batches()), columns, predicate)

@@ -10,12 +10,12 @@ from affidavit.catalog.model.definition import (
     SEQUENCE,
     VECTOR,
     VIEW,
-    MutableDefinition,
 )
+from affidavit.catalog.tables.constraints.sequences import refuse_asked
 from affidavit.catalog.tables.mutable import MutableTable, drop_mutable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.catalog.tables.vector_making import drop_vector
-from affidavit.errors import ConstraintError, TableNotFoundError
+from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,24 +31,31 @@ HANDLES: Final[Mapping[str, type[MutableTable | VectorTable]]] = {
 """The handle on a table of each kind that has rows here."""
 
 
-def drop_table(catalog: Catalog, info: TableInfo) -> None:
-    """Drop a table or view, and its rows.
+def _nothing(_: Writer) -> None:
+    """Do nothing before a table is dropped."""
+
+
+def drop_table(
+    catalog: Catalog, info: TableInfo, before: Callable[[Writer], None] = _nothing
+) -> None:
+    """Drop a table or view, and its rows; ``before`` is called in the same transaction.
 
     Raises:
         TableNotFoundError: It was dropped meanwhile.
         TransactionError: It cannot be dropped in a transaction.
         ReadOnlyError: It is another scope's.
     """
-    DROPS[info.kind](catalog, info)
+    DROPS[info.kind](catalog, info, before)
 
 
 def _drop_in_store(
     drop: Callable[[Catalog, Writer, TableInfo], None],
-) -> Callable[[Catalog, TableInfo], None]:
-    def dropped(catalog: Catalog, info: TableInfo) -> None:
+) -> Callable[[Catalog, TableInfo, Callable[[Writer], None]], None]:
+    def dropped(catalog: Catalog, info: TableInfo, before: Callable[[Writer], None]) -> None:
         with catalog.write() as writer:
             if catalog.by_id(writer, info.table_id) is None:
                 raise TableNotFoundError(info.name)
+            before(writer)
             drop(catalog, writer, info)
 
     return dropped
@@ -60,20 +67,11 @@ def _drop_text(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
 
 
 def _drop_sequence(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
-    for other in catalog.tables(writer):
-        if not isinstance(other.definition, MutableDefinition):
-            continue
-        for column, identity in other.definition.rules.identities.items():
-            if identity.sequence_id == info.table_id:
-                msg = (
-                    f"sequence {info.name!r} numbers column {column!r} of table {other.name!r}: "
-                    "drop that first"
-                )
-                raise ConstraintError(msg)
+    refuse_asked(catalog, writer, info)
     _drop_text(catalog, writer, info)
 
 
-DROPS: Final[Mapping[str, Callable[[Catalog, TableInfo], None]]] = {
+DROPS: Final[Mapping[str, Callable[[Catalog, TableInfo, Callable[[Writer], None]], None]]] = {
     MUTABLE.name: _drop_in_store(drop_mutable),
     VECTOR.name: drop_vector,
     VIEW.name: _drop_in_store(_drop_text),

@@ -32,13 +32,12 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
 from affidavit.catalog.tables.constraints.rows import ready
+from affidavit.catalog.tables.constraints.stored import as_stored, insert_stored
 from affidavit.catalog.tables.intents import LOAD, Intent, abandon, declare
 from affidavit.catalog.tables.mutable import create_mutable
 from affidavit.catalog.tables.row_writing import (
-    as_stored,
     as_table,
     insert_rows,
-    insert_stored,
     keep_next_rowid,
 )
 from affidavit.catalog.tables.rows import definition_of

@@ -15,8 +15,19 @@ from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.constraints.leftout import (
+    as_given,
+    leaves_out,
+    parts_of,
+    upserted,
+)
 from affidavit.catalog.tables.constraints.links import link, refuse_referred, unlink
-from affidavit.catalog.tables.constraints.rows import is_quick, ready, refuse_given
+from affidavit.catalog.tables.constraints.rows import (
+    is_quick,
+    not_generated,
+    ready,
+    refuse_given,
+)
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
@@ -46,6 +57,9 @@ if TYPE_CHECKING:
 
 COLUMNS_MAX: Final = 1900
 """How many columns a mutable table may have: SQLite stores 2,000, of which some are the store's."""
+
+UPSERTS_MAX: Final = 3
+"""How often rows that leave columns out are completed with no lock held."""
 
 FEW_ROWS_MAX: Final = 64
 """So many plain rows are converted under the lock."""
@@ -263,26 +277,56 @@ class MutableTable(TableHandle):
         if not missing:
             return batch
         wanted = {name: sql for name, sql in definition.defaults.items() if name in missing}
-        values = self._statements.defaults(pa.schema(map(definition.schema.field, missing)), wanted)
-        count = batch.num_rows
+        fields, count = pa.schema(map(definition.schema.field, missing)), batch.num_rows
+        values = self._statements.defaults(fields, wanted, count)
         arrays = [
             batch[f.name]
             if f.name not in missing
-            else pa.repeat(values[f.name], count)
-            if f.name in values
-            else pa.nulls(count, f.type)  # which the table's rules fill
+            else values.get(f.name, pa.nulls(count, f.type))  # which the table's rules fill
             for f in definition.schema
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=definition.schema)
 
     def upsert(self, data: object) -> int:
-        """Insert rows, replacing those with the same primary key; return how many there were.
+        """Insert rows, or change those with the same primary key; return how many there were.
+
+        A column that a row leaves out stays as it is; a new row has what :meth:`insert` gives it.
 
         Raises:
             ConstraintError: There is no primary key, or two rows of ``data`` have the same one.
             SchemaMismatchError: The data does not fit; the column is named.
         """
-        return self._write(data, self._upsert)
+        definition = definition_of(self._info())
+        parts = parts_of(data, definition.schema)
+        names = not_generated(definition, definition.schema.names)
+        if not definition.primary_key or not leaves_out(parts, names):
+            return self._write(as_given(data, parts), self._upsert)
+        tables = [(part.table(definition.schema), part.places) for part in parts]
+        return self._upsert_some(
+            [
+                (rows, range(rows.num_rows) if at is None else at)
+                for rows, at in tables
+                if rows.num_rows
+            ]
+        )
+
+    def _upsert_some(self, given: Sequence[tuple[pa.Table, Sequence[int]]]) -> int:
+        """Upsert rows that leave columns out: under the lock where others keep on writing."""
+        catalog, complete = self._catalog, self._with_defaults
+        if not given:
+            return 0
+        for _ in range(UPSERTS_MAX):
+            with catalog.read() as reader:
+                info = self._find(reader)
+                catalog.refuse_shared(info)
+                made = upserted(catalog, reader, info, given, complete)
+            with catalog.write() as writer:
+                now = self._find(writer)
+                if (now.table_id, now.version) == (info.table_id, info.version):
+                    return made.write(catalog, writer, now)
+        with catalog.write() as writer:
+            info = self._find(writer)
+            return upserted(catalog, writer, info, given, complete).write(catalog, writer, info)
 
     def _upsert(self, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]) -> int:
         rows = pa.Table.from_batches(batches, definition_of(info).schema)

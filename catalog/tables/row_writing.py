@@ -9,7 +9,7 @@ the table has, are not again: that may compute expressions, which is no work for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,11 @@ from affidavit.catalog.tables.constraints.cascading import Cascade, Gone
 from affidavit.catalog.tables.constraints.keys import (
     check_not_null,
     duplicate_within,
-    refuse_duplicates,
     shown_key,
 )
 from affidavit.catalog.tables.constraints.references import References
 from affidavit.catalog.tables.constraints.rows import ready
+from affidavit.catalog.tables.constraints.stored import as_stored, insert_stored
 from affidavit.catalog.tables.rows import (
     definition_of,
     find_rows,
@@ -43,70 +43,14 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
-    from affidavit.catalog.values.types import StoreValue
-
-KEYS_MAX: Final = 500
-"""How many keys one look-up asks the store for."""
-
-ROWID_FIELD: Final = pa.field(ROWID, pa.int64(), nullable=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """New rows of a table as the store keeps them, NULLs in their places.
+class Images:
+    """Rows of a table as they are, with their identities."""
 
-    Attributes:
-        rows: The rows.
-        names: The store's columns.
-        columns: The values of each.
-    """
-
-    rows: pa.Table | pa.RecordBatch
-    names: Sequence[str]
-    columns: Sequence[Sequence[StoreValue]]
-
-
-def as_stored(
-    info: TableInfo, rows: pa.Table | pa.RecordBatch, rowids: Sequence[int] | None = None
-) -> Stored:
-    """Return new rows, perhaps with identities, as the store keeps them.
-
-    Raises:
-        ConstraintError: A NOT NULL column has a NULL.
-    """
-    definition = definition_of(info)
-    check_not_null(info, rows)
-    names = [definition.stored[column] for column in rows.schema.names]
-    columns: list[Sequence[StoreValue]] = [
-        stored_values(definition, column, rows) for column in rows.schema.names
-    ]
-    if rowids is not None:
-        names.insert(0, ROWID)
-        columns.insert(0, rowids)
-    return Stored(rows, names, columns)
-
-
-def insert_stored(writer: Writer, info: TableInfo, stored: Stored) -> None:
-    """Put rows into the store's table; nobody is told.
-
-    Raises:
-        ConstraintError: A key is there already, or twice in the data.
-    """
-    definition, rows = definition_of(info), stored.rows
-    table, values = definition.store_table, zip(*stored.columns, strict=True)
-    if rows.num_rows == 1 or not definition.unique_keys:
-        try:
-            writer.insert(table, stored.names, values)
-        except ConstraintError as error:
-            refuse_duplicates(writer, info, rows, error)
-            raise
-        return
-    try:
-        with writer.savepoint():
-            writer.insert(table, stored.names, values)
-    except ConstraintError as error:
-        refuse_duplicates(writer, info, rows, error)
-        raise
+    rowids: Sequence[int]
+    rows: pa.Table
 
 
 def as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
@@ -144,13 +88,27 @@ def insert_rows(
     """
     catalog.refuse_shared(info)
     definition = definition_of(info)
+    if not are_ready:
+        batches = (ready(catalog, info.name, definition, each) for each in batches)
     references = References(catalog, writer, info)
-    inserted, is_keyed = 0, bool(definition.primary_key)
+    inserted = _insert(catalog, writer, info, batches, references)
+    references.check()
+    return inserted
+
+
+def _insert(
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    batches: Iterable[pa.RecordBatch],
+    references: References,
+) -> int:
+    """Insert rows, and return how many they were; ``references`` take note of them."""
+    inserted, is_keyed = 0, bool(definition_of(info).primary_key)
     first = 0
-    for given in batches:
-        if not given.num_rows:
+    for batch in batches:
+        if not batch.num_rows:
             continue
-        batch = given if are_ready else ready(catalog, info.name, definition, given)
         rowids = None
         if not is_keyed:
             first = first or _next_rowid(writer, info)
@@ -163,7 +121,6 @@ def insert_rows(
         )
         catalog.announce(writer, change)
         references.add(batch)
-    references.check()
     if inserted:
         catalog.touch(writer, info, rows=inserted)
     if first:
@@ -193,17 +150,55 @@ def update_rows(
     catalog.refuse_shared(info)
     if not rowids:
         return 0
-    definition = definition_of(info)
     if not are_ready:
-        after = ready(catalog, info.name, definition, after)
-    gone, cascade = Gone(info, before, after), Cascade(catalog, writer, _Direct(catalog, writer))
-    cascade.refuse_restricted(gone)
-    changed = _update(catalog, writer, info, rowids, before, after, columns)
-    cascade.run(gone)
+        after = ready(catalog, info.name, definition_of(info), after, numbered=())
+    return change_rows(
+        catalog, writer, info, old=Images(rowids, before), new=after, columns=columns
+    )  # fmt: skip
+
+
+def change_rows(
+    catalog: Catalog,
+    writer: Writer,
+    info: TableInfo,
+    *,
+    gone: Images | None = None,
+    old: Images | None = None,
+    new: pa.Table | None = None,
+    fresh: Iterable[pa.RecordBatch] = (),
+    columns: Iterable[str] | None = None,
+) -> int:
+    """Delete ``gone``, turn ``old`` into ``new`` and insert ``fresh``, which are ready.
+
+    What other rows refer to is asked once all of it is written. ``columns`` are those of ``old``
+    that may differ, all of them by default.
+
+    Returns:
+        How many rows that were.
+
+    Raises:
+        ConstraintError: The rows would break one of the table's constraints, or another's.
+    """
+    catalog.refuse_shared(info)
+    cascade = Cascade(catalog, writer, _Direct(catalog, writer))
     references = References(catalog, writer, info)
-    references.add(after, changed)
+    went = [] if gone is None or not gone.rowids else [Gone(info, gone.rows)]
+    if old is not None and old.rowids:
+        went.append(Gone(info, old.rows, new))
+    for each in went:
+        cascade.refuse_restricted(each)
+    count = 0
+    if gone is not None and gone.rowids:
+        _delete(catalog, writer, info, gone.rowids, gone.rows)
+        count += len(gone.rowids)
+    if old is not None and old.rowids:
+        assert new is not None
+        references.add(new, _update(catalog, writer, info, old.rowids, old.rows, new, columns))
+        count += len(old.rowids)
+    count += _insert(catalog, writer, info, fresh, references)
+    cascade.run(*went)
     references.check()
-    return len(rowids)
+    return count
 
 
 def _update(
@@ -250,12 +245,12 @@ class _Direct:
     writer: Writer
 
     def delete(self, info: TableInfo, rowids: Sequence[int], before: pa.Table) -> None:
-        _delete(self.catalog, self.writer, info, rowids, before, "delete")
+        _delete(self.catalog, self.writer, info, rowids, before)
 
     def update(
         self, info: TableInfo, rowids: Sequence[int], before: pa.Table, after: pa.Table
     ) -> pa.Table:
-        after = ready(self.catalog, info.name, definition_of(info), after)
+        after = ready(self.catalog, info.name, definition_of(info), after, numbered=())
         _update(self.catalog, self.writer, info, rowids, before, after)
         return after
 
@@ -277,22 +272,13 @@ def delete_rows(
     info: TableInfo,
     rowids: Sequence[int],
     before: pa.Table,
-    *,
-    action: str = "delete",
 ) -> int:
     """Delete rows, whose images are ``before``, and return how many there were.
 
     Raises:
         ConstraintError: A row refers to one of them, and its foreign key does not let it go.
     """
-    catalog.refuse_shared(info)
-    if not rowids:
-        return 0
-    gone, cascade = Gone(info, before), Cascade(catalog, writer, _Direct(catalog, writer))
-    cascade.refuse_restricted(gone)
-    _delete(catalog, writer, info, rowids, before, action)
-    cascade.run(gone)
-    return len(rowids)
+    return change_rows(catalog, writer, info, gone=Images(rowids, before))
 
 
 def _delete(
@@ -301,11 +287,10 @@ def _delete(
     info: TableInfo,
     rowids: Sequence[int],
     before: pa.Table,
-    action: str,
 ) -> None:
     writer.delete(definition_of(info).store_table, rowids)
     catalog.touch(writer, info, rows=-len(rowids))
-    change = catalog.change(info, action, rows=len(rowids), before=before, rowids=rowids)
+    change = catalog.change(info, "delete", rows=len(rowids), before=before, rowids=rowids)
     catalog.announce(writer, change)
 
 
@@ -333,14 +318,12 @@ def upsert_rows(
     keys = key_values(definition, key, rows)
     is_new = np.array([values not in stored for values in keys], dtype=bool)
     old = np.flatnonzero(~is_new)
-    if len(old):
-        rowids = [stored[keys[position]] for position in old]
-        before = rows_by_id(writer, info, rowids)
-        after = take_rows(rows, old)
-        update_rows(catalog, writer, info, rowids, before, after, are_ready=True)
-    fresh = take_rows(rows, np.flatnonzero(is_new))
-    insert_rows(catalog, writer, info, fresh.to_batches(), are_ready=True)
-    return rows.num_rows
+    rowids = [stored[keys[position]] for position in old]
+    before = Images(rowids, rows_by_id(writer, info, rowids)) if rowids else None
+    fresh = take_rows(rows, np.flatnonzero(is_new)).to_batches()
+    return change_rows(
+        catalog, writer, info, old=before, new=take_rows(rows, old), fresh=fresh
+    )  # fmt: skip
 
 
 def every_row(reader: Reader, info: TableInfo) -> pa.Table:

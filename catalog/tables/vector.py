@@ -10,6 +10,7 @@ from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors,
 from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
+from affidavit.catalog.tables.constraints.leftout import whole_vectors
 from affidavit.catalog.tables.constraints.links import refuse_referred
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
@@ -144,9 +145,13 @@ class VectorTable(TableHandle):
             return insert_vectors(self._catalog, info, dataset, data)
 
     def upsert(self, data: object) -> int:
-        """Insert rows, replacing those with the same key; return how many there were."""
+        """Insert rows, or change those with the same key; return how many there were.
+
+        A column that a row leaves out stays as it is, and is NULL in a new row.
+        """
         with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
-            return merge_vectors(self._catalog, info, dataset, data)
+            rows = whole_vectors(dataset, vector_definition(info).key, self.name, data)
+            return merge_vectors(self._catalog, info, dataset, rows)
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""

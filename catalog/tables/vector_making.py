@@ -35,6 +35,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -195,8 +196,10 @@ def _clear_orphan(catalog: Catalog, writer: Writer, home: Path) -> None:
         home.rename(catalog.lake.datasets.path(renamed))
 
 
-def drop_vector(catalog: Catalog, info: TableInfo) -> None:
-    """Drop a vector table, every version of it."""
+def drop_vector(
+    catalog: Catalog, info: TableInfo, before: Callable[[Writer], None] = lambda _: None
+) -> None:
+    """Drop a vector table, every version of it; ``before`` is called in the same transaction."""
     catalog.refuse_transaction("dropping a vector table")
     catalog.refuse_shared(info)
     with catalog.lake.store.lock(info.table_id):
@@ -205,6 +208,7 @@ def drop_vector(catalog: Catalog, info: TableInfo) -> None:
             if now is None:
                 raise TableNotFoundError(info.name)
             info = now
+            before(writer)
             refuse_referred(catalog, writer, info)
             refuse_held(writer, info.table_id)
             catalog.forget(writer, info)

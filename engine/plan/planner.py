@@ -137,9 +137,8 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
-            pair = self._pair
-            numbered = self._numbered(text, snapshot)
-            frame = self._sql(numbered, values, options, pair.narrow if narrow else pair.context)
+            numbered = self.meant(text, snapshot)
+            frame = self._sql(numbered, values, options, self._pair.narrow if narrow else self.context)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
@@ -215,7 +214,8 @@ class Planner:
             frame = chosen.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
-    def _numbered(self, text: str, snapshot: Snapshot) -> str:
+    def meant(self, text: str, snapshot: Snapshot) -> str:
+        """Return a text with what it asks of sequences and of its caller as DataFusion reads it."""
         told = told_of_caller(text, snapshot.catalog.identity)
         return self.engine.numbering.written(told, snapshot, self._state.numbers)
 
@@ -259,7 +259,7 @@ class Planner:
         if info.kind == VIEW.name:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
-            frame = self._sql(self._numbered(text, snapshot), {}, QUERIES_ONLY)
+            frame = self._sql(self.meant(text, snapshot), {}, QUERIES_ONLY)
             frame = self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)

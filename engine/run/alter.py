@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import KINDS, SEQUENCE, VIEW
 from affidavit.catalog.sql.names import check_schema_name
-from affidavit.catalog.tables.altering.rules import drop_constraint
-from affidavit.catalog.tables.altering.users import views_of
-from affidavit.catalog.tables.constraints.links import links_to
 from affidavit.catalog.tables.indexes import drop_index
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.defining.altering import parse_change
+from affidavit.engine.run.defining.cascading import drop_links, drop_users
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
     expect_end,
@@ -25,12 +23,11 @@ from affidavit.errors import SqlError, TableNotFoundError
 from affidavit.triggers.rules.trigger import drop_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.lexer import Cursor
-    from affidavit.catalog.store.protocol import Writer
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.assignments import Name
@@ -133,40 +130,23 @@ def _drop_table(asked: _Drop, *, word: str = TABLE) -> None:
     cascade = cursor.accept("CASCADE")
     cursor.accept("RESTRICT")
     expect_end(cursor, f"DROP {word.upper()}")
-    if len(names) == 1 and not cascade:
-        _drop_one(asked, names[0], word)
+    if len(names) == 1:
+        _drop_one(asked, names[0], word, cascade=cascade)
         return
     with asked.catalog.write() as writer:  # all of them, or none
         looked_up = [asked.catalog.find(writer, name.table, name.schema) for name in names]
         found = [info for info in looked_up if info and KINDS[info.kind].word == word]
+        if cascade:
+            drop_users(asked.catalog, writer, found)
         for info in found:
-            _drop_links(asked.catalog, writer, info, None if cascade else found)
-            if cascade:
-                _drop_views(asked.catalog, writer, info)
+            drop_links(asked.catalog, writer, info, found)
         for name in names:
             _drop_one(asked, name, word)
 
 
-def _drop_one(asked: _Drop, name: Name, word: str) -> None:
+def _drop_one(asked: _Drop, name: Name, word: str, *, cascade: bool = False) -> None:
     asked.scope.refuse_frame(name.schema, name.table)
-    drop_named(asked.catalog, name, word=word, if_exists=asked.if_exists)
-
-
-def _drop_links(
-    catalog: Catalog, writer: Writer, info: TableInfo, among: Collection[TableInfo] | None
-) -> None:
-    """Drop the foreign keys that refer to a table, of the tables ``among``; of all by default."""
-    catalog.refuse_shared(info)
-    ids = None if among is None else {each.table_id for each in among}
-    for child, key in links_to(catalog, writer, info.table_id):
-        if child.table_id != info.table_id and (ids is None or child.table_id in ids):
-            drop_constraint(catalog, child, key.name, if_exists=True)
-
-
-def _drop_views(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
-    """Drop the views that name a table."""
-    for view in views_of(catalog, writer, info):
-        drop_table(catalog, view)
+    drop_named(asked.catalog, name, word=word, if_exists=asked.if_exists, cascade=cascade)
 
 
 def _drop_schema(asked: _Drop) -> None:
@@ -182,9 +162,8 @@ def _drop_schema(asked: _Drop) -> None:
             for info in (catalog.tables(writer) if cascade else ())
             if info.schema == schema and info.tenant == catalog.tenant
         ]
-        for info in inside:
-            _drop_links(catalog, writer, info, None)
-        for info in inside:
+        drop_users(catalog, writer, inside)
+        for info in sorted(inside, key=lambda each: each.kind == SEQUENCE.name):
             drop_table(catalog, info)
         catalog.drop_schema(schema, if_exists=asked.if_exists)
 
@@ -200,8 +179,15 @@ _DROPS: Final[Mapping[str, Callable[[_Drop], None]]] = {
 """What a DROP drops, by the word that says so."""
 
 
-def drop_named(catalog: Catalog, name: Name, *, word: str = TABLE, if_exists: bool = False) -> None:
-    """Drop a table, view or sequence, as ``word`` says.
+def drop_named(
+    catalog: Catalog,
+    name: Name,
+    *,
+    word: str = TABLE,
+    if_exists: bool = False,
+    cascade: bool = False,
+) -> None:
+    """Drop a table, view or sequence, as ``word`` says, and perhaps what would be left without.
 
     Raises:
         TableNotFoundError: There is none of that name and kind.
@@ -219,7 +205,10 @@ def drop_named(catalog: Catalog, name: Name, *, word: str = TABLE, if_exists: bo
         known = [each.name for each in tables if KINDS[each.kind].word == word]
         raise TableNotFoundError(name.table, known=known)
     try:
-        drop_table(catalog, info)
+        if cascade:
+            drop_table(catalog, info, lambda writer: drop_users(catalog, writer, [info]))
+        else:
+            drop_table(catalog, info)
     except TableNotFoundError:
         if not if_exists:
             raise

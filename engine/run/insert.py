@@ -24,11 +24,12 @@ from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.conflicts import resolve
-from affidavit.engine.statement.assignments import with_defaults
+from affidavit.engine.run.writing.returning import returned_of
+from affidavit.engine.statement.assignments import check_columns, with_defaults
 from affidavit.engine.statement.clauses import parse_insert
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
-from affidavit.errors import ColumnNotFoundError, SqlError
+from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
             written, write = rows.table, partial(opened.writes.insert, rows)
             if clauses.conflict is not None:
                 written, write = resolve(clauses.conflict, target.alias, written, opened)
-            returned = opened.returning(clauses.returning, written, target.alias)
+            returned = returned_of(opened, clauses.returning, written, target.alias)
             write()
             return counted(written.num_rows, returned)
 
@@ -83,9 +84,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     given = clauses.columns or tuple(opened.given_columns)
     if clauses.by_name:
         given = tuple(opened.columns_of(f"{prefix} {source}", params))
-    for column in given:
-        if column not in opened.columns:
-            raise ColumnNotFoundError(column, table=opened.info.name, known=opened.columns)
+    check_columns(given, opened.columns, opened.info.name)
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
     source = with_defaults(source, given, opened.defaults)
@@ -104,7 +103,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         if not missing and not casts:
             return frame
         defaults = {
-            column: frame.parse_sql_expr(bounded(opened.defaults[column]))
+            column: frame.parse_sql_expr(bounded(planner.meant(opened.defaults[column], snapshot)))
             .cast(opened.schema.field(column).type)
             .alias(column)
             for column in missing

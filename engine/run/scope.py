@@ -7,21 +7,28 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.values.arrays import whole
 from affidavit.engine.result.result import Result
 from affidavit.engine.run.telling.listing import LISTING_WORDS, offer_views
-from affidavit.engine.statement.statement import parse_statement
-from affidavit.errors import AffidavitError, ReadOnlyError, SchemaMismatchError
+from affidavit.engine.run.writing.fitting import cast_columns
+from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
+from affidavit.errors import AffidavitError, ExecutionError, ReadOnlyError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from datafusion import DataFrame
+
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.statement import Statement
 
 Params: TypeAlias = "Mapping[str, Any]"
@@ -132,29 +139,43 @@ class Scope(ABC):
         assert affected is not None
         return affected
 
-    def defaults(self, schema: pa.Schema, expressions: Mapping[str, str]) -> dict[str, pa.Scalar]:
-        """Return the value of each column's default expression, as the column's type.
+    def defaults(
+        self, schema: pa.Schema, expressions: Mapping[str, str], count: int
+    ) -> dict[str, pa.Array]:
+        """Return each column's default for so many rows, as the column's type.
 
         Raises:
             SchemaMismatchError: The column cannot have such a value.
         """
         if not expressions:
             return {}
-        listed = ", ".join(f"({sql}) AS c{at}" for at, sql in enumerate(expressions.values()))
-        row = self.query(parse_statement(f"SELECT {listed}"), {}).to_arrow()
-        return {
-            name: _cast(row.column(at)[0], schema.field(name), expressions[name])
-            for at, name in enumerate(expressions)
-        }
+        listed = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in expressions.items())
+        text = f'SELECT {listed} FROM "{DML_SCHEMA}".given'
+        kinds = {name: schema.field(name).type for name in expressions}
+
+        def plan(snapshot: Snapshot) -> DataFrame:
+            frame = self.planner.plan(text, {}, snapshot, names=(), read_only=True, narrow=True)
+            return cast_columns(frame, kinds)
+
+        try:
+            with self.planner.snapshot(self.catalog) as snapshot:
+                snapshot.virtual["given"] = memory_table(pa.table({"at": np.arange(count)}))
+                rows = self.planner.collect(plan, snapshot)
+        except ExecutionError as error:
+            raise self._misfit(schema, expressions, error) from error
+        return {name: whole(rows[name]).cast(kind) for name, kind in kinds.items()}
+
+    def _misfit(
+        self, schema: pa.Schema, expressions: Mapping[str, str], error: ExecutionError
+    ) -> SchemaMismatchError:
+        """Return what is wrong with one of several defaults."""
+        (name, sql), *others = expressions.items()
+        if others:
+            self.defaults(schema, {name: sql}, 1)
+            return self._misfit(schema, dict(others), error)
+        msg = f"column {name!r} is a {schema.field(name).type}, and its default is {sql}: {error}"
+        return SchemaMismatchError(msg)
 
 
 def _begun(catalog: Catalog, _text: str) -> AbstractContextManager[Catalog]:
     return nullcontext(catalog)
-
-
-def _cast(value: pa.Scalar, column: pa.Field, sql: str) -> pa.Scalar:
-    try:
-        return value.cast(column.type)
-    except pa.ArrowException as error:
-        msg = f"column {column.name!r} is a {column.type}, and its default {sql} a {value.type}"
-        raise SchemaMismatchError(msg) from error

@@ -19,23 +19,26 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
-from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
-from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.rows import not_generated
-from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.counts import tell_count
-from affidavit.engine.run.writing.fitting import as_column, cast_columns, no_rows, rows_ready
+from affidavit.engine.run.writing.fitting import (
+    as_column,
+    cast_columns,
+    changed_ready,
+    no_rows,
+    rows_ready,
+)
 from affidavit.engine.run.writing.still import Still
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
-from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
-from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
+from affidavit.engine.statement.assignments import is_default
+from affidavit.engine.statement.statement import DML_TARGET
 from affidavit.errors import ReadOnlyError
 
 if TYPE_CHECKING:
@@ -291,9 +294,12 @@ class OpenTarget:
         """
         return Table(ArrowDataset(self.nothing, self.snapshot.fail))
 
-    def default(self, column: str, value: str) -> str:
-        """Return ``value``, or the column's default where it is the word DEFAULT."""
-        return self.defaults.get(column, "NULL") if value.upper() == "DEFAULT" else value
+    def with_defaults(self, sets: Mapping[str, str]) -> dict[str, str]:
+        """Return column to expression, with the column's default for the word DEFAULT."""
+        return {
+            column: self.defaults.get(column, "NULL") if is_default(value) else value
+            for column, value in sets.items()
+        }
 
     # --- read ----------------------------------------------------------------------------------
 
@@ -337,29 +343,6 @@ class OpenTarget:
 
         return planner.collect(plan, self.snapshot)
 
-    def returning(
-        self, clause: str, rows: pa.Table, alias: str, identities: pa.ChunkedArray | None = None
-    ) -> pa.Table | None:
-        """Return what a RETURNING says of the rows that were written, if there is one.
-
-        ``identities`` are what a table without a key names them by, where they were there before.
-        """
-        if not clause:
-            return None
-        self.tell(rows, identities)
-        self.snapshot.virtual["returning"] = memory_table(rows)
-        return self.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
-
-    def tell(self, rows: pa.Table, identities: pa.ChunkedArray | None) -> None:
-        """Note that a RETURNING reads the rows that were written."""
-        told = self.snapshot.read_anew(self.info)
-        named = rows if identities is None or self.key else pa.table({ROWID: identities})
-        key = key_of(self.info)
-        if wants_rows(self.catalog, self.info) and {*key} <= {*named.schema.names}:
-            told.want_rows(key, names_of(self.info))
-            told.give(named.select(list(key)))
-            told.are_at(())
-
     def fitted_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield ``batches`` with exactly the target's columns and types."""
         loose = self.loose
@@ -375,15 +358,24 @@ class OpenTarget:
         arrays = [as_column(rows[each.name], each) for each in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.loose)
 
-    def images(self, rows: pa.Table, new: Mapping[str, str]) -> tuple[pa.Table, pa.Table]:
-        """Return the rows before and after; ``new`` says where each changed column's values are."""
+    def images(
+        self, rows: pa.Table, new: Mapping[str, str], sets: Mapping[str, str]
+    ) -> tuple[pa.Table, pa.Table]:
+        """Return the rows before and after.
+
+        Args:
+            rows: The rows of the statement's query.
+            new: Where each changed column's values are there.
+            sets: What the statement sets each to, as it is written.
+        """
         before = self.fitted(rows)
         after = before
         for column, name in new.items():
             at = self.columns.index(column)
             kind = after.schema.field(at)
             after = after.set_column(at, kind, as_column(rows[name], kind))
-        return before, rows_ready(self.catalog, self.info, after, new, anything=True)
+        defaults = {column for column, value in sets.items() if is_default(value)}
+        return before, changed_ready(self.catalog, self.info, after, new, defaults)
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:
         """Return rows to insert: ``new`` says where each column's values are, others are NULL."""

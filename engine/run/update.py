@@ -23,15 +23,15 @@ from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.expression import delete_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.returning import Beside
-from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
-from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge
+from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, parse_statement
@@ -55,10 +55,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
-        sets = {column: opened.default(column, value) for column, value in sets.items()}
-        computed, names = computed_values(sets)
+        computed, names = computed_values(opened.with_defaults(sets))
         rows, beside = _joined(clauses, f", {computed}", names, opened)
-        before, after = opened.images(rows, names)
+        before, after = opened.images(rows, names, sets)
         returned = _returned(clauses, beside, after, rows, opened)
         note_unchanged(opened, before, after)
         count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
@@ -206,7 +205,8 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         }
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
-        text = clauses.query(values, condition, beside.selected())
+        computed = [opened.with_defaults(each) for each in values]
+        text = clauses.query(computed, condition, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)
 
@@ -216,10 +216,12 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
 def _values(
     when: When, opened: OpenTarget, alias: str, source: Sequence[str], called: str
 ) -> dict[str, str]:
-    """Return column to expression, with the default of each column that an INSERT leaves out."""
-    given = when.values(opened.columns, opened.info.name, alias, source, called)
-    given = {column: opened.default(column, value) for column, value in given.items()}
-    return {**opened.defaults, **given} if when.action == "insert" else given
+    """Return column to expression, DEFAULT for each with a default that an INSERT leaves out."""
+    given = when.values(
+        opened.columns, opened.info.name, alias, source, called, opened.given_columns
+    )
+    left_out = opened.defaults if when.action == "insert" else ()
+    return {**dict.fromkeys(left_out, "DEFAULT"), **given}
 
 
 def _apply(
@@ -247,7 +249,7 @@ def _apply(
             gone.add(opened.fitted(part), part)
             told[0].note(part, "DELETE")
         elif when.action == "update":
-            before, after = opened.images(part, names)
+            before, after = opened.images(part, names, values[at])
             old.add(before, part)
             new.add(after)
             told[1].note(part, "UPDATE")
@@ -255,7 +257,7 @@ def _apply(
     if clauses.returning:
         written = pa.concat_tables([each.rows for each in told])
         joined = pa.concat_tables([part for each in told for part in each.joined] or [rows[:0]])
-        alias, clause = clauses.target.alias, clauses.returning
+        alias, clause = clauses.target.alias, with_action(clauses.returning, opened.columns)
         returned = beside.returned(clause, alias, written, joined, opened)
     if not gone.images.rowids and not fresh.table.num_rows:
         note_unchanged(opened, old.table, new.table)
@@ -282,8 +284,8 @@ class _Told:
 
     @property
     def rows(self) -> pa.Table:
-        """The rows, and in ``merge_action`` what was done with each."""
-        return self._written.table.append_column(MERGE_ACTION, pa.array(self._actions, pa.string()))
+        """The rows, and beside them what was done with each."""
+        return self._written.table.append_column(ACTION, pa.array(self._actions, pa.string()))
 
 
 class _Rows:

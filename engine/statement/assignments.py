@@ -182,6 +182,20 @@ def _checked(values: list[str], width: int) -> list[str]:
     return values
 
 
+def check_columns(columns: Sequence[str], known: Sequence[str], table: str) -> None:
+    """Raise unless each of ``columns`` is the table's, and is named once.
+
+    Raises:
+        ColumnNotFoundError: One is not.
+        SqlError: One is named twice.
+    """
+    for at, column in enumerate(columns):
+        if column not in known:
+            raise ColumnNotFoundError(column, table=table, known=known)
+        if column in columns[:at]:
+            raise SqlError(f"column {column!r} is named twice")
+
+
 def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Return the columns of a query that computes new values, and what each value is called there.
 

@@ -6,13 +6,14 @@ gives the number of the first one, the target's old values, and the values that 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.assignments import (
     Target,
+    check_columns,
     parse_assignments,
     parse_target,
     skip_assignments,
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Cursor
 
 MERGE_ACTION: Final = "merge_action"
-"""What RETURNING calls the column that says INSERT, UPDATE or DELETE."""
+"""What RETURNING calls what says INSERT, UPDATE or DELETE."""
+
+ACTION: Final = "__merge_action"
+"""The column that says it, where the target may have one of that name."""
 
 MATCHED: Final = "matched"
 NOT_IN_TARGET: Final = "not matched"
@@ -39,6 +43,26 @@ _STANDS: Final = {
     NOT_IN_TARGET: "{t}._rowid IS NULL",
     NOT_IN_SOURCE: '{s}."__source" IS NULL',
 }
+
+
+def with_action(clause: str, known: Sequence[str]) -> str:
+    """Return what RETURNING lists, with the column that says what was done for its name.
+
+    ``merge_action()`` always means that; ``merge_action`` where the target has no such column.
+    """
+    tokens = tokenize(clause)
+    for at in range(len(tokens) - 1, -1, -1):
+        is_call = [each.text for each in tokens[at + 1 : at + 3]] == ["(", ")"]
+        before = tokens[at - 1].text if at else ","
+        if tokens[at].name != MERGE_ACTION or before == "." or before.upper() == "AS":
+            continue
+        last = at + 2 if is_call else at
+        behind = tokens[last + 1].text if last + 1 < len(tokens) else ","
+        if is_call or (MERGE_ACTION not in known and behind not in {".", "("}):
+            alone = not tokens[at].depth and (before, behind) == (",", ",")
+            told = f"{ACTION} AS {MERGE_ACTION}" if alone else ACTION
+            clause = f"{clause[: tokens[at].start]}{told}{clause[tokens[last].end :]}"
+    return clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,7 @@ class When:
         alias: str,
         source: Sequence[str] = (),
         called: str = "",
+        given: Sequence[str] | None = None,
     ) -> dict[str, str]:
         """Return column to expression, checked against the target's columns.
 
@@ -79,19 +104,19 @@ class When:
             alias: What the statement calls it.
             source: The source's columns, where all of them are meant.
             called: What the statement calls the source.
+            given: The columns that values without names are for; all of them by default.
         """
+        given = known if given is None else given
         if self.by:
-            return self._of_source(known, table, source, called)
+            return self._of_source(known if self.by == "name" else given, table, source, called)
         if self.sets is not None:
             return parse_assignments(self.sets.cursor(), known, table, alias)
         if self.action != "insert":
             return {}
         if not self.expressions:
             return {}
-        columns = self.columns or tuple(known)
-        for column in columns:
-            if column not in known:
-                raise ColumnNotFoundError(column, table=table, known=known)
+        columns = self.columns or tuple(given)
+        check_columns(columns, known, table)
         if len(columns) != len(self.expressions):
             msg = f"MERGE inserts {len(self.expressions)} values into {len(columns)} columns"
             raise SqlError(msg)
@@ -102,11 +127,9 @@ class When:
     ) -> dict[str, str]:
         """Return the source's columns, for those of the same names or places."""
         columns = list(source) if self.by == "name" else list(known)[: len(source)]
-        for column in columns:
-            if column not in known:
-                raise ColumnNotFoundError(column, table=table, known=known)
+        check_columns(columns, known, table)
         if len(columns) != len(source):
-            msg = f"MERGE gives {len(source)} columns, and {table!r} has {len(known)}"
+            msg = f"MERGE gives {len(source)} columns, and {table!r} takes {len(known)}"
             raise SqlError(msg)
         pairs = zip(columns, source, strict=True)
         return {column: f"{quoted(called)}.{quoted(name)}" for column, name in pairs}
@@ -201,7 +224,6 @@ def parse_merge(cursor: Cursor) -> Merge:
     returning = read(cursor, skip_items) if cursor.accept("RETURNING") else ""
     if not cursor.done:
         raise SqlError(f"expected WHEN, RETURNING or the end of MERGE, found {cursor.found()}")
-    returning = re.sub(r"\bmerge_action\s*\(\s*\)", MERGE_ACTION, returning, flags=re.IGNORECASE)
     return Merge(prefix, target, source, alias, condition, tuple(whens), using, returning)
 
 

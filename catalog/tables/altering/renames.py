@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.tables.altering.redefine import current, redefine
+from affidavit.catalog.tables.constraints.sequences import refuse_asked
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.errors import TableExistsError
 
@@ -35,6 +36,12 @@ def _rename(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
         redefine(catalog, writer, now, now.definition, detail, name=new)
 
 
+def _rename_sequence(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
+    with catalog.write() as writer:
+        refuse_asked(catalog, writer, info)
+        _rename(catalog, info, new, detail)
+
+
 def _rename_dataset(catalog: Catalog, info: TableInfo, new: str, detail: str) -> None:
     with locked(catalog, info, "renaming a vector table") as (now, _):
         old_home = catalog.lake.datasets.path(now)
@@ -59,7 +66,7 @@ RENAMES: Final[Mapping[str, Callable[[Catalog, TableInfo, str, str], None]]] = {
     VECTOR.name: _rename_dataset,
     VIEW.name: _rename,
     EXTERNAL.name: _rename,
-    SEQUENCE.name: _rename,
+    SEQUENCE.name: _rename_sequence,
 }
 """How a table of each kind gets another name."""
 

@@ -64,6 +64,9 @@ def _change(
     was, changed = mutable_definition(now), make(now)
     if changed == was:
         return
+    if _asks_no_more(was, changed):
+        redefine(catalog, writer, now, changed, detail)
+        return
     found = every_row(writer, now)
     rowids, before = found[ROWID].to_pylist(), found.drop_columns([ROWID])
     after = ready(catalog, now.name, changed, before)
@@ -81,6 +84,13 @@ def _change(
         update_rows(
             catalog, writer, new, rowids, _loose(before), _loose(after), are_ready=True
         )  # fmt: skip
+
+
+def _asks_no_more(was: MutableDefinition, changed: MutableDefinition) -> bool:
+    """Return whether no row has to be looked at: defaults, comments and what may be NULL differ."""
+    rules = replace(changed.rules, comments=was.rules.comments)
+    same = replace(changed, schema=was.schema, defaults=was.defaults, rules=rules)
+    return same == was and changed.types == was.types and {*changed.not_null} <= {*was.not_null}
 
 
 def _create_index(

@@ -141,7 +141,7 @@ def _rewrite(
         raise ExecutionError(msg) from error
     at = before.schema.get_field_index(column)
     after = before.set_column(at, pa.field(column, kind), values)
-    after = ready(catalog, now.name, changed, after)
+    after = ready(catalog, now.name, changed, after, numbered=())
     new = replace(now, definition=changed)
     check_not_null(new, after)
     journal_column(catalog, now, writer, column, gained=False)
@@ -150,5 +150,6 @@ def _rewrite(
     writer.add_column(was.store_table, StoreColumn(stored, codec_for(kind).kind))
     kept = zip(stored_values(changed, column, after), rowids, strict=True)
     writer.update(changed.store_table, [stored], kept)
-    redefine(catalog, writer, now, changed, f"alter column {column} type {kind}")
+    told = f"alter column {column} type {kind}"
+    redefine(catalog, writer, now, changed, told, loses=(column,))  # as it was
     journal_column(catalog, new, writer, column, gained=True)

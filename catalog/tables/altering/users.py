@@ -48,19 +48,6 @@ def _users(catalog: Catalog, reader: Reader, info: TableInfo, column: str) -> It
             yield f"view {other.name!r}"
 
 
-def views_of(catalog: Catalog, reader: Reader, info: TableInfo) -> list[TableInfo]:
-    """Return the tenant's views that name a table, and those that name such a view."""
-    views = [v for v in catalog.tables(reader) if v.kind == VIEW.name and v.tenant == info.tenant]
-    names: set[str] = {info.name.casefold()}
-    found: list[TableInfo] = []
-    while True:
-        more = [v for v in views if v not in found and names & _names(v) and v != info]
-        if not more:
-            return found
-        found += more
-        names |= {view.name.casefold() for view in more}
-
-
 def _names(view: TableInfo) -> set[str]:
     """Return every name in a view's text: more than it reads, and never less."""
     assert isinstance(view.definition, SqlDefinition)

@@ -3,8 +3,9 @@
 Rules:
     - What a change does to the rows that refer to others is part of the change: written in the same
       transaction, and each an event of the journal.
-    - RESTRICT is asked before a row goes, NO ACTION when all rows of the call are written: a row
-      may go together with those that refer to it.
+    - RESTRICT is asked before rows of a statement go, NO ACTION when all of it is written: a row
+      may go together with those that refer to it. Of rows that go because others did, both are
+      asked in the end.
     - What one change brings about waits in line, so that a chain of any length is no recursion.
 """
 
@@ -16,15 +17,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.model.rules import CASCADE, NO_ACTION, RESTRICT, SET_NULL
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.links import links_to
-from affidavit.catalog.tables.constraints.references import first_missing, without_views
+from affidavit.catalog.tables.constraints.references import (
+    as_types,
+    first_missing,
+    has_place,
+    without_views,
+)
 from affidavit.catalog.tables.rows import KEYS_MAX, definition_of, read_table
-from affidavit.catalog.values.arrays import take_rows, whole
+from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
@@ -66,33 +72,38 @@ class Gone:
 
 @dataclass(slots=True)
 class Cascade:
-    """What one change brings about in the tables that refer to the changed one."""
+    """What one change brings about in the tables that refer to the changed one, and to those.
+
+    Each table's rows are changed as any are: checked, and an event each.
+    """
 
     catalog: Catalog
     writer: Writer
     write: Write
     _line: deque[Gone] = field(default_factory=deque)
+    _links: dict[str, list[tuple[TableInfo, ForeignKey]]] = field(default_factory=dict)
 
     def refuse_restricted(self, gone: Gone) -> None:
-        """Raise ConstraintError if a row is about to go that another restricts."""
-        for child, key in links_to(self.catalog, self.writer, gone.info.table_id):
+        """Raise ConstraintError if a row is about to go that one refers to whose key RESTRICTs."""
+        for child, key in self._links_to(gone.info):
             if self._action(key, gone) == RESTRICT:
                 moved = _moved(key, gone)
                 rows = _referring(self.writer, child, key, moved[0])
                 if rows.num_rows:
                     raise _referred(gone.info, child, key, rows)
 
-    def run(self, gone: Gone) -> None:
-        """Do what follows of ``gone``, which has happened, and what follows of that.
+    def run(self, *gone: Gone) -> None:
+        """Do what follows of all that is ``gone``, and what follows of that.
 
         Raises:
-            ConstraintError: A row refers to one that is gone, and its key says NO ACTION.
+            ConstraintError: In the end a row refers to one that is gone, and its key says NO
+                ACTION; or RESTRICT, which holds for what was brought about here too.
         """
-        self._line.append(gone)
+        self._line += gone
         asked: list[tuple[Gone, TableInfo, ForeignKey]] = []
         while self._line:
             now = self._line.popleft()
-            for child, key in links_to(self.catalog, self.writer, now.info.table_id):
+            for child, key in self._links_to(now.info):
                 action = self._action(key, now)
                 if action in {NO_ACTION, RESTRICT}:
                     asked.append((now, child, key))
@@ -100,6 +111,12 @@ class Cascade:
                     self._follow(now, child, key, action)
         for then, child, key in asked:
             self._refuse_left(then, child, key)
+
+    def _links_to(self, info: TableInfo) -> list[tuple[TableInfo, ForeignKey]]:
+        """Return who refers to a table, which nothing of one change changes."""
+        if info.table_id not in self._links:
+            self._links[info.table_id] = links_to(self.catalog, self.writer, info.table_id)
+        return self._links[info.table_id]
 
     @staticmethod
     def _action(key: ForeignKey, gone: Gone) -> str:
@@ -126,6 +143,9 @@ class Cascade:
         rows = _referring(self.writer, child, key, old)
         if not rows.num_rows:
             return
+        if isinstance(gone.info.definition, VectorDefinition):
+            # its new version is not committed yet, and what one shows now still has these rows
+            raise _referred(gone.info, child, key, rows)
         names = zip(key.columns, key.key, strict=True)
         wanted = pa.table({its: rows[mine] for mine, its in names})
         at = first_missing(self.catalog, self.writer, gone.info, wanted)
@@ -171,12 +191,10 @@ def _referring(reader: Reader, child: TableInfo, key: ForeignKey, keys: pa.Table
     columns = [ROWID, *definition_of(child).schema.names]
     types = definition_of(child).types
     mine = list(key.columns)
-    if not keys.num_rows:
-        return read_table(reader, child, columns, In(ROWID, ()))
-    sought = pa.table(
-        {m: whole(keys[its]).cast(types[m]) for m, its in zip(mine, key.key, strict=True)}
-    )
-    parts = []
+    keys = keys.select(list(key.key)).rename_columns(mine)
+    kinds = {name: types[name] for name in mine}
+    sought = as_types(take_rows(keys, np.flatnonzero(has_place(keys, kinds))), kinds)
+    parts = [read_table(reader, child, columns, In(ROWID, ()))]
     for start in range(0, sought.num_rows, KEYS_MAX):
         part = sought.slice(start, KEYS_MAX)
         where: Predicate
@@ -207,10 +225,16 @@ def _renamed(rows: pa.Table, key: ForeignKey, old: pa.Table, new: pa.Table) -> p
     was = list(zip(*(old[name].to_pylist() for name in key.key), strict=True))
     places = {values: at for at, values in enumerate(was)}
     mine = zip(*(rows[name].to_pylist() for name in key.columns), strict=True)
-    at = pa.array([places[values] for values in mine])
-    for name, its in zip(key.columns, key.key, strict=True):
-        index = rows.schema.get_field_index(name)
-        kind = rows.schema.field(index)
-        values = pc.take(new[its], at).cast(kind.type)
-        rows = rows.set_column(index, kind, values)
+    given = take_rows(new.select(list(key.key)), [places[values] for values in mine])
+    given = given.rename_columns(list(key.columns))
+    kinds = {name: rows.schema.field(name).type for name in key.columns}
+    possible = has_place(given, kinds)
+    if not possible.all():
+        told = given.slice(int(np.argmin(possible)), 1).to_pylist()[0]
+        msg = f"foreign key {key.name!r} has no place for {told}: give its columns a wider type"
+        raise ConstraintError(msg)
+    given = as_types(given, kinds)
+    for name in key.columns:
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), given[name])
     return rows

@@ -2,13 +2,15 @@
 
 Rules:
     - A key with a NULL in it refers to nothing.
-    - Rows are looked for when all of a call are written: one may refer to another of the same call.
+    - Rows are looked for when all of a statement are written: one may refer to another of the same.
+      Many that refer to another table are looked for on the way, which writes none of that.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -19,7 +21,7 @@ from affidavit.catalog.values.arrays import whole
 from affidavit.errors import ConstraintError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -31,7 +33,7 @@ PENDING_MAX: Final = 100_000
 
 
 class References:
-    """The foreign keys of rows that are being written to one table."""
+    """The foreign keys of rows that one statement writes to a table: noted, and then looked for."""
 
     def __init__(self, catalog: Catalog, reader: Reader, info: TableInfo) -> None:
         assert isinstance(info.definition, MutableDefinition)
@@ -113,14 +115,39 @@ def first_missing(
     key = wanted.schema.names
     if isinstance(parent.definition, VectorDefinition):
         dataset = catalog.lake.datasets.visible(parent)
-        sought = whole(wanted[key[0]])
-        kind = dataset.schema.field(key[0]).type
-        found = rows_with_keys(dataset, key[0], sought.cast(kind), [key[0]])
+        sought, outside = _possible(wanted, dataset.schema)
+        found = rows_with_keys(dataset, key[0], whole(sought[key[0]]), key)
         there = set(found[key[0]].to_pylist())
-        values = sought.to_pylist()
-        return next((at for at, value in enumerate(values) if value not in there), None)
+        values = sought[key[0]].to_pylist()
+        return next((at for at, value in enumerate(values) if value not in there), outside)
     definition = parent.definition
     assert isinstance(definition, MutableDefinition)
-    stored = find_rows(reader, parent, key, wanted)
-    keys = key_values(definition, key, wanted)
-    return next((at for at, values in enumerate(keys) if values not in stored), None)
+    sought, outside = _possible(wanted, definition.schema)
+    stored = find_rows(reader, parent, key, sought)
+    keys = key_values(definition, key, sought)
+    return next((at for at, values in enumerate(keys) if values not in stored), outside)
+
+
+def _possible(wanted: pa.Table, schema: pa.Schema) -> tuple[pa.Table, int | None]:
+    """Return keys as another table's types, up to the first that it has no place for."""
+    kinds = {name: schema.field(name).type for name in wanted.schema.names}
+    possible = has_place(wanted, kinds)
+    outside = None if possible.all() else int(np.argmin(possible))
+    return as_types(wanted.slice(0, outside), kinds), outside
+
+
+def has_place(keys: pa.Table, kinds: Mapping[str, pa.DataType]) -> np.ndarray[Any, Any]:
+    """Return which keys can be had as other types: integers of another width may be too large."""
+    possible = np.ones(keys.num_rows, dtype=bool)
+    for name, kind in kinds.items():
+        if pt.is_integer(kind) and keys[name].type != kind:
+            bits = kind.bit_width
+            low = 0 if pt.is_unsigned_integer(kind) else -(2 ** (bits - 1))
+            place = range(low, low + 2**bits)
+            possible &= np.fromiter((x in place for x in keys[name].to_pylist()), bool)
+    return possible
+
+
+def as_types(keys: pa.Table, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return keys that have a place there as other types."""
+    return pa.table({name: whole(keys[name]).cast(kind) for name, kind in kinds.items()})

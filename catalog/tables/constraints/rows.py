@@ -21,7 +21,7 @@ from affidavit.catalog.values.arrays import whole
 from affidavit.errors import ConstraintError, ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition
@@ -31,8 +31,23 @@ if TYPE_CHECKING:
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
-def ready(catalog: Catalog, name: str, definition: MutableDefinition, rows: Rows) -> Rows:
+def ready(
+    catalog: Catalog,
+    name: str,
+    definition: MutableDefinition,
+    rows: Rows,
+    *,
+    numbered: Collection[str] | None = None,
+) -> Rows:
     """Return rows of the table ``name`` completed, once each was checked.
+
+    Args:
+        catalog: Who writes them.
+        name: What an error calls the table.
+        definition: What it is.
+        rows: The rows.
+        numbered: The columns whose NULLs get numbers, of those that are numbered; all by default,
+            as new rows want it. An UPDATE has none but those that it sets to DEFAULT.
 
     Raises:
         ConstraintError: A check is false of one, or a text is too long or not of its column's kind.
@@ -41,7 +56,7 @@ def ready(catalog: Catalog, name: str, definition: MutableDefinition, rows: Rows
     rules = definition.rules
     if not rules.are_of_rows or not rows.num_rows:
         return rows
-    rows = _numbered(catalog, definition, rows)
+    rows = _numbered(catalog, definition, rows, numbered)
     for column, values in rules.kinds.items():
         field = definition.schema.field(column)
         rows = _with(rows, column, of_kind(values, rows[column], column=column, table=name), field)
@@ -105,12 +120,14 @@ def _with(rows: Rows, column: str, values: pa.Array, field: pa.Field) -> Rows:
 # --- completing ----------------------------------------------------------------------------------
 
 
-def _numbered(catalog: Catalog, definition: MutableDefinition, rows: Rows) -> Rows:
+def _numbered(
+    catalog: Catalog, definition: MutableDefinition, rows: Rows, chosen: Collection[str] | None
+) -> Rows:
     for column, identity in definition.rules.identities.items():
         if not catalog.numbers.knows(identity.counter):
             _pass_by_stored(catalog, definition, column, identity)
         values = rows[column]
-        if not values.null_count:
+        if not values.null_count or (chosen is not None and column not in chosen):
             catalog.numbers.pass_by(identity.counter, values)
             continue
         array = whole(values)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.altering.columns import add_column, drop_column, rename_column
 from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.altering.redefine import mutable_definition
@@ -22,12 +23,13 @@ from affidavit.catalog.tables.altering.rules import (
 )
 from affidavit.catalog.tables.altering.types import retype_column
 from affidavit.engine.run.defining.references import with_references
-from affidavit.engine.run.defining.rules import unique_indexes, with_rules
+from affidavit.engine.run.defining.rules import check_defaults, unique_indexes, with_rules
 from affidavit.engine.run.defining.tables import map_type
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.defining.columns import (
     CONSTRAINTS,
     Constraints,
+    differs_by_row,
     parse_constraint,
     parse_new_column,
     read_default,
@@ -35,6 +37,7 @@ from affidavit.engine.statement.defining.columns import (
 from affidavit.engine.statement.defining.types import parse_type
 from affidavit.engine.statement.definitions import parse_policy
 from affidavit.engine.statement.grammar import read_expression
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import ConstraintError, SqlError
 
 if TYPE_CHECKING:
@@ -92,15 +95,18 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn, asked: Constraint
     field = scope.planner.column_type(catalog, new.name, new.type.sql)
     if new.type.entries is not None:
         field = field.with_type(map_type(scope, new))
-    value = None
-    if new.default is not None:
-        value = scope.defaults(pa.schema([field]), {new.name: new.default})[new.name]
+    value = _default_of_all(scope, field, new)
+    varies = new.default is not None and value is None
     rules = replace(asked, columns=(new,))
-    has_rules = isinstance(info.definition, MutableDefinition) and _has_rules(new, asked)
-    if not has_rules and _has_rules(new, asked):
-        msg = f"{info.name!r} is a vector table: its columns have a type, NOT NULL and a DEFAULT"
+    wants_rules = varies or _has_rules(new, asked)
+    has_rules = isinstance(info.definition, MutableDefinition) and wants_rules
+    if wants_rules and not has_rules:
+        msg = (
+            f"{info.name!r} is a vector table: its columns have a type, NOT NULL, and a DEFAULT "
+            "that is the same in each row"
+        )
         raise ConstraintError(msg)
-    filled = new.generated is not None or new.numbers is not None
+    filled = varies or new.generated is not None or new.numbers is not None
     with catalog.write() if has_rules else nullcontext() as writer:
         if writer is not None and new.if_not_exists:
             now = catalog.get(writer, info.name, info.schema)
@@ -110,14 +116,29 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn, asked: Constraint
             catalog, info, field.with_nullable(nullable=new.nullable or filled),
             default=new.default, value=value, if_not_exists=new.if_not_exists,
         )  # fmt: skip
+        if varies:
+            table = f"{quoted(info.schema)}.{quoted(info.name)}"
+            text = f"UPDATE {table} SET {quoted(new.name)} = DEFAULT"
+            scope.execute(parse_statement(text), {})
         if has_rules:
             _add_rules(scope, info, rules, f"rules of column {new.name}")
             if filled and not new.nullable:
                 set_nullable(catalog, info, new.name, nullable=False)
 
 
+def _default_of_all(scope: Scope, field: pa.Field, new: NewColumn) -> pa.Scalar | None:
+    """Return what a new column has in every row; ``None`` if its default differs by row."""
+    if new.default is None:
+        return None
+    schema, default = pa.schema([field]), {new.name: new.default}
+    if differs_by_row(new.default):
+        check_defaults(scope, schema, default)
+        return None
+    return scope.defaults(schema, default, 1)[new.name][0]
+
+
 def _has_rules(new: NewColumn, asked: Constraints) -> bool:
-    own = (new.generated, new.numbers, new.sequence, new.comment, new.type.length, new.type.kind)
+    own = (new.generated, new.numbers, new.comment, new.type.length, new.type.kind)
     return any(each is not None for each in own) or asked != Constraints()
 
 
@@ -168,7 +189,7 @@ def _alter(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]:
 def _set_default(scope: Scope, info: TableInfo, column: str, default: str) -> None:
     definition = mutable_definition(info)
     if column in definition.schema.names:  # whose default it can be is told before it is kept
-        scope.defaults(pa.schema([definition.schema.field(column)]), {column: default})
+        check_defaults(scope, definition.schema, {column: default})
     set_default(scope.catalog, info, column, default)
 
 
@@ -181,6 +202,9 @@ def _retype(
         msg = "a column becomes no SERIAL: add one, GENERATED BY DEFAULT AS IDENTITY"
         raise SqlError(msg)
     field = scope.planner.column_type(scope.catalog, column, kind.sql)
+    definition = mutable_definition(info)
+    if column in definition.defaults:
+        check_defaults(scope, pa.schema([field]), {column: definition.defaults[column]})
     retype_column(
         scope.catalog, info, column, field.type, length=kind.length, kind=kind.kind, using=using
     )

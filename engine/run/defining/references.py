@@ -11,6 +11,7 @@ from affidavit.catalog.model.definition import Index, MutableDefinition, VectorD
 from affidavit.catalog.model.rules import SET_NULL, ForeignKey
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.tables.constraints.names import constraint_names, new_name
+from affidavit.catalog.values.types import is_text
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -122,8 +123,8 @@ def _key(asked: Reference, keys: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _check_types(asked: Reference, mine: pa.Field, its: pa.Field) -> None:
-    alike = mine.type == its.type
-    if alike or all(pt.is_integer(each.type) for each in (mine, its)):
+    kinds = (mine.type, its.type)
+    if kinds[0] == kinds[1] or any(all(map(is_one, kinds)) for is_one in (pt.is_integer, is_text)):
         return
     msg = (
         f"column {mine.name!r} is {mine.type}, and {its.name!r} of table {asked.table.table!r} is "

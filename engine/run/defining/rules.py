@@ -14,11 +14,12 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.model.definition import Index, SequenceDefinition
-from affidavit.catalog.model.rules import Check, Generated, Identity
+from affidavit.catalog.model.definition import SEQUENCE, Index
+from affidavit.catalog.model.rules import OF_TABLE, Check, Generated, Identity
 from affidavit.catalog.sql.names import check_name
 from affidavit.catalog.tables.constraints.names import constraint_names, new_name
 from affidavit.catalog.tables.constraints.rows import expressions_of
+from affidavit.catalog.tables.constraints.sequences import sequences_of
 from affidavit.errors import (
     ColumnNotFoundError,
     SchemaMismatchError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition
+    from affidavit.engine.run.scope import Scope
     from affidavit.engine.statement.defining.columns import Constraints, NewCheck, NewColumn
 
 
@@ -69,7 +71,11 @@ def with_rules(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise TableExistsError(twice, kind="constraint")
-    return definition
+    return (
+        commented(definition, {OF_TABLE: constraints.comment})
+        if constraints.comment
+        else definition
+    )
 
 
 def with_check(
@@ -103,9 +109,6 @@ def _with_column(
         rules = replace(rules, kinds={**rules.kinds, name: column.type.kind})
     if column.comment is not None:
         rules = replace(rules, comments={**rules.comments, name: column.comment})
-    if column.sequence is not None:
-        sequenced = _sequenced(catalog, column, kind, table)
-        rules = replace(rules, identities={**rules.identities, name: sequenced})
     if column.numbers is not None:
         made = _identity(column, kind, table)
         rules = replace(rules, identities={**rules.identities, name: made})
@@ -125,21 +128,24 @@ def _identity(column: NewColumn, kind: pa.DataType, table: str) -> Identity:
     return Identity(column.numbers.counter(uuid4().hex, min(bits, 64)), column.always)
 
 
-def _sequenced(catalog: Catalog, column: NewColumn, kind: pa.DataType, table: str) -> Identity:
-    assert column.sequence is not None
-    schema, name = column.sequence
-    if kind != pa.int64():
-        msg = (
-            f"column {column.name!r} of table {table!r} is {kind}: the numbers of a sequence are "
-            "BIGINT"
-        )
-        raise SchemaMismatchError(msg)
-    with catalog.read() as reader:
-        info = catalog.get(reader, name, schema)
-    if not isinstance(info.definition, SequenceDefinition):
-        raise TableNotFoundError(name)
-    catalog.refuse_shared(info)
-    return Identity(info.definition.counter, always=False, sequence_id=info.table_id)
+def check_defaults(scope: Scope, schema: pa.Schema, defaults: Mapping[str, str]) -> None:
+    """Raise unless columns can have their defaults, whose sequences are the tenant's own.
+
+    Raises:
+        SchemaMismatchError: One is of another type.
+        TableNotFoundError: It asks a sequence that is not there.
+        ReadOnlyError: That is shared.
+    """
+    for default in defaults.values():
+        for place, name in sequences_of(default):
+            with scope.catalog.read() as reader:
+                info = scope.catalog.get(reader, name, place)
+            if info.kind != SEQUENCE.name:
+                raise TableNotFoundError(name)
+            scope.catalog.refuse_shared(info)
+    plain = {name: sql for name, sql in defaults.items() if not sequences_of(sql)}
+    scope.defaults(schema, plain, 1)
+    scope.defaults(schema, {name: defaults[name] for name in defaults.keys() - plain.keys()}, 0)
 
 
 def _generated(

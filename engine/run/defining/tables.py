@@ -24,7 +24,7 @@ from affidavit.catalog.tables.mutable import create_mutable, define_mutable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.result.result import Shape
 from affidavit.engine.run.defining.references import with_references
-from affidavit.engine.run.defining.rules import unique_indexes, with_rules
+from affidavit.engine.run.defining.rules import check_defaults, unique_indexes, with_rules
 from affidavit.engine.run.writing.attempts import attempted
 from affidavit.engine.run.writing.still import MovedError
 from affidavit.engine.statement.assignments import parse_name
@@ -109,8 +109,6 @@ def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool
         made = define_mutable(name.table, was.schema, defaults=was.defaults)
         numbered = {
             column: replace(each, counter=replace(each.counter, counter_id=uuid4().hex))
-            if each.sequence_id is None
-            else each
             for column, each in was.rules.identities.items()
         }
         rules = replace(was.rules, foreign_keys=(), identities=numbered)
@@ -173,6 +171,7 @@ class _Filled:
                 rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
             name = self.name
             schema = with_maps(scope, shape.schema, self.constraints)
+            check_defaults(scope, schema, self.constraints.defaults)
             definition = _definition(catalog, name.table, schema, self.constraints)
             with catalog.read() as reader:
                 definition = with_references(

@@ -79,12 +79,12 @@ def _refuse_rules(constraints: Constraints) -> None:
     asked = {
         "UNIQUE": constraints.unique, "CHECK": constraints.checks,
         "REFERENCES": constraints.references, "LIKE": constraints.like,
+        "COMMENT": constraints.comment is not None,
     }  # fmt: skip
     for column in constraints.columns:
         own = {
             "DEFAULT": column.default, "GENERATED": column.generated, "IDENTITY": column.numbers,
-            "nextval": column.sequence, "COMMENT": column.comment,
-            "MAP": column.type.entries, "VARCHAR(n)": column.type.length,
+            "COMMENT": column.comment, "MAP": column.type.entries, "VARCHAR(n)": column.type.length,
             "UUID, JSON and ENUM": column.type.kind,
         }  # fmt: skip
         asked |= {word: (said,) for word, said in own.items() if said is not None}

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pyarrow as pa
 
 from affidavit.catalog.lake.trace import Trace
+from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.interrupts import held
+from affidavit.catalog.tables.constraints.rows import not_generated
 from affidavit.engine.plan.scanned import scans_of
 from affidavit.engine.run.telling.unbound import plan_open
 from affidavit.engine.run.writing.conflicts import NEW
@@ -28,7 +30,7 @@ from affidavit.engine.statement.clauses import (
     parse_update,
 )
 from affidavit.engine.statement.commands import parse_execute, parse_explain
-from affidavit.engine.statement.merge import MERGE_ACTION, parse_merge
+from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import numbered, renumbered
 from affidavit.engine.statement.statement import Kind, parse_statement
@@ -135,6 +137,13 @@ class _Asked:
             ]
         )
 
+    def given_columns(self, target: Target, known: list[str]) -> list[str]:
+        """Return the columns of a target that values without names are for."""
+        info = self.scope.catalog.find(self._snapshot.reader, target.name, target.schema)
+        if target.source or info is None or not isinstance(info.definition, MutableDefinition):
+            return known
+        return not_generated(info.definition, known)
+
     def target(self, target: Target) -> tuple[str, list[str]]:
         """Return a target as a query names it, and its columns."""
         where = [target.source] if target.source else []
@@ -200,11 +209,11 @@ def _insert(asked: _Asked) -> pa.Schema:
     clauses = parse_insert(asked.statement.cursor())
     table, known = asked.target(clauses.target)
     source = clauses.source.text
-    given = list(clauses.columns) or known
+    given = list(clauses.columns) or asked.given_columns(clauses.target, known)
     if clauses.by_name:
         given = asked.plan(f"{clauses.prefix.text} {source}").names
     asked.write(clauses.target, given)
-    listed = f" ({', '.join(map(quoted, given))})" if clauses.columns or clauses.by_name else ""
+    listed = f" ({', '.join(map(quoted, given))})"
     if not clauses.source.is_default:
         source = with_defaults(source, given, {})
         asked.plan(f"INSERT INTO {table}{listed} {clauses.prefix.text} {source}")
@@ -262,9 +271,10 @@ def _merge(asked: _Asked) -> pa.Schema:
     given: list[str] = []
     if clauses.needs_source:
         given = asked.plan(f"{clauses.prefix} SELECT * FROM {clauses.source}").names
-    called = clauses.source_alias
+    called, takes = clauses.source_alias, asked.given_columns(target, known)
     values = [
-        when.values(known, target.name, target.alias, given, called) for when in clauses.whens
+        when.values(known, target.name, target.alias, given, called, takes)
+        for when in clauses.whens
     ]
     condition = clauses.joined(given, known)
     deletes = any(when.action == "delete" for when in clauses.whens)
@@ -272,15 +282,16 @@ def _merge(asked: _Asked) -> pa.Schema:
     asked.write(target, known if deletes else list(written))
     told = [_compared(sets, target.alias) for sets in values if sets]
     told += [f"({when.condition})" for when in clauses.whens if when.condition]
+    listed = ", ".join(f"[{each}] AS __{at}" for at, each in enumerate(told))
     asked.plan(
-        f"{clauses.prefix} SELECT {', '.join(told) or '1'} FROM {table} AS {quoted(target.alias)} "
+        f"{clauses.prefix} SELECT {listed or '1'} FROM {table} AS {quoted(target.alias)} "
         f"FULL OUTER JOIN {clauses.source} ON ({condition})"
     )
     if not clauses.returning:
         return NO_COLUMNS
     return asked.plan(
-        f"{clauses.prefix} SELECT {clauses.returning} FROM "
-        f"(SELECT *, '' AS {MERGE_ACTION} FROM {table}) AS {quoted(target.alias)}, {clauses.source}"
+        f"{clauses.prefix} SELECT {with_action(clauses.returning, known)} FROM "
+        f"(SELECT *, '' AS {ACTION} FROM {table}) AS {quoted(target.alias)}, {clauses.source}"
     )
 
 

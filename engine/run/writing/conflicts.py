@@ -19,9 +19,9 @@ import pyarrow.types as pt
 from affidavit.catalog.lake.spill import Spilled
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.run.writing.counts import note_unchanged
-from affidavit.engine.run.writing.writes import Images
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import (
     computed_values,
@@ -204,11 +204,11 @@ def _update(
     assert conflict.sets is not None
     renamed = {name: f"{NEW}{name}" for name in opened.columns}
     sets = parse_assignments(conflict.sets.cursor(), opened.columns, opened.info.name, alias)
-    sets = {
-        column: qualified(opened.default(column, value), "excluded", renamed)
-        for column, value in sets.items()
+    values_set = {
+        column: qualified(value, "excluded", renamed)
+        for column, value in opened.with_defaults(sets).items()
     }
-    computed, called = computed_values(sets)
+    computed, called = computed_values(values_set)
     target, values = _met(pairs, keys[0] if len(keys) == 1 else None, rows, opened)
     where = ""
     if conflict.where is not None:
@@ -219,7 +219,7 @@ def _update(
         f'JOIN "{DML_SCHEMA}".excluded AS excluded ON excluded."__at" = met."__met_at" {where}'
     )
     matched = opened.cast_rows(text, {name: column for column, name in called.items()}, values)
-    before, after = opened.images(matched, called)
+    before, after = opened.images(matched, called, sets)
     old = Images(matched[ROWID].to_pylist(), before)
     if not fresh.num_rows:
         note_unchanged(opened, before, after)

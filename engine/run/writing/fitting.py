@@ -14,7 +14,7 @@ from affidavit.catalog.tables.constraints.rows import ready, refuse_given
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from datafusion import DataFrame
 
@@ -63,16 +63,28 @@ def cast_columns(frame: DataFrame, kinds: Mapping[str, pa.DataType]) -> DataFram
     )
 
 
-def rows_ready(
-    catalog: Catalog, info: TableInfo, rows: Rows, given: Iterable[str], *, anything: bool = False
-) -> Rows:
-    """Return rows for a table complete and checked; ``given`` columns are written to.
+def rows_ready(catalog: Catalog, info: TableInfo, rows: Rows, given: Iterable[str]) -> Rows:
+    """Return new rows for a table complete and checked; ``given`` columns are written to.
 
-    A column that the table itself fills takes no value; with ``anything`` no NULL either.
+    A column that the table itself fills takes no value.
     """
     definition = info.definition
     if not isinstance(definition, MutableDefinition):
         return rows
-    values = {name: None if anything else rows[name] for name in given}
-    refuse_given(info.name, definition, values)
+    refuse_given(info.name, definition, {name: rows[name] for name in given})
     return ready(catalog, info.name, definition, rows)
+
+
+def changed_ready(
+    catalog: Catalog, info: TableInfo, rows: Rows, given: Iterable[str], defaults: Collection[str]
+) -> Rows:
+    """Return rows that are changed complete and checked; ``given`` columns are written to.
+
+    A column that the table itself fills takes nothing but its own value: ``defaults`` are set to
+    that.
+    """
+    definition = info.definition
+    if not isinstance(definition, MutableDefinition):
+        return rows
+    refuse_given(info.name, definition, {name: None for name in given if name not in defaults})
+    return ready(catalog, info.name, definition, rows, numbered=defaults)

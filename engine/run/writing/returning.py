@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import Cursor, Token, tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import qualified
+from affidavit.engine.statement.grammar import skip_alias, skip_expression
 from affidavit.engine.statement.honoured import AGGREGATES
+from affidavit.engine.statement.merge import ACTION, MERGE_ACTION
 from affidavit.engine.statement.statement import DML_SCHEMA
 
 if TYPE_CHECKING:
@@ -28,6 +31,35 @@ BESIDE: Final = "__beside_"
 """What the columns of other tables begin with: a name alone is the target's where it has one."""
 
 PLACE: Final = "__place"
+
+
+def returned_of(
+    opened: OpenTarget,
+    clause: str,
+    rows: pa.Table,
+    alias: str,
+    identities: pa.ChunkedArray | None = None,
+) -> pa.Table | None:
+    """Return what a RETURNING says of the rows that were written, if there is one.
+
+    ``identities`` are what a table without a key names them by, where they were there before.
+    """
+    if not clause:
+        return None
+    _tell(opened, rows, identities)
+    opened.snapshot.virtual["returning"] = memory_table(rows)
+    return opened.rows(f'SELECT {clause} FROM "{DML_SCHEMA}".returning AS {quoted(alias)}')
+
+
+def _tell(opened: OpenTarget, rows: pa.Table, identities: pa.ChunkedArray | None) -> None:
+    """Note that a RETURNING reads the rows that were written."""
+    told = opened.snapshot.read_anew(opened.info)
+    named = rows if identities is None or opened.key else pa.table({ROWID: identities})
+    key = key_of(opened.info)
+    if wants_rows(opened.catalog, opened.info) and {*key} <= {*named.schema.names}:
+        told.want_rows(key, names_of(opened.info))
+        told.give(named.select(list(key)))
+        told.are_at(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +108,8 @@ class Beside:
     ) -> pa.Table | None:
         """Return what RETURNING says of the rows that were written, each beside one of ``rows``."""
         if not clause or not self.tables:
-            return opened.returning(clause, written, alias, rows[ROWID])
-        opened.tell(written, rows[ROWID])
+            return returned_of(opened, clause, written, alias, rows[ROWID])
+        _tell(opened, written, rows[ROWID])
         places = pa.array(range(written.num_rows), pa.int64())
         virtual = opened.snapshot.virtual
         virtual["returning"] = memory_table(written.append_column(PLACE, places))
@@ -101,7 +133,10 @@ class Beside:
         order = "" if words & AGGREGATES else f" ORDER BY {quoted(alias)}.{PLACE}"
         found_rows = opened.rows(f"SELECT {text} FROM {joined}{order}")
         return found_rows.rename_columns(
-            [name.removeprefix(BESIDE) for name in found_rows.schema.names]
+            [
+                name.replace(BESIDE, "").replace(ACTION, MERGE_ACTION)
+                for name in found_rows.schema.names
+            ]
         )
 
 
@@ -123,15 +158,26 @@ def _starred(clause: str, tables: Mapping[str, Sequence[str]], alias: str) -> st
 
 
 def _bare(clause: str, renamed: Mapping[str, str]) -> str:
-    """Return a list in which columns that stand alone are called otherwise."""
+    """Return a list in which columns that stand without a table are called otherwise."""
     tokens = tokenize(clause)
-    for at in range(len(tokens) - 1, -1, -1):
-        token = tokens[at]
-        around = {
-            each.text.upper() for each in tokens[max(at - 1, 0) : at] + tokens[at + 1 : at + 2]
-        }
+    for at in reversed(_of_expressions(clause, tokens)):
+        token, before = tokens[at], tokens[at - 1].text.upper() if at else ""
+        behind = tokens[at + 1].text if at + 1 < len(tokens) else ""
         name = token.name or ""
-        if name in renamed and not around & {".", "(", "AS"}:
+        if name in renamed and before not in {".", "AS"} and behind not in {".", "("}:
             called = quoted(renamed[name])
             clause = f"{clause[: token.start]}{called}{clause[token.end :]}"
     return clause
+
+
+def _of_expressions(clause: str, tokens: Sequence[Token]) -> list[int]:
+    """Return the places of a list's tokens that are no item's alias."""
+    cursor, found = Cursor(clause, tokens), list[int]()
+    while not cursor.done:
+        start = cursor.at
+        skip_expression(cursor)
+        found += range(start, cursor.at)
+        skip_alias(cursor)
+        if not cursor.accept(","):
+            break
+    return found

@@ -9,17 +9,16 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pyarrow as pa
 
 from affidavit.catalog.tables.row_writing import (
-    delete_rows,
+    Images,
+    change_rows,
     every_row,
     insert_rows,
     truncate,
-    update_rows,
 )
 from affidavit.catalog.tables.vector_rows import (
     delete_vectors,
@@ -31,7 +30,7 @@ from affidavit.catalog.tables.vector_rows import (
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import lance
 
@@ -42,14 +41,6 @@ if TYPE_CHECKING:
     from affidavit.engine.run.writing.still import Still
 
 WRITING: Final = "writing a vector table"
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Rows of a target as they are, with their identities."""
-
-    rowids: Sequence[int]
-    rows: pa.Table
 
 
 class Writes(Protocol):
@@ -126,17 +117,14 @@ class RowWrites:
         if not old.rowids:
             return 0
         with self._opened() as (writer, info):
-            return update_rows(
-                self._catalog, writer, info, old.rowids, old.rows, new,
-                columns=columns, are_ready=True,
-            )  # fmt: skip
+            return change_rows(self._catalog, writer, info, old=old, new=new, columns=columns)
 
     def delete(self, old: Images) -> int:
         """Delete rows."""
         if not old.rowids:
             return 0
         with self._opened() as (writer, info):
-            return delete_rows(self._catalog, writer, info, old.rowids, old.rows)
+            return change_rows(self._catalog, writer, info, gone=old)
 
     def upsert(self, old: Images, new: pa.Table, fresh: pa.Table) -> int:
         """Replace rows and insert others."""
@@ -144,20 +132,17 @@ class RowWrites:
             return 0
         batches = fresh.combine_chunks().to_batches()
         with self._opened() as (writer, info):
-            count = update_rows(
-                self._catalog, writer, info, old.rowids, old.rows, new, are_ready=True
-            )
-            return count + insert_rows(self._catalog, writer, info, batches, are_ready=True)
+            return change_rows(self._catalog, writer, info, old=old, new=new, fresh=batches)
 
     def merge(self, gone: Images, old: Images, new: pa.Table, fresh: pa.Table) -> int:
         """Delete ``gone``, turn ``old`` into ``new`` and insert ``fresh``, all at once."""
         if not gone.rowids:
             return self.upsert(old, new, fresh)
-        batches, catalog = fresh.combine_chunks().to_batches(), self._catalog
+        batches = fresh.combine_chunks().to_batches()
         with self._opened() as (writer, info):
-            count = delete_rows(catalog, writer, info, gone.rowids, gone.rows)
-            count += update_rows(catalog, writer, info, old.rowids, old.rows, new, are_ready=True)
-            return count + insert_rows(catalog, writer, info, batches, are_ready=True)
+            return change_rows(
+                self._catalog, writer, info, gone=gone, old=old, new=new, fresh=batches
+            )  # fmt: skip
 
     def truncate(self) -> int:
         """Delete every row."""

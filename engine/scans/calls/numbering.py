@@ -18,9 +18,8 @@ import pyarrow as pa
 from datafusion import udf
 
 from affidavit.catalog.model.definition import SEQUENCE, SequenceDefinition
-from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
-from affidavit.engine.statement.defining.sequences import parse_sequence_name
+from affidavit.catalog.tables.constraints.sequences import calls_in
 from affidavit.errors import AffidavitError, SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ NEXT: Final = "affidavit_nextval"
 
 _NAMED: Final = re.compile(rf'{NEXT}\(Utf8\("(\w+)"\)\)')
 """How DataFusion 54 calls a column that is such a call."""
-
-_CALLS: Final = ("nextval", "currval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +102,13 @@ class Numbering:
         Raises:
             TableNotFoundError: There is no such sequence.
         """
-        lowered = text.lower()
-        if NEXT in lowered:
+        if NEXT in text.lower():
             raise SqlError(f"{NEXT} is for plans alone: write nextval('name')")
-        if not any(call in lowered for call in _CALLS):
-            return text
-        tokens = tokenize(text)
-        for at in range(len(tokens) - 3, -1, -1):
-            token = tokens[at]
-            if token.kind != "word" or token.name not in _CALLS or tokens[at + 1].text != "(":
-                continue
-            cursor = Cursor(text, tokens, at + 2)
-            name = parse_sequence_name(cursor)
-            cursor.expect(")")
-            end = tokens[cursor.at - 1].end
-            called = f"{token.name}({quoted_text(name[1])})"
+        written = text
+        for start, end, word, name in calls_in(written):
+            called = f"{word}({quoted_text(name[1])})"
             told = self._call(called, find_sequence(snapshot, *name), snapshot, last)
-            text = f"{text[: token.start]}{told}{text[end:]}"
+            text = f"{text[:start]}{told}{text[end:]}"
         return text
 
     def _call(self, called: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:

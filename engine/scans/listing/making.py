@@ -13,7 +13,7 @@ from affidavit.catalog.model.definition import (
     SqlDefinition,
     VectorDefinition,
 )
-from affidavit.catalog.model.rules import NO_ACTION
+from affidavit.catalog.model.rules import NO_ACTION, OF_TABLE
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 
@@ -30,7 +30,9 @@ _TYPES: Final = {
     pa.int64(): "BIGINT", pa.uint8(): "TINYINT UNSIGNED", pa.uint16(): "SMALLINT UNSIGNED",
     pa.uint32(): "INT UNSIGNED", pa.uint64(): "BIGINT UNSIGNED", pa.float32(): "REAL",
     pa.float64(): "DOUBLE", pa.date32(): "DATE", pa.timestamp("ns"): "TIMESTAMP",
-    pa.time64("ns"): "TIME",
+    pa.time64("ns"): "TIME", pa.timestamp("s"): "TIMESTAMP(0)", pa.timestamp("ms"): "TIMESTAMP(3)",
+    pa.timestamp("us"): "TIMESTAMP(6)", pa.month_day_nano_interval(): "INTERVAL",
+    pa.float16(): "HALF",
 }  # fmt: skip
 
 
@@ -44,8 +46,9 @@ def type_text(kind: pa.DataType) -> str:
         return "BYTEA"
     if pt.is_decimal(kind):
         return f"DECIMAL({kind.precision}, {kind.scale})"
-    if pt.is_fixed_size_list(kind) and kind.value_type == pa.float32():
-        return f"FLOAT[{kind.list_size}]"
+    if pt.is_fixed_size_list(kind):
+        value = kind.value_type
+        return f"{'FLOAT' if value == pa.float32() else type_text(value)}[{kind.list_size}]"
     if pt.is_list(kind) or pt.is_large_list(kind):
         return f"{type_text(kind.value_type)}[]"
     if pt.is_map(kind):
@@ -69,7 +72,9 @@ def create_text(catalog: Catalog, reader: Reader, info: TableInfo) -> str:
     if isinstance(definition, VectorDefinition):
         return _vector_table(catalog, info, definition, name)
     lines = [*_columns(definition), *_constraints(catalog, reader, definition)]
-    return f"CREATE TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n)"
+    comment = definition.rules.comments.get(OF_TABLE)
+    told = "" if comment is None else f" COMMENT {quoted_text(comment)}"
+    return f"CREATE TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n){told}"
 
 
 def _vector_table(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.rules import ACTIONS, NO_ACTION
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.assignments import Name, parse_name
 from affidavit.engine.statement.defining.sequences import (
     NumberOptions,
     parse_options,
-    sequence_of_default,
 )
 from affidavit.engine.statement.defining.types import UNTYPED, parse_type
 from affidavit.engine.statement.grammar import read_expression
@@ -63,7 +63,6 @@ class NewColumn:
         default: What it is where nothing is given.
         generated: What it is computed of.
         numbers: How its rows are numbered, if they are.
-        sequence: Schema and name of the sequence whose next number is its default.
         always: Whether nobody may give a row another number.
         comment: What it is for.
         if_not_exists: Whether ALTER TABLE leaves one that is there as it is.
@@ -76,7 +75,6 @@ class NewColumn:
     generated: str | None = None
     numbers: NumberOptions | None = None
     always: bool = False
-    sequence: tuple[str, str] | None = None
     comment: str | None = None
     if_not_exists: bool = False
 
@@ -115,6 +113,7 @@ class Constraints:
         checks: Conditions.
         references: Foreign keys.
         like: The tables whose columns are taken over.
+        comment: What the table is for.
     """
 
     columns: tuple[NewColumn, ...] = ()
@@ -123,6 +122,7 @@ class Constraints:
     checks: tuple[NewCheck, ...] = ()
     references: tuple[Reference, ...] = ()
     like: tuple[Name, ...] = field(default=())
+    comment: str | None = None
 
     @property
     def defaults(self) -> Mapping[str, str]:
@@ -161,6 +161,9 @@ def parse_constraints(cursor: Cursor) -> Constraints:
     names = [each.name for each in found.columns]
     if len(set(names)) != len(names):
         raise SqlError(f"the table would have two columns of one name: {names}")
+    if not found.like and cursor.accept("COMMENT"):
+        cursor.accept("=")
+        found = replace(found, comment=cursor.literal("a comment in quotes"))
     return found
 
 
@@ -286,11 +289,7 @@ def _with_option(cursor: Cursor, column: NewColumn) -> NewColumn:
         return column
     if cursor.accept("DEFAULT"):
         _refuse_second(column, "DEFAULT")
-        default = read_default(cursor)
-        sequence = sequence_of_default(default)
-        if sequence is not None:
-            return replace(column, sequence=sequence)
-        return replace(column, default=default)
+        return replace(column, default=read_default(cursor))
     if cursor.peek() in {"AUTOINCREMENT", "AUTO_INCREMENT", "IDENTITY"}:
         _refuse_second(column, cursor.peek())
         cursor.skip()
@@ -351,6 +350,15 @@ def read_default(cursor: Cursor) -> str:
         if token.keyword == "SELECT":
             raise SqlError("a DEFAULT is computed without a table: it has no query")
     return default
+
+
+def differs_by_row(default: str) -> bool:
+    """Return whether a default may be another for each row that it is computed for."""
+    return any(token.name in _CHANCE for token in tokenize(default))
+
+
+_CHANCE: Final = frozenset({"nextval", "random", "rand", "uuid"})
+"""The functions that give each row another value."""
 
 
 def _refuse_values(cursor: Cursor, start: int, what: str) -> None:

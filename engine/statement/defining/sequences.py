@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.rules import Counter
-from affidavit.catalog.sql.lexer import Cursor, tokenize
-from affidavit.engine.statement.assignments import parse_name
 from affidavit.engine.statement.honoured import unexpected
 from affidavit.errors import SqlError
+
+if TYPE_CHECKING:
+    from affidavit.catalog.sql.lexer import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +115,3 @@ def _integer(cursor: Cursor) -> int:
         raise SqlError(f"expected a whole number, found {cursor.found()}")
     cursor.skip()
     return sign * int(token.text)
-
-
-def parse_sequence_name(cursor: Cursor) -> tuple[str, str]:
-    """Move past a sequence's name in quotes, as ``nextval`` has it; return schema and name.
-
-    Raises:
-        SqlError: None stands here.
-    """
-    written = cursor.literal("a sequence's name in single quotes")
-    if cursor.accept("::"):
-        cursor.name("regclass")
-    inner = Cursor(written, tokenize(written))
-    name = parse_name(inner, "a sequence")
-    if not inner.done:
-        raise SqlError(f"{written!r} is no name of a sequence")
-    return name.schema, name.table
-
-
-def sequence_of_default(default: str) -> tuple[str, str] | None:
-    """Return schema and name of the sequence that a default is the next number of, if it is one."""
-    cursor = Cursor(default, tokenize(default))
-    if not cursor.accept("NEXTVAL", "("):
-        return None
-    found = parse_sequence_name(cursor)
-    return found if cursor.accept(")") and cursor.done else None

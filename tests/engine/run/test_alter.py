@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affidavit import errors
+from affidavit.catalog.tables.altering import rules
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,37 @@ def test_a_default_that_the_column_cannot_have_is_refused(session, default) -> N
     with pytest.raises(errors.SchemaMismatchError, match="column 'c' is a int16, and its default"):
         session.sql(f"ALTER TABLE kept ADD COLUMN c SMALLINT DEFAULT {default} NOT NULL")
     assert session.sql("SELECT * FROM kept").to_pylist() == [{"id": 1}]
+
+
+def test_a_column_that_a_trigger_publishes_gets_no_other_type(session) -> None:
+    """It got one, and no row could be published from then on."""
+    session.sql("CREATE TABLE t (a INT, b INT)")
+    session.triggers.on("t", "insert", where="new.a > 5", publish="news")
+    with pytest.raises(errors.InvalidTriggerError, match="publishes column 'a' of table 't'"):
+        session.sql("ALTER TABLE t ALTER COLUMN a TYPE VARCHAR")
+    session.sql("INSERT INTO t VALUES (9, 1)")
+    assert session.sql('SELECT count(*) AS n FROM topics."news"').to_pylist() == [{"n": 1}]
+
+
+def test_what_no_row_has_to_meet_reads_no_row(session, monkeypatch) -> None:
+    """COMMENT, SET DEFAULT and DROP NOT NULL read the whole table, and asked its rules of it."""
+    session.sql("CREATE TABLE t (a INT NOT NULL, g INT GENERATED ALWAYS AS (a + 1))")
+    session.sql("INSERT INTO t VALUES (1)")
+
+    def refused(*_: object) -> None:
+        pytest.fail("every row was read")
+
+    monkeypatch.setattr(rules, "every_row", refused)
+    for change in (
+        "COMMENT ON TABLE t IS 'of a'",
+        "COMMENT ON COLUMN t.a IS 'one'",
+        "ALTER TABLE t ALTER COLUMN a SET DEFAULT 4",
+        "ALTER TABLE t ALTER COLUMN a DROP NOT NULL",
+        "ALTER TABLE t ALTER COLUMN a DROP DEFAULT",
+    ):
+        session.sql(change)
+    with pytest.raises(pytest.fail.Exception):
+        session.sql("ALTER TABLE t ALTER COLUMN a SET NOT NULL")
+    monkeypatch.undo()
+    session.sql("INSERT INTO t VALUES (NULL)")
+    assert session.ledger.verify(data=True)

@@ -250,3 +250,78 @@ def test_a_parameter_becomes_the_columns_type_by_insert_and_update(
 def test_in_takes_a_list_as_a_parameter(people, condition, given, found) -> None:
     text = f"SELECT id FROM people WHERE {condition} ORDER BY id"
     assert [row[0] for row in rows(people, text, l=given)] == found
+
+
+def test_returning_computes_of_columns_that_rows_were_joined_with(session) -> None:
+    """A column beside a bracket was looked for among the target's alone."""
+    session.sql("CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR)")
+    session.sql("CREATE TABLE o (id INT, name VARCHAR)")
+    session.sql("INSERT INTO t VALUES (1, 'x')")
+    session.sql("INSERT INTO o VALUES (1, 'joe')")
+    [row] = session.sql(
+        "UPDATE t SET a = name FROM o WHERE t.id = o.id RETURNING upper(name), (name) AS inner_, "
+        "CAST(name AS VARCHAR) || a both, CASE WHEN name = 'joe' THEN 1 END name"
+    ).to_pylist()
+    assert row == {"upper(o.name)": "JOE", "inner_": "joe", "both": "joejoe", "name": 1}
+    [row] = session.sql(
+        "MERGE INTO t USING (SELECT 2 AS id, 'new' AS given) AS s ON t.id = s.id "
+        "WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.given) RETURNING length(given), id"
+    ).to_pylist()
+    assert row == {"length(s.given)": 3, "id": 2}
+
+
+def test_merge_action_is_a_column_and_no_text(session) -> None:
+    """It was put in the place of its name wherever that stood, in quotes too."""
+    session.sql("CREATE TABLE t (id INT PRIMARY KEY)")
+    text = (
+        "MERGE INTO {0} USING (SELECT 1 AS id) AS s ON {0}.id = s.id WHEN MATCHED THEN UPDATE SET "
+        "id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id) RETURNING {1}"
+    )
+    told = "MERGE_ACTION (), 'merge_action()' AS word, lower(merge_action) AS small"
+    assert session.sql(text.format("t", told)).to_pylist() == [
+        {"merge_action": "INSERT", "word": "merge_action()", "small": "insert"}
+    ]
+    assert session.describe(text.format("t", told)).columns.names[:2] == ["merge_action", "word"]
+    session.sql("CREATE TABLE own (id INT PRIMARY KEY, merge_action VARCHAR DEFAULT 'mine')")
+    found = session.sql(text.format("own", "merge_action() AS did, own.*, merge_action AS again"))
+    assert found.to_pylist() == [
+        {"did": "INSERT", "id": 1, "merge_action": "mine", "again": "mine"}
+    ]
+
+
+def test_merge_leaves_generated_columns_to_the_table(session) -> None:
+    session.sql("CREATE TABLE t (g INT GENERATED ALWAYS AS (a * 2), id INT PRIMARY KEY, a INT)")
+    source = "MERGE INTO t USING (SELECT {} AS id, {} AS a) AS s ON t.id = s.id WHEN "
+    for at, then in enumerate(
+        (
+            "NOT MATCHED THEN INSERT VALUES (s.id, s.a)",
+            "NOT MATCHED THEN INSERT *",
+            "NOT MATCHED THEN INSERT BY NAME",
+            "NOT MATCHED THEN INSERT (a, g, id) VALUES (s.a, DEFAULT, s.id)",
+        )
+    ):
+        assert session.describe(source.format(at, 1) + then).kind == "merge"
+        session.sql(source.format(at, 1) + then)
+    session.sql(source.format(0, 5) + "MATCHED THEN UPDATE BY POSITION")
+    session.sql(source.format(1, 5) + "MATCHED THEN UPDATE SET g = DEFAULT, a = s.a")
+    found = session.sql("SELECT id, a, g FROM t ORDER BY id").to_arrow().to_pydict()
+    assert found == {"id": [0, 1, 2, 3], "a": [5, 5, 1, 1], "g": [10, 10, 2, 2]}
+    with pytest.raises(ConstraintError, match="'g' of table 't' is generated"):
+        session.sql(source.format(0, 5) + "MATCHED THEN UPDATE SET g = 1")
+    described = session.describe("INSERT INTO t VALUES ($1, $2)")
+    assert described.writes == {"main.t": ("id", "a")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO t (id, a, a) VALUES (1, 2, 3)",
+        "MERGE INTO t USING (SELECT 1 AS id) AS s ON t.id = s.id "
+        "WHEN NOT MATCHED THEN INSERT (id, a, a) VALUES (1, 2, 3)",
+    ],
+)
+def test_a_column_that_is_named_twice_is_refused(session, text) -> None:
+    """MERGE took the last of its values."""
+    session.sql("CREATE TABLE t (id INT PRIMARY KEY, a INT)")
+    with pytest.raises(SqlError, match="column 'a' is named twice"):
+        session.sql(text)

@@ -176,8 +176,9 @@ def test_a_sequence_is_no_table_and_a_table_no_sequence(session) -> None:
         session.sql("INSERT INTO s VALUES (1)")
     with pytest.raises(errors.TableExistsError, match="a sequence 's' exists"):
         session.sql("CREATE TABLE s (a INT)")
-    with pytest.raises(errors.ConstraintError, match="numbers column 'id' of table 't'"):
-        session.sql("DROP SEQUENCE s")
+    for text in ("DROP SEQUENCE s", "ALTER TABLE s RENAME TO r"):
+        with pytest.raises(errors.ConstraintError, match="asked by the default of column 'id' of"):
+            session.sql(text)
     session.sql("DROP TABLE t")
     session.sql("DROP SEQUENCE s")
     session.sql("DROP SEQUENCE IF EXISTS s")
@@ -214,3 +215,71 @@ def test_numbers_are_taken_ahead_and_given_back(lake) -> None:
         with affidavit.connect(lake) as other:  # of another process it could be
             [got] = other.sql("SELECT nextval('s') AS n").to_pylist()
         assert got["n"] in {4, 2 + AHEAD}
+
+
+def test_null_that_is_given_is_kept_where_the_default_is_a_number(session) -> None:
+    """A default is for what is left out; NULLs were numbered, those of an UPDATE too."""
+    session.sql("CREATE SEQUENCE s")
+    session.sql("CREATE TABLE t (x INT PRIMARY KEY, n BIGINT DEFAULT nextval('s'), id SERIAL)")
+    session.sql("INSERT INTO t (x, n) VALUES (1, NULL), (2, DEFAULT)")
+    session.sql("INSERT INTO t (x) VALUES (3)")
+    session.table("t").insert([{"x": 4, "n": None}])
+    session.sql("UPDATE t SET n = NULL WHERE x = 3")
+    assert session.sql("SELECT x, n, id FROM t ORDER BY x").to_arrow().to_pydict() == {
+        "x": [1, 2, 3, 4], "n": [None, 1, None, None], "id": [1, 2, 3, 4],
+    }  # fmt: skip
+    for text in (
+        "UPDATE t SET id = NULL",
+        "INSERT INTO t (x) VALUES (1) ON CONFLICT (x) DO UPDATE SET id = NULL",
+        "MERGE INTO t USING (SELECT 1 AS x) AS s ON t.x = s.x WHEN MATCHED THEN UPDATE "
+        "SET id = NULL",
+    ):
+        with pytest.raises(errors.ConstraintError, match="column 'id' of table 't' is NOT NULL"):
+            session.sql(text)
+    text = "UPDATE t SET n = DEFAULT, id = DEFAULT WHERE x = 1 RETURNING n, id"
+    assert session.sql(text).to_pylist() == [{"n": 4, "id": 6}]
+
+
+def test_a_number_stands_within_a_default(session) -> None:
+    """A call of nextval() within an expression, or one that SET DEFAULT gave, could not be run."""
+    session.sql("CREATE SEQUENCE s")
+    session.sql("CREATE TABLE t (x INT, n VARCHAR DEFAULT 'n' || nextval('main.s'))")
+    session.sql("INSERT INTO t (x) VALUES (1), (2)")
+    session.sql("INSERT INTO t VALUES (3, DEFAULT)")
+    session.table("t").insert([{"x": 4}, {"x": 5}])
+    session.sql(
+        "MERGE INTO t USING (SELECT 6 AS x) AS s ON t.x = s.x "
+        "WHEN NOT MATCHED THEN INSERT (x) VALUES (s.x)"
+    )
+    found = session.sql("SELECT n FROM t ORDER BY x").to_arrow()["n"].to_pylist()
+    assert found == ["n1", "n2", "n3", "n4", "n5", "n6"]
+    session.sql("ALTER TABLE t ALTER COLUMN x SET DEFAULT -nextval('s')")
+    assert session.sql("INSERT INTO t (n) VALUES (''), ('') RETURNING x").to_pylist() == [
+        {"x": -7}, {"x": -8},
+    ]  # fmt: skip
+    session.sql("ALTER TABLE t ADD COLUMN more BIGINT NOT NULL DEFAULT nextval('s')")
+    assert sorted(row["more"] for row in session.table("t").to_arrow().to_pylist()) == list(
+        range(9, 17)
+    )
+
+
+def test_a_default_is_asked_for_each_row_and_fits_its_column(session) -> None:
+    """The rows of a handle all had one uuid(); a default of another type was found by an INSERT."""
+    session.sql("CREATE TABLE t (x INT, u VARCHAR DEFAULT uuid(), at TIMESTAMP(3) DEFAULT now())")
+    session.table("t").insert([{"x": 1}, {"x": 2}])
+    session.sql("ALTER TABLE t ADD COLUMN w VARCHAR DEFAULT uuid()")
+    found = session.table("t").to_arrow()
+    assert len(set(found["u"].to_pylist() + found["w"].to_pylist())) == 4
+    assert found["at"].null_count == 0
+    session.sql("CREATE TABLE d (x VARCHAR DEFAULT 'abc')")
+    for text in (
+        "CREATE TABLE n (a INT DEFAULT 1, x INT DEFAULT 'abc')",
+        "ALTER TABLE d ALTER COLUMN x TYPE INT USING 1",
+        "ALTER TABLE t ALTER COLUMN x SET DEFAULT 'abc'",
+    ):
+        with pytest.raises(errors.SchemaMismatchError, match="'x' is a int32, and its default is"):
+            session.sql(text)
+    with session.scope(tenant=None) as shared:
+        shared.sql("CREATE SEQUENCE everybodys")
+    with pytest.raises(errors.ReadOnlyError, match="shared"):
+        session.sql("CREATE TABLE n (a BIGINT DEFAULT nextval('everybodys'))")

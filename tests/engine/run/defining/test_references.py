@@ -124,6 +124,23 @@ def test_a_vector_tables_key_can_be_referred_to(session) -> None:
     assert session.ledger.verify(data=True)
 
 
+@pytest.mark.parametrize(
+    "text", ["DELETE FROM docs", "TRUNCATE docs", "DELETE FROM docs WHERE id = 1"]
+)
+def test_no_action_keeps_a_vector_tables_row_that_is_referred_to(session, text) -> None:
+    """It was asked of the version before the deletion, which has every row; orphans were left."""
+    session.create_vector_table("docs", vectors(3))
+    session.sql("CREATE TABLE notes (doc BIGINT REFERENCES docs)")
+    session.sql("INSERT INTO notes VALUES (1), (NULL)")
+    with pytest.raises(errors.ConstraintError, match="'notes', where doc = 1"):
+        session.sql(text)
+    assert ids(session, "docs") == [0, 1, 2]
+    session.sql("DELETE FROM docs WHERE id <> 1")
+    session.sql("DELETE FROM notes")
+    session.sql(text)
+    assert ids(session, "docs") == []
+
+
 def test_a_table_that_is_referred_to_is_dropped_with_cascade_alone(family) -> None:
     family.sql("CREATE VIEW seen AS SELECT * FROM p")
     for text in ("DROP TABLE p", "CREATE OR REPLACE TABLE p AS SELECT 1 AS id"):
@@ -231,3 +248,73 @@ def test_a_shared_table_is_referred_to_by_its_own_scope_alone(session) -> None:
         shared.sql("CREATE TABLE kinds (id INT PRIMARY KEY)")
     with pytest.raises(errors.ReadOnlyError, match="'kinds' is shared"):
         session.sql("CREATE TABLE mine (k INT REFERENCES kinds)")
+
+
+def test_integers_of_another_width_refer_and_are_refused_in_words(session) -> None:
+    """A value that the other type has no place for was an error of Arrow's."""
+    session.sql("CREATE TABLE small (id SMALLINT PRIMARY KEY)")
+    session.sql("CREATE TABLE large (id BIGINT PRIMARY KEY, s BIGINT REFERENCES small)")
+    session.sql("CREATE TABLE c (id SMALLINT REFERENCES large ON DELETE CASCADE ON UPDATE CASCADE)")
+    session.sql("CREATE TABLE u (id BIGINT UNSIGNED PRIMARY KEY, s INT REFERENCES small)")
+    session.sql("CREATE TABLE cu (id BIGINT REFERENCES u)")
+    session.sql("INSERT INTO small VALUES (1)")
+    session.sql("INSERT INTO large VALUES (1, 1), (70000, NULL), (2, NULL)")
+    session.sql("INSERT INTO u VALUES (18446744073709551615, 1)")
+    session.sql("INSERT INTO c VALUES (1), (2)")
+    for text, told in (
+        ("UPDATE large SET s = 70000 WHERE id = 2", "'small' has no row for s = 70000"),
+        ("INSERT INTO cu VALUES (-1)", "'u' has no row for id = -1"),
+        ("UPDATE large SET id = 80000 WHERE id = 1", "no place for {'id': 80000}"),
+        ("DELETE FROM small", "'large', where s = 1"),
+    ):
+        with pytest.raises(errors.ConstraintError, match=told):
+            session.sql(text)
+    session.sql("UPDATE large SET id = 3 WHERE id = 1")
+    session.sql("DELETE FROM large WHERE id <> 3")
+    session.sql("DELETE FROM u")
+    assert ids(session, "c") == [3]
+    session.sql("CREATE VECTOR TABLE docs (id INT PRIMARY KEY, vector FLOAT[2])")
+    session.sql("CREATE TABLE n (id BIGINT REFERENCES docs)")
+    with pytest.raises(errors.ConstraintError, match="'docs' has no row for id = 99999999999"):
+        session.sql("INSERT INTO n VALUES (99999999999)")
+
+
+def test_texts_refer_to_texts_however_each_is_kept(session) -> None:
+    """A column of CREATE TABLE could not refer to one of create_table: Arrow's types differ."""
+    session.create_table("p", [{"id": "a"}, {"id": "b"}], primary_key=["id"])
+    session.create_vector_table("docs", [{"id": "a", "vector": [1.0, 0.0]}])
+    session.sql(
+        "CREATE TABLE c (id VARCHAR REFERENCES p ON UPDATE CASCADE, d TEXT REFERENCES docs)"
+    )
+    session.sql("INSERT INTO c VALUES ('a', 'a'), ('b', NULL)")
+    with pytest.raises(errors.ConstraintError, match="'docs' has no row for d = 'b'"):
+        session.sql("UPDATE c SET d = 'b'")
+    session.sql("UPDATE p SET id = id || '2'")
+    assert ids(session, "c") == ["a2", "b2"]
+
+
+UNIONED = "USING (SELECT 1 AS id, 2 AS up UNION ALL SELECT 2, 1) AS s ON chain.id = s.id "
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "INSERT INTO chain VALUES (1, 2), (2, 1) ON CONFLICT (id) DO UPDATE SET up = excluded.up",
+        "INSERT OR REPLACE INTO chain VALUES (1, 2), (2, 1)",
+        f"MERGE INTO chain {UNIONED} WHEN MATCHED THEN UPDATE SET up = s.up "
+        "WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.up)",
+        lambda session: session.table("chain").upsert([{"id": 1, "up": 2}, {"id": 2, "up": 1}]),
+    ],
+)
+def test_keys_are_asked_of_a_statement_once_all_of_it_is_written(session, write) -> None:
+    """What it updated was asked before what it inserted was there."""
+    session.sql("CREATE TABLE chain (id INT PRIMARY KEY, up INT REFERENCES chain)")
+    session.sql("INSERT INTO chain VALUES (1, NULL)")
+    session.sql(write) if isinstance(write, str) else write(session)
+    assert session.sql("SELECT up FROM chain ORDER BY id").to_pylist() == [{"up": 2}, {"up": 1}]
+    gone = "USING (SELECT 2 AS id) AS s ON chain.id = s.id WHEN MATCHED THEN DELETE"
+    with pytest.raises(errors.ConstraintError, match="needed by foreign key"):
+        session.sql(f"MERGE INTO chain {gone}")
+    session.sql(f"MERGE INTO chain {gone} WHEN NOT MATCHED BY SOURCE THEN UPDATE SET up = 1")
+    assert session.table("chain").to_arrow().to_pylist() == [{"id": 1, "up": 1}]
+    assert session.ledger.verify(data=True)

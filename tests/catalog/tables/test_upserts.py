@@ -1,0 +1,87 @@
+"""An upsert of some columns keeps the others, of each row by itself."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from affidavit import errors
+
+
+def rows(table) -> list[dict[str, object]]:
+    return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
+
+
+@pytest.fixture
+def things(session):
+    session.sql(
+        "CREATE TABLE things (id INT PRIMARY KEY, name VARCHAR NOT NULL DEFAULT 'none', n INT "
+        "DEFAULT 9 CHECK (n < 100), twice INT GENERATED ALWAYS AS (n * 2), no SERIAL)"
+    )
+    session.sql("INSERT INTO things (id, name, n) VALUES (1, 'one', 5), (2, 'two', 6)")
+    return session.table("things")
+
+
+def test_what_a_row_leaves_out_stays_and_a_new_row_has_its_default(session, things) -> None:
+    """What was left out fell back to its default, or to NULL."""
+    given = [{"id": 3}, {"id": 1, "name": "uno"}, {"id": 2, "n": 7}, {"id": 4, "n": None}]
+    assert things.upsert(given) == 4
+    assert rows(things) == [
+        {"id": 1, "name": "uno", "n": 5, "twice": 10, "no": 1},
+        {"id": 2, "name": "two", "n": 7, "twice": 14, "no": 2},
+        {"id": 3, "name": "none", "n": 9, "twice": 18, "no": 3},
+        {"id": 4, "name": "none", "n": None, "twice": None, "no": 4},
+    ]
+    frame = pa.table({"id": [1, 5], "n": pa.array([50, 60], pa.int64())})
+    assert things.upsert(frame.to_reader()) == 2
+    assert [row["n"] for row in rows(things)] == [50, 7, 9, None, 60]
+    assert things.upsert(frame.schema.empty_table()) == 0
+    with session.transaction():
+        assert things.upsert({"id": 1, "name": "eins"}) == 1
+    told = session.sql("SELECT count(*) AS n FROM journal WHERE field = 'name' AND entity_id = '1'")
+    assert told.to_pylist() == [{"n": 2}]
+    assert session.ledger.verify(data=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ([{"id": 1, "n": 1}, {"id": 1, "name": "x"}], errors.ConstraintError),
+        ([{"id": 1, "n": 100}], errors.ConstraintError),
+        ([{"id": 1, "name": None}], errors.ConstraintError),
+        ([{"id": 1, "twice": 3}], errors.ConstraintError),
+        ([{"id": 1, "no": None}], errors.ConstraintError),
+        ([{"n": 1}], errors.SchemaMismatchError),
+        ([{"id": 1, "nope": 1}], errors.SchemaMismatchError),
+        ([{"id": 1, "n": 2**40}], errors.SchemaMismatchError),
+    ],
+)
+def test_what_cannot_be_upserted_changes_nothing(things, given, error) -> None:
+    before = rows(things)
+    with pytest.raises(error):
+        things.upsert(given)
+    assert rows(things) == before
+
+
+def test_a_row_of_a_vector_table_keeps_what_it_leaves_out(session) -> None:
+    """Its vector became NULL, and no search found it."""
+    docs = session.create_vector_table(
+        "docs", [{"id": at, "vector": [1.0, at], "title": "old", "n": at} for at in (1, 2)]
+    )
+    assert docs.upsert([{"id": 3, "title": "new"}, {"id": 1, "title": "new"}, {"id": 2, "n": 7}])
+    assert docs.upsert(pa.table({"id": [2], "vector": [[3.0, 4.0]]})) == 1
+    assert rows(docs) == [
+        {"id": 1, "vector": [1.0, 1.0], "title": "new", "n": 1},
+        {"id": 2, "vector": [3.0, 4.0], "title": "old", "n": 7},
+        {"id": 3, "vector": None, "title": "new", "n": None},
+    ]
+    for given, error in (
+        ([{"title": "x"}], errors.SchemaMismatchError),
+        ([{"id": 1, "nope": 1}], errors.SchemaMismatchError),
+        ([{"id": 1, "vector": [1.0]}], errors.SchemaMismatchError),
+        ([{"id": 1, "n": 1}, {"id": 1, "title": "x"}], errors.ConstraintError),
+    ):
+        with pytest.raises(error):
+            docs.upsert(given)
+    assert docs.version == 3
+    assert session.ledger.verify(data=True)
