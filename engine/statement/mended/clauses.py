@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.grammar import BOOLEAN, skip_compared
 from affidavit.engine.statement.mended.places import (
     between,
     closing,
+    compared_before,
     in_from,
     is_query,
     opening,
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 _ZERO_OF_NOTHING: Final = frozenset({"regr_count", "approx_distinct"})
 """Aggregates that count, besides ``count``: of no rows they are 0, and DataFusion knows of one."""
 
+_SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
+
 BACKSLASH: Final = "\\"
 
 
@@ -41,6 +46,8 @@ def clauses(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
                 yield token.start, token.end, "CAST(NULL AS BOOLEAN)"
         elif token.keyword == "ESCAPE" and token.kind == "word":
             yield from _escape(tokens, at)
+        elif token.keyword == "FROM" and word(tokens, at) == "DISTINCT FROM":
+            yield from _distinct(text, tokens, at)
         elif token.keyword == "RECURSIVE":
             yield from _recursive(text, tokens, at)
         elif token.name is not None and token.name.lower() in _ZERO_OF_NOTHING:
@@ -69,7 +76,9 @@ def values(text: str, tokens: Sequence[Token], at: int) -> Edit | None:
         here = end + 2
     if not has_query:
         return None
-    return tokens[at].start, tokens[end].end, " UNION ALL ".join(rows)
+    queries = " UNION ALL ".join(rows)
+    is_side = _SETS & {*(word(tokens, at - back) for back in (1, 2)), word(tokens, end + 1)}
+    return tokens[at].start, tokens[end].end, f"({queries})" if is_side else queries
 
 
 # --- LIKE ... ESCAPE -----------------------------------------------------------------------------
@@ -117,6 +126,23 @@ def _escaped(pattern: str, escape: str) -> str:
         made.append(here)
         at += 1
     return "".join(made)
+
+
+# --- IS DISTINCT FROM ----------------------------------------------------------------------------
+
+
+def _distinct(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+    """Yield brackets around IS DISTINCT FROM and what it compares, if AND or OR is behind that.
+
+    The parser of DataFusion 54.1 takes ``a IS DISTINCT FROM b AND c`` for ``... (b AND c)``.
+    """
+    cursor = Cursor(text, tokens, at + 1)
+    skip_compared(cursor)
+    if cursor.peek() in BOOLEAN and cursor.at > at + 1:
+        test = at - 2 - (word(tokens, at - 2) == "NOT")
+        start = tokens[compared_before(tokens, test)].start
+        yield start, start, "("
+        yield tokens[cursor.at - 1].end, tokens[cursor.at - 1].end, ")"
 
 
 # --- WITH RECURSIVE r(n), and counts -------------------------------------------------------------

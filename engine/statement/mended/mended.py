@@ -14,6 +14,7 @@ from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.arithmetic import checked
 from affidavit.engine.statement.mended.clauses import clauses, values
 from affidavit.engine.statement.mended.derived import named
+from affidavit.engine.statement.mended.into import created
 from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
 from affidavit.engine.statement.mended.numbers import floats
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 _MAY_CHANGE: Final = re.compile(
     r"[-+*,]|[\w')]\s*=\s*[\w\"(]|\bsum\b|\d\.\d|\.\d|\d\.|\d[eE][+-]?\d|\bESCAPE\b|\bRECURSIVE\b|\bFILTER\b|regr_count|approx_distinct|"
-    r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b",
+    r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b|"
+    r"\bDISTINCT\s+FROM\b|\bSELECT\b.*\bINTO\b",
     re.IGNORECASE | re.DOTALL,
 )
 """What a text has that may be written otherwise."""
@@ -94,10 +96,13 @@ def _remembered(text: str) -> str | None:
 
 def _mended(text: str, schema_of: SchemaOf) -> str:
     here = _Text(text, schema_of)
+    if any(token.keyword == "INTO" and not token.depth for token in here.tokens):
+        here.edit(created(here.text, here.tokens))
     here.edit(named(here.tokens))
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
-    here.edit(swapped(here.text, here.tokens))
+    while here.edit(swapped(here.text, here.tokens)):
+        pass
     if any(token.keyword in _QUERIES for token in here.tokens):
         here.repeat(_SETS, counted)
         here.repeat(_VALUES, lambda text, tokens, at, _: values(text, tokens, at))
