@@ -141,9 +141,8 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot)
             options = QUERIES_ONLY if read_only else None
-            pair = self._pair
             numbered = self._numbered(text, snapshot)
-            frame = self._sql(numbered, values, options, pair.narrow if narrow else pair.context)
+            frame = self._sql(numbered, values, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
@@ -170,8 +169,7 @@ class Planner:
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
     ) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(text, params, snapshot, names=names)
-        rows = frame.logical_plan().inputs()[0]
+        rows = self.plan(text, params, snapshot, names=names).logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
     def plan_create(
@@ -209,14 +207,16 @@ class Planner:
         self,
         text: str,
         values: Mapping[str, Any],
-        options: SQLOptions | None = None,
-        context: SessionContext | None = None,
+        snapshot: Snapshot,
+        options: SQLOptions | None,
+        *,
+        narrow: bool = False,
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
-        chosen = context or self.context
+        context = self.narrow if narrow else self.context
         with held():
-            whole = bounded(mended_in(chosen, text, values))
-            frame = chosen.sql(whole, options, param_values=dict(values) or None)
+            whole = bounded(mended_in(context, text, values, snapshot))
+            frame = context.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
     def _numbered(self, text: str, snapshot: Snapshot) -> str:
@@ -259,7 +259,7 @@ class Planner:
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             numbered = self._numbered(definition.sql, snapshot)
-            frame = self._sql(numbered, {}, QUERIES_ONLY)
+            frame = self._sql(numbered, {}, snapshot, QUERIES_ONLY)
             frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:
                 name = (snapshot.called, info.schema, info.name)

@@ -192,11 +192,6 @@ def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return ", ".join(f"({value}) AS {names[column]}" for column, value in sets.items()), names
 
 
-def is_default(value: str) -> bool:
-    """Return whether a value is the word DEFAULT."""
-    return value.strip().upper() == "DEFAULT"
-
-
 def with_defaults(source: str, columns: Sequence[str], defaults: Mapping[str, str]) -> str:
     """Return what is inserted, with the default of its column for each word DEFAULT in VALUES.
 
