@@ -102,6 +102,9 @@ _CORRELATED: Final = re.compile(
     r"Physical plan does not support logical expression "
     r"(?:OuterReferenceColumn|ScalarSubquery|InSubquery|Exists)"
 )
+_CAUGHT: Final = re.compile(r"No field named \"?__(?:correlated_sq_\d+|listed)\b")
+"""DataFusion 54.1.0 lost a column of a query behind IN or EXISTS that names the row outside."""
+
 _CONVERT: Final = re.compile(r"Cannot automatically convert (?P<given>.*) to (?P<type>.*)")
 _TYPES: Final = (
     ("Int8", "int8", "TINYINT"), ("Int16", "int16", "SMALLINT"), ("Int32", "int32", "INT"),
@@ -122,6 +125,11 @@ UNPLANNED: Final = (
     "a query within this one names columns of the row outside as cannot be planned: a scalar or "
     "LATERAL query that aggregates, or has a LIMIT, compares with them by = alone; write a join "
     "with GROUP BY, or number the rows with row_number() OVER (PARTITION BY ...)"
+)
+
+CAUGHT: Final = (
+    "a query behind IN or EXISTS names the row outside, and has columns or tables of its own that "
+    "are called as those before IN: give each table a name of its own, and write it before columns"
 )
 
 CANNOT: Final = " cannot be cast to "
@@ -264,6 +272,8 @@ def told_plainly(text: str) -> str:
         return f"{outside['value']}{CANNOT}{name}: it is out of range"
     if _CORRELATED.search(text) is not None:
         return UNPLANNED
+    if _CAUGHT.search(text) is not None:
+        return CAUGHT
     number = _DECIMAL.fullmatch(text)
     if number is not None:
         return f"{number['value']}{CANNOT}DECIMAL: the limit is {number['limit']}"

@@ -138,7 +138,7 @@ class Planner:
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
             numbered = self.meant(text, snapshot)
-            frame = self._sql(numbered, values, options, self._pair.narrow if narrow else self.context)
+            frame = self._sql(numbered, values, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
@@ -165,8 +165,7 @@ class Planner:
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
     ) -> DataFrame:
         """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        frame = self.plan(text, params, snapshot, names=names)
-        rows = frame.logical_plan().inputs()[0]
+        rows = self.plan(text, params, snapshot, names=names).logical_plan().inputs()[0]
         return self.context.create_dataframe_from_logical_plan(rows)
 
     def plan_create(
@@ -204,14 +203,16 @@ class Planner:
         self,
         text: str,
         values: Mapping[str, Any],
-        options: SQLOptions | None = None,
-        context: SessionContext | None = None,
+        snapshot: Snapshot,
+        options: SQLOptions | None,
+        *,
+        narrow: bool = False,
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
-        chosen = context or self.context
+        context = self._pair.narrow if narrow else self.context
         with held():
-            whole = bounded(mended_in(chosen, text, values))
-            frame = chosen.sql(whole, options, param_values=dict(values) or None)
+            whole = bounded(mended_in(context, text, values, snapshot))
+            frame = context.sql(whole, options, param_values=dict(values) or None)
             return frame if whole is text else plainly_named(frame)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
@@ -259,7 +260,7 @@ class Planner:
         if info.kind == VIEW.name:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
-            frame = self._sql(self.meant(text, snapshot), {}, QUERIES_ONLY)
+            frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
             frame = self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
@@ -270,8 +271,7 @@ class Planner:
 
     def files(self, definition: SqlDefinition) -> ExternalTables:
         """Return what plans a table of files, as far as it may reach."""
-        [location] = definition.paths
-        return self._files(self._reach.of_made(definition.reach, location))
+        return self._files(self._reach.of_made(definition.reach, *definition.paths))
 
     def _files(self, reach: Reach) -> ExternalTables:
         return ExternalTables(self._pair, self.provider.planning, self.stores, reach)

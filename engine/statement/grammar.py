@@ -40,6 +40,9 @@ _OPERATORS: Final = frozenset(
 )  # fmt: skip
 """Words between two operands."""
 
+BOOLEAN: Final = frozenset({"AND", "OR", "XOR"})
+"""Those of them that bind least."""
+
 _TESTS: Final = frozenset({"IN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "BETWEEN", "SIMILAR"})
 """Words that may have NOT before them."""
 
@@ -111,6 +114,18 @@ def skip_expression(cursor: Cursor) -> None:
     skip_operand(cursor)
     while _skip_operator(cursor):
         skip_operand(cursor)
+
+
+def skip_compared(cursor: Cursor) -> None:
+    """Move past operands with operators between that bind more than AND, OR and XOR do."""
+    skip_operand(cursor)
+    while cursor.peek() not in BOOLEAN:
+        is_between = "BETWEEN" in {cursor.peek(), cursor.peek(1)}
+        if not _skip_operator(cursor):
+            break
+        skip_operand(cursor)
+        if is_between and cursor.accept("AND"):
+            skip_operand(cursor)
 
 
 def skip_operand(cursor: Cursor) -> None:

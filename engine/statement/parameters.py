@@ -67,7 +67,7 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
     if unknown:
         raise SqlError(_unnamed(unknown[0], named, len(given)))
     statement, given = _listed(statement, given)
-    named = statement.whole.placeholders if statement.whole is not whole else named
+    named = statement.whole.placeholders
     missing = [name for name in named if name not in given]
     if missing and statement.kind not in _UNBOUND:
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"

@@ -1,1 +1,1 @@
-"""Plans mended once they are made: what is asked of DataFusion on the way, and sums that end."""
+"""What is asked of DataFusion while a statement is written otherwise: columns of its queries."""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.statement.mended.mended import mended
+from affidavit.errors import (
+    LakeError,
+    MemoryLimitError,
+    SourceError,
+    StatementCancelledError,
+    StatementTimeoutError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,20 +22,41 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datafusion import SessionContext
 
+    from affidavit.engine.scans.snapshot import Snapshot
 
-def mended_in(context: SessionContext, text: str, values: Mapping[str, Any]) -> str:
+_FAILED: Final = (
+    LakeError, StoreError, SourceError, MemoryLimitError, StatementTimeoutError,
+    StatementCancelledError, OSError, KeyboardInterrupt,
+)  # fmt: skip
+"""What a table may raise that is no fault of the query's."""
+
+
+def mended_in(
+    context: SessionContext, text: str, values: Mapping[str, Any], snapshot: Snapshot
+) -> str:
     """Return a statement that a context answers rightly.
 
     Raises:
         SqlError: It cannot be written so.
     """
-    return mended(text, partial(_schema_of, context, values))
+    return mended(text, partial(_schema_of, context, values, snapshot))
 
 
-def _schema_of(context: SessionContext, values: Mapping[str, Any], query: str) -> pa.Schema | None:
-    """Return the columns of a query; ``None`` if it names what is only around it."""
+def _schema_of(
+    context: SessionContext, values: Mapping[str, Any], snapshot: Snapshot, query: str
+) -> pa.Schema | None:
+    """Return the columns of a query; ``None`` if it names what is only around it.
+
+    DataFusion raises an ``Exception`` or a ``ValueError`` for all that it cannot plan. If a table
+    failed meanwhile, for no fault of the query's, nothing is known of its columns, and nothing may
+    be left unchecked.
+    """
+    before = snapshot.failure
     try:
         frame = context.sql(query, QUERIES_ONLY, param_values=dict(values) or None)
-    except Exception:  # noqa: BLE001 - whatever DataFusion or a provider says of it
+    except Exception:
+        failure = snapshot.failure
+        if failure is not before and isinstance(failure, _FAILED):
+            raise
         return None
     return frame.schema()

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.grammar import BOOLEAN, skip_compared
 from affidavit.engine.statement.mended.places import (
     between,
     closing,
+    compared_before,
     in_from,
     is_query,
     opening,
     split,
     word,
 )
+from affidavit.engine.statement.mended.scopes import common_tables, first_union
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, Span
+    from affidavit.engine.statement.mended.places import Edit
 
 _ZERO_OF_NOTHING: Final = frozenset({"regr_count", "approx_distinct"})
 """Aggregates that count, besides ``count``: of no rows they are 0, and DataFusion knows of one."""
+
+_SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 
 BACKSLASH: Final = "\\"
 
@@ -40,6 +46,8 @@ def clauses(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
                 yield token.start, token.end, "CAST(NULL AS BOOLEAN)"
         elif token.keyword == "ESCAPE" and token.kind == "word":
             yield from _escape(tokens, at)
+        elif token.keyword == "FROM" and word(tokens, at) == "DISTINCT FROM":
+            yield from _distinct(text, tokens, at)
         elif token.keyword == "RECURSIVE":
             yield from _recursive(text, tokens, at)
         elif token.name is not None and token.name.lower() in _ZERO_OF_NOTHING:
@@ -68,7 +76,9 @@ def values(text: str, tokens: Sequence[Token], at: int) -> Edit | None:
         here = end + 2
     if not has_query:
         return None
-    return tokens[at].start, tokens[end].end, " UNION ALL ".join(rows)
+    queries = " UNION ALL ".join(rows)
+    is_side = _SETS & {*(word(tokens, at - back) for back in (1, 2)), word(tokens, end + 1)}
+    return tokens[at].start, tokens[end].end, f"({queries})" if is_side else queries
 
 
 # --- LIKE ... ESCAPE -----------------------------------------------------------------------------
@@ -118,45 +128,43 @@ def _escaped(pattern: str, escape: str) -> str:
     return "".join(made)
 
 
+# --- IS DISTINCT FROM ----------------------------------------------------------------------------
+
+
+def _distinct(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+    """Yield brackets around IS DISTINCT FROM and what it compares, if AND or OR is behind that.
+
+    The parser of DataFusion 54.1 takes ``a IS DISTINCT FROM b AND c`` for ``... (b AND c)``.
+    """
+    cursor = Cursor(text, tokens, at + 1)
+    skip_compared(cursor)
+    if cursor.peek() in BOOLEAN and cursor.at > at + 1:
+        test = at - 2 - (word(tokens, at - 2) == "NOT")
+        start = tokens[compared_before(tokens, test)].start
+        yield start, start, "("
+        yield tokens[cursor.at - 1].end, tokens[cursor.at - 1].end, ")"
+
+
 # --- WITH RECURSIVE r(n), and counts -------------------------------------------------------------
 
 
 def _recursive(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
-    """Yield names of columns as those of the first query: they come too late otherwise."""
+    """Yield names of columns as those of the first query: they come too late otherwise.
+
+    What is put around that query stands beside what is written otherwise in it.
+    """
     if word(tokens, at - 1) != "WITH":
         return
-    here = at + 1
-    while here + 1 < len(tokens) and tokens[here].name is not None:
-        named: Span = (0, 0)
-        here += 1
-        if word(tokens, here) == "(":
-            named = (here, closing(tokens, here) + 1)
-            here = named[1]
-        while word(tokens, here) in {"AS", "NOT", "MATERIALIZED"}:
-            here += 1
-        if word(tokens, here) != "(":
-            return
-        end = closing(tokens, here)
-        if named[1] and (cut := _union(tokens, here, end)):
-            first = between(text, tokens, (here + 1, cut))
-            names = between(text, tokens, named)
-            start = tokens[named[0]].start
-            yield start, tokens[named[1] - 1].end, ""
-            begin, behind = tokens[here + 1].start, tokens[cut - 1].end
-            yield begin, behind, f'SELECT * FROM ({first}) AS "__first"{names}'
-        here = end + 1
-        if word(tokens, here) != ",":
-            return
-        here += 1
-
-
-def _union(tokens: Sequence[Token], start: int, end: int) -> int:
-    """Return where the first UNION of the query in a bracket stands; 0 if it has none."""
-    level = tokens[start].depth + 1
-    for at in range(start + 1, end):
-        if tokens[at].depth == level and word(tokens, at) == "UNION":
-            return at
-    return 0
+    for name, bracket in common_tables(tokens, at - 1):
+        cut = first_union(tokens, bracket)
+        if not cut or word(tokens, name + 1) != "(":
+            continue
+        end = closing(tokens, name + 1) + 1
+        names = between(text, tokens, (name + 1, end))
+        yield tokens[name + 1].start, tokens[end - 1].end, ""
+        begin, behind = tokens[bracket + 1].start, tokens[cut - 1].end
+        yield begin, begin, "SELECT * FROM ("
+        yield behind, behind, f') AS "__first"{names}'
 
 
 def _zero(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.sql.lexer import Cursor
+from affidavit.engine.statement.grammar import skip_alias
 from affidavit.engine.statement.mended.lists import listed
 from affidavit.engine.statement.mended.places import closing, in_from, split, word
 
@@ -25,8 +27,9 @@ def named(tokens: Sequence[Token]) -> Iterator[Edit]:
         if token.text != "(" or word(tokens, at + 1) != "SELECT" or not in_from(tokens, at):
             continue
         close = closing(tokens, at)
-        behind = tokens[close + 1 : close + 2]
-        if behind and (word(tokens, close + 1) == "AS" or behind[0].name is not None):
+        behind = Cursor("", tokens, close + 1)
+        skip_alias(behind)
+        if behind.at > close + 1:
             continue
         around = _select_around(tokens, at)
         if around >= 0 and _computed(tokens, around) & _computed(tokens, at + 1):

@@ -192,9 +192,7 @@ class _In:
             tokens[begins].start : tokens[(where if where >= 0 else query[1]) - 1].end
         ]
         inner = self._schema_of(f"SELECT * {tables}")
-        bare = {token.name for token in tokenize(" , ".join(self._operands)) if token.name}
-        qualified = all("." in each or not bare for each in self._operands)
-        if inner is None or (bare & {*inner.names} and not qualified):
+        if inner is None or self._caught(inner.names, tables):
             return None
         for at, item in enumerate(items, 1):
             value = item_of(self._text, tokens, item[0])
@@ -203,6 +201,30 @@ class _In:
             said = self._text[tokens[where + 1].start : tokens[query[1] - 1].end]
             condition = f"({said}) AND ({condition})"
         return f"SELECT 1 {tables} WHERE {condition}"
+
+    def _caught(self, columns: Sequence[str], tables: str) -> bool:
+        """Whether a name of the operands would be one of the query's own, were it written there.
+
+        A name is told by its first part, as one of a column, and by each but the last, as one of a
+        table.
+        """
+        named, listed = {column.lower() for column in columns}, tokenize(tables)
+        called = {
+            token.name.lower()
+            for at, token in enumerate(listed)
+            if token.name is not None and word(listed, at + 1) != "."
+        }
+        for operand in self._operands:
+            tokens = tokenize(operand)
+            for at, token in enumerate(tokens):
+                if token.name is None:
+                    continue
+                name = token.name.lower()
+                if name in named and word(tokens, at - 1) != ".":
+                    return True
+                if name in called and word(tokens, at + 1) == ".":
+                    return True
+        return False
 
     def _count(self, condition: str) -> str:
         return f"(SELECT count(*) {self._from(condition)})"

@@ -10,19 +10,19 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from affidavit.catalog.sql.lexer import Cursor, tokenize
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.arithmetic import checked
 from affidavit.engine.statement.mended.clauses import clauses, values
 from affidavit.engine.statement.mended.derived import named
+from affidavit.engine.statement.mended.into import created
 from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
 from affidavit.engine.statement.mended.numbers import floats
-from affidavit.engine.statement.mended.places import clause, word
+from affidavit.engine.statement.mended.places import word
+from affidavit.engine.statement.mended.scopes import scoped
 from affidavit.engine.statement.mended.sets import counted
 from affidavit.engine.statement.mended.sides import swapped
-from affidavit.engine.statement.queries import skip_with
 from affidavit.engine.statement.statement import tokens_of
-from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _MAY_CHANGE: Final = re.compile(
     r"[-+*,]|[\w')]\s*=\s*[\w\"(]|\bsum\b|\d\.\d|\.\d|\d\.|\d[eE][+-]?\d|\bESCAPE\b|\bRECURSIVE\b|\bFILTER\b|regr_count|approx_distinct|"
-    r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b",
+    r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b|"
+    r"\bDISTINCT\s+FROM\b|\bSELECT\b.*\bINTO\b",
     re.IGNORECASE | re.DOTALL,
 )
 """What a text has that may be written otherwise."""
@@ -95,10 +96,13 @@ def _remembered(text: str) -> str | None:
 
 def _mended(text: str, schema_of: SchemaOf) -> str:
     here = _Text(text, schema_of)
+    if any(token.keyword == "INTO" and not token.depth for token in here.tokens):
+        here.edit(created(here.text, here.tokens))
     here.edit(named(here.tokens))
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
-    here.edit(swapped(here.text, here.tokens))
+    while here.edit(swapped(here.text, here.tokens)):
+        pass
     if any(token.keyword in _QUERIES for token in here.tokens):
         here.repeat(_SETS, counted)
         here.repeat(_VALUES, lambda text, tokens, at, _: values(text, tokens, at))
@@ -132,7 +136,7 @@ class _Text:
             at -= 1
             if word(self.tokens, at) not in words:
                 continue
-            edit = find(self.text, self.tokens, at, self._alone)
+            edit = find(self.text, self.tokens, at, self._asked_at(at))
             if edit is not None and self.edit([edit]):
                 at = len(self.tokens)
 
@@ -146,20 +150,12 @@ class _Text:
             at -= 1
             if word(self.tokens, at) not in words:
                 continue
-            found = find(self.text, self.tokens, at, self._alone)
+            found = find(self.text, self.tokens, at, self._asked_at(at))
             edits = [found] if isinstance(found, tuple) else list(found or ())
             if self.edit(edits):
                 first = min(start for start, _, _ in edits)
                 at = min(at, sum(token.start < first for token in self.tokens))
 
-    def _alone(self, query: str) -> pa.Schema | None:
-        """Return the columns of a query beside the common tables of the statement."""
-        start = clause(self.tokens, (0, len(self.tokens)), "WITH")
-        if start < 0:
-            return self._schema_of(query)
-        cursor = Cursor(self.text, self.tokens, start)
-        try:
-            skip_with(cursor)
-        except SqlError:
-            return self._schema_of(query)
-        return self._schema_of(f"{cursor.between(start, cursor.at)} {query}")
+    def _asked_at(self, at: int) -> SchemaOf:
+        """Return what gives the columns of a query that stands alone at a place."""
+        return lambda query: self._schema_of(scoped(self.text, self.tokens, at, query))

@@ -25,8 +25,8 @@ _ROUNDED: Final = frozenset({"power", "pow", "log", "avg", "mean", "median"})
 _ENDS: Final = frozenset(
     {",", "=", "<", ">", "<=", ">=", "<>", "!=", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "CASE",
      "END", "SELECT", "FROM", "WHERE", "ON", "BY", "HAVING", "QUALIFY", "AS", "IN", "BETWEEN",
-     "IS", "LIMIT", "OFFSET", "SET", "VALUES", "UNION", "INTERSECT", "EXCEPT", "RETURNING", "[",
-     "DISTINCT", "ALL", "ORDER", "GROUP"}
+     "IS", "DISTINCT FROM", "LIMIT", "OFFSET", "SET", "VALUES", "UNION", "INTERSECT", "EXCEPT",
+     "RETURNING", "[", "DISTINCT", "ALL", "ORDER", "GROUP"}
 )  # fmt: skip
 """What an operation ends at."""
 
@@ -51,7 +51,7 @@ def _in_lossy(tokens: Sequence[Token]) -> set[int]:
     found: set[int] = set()
     for at, token in enumerate(tokens):
         said = word(tokens, at)
-        if said in {"/", "%"}:
+        if said in {"/", "%"} and at not in found:
             found.update(range(_begin(tokens, at), _end(tokens, at)))
         called = (tokens[at - 1].name or "").lower() if at else ""
         if (said == "(" and called in _ROUNDED) or (said == "[" and token.kind == "symbol"):
@@ -60,19 +60,25 @@ def _in_lossy(tokens: Sequence[Token]) -> set[int]:
 
 
 def _begin(tokens: Sequence[Token], at: int) -> int:
-    level = tokens[at].depth
+    level, cases = tokens[at].depth, 0
     while at > 0 and tokens[at - 1].depth >= level:
-        if tokens[at - 1].depth == level and word(tokens, at - 1) in _ENDS:
-            break
+        if tokens[at - 1].depth == level:
+            said = word(tokens, at - 1)
+            cases += (said == "END") - (said == "CASE")
+            if cases < 0 or (not cases and said in _ENDS - {"CASE"}):
+                break
         at -= 1
     return at
 
 
 def _end(tokens: Sequence[Token], at: int) -> int:
-    level = tokens[at].depth
+    level, cases = tokens[at].depth, 0
     at += 1
     while at < len(tokens) and tokens[at].depth >= level and word(tokens, at) not in {")", "]"}:
-        if tokens[at].depth == level and word(tokens, at) in _ENDS:
-            break
+        if tokens[at].depth == level:
+            said = word(tokens, at)
+            cases += (said == "CASE") - (said == "END")
+            if cases < 0 or (not cases and said in _ENDS - {"END"}):
+                break
         at = closing(tokens, at) + 1 if word(tokens, at) in {"(", "["} else at + 1
     return at

@@ -19,11 +19,11 @@ _CONDITIONS: Final = frozenset({"WHERE", "HAVING", "QUALIFY"})
 
 BEGINS: Final = _CONDITIONS | {
     "SELECT", "FROM", "ON", "BY", "SET", "VALUES", "WHEN", "THEN", "ELSE", "CASE", "LIMIT",
-    "OFFSET", "RETURNING", "UNION", "INTERSECT", "EXCEPT", "DISTINCT", "ALL",
+    "OFFSET", "RETURNING", "UNION", "INTERSECT", "EXCEPT", "DISTINCT", "ALL", "DISTINCT FROM",
 }  # fmt: skip
 """What an expression begins behind, besides brackets, commas and operators."""
 
-_ENDS: Final = frozenset(
+CONDITION_ENDS: Final = frozenset(
     {"", ")", "AND", "OR", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH", "WINDOW",
      "QUALIFY", "UNION", "INTERSECT", "EXCEPT", "RETURNING"}
 )  # fmt: skip
@@ -34,6 +34,14 @@ _COMPARES: Final = frozenset(
      "IN", ",", "(", "[", ";"}
 )  # fmt: skip
 """What binds less than what may be an operand of IN."""
+
+_BOOLEAN: Final = frozenset({"AND", "OR", "XOR", "NOT", ",", ";", "=>", "IS"})
+"""What binds less than comparisons do, or parts them."""
+
+_BETWEEN: Final = _BOOLEAN | {"BETWEEN"} | BEGINS - {"CASE"}
+
+_WITH_FROM: Final = frozenset({"extract", "substring", "substr", "trim", "overlay"})
+"""Functions that may have FROM where others have a comma."""
 
 COUNTED: Final = "((SELECT count(*) "
 """What EXISTS begins with where its value is asked for."""
@@ -64,11 +72,29 @@ class Stands(Enum):
 
 
 def word(tokens: Sequence[Token], at: int) -> str:
-    """Return the keyword or symbol at a place; empty if there is none."""
+    """Return the keyword or symbol at a place; empty if there is none.
+
+    A word that begins a clause or a set elsewhere is given as what it is: the FROM of IS DISTINCT
+    FROM is ``DISTINCT FROM``, that of ``extract(year FROM x)`` is ``,``, and the EXCEPT of
+    ``* EXCEPT (x)`` is ``EXCLUDE``.
+    """
     if not 0 <= at < len(tokens):
         return ""
     token = tokens[at]
+    if token.keyword == "FROM" and at:
+        return _from(tokens, at)
+    if token.keyword == "EXCEPT" and at and tokens[at - 1].text == "*":
+        return "EXCLUDE"
     return token.keyword or (token.text if token.kind == "symbol" else token.kind)
+
+
+def _from(tokens: Sequence[Token], at: int) -> str:
+    if tokens[at - 1].keyword == "DISTINCT" and tokens[at - 2].keyword in {"IS", "NOT"}:
+        return "DISTINCT FROM"
+    if not tokens[at].depth:
+        return "FROM"
+    bracket = opening(tokens, at)
+    return "," if bracket > 0 and tokens[bracket - 1].name in _WITH_FROM else "FROM"
 
 
 def closing(tokens: Sequence[Token], at: int) -> int:
@@ -96,6 +122,27 @@ def is_query(tokens: Sequence[Token], at: int) -> bool:
 
 def operand_before(tokens: Sequence[Token], at: int) -> int:
     """Return where the operand begins that ends before a place."""
+    return _begin(tokens, at, (_COMPARES | BEGINS) - {"(", "[", "CASE"})
+
+
+def compared_before(tokens: Sequence[Token], at: int) -> int:
+    """Return where what AND, OR and NOT stand before begins, up to a place."""
+    start = _begin(tokens, at, _BOOLEAN | BEGINS - {"CASE"})
+    while is_of_between(tokens, start):
+        between = _begin(tokens, start - 1, _BETWEEN) - 1
+        start = _begin(tokens, between, _BOOLEAN | BEGINS - {"CASE"})
+    return start
+
+
+def is_of_between(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a place is behind the AND of a BETWEEN."""
+    if word(tokens, at - 1) != "AND":
+        return False
+    return word(tokens, _begin(tokens, at - 1, _BETWEEN) - 1) == "BETWEEN"
+
+
+def _begin(tokens: Sequence[Token], at: int, bounds: frozenset[str]) -> int:
+    """Return the place behind the last of the bounds before a place, in its bracket."""
     level, cases = tokens[at].depth, 0
     while at > 0:
         before = tokens[at - 1]
@@ -104,7 +151,7 @@ def operand_before(tokens: Sequence[Token], at: int) -> int:
         if before.depth == level:
             said = word(tokens, at - 1)
             cases += (said == "END") - (said == "CASE")
-            if cases < 0 or (not cases and said in (_COMPARES | BEGINS) - {"(", "[", "CASE"}):
+            if cases < 0 or (not cases and said in bounds):
                 break
         at -= 1
     return at
@@ -127,7 +174,7 @@ def stands(tokens: Sequence[Token], span: Span) -> Stands:
     while True:
         before, behind = word(tokens, start - 1), word(tokens, end)
         level = tokens[start].depth
-        if before not in _CONDITIONS | {"AND", "OR", "("} or behind not in _ENDS:
+        if before not in _CONDITIONS | {"AND", "OR", "("} or behind not in CONDITION_ENDS:
             return Stands.FILTERING if _is_filtering(tokens, start) else Stands.VALUE
         at = start - 1
         words = {before, behind}
@@ -139,7 +186,10 @@ def stands(tokens: Sequence[Token], span: Span) -> Stands:
             at -= 1
         until = end
         while until < len(tokens) and tokens[until].depth >= level:
-            if tokens[until].depth == level and word(tokens, until) in _ENDS - {"AND", "OR"}:
+            if tokens[until].depth == level and word(tokens, until) in CONDITION_ENDS - {
+                "AND",
+                "OR",
+            }:
                 break
             words |= {word(tokens, until)} if tokens[until].depth == level else set()
             until += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 _BEHIND: Final = frozenset({"ORDER", "LIMIT", "OFFSET", "FETCH", "ON", "RETURNING"})
-_CORES: Final = frozenset({"SELECT", "VALUES", "TABLE"})
+_CORES: Final = frozenset({"SELECT", "VALUES"})
 
 
 def counted(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> Edit | None:

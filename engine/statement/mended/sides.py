@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
-from affidavit.engine.statement.mended.places import between, operand_before, word
+from affidavit.engine.statement.mended.places import (
+    CONDITION_ENDS,
+    between,
+    is_of_between,
+    operand_before,
+    word,
+)
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -21,11 +27,23 @@ if TYPE_CHECKING:
 
 _BEFORE: Final = frozenset({"AND", "OR", "WHERE", "ON", "HAVING", "QUALIFY", "NOT"})
 _JOINED: Final = frozenset("+-*/%&|^~") | {"||"}
+_NO_SIDES: Final = frozenset({"ANY", "ALL", "SOME", "NOT"})
+"""What stands behind ``=`` and cannot stand before it."""
+
+_TESTS: Final = frozenset({"IS", "ISNULL", "NOTNULL"})
+"""What is said of the equation, and not of its right side."""
+
+_BEHIND: Final = CONDITION_ENDS | {"THEN", "JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", ","}
+"""What may stand behind an equation; an operator would be of its right side alone, or of all."""
+
 _NO_NAMES: Final = frozenset({"TRUE", "FALSE", "NULL", "AS"})
 
 
 def swapped(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
-    """Yield the equations whose left side is a constant, the other way round."""
+    """Yield the equations whose left side is a constant, the other way round.
+
+    Of two in each other only the outer one: it is written anew, and then the inner one is found.
+    """
     done = 0
     for at, token in enumerate(tokens):
         if token.kind != "symbol" or token.text != "=" or at < done:
@@ -33,7 +51,7 @@ def swapped(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
         start = operand_before(tokens, at)
         if start < done or word(tokens, start - 1) not in _BEFORE | {"("}:
             continue
-        if not _is_constant(tokens, (start, at)):
+        if not _is_constant(tokens, (start, at)) or is_of_between(tokens, start):
             continue
         end = _end(text, tokens, at + 1)
         if end < 0 or _is_constant(tokens, (at + 1, end)):
@@ -56,7 +74,9 @@ def _is_constant(tokens: Sequence[Token], span: Span) -> bool:
 
 
 def _end(text: str, tokens: Sequence[Token], at: int) -> int:
-    """Return where what is compared ends; -1 if that cannot be told."""
+    """Return where what is compared ends; -1 if it is no side, or something else is behind it."""
+    if word(tokens, at) in _NO_SIDES:
+        return -1
     cursor = Cursor(text, tokens, at)
     try:
         skip_operand(cursor)
@@ -65,4 +85,9 @@ def _end(text: str, tokens: Sequence[Token], at: int) -> int:
             skip_operand(cursor)
     except SqlError:
         return -1
-    return cursor.at
+    level = tokens[at].depth
+    has_test = any(
+        tokens[each].depth == level and word(tokens, each) in _TESTS
+        for each in range(at, cursor.at)
+    )
+    return -1 if has_test or word(tokens, cursor.at) not in _BEHIND else cursor.at

@@ -116,6 +116,10 @@ WRONG = {
     "SELECT count(*) FILTER (WHERE NULL) FROM whole": [(0,)],
     "SELECT * FROM (VALUES ((SELECT max(a) FROM whole)), (7)) t(x)": [(2,), (7,)],
     "SELECT a + 1 AS a FROM (SELECT a + 1 AS a FROM (SELECT a + 1 a FROM whole))": [(4,), (5,)],
+    "SELECT a + 1 AS a FROM (SELECT a + 1 AS a FROM (SELECT a + 1 a FROM whole)) WHERE a > 0": [
+        (4,),
+        (5,),
+    ],
     "SELECT -a AS b FROM (SELECT a, -a AS b FROM (SELECT -a AS a FROM whole)), part": [(1,), (2,)],
     "SELECT 1234567890123456.78": [(Decimal("1234567890123456.78"),)],
     "SELECT 0.1 + 0.2 = 0.3": [(True,)],
