@@ -24,7 +24,8 @@ _ORDER: Final = (
 )
 _QUERIES: Final[Mapping[str, str]] = {
     "TABLES": f"SELECT * FROM information_schema.tables {{}}{_ORDER}",
-    "VIEWS": f"SELECT * FROM information_schema.tables WHERE table_type = 'VIEW' {{}}{_ORDER}",
+    "VIEWS": f"SELECT * FROM information_schema.tables WHERE table_type = 'VIEW' AND "
+    f"table_schema NOT IN ({_ENGINES}) {{}}{_ORDER}",
     "SCHEMAS": "SELECT catalog_name, schema_name FROM information_schema.schemata "
     "ORDER BY catalog_name, schema_name",
     "DATABASES": "SELECT DISTINCT catalog_name AS database_name FROM information_schema.schemata "
