@@ -181,7 +181,9 @@ def check_scheme(given: str) -> None:
     known = [*_BY_SCHEME, *SERVICES]
     if mark and scheme.isalnum() and scheme.lower() not in {*known, "file"}:
         urls = [f"{each}://" for each in known]
-        raise SourceError(f"{scheme}:// is not read: expected a path, or a URL of one of {urls}")
+        raise SourceError(
+            f"{scheme.lower()}:// is not read: expected a path, or a URL of one of {urls}"
+        )
 
 
 def kind_of(scheme: str) -> SourceKind:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.sources.buckets.options import split_options
 from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import external_sql, parse_external
 from affidavit.catalog.sources.files.guessed import check_there
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.state import GivenFile
 from affidavit.engine.statement.spelling.paths import paths_in
 from affidavit.errors import AffidavitError, SourceError, SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from affidavit.catalog.sources.buckets.object_stores import ObjectStores
     from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.tenant import Pair
@@ -38,15 +40,26 @@ class ExternalTables:
         planning: What DataFusion makes while it plans.
         stores: The object stores that it reads.
         reach: What may be reached.
+        given: Files by the names that statements which run have for them.
     """
 
-    def __init__(self, pair: Pair, planning: Planning, stores: ObjectStores, reach: Reach) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        planning: Planning,
+        stores: ObjectStores,
+        reach: Reach,
+        given: Mapping[str, GivenFile] | None = None,
+    ) -> None:
         self._pair = pair
         self._planning = planning
         self._stores = stores
         self._reach = reach
+        self._given = given or {}
 
-    def table(self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", "")) -> Any:  # noqa: ANN401 - DataFusion's
+    def table(
+        self, create: str, snapshot: Snapshot, key: tuple[str, str] = ("", ""), named: str = ""
+    ) -> Any:  # noqa: ANN401 - DataFusion's
         """Return the table that a CREATE EXTERNAL TABLE makes, whose files may be reached.
 
         Its files are looked at now, and again when the statement runs.
@@ -60,7 +73,7 @@ class ExternalTables:
         check()
         snapshot.looks.append(check)
         check_local(table.kind, table.location)
-        name = ".".join(key)
+        name = named or ".".join(key)
         if table.is_plain:
             look = partial(files_evidence, table.location)
             snapshot.external[key] = TableRead(name, look=look)
@@ -92,12 +105,14 @@ class ExternalTables:
             if self._reach.limited:
                 msg = "this session reads no files by their paths: attach them, and name the table"
                 raise SourceError(msg)
-            key = (MAIN_SCHEMA, path)
-            location = self._reach.location(path)
+            told = self._given.get(path, GivenFile(path))
+            location = self._reach.location(told.location)
             check_there(location)
-            way, _, options = split_options(location, {})
-            create = external_sql(path, location, options, way)
-            snapshot.prepared[key] = self.table(create, snapshot, key)
+            options = {**told.options, **({"format": told.format} if told.format else {})}
+            create = external_sql(path, location, options, {})
+            key = (MAIN_SCHEMA, path)
+            named = f"{MAIN_SCHEMA}.{told.location}"
+            snapshot.prepared[key] = self.table(create, snapshot, key, named)
 
     def evidence(self, create: str) -> dict[str, Any] | None:
         """Return what there is to say now of the files of a table; ``None`` where nobody can."""

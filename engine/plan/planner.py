@@ -70,19 +70,17 @@ class Planner:
         runner: Runner | None = None,
     ) -> None:
         self.engine = engine
-        self.provider = engine.provider
         self.attached = engine.attached
         self.stores = engine.stores
-        self._state = PlanState() if state is None else state
+        self.state = PlanState() if state is None else state
         self._reach = reach
-        self.frames = self._state.frames
-        self.prepared = self._state.prepared
+        self.frames = self.state.frames
         self._here = LocalRunner()
         self._runner = runner or self._here
 
     @property
     def _pair(self) -> Pair:
-        settings = self._state.settings
+        settings = self.state.settings
         return self.engine.shared if settings is None else settings[1]
 
     @property
@@ -93,12 +91,12 @@ class Planner:
     @property
     def without_frames(self) -> Planner:
         """What plans for this session as for any other: with none of its frames in memory."""
-        state = replace(self._state, frames={})
+        state = replace(self.state, frames={})
         return Planner(self.engine, state, reach=self._reach, runner=self._runner)
 
     def read_as(self, dialect: str) -> None:
         """Read this session's statements in a dialect from now on."""
-        self._state.read_as(dialect)
+        self.state.read_as(dialect)
 
     # --- planning ------------------------------------------------------------------------------
 
@@ -152,14 +150,14 @@ class Planner:
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self._state.setting:
-            own = self._state.settings
+        with self.state.setting:
+            own = self.state.settings
             pair = self.engine.pair() if own is None else own[1]
             with pair.changing, engine_errors(None, SqlError), held():
                 for context in (pair.narrow, pair.context):
                     context.sql(text)
             if own is None:
-                self._state.set_in(self.engine, pair)
+                self.state.set_in(self.engine, pair)
 
     def plan_insert(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
@@ -208,7 +206,7 @@ class Planner:
         *,
         narrow: bool = False,
     ) -> DataFrame:
-        check_honoured(text, self._state.dialect)
+        check_honoured(text, self.state.dialect)
         context = self._pair.narrow if narrow else self.context
         with held():
             whole = bounded(mended_in(context, text, values, snapshot))
@@ -218,11 +216,11 @@ class Planner:
     def meant(self, text: str, snapshot: Snapshot) -> str:
         """Return a text with what it asks of sequences and of its caller as DataFusion reads it."""
         told = told_of_caller(text, snapshot.catalog.identity)
-        return self.engine.numbering.written(told, snapshot, self._state.numbers)
+        return self.engine.numbering.written(told, snapshot, self.state.numbers)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
-        with self.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
+        with self.engine.provider.planning.of(snapshot), engine_errors(snapshot, SqlError):
             yield
 
     def prepare(self, names: Collection[str], snapshot: Snapshot) -> None:
@@ -274,7 +272,9 @@ class Planner:
         return self._files(self._reach.of_made(definition.reach, *definition.paths))
 
     def _files(self, reach: Reach) -> ExternalTables:
-        return ExternalTables(self._pair, self.provider.planning, self.stores, reach)
+        return ExternalTables(
+            self._pair, self.engine.provider.planning, self.stores, reach, self.state.given
+        )
 
     # --- running -------------------------------------------------------------------------------
 
@@ -354,7 +354,7 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        listing = self.provider.planning.listing(snapshot)
+        listing = self.engine.provider.planning.listing(snapshot)
         with listing, engine_errors(snapshot, SqlError):
             return self.collect(plan, snapshot)
 

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.statement import Statement
 
 
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """Files that one statement reads by a name of its own.
+
+    Attributes:
+        location: Where they are.
+        format: Their format; empty if it is told by what they hold.
+        options: The format's options.
+    """
+
+    location: str
+    format: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class PlanState:
     """Frames, prepared statements and settings: nobody else sees them.
@@ -24,6 +39,7 @@ class PlanState:
         frames: What was attached of memory, by schema and name.
         prepared: What PREPARE kept, by name, and the types of its parameters.
         settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
+        given: Files by the names that statements which run have for them.
         dialect: How statements are read.
         numbers: Which number each sequence gave the session last.
         setting: Held by who sets something.
@@ -32,6 +48,7 @@ class PlanState:
     frames: dict[tuple[str, str], Any] = field(default_factory=dict)
     prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
     settings: tuple[TenantEngine, Pair] | None = None
+    given: dict[str, GivenFile] = field(default_factory=dict)
     dialect: str = GENERIC
     numbers: dict[str, int] = field(default_factory=dict)
     setting: threading.Lock = field(default_factory=threading.Lock)

@@ -26,6 +26,8 @@ from affidavit.engine.run.telling.making import show_create
 from affidavit.engine.run.telling.pragma import pragma
 from affidavit.engine.run.telling.summarize import summarize
 from affidavit.engine.run.update import delete, merge, truncate, update
+from affidavit.engine.run.writing.copied import copy_from
+from affidavit.engine.statement.commands import is_copy_from
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
 from affidavit.engine.statement.statement import Kind, Statement
@@ -91,6 +93,11 @@ def _defining(run: Run) -> Run:
     return chosen
 
 
+def _copy(scope: Scope, statement: Statement, params: Params) -> Result:
+    run = _writing(copy_from) if is_copy_from(statement.cursor()) else copy
+    return run(scope, statement, params)
+
+
 RUNS: Final[Mapping[Kind, Run]] = {
     Kind.QUERY: Scope.query,
     Kind.EXPLAIN: explain,
@@ -113,7 +120,7 @@ RUNS: Final[Mapping[Kind, Run]] = {
     Kind.ROLLBACK: rollback,
     Kind.SAVEPOINT: savepoint,
     Kind.RELEASE: release,
-    Kind.COPY: copy,
+    Kind.COPY: _copy,
     Kind.PREPARE: prepare,
     Kind.EXECUTE: execute,
     Kind.DEALLOCATE: deallocate,

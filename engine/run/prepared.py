@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
     """Keep a statement by name."""
     asked = parse_prepare(statement.cursor())
-    prepared = scope.planner.prepared
+    prepared = scope.planner.state.prepared
     if asked.name in prepared:
         msg = f"a prepared statement {asked.name!r} is there already: DEALLOCATE it first"
         raise SqlError(msg)
@@ -45,7 +45,7 @@ def _check(scope: Scope, statement: Statement) -> None:
 def execute(scope: Scope, statement: Statement, _: Params) -> Result:
     """Run a statement that was prepared."""
     asked = parse_execute(statement.cursor())
-    prepared = scope.planner.prepared
+    prepared = scope.planner.state.prepared
     if asked.name not in prepared:
         raise SqlError(_unknown(asked.name, prepared))
     inner, types = prepared[asked.name]
@@ -73,7 +73,7 @@ def deallocate(scope: Scope, statement: Statement, _: Params) -> Result:
     cursor.expect("DEALLOCATE")
     cursor.accept("PREPARE")
     name = cursor.name("a prepared statement")
-    prepared = scope.planner.prepared
+    prepared = scope.planner.state.prepared
     if prepared.pop(name, None) is None:
         raise SqlError(_unknown(name, prepared))
     return nothing()

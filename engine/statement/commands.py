@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.definitions import expect_end
 from affidavit.engine.statement.grammar import read, skip_expression, skip_group, skip_type
+from affidavit.engine.statement.spelling.copying import CopyOptions, parse_options
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
 
@@ -111,8 +113,54 @@ def parse_copy(cursor: Cursor) -> Copy:
         while cursor.accept("."):
             cursor.name("a table")
     cursor.expect("TO")
+    before, location = cursor.spaced(0, cursor.at), _location(cursor, "TO")
+    after = cursor.spaced(cursor.at)
+    if cursor.peek() in {"(", "WITH"} and (cursor.peek() == "(" or cursor.peek(1) == "("):
+        after = parse_options(cursor).text
+        expect_end(cursor, "COPY")
+    return Copy(before, location, after)
+
+
+def _location(cursor: Cursor, word: str) -> str:
     token = cursor.token
     if token is None or token.text[0] != "'":
-        raise SqlError(f"expected COPY ... TO 'path', found {cursor.found()}")
-    before, after = cursor.spaced(0, cursor.at), cursor.spaced(cursor.at + 1)
-    return Copy(before, token.text[1:-1].replace("''", "'"), after)
+        raise SqlError(f"expected COPY ... {word} 'path', found {cursor.found()}")
+    cursor.skip()
+    return token.text[1:-1].replace("''", "'")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFrom:
+    """COPY ... FROM: into which table and columns, from where, and how that is read."""
+
+    target: tuple[str, ...]
+    columns: tuple[str, ...]
+    location: str
+    options: CopyOptions
+
+
+def is_copy_from(cursor: Cursor) -> bool:
+    """Return whether a COPY reads files: FROM stands outside of brackets, and no TO does."""
+    words = [token.keyword for token in cursor.tokens if token.depth == 0]
+    return "FROM" in words and "TO" not in words[: words.index("FROM")]
+
+
+def parse_copy_from(cursor: Cursor) -> CopyFrom:
+    """Move past COPY table [(columns)] FROM 'location' [[WITH] (options)]."""
+    cursor.expect("COPY")
+    target = [cursor.name("a table")]
+    while cursor.accept("."):
+        target.append(cursor.name("a table"))
+    columns: list[str] = []
+    if cursor.accept("("):
+        columns.append(cursor.name("a column"))
+        while cursor.accept(","):
+            columns.append(cursor.name("a column"))
+        cursor.expect(")")
+    cursor.expect("FROM")
+    location = _location(cursor, "FROM")
+    options = CopyOptions() if cursor.done else parse_options(cursor)
+    expect_end(cursor, "COPY")
+    if options.parts:
+        raise SqlError("COPY ... FROM takes no PARTITION_BY: folders say their columns themselves")
+    return CopyFrom(tuple(target), tuple(columns), location, options)

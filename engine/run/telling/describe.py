@@ -196,7 +196,7 @@ def _explain(asked: _Asked) -> pa.Schema:
 
 def _execute(asked: _Asked) -> pa.Schema:
     name = parse_execute(asked.statement.cursor()).name
-    prepared = asked.scope.planner.prepared
+    prepared = asked.scope.planner.state.prepared
     if name not in prepared:
         raise SqlError(f"no prepared statement {name!r}; there are {sorted(prepared)}")
     within = describe(asked.scope, prepared[name][0])
