@@ -21,6 +21,7 @@ from affidavit.catalog.sources.databases.interruptible import Interruptible, cal
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.databases.table import Select
+from affidavit.catalog.sources.databases.values import BadValueError
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.errors import AffidavitError, SourceError
@@ -49,6 +50,7 @@ class Database:
         driver: What is particular to it.
         hide: Takes secrets out of a text.
         check: Raises where it may not be connected to, or not any more.
+        bad_is_null: Whether a value that cannot be given is NULL, and no error.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Database:
         driver: Driver,
         hide: Callable[[str], str] = str,
         check: Callable[[], None] = _nothing,
+        *,
+        bad_is_null: bool = False,
     ) -> None:
         self.name = name
         self.shown = shown
@@ -65,6 +69,7 @@ class Database:
         self.pool = Pool(self._connect, driver.idle_max)
         self._hide = hide
         self._check = check
+        self._bad_is_null = bad_is_null
         self._tables: Mapping[tuple[str, str], SourceTable] | None = None
 
     @contextmanager
@@ -79,7 +84,10 @@ class Database:
             place = f"source {self.name!r} ({self.shown})"
             if reason.startswith(place):
                 raise
-            raise SourceError(f"{place}: {what}: {reason}") from None
+            told = f"{place}: {what}: {reason}"
+            if isinstance(error, BadValueError):
+                raise BadValueError(told, is_keyed=error.is_keyed) from None
+            raise SourceError(told) from None
 
     def _connect(self) -> Any:  # noqa: ANN401 - a driver's connection
         self._check()
@@ -135,7 +143,9 @@ class Database:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
         dialect = self.driver.dialect
         conditions = dialect.conditions(predicate, table.compared)
-        return Select(dialect, table, tuple(needed), tuple(conditions))
+        return Select(
+            dialect, table, tuple(needed), tuple(conditions), bad_is_null=self._bad_is_null
+        )
 
     def scan(
         self,
@@ -168,6 +178,9 @@ class Database:
                     for batch in self._batches(connection, select, running):
                         is_begun = True
                         yield keep(predicate, batch).select(list(columns))
+            except BadValueError as error:
+                self._name_row(error, select, running)
+                raise
             except SourceError:
                 self._forget()
                 stays = is_begun or is_new or lend is not None or running.is_over
@@ -176,6 +189,19 @@ class Database:
                 is_new = True
             else:
                 return
+
+    def _name_row(self, error: BadValueError, select: Select, running: Running) -> None:
+        """Raise what names the row too that has a bad value: it is read again, with its key."""
+        if error.is_keyed or not select.table.identity or running.is_over:
+            return
+        try:
+            with self.pool.lend() as connection:
+                for _ in self._batches(connection, select.keyed, running):
+                    pass
+        except BadValueError:
+            raise
+        except SourceError:
+            return
 
     @contextmanager
     def _moment(
@@ -238,12 +264,14 @@ class Database:
             cancel: Ends what ``batches`` waits for.
         """
         failed: list[BaseException] = []
-        running = Running()
+        running, writing = Running(), f"writing {table.schema}.{table.name}"
 
         def given() -> Iterator[pa.RecordBatch]:
             try:
                 for batch in batches:
                     running.refuse_over()
+                    with self.errors(writing):
+                        self.driver.check(batch)
                     yield batch
             except BaseException as error:
                 failed.append(error)
@@ -262,7 +290,7 @@ class Database:
         with self.errors("connecting"):
             connection = call(partial(self.driver.connect, writing=True))
         try:
-            with self.errors(f"writing {table.schema}.{table.name}"):
+            with self.errors(writing):
                 reader = pa.RecordBatchReader.from_batches(schema, given())
                 insertion = Insertion(table, reader, whole, running)
                 call(partial(self.driver.insert, connection, insertion), give_up)

@@ -111,7 +111,7 @@ class MariaDb(Driver):
             or (table.rows or 0) < PAGE_ROWS
             or _expected(connection, select) < PAGE_ROWS
         ):
-            yield from batches_of(connection, select.text(), select.schema, running)
+            yield from batches_of(connection, select.text(), select, running)
             return
         rows_of(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         yield from _pages(connection, select, running)
@@ -158,7 +158,7 @@ def _pages(
     page, rows = with_key, PAGE_ROWS
     while rows == PAGE_ROWS:
         rows, last = 0, None
-        with closing(batches_of(connection, page.text(also=order), page.schema, running)) as found:
+        with closing(batches_of(connection, page.text(also=order), page, running)) as found:
             for batch in found:
                 rows += batch.num_rows
                 last = batch.slice(batch.num_rows - 1)

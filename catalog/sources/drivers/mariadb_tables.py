@@ -33,6 +33,10 @@ _MOMENTS: Final = {
     "date": pa.date32(), "datetime": pa.timestamp("us"), "timestamp": pa.timestamp("us", "UTC"),
 }  # fmt: skip
 _AS_TEXT: Final = frozenset({"enum", "set", "json", "time", "uuid", "inet4", "inet6"})
+_SHAPES: Final = frozenset({
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+})  # fmt: skip
 _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _HIDDEN: Final = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 
@@ -54,9 +58,12 @@ def find_tables(
         keys.setdefault((schema, table), []).append(name)
     sizes = {(row[0], row[1]): row[2] for row in rows_of(connection, _sizes(own))}
     return [
-        SourceTable(*name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name))
+        SourceTable(
+            *name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name),
+            tuple(keys.get(name, ())),
+        )
         for name, found in columns.items()
-    ]
+    ]  # fmt: skip
 
 
 def _columns(own: str) -> str:
@@ -85,7 +92,7 @@ def _sizes(own: str) -> str:
 def _integers(key: Sequence[str], columns: Sequence[SourceColumn]) -> tuple[str, ...]:
     """Return a key, if all of its columns are integers."""
     types = {each.name: each.type for each in columns if each.compares}
-    whole = all(types.get(name) is not None and pa.types.is_integer(types[name]) for name in key)
+    whole = all(name in types and pa.types.is_integer(types[name]) for name in key)
     return tuple(key) if whole else ()
 
 
@@ -107,4 +114,8 @@ def _column(name: str, kind: str, declared: str, dialect: Dialect) -> SourceColu
     decimal = _DECIMAL.match(declared)
     if decimal is not None and int(decimal[1]) <= _DIGITS_MAX:
         return SourceColumn(name, pa.decimal128(int(decimal[1]), int(decimal[2])), declared)
-    return SourceColumn(name, _TYPES.get(kind), declared)
+    if kind in _SHAPES:
+        return SourceColumn(name, pa.string(), declared, f"ST_AsText({quoted})", compares=False)
+    if kind not in _TYPES:  # a decimal of more digits, or what a newer server has
+        return SourceColumn(name, pa.string(), declared, text, compares=False)
+    return SourceColumn(name, _TYPES[kind], declared)
