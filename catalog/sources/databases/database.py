@@ -20,7 +20,7 @@ from affidavit.catalog.sources.databases.driver import Insertion
 from affidavit.catalog.sources.databases.interruptible import Interruptible, call
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sources.databases.table import Select
+from affidavit.catalog.sources.databases.table import Select, SourceTable
 from affidavit.catalog.sources.databases.values import BadValueError
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.sources.databases.driver import Driver
-    from affidavit.catalog.sources.databases.table import SourceTable
     from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
@@ -132,6 +131,26 @@ class Database:
             found = call(partial(self.driver.tables, connection))
         return {(each.schema, each.name): each for each in found}
 
+    def query(self, sql: str) -> SourceTable:
+        """Return what a query in the database's own SQL gives, as a table that is read."""
+        with self._own() as connection, self.errors("preparing the query"):
+            columns = call(partial(self.driver.query_columns, connection, sql))
+        names = [each.name for each in columns]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            msg = f"two columns of the query are called {twice[0]!r}: name them with AS"
+            raise SourceError(msg)
+        return SourceTable("", "query", columns, query=sql)
+
+    @contextmanager
+    def _own(self) -> Iterator[Any]:
+        """Lend a connection that nobody uses again: a query may have changed what it is set to."""
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            close(connection)
+
     # --- reading -------------------------------------------------------------------------------
 
     def select(
@@ -167,13 +186,15 @@ class Database:
             told: Told what the database calls the moment that is read, if it is to be on record
                 and the database calls it something.
         """
-        is_new = False
+        is_held = lend is not None
+        is_new = bool(select.table.query)  # which is not asked twice
+        lend = lend or (self._own if is_new else None)
         while True:
             had_idle, is_begun = self.pool.has_idle, False
             try:
                 with (
                     (lend or self.pool.lend)() as connection,
-                    self._moment(connection, select, told, is_begun=lend is not None),
+                    self._moment(connection, select, told, is_begun=is_held),
                 ):
                     for batch in self._batches(connection, select, running):
                         is_begun = True
@@ -304,4 +325,6 @@ class Database:
 
 def reading(table: SourceTable) -> str:
     """Return what an error says was done, where a table was read."""
+    if table.query:
+        return "running the query"
     return f"reading {table.schema}.{table.name}"

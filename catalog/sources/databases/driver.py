@@ -74,6 +74,14 @@ class Driver(ABC):
         """Return every table and view that may be read."""
 
     @abstractmethod
+    def query_columns(
+        self,
+        connection: Any,  # noqa: ANN401 - as above
+        sql: str,
+    ) -> tuple[SourceColumn, ...]:
+        """Return the columns that a query gives."""
+
+    @abstractmethod
     def batches(
         self,
         connection: Any,  # noqa: ANN401 - as above

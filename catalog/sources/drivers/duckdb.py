@@ -93,6 +93,11 @@ class DuckDb(Driver):
             for name, columns in found.items()
         ]
 
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives."""
+        rows = rows_of(connection, f"DESCRIBE SELECT * FROM (\n{sql}\n) AS query")
+        return tuple(column_of(name, declared, self.dialect) for name, declared, *_ in rows)
+
     def batches(
         self,
         connection: Any,  # noqa: ANN401 - an ADBC DB-API connection

@@ -22,7 +22,7 @@ from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
-from affidavit.catalog.sources.drivers.mariadb_tables import find_tables
+from affidavit.catalog.sources.drivers.mariadb_tables import find_tables, found_column
 from affidavit.catalog.sources.drivers.odbc import asks_for_tls, braced, connection_string
 from affidavit.errors import SourceError
 
@@ -56,6 +56,7 @@ class MariaDb(Driver):
     Args:
         url: Where it is; with a path, of one database alone.
         password: The user's.
+        numeric: What a decimal of more digits than Arrow's is given as; ``None`` for text.
     """
 
     dialect = Dialect(
@@ -63,7 +64,10 @@ class MariaDb(Driver):
         text_order="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
     )  # fmt: skip
 
-    def __init__(self, url: str, password: str | None) -> None:
+    def __init__(
+        self, url: str, password: str | None, *, numeric: pa.DataType | None = None
+    ) -> None:
+        self._numeric = numeric
         self._database = unquote(urlsplit(url).path.removeprefix("/"))
         self._encrypts = asks_for_tls(url)
         self._string = connection_string(url, password)
@@ -96,7 +100,14 @@ class MariaDb(Driver):
 
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
-        return find_tables(connection, self._database, self.dialect)
+        return find_tables(connection, self._database, self.dialect, self._numeric)
+
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives, by the types that the ODBC driver tells."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM (\n{sql}\n) AS query LIMIT 0")
+            given = cursor.fetch_record_batch().schema
+        return tuple(found_column(field, self.dialect) for field in given)
 
     def batches(
         self,

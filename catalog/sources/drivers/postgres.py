@@ -19,7 +19,7 @@ from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.values import converted
 from affidavit.catalog.sources.drivers.infinity import bounded, finite
 from affidavit.catalog.sources.drivers.libpq import alone
-from affidavit.catalog.sources.drivers.postgres_tables import find_tables
+from affidavit.catalog.sources.drivers.postgres_tables import columns_of, find_tables
 from affidavit.catalog.sources.url import joined, with_password
 from affidavit.errors import SourceError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import Select, SourceTable
+    from affidavit.catalog.sources.databases.table import Select, SourceColumn, SourceTable
 
 _PART_ROWS: Final = 250_000
 _PARTS_MAX: Final = 4
@@ -93,6 +93,12 @@ class Postgres(Driver):
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
         return find_tables(connection, self.dialect, self._numeric)
+
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives; it is prepared, and so is one alone."""
+        with connection.cursor() as cursor:
+            given = cursor.adbc_execute_schema(_whole(sql))
+        return columns_of(connection, given, self.dialect, self._numeric)
 
     def batches(
         self,
@@ -170,6 +176,10 @@ class Postgres(Driver):
     def end_snapshot(self, connection: Any) -> None:  # noqa: ANN401 - as above
         """Have a connection read what there is now, again."""
         rows_of(connection, "COMMIT")
+
+
+def _whole(sql: str) -> str:
+    return f"SELECT * FROM (\n{sql}\n) AS query"
 
 
 def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:

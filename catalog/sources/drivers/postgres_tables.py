@@ -15,8 +15,11 @@ import pyarrow as pa
 
 from affidavit.catalog.sources.databases.adbc import rows_of
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sql.quoting import quoted_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from affidavit.catalog.sources.databases.dialect import Dialect
 
 _TYPES: Final = {
@@ -122,6 +125,36 @@ def find_tables(
         key = identity if whole else ()
         tables.append(SourceTable(*name, tuple(columns), key, known, identity))
     return tables
+
+
+def columns_of(
+    connection: Any,  # noqa: ANN401 - an ADBC connection
+    given: pa.Schema,
+    dialect: Dialect,
+    numeric: pa.DataType | None,
+) -> tuple[SourceColumn, ...]:
+    """Return the columns of a query whose schema the driver gives, with PostgreSQL's types."""
+    told = [
+        {key.decode(): value.decode() for key, value in (f.metadata or {}).items()} for f in given
+    ]
+    kinds = [each.get("POSTGRESQL:type", "") for each in told]
+    known = {row[0]: row[1:] for row in rows_of(connection, _kinds(kinds))}
+    found = []
+    for field, each, kind in zip(given, told, kinds, strict=True):
+        category, item = known.get(kind, ("", None))
+        modifier = int(each.get("POSTGRESQL:typmod", -1))
+        column = Declared(field.name, kind, category, item, modifier, 1, kind or "unknown")
+        found.append(column_of(column, dialect, numeric))
+    return tuple(found)
+
+
+def _kinds(names: Sequence[str]) -> str:
+    listed = ", ".join(map(quoted_text, names)) or "NULL"
+    return (
+        "SELECT t.typname, t.typtype, e.typname FROM pg_catalog.pg_type t "
+        "LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' "
+        f"WHERE t.typname IN ({listed})"
+    )
 
 
 def column_of(column: Declared, dialect: Dialect, numeric: pa.DataType | None) -> SourceColumn:

@@ -44,6 +44,9 @@ _DECIMAL: Final = re.compile(r"(?:DECIMAL|NUMERIC) ?\((\d+), ?(\d+)\)")
 _DIGITS_MAX: Final = 15
 """Numbers of so many digits come back from SQLite's binary ones as they were."""
 
+_FOUND: Final = {
+    "integer": pa.int64(), "real": pa.float64(), "text": pa.string(), "blob": pa.binary(),
+}  # fmt: skip
 _PYTHON: Final[dict[pa.DataType, type]] = {
     pa.int64(): int, pa.string(): str, pa.binary(): bytes, pa.float64(): float,
 }  # fmt: skip
@@ -85,12 +88,22 @@ class Sqlite(Driver):
                 found.append(_table(connection, table))
         return found
 
+    def query_columns(self, connection: sqlite3.Connection, sql: str) -> tuple[SourceColumn, ...]:
+        """Return the columns that a query gives: SQLite's have no types but those of its values."""
+        whole = f"SELECT {{}} FROM (\n{sql}\n)"
+        names = [each[0] for each in connection.execute(whole.format("*") + " LIMIT 0").description]
+        if not names:
+            return ()
+        each = [f"group_concat(DISTINCT typeof({self.dialect.quoted(name)}))" for name in names]
+        ((*found,),) = connection.execute(whole.format(", ".join(each))).fetchall()
+        return tuple(_found_column(*pair) for pair in zip(names, found, strict=True))
+
     def batches(
         self, connection: sqlite3.Connection, select: Select, running: Running
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
         schema = select.schema
-        if _version(connection) != self._version:
+        if not select.table.query and _version(connection) != self._version:
             now = {each.name: each.type for each in _table(connection, select.table.name).columns}
             check_types(pa.schema([(n, now.get(n) or pa.null()) for n in schema.names]), schema)
         with running.until_done(connection.interrupt):
@@ -130,6 +143,13 @@ def _column(name: str, declared: str) -> SourceColumn:
     if kind is None:
         return SourceColumn(name, pa.string(), declared, compares=False)
     return SourceColumn(name, kind, declared)
+
+
+def _found_column(name: str, types: str | None) -> SourceColumn:
+    """Return a column by the types of the values that it has."""
+    [*only] = {*(types or "").split(",")} - {"null"}
+    kind = _FOUND.get(only[0]) if len(only) == 1 else None
+    return SourceColumn(name, kind or pa.string(), types or "null", compares=kind is not None)
 
 
 def _batch(rows: list[tuple[Any, ...]], select: Select) -> pa.RecordBatch:
