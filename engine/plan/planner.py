@@ -112,10 +112,9 @@ class Planner:
         committed, hide = catalog.transactions.current() is None, self.stores.hide
         with (
             catalog.read() as reader,
-            Snapshot(
-                catalog, reader, committed=committed, hide=hide, limited=self._reach.limited
-            ) as snapshot,
+            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
         ):
+            snapshot.is_limited = self._reach.limited
             yield snapshot
 
     def plan(

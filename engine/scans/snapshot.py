@@ -52,7 +52,7 @@ class Snapshot:
         written: The external tables that the statement appends to.
         tellers: Say what a message of DataFusion's is about, if it is about their files.
         passed: What queries in the SQL of sources are called, by source and text.
-        is_limited: Whether whoever asks has limits.
+        is_limited: Whether whoever asks has limits; until it is said that they have none.
         sent: The SQL that scans of sources send, with the source's name.
         reading: What the statement does that is to be on record.
         ahead: What may be run before the plan: its searches, as far as it reads them.
@@ -73,7 +73,6 @@ class Snapshot:
         *,
         committed: bool,
         hide: Callable[[str], str] = str,
-        limited: bool = True,
     ) -> None:
         self.catalog = catalog
         self.reader = reader
@@ -92,7 +91,7 @@ class Snapshot:
         self.missing: list[str] = []
         self.sizes: dict[tuple[str, str, str], dict[str, float]] = {}
         self.passed: dict[tuple[str, str], str] = {}
-        self.is_limited = limited
+        self.is_limited = True
         self.written: set[tuple[str, str]] = set()
         self.tellers: list[Callable[[str], str | None]] = []
         self.sent: list[tuple[str, str]] = []

@@ -286,13 +286,14 @@ class Database:
         """
         failed: list[BaseException] = []
         running, writing = Running(), f"writing {table.schema}.{table.name}"
+        columns = table.chosen(schema.names)
 
         def given() -> Iterator[pa.RecordBatch]:
             try:
                 for batch in batches:
                     running.refuse_over()
                     with self.errors(writing):
-                        self.driver.check(batch)
+                        self.driver.check(columns, batch)
                     yield batch
             except BaseException as error:
                 failed.append(error)

@@ -97,8 +97,8 @@ class Driver(ABC):
     def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
         """Insert rows in one transaction, over a connection that was opened for writing."""
 
-    def check(self, batch: pa.RecordBatch) -> None:  # noqa: B027 - most can write what they are given
-        """Raise SourceError if the driver cannot write rows as they are."""
+    def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:  # noqa: B027 - most can write what they are given
+        """Raise SourceError if rows cannot be written to ``columns`` as they are."""
 
     # --- reading in parts ----------------------------------------------------------------------
 

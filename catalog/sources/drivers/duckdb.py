@@ -14,12 +14,13 @@ from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.table import SourceTable
-from affidavit.catalog.sources.drivers.duckdb_types import column_of
+from affidavit.catalog.sources.drivers.duckdb_types import STEPS_US, column_of
+from affidavit.catalog.sources.drivers.finer import refuse_cut
 from affidavit.catalog.sources.drivers.gate import GatedConnection
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     import pyarrow as pa
 
@@ -106,6 +107,12 @@ class DuckDb(Driver):
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
         return batches_of(connection, select.text(), select, running)
+
+    def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
+        """Raise SourceError if a moment is finer than its column keeps, which would be cut."""
+        for column, array in zip(columns, batch.columns, strict=True):
+            if column.declared in STEPS_US:
+                refuse_cut(column, array, STEPS_US[column.declared])
 
     def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
         """Insert rows in one transaction."""

@@ -27,9 +27,11 @@ _TYPES: Final = {
     "UINTEGER": pa.uint32(), "UBIGINT": pa.uint64(), "FLOAT": pa.float32(), "DOUBLE": pa.float64(),
     "VARCHAR": pa.string(), "BLOB": pa.binary(), "DATE": pa.date32(),
     "TIMESTAMP": pa.timestamp("us"), "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
-    "TIMESTAMP_S": pa.timestamp("s"), "TIMESTAMP_MS": pa.timestamp("ms"),
     "TIMESTAMP_NS": pa.timestamp("ns"), "TIME": pa.time64("us"),
 }  # fmt: skip
+STEPS_US: Final = {"TIMESTAMP_S": 1_000_000, "TIMESTAMP_MS": 1_000}
+"""How fine the moments are of which those at infinity would be no infinity in microseconds."""
+
 _WHOLE: Final = pa.decimal128(38, 0)
 _HUGE: Final = frozenset({"HUGEINT", "UHUGEINT"})
 
@@ -62,7 +64,8 @@ def column_of(name: str, declared: str, dialect: Dialect) -> SourceColumn:
     if read.type == pa.string() and declared != "VARCHAR":
         return SourceColumn(name, pa.string(), declared, text, compares=False, cast=declared)
     expression = "" if read.cast == declared else f"CAST({shown} AS {read.cast})"
-    return SourceColumn(name, read.type, declared, expression)
+    exact = declared not in STEPS_US
+    return SourceColumn(name, read.type, declared, expression, compares=exact)
 
 
 def _read(declared: str) -> _Read:
@@ -81,6 +84,8 @@ def _read(declared: str) -> _Read:
     if declared.startswith("DECIMAL("):
         digits, scale = _parts(declared)
         return _Read(pa.decimal128(int(digits), int(scale)), declared)
+    if declared in STEPS_US:
+        return _Read(pa.timestamp("us"), "TIMESTAMP")
     known = _TYPES.get(declared)
     return _Read(pa.string(), "VARCHAR") if known is None else _Read(known, declared)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
+from affidavit.catalog.sources.drivers.finer import refuse_cut
 from affidavit.catalog.sources.drivers.mariadb_tables import find_tables, found_column
 from affidavit.catalog.sources.drivers.odbc import asks_for_tls, braced, connection_string
 from affidavit.errors import SourceError
@@ -148,12 +148,7 @@ def _refuse_cut(columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
     for column, array in zip(columns, batch.columns, strict=True):
         if pa.types.is_timestamp(array.type):
             digits = _FRACTION.search(column.declared)
-            step = 10 ** (6 - int(digits[1] if digits else 0))
-            counts = array.view(pa.int64())
-            whole = pc.multiply(pc.divide(counts, step), step)
-            if pc.any(pc.not_equal(counts, whole)).as_py():
-                msg = f"column {column.name!r} is {column.declared} and is given parts of a second"
-                raise SourceError(msg)
+            refuse_cut(column, array, 10 ** (6 - int(digits[1] if digits else 0)))
 
 
 def _pages(

@@ -125,7 +125,7 @@ class Postgres(Driver):
         insertion.ready(kept)
         rows_of(connection, "COMMIT")
 
-    def check(self, batch: pa.RecordBatch) -> None:
+    def check(self, _columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
         """Raise SourceError if a moment is at infinity, which the driver cannot write."""
         finite(batch)
 

@@ -231,6 +231,28 @@ def test_infinities_are_the_same_wherever_they_come_from(
     assert left == []
 
 
+def test_duckdbs_moments_of_other_units_are_kept_whole(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    """Infinity counted in seconds was no infinity in microseconds, and was not found by it."""
+    run_duck(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (id INT, s TIMESTAMP_S, ms TIMESTAMP_MS, us TIMESTAMP)",
+        "INSERT INTO t VALUES (1, '-infinity', '-infinity', '-infinity'), "
+        "(2, 'infinity', 'infinity', 'infinity'), (3, '2024-01-01', '2024-01-01', '2024-01-01')",
+    )
+    session.attach("duck", f"duckdb://{tmp_path / 'x.duckdb'}")
+    for column in ("s", "ms"):
+        found = session.sql(f"SELECT count(*) AS n FROM duck.main.t WHERE {column} = us")
+        assert found.to_pylist() == [{"n": 3}]
+    session.sql("INSERT INTO duck.main.t SELECT id + 3, us, us, us FROM duck.main.t")
+    same = session.sql("SELECT count(*) AS n FROM duck.main.t WHERE s = us AND ms = us")
+    assert same.to_pylist() == [{"n": 6}]
+    for moment in ("2024-01-01T00:00:00.5", "2024-01-01T00:00:00.000001"):
+        with pytest.raises(SourceError, match=r"'m?s' is TIMESTAMP_.*parts of a second"):
+            session.sql(f"INSERT INTO duck.main.t (s, ms) VALUES ('{moment}', '{moment}')")
+
+
 def test_infinity_is_refused_by_postgresqls_driver_in_a_sentence(
     session: affidavit.Session, pg_server: PgServer
 ) -> None:
