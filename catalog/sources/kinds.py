@@ -7,12 +7,13 @@ said in ``databases/driver.py``), and add its row to :data:`KINDS`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
 from affidavit.catalog.sources.buckets.services import SERVICES
+from affidavit.catalog.sources.choices import NUMERIC, ON_BAD_VALUE, split_choices
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.drivers import libpq, odbc
 from affidavit.catalog.sources.drivers.duckdb import DuckDb
@@ -90,7 +91,7 @@ class SourceKind:
     schemes: tuple[str, ...]
     at: At
     open: Open
-    options: tuple[str, ...] = ("password",)
+    options: tuple[str, ...] = ("password", ON_BAD_VALUE)
     wanted: Callable[[str], Wanted] | None = None
 
 
@@ -109,7 +110,10 @@ def _database(drive: Callable[[Asked, str | None], Driver]) -> Open:
         def check() -> None:
             check_reach(asked.url, asked.reach)
 
-        return Database(asked.name, asked.url.plain, drive(asked, secret), hide, check)
+        return Database(
+            asked.name, asked.url.plain, drive(asked, secret), hide, check,
+            bad_is_null=asked.url.choices.bad_is_null,
+        )  # fmt: skip
 
     return opened
 
@@ -139,17 +143,23 @@ def _lake(asked: Asked) -> AttachedLake:
 
 
 def _postgres(asked: Asked, secret: str | None) -> Postgres:
-    return Postgres(asked.url.plain, secret, is_alone=asked.reach.limited)
+    numeric = asked.url.choices.decimal
+    return Postgres(asked.url.plain, secret, is_alone=asked.reach.limited, numeric=numeric)
+
+
+def _mariadb(asked: Asked, secret: str | None) -> MariaDb:
+    return MariaDb(asked.url.plain, secret, numeric=asked.url.choices.decimal)
 
 
 _POSTGRES: Final = SourceKind(
-    ("postgresql", "postgres"), At.SERVER, _database(_postgres), wanted=libpq.wanted
-)
+    ("postgresql", "postgres"), At.SERVER, _database(_postgres),
+    options=("password", NUMERIC, ON_BAD_VALUE), wanted=libpq.wanted,
+)  # fmt: skip
 KINDS: Final = (
     _POSTGRES,
     SourceKind(
-        ("mysql", "mariadb"), At.SERVER,
-        _database(lambda asked, secret: MariaDb(asked.url.plain, secret)), wanted=odbc.wanted,
+        ("mysql", "mariadb"), At.SERVER, _database(_mariadb),
+        options=("password", NUMERIC, ON_BAD_VALUE), wanted=odbc.wanted,
     ),
     SourceKind(("duckdb",), At.FILE, _database(lambda asked, _: DuckDb(asked.url.path))),
     SourceKind(("sqlite",), At.FILE, _database(lambda asked, _: Sqlite(asked.url.path))),
@@ -201,9 +211,11 @@ def parse_url(url: str) -> SourceUrl:
     Raises:
         SourceError: It cannot be read; what it says is not repeated.
     """
-    parts = split_url(url)
+    text, choices = split_choices(url)
+    parts = split_url(text)
     at_server = kind_of(parts.scheme).at is At.SERVER
-    return server_url(parts) if at_server else path_url(parts.scheme, url)
+    found = server_url(parts) if at_server else path_url(parts.scheme, text)
+    return replace(found, choices=choices)
 
 
 def check_reach(url: SourceUrl, reach: Reach) -> None:

@@ -40,7 +40,7 @@ def remembered(reader: Reader, tenant: str) -> list[Remembered]:
 
 def remember(writer: Writer, name: str, url: SourceUrl, reach: Reach) -> None:
     """Keep a source."""
-    row = (name, url.plain, clock.now_us(), reach.kept())
+    row = (name, url.kept, clock.now_us(), reach.kept())
     writer.insert(SOURCES, columns_of(SOURCES), [row])
 
 

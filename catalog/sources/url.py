@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
+from affidavit.catalog.sources.choices import Choices
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -19,15 +20,22 @@ class SourceUrl:
 
     Attributes:
         scheme: Its kind.
-        plain: The URL without a password: what is kept and shown.
+        plain: The URL without a password.
         path: Of a file or folder; empty for a server.
         password: The password that the URL had.
+        choices: How its values are read.
     """
 
     scheme: str
     plain: str
     path: str = ""
     password: str | None = None
+    choices: Choices = field(default_factory=Choices)
+
+    @property
+    def kept(self) -> str:
+        """What the lake remembers and shows: the URL and the choices."""
+        return self.choices.after(self.plain)
 
 
 def split_url(url: str) -> SplitResult:

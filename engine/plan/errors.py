@@ -191,10 +191,10 @@ def _known(
     if NO_TABLE.search(text) is not None and snapshot.missing:
         known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
         return TableNotFoundError(snapshot.missing[-1], known=known)
+    of_file = next(filter(None, (tell(text) for tell in snapshot.tellers)), None)
+    if of_file is not None:
+        return kind(of_file)
     field = NO_FIELD.search(text)
-    if field is not None and field[1] in snapshot.refused:
-        there = snapshot.refused[field[1]]
-        return kind(f"column {field[1]!r} cannot be read: its type is {there} there")
     if field is not None and kind is SqlError:
         return NameNotFoundError(text, name=field[1], known=_fields(text[field.end() :], snapshot))
     return None

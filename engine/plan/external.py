@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
@@ -17,7 +17,9 @@ from affidavit.catalog.sources.files.external import external_sql, parse_externa
 from affidavit.catalog.sources.files.guessed import check_there
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.files.meant import Meant
 from affidavit.engine.plan.state import GivenFile
 from affidavit.engine.statement.spelling.paths import paths_in
 from affidavit.errors import AffidavitError, SourceError, SqlError
@@ -25,11 +27,16 @@ from affidavit.errors import AffidavitError, SourceError, SqlError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from datafusion import DataFrame
+
     from affidavit.catalog.sources.buckets.object_stores import ObjectStores
+    from affidavit.catalog.sources.files.external import ExternalTable
     from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.tenant import Pair
     from affidavit.engine.scans.lake import Planning
     from affidavit.engine.scans.snapshot import Snapshot
+
+_STATISTICS: Final = "datafusion.execution.collect_statistics"
 
 
 class ExternalTables:
@@ -77,7 +84,7 @@ class ExternalTables:
         if table.is_plain:
             look = partial(files_evidence, table.location)
             snapshot.external[key] = TableRead(name, look=look)
-            return self._made(create)
+            return self._meant(table, snapshot, key)
         table = table.at(snapshot.catalog.at, name)
         errors = partial(self._stores.errors, key[1], table.location)
         turn = self._stores.turn if is_remote(table.location) else nullcontext()
@@ -89,9 +96,8 @@ class ExternalTables:
             if not table.is_lake:
                 look = partial(files_evidence, table.location, place)
                 snapshot.external[key] = TableRead(name, look=look)
-                return self._made(table.sql)
+                return self._meant(table, snapshot, key)
             dataset = table.open(place, snapshot.fail, errors, self._reach.location)
-            snapshot.refused.update(dataset.refused)
             snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)
 
@@ -125,10 +131,36 @@ class ExternalTables:
         except AffidavitError:
             return None
 
-    def _made(self, create: str) -> Any:  # noqa: ANN401 - as above
-        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it."""
+    def _meant(self, table: ExternalTable, snapshot: Snapshot, key: tuple[str, str]) -> Any:  # noqa: ANN401 - as above
+        """Return a table of files that DataFusion reads; one that is written is as it makes it."""
+        if key in snapshot.written:
+            return self._made(table.sql)
+        meant = Meant(table, self._made, lambda made: self._frame(made, snapshot, key))
+        snapshot.tellers.append(meant.told)
+        return meant.provider()
+
+    def _frame(self, made: Any, snapshot: Snapshot, key: tuple[str, str]) -> DataFrame:  # noqa: ANN401 - as above
+        """Return all of a table that was made, which is called as the statement calls it."""
+        if not any(key):
+            return self._pair.context.read_table(made)
+        snapshot.prepared[key] = made
+        with held():
+            return self._pair.context.sql(f"SELECT * FROM {'.'.join(map(quoted, key))}")
+
+    def _made(self, create: str, *, statistics: bool = True) -> Any:  # noqa: ANN401 - as above
+        """Run a CREATE EXTERNAL TABLE and return the table instead of registering it.
+
+        Without ``statistics`` nothing is concluded from what its files say of their columns.
+        """
+        context = self._pair.context
         with self._pair.changing, self._planning.capturing() as made, held():
-            self._pair.context.sql(create)
+            if not statistics:
+                context.sql(f"SET {_STATISTICS} = false")
+            try:
+                context.sql(create)
+            finally:
+                if not statistics:
+                    context.sql(f"SET {_STATISTICS} = true")
         if not made:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)

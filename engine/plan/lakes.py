@@ -38,7 +38,7 @@ class OtherSnapshot(Snapshot):
 
     def __init__(self, outer: Snapshot, name: str, catalog: Catalog, reader: Reader) -> None:
         super().__init__(catalog, reader, committed=True, hide=outer.hide)
-        self.refused = outer.refused
+        self.tellers = outer.tellers
         self.looks = outer.looks
         self.sizes = outer.sizes
         self._outer = outer

@@ -103,12 +103,12 @@ class Planner:
     @contextmanager
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
-        committed = catalog.transactions.current() is None
-        hide = self.stores.hide
+        committed, hide = catalog.transactions.current() is None, self.stores.hide
         with (
             catalog.read() as reader,
             Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
         ):
+            snapshot.is_limited = self._reach.limited
             yield snapshot
 
     def plan(
@@ -189,7 +189,7 @@ class Planner:
         """Raise unless a CREATE EXTERNAL TABLE reads files at ``location`` that can be read."""
         table = parse_external(create)
         check_local(table.kind, table.location)
-        text = create if table.is_plain else table.sql
+        text = create if table.is_plain and not table.options else table.sql
         plan = self.plan(f"EXPLAIN {text}", {}, snapshot, names=()).logical_plan()
         found = str(plan.inputs()[0].to_variant().location())
         if found != location:

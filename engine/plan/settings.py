@@ -30,6 +30,7 @@ NO_LISTS_KEPT: Final = "SET datafusion.runtime.list_files_cache_limit = '0'"
 
 _SETTINGS: Final = {
     "datafusion.catalog.create_default_catalog_and_schema": "false",
+    "datafusion.execution.time_zone": "UTC",  # else TIMESTAMPTZ has no zone, nor has now()
     "datafusion.sql_parser.parse_float_as_decimal": "true",
 }
 

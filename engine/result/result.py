@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from affidavit.catalog.values.python.libraries import require
 from affidavit.engine.result.display import ROWS_SHOWN_MAX, as_html, as_text, record_html
-from affidavit.engine.result.named import as_dicts, as_polars
+from affidavit.engine.result.named import as_dicts, as_pandas, as_polars
 from affidavit.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -163,9 +162,12 @@ class Result:
             return self._table
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return every row as a pandas frame; pandas must be installed."""
-        require("pandas", what="to_pandas()")
-        return self.to_arrow().to_pandas()
+        """Return every row as a pandas frame; pandas must be installed.
+
+        Raises:
+            ExecutionError: A column has a value that pandas does not hold; it is named.
+        """
+        return as_pandas(self.to_arrow())
 
     def to_polars(self) -> pl.DataFrame:
         """Return every row as a polars frame; polars must be installed.

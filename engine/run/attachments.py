@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,6 +118,8 @@ class Attachments:
             takes = ", ".join(f"{option}=" for option in kind.options) or "no options"
             msg = f"attaching a {url.scheme}:// source takes {takes}, not {sorted(options)}"
             raise SourceError(msg)
+        password = given.pop("password", None)
+        url = replace(url, choices=url.choices.or_given(given))
         self._check_reach(url)
         if kind.at is At.FOLDER:
             self._check_lake(url.path)
@@ -126,13 +129,13 @@ class Attachments:
             taken = {*catalog.schemas(reader), *self._planner.attached, CATALOG}
         if name in taken:
             raise TableExistsError(name, kind="schema or source")
-        source = self._planner.engine.open(name, url, self._reach, **given)
+        source = self._planner.engine.open(name, url, self._reach, password)
         with ExitStack() as opened:
             opened.callback(source.close)
             source.tables()
             with catalog.write() as writer:
                 remember(writer, name, url, self._reach)
-                note(catalog, writer, "source", name, "attach", {"url": url.plain})
+                note(catalog, writer, "source", name, "attach", {"url": url.kept})
             opened.pop_all()
         self._planner.engine.attach(source)
 

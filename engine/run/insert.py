@@ -137,6 +137,7 @@ def _insert_external(scope: Scope, statement: Statement, params: Params, info: T
         outgoing(catalog, "table", f"{info.schema}.{info.name}") as entry,
         planner.snapshot(catalog) as snapshot,
     ):
+        snapshot.written.add((info.schema, info.name))
         entry.begin("insert", {"paths": list(info.definition.paths)})
         plan = partial(planner.plan, text, given, names=statement.names)
         entry.count(int(planner.write_out(plan, snapshot)["count"][0].as_py()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.scans.calls.passed import ARGUMENTS, SOURCE_QUERY, passed_query
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
 from affidavit.engine.search.options import options_of, parse_options
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.lake import LakeCatalog
     from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.request import SearchRequest
     from affidavit.engine.search.searcher import Searcher
@@ -81,7 +84,7 @@ class TableFunctions:
         provider: Knows the statement that is planned.
         searcher: Runs searches; ``None`` where none may be asked.
         models: What encodes text.
-        attached: The names of the sources, whose tables are not searched here.
+        attached: The sources by their names; their tables are not searched here.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class TableFunctions:
         provider: LakeCatalog,
         searcher: Searcher | None,
         models: Models,
-        attached: Collection[str],
+        attached: Mapping[str, Source],
     ) -> None:
         self._provider = provider
         self._searcher = searcher
@@ -102,6 +105,10 @@ class TableFunctions:
             context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
         for name, make in JOURNAL_FUNCTIONS.items():
             context.register_udtf(udtf(self._journal_function(name, *make), name))
+        passed = self._journal_function(
+            SOURCE_QUERY, ARGUMENTS, partial(passed_query, self._attached)
+        )
+        context.register_udtf(udtf(passed, SOURCE_QUERY))
 
     def _table_function(
         self, name: str, mode: str, arguments: tuple[str, ...]

@@ -49,7 +49,10 @@ class Snapshot:
         unbound: The types of the parameters that table functions take, where the statement is only
             described and none has a value; else ``None``.
         missing: Names that planning looked up in vain.
-        refused: Columns of sources that cannot be read, and their types there.
+        written: The external tables that the statement appends to.
+        tellers: Say what a message of DataFusion's is about, if it is about their files.
+        passed: What queries in the SQL of sources are called, by source and text.
+        is_limited: Whether whoever asks has limits; until it is said that they have none.
         sent: The SQL that scans of sources send, with the source's name.
         reading: What the statement does that is to be on record.
         ahead: What may be run before the plan: its searches, as far as it reads them.
@@ -87,7 +90,10 @@ class Snapshot:
         self.unbound: dict[str, pa.DataType | None] | None = None
         self.missing: list[str] = []
         self.sizes: dict[tuple[str, str, str], dict[str, float]] = {}
-        self.refused: dict[str, str] = {}
+        self.passed: dict[tuple[str, str], str] = {}
+        self.is_limited = True
+        self.written: set[tuple[str, str]] = set()
+        self.tellers: list[Callable[[str], str | None]] = []
         self.sent: list[tuple[str, str]] = []
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []

@@ -75,8 +75,6 @@ class DatabaseSource:
         if found is None:
             return None
         told = snapshot.note_name(f"{self.name}.{schema}.{name}", look=dict)
-        refused = {each.name: each.declared for each in found.columns if each.type is None}
-        snapshot.refused.update(refused)
         dataset = SourceDataset(
             self.database,
             found,

@@ -147,7 +147,12 @@ def _changing() -> frozenset[str]:
 
 def config() -> SessionConfig:
     """Return how expressions are planned."""
-    return SessionConfig({"datafusion.execution.target_partitions": "1"})
+    return SessionConfig(
+        {
+            "datafusion.execution.target_partitions": "1",
+            "datafusion.execution.time_zone": "UTC",  # as the statements that say them are planned
+        }
+    )
 
 
 class _Feed(ScanDataset):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sources.databases.table import check_types, fitted
+from affidavit.catalog.sources.databases.values import check_types, converted, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.table import Select
+    from affidavit.catalog.sources.databases.values import Convert
 
 
 def rows_of(
@@ -33,18 +35,27 @@ def rows_of(
 def batches_of(
     connection: Any,  # noqa: ANN401 - an ADBC DB-API connection
     sql: str,
-    schema: pa.Schema,
+    select: Select,
     running: Running,
+    convert: Convert = converted,
 ) -> Generator[pa.RecordBatch]:
-    """Yield the rows of a query; the query is cancelled if they are not all read."""
+    """Yield the rows of a query; the query is cancelled if they are not all read.
+
+    Args:
+        connection: Where it is asked.
+        sql: What is sent.
+        select: What was asked.
+        running: Where it can be cancelled.
+        convert: Makes a column's type of what the driver gives.
+    """
     cursor = connection.cursor()
     try:
         with running.until_done(cursor.adbc_cancel):
             cursor.execute(sql)
             reader = cursor.fetch_record_batch()
-            check_types(reader.schema, schema)
+            check_types(reader.schema, select.schema)
             for batch in reader:
-                yield fitted(batch, schema)
+                yield fitted(batch, select, convert)
     except GeneratorExit:
         with suppress(Exception):
             cursor.adbc_cancel()

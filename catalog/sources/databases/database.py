@@ -20,7 +20,8 @@ from affidavit.catalog.sources.databases.driver import Insertion
 from affidavit.catalog.sources.databases.interruptible import Interruptible, call
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sources.databases.table import Select
+from affidavit.catalog.sources.databases.table import Select, SourceTable
+from affidavit.catalog.sources.databases.values import BadValueError
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.errors import AffidavitError, SourceError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.sources.databases.driver import Driver
-    from affidavit.catalog.sources.databases.table import SourceTable
     from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Database:
         driver: What is particular to it.
         hide: Takes secrets out of a text.
         check: Raises where it may not be connected to, or not any more.
+        bad_is_null: Whether a value that cannot be given is NULL, and no error.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Database:
         driver: Driver,
         hide: Callable[[str], str] = str,
         check: Callable[[], None] = _nothing,
+        *,
+        bad_is_null: bool = False,
     ) -> None:
         self.name = name
         self.shown = shown
@@ -65,6 +68,7 @@ class Database:
         self.pool = Pool(self._connect, driver.idle_max)
         self._hide = hide
         self._check = check
+        self._bad_is_null = bad_is_null
         self._tables: Mapping[tuple[str, str], SourceTable] | None = None
 
     @contextmanager
@@ -79,7 +83,10 @@ class Database:
             place = f"source {self.name!r} ({self.shown})"
             if reason.startswith(place):
                 raise
-            raise SourceError(f"{place}: {what}: {reason}") from None
+            told = f"{place}: {what}: {reason}"
+            if isinstance(error, BadValueError):
+                raise BadValueError(told, is_keyed=error.is_keyed) from None
+            raise SourceError(told) from None
 
     def _connect(self) -> Any:  # noqa: ANN401 - a driver's connection
         self._check()
@@ -124,6 +131,26 @@ class Database:
             found = call(partial(self.driver.tables, connection))
         return {(each.schema, each.name): each for each in found}
 
+    def query(self, sql: str) -> SourceTable:
+        """Return what a query in the database's own SQL gives, as a table that is read."""
+        with self._own() as connection, self.errors("preparing the query"):
+            columns = call(partial(self.driver.query_columns, connection, sql))
+        names = [each.name for each in columns]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            msg = f"two columns of the query are called {twice[0]!r}: name them with AS"
+            raise SourceError(msg)
+        return SourceTable("", "query", columns, query=sql)
+
+    @contextmanager
+    def _own(self) -> Iterator[Any]:
+        """Lend a connection that nobody uses again: a query may have changed what it is set to."""
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            close(connection)
+
     # --- reading -------------------------------------------------------------------------------
 
     def select(
@@ -135,7 +162,9 @@ class Database:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
         dialect = self.driver.dialect
         conditions = dialect.conditions(predicate, table.compared)
-        return Select(dialect, table, tuple(needed), tuple(conditions))
+        return Select(
+            dialect, table, tuple(needed), tuple(conditions), bad_is_null=self._bad_is_null
+        )
 
     def scan(
         self,
@@ -157,17 +186,22 @@ class Database:
             told: Told what the database calls the moment that is read, if it is to be on record
                 and the database calls it something.
         """
-        is_new = False
+        is_held = lend is not None
+        is_new = bool(select.table.query)  # which is not asked twice
+        lend = lend or (self._own if is_new else None)
         while True:
             had_idle, is_begun = self.pool.has_idle, False
             try:
                 with (
                     (lend or self.pool.lend)() as connection,
-                    self._moment(connection, select, told, is_begun=lend is not None),
+                    self._moment(connection, select, told, is_begun=is_held),
                 ):
                     for batch in self._batches(connection, select, running):
                         is_begun = True
                         yield keep(predicate, batch).select(list(columns))
+            except BadValueError as error:
+                self._name_row(error, select, running)
+                raise
             except SourceError:
                 self._forget()
                 stays = is_begun or is_new or lend is not None or running.is_over
@@ -176,6 +210,19 @@ class Database:
                 is_new = True
             else:
                 return
+
+    def _name_row(self, error: BadValueError, select: Select, running: Running) -> None:
+        """Raise what names the row too that has a bad value: it is read again, with its key."""
+        if error.is_keyed or not select.table.identity or running.is_over:
+            return
+        try:
+            with self.pool.lend() as connection:
+                for _ in self._batches(connection, select.keyed, running):
+                    pass
+        except BadValueError:
+            raise
+        except SourceError:
+            return
 
     @contextmanager
     def _moment(
@@ -238,12 +285,15 @@ class Database:
             cancel: Ends what ``batches`` waits for.
         """
         failed: list[BaseException] = []
-        running = Running()
+        running, writing = Running(), f"writing {table.schema}.{table.name}"
+        columns = table.chosen(schema.names)
 
         def given() -> Iterator[pa.RecordBatch]:
             try:
                 for batch in batches:
                     running.refuse_over()
+                    with self.errors(writing):
+                        self.driver.check(columns, batch)
                     yield batch
             except BaseException as error:
                 failed.append(error)
@@ -262,7 +312,7 @@ class Database:
         with self.errors("connecting"):
             connection = call(partial(self.driver.connect, writing=True))
         try:
-            with self.errors(f"writing {table.schema}.{table.name}"):
+            with self.errors(writing):
                 reader = pa.RecordBatchReader.from_batches(schema, given())
                 insertion = Insertion(table, reader, whole, running)
                 call(partial(self.driver.insert, connection, insertion), give_up)
@@ -276,4 +326,6 @@ class Database:
 
 def reading(table: SourceTable) -> str:
     """Return what an error says was done, where a table was read."""
+    if table.query:
+        return "running the query"
     return f"reading {table.schema}.{table.name}"

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 IN_VALUES_MAX: Final = 1000
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
+_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIALECT_OPS: Final = {"!=": "<>"}
 
 
@@ -132,6 +134,14 @@ class Dialect:
         plain = _plain(value)
         if plain is None:
             return None
+        if (
+            kind == pa.uuid()
+        ):  # as text here: in the order of its digits, which is that of its bytes
+            is_one = isinstance(plain, str) and _UUID.fullmatch(plain)
+            return Sent(f"{name} {sign} CAST('{plain}' AS UUID)", exact=True) if is_one else None
+        if pt.is_dictionary(kind):  # an enum: as text there too, since it need not have the word
+            named = f"CAST({name} AS VARCHAR)"
+            return self._compare_text(named, op, plain) if isinstance(plain, str) else None
         if pt.is_integer(kind) and isinstance(plain, int) and not isinstance(plain, bool):
             return Sent(f"{name} {sign} {plain}", exact=True)
         if pt.is_boolean(kind) and isinstance(plain, bool) and self.booleans and op in {"=", "!="}:

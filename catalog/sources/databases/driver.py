@@ -74,6 +74,14 @@ class Driver(ABC):
         """Return every table and view that may be read."""
 
     @abstractmethod
+    def query_columns(
+        self,
+        connection: Any,  # noqa: ANN401 - as above
+        sql: str,
+    ) -> tuple[SourceColumn, ...]:
+        """Return the columns that a query gives."""
+
+    @abstractmethod
     def batches(
         self,
         connection: Any,  # noqa: ANN401 - as above
@@ -88,6 +96,9 @@ class Driver(ABC):
     @abstractmethod
     def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
         """Insert rows in one transaction, over a connection that was opened for writing."""
+
+    def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:  # noqa: B027 - most can write what they are given
+        """Raise SourceError if rows cannot be written to ``columns`` as they are."""
 
     # --- reading in parts ----------------------------------------------------------------------
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from affidavit.errors import SourceError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from affidavit.catalog.sources.databases.dialect import Dialect
 
@@ -21,19 +19,23 @@ class SourceColumn:
 
     Attributes:
         name: Its name.
-        type: The Arrow type that its values are given as; ``None`` if it cannot be given.
+        type: The Arrow type that its values are given as.
         declared: The type in the database's words.
         expression: How it is selected, where not by its name.
         compares: Whether the database compares it as its Arrow type, so that filters may be sent.
+        compared: The type that it is compared as there, where that is another one.
         cast: The database's type that what is written to it is cast to, where it takes no less.
+        mark: The condition, as SQL, that a value cannot be given; the expression is NULL then.
     """
 
     name: str
-    type: pa.DataType | None
+    type: pa.DataType
     declared: str
     expression: str = ""
     compares: bool = True
+    compared: pa.DataType | None = None
     cast: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class SourceTable:
         columns: Its columns, in order.
         key: The columns of its primary key, if all of them are integers.
         rows: About how many rows it has; ``None`` if the database has not said.
+        identity: The columns of its primary key, of whatever types: what a row is called by.
+        query: What is read instead of a table, as SQL, if it is one.
     """
 
     schema: str
@@ -53,23 +57,23 @@ class SourceTable:
     columns: tuple[SourceColumn, ...]
     key: tuple[str, ...] = ()
     rows: int | None = None
+    identity: tuple[str, ...] = ()
+    query: str = ""
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """The columns that can be given."""
-        return pa.schema(
-            [pa.field(each.name, each.type) for each in self.columns if each.type is not None]
-        )
+        """The columns as they are given."""
+        return pa.schema([pa.field(each.name, each.type) for each in self.columns])
 
     @property
     def compared(self) -> dict[str, pa.DataType]:
         """The types of the columns that filters may be sent for."""
-        return {
-            each.name: each.type for each in self.columns if each.type is not None and each.compares
-        }
+        return {each.name: each.compared or each.type for each in self.columns if each.compares}
 
     def quoted(self, dialect: Dialect) -> str:
         """Return its name as SQL."""
+        if self.query:
+            return f"(\n{self.query}\n) AS {dialect.quoted(self.name)}"
         return f"{dialect.quoted(self.schema)}.{dialect.quoted(self.name)}"
 
     def chosen(self, names: Iterable[str]) -> list[SourceColumn]:
@@ -87,12 +91,25 @@ class Select:
         table: The table.
         columns: The columns that are asked for.
         conditions: What the rows must meet, each as SQL.
+        bad_is_null: Whether a value that cannot be given is NULL, and no error.
     """
 
     dialect: Dialect
     table: SourceTable
     columns: tuple[str, ...]
     conditions: tuple[str, ...] = ()
+    bad_is_null: bool = False
+
+    @property
+    def marked(self) -> list[str]:
+        """The columns that have a mark, which is selected behind all columns."""
+        return [each.name for each in self.table.chosen(self.columns) if each.mark]
+
+    @property
+    def keyed(self) -> Select:
+        """The query with what its rows are called by."""
+        missing = [name for name in self.table.identity if name not in self.columns]
+        return replace(self, columns=(*self.columns, *missing))
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,76 +123,10 @@ class Select:
     def text(self, what: str = "", also: str = "") -> str:
         """Return it as SQL; ``what`` is selected instead of the columns, ``also`` follows."""
         quoted = self.dialect.quoted
-        columns = [each.expression or quoted(each.name) for each in self.table.chosen(self.columns)]
+        chosen = self.table.chosen(self.columns)
+        columns = [each.expression or quoted(each.name) for each in chosen]
+        columns += [f"({each.mark}) IS TRUE" for each in chosen if each.mark]
         text = f"SELECT {what or ', '.join(columns) or '1'} FROM {self.table.quoted(self.dialect)}"
         if self.conditions:
             text += f" WHERE {' AND '.join(f'({each})' for each in self.conditions)}"
         return f"{text} {also}".rstrip()
-
-
-def check_types(given: pa.Schema, wanted: pa.Schema) -> None:
-    """Raise SourceError if a driver gives columns of another kind than they were declared.
-
-    A column whose type was changed at the source since was filtered there as what it is now, and
-    asked for as what it was.
-    """
-    for told, field in zip(given, wanted, strict=False):
-        if _kind(told.type) not in _READ_FROM.get(_kind(field.type), {_kind(field.type)}):
-            msg = (
-                f"column {field.name!r} is {told.type} there, and was {field.type}: it was changed"
-            )
-            raise SourceError(msg)
-
-
-def _kind(given: pa.DataType) -> str:
-    plain = given.storage_type if isinstance(given, pa.BaseExtensionType) else given
-    kinds: dict[str, Callable[[pa.DataType], bool]] = {
-        "integer": pa.types.is_integer, "float": pa.types.is_floating,
-        "decimal": pa.types.is_decimal, "moment": pa.types.is_timestamp,
-        "date": pa.types.is_date, "list": pa.types.is_list, "binary": _is_binary,
-        "text": _is_text,
-    }  # fmt: skip
-    return next((name for name, holds in kinds.items() if holds(plain)), str(plain))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-_READ_FROM: Final = {
-    "decimal": {"decimal", "text"}, "date": {"date", "text"}, "moment": {"moment", "text"},
-}  # fmt: skip
-"""The kinds that a driver may give for a column of a kind, where not its own alone."""
-
-
-def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch that a driver gave as its columns were declared.
-
-    Raises:
-        SourceError: A value is not of its column's type; the column is named.
-    """
-    if not len(schema):
-        return pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows)], names=["_"]).select([])
-    arrays = [_as(array, field) for array, field in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _as(array: pa.Array, field: pa.Field) -> pa.Array:
-    plain = array.storage if isinstance(array, pa.ExtensionArray) else array
-    if plain.type == field.type:
-        return plain
-    try:
-        if pa.types.is_string(plain.type):
-            if pa.types.is_decimal(field.type):
-                plain = plain.cast(pa.decimal128(38, field.type.scale))
-            if pa.types.is_timestamp(field.type):
-                plain = plain.cast(pa.timestamp(field.type.unit))  # what has a zone is in UTC
-        return plain.cast(field.type)
-    except pa.ArrowException as error:
-        raise SourceError(
-            f"column {field.name!r} cannot be read as {field.type}: {error}"
-        ) from error

@@ -7,42 +7,36 @@ database with those that a program has open already; ADBC's do not.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
-
-import pyarrow as pa
 
 from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
-from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sources.databases.table import SourceTable
+from affidavit.catalog.sources.drivers.duckdb_types import STEPS_US, column_of
+from affidavit.catalog.sources.drivers.finer import refuse_cut
 from affidavit.catalog.sources.drivers.gate import GatedConnection
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
+
+    import pyarrow as pa
 
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import Select
+    from affidavit.catalog.sources.databases.table import Select, SourceColumn
 
-_TYPES: Final = {
-    "BOOLEAN": pa.bool_(), "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INTEGER": pa.int32(),
-    "BIGINT": pa.int64(), "UTINYINT": pa.uint8(), "USMALLINT": pa.uint16(),
-    "UINTEGER": pa.uint32(), "UBIGINT": pa.uint64(), "FLOAT": pa.float32(), "DOUBLE": pa.float64(),
-    "VARCHAR": pa.string(), "BLOB": pa.binary(), "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us"), "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
-    "TIME": pa.time64("us"),
-}  # fmt: skip
 _NEEDED: Final = "DuckDB needs a driver: pip install 'affidavit[duckdb]'"
-_AS_TEXT: Final = frozenset({"UUID", "JSON"})
-_ENUM: Final = re.compile(r"ENUM\(.*\)", re.DOTALL)
-_DECIMAL: Final = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _COLUMNS: Final = """
 SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns
 WHERE table_catalog = current_database()
   AND table_schema NOT IN ('information_schema', 'pg_catalog')
 ORDER BY table_schema, table_name, ordinal_position
+"""
+_KEYS: Final = """
+SELECT schema_name, table_name, constraint_column_names FROM duckdb_constraints()
+WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'
 """
 
 
@@ -90,9 +84,20 @@ class DuckDb(Driver):
         """Return every table and view."""
         found: dict[tuple[str, str], list[SourceColumn]] = {}
         for schema, table, name, declared in rows_of(connection, _COLUMNS):
-            column = _column(name, declared)
+            column = column_of(name, declared, self.dialect)
             found.setdefault((schema, table), []).append(column)
-        return [SourceTable(*name, tuple(columns)) for name, columns in found.items()]
+        keys = {
+            (schema, table): tuple(names) for schema, table, names in rows_of(connection, _KEYS)
+        }
+        return [
+            SourceTable(*name, tuple(columns), identity=keys.get(name, ()))
+            for name, columns in found.items()
+        ]
+
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives."""
+        rows = rows_of(connection, f"DESCRIBE SELECT * FROM (\n{sql}\n) AS query")
+        return tuple(column_of(name, declared, self.dialect) for name, declared, *_ in rows)
 
     def batches(
         self,
@@ -101,7 +106,13 @@ class DuckDb(Driver):
         running: Running,
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
-        return batches_of(connection, select.text(), select.schema, running)
+        return batches_of(connection, select.text(), select, running)
+
+    def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
+        """Raise SourceError if a moment is finer than its column keeps, which would be cut."""
+        for column, array in zip(columns, batch.columns, strict=True):
+            if column.declared in STEPS_US:
+                refuse_cut(column, array, STEPS_US[column.declared])
 
     def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
         """Insert rows in one transaction."""
@@ -115,20 +126,3 @@ class DuckDb(Driver):
             ((kept,),) = library.fetchall()
         insertion.ready(kept)
         library.execute("COMMIT")
-
-
-def _column(name: str, declared: str) -> SourceColumn:
-    if declared in _AS_TEXT or _ENUM.fullmatch(declared):
-        shown = f"{DuckDb.dialect.quoted(name)}::VARCHAR"
-        return SourceColumn(name, pa.string(), declared, shown, compares=False, cast=declared)
-    return SourceColumn(name, _type(declared), declared)
-
-
-def _type(declared: str) -> pa.DataType | None:
-    if declared.endswith("[]"):
-        inner = _type(declared.removesuffix("[]"))
-        return None if inner is None else pa.list_(inner)
-    decimal = _DECIMAL.fullmatch(declared)
-    if decimal is not None:
-        return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    return _TYPES.get(declared)

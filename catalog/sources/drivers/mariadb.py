@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
-from affidavit.catalog.sources.drivers.mariadb_tables import find_tables
+from affidavit.catalog.sources.drivers.finer import refuse_cut
+from affidavit.catalog.sources.drivers.mariadb_tables import find_tables, found_column
 from affidavit.catalog.sources.drivers.odbc import asks_for_tls, braced, connection_string
 from affidavit.errors import SourceError
 
@@ -56,6 +56,7 @@ class MariaDb(Driver):
     Args:
         url: Where it is; with a path, of one database alone.
         password: The user's.
+        numeric: What a decimal of more digits than Arrow's is given as; ``None`` for text.
     """
 
     dialect = Dialect(
@@ -63,7 +64,10 @@ class MariaDb(Driver):
         text_order="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
     )  # fmt: skip
 
-    def __init__(self, url: str, password: str | None) -> None:
+    def __init__(
+        self, url: str, password: str | None, *, numeric: pa.DataType | None = None
+    ) -> None:
+        self._numeric = numeric
         self._database = unquote(urlsplit(url).path.removeprefix("/"))
         self._encrypts = asks_for_tls(url)
         self._string = connection_string(url, password)
@@ -96,7 +100,14 @@ class MariaDb(Driver):
 
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
-        return find_tables(connection, self._database, self.dialect)
+        return find_tables(connection, self._database, self.dialect, self._numeric)
+
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives, by the types that the ODBC driver tells."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM (\n{sql}\n) AS query LIMIT 0")
+            given = cursor.fetch_record_batch().schema
+        return tuple(found_column(field, self.dialect) for field in given)
 
     def batches(
         self,
@@ -111,7 +122,7 @@ class MariaDb(Driver):
             or (table.rows or 0) < PAGE_ROWS
             or _expected(connection, select) < PAGE_ROWS
         ):
-            yield from batches_of(connection, select.text(), select.schema, running)
+            yield from batches_of(connection, select.text(), select, running)
             return
         rows_of(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         yield from _pages(connection, select, running)
@@ -137,12 +148,7 @@ def _refuse_cut(columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
     for column, array in zip(columns, batch.columns, strict=True):
         if pa.types.is_timestamp(array.type):
             digits = _FRACTION.search(column.declared)
-            step = 10 ** (6 - int(digits[1] if digits else 0))
-            counts = array.view(pa.int64())
-            whole = pc.multiply(pc.divide(counts, step), step)
-            if pc.any(pc.not_equal(counts, whole)).as_py():
-                msg = f"column {column.name!r} is {column.declared} and is given parts of a second"
-                raise SourceError(msg)
+            refuse_cut(column, array, 10 ** (6 - int(digits[1] if digits else 0)))
 
 
 def _pages(
@@ -158,7 +164,7 @@ def _pages(
     page, rows = with_key, PAGE_ROWS
     while rows == PAGE_ROWS:
         rows, last = 0, None
-        with closing(batches_of(connection, page.text(also=order), page.schema, running)) as found:
+        with closing(batches_of(connection, page.text(also=order), page, running)) as found:
             for batch in found:
                 rows += batch.num_rows
                 last = batch.slice(batch.num_rows - 1)

@@ -33,6 +33,10 @@ _MOMENTS: Final = {
     "date": pa.date32(), "datetime": pa.timestamp("us"), "timestamp": pa.timestamp("us", "UTC"),
 }  # fmt: skip
 _AS_TEXT: Final = frozenset({"enum", "set", "json", "time", "uuid", "inet4", "inet6"})
+_SHAPES: Final = frozenset({
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+})  # fmt: skip
 _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _HIDDEN: Final = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 
@@ -41,22 +45,29 @@ def find_tables(
     connection: Any,  # noqa: ANN401 - an ADBC connection
     database: str,
     dialect: Dialect,
+    numeric: pa.DataType | None,
 ) -> list[SourceTable]:
-    """Return every table and view that may be read; if ``database`` is named, of it alone."""
+    """Return every table and view that may be read; if ``database`` is named, of it alone.
+
+    ``numeric`` is what a decimal of more digits than Arrow's is given as; ``None`` for text.
+    """
     # a backslash is itself: NO_BACKSLASH_ESCAPES
     own = f"= {quoted_text(database)}" if database else f"NOT IN {_HIDDEN}"
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
     for schema, table, name, kind, declared in rows_of(connection, _columns(own)):
-        column = _column(name, kind.lower(), declared.lower(), dialect)
+        column = _column(name, kind.lower(), declared.lower(), dialect, numeric)
         columns.setdefault((schema, table), []).append(column)
     keys: dict[tuple[str, str], list[str]] = {}
     for schema, table, name in rows_of(connection, _keys(own)):
         keys.setdefault((schema, table), []).append(name)
     sizes = {(row[0], row[1]): row[2] for row in rows_of(connection, _sizes(own))}
     return [
-        SourceTable(*name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name))
+        SourceTable(
+            *name, tuple(found), _integers(keys.get(name, ()), found), sizes.get(name),
+            tuple(keys.get(name, ())),
+        )
         for name, found in columns.items()
-    ]
+    ]  # fmt: skip
 
 
 def _columns(own: str) -> str:
@@ -85,11 +96,13 @@ def _sizes(own: str) -> str:
 def _integers(key: Sequence[str], columns: Sequence[SourceColumn]) -> tuple[str, ...]:
     """Return a key, if all of its columns are integers."""
     types = {each.name: each.type for each in columns if each.compares}
-    whole = all(types.get(name) is not None and pa.types.is_integer(types[name]) for name in key)
+    whole = all(name in types and pa.types.is_integer(types[name]) for name in key)
     return tuple(key) if whole else ()
 
 
-def _column(name: str, kind: str, declared: str, dialect: Dialect) -> SourceColumn:
+def _column(
+    name: str, kind: str, declared: str, dialect: Dialect, numeric: pa.DataType | None
+) -> SourceColumn:
     quoted = dialect.quoted(name)
     text = f"CAST({quoted} AS CHAR)"
     if kind in _MOMENTS:
@@ -107,4 +120,27 @@ def _column(name: str, kind: str, declared: str, dialect: Dialect) -> SourceColu
     decimal = _DECIMAL.match(declared)
     if decimal is not None and int(decimal[1]) <= _DIGITS_MAX:
         return SourceColumn(name, pa.decimal128(int(decimal[1]), int(decimal[2])), declared)
-    return SourceColumn(name, _TYPES.get(kind), declared)
+    if kind == "decimal" and numeric is not None:
+        return SourceColumn(name, numeric, declared, text)
+    if kind in _SHAPES:
+        return SourceColumn(name, pa.string(), declared, f"ST_AsText({quoted})", compares=False)
+    if kind not in _TYPES:  # a decimal of more digits, or what a newer server has
+        return SourceColumn(name, pa.string(), declared, text, compares=False)
+    return SourceColumn(name, _TYPES[kind], declared)
+
+
+def found_column(field: pa.Field, dialect: Dialect) -> SourceColumn:
+    """Return a column of a query, of which the ODBC driver tells the type."""
+    name, kind, shown = field.name, field.type, dialect.quoted(field.name)
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind):
+        return SourceColumn(name, kind, str(kind), compares=False)
+    if pa.types.is_floating(kind):
+        return SourceColumn(
+            name, pa.float64(), str(kind), f"CAST({shown} AS DOUBLE)", compares=False
+        )
+    text = f"CAST({shown} AS CHAR)"
+    if pa.types.is_date(kind):
+        return SourceColumn(name, pa.date32(), str(kind), text, compares=False)
+    if pa.types.is_timestamp(kind):
+        return SourceColumn(name, pa.timestamp("us"), str(kind), text, compares=False)
+    return SourceColumn(name, pa.string(), str(kind), text, compares=False)

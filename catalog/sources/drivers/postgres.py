@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +16,10 @@ import pyarrow.types as pt
 from affidavit.catalog.sources.databases.adbc import batches_of, rows_of
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
+from affidavit.catalog.sources.databases.values import converted
 from affidavit.catalog.sources.drivers.infinity import bounded, finite
 from affidavit.catalog.sources.drivers.libpq import alone
-from affidavit.catalog.sources.drivers.postgres_tables import find_tables
+from affidavit.catalog.sources.drivers.postgres_tables import columns_of, find_tables
 from affidavit.catalog.sources.url import joined, with_password
 from affidavit.errors import SourceError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import Select, SourceTable
+    from affidavit.catalog.sources.databases.table import Select, SourceColumn, SourceTable
 
 _PART_ROWS: Final = 250_000
 _PARTS_MAX: Final = 4
@@ -52,6 +52,7 @@ class Postgres(Driver):
         url: Where it is, as libpq takes it.
         password: The user's.
         is_alone: Whether nothing of the process is used: none of its variables, none of its files.
+        numeric: What a numeric of any precision is given as; ``None`` for text.
     """
 
     # text is ordered by bytes in the collation "C", and in UTF-8 these are in code point order
@@ -59,7 +60,15 @@ class Postgres(Driver):
         "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"'
     )  # fmt: skip
 
-    def __init__(self, url: str, password: str | None, *, is_alone: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        password: str | None,
+        *,
+        is_alone: bool = False,
+        numeric: pa.DataType | None = None,
+    ) -> None:
+        self._numeric = numeric
         self._url = _patient(with_password(alone(url, password) if is_alone else url, password))
         self._names_snapshots = False
 
@@ -83,7 +92,13 @@ class Postgres(Driver):
 
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view that may be read."""
-        return find_tables(connection, self.dialect)
+        return find_tables(connection, self.dialect, self._numeric)
+
+    def query_columns(self, connection: Any, sql: str) -> tuple[SourceColumn, ...]:  # noqa: ANN401 - as above
+        """Return the columns that a query gives; it is prepared, and so is one alone."""
+        with connection.cursor() as cursor:
+            given = cursor.adbc_execute_schema(_whole(sql))
+        return columns_of(connection, given, self.dialect, self._numeric)
 
     def batches(
         self,
@@ -92,23 +107,14 @@ class Postgres(Driver):
         running: Running,
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
-        schema = select.schema
-        with closing(batches_of(connection, select.text(), schema, running)) as batches:
-            for batch in batches:
-                arrays = [
-                    bounded(array, field.name)
-                    if pt.is_date32(field.type) or pt.is_timestamp(field.type)
-                    else array
-                    for array, field in zip(batch.columns, schema, strict=True)
-                ]
-                yield batch if not arrays else pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return batches_of(connection, select.text(), select, running, _converted)
 
     def insert(self, connection: Any, insertion: Insertion) -> None:  # noqa: ANN401 - as above
         """Insert rows by way of a temporary table: the server makes its own types of them."""
         reader, staging = insertion.reader, f"staging_{uuid4().hex}"
         names = [f"c{at}" for at in range(len(reader.schema))]
         schema = pa.schema([f.with_name(c) for f, c in zip(reader.schema, names, strict=True)])
-        batches = (finite(batch).rename_columns(names) for batch in reader)
+        batches = (batch.rename_columns(names) for batch in reader)
         rows_of(connection, "BEGIN")
         with connection.cursor() as cursor, insertion.running.until_done(cursor.adbc_cancel):
             staged = pa.RecordBatchReader.from_batches(schema, batches)
@@ -118,6 +124,10 @@ class Postgres(Driver):
         rows_of(connection, f"DROP TABLE pg_temp.{staging}")
         insertion.ready(kept)
         rows_of(connection, "COMMIT")
+
+    def check(self, _columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
+        """Raise SourceError if a moment is at infinity, which the driver cannot write."""
+        finite(batch)
 
     def ranges(
         self,
@@ -166,6 +176,16 @@ class Postgres(Driver):
     def end_snapshot(self, connection: Any) -> None:  # noqa: ANN401 - as above
         """Have a connection read what there is now, again."""
         rows_of(connection, "COMMIT")
+
+
+def _whole(sql: str) -> str:
+    return f"SELECT * FROM (\n{sql}\n) AS query"
+
+
+def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return what the driver gave as a type, with infinities where PostgreSQL has them."""
+    made = converted(array, kind)
+    return bounded(made) if pt.is_date32(kind) or pt.is_timestamp(kind) else made
 
 
 def _expected(connection: Any, select: Select, running: Running) -> int:  # noqa: ANN401 - an ADBC connection

@@ -1,6 +1,10 @@
 """SQLite files, through the interpreter's own sqlite3, as the lake's store is (see docs/adr/0002).
 
-A column has the type that it was declared with; a value of another type is an error that names it.
+Rules:
+    - A column has the type that it was declared with; a value of another type is an error that
+      names it.
+    - Where any type may stand, as in a column of dates or in what a view computes, what stands
+      there is given as text: numbers as SQL writes them.
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ import pyarrow as pa
 
 from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
-from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable, check_types
+from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sources.databases.values import SHOWN_MAX, check_types, refuse
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID
 from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.table import Select
@@ -32,12 +37,19 @@ _TABLES: Final = """
 SELECT name FROM sqlite_schema
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name
 """
-_COLUMNS_OF: Final = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
+_COLUMNS_OF: Final = (
+    "SELECT name, type, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
+)
 _DECIMAL: Final = re.compile(r"(?:DECIMAL|NUMERIC) ?\((\d+), ?(\d+)\)")
 _DIGITS_MAX: Final = 15
 """Numbers of so many digits come back from SQLite's binary ones as they were."""
 
-_PYTHON: Final = {pa.int64(): int, pa.string(): str, pa.binary(): bytes}
+_FOUND: Final = {
+    "integer": pa.int64(), "real": pa.float64(), "text": pa.string(), "blob": pa.binary(),
+}  # fmt: skip
+_PYTHON: Final[dict[pa.DataType, type]] = {
+    pa.int64(): int, pa.string(): str, pa.binary(): bytes, pa.float64(): float,
+}  # fmt: skip
 
 
 class Sqlite(Driver):
@@ -73,22 +85,32 @@ class Sqlite(Driver):
         found = []
         for (table,) in connection.execute(_TABLES).fetchall():
             with suppress(sqlite3.OperationalError):  # such as a view of a table that was dropped
-                found.append(SourceTable("main", table, _columns(connection, table)))
+                found.append(_table(connection, table))
         return found
+
+    def query_columns(self, connection: sqlite3.Connection, sql: str) -> tuple[SourceColumn, ...]:
+        """Return the columns that a query gives: SQLite's have no types but those of its values."""
+        whole = f"SELECT {{}} FROM (\n{sql}\n)"
+        names = [each[0] for each in connection.execute(whole.format("*") + " LIMIT 0").description]
+        if not names:
+            return ()
+        each = [f"group_concat(DISTINCT typeof({self.dialect.quoted(name)}))" for name in names]
+        ((*found,),) = connection.execute(whole.format(", ".join(each))).fetchall()
+        return tuple(_found_column(*pair) for pair in zip(names, found, strict=True))
 
     def batches(
         self, connection: sqlite3.Connection, select: Select, running: Running
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
         schema = select.schema
-        if _version(connection) != self._version:
-            now = {each.name: each.type for each in _columns(connection, select.table.name)}
+        if not select.table.query and _version(connection) != self._version:
+            now = {each.name: each.type for each in _table(connection, select.table.name).columns}
             check_types(pa.schema([(n, now.get(n) or pa.null()) for n in schema.names]), schema)
         with running.until_done(connection.interrupt):
             cursor = connection.execute(select.text())
             try:
                 while rows := cursor.fetchmany(ROWS_MAX):
-                    yield _batch(rows, schema)
+                    yield _batch(rows, select)
             finally:
                 cursor.close()
 
@@ -109,17 +131,33 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA schema_version").fetchone()[0])
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> tuple[SourceColumn, ...]:
+def _table(connection: sqlite3.Connection, table: str) -> SourceTable:
     rows = connection.execute(_COLUMNS_OF, (table,)).fetchall()
-    return tuple(SourceColumn(name, _type(type_), type_) for name, type_ in rows)
+    columns = tuple(_column(name, declared) for name, declared, _ in rows)
+    key = sorted((place, name) for name, _, place in rows if place)
+    return SourceTable("main", table, columns, identity=tuple(name for _, name in key))
 
 
-def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True))[: len(schema)]
-    if not columns:
+def _column(name: str, declared: str) -> SourceColumn:
+    kind = _type(declared)
+    if kind is None:
+        return SourceColumn(name, pa.string(), declared, compares=False)
+    return SourceColumn(name, kind, declared)
+
+
+def _found_column(name: str, types: str | None) -> SourceColumn:
+    """Return a column by the types of the values that it has."""
+    [*only] = {*(types or "").split(",")} - {"null"}
+    kind = _FOUND.get(only[0]) if len(only) == 1 else None
+    return SourceColumn(name, kind or pa.string(), types or "null", compares=kind is not None)
+
+
+def _batch(rows: list[tuple[Any, ...]], select: Select) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True))[: len(select.columns)]
+    if not select.columns:
         return pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=["_"]).select([])
-    arrays = [_array(list(each), field) for each, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    arrays = [_array(at, columns, select) for at in range(len(columns))]
+    return pa.RecordBatch.from_arrays(arrays, schema=select.schema)
 
 
 def _values(array: pa.Array, name: str) -> list[Any]:
@@ -132,35 +170,70 @@ def _values(array: pa.Array, name: str) -> list[Any]:
     return values
 
 
-def _array(values: list[Any], field: pa.Field) -> pa.Array:
-    if pa.types.is_decimal(field.type):
-        return pa.array([_decimal(each, field) for each in values], field.type)
-    if pa.types.is_float64(field.type):
-        values = [float(each) if isinstance(each, int) else each for each in values]
-        expected: type = float
-    else:
-        expected = _PYTHON[field.type]
-    for each in values:
-        if each is not None and not isinstance(each, expected):
-            msg = (
-                f"column {field.name!r} was declared for {field.type} and holds {each!r:.40}, a "
-                f"{type(each).__name__}"
-            )
-            raise SourceError(msg)
-    return pa.array(values, field.type)
+def _array(place: int, columns: Sequence[Sequence[Any]], select: Select) -> pa.Array:
+    """Return a column of rows, of which each value is as it was declared."""
+    values, field = columns[place], select.schema.field(place)
+    [column] = select.table.chosen(select.columns[place : place + 1])
+    if {*map(type, values)} <= {_PYTHON.get(field.type), type(None)}:
+        return pa.array(values, field.type)
+    read = _read_any if field.type == pa.string() and not column.compares else _READS[field.type.id]
+    found: list[Any] = []
+    for at, each in enumerate(values):
+        try:
+            found.append(None if each is None else read(each, field.type))
+        except (TypeError, ValueError, ArithmeticError):
+            if not select.bad_is_null:
+                shown = f"{each!r:.{SHOWN_MAX}}, a {type(each).__name__}"
+                refuse(
+                    select,
+                    field,
+                    shown,
+                    at,
+                    lambda name, at: columns[select.columns.index(name)][at],
+                )
+            found.append(None)
+    return pa.array(found, field.type)
 
 
-def _decimal(value: object, field: pa.Field) -> Decimal | None:
+def _read_any(value: object, _: pa.DataType) -> str:
+    if isinstance(value, bytes):
+        msg = "bytes are no text"
+        raise TypeError(msg)
+    return value if isinstance(value, str) else repr(value)
+
+
+def _read_same(value: object, kind: pa.DataType) -> object:
+    if not isinstance(value, _PYTHON[kind]):
+        raise TypeError
+    return value
+
+
+def _read_float(value: object, _: pa.DataType) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _read_bool(value: object, _: pa.DataType) -> bool:
+    if value not in (0, 1):
+        raise TypeError
+    return bool(value)
+
+
+def _read_decimal(value: object, kind: pa.DataType) -> Decimal:
     """Return a number as the decimal that it was before SQLite made it binary."""
-    if value is None:
-        return None
-    if isinstance(value, int | float):
-        found = Decimal(repr(value))
-        scaled = found.quantize(Decimal(1).scaleb(-field.type.scale)) if found.is_finite() else None
-        if scaled == found and len(found.as_tuple().digits) <= field.type.precision:
-            return scaled
-    msg = f"column {field.name!r} was declared for {field.type} and holds {value!r:.40}"
-    raise SourceError(msg)
+    found = Decimal(repr(value)) if isinstance(value, int | float) else Decimal("NaN")
+    scaled = found.quantize(Decimal(1).scaleb(-kind.scale)) if found.is_finite() else None
+    if scaled is None or scaled != found or len(found.as_tuple().digits) > kind.precision:
+        raise TypeError
+    return scaled
+
+
+_READS: Final = {
+    pa.int64().id: _read_same, pa.string().id: _read_same, pa.binary().id: _read_same,
+    pa.float64().id: _read_float, pa.bool_().id: _read_bool,
+    pa.decimal128(1).id: _read_decimal,
+}  # fmt: skip
 
 
 def _type(declared: str) -> pa.DataType | None:
@@ -174,6 +247,8 @@ def _type(declared: str) -> pa.DataType | None:
         return pa.binary()
     if any(part in word for part in ("REAL", "FLOA", "DOUB")):
         return pa.float64()
+    if word in {"BOOLEAN", "BOOL"}:
+        return pa.bool_()
     decimal = _DECIMAL.fullmatch(word)
     if (
         decimal is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
@@ -32,6 +32,9 @@ NAMES_FILES: Final = (
 )
 """Why a session whose paths are limited attaches no Delta or Iceberg table, and no lake."""
 
+ON_BAD_VALUE: Final = "on_bad_value"
+"""The option that says what becomes of a value which its column's type does not hold."""
+
 _PLAIN: Final = ("CREATE", "EXTERNAL", "TABLE")
 
 
@@ -45,12 +48,18 @@ class ExternalTable:
         options: The options that are not DataFusion's: how a store is reached, and of a table
             format its own.
         sql: The text without those options.
+        given: DataFusion's own options.
+        clause: These as they were written, behind OPTIONS.
+        declares: Whether it says its columns.
     """
 
     kind: str
     location: str
     options: Mapping[str, str]
     sql: str
+    given: Mapping[str, str] = field(default_factory=dict)
+    clause: str = ""
+    declares: bool = False
 
     @property
     def is_lake(self) -> bool:
@@ -61,6 +70,30 @@ class ExternalTable:
     def is_plain(self) -> bool:
         """Whether its text is DataFusion's as it stands: it is of local files."""
         return not self.is_lake and not is_remote(self.location)
+
+    @property
+    def bad_is_null(self) -> bool:
+        """Whether a value that cannot be read is NULL, and no error.
+
+        Raises:
+            SourceError: Its format does not know the choice.
+        """
+        return bad_is_null(self.options.get(ON_BAD_VALUE, "error"), self.kind)
+
+    def of(self, location: str, columns: Sequence[str] = (), folders: Sequence[str] = ()) -> str:
+        """Return the text of a table of other files that are read likewise.
+
+        Args:
+            location: Where they are.
+            columns: What their columns are called, of which each is then a text.
+            folders: What their folders say: partitions.
+        """
+        listed = ", ".join(f"{quoted(name)} VARCHAR" for name in (*columns, *folders))
+        told = f" ({listed})" if columns else ""
+        named = ", ".join(name if name.isidentifier() else quoted(name) for name in folders)
+        parted = f"PARTITIONED BY ({named}) " if folders else ""  # it takes quotes for the name's
+        place = f"STORED AS {self.kind} {parted}LOCATION {quoted_text(location)}{self.clause}"
+        return f"CREATE EXTERNAL TABLE external_{told} {place}"
 
     def at(self, moment: Moment | None, name: str) -> ExternalTable:
         """Return the table at the version that a moment says, if it says one of ``name``."""
@@ -91,6 +124,19 @@ class ExternalTable:
         read = FORMATS[self.kind].open
         assert read is not None, "a library reads it"
         return read(Opening(self.location, self.options, bucket, fail, errors, check))
+
+
+def bad_is_null(choice: str, kind: str) -> bool:
+    """Return whether values that cannot be read are to be NULL.
+
+    Raises:
+        SourceError: The choice is neither of the two, or is none of files of a kind.
+    """
+    if choice not in {"error", "null"}:
+        raise SourceError(f"{ON_BAD_VALUE} is 'error' or 'null', not {choice!r}")
+    if choice == "null" and kind != "CSV":
+        raise SourceError(f"{ON_BAD_VALUE}='null' is for CSV files and databases, not for {kind}")
+    return choice == "null"
 
 
 def _is_lake(kind: str) -> bool:
@@ -127,8 +173,9 @@ def external_sql(
         raise SourceError(msg)
     if not _is_lake(kind):
         given = {**needed, **given} if kind == detected else given
+        ours = {ON_BAD_VALUE: given.pop(ON_BAD_VALUE)} if ON_BAD_VALUE in given else {}
         theirs = {f"format.{option}": value for option, value in given.items()}
-        return _create(name, location, kind, {**way, **theirs})
+        return _create(name, location, kind, {**way, **ours, **theirs})
     unknown = sorted(given.keys() - FORMATS[kind].options)
     if unknown:
         msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {unknown}"
@@ -195,7 +242,11 @@ def parse_external(sql: str) -> ExternalTable:
     shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
     clause = f" OPTIONS ({shown})" if theirs else ""
     place = f"LOCATION {quoted_text(location)}"
-    return ExternalTable(kind, location, ours, f"{text} STORED AS {kind} {place}{clause}")
+    return ExternalTable(
+        kind, location, ours, f"{text} STORED AS {kind} {place}{clause}",
+        {key: _value(tokens) for key, tokens in options if not _is_ours(kind, key)}, clause,
+        declares=len(rest) > len(_PLAIN) + 1 and rest[len(_PLAIN) + 1].text == "(",
+    )  # fmt: skip
 
 
 def plain_location(token: Token | None) -> str:
@@ -233,6 +284,8 @@ def _value(tokens: Sequence[Token]) -> str:
 
 
 def _is_ours(kind: str, key: str) -> bool:
+    if key == ON_BAD_VALUE and not _is_lake(kind):
+        return True
     return key.partition(".")[0] in PREFIXES or (kind in FORMATS and key in FORMATS[kind].options)
 
 

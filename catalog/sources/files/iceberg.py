@@ -38,7 +38,7 @@ class IcebergDataset(LibraryDataset):
         columns = table.scan(snapshot_id=snapshot_id).projection()
         shown = library.arrow_schema(columns)
         types = {field.name: _type(field.type) for field in shown}
-        schema = pa.schema([pa.field(n, t) for n, t in types.items() if t is not None])
+        schema = pa.schema([pa.field(n, t or pa.string()) for n, t in types.items()])
         refused = {
             each.name: str(each.field_type) for each in columns.fields if types[each.name] is None
         }
@@ -51,7 +51,7 @@ class IcebergDataset(LibraryDataset):
         self._sent = {
             each.name: types[each.name]
             for each in columns.fields
-            if same and each.initial_default is None
+            if same and each.initial_default is None and each.name not in refused
             if types[each.name] == shown.field(each.name).type
             if not pt.is_nested(types[each.name])
         }
@@ -83,9 +83,7 @@ def _type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that values are given as; ``None`` if they cannot be."""
     if isinstance(kind, pa.ExtensionType) or kind == pa.uuid():
         return pa.string() if kind == pa.uuid() else None
-    if pt.is_null(kind):
-        return None
-    return kind
+    return pa.string() if pt.is_null(kind) else kind  # a type that is not known yet has no values
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:

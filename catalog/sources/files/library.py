@@ -61,8 +61,8 @@ class LibraryDataset(ScanDataset):
     The library is handed a filter that may select more, and all of it is asked again here.
 
     Args:
-        schema: The columns that can be given.
-        refused: The columns that cannot, and their types there.
+        schema: The columns.
+        refused: Those that cannot be read, and their types there: reading one is an error.
         version: The version, as its format numbers them.
         opening: What was opened.
     """
@@ -93,6 +93,11 @@ class LibraryDataset(ScanDataset):
         """Yield the matching rows."""
         others = sorted(columns_of(predicate) - set(columns)) if predicate is not None else []
         needed = [*columns, *others]
+        for name in needed:
+            if name in self.refused:
+                msg = f"column {name!r} cannot be read, a {self.refused[name]}: name the others"
+                with self._errors():
+                    raise SourceError(msg)
         if not needed:
             with self._errors():
                 rows = self.count()

@@ -3,6 +3,7 @@
 Rules:
     - A timestamp is a datetime, a time a time, and a duration a timedelta, whatever its unit.
     - Python counts microseconds: what has nanoseconds beside them is cut off, with a warning.
+    - A value that Python has no name for, such as a moment at infinity, is an error.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.values.python.held import refuse_unheld, told
 from affidavit.catalog.values.types import rebuilt
 
 
 def python_rows(data: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return each row as a dict."""
+    """Return each row as a dict.
+
+    Raises:
+        ExecutionError: A column has a value that Python does not hold; it is named.
+    """
+    refuse_unheld(data, "Python")
+    with told(data, "Python", python_values):
+        return _rows(data)
+
+
+def _rows(data: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     types = [_in_microseconds(kind) for kind in data.schema.types]
     if types == data.schema.types:
         rows: list[dict[str, Any]] = data.to_pylist()
@@ -47,7 +59,7 @@ def _cast(column: pa.Array | pa.ChunkedArray, to: pa.DataType) -> pa.Array | pa.
             "a value has nanoseconds, which Python's datetime, time and timedelta do not hold: "
             "they were cut off; read to_arrow() to have them, or CAST to microseconds"
         )
-        warnings.warn(told, UserWarning, stacklevel=5)
+        warnings.warn(told, UserWarning, stacklevel=6)
         return column.cast(to, safe=False)
 
 

@@ -56,7 +56,7 @@ def failing(snapshot: Any, error: BaseException, kind=errors.ExecutionError) -> 
 def statement(**told: Any) -> Any:
     """Return as much of a snapshot as an error is told by."""
     held = {
-        "failure": None, "hide": str, "others": {}, "missing": [], "refused": {}, "reader": None,
+        "failure": None, "hide": str, "others": {}, "missing": [], "tellers": [], "reader": None,
         "catalog": SimpleNamespace(
             tables=lambda _: [SimpleNamespace(name="t")], lake=SimpleNamespace(memory=Memory())
         ),
@@ -184,11 +184,11 @@ def test_a_table_that_was_looked_up_in_vain_is_not_found(raised) -> None:
     assert type(other) is errors.SqlError
 
 
-def test_a_column_that_cannot_be_read_is_told_with_its_type(raised) -> None:
-    refused = {"nope": "GEOMETRY"}
-    told = failing(statement(refused=refused), raised("SELECT d.nope FROM d"), errors.SqlError)
-    assert str(told) == "column 'nope' cannot be read: its type is GEOMETRY there"
-    told = failing(statement(refused=refused), raised("SELECT d.no FROM d"), errors.SqlError)
+def test_what_a_table_of_files_knows_of_a_message_is_told(raised) -> None:
+    tellers = [lambda _: None, lambda text: "a.csv has it" if "no FROM" not in text else None]
+    told = failing(statement(tellers=tellers), raised("SELECT d.no FROM d"), errors.SqlError)
+    assert str(told) == "a.csv has it"
+    told = failing(statement(), raised("SELECT d.no FROM d"), errors.SqlError)
     assert str(told) == 'Schema error: No field named d.no. Valid fields are d.a, d.s, d."Big".'
 
 

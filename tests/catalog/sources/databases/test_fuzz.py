@@ -44,12 +44,33 @@ FLOATS = (
     0.0, -0.0, 1.0, -1.0, 0.1, 0.30000000000000004, 5e-324, 2.2250738585072014e-308, 1e300,
     -1.7976931348623157e308, 123456789.123, float("nan"), -float("nan"), float("inf"), float("-inf"), 1 / 3,
 )  # fmt: skip
-DAYS = (-2_440_588, -719_162, -365_243, -1, 0, 18_262, 18_263, 2_932_896, 2_000_000_000)
+FOREVER_DAYS, FOREVER_US = 2**31 - 1, 2**63 - 1
+DAYS = (
+    -FOREVER_DAYS,
+    FOREVER_DAYS,
+    -2_440_588,
+    -719_162,
+    -365_243,
+    -1,
+    0,
+    18_262,
+    18_263,
+    2_932_896,
+    2_000_000_000,
+)
 MOMENTS = (
-    -210_866_803_200_000_000, -62_135_596_800_000_000, -30_610_224_000_000_000, -1, 0, 1,
+    -FOREVER_US, FOREVER_US, -210_866_803_200_000_000, -62_135_596_800_000_000, -30_610_224_000_000_000, -1, 0, 1,
     1_577_836_800_000_000, 1_577_836_800_123_456, 253_402_300_799_999_999,
     9_223_371_000_000_000_000,
 )  # fmt: skip
+TIMES = (0, 1, 43_200_000_000, 43_200_000_001, 86_399_999_999)
+LISTS = ([], [1], [1, None, 3], [2**31 - 1, -(2**31)])
+UUIDS = tuple(f"{at}0000000-0000-4000-8000-00000000000{at}" for at in "019af")
+WORDS = ("zest", "glad", "it's", "Glad", "")
+WIDE = tuple(map(Decimal, ("0E-10", "-1E-10", "1234567890123456789012345678.0000000001")))
+NAMED: dict[str, tuple[Any, ...]] = {
+    "t": TIMES, "a": LISTS, "u": UUIDS, "m": WORDS, "wide": WIDE,
+}  # fmt: skip
 DECIMALS = tuple(map(Decimal, ("0.000", "0.001", "-1.500", "1.500", "999999999.999", "7.000")))
 BYTES = (b"", b"\x00", b"a", b"\xff\x00", b"A")
 
@@ -57,6 +78,8 @@ BYTES = (b"", b"\x00", b"a", b"\xff\x00", b"A")
 def values_of(column: pa.Field) -> tuple[Any, ...]:
     """Return what a column may hold; dates and moments as counts."""
     kind = column.type
+    if column.name in NAMED:
+        return NAMED[column.name]
     if pt.is_boolean(kind):
         return (True, False)
     if pt.is_integer(kind):
@@ -92,17 +115,23 @@ def literal(kind: pa.DataType, value: Any) -> str | None:
     if pt.is_floating(kind):
         return f"CAST('{value!r}' AS {'REAL' if pt.is_float32(kind) else 'DOUBLE'})"
     if pt.is_decimal(kind):
-        return f"CAST('{value}' AS DECIMAL(12, 3))"
+        return f"CAST('{value:f}' AS DECIMAL({kind.precision}, {kind.scale}))"
+    if pt.is_list(kind):
+        return None
+    if pt.is_time(kind):
+        text = pa.scalar(value, pa.int64()).cast(kind).as_py().isoformat("microseconds")
+        return f"arrow_cast('{text}', 'Time64(Microsecond)')"
     if pt.is_binary(kind):
         return f"X'{value.hex()}'"
     if pt.is_date32(kind):
         day = value + date(1970, 1, 1).toordinal()
         return f"DATE '{date.fromordinal(day)}'" if 1 <= day <= date.max.toordinal() else None
     if pt.is_timestamp(kind):
-        if not MOMENTS[1] <= value <= MOMENTS[-2]:
+        if not -62_135_596_800_000_000 <= value <= 253_402_300_799_999_999:
             return None
         text = pa.scalar(value, pa.timestamp("us")).as_py().isoformat(" ")
-        zone = "None" if kind.tz is None else f'Some("{kind.tz}")'
+        zone = "None" if kind.tz is None else f'Some("{("UTC", "+05:30")[value % 2]}")'
+        text += "" if kind.tz is None else "+00:00"
         return f"arrow_cast('{text}', 'Timestamp(Microsecond, {zone})')"
     return "'" + value.replace("'", "''") + "'"
 
@@ -110,7 +139,7 @@ def literal(kind: pa.DataType, value: Any) -> str | None:
 def array_of(column: pa.Field, values: list[Any]) -> pa.Array:
     if pt.is_date32(column.type):
         return pa.array(values, pa.int32()).view(column.type)
-    if pt.is_timestamp(column.type):
+    if pt.is_timestamp(column.type) or pt.is_time(column.type):
         return pa.array(values, pa.int64()).view(column.type)
     return pa.array(values, column.type)
 
@@ -141,6 +170,8 @@ def conditions(draw: st.DrawFn, schema: pa.Schema, depth: int = 3) -> str:
         return f" {shape} ".join(f"({each})" for each in sides)
     column = draw(st.sampled_from(list(schema)))
     pool = [literal(column.type, each) for each in values_of(column)]
+    if not any(pool):
+        return f"{column.name} IS {draw(st.sampled_from(['', 'NOT ']))}NULL"
     value = st.sampled_from([each for each in pool if each is not None])
     sign = draw(st.sampled_from(["=", "<>", "<", "<=", ">", ">="]))
     forms = ["compare", "turned", "in", "between", "null", "columns"]
@@ -187,7 +218,7 @@ def bits(table: pa.Table) -> Counter[tuple[Any, ...]]:
         array = column.combine_chunks()
         if pt.is_floating(array.type) or pt.is_temporal(array.type):
             array = array.view(pa.int32() if array.type.bit_width == 32 else pa.int64())
-        columns.append(array.to_pylist())
+        columns.append(map(str, array.to_pylist()) if pt.is_list(array.type) else array.to_pylist())
     return Counter(zip(*columns, strict=True))
 
 
@@ -235,8 +266,14 @@ SHARED: Final = [
     pa.field("ts", pa.timestamp("us")), pa.field("tz", pa.timestamp("us", "UTC")),
     pa.field("s", pa.string()), pa.field("odd", pa.string()), pa.field("bin", pa.binary()),
 ]  # fmt: skip
-POSTGRES: Final = pa.schema([*SHARED, pa.field("fixed", pa.string())])
-DUCKDB: Final = pa.schema(SHARED)
+TYPED: Final = [
+    pa.field("wide", pa.decimal128(38, 10)), pa.field("t", pa.time64("us")),
+    pa.field("a", pa.list_(pa.int32())), pa.field("u", pa.string()), pa.field("m", pa.string()),
+]  # fmt: skip
+TYPED_COLUMNS: Final = "wide numeric(38, 10), t time, a int[], u uuid, m mood"
+MOOD: Final = "CREATE TYPE mood AS ENUM ('zest', 'glad', 'it''s', 'Glad', '')"
+POSTGRES: Final = pa.schema([*SHARED, *TYPED, pa.field("fixed", pa.string())])
+DUCKDB: Final = pa.schema([*SHARED, *TYPED])
 SQLITE: Final = pa.schema(
     [pa.field("i8", pa.int64()), pa.field("j8", pa.int64()), pa.field("f8", pa.float64()),
      pa.field("s", pa.string()), pa.field("odd", pa.string()), pa.field("trimmed", pa.string()),
@@ -266,13 +303,24 @@ def pg_session(
 ) -> Iterator[affidavit.Session]:
     url = pg_server.database(
         "fuzz",
+        MOOD,
         "CREATE TABLE t (b boolean, b2 boolean, i2 smallint, i4 int, i8 bigint, j8 bigint, f4 real, "
         "f8 float8, g8 float8, n numeric(12, 3), d date, ts timestamp, tz timestamptz, s text, "
-        f'odd varchar(20) COLLATE "{loose_collation(pg_server)}", bin bytea, fixed char(5))',
+        f'odd varchar(20) COLLATE "{loose_collation(pg_server)}", bin bytea, '
+        f"{TYPED_COLUMNS}, fixed char(5))",
     )
     with affidavit.connect(tmp_path_factory.mktemp("pg") / "lake") as session:
         session.attach("pg", url)
         yield session
+
+
+DAY_US: Final = 86_400_000_000
+
+
+def written(name: str, forever: int, kind: str, finite: str) -> str:
+    """Return a moment of PostgreSQL's by its count."""
+    infinite = f"WHEN {forever} THEN {kind} 'infinity' WHEN {-forever} THEN {kind} '-infinity'"
+    return f"CASE {name} {infinite} ELSE {finite} END"
 
 
 @pytest.mark.fuzz
@@ -285,10 +333,22 @@ def test_postgresql_answers_as_the_rows_in_memory_do(
     with pg_server.connect("fuzz") as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE t")
         cursor.execute("DROP TABLE IF EXISTS raw")
-        cursor.adbc_ingest("raw", rows, mode="create")
+        cursor.execute("SET TIME ZONE 'UTC'")
+        raw = rows
+        for name in ("d", "ts", "tz"):  # the driver cannot write infinity
+            place = rows.schema.get_field_index(name)
+            raw = raw.set_column(place, name, pa.array(counts(rows[name]), pa.int64()))
+        cursor.adbc_ingest("raw", raw, mode="create")
+        day = written("d", FOREVER_DAYS, "date", "date '1970-01-01' + d::int")
+        moments = [
+            written(name, FOREVER_US, kind, f"{kind} 'epoch' + {name} / {DAY_US} * interval '1 day' "
+                    f"+ {name} % {DAY_US} * interval '1 microsecond'")
+            for name, kind in (("ts", "timestamp"), ("tz", "timestamptz"))
+        ]  # fmt: skip
         cursor.execute(
-            "INSERT INTO t SELECT b, b2, i2, i4, i8, j8, f4, f8, g8, n::numeric(12, 3), d, ts, tz, "
-            "s, odd, bin, fixed FROM raw"
+            f"INSERT INTO t SELECT b, b2, i2, i4, i8, j8, f4, f8, g8, n::numeric(12, 3), {day}, "
+            f"{', '.join(moments)}, s, odd, bin, wide::numeric(38, 10), t, a, u::uuid, m::mood, "
+            "fixed FROM raw"
         )
     check(pg_session, "pg.public.t", rows, asked)
 
@@ -301,10 +361,12 @@ def duck_session(
     folder = tmp_path_factory.mktemp("duck")
     path = folder / "x.duckdb"
     with duckdb.connect(str(path)) as connection:
+        connection.execute(MOOD)
         connection.execute(
             "CREATE TABLE t (b BOOLEAN, b2 BOOLEAN, i2 SMALLINT, i4 INT, i8 BIGINT, j8 BIGINT, "
             "f4 FLOAT, f8 DOUBLE, g8 DOUBLE, n DECIMAL(12, 3), d DATE, ts TIMESTAMP, "
-            "tz TIMESTAMPTZ, s VARCHAR, odd VARCHAR COLLATE NOCASE, bin BLOB)"
+            "tz TIMESTAMPTZ, s VARCHAR, odd VARCHAR COLLATE NOCASE, bin BLOB, "
+            f"{TYPED_COLUMNS})"
         )
     with affidavit.connect(folder / "lake") as session:
         session.attach("duck", f"duckdb://{path}")

@@ -1,0 +1,124 @@
+"""What the first lines of CSV files call their columns: they are read by name, whatever the order.
+
+Rules:
+    - A name that stands twice in a file, or a file that lacks a column of another, is an error that
+      names the file and the column.
+    - A file whose first line cannot be read here is left to its reader, which says what it is.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import lzma
+from collections import Counter
+from functools import lru_cache
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import IO, Any
+
+
+def _plain(path: str) -> IO[Any]:
+    return Path(path).open("rb")
+
+
+_OPENS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "": _plain, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open,
+}  # fmt: skip
+_ENDINGS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
+
+
+def headers_of(
+    files: Sequence[Path], options: Mapping[str, str]
+) -> dict[Path, tuple[str, ...]] | None:
+    """Return the columns of each file, which are the same but for their order.
+
+    ``None`` if the files have no headers, or one of them cannot be read.
+
+    Raises:
+        SourceError: A column stands twice, or a file lacks one.
+    """
+    if options.get("format.has_header", "true").lower() != "true":
+        return None
+    found: dict[Path, tuple[str, ...]] = {}
+    told = tuple(sorted(options.items()))
+    for path in files:
+        stat = path.stat()
+        names = _header(str(path), told, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        if names is None:
+            return None
+        found[path] = names
+    _check(found)
+    return found
+
+
+def _check(found: Mapping[Path, tuple[str, ...]]) -> None:
+    first: tuple[Path, tuple[str, ...]] | None = None
+    for path, names in found.items():
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise SourceError(
+                f"{str(path)!r} has the header {twice[0]!r} twice: rename one of them"
+            )
+        first = first or (path, names)
+        _compare(path, names, *first)
+
+
+def _compare(path: Path, names: Sequence[str], first: Path, firsts: Sequence[str]) -> None:
+    for have, has, lacks, lack in ((firsts, first, path, names), (names, path, first, firsts)):
+        missing = [name for name in have if name not in lack]
+        if missing:
+            msg = (
+                f"{str(lacks)!r} has no column {missing[0]!r}, which {str(has)!r} has: the files "
+                "of one table have the same columns"
+            )
+            raise SourceError(msg)
+
+
+@lru_cache(maxsize=4096)
+def _header(
+    path: str, options: tuple[tuple[str, str], ...], _size: int, _mtime_ns: int, _inode: int
+) -> tuple[str, ...] | None:
+    """Return the first line of a file, which is read once for as long as it looks the same."""
+    given = dict(options)
+    packed = given.get("format.compression", _ENDINGS.get(Path(path).suffix, "")).lower()
+    opened = _OPENS.get({"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed))
+    if opened is None:
+        return None
+    comment = given.get("format.comment", "")
+    try:
+        with opened(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            lines = (line for line in text if not comment or not line.startswith(comment))
+            reader = csv.reader(
+                lines,
+                delimiter=given.get("format.delimiter", ","),
+                quotechar=given.get("format.quote", '"'),
+                escapechar=given.get("format.escape") or None,
+            )
+            return tuple(next((row for row in reader if row), ()))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, TypeError, lzma.LZMAError):
+        return None
+
+
+def where_stands(
+    files: Sequence[Path], options: Mapping[str, str], place: int, value: str
+) -> tuple[Path, int] | None:
+    """Return the first file, and its line, that has a value in a column; it is looked for."""
+    delimiter, quote = options.get("format.delimiter", ","), options.get("format.quote", '"')
+    for path in files:
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as text:
+                reader = csv.reader(text, delimiter=delimiter, quotechar=quote)
+                for row in reader:
+                    if len(row) > place and row[place] == value:
+                        return path, reader.line_num
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue
+    return None

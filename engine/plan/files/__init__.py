@@ -1,0 +1,1 @@
+"""Tables of files, read as they are meant where DataFusion would read them otherwise."""

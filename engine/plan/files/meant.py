@@ -1,0 +1,277 @@
+"""Tables of files as they are meant, where DataFusion would read them otherwise.
+
+Rules:
+    - CSV files are read by the names in their first lines. What a NULL is, or a value that is bad,
+      is decided for the rows as it is for the guess of their types.
+    - A float of Parquet may be NaN, which the file's statistics leave out: DataFusion 54 takes a
+      column whose least and greatest are one for that one, and skips what is NaN. So nothing is
+      concluded from them of a table with floats, and a float is asked as what hides it from them.
+    - A folder of a partition stands for the value that is written in its name, or for NULL.
+    - Parquet files whose integers or floats differ in width are read by the widest.
+    - What DataFusion says of many files is said of the one, and of the column.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+from datafusion import SessionConfig, SessionContext, col, functions, lit
+
+from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.files.headers import headers_of, where_stands
+from affidavit.catalog.sources.files.listed import (
+    NULL_FOLDER,
+    data_files,
+    folder_value,
+    partition_of,
+)
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.engine.plan.errors import PREFIXES
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from datafusion import DataFrame, Expr
+
+    from affidavit.catalog.sources.files.external import ExternalTable
+
+FILES_TOLD_MAX: Final = 1_000
+"""Of so many files it is found out which one differs."""
+
+_FOLDER: Final = pa.dictionary(pa.uint16(), pa.string())
+"""What DataFusion 54 makes of a partition's folders."""
+
+_DIFFER: Final = "Fail to merge schema field"
+"""What DataFusion 54 says of files whose columns have other types."""
+
+_CELL: Final = re.compile(
+    r"Error while parsing value '(?P<value>.*)' as type '(?P<type>\w+).*' for column (?P<at>\d+) "
+    r"at line \d+"
+)
+
+
+class Meant:
+    """One table of files.
+
+    Args:
+        table: What it says.
+        make: Has DataFusion make a table of a statement; with ``statistics=False`` one of which
+            it concludes nothing.
+        frame: Selects all of a table that was made.
+    """
+
+    def __init__(
+        self,
+        table: ExternalTable,
+        make: Callable[..., Any],
+        frame: Callable[[Any], DataFrame],
+    ) -> None:
+        self._table = table
+        self._make = make
+        self._frame = frame
+        self._is_local = not is_remote(table.location)
+
+    def provider(self) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return what DataFusion reads the table through.
+
+        Raises:
+            SourceError: Its files differ, or one of them cannot be read.
+        """
+        table = self._table
+        bad_is_null = table.bad_is_null
+        files = data_files(table.location) if self._is_local else []
+        if table.kind == "CSV":
+            headers = None if table.declares else headers_of(files, table.given)
+            if headers is not None and len(set(headers.values())) > 1:
+                return self._by_name(headers, bad_is_null=bad_is_null)
+            if bad_is_null or "format.null_regex" in table.given:
+                return self._read_as_text(files, bad_is_null=bad_is_null)
+        made = self._made(files)
+        return self._changed(made, files)
+
+    def told(self, text: str) -> str | None:
+        """Return what went wrong with a file, by its name, if a message is about one of these."""
+        cell = _CELL.search(text)
+        if cell is None or self._table.kind != "CSV" or not self._is_local:
+            return None
+        files, place = data_files(self._table.location), int(cell["at"])
+        found = where_stands(files, self._table.given, place, cell["value"])
+        if found is None:
+            return None
+        path, line = found
+        headers = None if self._table.declares else headers_of(files, self._table.given)
+        name = f"{place + 1}" if headers is None else repr(headers[path][place])
+        return (
+            f"{str(path)!r} has {cell['value']!r} in column {name} of line {line}, which "
+            f"is no {cell['type']}: attached with on_bad_value='null' it is read as NULL"
+        )
+
+    # --- CSV -------------------------------------------------------------------------------------
+
+    def _by_name(self, headers: Mapping[Path, tuple[str, ...]], *, bad_is_null: bool) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return files whose columns stand in another order, each read by its own."""
+        types: dict[str, pa.DataType] = {}
+        for path in headers:
+            for field in self._make(self._table.of(str(path))).schema:
+                types[field.name] = _common(types.get(field.name), field.type)
+        names = next(iter(headers.values()))
+        whole: DataFrame | None = None
+        for path, header in headers.items():
+            frame = self._frame(self._make(self._table.of(str(path), header)))
+            columns = [self._value(name, types[name], bad_is_null=bad_is_null) for name in names]
+            folders = partition_of(path, self._table.location).items()
+            columns += [lit(folder_value(value)).alias(name) for name, value in folders]
+            part = frame.select(*columns)
+            whole = part if whole is None else whole.union(part)
+        assert whole is not None
+        return whole.into_view()
+
+    def _read_as_text(self, files: Sequence[Path], *, bad_is_null: bool) -> Any:  # noqa: ANN401 - as above
+        """Return files of which each value is read as text, and made what it is then."""
+        made, written = self._make(self._table.sql), self._folders(files)
+        folders = [
+            name
+            for name in made.schema.names
+            if files and name in partition_of(files[0], self._table.location)
+        ]
+        plain = [field for field in made.schema if field.name not in folders]
+        text = self._table.of(self._table.location, [each.name for each in plain], folders)
+        columns = [self._value(each.name, each.type, bad_is_null=bad_is_null) for each in plain]
+        columns += [self._folder(name, written.get(name, set())) for name in folders]
+        return self._frame(self._make(text)).select(*columns).into_view()
+
+    def _value(self, name: str, kind: pa.DataType, *, bad_is_null: bool) -> Expr:
+        value = col(quoted(name))
+        regex = self._table.given.get("format.null_regex")
+        if regex:
+            is_null = functions.regexp_like(value, lit(regex))
+            value = functions.when(is_null, lit(None)).otherwise(value)
+        if not pt.is_string(kind):
+            value = value.try_cast(kind) if bad_is_null else value.cast(kind)
+        return value.alias(name)
+
+    # --- folders and floats ----------------------------------------------------------------------
+
+    def _changed(self, made: Any, files: Sequence[Path]) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return a table with those of its columns changed that are not read as they are meant."""
+        written = self._folders(files)
+        columns = [self._column(field, written) for field in made.schema]
+        if not any(columns):
+            return made
+        fields = zip(columns, made.schema, strict=True)
+        chosen = [each or col(quoted(field.name)) for each, field in fields]
+        return self._frame(made).select(*chosen).into_view()
+
+    def _folders(self, files: Iterable[Path]) -> dict[str, set[str]]:
+        """Return what is written in the names of the folders, where it is not the value itself."""
+        found: dict[str, set[str]] = {}
+        for path in files:
+            for name, value in partition_of(path, self._table.location).items():
+                if folder_value(value) != value:
+                    found.setdefault(name, set()).add(value)
+        return found
+
+    def _column(self, field: pa.Field, written: Mapping[str, set[str]]) -> Expr | None:
+        column = col(quoted(field.name))
+        if pt.is_floating(field.type) and self._table.kind == "PARQUET":
+            return functions.nanvl(column, column).alias(field.name)
+        values = written.get(field.name, set()) if self._is_local else {NULL_FOLDER}
+        return self._folder(field.name, values) if field.type == _FOLDER and values else None
+
+    def _folder(self, name: str, written: Iterable[str]) -> Expr:
+        """Return a partition's column, with what some of its folders stand for in their place."""
+        text = col(quoted(name)).cast(pa.string())
+        if not written:
+            return text.alias(name)
+        first, *rest = sorted(written)
+        cases = functions.when(text == lit(first), lit(folder_value(first)))
+        for each in rest:
+            cases = cases.when(text == lit(each), lit(folder_value(each)))
+        return cases.otherwise(text).alias(name)
+
+    # --- files that differ -----------------------------------------------------------------------
+
+    def _made(self, files: Sequence[Path]) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return what DataFusion makes; where it fails, of files that differ only in width."""
+        try:
+            made = self._make(self._table.sql)
+            if self._table.kind == "PARQUET" and any(map(_has_floats, made.schema.types)):
+                made = self._make(self._table.sql, statistics=False)
+            return made
+        except Exception as error:
+            if not files:
+                raise
+            schema = self._merged(files, error)
+            if self._table.kind != "PARQUET" or _DIFFER not in str(error):
+                raise
+            return self._widened(schema, files[0])
+
+    def _merged(self, files: Sequence[Path], error: Exception) -> pa.Schema:
+        """Return the columns of all files.
+
+        Raises:
+            SourceError: One cannot be read, or has a column of another kind; it is named.
+        """
+        fields: dict[str, pa.Field] = {}
+        seen: dict[str, Path] = {}
+        for path in files[:FILES_TOLD_MAX]:
+            try:
+                schema = self._make(self._table.of(str(path))).schema
+            except Exception as broken:  # noqa: BLE001 - whatever DataFusion raises of a file
+                told = PREFIXES.sub("", str(broken))
+                raise SourceError(f"{str(path)!r} cannot be read: {told}") from error
+            for field in schema:
+                known = fields.get(field.name)
+                kind = _wider(None if known is None else known.type, field.type)
+                if kind is None:
+                    assert known is not None
+                    msg = (
+                        f"column {field.name!r} is {field.type} in {str(path)!r}, and {known.type} "
+                        f"in {str(seen[field.name])!r}: the files of one table have the same types"
+                    )
+                    raise SourceError(msg) from error
+                fields[field.name] = pa.field(field.name, kind)
+                seen.setdefault(field.name, path)
+        return pa.schema(list(fields.values()))
+
+    def _widened(self, schema: pa.Schema, first: Path) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return Parquet files that are read by columns that all of them fit."""
+        place = self._table.location.removeprefix("file://")
+        folders = [(name, _FOLDER) for name in partition_of(first, self._table.location)]
+        context = SessionContext(
+            SessionConfig({"datafusion.execution.collect_statistics": "false"})
+        )
+        context.register_listing_table("t", place, folders, "", schema)
+        return context.table_provider("t")
+
+
+def _common(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column of CSV files that was guessed of each: numbers, or text."""
+    both = _wider(known, kind)
+    if both is not None:
+        return both
+    numbers = {known, kind} <= {pa.int64(), pa.float64()}
+    return pa.float64() if numbers else pa.string()
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    inner = [kind.field(at).type for at in range(kind.num_fields)]
+    return bool(pt.is_floating(kind)) or any(map(_has_floats, inner))
+
+
+def _wider(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds both; ``None`` if there is none."""
+    if known is None or known == kind:
+        return kind
+    whole = pt.is_integer(known) and pt.is_integer(kind)
+    number = all(pt.is_integer(each) or pt.is_floating(each) for each in (known, kind))
+    if whole and pt.is_signed_integer(known) == pt.is_signed_integer(kind):
+        return max(known, kind, key=lambda each: each.bit_width)
+    if number and not whole and pt.is_floating(known) and pt.is_floating(kind):
+        return max(known, kind, key=lambda each: each.bit_width)
+    return None
