@@ -148,7 +148,9 @@ def _names(mark: str) -> frozenset[str]:
     return frozenset(each.name for each in fields(SearchOptions) if each.metadata[mark])
 
 
-_IN_SQL: Final = _names("in_sql")
+IN_SQL: Final = (*sorted(_names("in_sql")), "params")
+"""What the table functions take of them, and the values that ``where`` names."""
+
 PARAMETERS: Final = _names("replayed")
 """Which options a record's ``params`` have, and a search is run again with."""
 
@@ -184,8 +186,27 @@ def parse_options(text: object) -> dict[str, object]:
             f"options must be a JSON object such as '{{\"exact\": true}}', got {reprlib.repr(text)}"
         )
         raise InvalidQueryError(msg)
-    _refuse_unknown(options, _IN_SQL)
+    _refuse_unknown(options, {*IN_SQL})
     return options
+
+
+def params_of(given: object) -> dict[str, object]:
+    """Return what ``where`` names by ``$name`` or ``$1``: a JSON object or list, or a list.
+
+    Raises:
+        InvalidQueryError: It is neither.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            given = None
+    if isinstance(given, dict):
+        return {str(name): value for name, value in given.items()}
+    if isinstance(given, list):
+        return {str(at): value for at, value in enumerate(given, 1)}
+    msg = 'params must be a JSON object such as \'{"who": "ann"}\', or a list'
+    raise InvalidQueryError(msg)
 
 
 def _once(members: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import reprlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -9,15 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.sql.condition import check_condition
-from affidavit.catalog.sql.quoting import lance_name
-from affidavit.catalog.sql.spelling import as_columns
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count
-from affidavit.errors import ColumnNotFoundError, InvalidQueryError, SqlError
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    SqlError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import lance
     import numpy.typing as npt
@@ -49,6 +55,8 @@ class SearchRequest:
         text: The query text, where there is one.
         k: How many rows are asked for.
         where: An SQL predicate over the table's columns, applied before the search.
+        condition: The same as Lance reads it, where it answers it as SQL does.
+        among: The rows that the predicate leaves, where Lance would not.
         select: The columns that come back, besides the score.
         column: The vector column, or for text search the text column; ``None`` searches every
             column that has a full-text index.
@@ -71,6 +79,8 @@ class SearchRequest:
     text: str | None
     k: int
     where: str | None
+    condition: str | None
+    among: Among | None = field(repr=False, compare=False)
     select: tuple[str, ...]
     column: str | None
     metric: str
@@ -87,11 +97,6 @@ class SearchRequest:
     def version(self) -> int:
         """The version of the table that is searched."""
         return int(self.dataset.version)
-
-    @property
-    def condition(self) -> str | None:
-        """The predicate in brackets: Lance reads one expression, and nothing of what follows it."""
-        return None if self.where is None else f"({self.where})"
 
     @property
     def score_column(self) -> str:
@@ -175,12 +180,12 @@ def build_request(
     """
     definition = vector_definition(info)
     count = checked_count(k, "k")
-    column = options.column
-    if column is None and options.mode != "text":
-        column = definition.vector
-    _check_column(dataset.schema, info.name, column, options.mode)
-    text, vector = _text_and_vector(query, options)
+    column = _column(dataset.schema, info.name, options, definition.vector)
+    text, vector = _text_and_vector(
+        query if options.mode == "text" else written_vector(query), options
+    )
     model = options.model or definition.model
+    where, condition = _where(options.where, dataset.schema, info.name)
     request = SearchRequest(
         identity=identity,
         info=info,
@@ -189,7 +194,9 @@ def build_request(
         vector=None,
         text=text,
         k=count,
-        where=_where(options.where, dataset.schema.names, info.name),
+        where=where,
+        condition=condition,
+        among=Among() if where is not None and condition is None else None,
         select=_selected(dataset.schema, options.select, info.name),
         column=column,
         metric=options.metric or definition.metric,
@@ -205,25 +212,39 @@ def build_request(
         return request
     if vector is not None:
         return replace(request, vector=checked_vector(vector, request))
+    _check_model(models, model, info.name)
+    return request
+
+
+def _check_model(models: Models, model: str | None, table: str) -> None:
     if model is None:
         msg = (
-            f"the query for vector table {info.name!r} is text and the table names no model: "
+            f"the query for vector table {table!r} is text and the table names no model: "
             "pass a vector, or model="
         )
         raise InvalidQueryError(msg)
     models.get(model)
-    return request
 
 
-def _where(condition: str | None, columns: Sequence[str], table: str) -> str | None:
-    """Return a condition with its names as the table writes them."""
-    if condition is None:
-        return None
+def _where(text: str | None, schema: pa.Schema, table: str) -> tuple[str | None, str | None]:
+    """Return a condition as SQL, and as Lance reads it if it answers it alike."""
+    if text is None:
+        return None, None
+    with filter_errors(table, text):
+        return read_condition(text, schema)
+
+
+@contextmanager
+def filter_errors(table: str, text: str | None) -> Iterator[None]:
+    """Say of what is wrong with a condition that it is the filter of a search.
+
+    Raises:
+        InvalidQueryError: It does not parse or plan, or names what is not there.
+    """
     try:
-        check_condition(condition)
-        return as_columns(condition, columns, lance_name)
-    except SqlError as error:
-        msg = f"the filter of a search in {table!r}: {error}"
+        yield
+    except (SqlError, ColumnNotFoundError, TableNotFoundError) as error:
+        msg = f"the filter of a search in {table!r}, {reprlib.repr(text)}: {error}"
         raise InvalidQueryError(msg) from error
 
 
@@ -241,6 +262,18 @@ def with_vector(request: SearchRequest, models: Models) -> SearchRequest:
         raise InvalidQueryError(msg) from error
 
 
+def written_vector(query: Query | None) -> Query | None:
+    """Return the vector that a text writes, ``'[1, 0]'``; any other query as it is."""
+    if not isinstance(query, str) or not query.strip().startswith("["):
+        return query
+    try:
+        found = json.loads(query)
+    except (ValueError, RecursionError):
+        return query
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in found)
+    return found if found and numbers else query
+
+
 def _text_and_vector(
     query: Query | None, options: SearchOptions
 ) -> tuple[str | None, Query | None]:
@@ -255,15 +288,20 @@ def _text_and_vector(
     return words, None if isinstance(query, str) else query
 
 
-def _check_column(schema: pa.Schema, table: str, column: str | None, mode: str) -> None:
+def _column(schema: pa.Schema, table: str, options: SearchOptions, vector: str) -> str | None:
+    """Return the column that is searched; ``None`` for all that have a full-text index."""
+    column, mode = options.column, options.mode
     if column is None:
-        return
+        column = None if mode == "text" else vector
+    if column is None:
+        return None
     if column not in schema.names:
         raise ColumnNotFoundError(column, table=table, known=schema.names)
     found = schema.field(column).type
     if mode != "text" and not pt.is_fixed_size_list(found):
         msg = f"column {column!r} of table {table!r} is {found}, which has no vectors"
         raise InvalidQueryError(msg)
+    return column
 
 
 def _selected(schema: pa.Schema, select: Sequence[str] | None, table: str) -> tuple[str, ...]:

@@ -18,11 +18,12 @@ from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.search.among import ROW_ID
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lance.lance.indices import IndexDescription
 
@@ -267,30 +268,60 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
+    """Return how many rows a search could find: those with a vector that the condition leaves."""
     assert request.column is not None
     present = f"{lance_name(request.column)} IS NOT NULL"
-    condition = present if request.condition is None else f"{request.condition} AND {present}"
+    condition = request.condition
+    if request.among is not None:
+        condition = request.among.condition()
+        if condition is None:
+            found = request.dataset.scanner(columns=[], filter=present, with_row_id=True).to_table()
+            return min(k, len(np.intersect1d(request.among.rows(), found[ROW_ID])))
+    condition = present if condition is None else f"({condition}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
 
 def _scan_nearest(
     request: SearchRequest, k: int, *, nprobes: int | None = None, use_index: bool = True
 ) -> pa.Table:
-    nearest: dict[str, Any] = {
-        "column": request.column,
-        "q": request.vector,
-        "k": k,
-        "metric": request.metric,
-        "use_index": use_index,
-    }
-    if use_index:
-        nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
-    return request.dataset.scanner(
-        columns=[*_columns(request), "_distance"],
-        filter=request.condition,
-        prefilter=True,
-        nearest=nearest,
-    ).to_table()
+    def nearest(count: int) -> dict[str, Any]:
+        asked: dict[str, Any] = {
+            "column": request.column,
+            "q": request.vector,
+            "k": count,
+            "metric": request.metric,
+            "use_index": use_index,
+        }
+        if use_index:
+            asked |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
+        return {"nearest": asked}
+
+    return _filtered(request, "_distance", k, nearest)
+
+
+def _filtered(
+    request: SearchRequest, score: str, k: int, asks: Callable[[int], dict[str, Any]]
+) -> pa.Table:
+    """Return the best ``k`` rows that the condition leaves; ``asks`` says what Lance is asked."""
+    among = request.among
+    condition = request.condition if among is None else among.condition()
+
+    def scan(columns: Sequence[str], count: int, **options: Any) -> pa.Table:  # noqa: ANN401 - Lance's
+        return request.dataset.scanner(
+            columns=[*columns, score], **asks(count), **options
+        ).to_table()
+
+    if among is None or condition is not None:
+        return scan(_columns(request), k, filter=condition, prefilter=True)
+    total = int(request.dataset.count_rows())
+    best = among.best(k, total, lambda count: scan((), count, with_row_id=True))
+    return taken(request, best, score)
+
+
+def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
+    """Return rows, which are told by their ids, with their columns and scores, in that order."""
+    rows = request.dataset._take_rows(best[ROW_ID].to_pylist(), columns=_columns(request))  # noqa: SLF001 - Lance has no other way by row id
+    return rows.append_column(score, best[score])
 
 
 # --- by text -------------------------------------------------------------------------------------
@@ -302,13 +333,7 @@ def _text(request: SearchRequest, k: int) -> pa.Table:
     query: Any = request.text
     if request.mode == "text" and request.column is not None:
         query = {"query": request.text, "columns": [request.column]}
-    return request.dataset.scanner(
-        columns=[*_columns(request), "_score"],
-        filter=request.condition,
-        prefilter=True,
-        full_text_query=query,
-        limit=k,
-    ).to_table()
+    return _filtered(request, "_score", k, lambda count: {"full_text_query": query, "limit": count})
 
 
 def _check_text_index(request: SearchRequest) -> None:

@@ -242,8 +242,8 @@ class Session(Keeping):
     def _requests(
         self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
     ) -> list[SearchRequest]:
-        attached = self._planner().attached
-        return requests_of(self._catalog(), attached, self.models, table, queries, k, options)
+        planner = self._planner()
+        return requests_of(self._catalog(), planner, self.models, table, queries, k, options)
 
     # --- audit and ledger ----------------------------------------------------------------------
 

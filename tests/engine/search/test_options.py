@@ -14,7 +14,7 @@ from affidavit.engine.search.options import PARAMETERS, SearchOptions, options_o
 
 Q8 = [1.0] * 8
 NAMES = {each.name for each in fields(SearchOptions)}
-IN_SQL = NAMES - {"mode", "text"}
+IN_SQL = {*NAMES - {"mode", "text"}, "params"}
 
 
 def test_the_keywords_of_search_are_the_options() -> None:
