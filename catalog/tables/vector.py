@@ -34,6 +34,7 @@ from affidavit.catalog.values.python.arguments import (
     checked_text,
     checked_version,
 )
+from affidavit.catalog.values.vectors import checked_on_bad
 from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:
@@ -129,24 +130,36 @@ class VectorTable(TableHandle):
         is_own = info.tenant == self._catalog.tenant
         return ShownDataset(self._catalog.lake.datasets.visible(info), is_own=is_own)
 
-    def insert(self, data: object) -> int:
+    def insert(self, data: object, *, on_bad_vectors: str = "error") -> int:
         """Append rows, streamed, and return how many there were: all of them, or none.
+
+        Args:
+            data: The rows.
+            on_bad_vectors: What becomes of a row that has a vector which cannot be searched:
+                ``"error"`` refuses all of them, ``"drop"`` leaves that row out, ``"null"`` its
+                vector.
 
         Raises:
             ConstraintError: A key is NULL, there already, or twice in the data; or a vector has
-                NaN or infinity, or is zero where the metric is cosine.
+                NaN or infinity, is zero where the metric is cosine, or its square leaves float32;
+                the key of its row is named.
             SchemaMismatchError: A column does not fit, or a vector has another dimension.
         """
+        on_bad = checked_on_bad(on_bad_vectors)
         with locked(self._catalog, self._info(), "inserting into a vector table") as (
             info,
             dataset,
         ):
-            return insert_vectors(self._catalog, info, dataset, data)
+            return insert_vectors(self._catalog, info, dataset, data, on_bad=on_bad)
 
-    def upsert(self, data: object) -> int:
-        """Insert rows, replacing those with the same key; return how many there were."""
+    def upsert(self, data: object, *, on_bad_vectors: str = "error") -> int:
+        """Insert rows, replacing those with the same key; return how many there were.
+
+        ``on_bad_vectors`` is as in :meth:`insert`.
+        """
+        on_bad = checked_on_bad(on_bad_vectors)
         with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
-            return merge_vectors(self._catalog, info, dataset, data)
+            return merge_vectors(self._catalog, info, dataset, data, on_bad=on_bad)
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.catalog.values.vectors import fault_of
 from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count
 from affidavit.errors import (
@@ -334,11 +335,7 @@ def checked_vector(query: Query, request: SearchRequest) -> npt.NDArray[np.float
     if vector.ndim != 1 or len(vector) != size:
         msg = f"{where} must have dimension {size}, got shape {vector.shape}"
         raise InvalidQueryError(msg)
-    finite = np.isfinite(vector)
-    if not finite.all():
-        msg = f"{where} has NaN or infinity (in float32) at position {int(np.argmin(finite))}"
-        raise InvalidQueryError(msg)
-    if request.metric == "cosine" and not vector.any():
-        msg = f"{where} is the zero vector, which has no cosine distance"
-        raise InvalidQueryError(msg)
+    fault = fault_of(vector, request.metric)
+    if fault is not None:
+        raise InvalidQueryError(f"{where} {fault}")
     return vector

@@ -309,19 +309,19 @@ class Session(Keeping):
         vector: str = "vector",
         metric: str = "cosine",
         model: str | None = None,
+        on_bad_vectors: str = "error",
     ) -> VectorTable:
         """Create a vector table, from data or empty from a schema.
 
         Args:
             name: The table's name.
-            data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result. A
-                record batch reader is streamed, never held whole in memory.
-            schema: The columns, where there is no data to tell them: a pyarrow schema, a dict or
-                list of names and types, or a LanceModel.
+            data: Whatever holds rows: Arrow, pandas, polars, dicts, a result; readers are streamed.
+            schema: The columns without data: a pyarrow schema, names and types, a LanceModel.
             key: The column of unique integers or texts that identifies a row.
             vector: The column of vectors, all of one dimension.
             metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
             model: The embedding model that encodes queries given as text.
+            on_bad_vectors: As in :meth:`VectorTable.insert`.
 
         Raises:
             TableExistsError: The name is taken.
@@ -333,7 +333,7 @@ class Session(Keeping):
         dimension = None if model is None else self.models.dimension(checked_text(model, "model"))
         create_vector(
             catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
-            dimension=dimension,
+            dimension=dimension, on_bad=on_bad_vectors,
         )  # fmt: skip
         return VectorTable(catalog, self._executor(), name)
 
