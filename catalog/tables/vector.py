@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
+from affidavit.catalog.lake.vectors.text_indexes import rebuild_text_indexes
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.links import refuse_referred
@@ -258,7 +259,8 @@ class VectorTable(TableHandle):
             replace: Replace an index of that name.
             progress: Show a bar for long builds; by default if standard error is a terminal. Or a
                 callable that is given Lance's progress events.
-            options: Handed to Lance, such as ``base_tokenizer="ngram"``.
+            options: Handed to Lance, such as ``base_tokenizer="ngram"``; docs/search.md lists those
+                of ``FTS``.
 
         Raises:
             ColumnNotFoundError: There is no such column.
@@ -311,6 +313,7 @@ def compacted(
             dataset = shared.checkout_version(shared.version)
             dataset.optimize.compact_files(**options)
             dataset.optimize.optimize_indices()
+            rebuild_text_indexes(dataset)
             dataset.checkout_latest()
         note_rewritten(catalog, info, told, shared, dataset.version, intent)
     return dataset

@@ -35,7 +35,7 @@ from affidavit.engine.search.searcher import released
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from datafusion import SessionContext
     from lance import LanceDataset
@@ -304,8 +304,11 @@ def require_vector(info: TableInfo) -> None:
         raise InvalidQueryError(msg)
 
 
-def _any_vector(info: TableInfo, dataset: LanceDataset, column: str | None) -> list[float]:
+def _any_vector(
+    info: TableInfo, dataset: LanceDataset, columns: Sequence[str] | None
+) -> list[float]:
     """Return a vector that could be searched for, where the statement is only described."""
-    column = column or vector_definition(info).vector
-    found = dataset.schema.field(column).type if column in dataset.schema.names else None
-    return [1.0] * getattr(found, "list_size", 1)  # build_request says what is wrong with others
+    named = [*(columns or ()), vector_definition(info).vector]
+    kinds = [dataset.schema.field(name).type for name in named if name in dataset.schema.names]
+    sizes = [kind.list_size for kind in kinds if hasattr(kind, "list_size")]
+    return [1.0] * (sizes[0] if sizes else 1)  # build_request says what is wrong with others

@@ -89,7 +89,7 @@ class Among:
         rows = self.rows()
         if len(rows) > LISTED_MAX:
             return None
-        return listed(rows) if len(rows) else "false"
+        return listed(rows)
 
     def best(self, k: int, total: int, find: Callable[[int], pa.Table]) -> pa.Table:
         """Return the best ``k`` of these rows among ``total``, or as many as ``find`` can find.
@@ -110,6 +110,8 @@ class Among:
             asked = min(total, asked * 4)
 
 
-def listed(rows: npt.NDArray[np.uint64]) -> str:
+def listed(rows: npt.NDArray[np.uint64], column: str = ROW_ID) -> str:
     """Return a condition for Lance that rows of these ids alone meet."""
-    return f"{ROW_ID} IN ({', '.join(map(str, rows.tolist()))})"
+    if not len(rows):
+        return "false"
+    return f"{column} IN ({', '.join(map(str, rows.tolist()))})"

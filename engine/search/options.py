@@ -75,6 +75,16 @@ def _columns(value: object, name: str) -> tuple[str, ...]:
         raise InvalidQueryError(msg) from error
 
 
+def _named(value: object, name: str) -> tuple[str, ...]:
+    """Return one column, or several."""
+    given = (value,) if isinstance(value, str) else value
+    is_listed = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+    if not given or not is_listed:
+        msg = f"{name} must be a column, or a list of columns, got {value!r}"
+        raise InvalidQueryError(msg)
+    return tuple(given)  # type: ignore[arg-type]  # checked above
+
+
 def _metric(value: object, _: str) -> str | None:
     if not isinstance(value, str) or (value and value not in METRICS):
         msg = f"no metric {value!r}; there are {list(METRICS)}"
@@ -113,7 +123,7 @@ class SearchOptions:
     Attributes:
         where: An SQL predicate over the table's columns, applied before the search.
         select: The columns that come back; ``None`` for all.
-        column: The vector column, or for text search the text column; ``None`` for the table's own.
+        column: The vector column, text columns, or a list of both; ``None`` for the table's own.
         metric: ``cosine``, ``l2`` or ``dot``; ``None`` for the table's own.
         mode: ``vector``, ``text`` or ``hybrid``. In SQL the function's name says it.
         exact: Whether every vector is compared.
@@ -127,7 +137,7 @@ class SearchOptions:
 
     where: str | None = field(default=None, metadata=_row(_predicate))
     select: tuple[str, ...] | None = field(default=None, metadata=_row(_columns))
-    column: str | None = field(default=None, metadata=_row(_as_given, replayed=True))
+    column: tuple[str, ...] | None = field(default=None, metadata=_row(_named, replayed=True))
     metric: str | None = field(default=None, metadata=_row(_metric, replayed=True))
     mode: str = field(default="vector", metadata=_row(_mode, in_sql=False))
     exact: bool = field(default=False, metadata=_row(checked_switch, replayed=True))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.tables.indexing import is_text
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.values.vectors import fault_of
 from affidavit.engine.search.among import Among, read_condition
@@ -59,8 +60,8 @@ class SearchRequest:
         condition: The same as Lance reads it, where it answers it as SQL does.
         among: The rows that the predicate leaves, where Lance would not.
         select: The columns that come back, besides the score.
-        column: The vector column, or for text search the text column; ``None`` searches every
-            column that has a full-text index.
+        column: The vector column; for text search the text column, if one is named.
+        columns: The text columns; ``None`` for every column that has a full-text index.
         metric: ``cosine``, ``l2`` or ``dot``.
         exact: Whether every vector is compared.
         nprobes: How many index partitions are searched.
@@ -84,6 +85,7 @@ class SearchRequest:
     among: Among | None = field(repr=False, compare=False)
     select: tuple[str, ...]
     column: str | None
+    columns: tuple[str, ...] | None
     metric: str
     exact: bool
     nprobes: int
@@ -181,7 +183,7 @@ def build_request(
     """
     definition = vector_definition(info)
     count = checked_count(k, "k")
-    column = _column(dataset.schema, info.name, options, definition.vector)
+    column, columns = _searched(dataset.schema, info.name, options, definition.vector)
     text, vector = _text_and_vector(
         query if options.mode == "text" else written_vector(query), options
     )
@@ -200,6 +202,7 @@ def build_request(
         among=Among() if where is not None and condition is None else None,
         select=_selected(dataset.schema, options.select, info.name),
         column=column,
+        columns=columns,
         metric=options.metric or definition.metric,
         exact=options.exact,
         nprobes=options.nprobes,
@@ -289,20 +292,34 @@ def _text_and_vector(
     return words, None if isinstance(query, str) else query
 
 
-def _column(schema: pa.Schema, table: str, options: SearchOptions, vector: str) -> str | None:
-    """Return the column that is searched; ``None`` for all that have a full-text index."""
-    column, mode = options.column, options.mode
-    if column is None:
-        column = None if mode == "text" else vector
-    if column is None:
-        return None
-    if column not in schema.names:
-        raise ColumnNotFoundError(column, table=table, known=schema.names)
-    found = schema.field(column).type
-    if mode != "text" and not pt.is_fixed_size_list(found):
-        msg = f"column {column!r} of table {table!r} is {found}, which has no vectors"
+def _searched(
+    schema: pa.Schema, table: str, options: SearchOptions, vector: str
+) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the column that is searched by vector, and those by words, as the options name them.
+
+    Raises:
+        ColumnNotFoundError: There is no such column.
+        InvalidQueryError: It is of no use to that search, or vectors are sought in two.
+    """
+    named, mode = options.column or (), options.mode
+    for column in named:
+        if column not in schema.names:
+            raise ColumnNotFoundError(column, table=table, known=schema.names)
+    vectors = [name for name in named if pt.is_fixed_size_list(schema.field(name).type)]
+    texts = tuple(name for name in named if is_text(schema.field(name).type))
+    others = [name for name in named if name not in vectors and name not in texts]
+    wrong = [*others, *(vectors if mode == "text" else ()), *(texts if mode == "vector" else ())]
+    if wrong:
+        has_no = {"vector": "vectors", "text": "text"}.get(mode, "vectors and no text")
+        kind = schema.field(wrong[0]).type
+        msg = f"column {wrong[0]!r} of table {table!r} is {kind}, which has no {has_no}"
         raise InvalidQueryError(msg)
-    return column
+    if len(vectors) > 1:
+        msg = f"a search compares vectors of one column, and column names {vectors}"
+        raise InvalidQueryError(msg)
+    if mode == "text":
+        return (texts[0] if len(texts) == 1 else None), texts or None
+    return (vectors[0] if vectors else vector), texts or None
 
 
 def _selected(schema: pa.Schema, select: Sequence[str] | None, table: str) -> tuple[str, ...]:

@@ -15,15 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.vectors.datasets import lance_errors
+from affidavit.catalog.lake.vectors.text_indexes import TEXT_INDEX
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.among import ROW_ID
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
-from affidavit.errors import InvalidQueryError
+from affidavit.engine.search.words import best_by_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lance.lance.indices import IndexDescription
 
@@ -43,9 +44,6 @@ RRF_K: Final = 60
 
 FUSED_CANDIDATES_MIN: Final = 50
 BATCH_THREADS_MAX: Final = 8
-
-_TEXT_INDEX: Final = "Inverted"
-"""What Lance calls an index over words."""
 
 
 class Beside(Protocol):
@@ -235,7 +233,7 @@ def _index_on(request: SearchRequest) -> dict[str, Any] | None:
     if request.exact or request.metric != vector_definition(request.info).metric:
         return None
     for index in request.dataset.describe_indices():
-        if index.field_names == [request.column] and index.index_type != _TEXT_INDEX:
+        if index.field_names == [request.column] and index.index_type != TEXT_INDEX:
             return _described(index)
     return None
 
@@ -284,8 +282,12 @@ def _reachable(request: SearchRequest, k: int) -> int:
 def _scan_nearest(
     request: SearchRequest, k: int, *, nprobes: int | None = None, use_index: bool = True
 ) -> pa.Table:
-    def nearest(count: int) -> dict[str, Any]:
-        asked: dict[str, Any] = {
+    """Return the nearest ``k`` rows that the condition leaves."""
+    among = request.among
+    condition = request.condition if among is None else among.condition()
+
+    def scan(count: int, columns: Sequence[str] = (), **options: Any) -> pa.Table:  # noqa: ANN401 - Lance's
+        nearest: dict[str, Any] = {
             "column": request.column,
             "q": request.vector,
             "k": count,
@@ -293,29 +295,16 @@ def _scan_nearest(
             "use_index": use_index,
         }
         if use_index:
-            asked |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
-        return {"nearest": asked}
-
-    return _filtered(request, "_distance", k, nearest)
-
-
-def _filtered(
-    request: SearchRequest, score: str, k: int, asks: Callable[[int], dict[str, Any]]
-) -> pa.Table:
-    """Return the best ``k`` rows that the condition leaves; ``asks`` says what Lance is asked."""
-    among = request.among
-    condition = request.condition if among is None else among.condition()
-
-    def scan(columns: Sequence[str], count: int, **options: Any) -> pa.Table:  # noqa: ANN401 - Lance's
+            nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
         return request.dataset.scanner(
-            columns=[*columns, score], **asks(count), **options
+            columns=[*columns, "_distance"], nearest=nearest, **options
         ).to_table()
 
     if among is None or condition is not None:
-        return scan(_columns(request), k, filter=condition, prefilter=True)
+        return scan(k, _columns(request), filter=condition, prefilter=True)
     total = int(request.dataset.count_rows())
-    best = among.best(k, total, lambda count: scan((), count, with_row_id=True))
-    return taken(request, best, score)
+    best = among.best(k, total, lambda count: scan(count, with_row_id=True))
+    return taken(request, best, "_distance")
 
 
 def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
@@ -329,27 +318,7 @@ def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
 
 def _text(request: SearchRequest, k: int) -> pa.Table:
     """Return the best ``k`` rows by BM25."""
-    _check_text_index(request)
-    query: Any = request.text
-    if request.mode == "text" and request.column is not None:
-        query = {"query": request.text, "columns": [request.column]}
-    return _filtered(request, "_score", k, lambda count: {"full_text_query": query, "limit": count})
-
-
-def _check_text_index(request: SearchRequest) -> None:
-    indexed = [
-        index.field_names[0]
-        for index in request.dataset.describe_indices()
-        if index.index_type == _TEXT_INDEX
-    ]
-    wanted = request.column if request.mode == "text" else None
-    if not indexed or (wanted is not None and wanted not in indexed):
-        what = f"column {wanted!r} of" if wanted else "any column of"
-        msg = (
-            f"no full-text index on {what} vector table {request.info.name!r}: call "
-            "table.create_index(column, 'FTS')"
-        )
-        raise InvalidQueryError(msg)
+    return taken(request, best_by_words(request, k), "_score")
 
 
 # --- by both -------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ class Session(Keeping):
         where: str | None = None,
         params: Params | None = None,
         select: Sequence[str] | None = None,
-        column: str | None = None,
+        column: str | Sequence[str] | None = None,
         metric: str | None = None,
         mode: str = "vector",
         exact: bool = False,
@@ -184,7 +184,7 @@ class Session(Keeping):
             where: An SQL predicate over the table's columns, applied before the search.
             params: What ``where`` names by ``$name`` or ``$1``: a dict, or a list.
             select: The columns to return; all of them by default.
-            column: The vector column; for ``mode="text"`` the one text column to look in.
+            column: The vector column, the text columns to look in, or a list of both.
             metric: ``cosine``, ``l2`` or ``dot``; the table's own by default.
             mode: ``vector``; ``text`` (BM25); ``hybrid`` (both, by reciprocal rank fusion).
             exact: Compare every vector instead of asking the index.
