@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.names import RESERVED_COLUMNS
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.errors import SqlError
 
@@ -74,6 +75,8 @@ def _meant(tokens: Sequence[Token], columns: set[str]) -> Iterator[tuple[int, st
         token = tokens[at]
         if token.name is None or (token.kind == "word" and token.name in columns):
             continue
+        if token.name in RESERVED_COLUMNS:
+            raise SqlError(f"no column {token.text}: rows are told by their keys")
         around = {each.text for each in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])}
         if "." in around:
             continue

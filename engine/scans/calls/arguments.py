@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from affidavit.catalog.sql.binding import with_values
+from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.search.options import IN_SQL, params_of, parse_options
 from affidavit.engine.statement.tables.arguments import NAMES
 from affidavit.errors import InvalidQueryError
@@ -28,6 +29,11 @@ _STAND_INS: Final[Mapping[str, tuple[object, pa.DataType | None]]] = {
     "moment": (None, None),  # now, for an entry's number or a time
     "from_seq": (0, pa.int64()),
     "to_seq": (None, pa.int64()),
+    **dict.fromkeys(("where", "params", "metric", "lineage", "model"), (None, pa.string())),
+    **dict.fromkeys(("nprobes", "refine_factor"), (None, pa.int64())),
+    "column": (None, pa.string()),
+    "select": (None, pa.list_(pa.string())),
+    "exact": (None, pa.bool_()),
 }
 """What stands for each argument of a statement that is only described, and the argument's type.
 
@@ -87,7 +93,11 @@ def _names_in(expression: Any) -> list[str] | None:  # noqa: ANN401 - DataFusion
 
 
 def asked_options(function: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of a search out of its arguments, its condition with its parameters."""
+    """Take the options of a search out of its arguments, its condition with its parameters.
+
+    Raises:
+        InvalidQueryError: One is given twice, or ``params`` without a ``where`` that names them.
+    """
     asked = parse_options(values.pop("options")) if "options" in values else {}
     for name in [name for name in values if name in IN_SQL]:
         if name in asked:
@@ -95,9 +105,10 @@ def asked_options(function: str, values: dict[str, Any]) -> dict[str, Any]:
                 f"{function}: {name} is given twice, in the options and by name"
             )
         asked[name] = values.pop(name)
-    where, params = asked.get("where"), asked.pop("params", None)
+    params = asked.pop("params", None)
     if params is not None:
-        asked["where"] = with_values(str(where), params_of(params))
+        where = checked_text(asked.get("where"), "where")
+        asked["where"] = with_values(where, params_of(params))
     return asked
 
 

@@ -68,12 +68,14 @@ def test_search_by_sql_finds_what_search_by_api_finds(session, indexed) -> None:
 
 
 @pytest.mark.parametrize("matching", [0, 1, 7, 60])
-@pytest.mark.parametrize("mode", ["vector", "hybrid"])
+@pytest.mark.parametrize(
+    ("mode", "column"), [("vector", "id"), ("hybrid", "id"), ("vector", "abs(id)")]
+)
 def test_p13_a_filtered_search_returns_min_of_k_and_matching(
-    session, indexed, matching: int, mode: str
+    session, indexed, matching: int, mode: str, column: str
 ) -> None:
     """An index that looks at one partition finds few of a selective filter's rows."""
-    where = f"id < {matching}"
+    where = f"{column} < {matching}"
     found = session.search(
         "docs", query_of(indexed, 1999), k=40, where=where, nprobes=1, mode=mode, text="even odd"
     )

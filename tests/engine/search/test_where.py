@@ -102,7 +102,9 @@ def test_a_condition_does_not_run_where_the_statement_does_not(session, docs) ->
         ("vector_search('docs', [1, 0])", "k is not given"),
         ("vector_search('docs', [1, 0], 3, '{\"exact\": true}', exact => true)", "given twice"),
         ("vector_search('docs', [1, 0], 3, where => 'owner = $w')", "params="),
+        ("vector_search('docs', [1, 0], 3, params => '[1]')", "where must be text"),
         ("vector_search('docs', [1, 0], 3, where => 'nope = 1')", "filter of a search in 'docs'"),
+        ("vector_search('docs', [1, 0], 3, where => '_rowid = 1')", "told by their keys"),
         ("vector_search('docs', '[1, 0', 3)", "names no model"),
         ("docs VERSION AS OF 1 + 1", "VERSION|found"),
         ("docs VERSION AS OF now()", "compute it before"),
@@ -112,6 +114,16 @@ def test_a_condition_does_not_run_where_the_statement_does_not(session, docs) ->
 def test_p12_what_is_wrong_with_a_call_is_named(session, docs, call: str, told: str) -> None:
     with pytest.raises(errors.AffidavitError, match=told):
         session.sql(f"SELECT * FROM {call}").to_arrow()
+
+
+def test_p14_a_call_is_described_without_values(session, docs) -> None:
+    asked = "vector_search('docs', $q, k => $k, where => $w, exact => $e)"
+    told = session.describe(f"SELECT id FROM {asked} JOIN docs VERSION AS OF $v USING (id)")
+    assert {name: str(kind) for name, kind in told.parameters.items()} == {
+        "q": "list<item: float>", "k": "int64", "w": "string", "e": "bool", "v": "int64",
+    }  # fmt: skip
+    values = {"q": [1.0, 0.0], "k": 1, "w": "owner = 'bob'", "e": True}
+    assert ids(session.sql(f"SELECT id FROM {asked}", values)) == [1]
 
 
 def test_tables_as_they_were_are_written_as_sql_has_it(session, docs) -> None:
