@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the Python of a page, all blocks as one program, in ``folder``."""
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(blocks) >= 4
+    assert len(blocks) >= 3
     program = folder / "page.py"
     program.write_text("\n".join(blocks))
     return subprocess.run(
@@ -61,8 +61,9 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_on_topics_runs_as_it_stands(tmp_path: Path) -> None:
-    done = run_page(ROOT / "docs/topics.md", tmp_path)
+@pytest.mark.parametrize("page", ["topics", "search"])
+def test_the_pages_run_as_they_stand(page: str, tmp_path: Path) -> None:
+    done = run_page(ROOT / f"docs/{page}.md", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -14,7 +14,7 @@ from affidavit.catalog.topics.log import evict_before
 from affidavit.catalog.topics.topic import topic_by_id
 from affidavit.catalog.values.durations import is_seconds
 from affidavit.catalog.values.python.arguments import checked_switch, checked_text_or_none
-from affidavit.catalog.values.vectors import METRICS, vector_type
+from affidavit.catalog.values.vectors import METRICS, fault_of, vector_type
 from affidavit.errors import InvalidQueryError, InvalidTriggerError, TransactionError
 from affidavit.triggers.predicates.predicate import compile_predicate
 from affidavit.triggers.rules.event import CHANGE, NEAR
@@ -219,9 +219,8 @@ class Triggers:
         if by not in METRICS:
             msg = f"metric must be one of {METRICS}, got {by!r}"
             raise InvalidQueryError(msg)
-        if by == "cosine" and not vector.any():
-            msg = "a vector of zeros has no direction to compare by cosine"
-            raise InvalidQueryError(msg)
+        if (fault := fault_of(vector, by)) is not None:
+            raise InvalidQueryError(f"the query of standing search {name!r} {fault}")
         wanted = Trigger(
             "", name, NEAR, info.table_id, info.name, ("insert", "update"), None, publish,
             query=tuple(vector.tolist()), within=float(within), metric=by, column=chosen,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.names import RESERVED_COLUMNS
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from affidavit.catalog.sql.lexer import Token
 
@@ -36,47 +37,78 @@ KEYWORDS: Final = frozenset(
 )  # fmt: skip
 """Words that may be no name where they stand: a column that is called so is written in quotes."""
 
+_QUERIES: Final = frozenset({"SELECT", "WITH", "VALUES", "FROM", "TABLE"})
+"""What a query in brackets begins with."""
 
-def as_columns(condition: str, columns: Iterable[str], quote: Callable[[str], str]) -> str:
-    """Return a condition over one table with its names as the table writes them, and no comment.
+
+def as_columns(
+    condition: str, tokens: Sequence[Token], columns: Iterable[str]
+) -> tuple[str, Sequence[Token]]:
+    """Return a condition over one table with its names as SQL reads them, and its tokens.
+
+    It has no comment. What stands in a query in brackets is left to whoever plans it: its names are
+    other tables'.
 
     Args:
-        condition: The condition; what cannot be read of it is left to whoever evaluates it.
+        condition: The condition.
+        tokens: What it is made of.
         columns: The table's columns.
-        quote: Writes a column's name so that it is exact.
 
     Raises:
         SqlError: A name could be several, a name in quotes is none, something follows, or it has a
             parameter.
     """
     exact = set(columns)
-    try:
-        tokens = tokenize(condition)
-    except SqlError:
-        return condition
+    _refuse_more(tokens)
     if "--" in condition or "/*" in condition:
         condition = _without_comments(tokens)
         tokens = tokenize(condition)
-    _refuse_more(tokens)
-    for at, token in reversed(list(enumerate(tokens))):
+    edits = [(tokens[at], quoted(name)) for at, name in _meant(tokens, exact)]
+    for token, written in reversed(edits):
+        condition = f"{condition[: token.start]}{written}{condition[token.end :]}"
+    return condition, tokenize(condition) if edits else tokens
+
+
+def _meant(tokens: Sequence[Token], columns: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield where names stand that are to be written otherwise, and the columns that they mean."""
+    for at in _outside(tokens):
+        token = tokens[at]
+        if token.name is None or (token.kind == "word" and token.name in columns):
+            continue
+        if token.name in RESERVED_COLUMNS:
+            raise SqlError(f"no column {token.text}: rows are told by their keys")
         around = {each.text for each in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])}
         if "." in around:
             continue
-        meant: str | None
-        if token.text.startswith('"'):
-            meant = _exactly(token, exact)
-        elif token.kind == "word" and token.keyword not in KEYWORDS and is_name(tokens, at):
-            meant = _alike(token, exact, quote)
-        else:
+        if token.kind == "quoted":
+            if token.name not in columns:
+                raise SqlError(f"no column {token.text}: a text stands in single quotes")
+        elif token.keyword not in KEYWORDS and is_name(tokens, at):
+            meant = _alike(token, columns)
+            if meant is not None:
+                yield at, meant
+
+
+def _outside(tokens: Sequence[Token]) -> Iterator[int]:
+    """Yield where the tokens stand that are in no query in brackets."""
+    query_depth: int | None = None
+    for at, token in enumerate(tokens):
+        if query_depth is not None and token.depth > query_depth:
             continue
-        if meant is not None:
-            condition = f"{condition[: token.start]}{quote(meant)}{condition[token.end :]}"
-    return condition
+        query_depth = None
+        is_open = token.text == "(" and token.kind == "symbol"
+        if is_open and at + 1 < len(tokens) and tokens[at + 1].keyword in _QUERIES:
+            query_depth = token.depth
+        yield at
 
 
 def _refuse_more(tokens: Sequence[Token]) -> None:
     """Raise SqlError if a text is more than an expression, or takes values from elsewhere."""
-    if any(token.text == ";" or token.depth < 0 for token in tokens):
+    if any(
+        (token.kind == "symbol" and (token.text == ";" or (token.text == "," and not token.depth)))
+        or token.depth < 0
+        for token in tokens
+    ):
         msg = "a condition is one expression: nothing may follow it"
         raise SqlError(msg)
     for token in tokens:
@@ -96,20 +128,11 @@ def _without_comments(tokens: Sequence[Token]) -> str:
     return "".join(pieces).strip()
 
 
-def _exactly(token: Token, columns: set[str]) -> str:
-    """Return the column that a name in quotes is."""
-    if token.name not in columns:
-        raise SqlError(f"no column {token.text}: a text stands in single quotes")
-    return str(token.name)
-
-
-def _alike(token: Token, columns: set[str], quote: Callable[[str], str]) -> str | None:
-    """Return the column that a name without quotes means, if none is written so."""
-    if token.text in columns:
-        return None
+def _alike(token: Token, columns: set[str]) -> str | None:
+    """Return the column that a name without quotes means, of which no column is written so."""
     alike = sorted(each for each in columns if each.casefold() == token.text.casefold())
     if len(alike) > 1:
-        told = " or ".join(map(quote, alike))
+        told = " or ".join(map(quoted, alike))
         raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
     return alike[0] if alike else None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from affidavit.catalog.sql.expression import delete_text, update_text
+from affidavit.catalog.sql.expression import condition_of, delete_text, select_text, update_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.altering.policy import set_policy
+from affidavit.catalog.tables.reading import key_of
 from affidavit.catalog.values.python.arguments import checked_by_name
 from affidavit.errors import InvalidQueryError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sql.expression import Statements
+    from affidavit.catalog.sql.expression import Rows, Statements
 
 
 class TableHandle(ABC):
@@ -67,9 +69,41 @@ class TableHandle(ABC):
         text, params = update_text(self._schema, self.name, set, _checked_where(where))
         return self._statements.run(text, params)
 
-    def delete(self, where: str) -> int:
-        """Delete the rows that match an SQL predicate, and return how many there were."""
-        return self._statements.run(delete_text(self._schema, self.name, _checked_where(where)), {})
+    def delete(self, where: str | None = None, *, keys: object = None) -> int:
+        """Delete rows, and return how many there were.
+
+        Args:
+            where: Those that match an SQL predicate.
+            keys: Or those of these keys: one, or a list; of a key of several columns tuples, or
+                dicts. A key that no row has is passed over.
+        """
+        if (where is None) == (keys is None):
+            msg = "delete takes where= or keys=: one of them"
+            raise InvalidQueryError(msg)
+        if keys is None:
+            text = delete_text(self._schema, self.name, _checked_where(where))
+            return self._statements.run(text, {})
+        named = self._of_keys(keys)
+        if named is None:
+            return 0
+        return self._statements.run(delete_text(self._schema, self.name, named[0]), named[1])
+
+    def _of_keys(self, keys: object) -> tuple[str, dict[str, Any]] | None:
+        columns = [column for column in key_of(self._info()) if column != ROWID]
+        return condition_of(keys, columns, self.name)
+
+    def get(self, keys: object) -> Rows:
+        """Return the rows of these keys, in no particular order, as a query's result.
+
+        ``keys`` is one or a list of them; of a key of several columns tuples, or dicts. A key that
+        no row has is passed over.
+
+        Raises:
+            ConstraintError: The table has no primary key.
+            InvalidQueryError: A key is NULL, or has other columns.
+        """
+        named = self._of_keys(keys) or ("false", {})
+        return self._statements.rows(select_text(self._schema, self.name, named[0]), named[1])
 
 
 def _checked_where(where: object) -> str:

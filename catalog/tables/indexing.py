@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.types as pt
 from tqdm.auto import tqdm
 
+from affidavit.catalog.lake.vectors.text_indexes import text_options
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class IndexKind:
 
 
 def _build_text(dataset: lance.LanceDataset, _: str, wanted: Wanted) -> None:
-    options = {"with_position": True, **wanted.options}
+    options = text_options(dataset, wanted.column, wanted.options)
     dataset.create_scalar_index(wanted.column, "INVERTED", **wanted.common(), **options)
 
 
@@ -131,7 +132,8 @@ def _build_vector(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> Non
     dataset.create_index(wanted.column, kind, metric=wanted.metric, **wanted.common(), **given)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column of that type can have a full-text index."""
     return bool(pt.is_string(kind) or pt.is_large_string(kind))
 
 
@@ -140,7 +142,7 @@ def _is_any(_: pa.DataType) -> bool:
 
 
 _VECTOR: Final = IndexKind(pt.is_fixed_size_list, "a vector column", _build_vector)
-_TEXT: Final = IndexKind(_is_text, "a text column", _build_text)
+_TEXT: Final = IndexKind(is_text, "a text column", _build_text)
 _SCALAR: Final = IndexKind(_is_any, "a column", _build_scalar)
 
 INDEX_KINDS: Final[Mapping[str, IndexKind]] = {

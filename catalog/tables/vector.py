@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.lake.vectors.datasets import check_columns, lance_errors, own_handle
 from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
+from affidavit.catalog.lake.vectors.text_indexes import rebuild_text_indexes
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.leftout import whole_vectors
@@ -35,6 +36,7 @@ from affidavit.catalog.values.python.arguments import (
     checked_text,
     checked_version,
 )
+from affidavit.catalog.values.vectors import checked_on_bad
 from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:
@@ -130,28 +132,38 @@ class VectorTable(TableHandle):
         is_own = info.tenant == self._catalog.tenant
         return ShownDataset(self._catalog.lake.datasets.visible(info), is_own=is_own)
 
-    def insert(self, data: object) -> int:
+    def insert(self, data: object, *, on_bad_vectors: str = "error") -> int:
         """Append rows, streamed, and return how many there were: all of them, or none.
+
+        Args:
+            data: The rows.
+            on_bad_vectors: What becomes of a row that has a vector which cannot be searched:
+                ``"error"`` refuses all of them, ``"drop"`` leaves that row out, ``"null"`` its
+                vector.
 
         Raises:
             ConstraintError: A key is NULL, there already, or twice in the data; or a vector has
-                NaN or infinity, or is zero where the metric is cosine.
+                NaN or infinity, is zero where the metric is cosine, or its square leaves float32;
+                the key of its row is named.
             SchemaMismatchError: A column does not fit, or a vector has another dimension.
         """
+        on_bad = checked_on_bad(on_bad_vectors)
         with locked(self._catalog, self._info(), "inserting into a vector table") as (
             info,
             dataset,
         ):
-            return insert_vectors(self._catalog, info, dataset, data)
+            return insert_vectors(self._catalog, info, dataset, data, on_bad=on_bad)
 
-    def upsert(self, data: object) -> int:
+    def upsert(self, data: object, *, on_bad_vectors: str = "error") -> int:
         """Insert rows, or change those with the same key; return how many there were.
 
-        A column that a row leaves out stays as it is, and is NULL in a new row.
+        A column that a row leaves out stays as it is, and is NULL in a new row. ``on_bad_vectors``
+        is as in :meth:`insert`.
         """
+        on_bad = checked_on_bad(on_bad_vectors)
         with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
             rows = whole_vectors(dataset, vector_definition(info).key, self.name, data)
-            return merge_vectors(self._catalog, info, dataset, rows)
+            return merge_vectors(self._catalog, info, dataset, rows, on_bad=on_bad)
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""
@@ -250,7 +262,8 @@ class VectorTable(TableHandle):
             replace: Replace an index of that name.
             progress: Show a bar for long builds; by default if standard error is a terminal. Or a
                 callable that is given Lance's progress events.
-            options: Handed to Lance, such as ``base_tokenizer="ngram"``.
+            options: Handed to Lance, such as ``base_tokenizer="ngram"``; docs/search.md lists those
+                of ``FTS``.
 
         Raises:
             ColumnNotFoundError: There is no such column.
@@ -303,6 +316,7 @@ def compacted(
             dataset = shared.checkout_version(shared.version)
             dataset.optimize.compact_files(**options)
             dataset.optimize.optimize_indices()
+            rebuild_text_indexes(dataset)
             dataset.checkout_latest()
         note_rewritten(catalog, info, told, shared, dataset.version, intent)
     return dataset

@@ -24,7 +24,7 @@ from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.catalog.values.python.schemas import schema_of
-from affidavit.catalog.values.vectors import METRICS, vector_type
+from affidavit.catalog.values.vectors import METRICS, checked_on_bad, vector_type
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,
@@ -55,8 +55,11 @@ def create_vector(
     metric: str = "cosine",
     model: str | None = None,
     dimension: int | None = None,
+    on_bad: str = "error",
 ) -> TableInfo:
     """Create a vector table from ``data``, streamed, or empty from ``schema``.
+
+    ``on_bad`` says what becomes of vectors that cannot be searched.
 
     Raises:
         TableExistsError: The name is taken.
@@ -76,8 +79,9 @@ def create_vector(
     size = shape.field(vector).type.list_size
     definition = VectorDefinition(new_table_id(), key, vector, metric, size, model)
     incoming = Incoming(
-        chain([first] if first is not None else [], source), shape, name, definition
-    )
+        chain([first] if first is not None else [], source), shape, name, definition,
+        on_bad=checked_on_bad(on_bad),
+    )  # fmt: skip
     with catalog.lake.folders.staging() as staged:
         with incoming.errors(f"writing vector table {name!r}"):
             properties = {TABLE_ID: definition.table_id}

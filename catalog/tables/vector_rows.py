@@ -29,7 +29,7 @@ from affidavit.catalog.tables.intents import intended, settle
 from affidavit.catalog.tables.row_writing import follow_deletion
 from affidavit.catalog.values.ingest import Watched, new_rows
 from affidavit.catalog.values.text import json_texts
-from affidavit.catalog.values.vectors import fitted
+from affidavit.catalog.values.vectors import VectorRules, fitted
 from affidavit.errors import (
     AffidavitError,
     ConstraintError,
@@ -69,6 +69,7 @@ class Incoming:
         look: ChangeLook | None = None,
         *,
         are_new: bool = True,
+        on_bad: str = "error",
     ) -> None:
         self._are_new = are_new
         self._definition = definition
@@ -76,9 +77,8 @@ class Incoming:
         self._table = table
         self._keys: list[pa.Array] = []
         self._key_type = schema.field(definition.key).type
-        checked = fitted(
-            batches, schema, table=table, vector=definition.vector, metric=definition.metric
-        )
+        rules = VectorRules(table, definition.key, definition.metric, on_bad)
+        checked = fitted(batches, schema, rules)
         self._watched = Watched(self._noting(checked))
         self.reader = pa.RecordBatchReader.from_batches(schema, self._watched)
 
@@ -216,10 +216,12 @@ def insert_vectors(
     data: object,
     *,
     check: Check = lambda _: None,
+    on_bad: str = "error",
 ) -> int:
     """Append rows, streamed, under the table's lock; return how many there were.
 
-    ``check`` is called in the store's transaction, and may raise: then nothing is kept.
+    ``on_bad`` says what becomes of vectors that cannot be searched. ``check`` is called in the
+    store's transaction, and may raise: then nothing is kept.
 
     Raises:
         ConstraintError: A key is there already, or twice in the data; nothing is kept.
@@ -229,7 +231,7 @@ def insert_vectors(
     told = catalog.change(info, "insert")
     with catalog.read() as reader:
         look = catalog.look(reader, told)
-    incoming = Incoming(iter(source), dataset.schema, info.name, definition, look)
+    incoming = Incoming(iter(source), dataset.schema, info.name, definition, look, on_bad=on_bad)
     with incoming.errors(f"writing vector table {info.name!r}"):
         staged = stage_append(dataset, incoming.reader)
     if not incoming.rows:
@@ -271,6 +273,7 @@ def merge_vectors(
     fresh: pa.Table | None = None,
     deleted: pa.Table | None = None,
     check: Check = lambda _: None,
+    on_bad: str = "error",
 ) -> int:
     """Replace, insert and delete rows in one version, under the table's lock.
 
@@ -283,6 +286,7 @@ def merge_vectors(
         fresh: Rows whose keys must be new.
         deleted: The images of rows to delete.
         check: Called in the store's transaction; it may raise, and then nothing is kept.
+        on_bad: What becomes of vectors that cannot be searched: ``error``, ``drop`` or ``null``.
 
     Returns:
         How many rows were replaced, inserted and deleted.
@@ -295,7 +299,7 @@ def merge_vectors(
     source = new_rows(data, dataset.schema)
     more = fresh.to_batches() if fresh is not None else []
     rows = iter(chain(source, more))
-    incoming = Incoming(rows, dataset.schema, info.name, definition, are_new=insert)
+    incoming = Incoming(rows, dataset.schema, info.name, definition, are_new=insert, on_bad=on_bad)
     with incoming.errors(f"reading the rows for vector table {info.name!r}"):
         after = incoming.reader.read_all()
     keys = incoming.unique_keys()

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from affidavit.catalog.values.fit import conform
-from affidavit.errors import ColumnNotFoundError, ConstraintError, SchemaMismatchError
+from affidavit.errors import (
+    ColumnNotFoundError,
+    ConstraintError,
+    InvalidQueryError,
+    SchemaMismatchError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
 
 METRICS: Final = ("cosine", "l2", "dot")
+ON_BAD: Final = ("error", "drop", "null")
+
+SQUARE_MIN: Final = 1e-30
+SQUARE_MAX: Final = 8e37
+"""Between what the square of a vector's length may be: float32 has numbers from 1e-38, and squares
+of its parts are to keep their digits, to 3.4e38, and a distance may be four times as much."""
 
 
 def vector_type(
@@ -59,58 +74,162 @@ def vector_type(
     return pa.list_(pa.field("item", value), size)
 
 
+def is_vector_type(found: pa.DataType) -> bool:
+    """Return whether a column of that type can be searched by a vector."""
+    return bool(pt.is_fixed_size_list(found) and pt.is_floating(found.value_type))
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRules:
+    """What the vectors of a table must be like.
+
+    Attributes:
+        table: The table's name.
+        key: Its key, by which a row is told.
+        metric: How vectors are compared.
+        on_bad: What becomes of a row that has a vector which cannot be searched: ``error``,
+            ``drop`` leaves the row out, ``null`` the vector.
+    """
+
+    table: str
+    key: str
+    metric: str
+    on_bad: str = "error"
+
+
+def checked_on_bad(given: object) -> str:
+    """Return what is to become of bad vectors.
+
+    Raises:
+        InvalidQueryError: There is no such choice.
+    """
+    if given not in ON_BAD:
+        msg = f"on_bad_vectors must be one of {list(ON_BAD)}, got {given!r}"
+        raise InvalidQueryError(msg)
+    return str(given)
+
+
 def fitted(
-    batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader,
-    schema: pa.Schema,
-    *,
-    table: str,
-    vector: str,
-    metric: str,
+    batches: Iterator[pa.RecordBatch] | pa.RecordBatchReader, schema: pa.Schema, rules: VectorRules
 ) -> Iterator[pa.RecordBatch]:
-    """Yield ``batches`` with the table's schema, each vector checked.
+    """Yield ``batches`` with the table's schema, the vectors of every column checked.
 
     Raises:
         SchemaMismatchError: A column does not fit, or a vector has another dimension.
-        ConstraintError: A vector has NaN or infinity, or is zero where the metric is cosine.
+        ConstraintError: A vector cannot be searched: see :func:`faults_of`.
     """
+    columns = [field.name for field in schema if is_vector_type(field.type)]
     for batch in batches:
-        prepared = _fix_dimension(batch, schema.field(vector).type, table=table, vector=vector)
-        fit = conform(prepared, schema, table=table)
-        check_vectors(fit[vector], table=table, column=vector, metric=metric)
+        prepared, is_bad = batch, np.zeros(batch.num_rows, np.bool_)
+        for column in columns:
+            prepared, wrong = _of_dimension(prepared, column, schema.field(column).type, rules)
+            is_bad |= wrong
+        fit = conform(prepared, schema, table=rules.table)
+        for column in columns:
+            fit, wrong = _searchable(fit, column, rules)
+            is_bad |= wrong
+        if rules.on_bad == "drop" and is_bad.any():
+            fit = fit.filter(pa.array(~is_bad))
         yield fit
 
 
-def _fix_dimension(
-    batch: pa.RecordBatch, to: pa.DataType, *, table: str, vector: str
-) -> pa.RecordBatch:
-    at = batch.schema.get_field_index(vector)
-    if at < 0 or not pt.is_list(batch.schema.field(at).type):
-        return batch
-    array = batch.column(at)
-    for row, value in enumerate(array):
-        if value.is_valid and len(value) != to.list_size:
-            msg = (
-                f"column {vector!r} of table {table!r} has dimension {to.list_size}, and the "
-                f"vector in row {row} has {len(value)}"
-            )
-            raise SchemaMismatchError(msg)
-    return batch
+def _of_dimension(
+    batch: pa.RecordBatch, column: str, to: pa.DataType, rules: VectorRules
+) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+    """Return a batch whose vectors have the column's dimension, and which rows had another."""
+    at = batch.schema.get_field_index(column)
+    none = np.zeros(batch.num_rows, np.bool_)
+    found = None if at < 0 else batch.schema.field(at).type
+    if found is None or not (pt.is_list(found) or pt.is_large_list(found)):
+        return batch, none
+    lengths = pc.list_value_length(batch.column(at))
+    wrong = pc.fill_null(pc.not_equal(lengths, to.list_size), fill_value=False)
+    if not wrong.true_count:
+        return batch, none
+    if rules.on_bad == "error":
+        row = wrong.index(value=True).as_py()
+        msg = (
+            f"column {column!r} of table {rules.table!r} has dimension {to.list_size}, and the "
+            f"vector in row {row}{_key_of(batch, rules, row)} has {lengths[row]}"
+        )
+        raise SchemaMismatchError(msg)
+    return _without(batch, at, wrong), np.asarray(wrong)
 
 
-def check_vectors(array: pa.Array, *, table: str, column: str, metric: str) -> None:
-    """Raise ConstraintError if a vector cannot be searched by ``metric``."""
-    size = array.type.list_size
-    if not len(array) or not size:
-        return
-    values = np.asarray(array.flatten() if not array.null_count else array.drop_null().flatten())
-    matrix = values.reshape(-1, size)
-    finite = np.isfinite(matrix).all(axis=1)
-    where = f"column {column!r} of table {table!r}"
-    if not finite.all():
-        msg = f"{where}: vector {int(np.argmin(finite))} has NaN or infinity"
+def _searchable(
+    batch: pa.RecordBatch, column: str, rules: VectorRules
+) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+    """Return a batch whose vectors can be searched, and which rows had one that cannot."""
+    at = batch.schema.get_field_index(column)
+    found = faults_of(batch.column(at), rules.metric)
+    if found is None:
+        return batch, np.zeros(batch.num_rows, np.bool_)
+    rows, why = found
+    if rules.on_bad == "error":
+        row = int(np.argmax(rows))
+        msg = (
+            f"column {column!r} of table {rules.table!r}: vector {row}"
+            f"{_key_of(batch, rules, row)} {why(row)}"
+        )
         raise ConstraintError(msg)
-    if metric == "cosine":
-        zero = ~matrix.any(axis=1)
-        if zero.any():
-            msg = f"{where}: vector {int(np.argmax(zero))} is zero, which has no cosine distance"
-            raise ConstraintError(msg)
+    return _without(batch, at, pa.array(rows)), rows
+
+
+def _key_of(batch: pa.RecordBatch, rules: VectorRules, row: int) -> str:
+    """Return how a row is called in a message: by its key."""
+    if rules.key not in batch.schema.names:
+        return ""
+    return f" ({rules.key} = {batch[rules.key][row].as_py()!r})"
+
+
+def _without(batch: pa.RecordBatch, at: int, bad: pa.BooleanArray) -> pa.RecordBatch:
+    """Return a batch with NULL in place of some values of a column."""
+    rows = pc.if_else(bad, pa.scalar(None, pa.int64()), pa.array(range(len(bad)), pa.int64()))
+    kept = batch.column(at).take(rows)
+    return batch.set_column(at, batch.schema.field(at).with_nullable(nullable=True), kept)
+
+
+def faults_of(
+    array: pa.Array, metric: str
+) -> tuple[npt.NDArray[np.bool_], Callable[[int], str]] | None:
+    """Return which vectors cannot be searched by ``metric``, and why; ``None`` if all can.
+
+    NULL is no vector. A vector cannot be searched that has NaN or infinity, is zero where the
+    metric is cosine, or whose length is such that squares of it leave float32.
+    """
+    size = array.type.list_size
+    present = np.asarray(array.is_valid())
+    if not size or not present.any():
+        return None
+    values = np.asarray((array if not array.null_count else array.drop_null()).flatten())
+    matrix = values.reshape(-1, size)
+    if matrix.dtype == np.float16:
+        matrix = matrix.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", matrix, matrix)
+    fine = (squares >= SQUARE_MIN) & (squares <= SQUARE_MAX)
+    if metric != "cosine":
+        fine |= ~matrix.any(axis=1)
+    if fine.all():
+        return None
+    bad = np.zeros(len(array), np.bool_)
+    bad[present] = ~fine
+    places = np.cumsum(present) - 1
+    return bad, lambda row: fault_of(matrix[places[row]], metric) or ""
+
+
+def fault_of(vector: npt.NDArray[Any], metric: str) -> str | None:
+    """Return why a vector cannot be searched by ``metric``; ``None`` if it can."""
+    finite = np.isfinite(vector)
+    if not finite.all():
+        return f"has NaN or infinity (in float32) at position {int(np.argmin(finite))}"
+    if not vector.any():
+        return "is the zero vector, which has no cosine distance" if metric == "cosine" else None
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if SQUARE_MIN <= length**2 <= SQUARE_MAX:
+        return None
+    limits = f"{SQUARE_MIN**0.5:.0e} to {SQUARE_MAX**0.5:.0e}"
+    return (
+        f"has the length {length:.3g}, whose square leaves float32: lengths from {limits} can be "
+        "searched, so scale it, and all others alike"
+    )

@@ -267,7 +267,7 @@ class Audit:
         if not self.verify(record):
             msg = f"record {query_id} is not what was signed: verify the ledger"
             raise SignatureMismatchError(msg)
-        verdict = Evidence(self._catalog, self._models).replay(record, query, text)
+        verdict = Evidence(self._catalog, self._models, self._run).replay(record, query, text)
         return self._released(verdict, [(record.table_id, record.table_version)])
 
     def _released(

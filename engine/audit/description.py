@@ -81,9 +81,17 @@ def describe(
 def _parameters(request: SearchRequest) -> dict[str, Any]:
     parameters = {name: getattr(request, name) for name in PARAMETERS}
     parameters["select"] = list(request.select)
+    if request.columns is not None and len(named := _named_columns(request)) > 1:
+        parameters["column"] = named
     if request.mode == "hybrid":
         parameters["text_sha256"] = _text_digest(request.text or "")
     return parameters
+
+
+def _named_columns(request: SearchRequest) -> list[str]:
+    """Return the column of vectors and those of words, as ``column=`` names them."""
+    return [*([request.column] if request.mode == "hybrid" and request.column else ()),
+            *(request.columns or ())]  # fmt: skip
 
 
 def describe_match(

@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import pyarrow.compute as pc
+
 from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.model.moment import Moment
 from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.audit.description import query_digest
+from affidavit.engine.search.among import ROW_ID
 from affidavit.engine.search.options import PARAMETERS, options_of
 from affidavit.engine.search.ranking import Ranking, ranking_of
 from affidavit.engine.search.request import build_request, with_vector
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.engine.reads.rerun import Runs
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import Query, SearchRequest
@@ -94,9 +101,10 @@ def judge(record: SearchRecord, again: Ranking, truth: Ranking) -> Verdict:
 class Evidence:
     """What a record refers to, as far as it is still there."""
 
-    def __init__(self, catalog: Catalog, models: Models) -> None:
+    def __init__(self, catalog: Catalog, models: Models, run: Runs) -> None:
         self._catalog = catalog
         self._models = models
+        self._run = run
 
     def replay(self, record: SearchRecord, query: Query | None, text: str | None) -> Verdict:
         """Run ``record`` again.
@@ -115,11 +123,32 @@ class Evidence:
         except _GoneError as gone:
             return _gone(record, str(gone))
         try:
+            self._find_rows(record, request)
             again = complete(request)
             truth = again if again.exact else complete(replace(request, exact=True))
         except AffidavitError as error:  # it could be searched when the record was made
             return _gone(record, f"version {record.table_version} cannot be searched: {error}")
         return judge(record, ranking_of(again), ranking_of(truth))
+
+    def _find_rows(self, record: SearchRecord, request: SearchRequest) -> None:
+        """Find the rows that a condition left, by SQL, as of the entry that was the newest then."""
+        if request.among is None:
+            return
+        info, dataset = request.info, request.dataset
+        if record.journal_seq is None:
+            msg = f"record {record.query_id} does not say when its filter read other tables"
+            raise InvalidQueryError(msg)
+        key = vector_definition(info).key
+        table = quoted_text(f"{info.schema}.{info.name}")
+        keys = self._run(
+            Moment(seq=record.journal_seq),
+            f"SELECT {quoted(key)} FROM as_of({table}, 'v{dataset.version}') AS "
+            f"{quoted(info.name)} WHERE ({request.where}\n)",
+            {},
+        ).column(0)  # fmt: skip
+        rows = dataset.scanner(columns=[key], with_row_id=True).to_table()
+        kept = rows.filter(pc.is_in(rows[key], keys.cast(rows[key].type)))
+        request.among.find = lambda: kept[ROW_ID]
 
     def _data(self, record: SearchRecord) -> tuple[TableInfo, lance.LanceDataset]:
         if record.table_version is None or not (record.table_id or record.table_name):

@@ -24,6 +24,8 @@ from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.mending.alone import mended_in
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import describe, reads_rows
+from affidavit.engine.plan.searched.ahead import ahead, released
+from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
@@ -35,10 +37,11 @@ from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
+from affidavit.engine.statement.tables.called import called
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from datafusion import DataFrame, SessionContext, SQLOptions
 
@@ -141,6 +144,8 @@ class Planner:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
                 frame = self.engine.numbering.named(frame)
+            if snapshot.choosing:
+                plan_rows(snapshot, partial(self.plan, read_only=True), params)
         snapshot.query.check()
         return frame
 
@@ -206,6 +211,7 @@ class Planner:
         *,
         narrow: bool = False,
     ) -> DataFrame:
+        text = called(text)
         check_honoured(text, self.state.dialect)
         context = self._pair.narrow if narrow else self.context
         with held():
@@ -283,7 +289,7 @@ class Planner:
         planned = self._planned(plan, snapshot)
         if not snapshot.is_scanned:
             stack.close()
-        batches = _released(planned, self._runner, done=stack.close)
+        batches = released(planned, self._runner, done=stack.close)
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), batches, close=stack.close,
             cancel=snapshot.cancel, check=snapshot.query.check,
@@ -305,19 +311,19 @@ class Planner:
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""
-        return _released(self._planned(plan, snapshot), self._here)
+        return released(self._planned(plan, snapshot), self._here)
 
     def streamed(
         self, plan: Plan, snapshot: Snapshot
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Return what :meth:`stream` does, and the plan's columns."""
         planned = self._planned(plan, snapshot)
-        return self.schema_of(planned.frame, snapshot), _released(planned, self._here)
+        return self.schema_of(planned.frame, snapshot), released(planned, self._here)
 
     def collect(self, plan: Plan, snapshot: Snapshot) -> pa.Table:
         """Return every row of a plan, which runs here."""
         planned = self._planned(plan, snapshot)
-        batches = snapshot.catalog.lake.memory.gathered(_released(planned, self._here))
+        batches = snapshot.catalog.lake.memory.gathered(released(planned, self._here))
         schema = batches[0].schema if len(batches) == 1 else self.schema_of(planned.frame, snapshot)
         return table_of(batches, schema)
 
@@ -329,9 +335,9 @@ class Planner:
         planned = self._planned(plan, snapshot, is_out=True)
         if snapshot.ahead:
             planned = self._physical(planned)
-            list(snapshot.catalog.release(snapshot.reading, _ahead(snapshot)))
+            list(snapshot.catalog.release(snapshot.reading, ahead(snapshot)))
         return table_of(
-            list(_released(planned, self._here)), self.schema_of(planned.frame, snapshot)
+            list(released(planned, self._here)), self.schema_of(planned.frame, snapshot)
         )
 
     def _physical(self, planned: Planned) -> Planned:
@@ -368,33 +374,3 @@ class Planner:
         """Return a plan as DataFusion would run it; SqlError for what is only found wrong here."""
         with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
-
-
-def _released(
-    planned: Planned, runner: Runner, done: Callable[[], None] = lambda: None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a plan through its catalog's gate: no plan is run but through here.
-
-    ``done`` is called once there are no more, before that is put on record: who waits for the
-    store's writer reads nothing meanwhile, so that SQLite can begin its log anew.
-    """
-    snapshot = planned.snapshot
-    return snapshot.catalog.release(snapshot.reading, _looked(planned, runner.run(planned), done))
-
-
-def _looked(
-    planned: Planned, batches: Iterator[pa.RecordBatch], done: Callable[[], None]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a plan, if what it reads may still be read."""
-    for look in planned.snapshot.looks:
-        look()
-    yield from batches
-    done()
-
-
-def _ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-    """Run what may be run before a plan; there are no rows of it."""
-    with engine_errors(snapshot, ExecutionError):
-        for search in snapshot.ahead:
-            search()
-    yield from ()

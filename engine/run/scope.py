@@ -139,6 +139,13 @@ class Scope(ABC):
         assert affected is not None
         return affected
 
+    def rows(self, text: str, params: Mapping[str, object]) -> Result:
+        """Run one query, and return its rows."""
+        with self._begin(self.catalog, text) as catalog:
+            scope = type(self)(self.planner, catalog, self.reach)
+            result = scope.execute(parse_statement(text), params)
+            return Result.of(result.to_arrow(), receipt=lambda: result.receipt)
+
     def defaults(
         self, schema: pa.Schema, expressions: Mapping[str, str], count: int
     ) -> dict[str, pa.Array]:

@@ -27,16 +27,17 @@ from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.scans.calls.arguments import UNBOUND, asked_options, values_of
 from affidavit.engine.scans.calls.passed import ARGUMENTS, SOURCE_QUERY, passed_query
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
-from affidavit.engine.search.options import options_of, parse_options
+from affidavit.engine.search.options import IN_SQL, options_of
 from affidavit.engine.search.request import FailedSearch, build_request
 from affidavit.engine.search.searcher import released
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from datafusion import SessionContext
     from lance import LanceDataset
@@ -55,23 +56,6 @@ SEARCHES: Final = {
     "text_search": ("text", ("table", "text", "k")),
     "hybrid_search": ("hybrid", ("table", "query", "text", "k")),
 }
-_UNBOUND: Final = object()
-"""Stands for the query of a search that is only described."""
-
-_STAND_INS: Final[Mapping[str, tuple[object, pa.DataType | None]]] = {
-    "query": (_UNBOUND, pa.list_(pa.float32())),
-    "text": ("text", pa.string()),
-    "k": (1, pa.int64()),
-    "options": ("{}", pa.string()),
-    "moment": (None, None),  # now, for an entry's number or a time
-    "from_seq": (0, pa.int64()),
-    "to_seq": (None, pa.int64()),
-}
-"""What stands for each argument of a statement that is only described, and the argument's type.
-
-No table's name is among them: without the table nobody can say what comes.
-"""
-
 _NO_SEARCH: Final = (
     "a search leaves a record in the lake that it reads, so it is asked of a session on that lake"
 )
@@ -134,13 +118,11 @@ class TableFunctions:
             snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
-                if len(given) != len(arguments):
-                    msg = f"{name} takes ({', '.join(arguments)}), got {len(given)} arguments"
+                values = values_of(name, arguments, (), given, snapshot)
+                missing = [label for label in arguments if label not in values]
+                if missing and not (missing == ["moment"] and "version" in values):
+                    msg = f"{name} takes ({', '.join(arguments)}), and {missing[0]} is not given"
                     raise InvalidQueryError(msg)
-                values = {
-                    label: _argument(name, label, expression, snapshot)
-                    for label, expression in zip(arguments, given, strict=True)
-                }
                 return make(snapshot, values)
             except Exception as error:
                 snapshot.fail(error)
@@ -156,14 +138,12 @@ class TableFunctions:
         arguments: tuple[str, ...],
         given: tuple[Any, ...],
     ) -> Table:
-        if len(given) not in {len(arguments), len(arguments) + 1}:
-            msg = f"{name} takes ({', '.join(arguments)} [, options]), got {len(given)} arguments"
+        values = values_of(name, arguments, ("options", *IN_SQL), given, snapshot)
+        missing = [label for label in arguments if label not in values]
+        if missing:
+            takes = f"({', '.join(arguments)} [, options])"
+            msg = f"{name} takes {takes}, and {missing[0]} is not given"
             raise InvalidQueryError(msg)
-        labels = [*arguments, "options"]
-        values = {
-            label: _argument(name, label, expression, snapshot)
-            for label, expression in zip(labels, given, strict=False)
-        }
         table = values.pop("table")
         if not isinstance(table, str):
             msg = f"{name}: table must be a name in quotes, got {table!r}"
@@ -176,19 +156,18 @@ class TableFunctions:
         info = snapshot.catalog.get(snapshot.reader, plain, schema or MAIN_SCHEMA)
         require_vector(info)
         snapshot.note_present(info)
-        asked = parse_options(values.pop("options")) if "options" in values else {}
         text = values.pop("text", None)
-        options = options_of({**asked, "mode": mode, "text": text})
+        options = options_of({**asked_options(name, values), "mode": mode, "text": text})
         info, dataset = dataset_of(snapshot.catalog, snapshot.reader, info, options.version)
         snapshot.note_read(info, dataset.version)
         query = text if mode == "text" else values.pop("query")
-        if query is _UNBOUND:
+        if query is UNBOUND:
             query = _any_vector(info, dataset, options.column)
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
-        request = replace(request, transactions=snapshot.catalog.transactions)
+        request = snapshot.choose(replace(request, transactions=snapshot.catalog.transactions))
         return Table(SearchDataset(request, self._searcher, snapshot))
 
 
@@ -259,8 +238,20 @@ def refuse_elsewhere(table: object, attached: Collection[str]) -> None:
 
 def _as_of(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     schema, name = _table_name("as_of", given["table"])
-    table = past_at(snapshot, parse_moment(given["moment"])).table(name, schema)
+    moment = _moment(snapshot, schema, name, given)
+    table = past_at(snapshot, moment).table(name, schema)
     return past_table(snapshot, table, schema, ("", f"as_of {given}"))
+
+
+def _moment(snapshot: Snapshot, schema: str, name: str, given: Mapping[str, Any]) -> Moment:
+    """Return the moment that is meant: a version is a vector table's, and else an entry."""
+    version = given.get("version")
+    if version is None:
+        return parse_moment(given["moment"])
+    info = snapshot.catalog.find(snapshot.reader, name, schema)
+    has_versions = info is not None and isinstance(info.definition, VectorDefinition)
+    is_number = isinstance(version, int) and not isinstance(version, bool)
+    return parse_moment(f"v{version}" if has_versions and is_number else version)
 
 
 def _changes(snapshot: Snapshot, given: dict[str, Any]) -> Table:
@@ -320,36 +311,11 @@ def require_vector(info: TableInfo) -> None:
         raise InvalidQueryError(msg)
 
 
-def _argument(function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
-    """Return an argument's value.
-
-    Raises:
-        InvalidQueryError: It is no literal and no parameter, or the parameter has no value.
-    """
-    kind = expression.variant_name()
-    if kind == "Placeholder":
-        name = str(expression).removeprefix("Expr($").removesuffix(")")
-        if name in snapshot.parameters:
-            return snapshot.parameters[name].as_py()
-        if snapshot.unbound is None or label not in _STAND_INS:
-            msg = f"{function}: no value was given for ${name}"
-            raise InvalidQueryError(msg)
-        value, snapshot.unbound[name] = _STAND_INS[label]
-        if label == "moment":
-            return snapshot.catalog.ledger.last_seq(snapshot.reader) or 0
-        return value
-    try:
-        return expression.python_value().as_py()
-    except (TypeError, ValueError) as error:
-        msg = (
-            f"{function}: {label} must be a literal or a $parameter, got {str(expression)!r}; a "
-            "name needs quotes, and columns of other tables cannot be passed"
-        )
-        raise InvalidQueryError(msg) from error
-
-
-def _any_vector(info: TableInfo, dataset: LanceDataset, column: str | None) -> list[float]:
+def _any_vector(
+    info: TableInfo, dataset: LanceDataset, columns: Sequence[str] | None
+) -> list[float]:
     """Return a vector that could be searched for, where the statement is only described."""
-    column = column or vector_definition(info).vector
-    found = dataset.schema.field(column).type if column in dataset.schema.names else None
-    return [1.0] * getattr(found, "list_size", 1)  # build_request says what is wrong with others
+    named = [*(columns or ()), vector_definition(info).vector]
+    kinds = [dataset.schema.field(name).type for name in named if name in dataset.schema.names]
+    sizes = [kind.list_size for kind in kinds if hasattr(kind, "list_size")]
+    return [1.0] * (sizes[0] if sizes else 1)  # build_request says what is wrong with others

@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import lance
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
+    from affidavit.engine.search.among import Among
+    from affidavit.engine.search.request import SearchRequest
     from affidavit.errors import AffidavitError
 
 
@@ -43,6 +46,9 @@ class Snapshot:
         known: Tables of the lake that the statement may name, looked up beforehand.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
         looks: What is looked at once more when the plan runs, and raises where it may not be read.
+        choosing: Searches whose conditions are to be planned by SQL, once the statement is.
+        chosen: The rows that they leave, by what they are asked of.
+        first: What finds those rows, before the plan runs.
         prepared: Views and external tables that the statement names, planned beforehand.
         external: What the log of statements calls the external ones.
         parameters: The statement's parameters, for table functions.
@@ -98,6 +104,9 @@ class Snapshot:
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
         self.looks: list[Callable[[], None]] = []
+        self.choosing: list[SearchRequest] = []
+        self.chosen: dict[tuple[str, int, str | None], Among] = {}
+        self.first: list[Callable[[], object]] = []
         self.running = Running()
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
@@ -206,6 +215,16 @@ class Snapshot:
     def refuse_unplanned(self, key: tuple[str, str]) -> None:
         """Raise why a table could not be planned, if it could not."""
         self._failures.refuse_unplanned(key)
+
+    def choose(self, request: SearchRequest) -> SearchRequest:
+        """Return a search whose condition is found by SQL, if it needs that, once for all alike."""
+        if request.among is None or self.unbound is not None:
+            return request
+        key = (request.info.table_id, request.version, request.where)
+        known = self.chosen.setdefault(key, request.among)
+        if known is request.among:
+            self.choosing.append(request)
+        return replace(request, among=known)
 
     # --- what DataFusion reads through -----------------------------------------------------------
 

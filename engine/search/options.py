@@ -75,6 +75,16 @@ def _columns(value: object, name: str) -> tuple[str, ...]:
         raise InvalidQueryError(msg) from error
 
 
+def _named(value: object, name: str) -> tuple[str, ...]:
+    """Return one column, or several."""
+    given = (value,) if isinstance(value, str) else value
+    is_listed = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+    if not given or not is_listed:
+        msg = f"{name} must be a column, or a list of columns, got {value!r}"
+        raise InvalidQueryError(msg)
+    return tuple(given)  # type: ignore[arg-type]  # checked above
+
+
 def _metric(value: object, _: str) -> str | None:
     if not isinstance(value, str) or (value and value not in METRICS):
         msg = f"no metric {value!r}; there are {list(METRICS)}"
@@ -113,7 +123,7 @@ class SearchOptions:
     Attributes:
         where: An SQL predicate over the table's columns, applied before the search.
         select: The columns that come back; ``None`` for all.
-        column: The vector column, or for text search the text column; ``None`` for the table's own.
+        column: The vector column, text columns, or a list of both; ``None`` for the table's own.
         metric: ``cosine``, ``l2`` or ``dot``; ``None`` for the table's own.
         mode: ``vector``, ``text`` or ``hybrid``. In SQL the function's name says it.
         exact: Whether every vector is compared.
@@ -127,7 +137,7 @@ class SearchOptions:
 
     where: str | None = field(default=None, metadata=_row(_predicate))
     select: tuple[str, ...] | None = field(default=None, metadata=_row(_columns))
-    column: str | None = field(default=None, metadata=_row(_as_given, replayed=True))
+    column: tuple[str, ...] | None = field(default=None, metadata=_row(_named, replayed=True))
     metric: str | None = field(default=None, metadata=_row(_metric, replayed=True))
     mode: str = field(default="vector", metadata=_row(_mode, in_sql=False))
     exact: bool = field(default=False, metadata=_row(checked_switch, replayed=True))
@@ -148,7 +158,9 @@ def _names(mark: str) -> frozenset[str]:
     return frozenset(each.name for each in fields(SearchOptions) if each.metadata[mark])
 
 
-_IN_SQL: Final = _names("in_sql")
+IN_SQL: Final = (*sorted(_names("in_sql")), "params")
+"""What the table functions take of them, and the values that ``where`` names."""
+
 PARAMETERS: Final = _names("replayed")
 """Which options a record's ``params`` have, and a search is run again with."""
 
@@ -184,8 +196,27 @@ def parse_options(text: object) -> dict[str, object]:
             f"options must be a JSON object such as '{{\"exact\": true}}', got {reprlib.repr(text)}"
         )
         raise InvalidQueryError(msg)
-    _refuse_unknown(options, _IN_SQL)
+    _refuse_unknown(options, {*IN_SQL})
     return options
+
+
+def params_of(given: object) -> dict[str, object]:
+    """Return what ``where`` names by ``$name`` or ``$1``: a JSON object or list, or a list.
+
+    Raises:
+        InvalidQueryError: It is neither.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            given = None
+    if isinstance(given, dict):
+        return {str(name): value for name, value in given.items()}
+    if isinstance(given, list):
+        return {str(at): value for at, value in enumerate(given, 1)}
+    msg = 'params must be a JSON object such as \'{"who": "ann"}\', or a list'
+    raise InvalidQueryError(msg)
 
 
 def _once(members: Sequence[tuple[str, object]]) -> dict[str, object]:

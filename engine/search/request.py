@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import reprlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -9,15 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.sql.condition import check_condition
-from affidavit.catalog.sql.quoting import lance_name
-from affidavit.catalog.sql.spelling import as_columns
+from affidavit.catalog.tables.indexing import is_text
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.catalog.values.vectors import fault_of
+from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count
-from affidavit.errors import ColumnNotFoundError, InvalidQueryError, SqlError
+from affidavit.errors import (
+    ColumnNotFoundError,
+    InvalidQueryError,
+    SqlError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import lance
     import numpy.typing as npt
@@ -49,9 +57,11 @@ class SearchRequest:
         text: The query text, where there is one.
         k: How many rows are asked for.
         where: An SQL predicate over the table's columns, applied before the search.
+        condition: The same as Lance reads it, where it answers it as SQL does.
+        among: The rows that the predicate leaves, where Lance would not.
         select: The columns that come back, besides the score.
-        column: The vector column, or for text search the text column; ``None`` searches every
-            column that has a full-text index.
+        column: The vector column; for text search the text column, if one is named.
+        columns: The text columns; ``None`` for every column that has a full-text index.
         metric: ``cosine``, ``l2`` or ``dot``.
         exact: Whether every vector is compared.
         nprobes: How many index partitions are searched.
@@ -71,8 +81,11 @@ class SearchRequest:
     text: str | None
     k: int
     where: str | None
+    condition: str | None
+    among: Among | None = field(repr=False, compare=False)
     select: tuple[str, ...]
     column: str | None
+    columns: tuple[str, ...] | None
     metric: str
     exact: bool
     nprobes: int
@@ -87,11 +100,6 @@ class SearchRequest:
     def version(self) -> int:
         """The version of the table that is searched."""
         return int(self.dataset.version)
-
-    @property
-    def condition(self) -> str | None:
-        """The predicate in brackets: Lance reads one expression, and nothing of what follows it."""
-        return None if self.where is None else f"({self.where})"
 
     @property
     def score_column(self) -> str:
@@ -175,12 +183,12 @@ def build_request(
     """
     definition = vector_definition(info)
     count = checked_count(k, "k")
-    column = options.column
-    if column is None and options.mode != "text":
-        column = definition.vector
-    _check_column(dataset.schema, info.name, column, options.mode)
-    text, vector = _text_and_vector(query, options)
+    column, columns = _searched(dataset.schema, info.name, options, definition.vector)
+    text, vector = _text_and_vector(
+        query if options.mode == "text" else written_vector(query), options
+    )
     model = options.model or definition.model
+    where, condition = _where(options.where, dataset.schema, info.name)
     request = SearchRequest(
         identity=identity,
         info=info,
@@ -189,9 +197,12 @@ def build_request(
         vector=None,
         text=text,
         k=count,
-        where=_where(options.where, dataset.schema.names, info.name),
+        where=where,
+        condition=condition,
+        among=Among() if where is not None and condition is None else None,
         select=_selected(dataset.schema, options.select, info.name),
         column=column,
+        columns=columns,
         metric=options.metric or definition.metric,
         exact=options.exact,
         nprobes=options.nprobes,
@@ -205,25 +216,39 @@ def build_request(
         return request
     if vector is not None:
         return replace(request, vector=checked_vector(vector, request))
+    _check_model(models, model, info.name)
+    return request
+
+
+def _check_model(models: Models, model: str | None, table: str) -> None:
     if model is None:
         msg = (
-            f"the query for vector table {info.name!r} is text and the table names no model: "
+            f"the query for vector table {table!r} is text and the table names no model: "
             "pass a vector, or model="
         )
         raise InvalidQueryError(msg)
     models.get(model)
-    return request
 
 
-def _where(condition: str | None, columns: Sequence[str], table: str) -> str | None:
-    """Return a condition with its names as the table writes them."""
-    if condition is None:
-        return None
+def _where(text: str | None, schema: pa.Schema, table: str) -> tuple[str | None, str | None]:
+    """Return a condition as SQL, and as Lance reads it if it answers it alike."""
+    if text is None:
+        return None, None
+    with filter_errors(table, text):
+        return read_condition(text, schema)
+
+
+@contextmanager
+def filter_errors(table: str, text: str | None) -> Iterator[None]:
+    """Say of what is wrong with a condition that it is the filter of a search.
+
+    Raises:
+        InvalidQueryError: It does not parse or plan, or names what is not there.
+    """
     try:
-        check_condition(condition)
-        return as_columns(condition, columns, lance_name)
-    except SqlError as error:
-        msg = f"the filter of a search in {table!r}: {error}"
+        yield
+    except (SqlError, ColumnNotFoundError, TableNotFoundError) as error:
+        msg = f"the filter of a search in {table!r}, {reprlib.repr(text)}: {error}"
         raise InvalidQueryError(msg) from error
 
 
@@ -241,6 +266,18 @@ def with_vector(request: SearchRequest, models: Models) -> SearchRequest:
         raise InvalidQueryError(msg) from error
 
 
+def written_vector(query: Query | None) -> Query | None:
+    """Return the vector that a text writes, ``'[1, 0]'``; any other query as it is."""
+    if not isinstance(query, str) or not query.strip().startswith("["):
+        return query
+    try:
+        found = json.loads(query)
+    except (ValueError, RecursionError):
+        return query
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in found)
+    return found if found and numbers else query
+
+
 def _text_and_vector(
     query: Query | None, options: SearchOptions
 ) -> tuple[str | None, Query | None]:
@@ -255,15 +292,34 @@ def _text_and_vector(
     return words, None if isinstance(query, str) else query
 
 
-def _check_column(schema: pa.Schema, table: str, column: str | None, mode: str) -> None:
-    if column is None:
-        return
-    if column not in schema.names:
-        raise ColumnNotFoundError(column, table=table, known=schema.names)
-    found = schema.field(column).type
-    if mode != "text" and not pt.is_fixed_size_list(found):
-        msg = f"column {column!r} of table {table!r} is {found}, which has no vectors"
+def _searched(
+    schema: pa.Schema, table: str, options: SearchOptions, vector: str
+) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the column that is searched by vector, and those by words, as the options name them.
+
+    Raises:
+        ColumnNotFoundError: There is no such column.
+        InvalidQueryError: It is of no use to that search, or vectors are sought in two.
+    """
+    named, mode = options.column or (), options.mode
+    for column in named:
+        if column not in schema.names:
+            raise ColumnNotFoundError(column, table=table, known=schema.names)
+    vectors = [name for name in named if pt.is_fixed_size_list(schema.field(name).type)]
+    texts = tuple(name for name in named if is_text(schema.field(name).type))
+    others = [name for name in named if name not in vectors and name not in texts]
+    wrong = [*others, *(vectors if mode == "text" else ()), *(texts if mode == "vector" else ())]
+    if wrong:
+        has_no = {"vector": "vectors", "text": "text"}.get(mode, "vectors and no text")
+        kind = schema.field(wrong[0]).type
+        msg = f"column {wrong[0]!r} of table {table!r} is {kind}, which has no {has_no}"
         raise InvalidQueryError(msg)
+    if len(vectors) > 1:
+        msg = f"a search compares vectors of one column, and column names {vectors}"
+        raise InvalidQueryError(msg)
+    if mode == "text":
+        return (texts[0] if len(texts) == 1 else None), texts or None
+    return (vectors[0] if vectors else vector), texts or None
 
 
 def _selected(schema: pa.Schema, select: Sequence[str] | None, table: str) -> tuple[str, ...]:
@@ -296,11 +352,7 @@ def checked_vector(query: Query, request: SearchRequest) -> npt.NDArray[np.float
     if vector.ndim != 1 or len(vector) != size:
         msg = f"{where} must have dimension {size}, got shape {vector.shape}"
         raise InvalidQueryError(msg)
-    finite = np.isfinite(vector)
-    if not finite.all():
-        msg = f"{where} has NaN or infinity (in float32) at position {int(np.argmin(finite))}"
-        raise InvalidQueryError(msg)
-    if request.metric == "cosine" and not vector.any():
-        msg = f"{where} is the zero vector, which has no cosine distance"
-        raise InvalidQueryError(msg)
+    fault = fault_of(vector, request.metric)
+    if fault is not None:
+        raise InvalidQueryError(f"{where} {fault}")
     return vector

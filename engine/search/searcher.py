@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.vectors.datasets import lance_errors
+from affidavit.catalog.lake.vectors.text_indexes import TEXT_INDEX
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.engine.search.among import ROW_ID
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
-from affidavit.errors import InvalidQueryError
+from affidavit.engine.search.words import best_by_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +44,6 @@ RRF_K: Final = 60
 
 FUSED_CANDIDATES_MIN: Final = 50
 BATCH_THREADS_MAX: Final = 8
-
-_TEXT_INDEX: Final = "Inverted"
-"""What Lance calls an index over words."""
 
 
 class Beside(Protocol):
@@ -234,7 +233,7 @@ def _index_on(request: SearchRequest) -> dict[str, Any] | None:
     if request.exact or request.metric != vector_definition(request.info).metric:
         return None
     for index in request.dataset.describe_indices():
-        if index.field_names == [request.column] and index.index_type != _TEXT_INDEX:
+        if index.field_names == [request.column] and index.index_type != TEXT_INDEX:
             return _described(index)
     return None
 
@@ -267,30 +266,51 @@ def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] |
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
+    """Return how many rows a search could find: those with a vector that the condition leaves."""
     assert request.column is not None
     present = f"{lance_name(request.column)} IS NOT NULL"
-    condition = present if request.condition is None else f"{request.condition} AND {present}"
+    condition = request.condition
+    if request.among is not None:
+        condition = request.among.condition()
+        if condition is None:
+            found = request.dataset.scanner(columns=[], filter=present, with_row_id=True).to_table()
+            return min(k, len(np.intersect1d(request.among.rows(), found[ROW_ID])))
+    condition = present if condition is None else f"({condition}) AND {present}"
     return min(k, int(request.dataset.count_rows(filter=condition)))
 
 
 def _scan_nearest(
     request: SearchRequest, k: int, *, nprobes: int | None = None, use_index: bool = True
 ) -> pa.Table:
-    nearest: dict[str, Any] = {
-        "column": request.column,
-        "q": request.vector,
-        "k": k,
-        "metric": request.metric,
-        "use_index": use_index,
-    }
-    if use_index:
-        nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
-    return request.dataset.scanner(
-        columns=[*_columns(request), "_distance"],
-        filter=request.condition,
-        prefilter=True,
-        nearest=nearest,
-    ).to_table()
+    """Return the nearest ``k`` rows that the condition leaves."""
+    among = request.among
+    condition = request.condition if among is None else among.condition()
+
+    def scan(count: int, columns: Sequence[str] = (), **options: Any) -> pa.Table:  # noqa: ANN401 - Lance's
+        nearest: dict[str, Any] = {
+            "column": request.column,
+            "q": request.vector,
+            "k": count,
+            "metric": request.metric,
+            "use_index": use_index,
+        }
+        if use_index:
+            nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
+        return request.dataset.scanner(
+            columns=[*columns, "_distance"], nearest=nearest, **options
+        ).to_table()
+
+    if among is None or condition is not None:
+        return scan(k, _columns(request), filter=condition, prefilter=True)
+    total = int(request.dataset.count_rows())
+    best = among.best(k, total, lambda count: scan(count, with_row_id=True))
+    return taken(request, best, "_distance")
+
+
+def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
+    """Return rows, which are told by their ids, with their columns and scores, in that order."""
+    rows = request.dataset._take_rows(best[ROW_ID].to_pylist(), columns=_columns(request))  # noqa: SLF001 - Lance has no other way by row id
+    return rows.append_column(score, best[score])
 
 
 # --- by text -------------------------------------------------------------------------------------
@@ -298,33 +318,7 @@ def _scan_nearest(
 
 def _text(request: SearchRequest, k: int) -> pa.Table:
     """Return the best ``k`` rows by BM25."""
-    _check_text_index(request)
-    query: Any = request.text
-    if request.mode == "text" and request.column is not None:
-        query = {"query": request.text, "columns": [request.column]}
-    return request.dataset.scanner(
-        columns=[*_columns(request), "_score"],
-        filter=request.condition,
-        prefilter=True,
-        full_text_query=query,
-        limit=k,
-    ).to_table()
-
-
-def _check_text_index(request: SearchRequest) -> None:
-    indexed = [
-        index.field_names[0]
-        for index in request.dataset.describe_indices()
-        if index.index_type == _TEXT_INDEX
-    ]
-    wanted = request.column if request.mode == "text" else None
-    if not indexed or (wanted is not None and wanted not in indexed):
-        what = f"column {wanted!r} of" if wanted else "any column of"
-        msg = (
-            f"no full-text index on {what} vector table {request.info.name!r}: call "
-            "table.create_index(column, 'FTS')"
-        )
-        raise InvalidQueryError(msg)
+    return taken(request, best_by_words(request, k), "_score")
 
 
 # --- by both -------------------------------------------------------------------------------------

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.binding import with_values
 from affidavit.catalog.values.python.arguments import checked_text
+from affidavit.engine.plan.searched.rows import rows_query
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
+from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.search.options import BATCH_QUERIES_MAX, options_of
-from affidavit.engine.search.request import build_request
+from affidavit.engine.search.request import build_request, filter_errors
 from affidavit.engine.session.arguments import named_parameters
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.engine.plan.planner import Planner
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import SearchOptions
     from affidavit.engine.search.request import Query, SearchRequest
@@ -46,7 +51,7 @@ def check_batch(queries: Sequence[object]) -> None:
 
 def requests_of(
     catalog: Catalog,
-    attached: Collection[str],
+    planner: Planner,
     models: Models,
     table: str,
     queries: Sequence[Query | None],
@@ -59,15 +64,32 @@ def requests_of(
         TableNotFoundError: There is no such table.
         InvalidQueryError: It cannot be searched here, or k, a query or an option cannot be used.
     """
-    refuse_elsewhere(table, attached)
+    refuse_elsewhere(table, planner.attached)
     check_batch(queries)
     with catalog.read() as reader:
         info = catalog.get(reader, table)
         require_vector(info)
         seen = catalog.ledger.last_seq(reader)
         info, dataset = dataset_of(catalog, reader, info, options.version)
-    requests = (
-        build_request(catalog.identity, info, dataset, models, query, k, options, journal_seq=seen)
-        for query in queries
-    )
-    return [replace(each, transactions=catalog.transactions) for each in requests]
+        requests = [
+            build_request(
+                catalog.identity, info, dataset, models, query, k, options, journal_seq=seen
+            )
+            for query in queries
+        ]  # fmt: skip
+        among = requests[0].among if requests else None
+        if among is not None:
+            committed = catalog.transactions.current() is None
+            with Snapshot(catalog, reader, committed=committed, hide=planner.stores.hide) as at:
+                _find_rows(planner, at, requests[0])
+    return [replace(each, among=among, transactions=catalog.transactions) for each in requests]
+
+
+def _find_rows(planner: Planner, snapshot: Snapshot, request: SearchRequest) -> None:
+    """Find the rows that a condition leaves, as a query does: what it reads is on record."""
+    assert request.among is not None
+    with filter_errors(request.info.name, request.where):
+        statement = parse_statement(rows_query(request, snapshot))
+        plan = partial(planner.plan, statement.text, {}, names=statement.names, read_only=True)
+        found = planner.collect(plan, snapshot)
+    request.among.find = lambda: found.column(0)

@@ -164,7 +164,7 @@ class Session(Keeping):
         where: str | None = None,
         params: Params | None = None,
         select: Sequence[str] | None = None,
-        column: str | None = None,
+        column: str | Sequence[str] | None = None,
         metric: str | None = None,
         mode: str = "vector",
         exact: bool = False,
@@ -184,7 +184,7 @@ class Session(Keeping):
             where: An SQL predicate over the table's columns, applied before the search.
             params: What ``where`` names by ``$name`` or ``$1``: a dict, or a list.
             select: The columns to return; all of them by default.
-            column: The vector column; for ``mode="text"`` the one text column to look in.
+            column: The vector column, the text columns to look in, or a list of both.
             metric: ``cosine``, ``l2`` or ``dot``; the table's own by default.
             mode: ``vector``; ``text`` (BM25); ``hybrid`` (both, by reciprocal rank fusion).
             exact: Compare every vector instead of asking the index.
@@ -242,8 +242,8 @@ class Session(Keeping):
     def _requests(
         self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
     ) -> list[SearchRequest]:
-        attached = self._planner().attached
-        return requests_of(self._catalog(), attached, self.models, table, queries, k, options)
+        planner = self._planner()
+        return requests_of(self._catalog(), planner, self.models, table, queries, k, options)
 
     # --- audit and ledger ----------------------------------------------------------------------
 
@@ -309,19 +309,19 @@ class Session(Keeping):
         vector: str = "vector",
         metric: str = "cosine",
         model: str | None = None,
+        on_bad_vectors: str = "error",
     ) -> VectorTable:
         """Create a vector table, from data or empty from a schema.
 
         Args:
             name: The table's name.
-            data: Whatever holds rows: Arrow, pandas, polars, a list of dicts, a query's result. A
-                record batch reader is streamed, never held whole in memory.
-            schema: The columns, where there is no data to tell them: a pyarrow schema, a dict or
-                list of names and types, or a LanceModel.
+            data: Whatever holds rows: Arrow, pandas, polars, dicts, a result; readers are streamed.
+            schema: The columns without data: a pyarrow schema, names and types, a LanceModel.
             key: The column of unique integers or texts that identifies a row.
             vector: The column of vectors, all of one dimension.
             metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
             model: The embedding model that encodes queries given as text.
+            on_bad_vectors: As in :meth:`VectorTable.insert`.
 
         Raises:
             TableExistsError: The name is taken.
@@ -333,7 +333,7 @@ class Session(Keeping):
         dimension = None if model is None else self.models.dimension(checked_text(model, "model"))
         create_vector(
             catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
-            dimension=dimension,
+            dimension=dimension, on_bad=on_bad_vectors,
         )  # fmt: skip
         return VectorTable(catalog, self._executor(), name)
 

@@ -19,7 +19,7 @@ from affidavit.catalog.sql.condition import (
     CONDITION_BRACKETS_MAX,
     CONDITION_LENGTH_MAX,
     CONDITION_OPERATORS_MAX,
-    check_condition,
+    checked_condition,
 )
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, tokenize
 from affidavit.catalog.sql.sized import SIZED_BYTES_MAX, SIZED_NESTING_MAX, bounded
@@ -91,12 +91,12 @@ LIMITS: dict[str, tuple[int, Callable[[int], object]]] = {
     "OPTIONS_LENGTH_MAX": (
         OPTIONS_LENGTH_MAX, lambda n: parse_options(json.dumps({"where": "x" * (n - 13)}))
     ),
-    "CONDITION_LENGTH_MAX": (CONDITION_LENGTH_MAX, lambda n: check_condition("a" * n)),
+    "CONDITION_LENGTH_MAX": (CONDITION_LENGTH_MAX, lambda n: checked_condition("a" * n)),
     "CONDITION_BRACKETS_MAX": (
-        CONDITION_BRACKETS_MAX, lambda n: check_condition("(" * n + "a" + ")" * n)
+        CONDITION_BRACKETS_MAX, lambda n: checked_condition("(" * n + "a" + ")" * n)
     ),
     "CONDITION_OPERATORS_MAX": (
-        CONDITION_OPERATORS_MAX, lambda n: check_condition(listed(n + 1, "a", "+"))
+        CONDITION_OPERATORS_MAX, lambda n: checked_condition(listed(n + 1, "a", "+"))
     ),
     "SIZED_NESTING_MAX": (SIZED_NESTING_MAX, lambda n: bounded(calls(n))),
     "SIZED_BYTES_MAX": (SIZED_BYTES_MAX, lambda n: bounded(f"SELECT repeat(1, {n})")),

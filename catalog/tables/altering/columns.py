@@ -21,6 +21,7 @@ from affidavit.catalog.tables.altering.redefine import (
 from affidavit.catalog.tables.altering.users import refuse_used
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.values.codecs import codec_for, encode_scalar
+from affidavit.catalog.values.vectors import faults_of, is_vector_type
 from affidavit.errors import (
     ColumnNotFoundError,
     ConstraintError,
@@ -130,6 +131,12 @@ def _add_to_dataset(
     value: pa.Scalar | None,
     detail: str,
 ) -> None:
+    if value is not None and value.is_valid and is_vector_type(field.type):
+        given = pa.array([value.as_py()], field.type)
+        if (fault := faults_of(given, definition.metric)) is not None:
+            msg = f"column {field.name!r} of table {info.name!r}: its value {fault[1](0)}"
+            raise ConstraintError(msg)
+
     def add(dataset: lance.LanceDataset) -> None:
         if value is None:
             dataset.add_columns(field)

@@ -14,7 +14,7 @@ from affidavit.engine.search.options import PARAMETERS, SearchOptions, options_o
 
 Q8 = [1.0] * 8
 NAMES = {each.name for each in fields(SearchOptions)}
-IN_SQL = NAMES - {"mode", "text"}
+IN_SQL = {*NAMES - {"mode", "text"}, "params"}
 
 
 def test_the_keywords_of_search_are_the_options() -> None:
@@ -53,7 +53,7 @@ BAD_OPTIONS = [
     ({"select": 5}, errors.InvalidQueryError, "select must be a list of columns, got 5"),
     ({"select": "id"}, errors.InvalidQueryError, "select must be a list of columns, got 'id'"),
     ({"select": [["id"]]}, errors.ColumnNotFoundError, r"no column \['id'\]"),
-    ({"column": 5}, errors.ColumnNotFoundError, "no column 5"),
+    ({"column": 5}, errors.InvalidQueryError, "column must be a column, or a list .*5"),
     ({"metric": ["l2"]}, errors.InvalidQueryError, r"no metric \['l2'\]"),
     ({"exact": "false"}, errors.InvalidQueryError, "exact must be true or false, got 'false'"),
     ({"exact": 0}, errors.InvalidQueryError, "exact must be true or false, got 0"),

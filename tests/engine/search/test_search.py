@@ -68,12 +68,14 @@ def test_search_by_sql_finds_what_search_by_api_finds(session, indexed) -> None:
 
 
 @pytest.mark.parametrize("matching", [0, 1, 7, 60])
-@pytest.mark.parametrize("mode", ["vector", "hybrid"])
+@pytest.mark.parametrize(
+    ("mode", "column"), [("vector", "id"), ("hybrid", "id"), ("vector", "abs(id)")]
+)
 def test_p13_a_filtered_search_returns_min_of_k_and_matching(
-    session, indexed, matching: int, mode: str
+    session, indexed, matching: int, mode: str, column: str
 ) -> None:
     """An index that looks at one partition finds few of a selective filter's rows."""
-    where = f"id < {matching}"
+    where = f"{column} < {matching}"
     found = session.search(
         "docs", query_of(indexed, 1999), k=40, where=where, nprobes=1, mode=mode, text="even odd"
     )
@@ -93,7 +95,7 @@ def test_p19_a_filter_is_one_expression_or_refused(session, indexed, mode) -> No
     query = "odd" if mode == "text" else query_of(indexed, 5)
     for where in (
         "id = 1) OR (id = 2", "id < 9 LIMIT 1", "id < 9 ORDER BY id", "id < 9 id > 2", "id < 9)",
-        "id < 9 AND (", "id = E'9'", "id < 9 AS a", "id < 9, true", "",
+        "id < 9 AND (", "id < 9 AS a", "id < 9, true", "",
     ):  # fmt: skip
         with recorded(session, 0), pytest.raises(errors.InvalidQueryError):
             session.search("docs", query, where=where, mode=mode, text="odd row")

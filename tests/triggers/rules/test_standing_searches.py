@@ -85,7 +85,7 @@ def test_p1_a_find_that_cannot_be_recorded_stops_the_change(session, docs, monke
     [
         ({"query": np.ones(7)}, errors.InvalidQueryError, "8 finite"),
         ({"query": [float("nan")] * 8}, errors.InvalidQueryError, "finite"),
-        ({"query": np.zeros(8)}, errors.InvalidQueryError, "direction"),
+        ({"query": np.zeros(8)}, errors.InvalidQueryError, "zero vector"),
         ({"within": float("inf")}, errors.InvalidQueryError, "distance"),
         ({"within": "near"}, errors.InvalidQueryError, "'near'"),
         ({"metric": "manhattan"}, errors.InvalidQueryError, "manhattan"),

@@ -1,0 +1,1 @@
+"""What is done for a plan's searches before the plan runs."""
