@@ -16,12 +16,11 @@ from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
-from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
-from affidavit.engine.plan.mending.alone import mended_in
+from affidavit.engine.plan.mending.planned import planned_in
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
@@ -213,11 +212,8 @@ class Planner:
         context: SessionContext | None = None,
     ) -> DataFrame:
         check_honoured(text, self._state.dialect)
-        chosen = context or self.context
         with held():
-            whole = bounded(mended_in(chosen, text, values))
-            frame = chosen.sql(whole, options, param_values=dict(values) or None)
-            return frame if whole is text else plainly_named(frame)
+            return planned_in(context or self.context, text, values, options)
 
     def _numbered(self, text: str, snapshot: Snapshot) -> str:
         return self.engine.numbering.written(text, snapshot, self._state.numbers)
