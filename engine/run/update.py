@@ -206,7 +206,7 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         }
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
-        text = clauses.query(values, condition, beside.selected())
+        text = clauses.query(values, condition, opened.columns, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)
 
