@@ -21,10 +21,10 @@ def mended_in(context: SessionContext, text: str, values: Mapping[str, Any]) -> 
     Raises:
         SqlError: It cannot be written so.
     """
-    return mended(text, partial(_schema_of, context, values))
+    return mended(text, partial(schema_in, context, values))
 
 
-def _schema_of(context: SessionContext, values: Mapping[str, Any], query: str) -> pa.Schema | None:
+def schema_in(context: SessionContext, values: Mapping[str, Any], query: str) -> pa.Schema | None:
     """Return the columns of a query; ``None`` if it names what is only around it."""
     try:
         frame = context.sql(query, QUERIES_ONLY, param_values=dict(values) or None)

@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.sql.sized import bounded
-from affidavit.engine.plan.mending.alone import mended_in
+from affidavit.engine.plan.mending.alone import mended_in, schema_in
 from affidavit.engine.plan.mending.points import pointed
+from affidavit.engine.plan.mending.spelled import ordered, spelled
 from affidavit.engine.plan.sizes.bounds import plainly_named
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def planned_in(
     Raises:
         SqlError: It cannot be written so.
     """
-    whole = bounded(mended_in(context, text, values))
+    whole = mended_in(context, spelled(text), values)
+    whole = bounded(ordered(whole, partial(schema_in, context, values)))
     plan = partial(context.sql, options=options, param_values=dict(values) or None)
     frame = pointed(whole, plan)
     return frame if whole is text else plainly_named(frame)
