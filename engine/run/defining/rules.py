@@ -128,11 +128,8 @@ def _identity(column: NewColumn, kind: pa.DataType, table: str) -> Identity:
 def _sequenced(catalog: Catalog, column: NewColumn, kind: pa.DataType, table: str) -> Identity:
     assert column.sequence is not None
     schema, name = column.sequence
-    if kind != pa.int64():
-        msg = (
-            f"column {column.name!r} of table {table!r} is {kind}: the numbers of a sequence are "
-            "BIGINT"
-        )
+    if not pt.is_integer(kind):
+        msg = f"column {column.name!r} of table {table!r} is {kind}: a sequence gives integers"
         raise SchemaMismatchError(msg)
     with catalog.read() as reader:
         info = catalog.get(reader, name, schema)

@@ -214,3 +214,14 @@ def test_numbers_are_taken_ahead_and_given_back(lake) -> None:
         with affidavit.connect(lake) as other:  # of another process it could be
             [got] = other.sql("SELECT nextval('s') AS n").to_pylist()
         assert got["n"] in {4, 2 + AHEAD}
+
+
+def test_a_sequence_numbers_integers_of_any_size(session) -> None:
+    session.sql("CREATE SEQUENCE s START 126")
+    session.sql("CREATE TABLE t (id TINYINT DEFAULT nextval('s'), x INT)")
+    session.sql("INSERT INTO t (x) VALUES (0), (1)")
+    with pytest.raises(errors.ConstraintError, match="column 'id' is int8"):
+        session.sql("INSERT INTO t (x) VALUES (2)")
+    assert session.sql("SELECT id FROM t ORDER BY x").to_pylist() == [{"id": 126}, {"id": 127}]
+    with pytest.raises(errors.SchemaMismatchError, match="a sequence gives integers"):
+        session.sql("CREATE TABLE u (id VARCHAR DEFAULT nextval('s'))")
