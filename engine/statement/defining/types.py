@@ -92,7 +92,7 @@ def parse_type(cursor: Cursor) -> ColumnType:
         return ColumnType(SERIALS[word], is_serial=True)
     elif word == "MAP" and cursor.peek(1) == "(":
         return _map(cursor)
-    elif word == "STRUCT" and cursor.peek(1) == "(":
+    elif word in {"STRUCT", "ROW"} and cursor.peek(1) == "(":
         found = ColumnType(_struct(cursor))
     else:
         skip_type(cursor)
@@ -145,8 +145,8 @@ def _map(cursor: Cursor) -> ColumnType:
 
 
 def _struct(cursor: Cursor) -> str:
-    """Move past ``STRUCT(name type, ...)``, and return it as DataFusion writes it."""
-    cursor.expect("STRUCT")
+    """Move past ``STRUCT(name type, ...)``, or ROW, and return it as DataFusion writes it."""
+    cursor.skip()
     cursor.expect("(")
     fields = [_member(cursor)]
     while cursor.accept(","):
