@@ -16,12 +16,11 @@ from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
-from affidavit.catalog.sql.sized import bounded
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
-from affidavit.engine.plan.mending.alone import mended_in
+from affidavit.engine.plan.mending.planned import planned_in
 from affidavit.engine.plan.runner import LocalRunner, Planned
 from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
@@ -215,9 +214,7 @@ class Planner:
         check_honoured(text, self.state.dialect)
         context = self._pair.narrow if narrow else self.context
         with held():
-            whole = bounded(mended_in(context, text, values, snapshot))
-            frame = context.sql(whole, options, param_values=dict(values) or None)
-            return frame if whole is text else plainly_named(frame)
+            return planned_in(context, text, values, snapshot, options)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
         """Return a text with what it asks of sequences and of its caller as DataFusion reads it."""

@@ -206,7 +206,7 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
         computed = [opened.with_defaults(each) for each in values]
-        text = clauses.query(computed, condition, beside.selected())
+        text = clauses.query(computed, condition, opened.columns, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.spelling import KEYWORDS, is_name
 from affidavit.engine.statement.assignments import (
     Target,
     check_columns,
@@ -24,9 +25,9 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, Part
 from affidavit.errors import ColumnNotFoundError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.catalog.sql.lexer import Cursor, Token
 
 MERGE_ACTION: Final = "merge_action"
 """What RETURNING calls what says INSERT, UPDATE or DELETE."""
@@ -166,19 +167,30 @@ class Merge:
             f"{target}.{quoted(column)} = {called}.{quoted(column)}" for column in self.using
         )
 
-    def query(self, values: Sequence[dict[str, str]], condition: str, beside: str = "") -> str:
+    def query(
+        self,
+        values: Sequence[dict[str, str]],
+        condition: str,
+        known: Collection[str],
+        beside: str = "",
+    ) -> str:
         """Return the one query.
 
         Args:
             values: Each WHEN's, whose columns are ``__<when>_<at>``.
             condition: What joins target and source.
+            known: The target's columns.
             beside: What is to be selected besides, with a comma before.
+
+        Raises:
+            SqlError: A WHEN names a column of the row that there is not.
         """
         target, source = quoted(self.target.alias), quoted(self.source_alias)
-        tests = [self._test(when) for when in self.whens]
+        tests = [self._test(when, known) for when in self.whens]
         number = " ".join(f"WHEN {test} THEN {at}" for at, test in enumerate(tests))
         computed = [
-            f"CASE WHEN {tests[at]} THEN ({value}) END AS __{at}_{position}"
+            f"CASE WHEN {tests[at]} THEN ({self._seen(self.whens[at], value, known)}) END "
+            f"AS __{at}_{position}"
             for at, given in enumerate(values)
             for position, value in enumerate(given.values())
         ]
@@ -190,11 +202,51 @@ class Merge:
             f"ON ({condition})) WHERE __clause IS NOT NULL"
         )
 
-    def _test(self, when: When) -> str:
+    def _seen(self, when: When, expression: str, known: Collection[str]) -> str:
+        """Return an expression of a WHEN with its names as those of the one row that it has."""
+        target, source = self.target.alias, self.source_alias
+        if when.moment == MATCHED:
+            return expression
+        only, other = (source, target) if when.moment == NOT_IN_TARGET else (target, source)
+        columns = {each.casefold() for each in known}
+        tokens = tokenize(expression)
+        for at, token in reversed(list(enumerate(tokens))):
+            if not _is_free(tokens, at):
+                continue
+            if at + 1 < len(tokens) and tokens[at + 1].text == ".":
+                if token.name == other != only:
+                    row = "target" if other == target else "source"
+                    msg = f"WHEN {when.moment.upper()} has no row of the {row}: {other!r} names it"
+                    raise SqlError(msg)
+            elif str(token.name).casefold() in columns:
+                start = token.start
+                expression = f"{expression[:start]}{quoted(only)}.{expression[start:]}"
+        return expression
+
+    def _test(self, when: When, known: Collection[str]) -> str:
         stands = _STANDS[when.moment].format(
             t=quoted(self.target.alias), s=quoted(self.source_alias)
         )
-        return f"({stands} AND ({when.condition}))" if when.condition else f"({stands})"
+        condition = self._seen(when, when.condition, known)
+        return f"({stands} AND ({condition}))" if condition else f"({stands})"
+
+
+def _is_free(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a column or table is named at a place, and in no query within."""
+    token, before, after = tokens[at], tokens[at - 1 : at], tokens[at + 1 : at + 2]
+    if token.name is None or token.keyword in KEYWORDS or not is_name(tokens, at):
+        return False
+    if before and (before[0].text in {".", "::"} or before[0].kind == "string"):
+        return False
+    if after and (after[0].text == ":" or after[0].keyword == "FROM"):
+        return False
+    depth = token.depth
+    for here in range(at, -1, -1):
+        if tokens[here].depth < depth:
+            depth = tokens[here].depth
+            if tokens[here + 1].keyword in {"SELECT", "WITH", "VALUES"}:
+                return False
+    return True
 
 
 def parse_merge(cursor: Cursor) -> Merge:

@@ -21,7 +21,7 @@ from affidavit.catalog.values.arrays import whole
 from affidavit.errors import ConstraintError, ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import MutableDefinition
@@ -134,9 +134,19 @@ def _numbered(
         catalog.numbers.pass_by(identity.counter, array)
         places = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
         taken = catalog.numbers.take(identity.counter, len(places), what=f"column {column!r}")
-        filled = pc.replace_with_mask(array, array.is_null(), pa.array(taken, array.type))
+        numbers = _of_type(taken, array.type, column)
+        filled = pc.replace_with_mask(array, array.is_null(), numbers)
         rows = _with(rows, column, filled, rows.schema.field(column))
     return rows
+
+
+def _of_type(numbers: Sequence[int], kind: pa.DataType, column: str) -> pa.Array:
+    """Return numbers as a column's type: a sequence that has a name goes on beyond it."""
+    try:
+        return pa.array(numbers, kind)
+    except pa.ArrowInvalid as error:
+        msg = f"column {column!r} is {kind}: a number of its sequence, up to {max(numbers)}, is not"
+        raise ConstraintError(msg) from error
 
 
 def _pass_by_stored(

@@ -39,10 +39,10 @@ def mended_in(
     Raises:
         SqlError: It cannot be written so.
     """
-    return mended(text, partial(_schema_of, context, values, snapshot))
+    return mended(text, partial(schema_in, context, values, snapshot))
 
 
-def _schema_of(
+def schema_in(
     context: SessionContext, values: Mapping[str, Any], snapshot: Snapshot, query: str
 ) -> pa.Schema | None:
     """Return the columns of a query; ``None`` if it names what is only around it.

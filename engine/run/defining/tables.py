@@ -170,7 +170,8 @@ class _Filled:
                 shape = Shape(*scope.planner.streamed(plan, snapshot))
                 rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
             name = self.name
-            schema = with_maps(scope, shape.schema, self.constraints)
+            schema = _as_declared(shape.schema, self.constraints)
+            schema = with_maps(scope, schema, self.constraints)
             check_defaults(scope, schema, self.constraints.defaults)
             definition = _definition(catalog, name.table, schema, self.constraints)
             with catalog.read() as reader:
@@ -201,6 +202,15 @@ class _Filled:
         if not self.if_not_exists:
             raise TableExistsError(self.name.table, kind=KINDS[existing.kind].word)
         return True
+
+
+def _as_declared(schema: pa.Schema, constraints: Constraints) -> pa.Schema:
+    """Return the columns, each NOT NULL where the statement says so.
+
+    That a query gives no NULL, as ``SELECT 1``, asks nothing of the rows that come later.
+    """
+    strict = {column.name for column in constraints.columns if not column.nullable}
+    return pa.schema([f.with_nullable(nullable=f.name not in strict) for f in schema])
 
 
 def with_maps(scope: Scope, schema: pa.Schema, constraints: Constraints) -> pa.Schema:

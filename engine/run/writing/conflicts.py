@@ -76,13 +76,14 @@ def _keys(conflict: Conflict, opened: OpenTarget) -> Sequence[Key]:
             msg = f"{table!r} has no unique key, so that nothing conflicts: leave the clause out"
             raise SqlError(msg)
         return known
-    if tuple(sorted(conflict.columns)) not in {tuple(sorted(key)) for key in known}:
+    named = tuple(dict.fromkeys(conflict.columns))
+    if {*named} not in [{*key} for key in known]:
         msg = (
             f"ON CONFLICT ({', '.join(conflict.columns)}) names no unique key of {table!r}; it "
             f"has {[list(key) for key in known]}"
         )
         raise SqlError(msg)
-    return (conflict.columns,)
+    return (named,)
 
 
 # --- what meets what -----------------------------------------------------------------------------

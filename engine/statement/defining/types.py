@@ -33,9 +33,15 @@ SERIALS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Numbered columns, by how they are called, and what they are."""
 
-_PLAIN: Final[Mapping[str, str]] = {
+PLAIN: Final[Mapping[str, str]] = {
     "BLOB": "BYTEA", "BYTES": "BYTEA", "VARBINARY": "BYTEA", "BINARY": "BYTEA",
     "HUGEINT": "DECIMAL(38, 0)",
+    "INT1": "TINYINT", "SHORT": "SMALLINT", "MEDIUMINT": "INT", "SIGNED": "INT", "LONG": "BIGINT",
+    "INT64": "BIGINT", "UTINYINT": "TINYINT UNSIGNED", "USMALLINT": "SMALLINT UNSIGNED",
+    "UINTEGER": "INT UNSIGNED", "UBIGINT": "BIGINT UNSIGNED", "FLOAT64": "DOUBLE",
+    "LOGICAL": "BOOLEAN", "CLOB": "VARCHAR", "TINYTEXT": "VARCHAR", "MEDIUMTEXT": "VARCHAR",
+    "LONGTEXT": "VARCHAR", "DATETIME": "TIMESTAMP", "TIMESTAMP_S": "TIMESTAMP(0)",
+    "TIMESTAMP_MS": "TIMESTAMP(3)", "TIMESTAMP_US": "TIMESTAMP(6)", "TIMESTAMP_NS": "TIMESTAMP(9)",
 }  # fmt: skip
 """Types by other names than DataFusion's."""
 
@@ -73,11 +79,11 @@ def parse_type(cursor: Cursor) -> ColumnType:
     if word == "ENUM":
         return ColumnType(TEXT, kind=_enum(cursor))
     start = cursor.at
-    if word in _PLAIN:
+    if word in PLAIN:
         cursor.skip()
         if cursor.peek() == "(":
             skip_group(cursor)
-        found = ColumnType(_PLAIN[word])
+        found = ColumnType(PLAIN[word])
     elif word in _KINDS:
         cursor.skip()
         found = ColumnType(TEXT, kind=_KINDS[word])
@@ -86,7 +92,7 @@ def parse_type(cursor: Cursor) -> ColumnType:
         return ColumnType(SERIALS[word], is_serial=True)
     elif word == "MAP" and cursor.peek(1) == "(":
         return _map(cursor)
-    elif word == "STRUCT" and cursor.peek(1) == "(":
+    elif word in {"STRUCT", "ROW"} and cursor.peek(1) == "(":
         found = ColumnType(_struct(cursor))
     else:
         skip_type(cursor)
@@ -139,8 +145,8 @@ def _map(cursor: Cursor) -> ColumnType:
 
 
 def _struct(cursor: Cursor) -> str:
-    """Move past ``STRUCT(name type, ...)``, and return it as DataFusion writes it."""
-    cursor.expect("STRUCT")
+    """Move past ``STRUCT(name type, ...)``, or ROW, and return it as DataFusion writes it."""
+    cursor.skip()
     cursor.expect("(")
     fields = [_member(cursor)]
     while cursor.accept(","):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.places import COUNTED, between, closing, split, word
+from affidavit.engine.statement.mended.places import COUNTED, between, clause, closing, split, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) ->
     if len(items) < 2:  # noqa: PLR2004 - one is not twice
         return
     bare = [item for item in items if not has_name(text, tokens, item)]
-    told = [" ".join(token.text for token in tokens[start:end]) for start, end in bare]
+    called = [_uncast(tokens, item) for item in bare]
+    told = [" ".join(token.text for token in tokens[start:end]) for start, end in called]
     queries = sum(_exists(text, tokens, item) for item in bare)
     starred = [item for item in items if word(tokens, item[1] - 1) == "*"]
     is_unplanned = bool(starred) and _is_twice(text, tokens, at, span, schema_of)
@@ -69,10 +70,39 @@ def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) ->
         end = tokens[item[1] - 1].end
         before = told[:index].count(told[index])
         if before or (is_unplanned and item[1] - item[0] in {1, 3}):
-            name = tokens[item[1] - 1].name or told[index][:NAME_LENGTH_MAX]
+            name = tokens[called[index][1] - 1].name or told[index][:NAME_LENGTH_MAX]
             yield end, end, f" AS {quoted(f'{name}_{max(before, 1)}')}"
         elif queries > 1 and _exists(text, tokens, item):
             yield end, end, f" AS {quoted(between(text, tokens, item)[:NAME_LENGTH_MAX])}"
+
+
+def _uncast(tokens: Sequence[Token], item: Span) -> Span:
+    """Return what a thing of a list is called by: DataFusion's names leave casts out."""
+    start, end = item
+    while start < end:
+        level = tokens[start].depth
+        cast = max(
+            (
+                at
+                for at in range(start, end)
+                if word(tokens, at) == "::" and tokens[at].depth == level
+            ),
+            default=-1,
+        )
+        if cast > start and all(_is_of_type(token) for token in tokens[cast + 1 : end]):
+            end = cast
+        elif word(tokens, start) in {"CAST", "TRY_CAST"} and closing(tokens, start + 1) == end - 1:
+            inner = (start + 2, end - 1)
+            start, end = start + 2, clause(tokens, inner, "AS")
+        else:
+            break
+    return (start, end) if start < end else item
+
+
+def _is_of_type(token: Token) -> bool:
+    return (
+        token.name is not None or token.kind == "number" or token.text in {"(", ")", ",", "[", "]"}
+    )
 
 
 def _exists(text: str, tokens: Sequence[Token], item: Span) -> bool:

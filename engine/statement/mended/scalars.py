@@ -12,11 +12,15 @@ from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import read_expression
 from affidavit.engine.statement.mended.places import (
     aggregates,
+    between,
     clause,
+    closing,
     in_from,
+    is_query,
     split,
     word,
 )
+from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +29,12 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
 
 SEVERAL: Final = "a query in brackets gave several rows where one value is wanted"
+
+AGGREGATED: Final = (
+    "a query in FROM that names the row outside and aggregates has one row, always: aggregate in "
+    "the query around it, or join with GROUP BY and coalesce()"
+)
+"""DataFusion 54.1 has no row where there is nothing to aggregate, or does not plan it."""
 
 _OTHERS: Final = (
     "GROUP", "HAVING", "UNION", "INTERSECT", "EXCEPT", "OFFSET", "FETCH", "WINDOW", "QUALIFY",
@@ -39,9 +49,14 @@ def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf)
     before = word(tokens, start - 2)
     if word(tokens, start) != "SELECT" or before in _NO_VALUES or in_from(tokens, start - 1):
         return None
-    if word(tokens, start + 1) in {"DISTINCT", "ALL"} or aggregates(tokens, query):
-        return None
     begins = clause(tokens, query, "FROM")
+    one_row = begins >= 0 and _has_one_row(text, tokens, (begins, end), schema_of)
+    if one_row and (
+        aggregates(tokens, query) or word(tokens, closing(tokens, begins + 1) + 1) != ")"
+    ):
+        raise SqlError(AGGREGATED)
+    if one_row or word(tokens, start + 1) in {"DISTINCT", "ALL"} or aggregates(tokens, query):
+        return None
     if begins < 0 or any(clause(tokens, query, each) >= 0 for each in _OTHERS):
         return None
     if len(split(tokens, (start + 1, begins))) != 1:
@@ -67,6 +82,22 @@ def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf)
             f"THEN {first} END"
         )
     return tokens[start].start, tokens[end - 1].end, f"SELECT {first} {rows}"
+
+
+def _has_one_row(text: str, tokens: Sequence[Token], rows: Span, schema_of: SchemaOf) -> bool:
+    """Return whether FROM begins with a query that aggregates, and names the row outside.
+
+    That has one row where there is nothing to aggregate too, and its values are no NULL.
+    """
+    start, end = rows[0] + 2, closing(tokens, rows[0] + 1)
+    if not is_query(tokens, rows[0] + 1) or end > rows[1]:
+        return False
+    if schema_of(between(text, tokens, (start, end))) is not None:
+        return False
+    begins = clause(tokens, (start, end), "FROM")
+    return aggregates(tokens, (start, end)) or (
+        begins >= 0 and _has_one_row(text, tokens, (begins, end), schema_of)
+    )
 
 
 def item_of(text: str, tokens: Sequence[Token], at: int) -> str:

@@ -325,3 +325,30 @@ def test_a_column_that_is_named_twice_is_refused(session, text) -> None:
     session.sql("CREATE TABLE t (id INT PRIMARY KEY, a INT)")
     with pytest.raises(SqlError, match="column 'a' is named twice"):
         session.sql(text)
+
+
+def test_a_when_sees_the_one_row_that_it_has(session) -> None:
+    """A name of both tables was ambiguous, and a column of the row that is not there was NULL."""
+    session.sql("CREATE TABLE t (id INT, n INT) AS VALUES (1, 10), (5, 50)")
+    session.sql("CREATE TABLE s (id INT, n INT, m INT) AS VALUES (1, 7, 0), (2, 8, 0)")
+    session.sql(
+        "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET n = s.n "
+        "WHEN NOT MATCHED AND n > (SELECT min(n) FROM t) - 5 THEN INSERT (id, n) VALUES (id, N + m) "
+        "WHEN NOT MATCHED BY SOURCE AND n = 50 THEN UPDATE SET n = n + 1"
+    )
+    found = session.sql("SELECT id, n FROM t ORDER BY id").to_pylist()
+    assert [tuple(row.values()) for row in found] == [(1, 7), (2, 8), (5, 51)]
+    for when in (
+        "NOT MATCHED THEN INSERT VALUES (s.id, t.n)",
+        "NOT MATCHED AND t.n > 1 THEN INSERT VALUES (s.id, s.n)",
+        "NOT MATCHED BY SOURCE THEN UPDATE SET n = s.n",
+        "NOT MATCHED BY SOURCE AND s.n > 1 THEN DELETE",
+    ):
+        with pytest.raises(SqlError, match=r"has no row of the (target|source)"):
+            session.sql(f"MERGE INTO t USING s ON t.id = s.id WHEN {when}")
+
+
+def test_on_conflict_may_name_a_column_twice(session) -> None:
+    session.sql("CREATE TABLE t (a INT, b INT, n INT, UNIQUE (a, b)) AS VALUES (1, 1, 0)")
+    session.sql("INSERT INTO t VALUES (1, 1, 5) ON CONFLICT (b, a, b) DO UPDATE SET n = excluded.n")
+    assert session.sql("SELECT n FROM t").to_pylist() == [{"n": 5}]

@@ -132,3 +132,18 @@ def test_temporary_tables_are_refused_by_name(session) -> None:
     for word in ("TEMP", "TEMPORARY"):
         with pytest.raises(errors.SqlError, match=f"{word} is not supported"):
             session.sql(f"CREATE {word} TABLE t (a INT)")
+
+
+def test_a_table_of_a_query_asks_no_more_than_it_says(session) -> None:
+    """``SELECT 1`` gives no NULL, and rows that came later could not have one."""
+    session.sql("CREATE TABLE p (id BIGINT PRIMARY KEY, n INT NOT NULL)")
+    session.sql("INSERT INTO p VALUES (1, 2)")
+    session.sql("CREATE TABLE a AS SELECT id, n, 1 AS one FROM p")
+    session.sql("SELECT id, 'x' AS s INTO b FROM p")
+    session.sql("UPDATE a SET id = NULL, n = NULL, one = NULL")
+    session.sql("INSERT INTO b VALUES (NULL, NULL)")
+    session.sql("CREATE TABLE c (id BIGINT PRIMARY KEY, n INT NOT NULL, m INT) AS SELECT 1, 2, 3")
+    session.sql("UPDATE c SET m = NULL")
+    for column in ("id", "n"):
+        with pytest.raises(errors.ConstraintError, match="NOT NULL"):
+            session.sql(f"UPDATE c SET {column} = NULL")

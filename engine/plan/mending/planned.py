@@ -1,0 +1,38 @@
+"""A statement planned so that it is answered rightly."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from affidavit.catalog.sql.sized import bounded
+from affidavit.engine.plan.mending.alone import mended_in, schema_in
+from affidavit.engine.plan.mending.points import pointed
+from affidavit.engine.plan.mending.spelled import ordered, spelled
+from affidavit.engine.plan.sizes.bounds import plainly_named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from datafusion import DataFrame, SessionContext, SQLOptions
+
+    from affidavit.engine.scans.snapshot import Snapshot
+
+
+def planned_in(
+    context: SessionContext,
+    text: str,
+    values: Mapping[str, Any],
+    snapshot: Snapshot,
+    options: SQLOptions | None,
+) -> DataFrame:
+    """Return a context's plan of a statement, which changes nothing by being planned.
+
+    Raises:
+        SqlError: It cannot be written so.
+    """
+    whole = mended_in(context, spelled(text), values, snapshot)
+    whole = bounded(ordered(whole, partial(schema_in, context, values, snapshot)))
+    plan = partial(context.sql, options=options, param_values=dict(values) or None)
+    frame = pointed(whole, plan)
+    return frame if whole is text else plainly_named(frame)

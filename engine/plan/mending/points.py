@@ -1,0 +1,157 @@
+"""Numbers with a point that meet a float are floats.
+
+They are decimals, which keep their digits. But a float that is compared with a decimal, or stands
+in one column with it, is brought to DECIMAL(30, 15) by DataFusion 54.1, or DECIMAL(14, 7): what is
+smaller becomes 0, what is larger, and NaN, an error. Its functions of lists take no decimal where
+a list is of floats. What a number meets is told from the plan as it is once types are brought
+together.
+
+Rules:
+    - A number that meets no float stays a decimal, whatever the others of its statement meet.
+    - The columns are called as if all were decimals.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.engine.statement.statement import tokens_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from datafusion import DataFrame
+
+    from affidavit.catalog.sql.lexer import Token
+
+_MAY_HAVE: Final = re.compile(r"\d\.|\.\d")
+_ROWS: Final = re.compile(r"\s*INSERT\b(?!.*\b(?:SELECT|FROM|TABLE)\b)", re.IGNORECASE | re.DOTALL)
+"""Rows of an INSERT: each value becomes its column's type, and meets no other."""
+
+_TYPE: Final = re.compile(r"\bDecimal(?:128|256)\((?:Some\(-?\d+\),|NULL,)?(\d+), ?(\d+)\)")
+
+_WHOLE, _DOUBLE, _REAL = 20, 15, 7
+"""Digits before the point: of a BIGINT as a decimal, of a DOUBLE, and of a REAL."""
+
+TRIED_MAX: Final = 64
+"""How often a statement with numbers that meet floats is planned; then all of them are floats."""
+
+TOGETHER_MAX: Final = 16
+"""Of so many numbers that are floats together each is looked at."""
+
+
+def pointed(text: str, plan: Callable[[str], DataFrame]) -> DataFrame:
+    """Return the plan of a statement, with numbers as floats where they meet some.
+
+    Args:
+        text: The statement.
+        plan: Plans one.
+    """
+    if _MAY_HAVE.search(text) is None or _ROWS.match(text) is not None:
+        return plan(text)
+    numbers = [
+        token
+        for token in tokens_of(text)
+        if token.kind == "number" and "." in token.text and "e" not in token.text.lower()
+    ]
+    if not numbers:
+        return plan(text)
+    return _Statement(text, numbers, plan).planned()
+
+
+class _Statement:
+    """A statement, and its numbers that may be floats."""
+
+    def __init__(
+        self, text: str, numbers: Sequence[Token], plan: Callable[[str], DataFrame]
+    ) -> None:
+        self._text = text
+        self._numbers = numbers
+        self._plan = plan
+
+    def planned(self) -> DataFrame:
+        try:
+            exact = self._plan(self._text)
+        except Exception as error:
+            found = self._with_floats(inf) if _is_of_decimals(error) else None
+            if found is None:
+                raise
+            return found
+        met = _floats_met(exact)
+        found = self._with_floats(met) if met else None
+        return exact if found is None else _called(found, exact.schema().names)
+
+    def _with_floats(self, met: float) -> DataFrame | None:
+        """Return the plan with as few floats as it takes; ``None`` if they make it no better."""
+        best, least, floats = None, met, frozenset[int]()
+        for window in _windows(len(self._numbers)):
+            here = floats.union(window)
+            if not least or here == floats:
+                continue
+            tried, now = self._tried(here)
+            if tried is None or now >= least:
+                continue
+            best, least, floats = tried, now, here
+            for at in window if 1 < len(window) <= TOGETHER_MAX else ():
+                tried, now = self._tried(floats - {at})
+                if tried is not None and now <= least:
+                    best, floats = tried, floats - {at}
+        return best
+
+    def _tried(self, floats: Collection[int]) -> tuple[DataFrame | None, float]:
+        """Return the plan with some numbers as floats, and how many floats meet decimals there."""
+        text = self._text
+        for at in sorted(floats, reverse=True):
+            token = self._numbers[at]
+            text = f"{text[: token.start]}CAST('{token.text}' AS DOUBLE){text[token.end :]}"
+        try:
+            frame = self._plan(text)
+        except Exception:  # noqa: BLE001 - whatever it is, the statement is no better so
+            return None, inf
+        return frame, _floats_met(frame)
+
+
+def _windows(count: int) -> Iterator[range]:
+    """Yield what may meet one float: numbers beside each other, as in IN, BETWEEN or VALUES."""
+    sizes = [1 << power for power in range(count.bit_length())]
+    each = (
+        range(start, start + size)
+        for start in range(count)
+        for size in sizes
+        if start + size <= count
+    )
+    yield from islice(each, TRIED_MAX)
+    yield range(count)
+
+
+def _floats_met(frame: DataFrame) -> float:
+    """Return how often a plan brings a float to a decimal."""
+    try:
+        told = frame.optimized_logical_plan().display_indent()
+    except Exception as error:  # noqa: BLE001 - what is found wrong is said where the plan runs
+        return inf if _is_of_decimals(error) else 0
+    return sum(_is_of_float(int(size), int(scale)) for size, scale in _TYPE.findall(told))
+
+
+def _is_of_float(size: int, scale: int) -> bool:
+    """Return whether a decimal may be what DataFusion makes of a float and a number."""
+    whole = size - scale
+    if whole == _REAL:
+        return scale >= _REAL
+    return scale >= _DOUBLE and whole >= _DOUBLE and whole != _WHOLE
+
+
+def _is_of_decimals(error: Exception) -> bool:
+    return "Decimal" in str(error)
+
+
+def _called(frame: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Return a plan whose columns are called so."""
+    for name, meant in zip(frame.schema().names, names, strict=True):
+        if name != meant:
+            frame = frame.with_column_renamed(quoted(name), meant)
+    return frame

@@ -1,0 +1,144 @@
+"""What other databases read, and DataFusion's parser or planner does not, written as it reads it.
+
+It takes table functions by their exact name alone, calls the column of ``range`` and
+``generate_series`` ``value`` and nothing else, has no ``ORDER BY ALL``, and lacks names of types.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from affidavit.engine.statement.defining.types import PLAIN
+from affidavit.engine.statement.mended.places import closing, opening, word
+from affidavit.engine.statement.statement import tokens_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+
+_SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
+_BEFORE_TABLES: Final = frozenset({"FROM", "JOIN", "LATERAL", ","})
+_CASTS: Final = frozenset({"CAST", "TRY_CAST"})
+_ORDER_BY: Final = ("ORDER", "BY")
+_QUERIES: Final = frozenset({"SELECT", "FROM", "WITH", "VALUES"})
+
+_ENDS: Final = frozenset(
+    {"WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT",
+     "WINDOW", "QUALIFY", "JOIN", "CROSS", "LEFT", "RIGHT", "INNER", "FULL", "NATURAL", "ON",
+     "RETURNING", "FETCH"}
+)  # fmt: skip
+"""What may stand behind a table that has no other name."""
+
+_MAY_HAVE: Final = re.compile(
+    rf"\b(?:{'|'.join(_SERIES)})\s*\(|\b(?:{'|'.join(PLAIN)})\b|(?:FROM|JOIN|,|LATERAL)\s+\w+\s*\(",
+    re.IGNORECASE,
+)
+_ORDERS: Final = re.compile(r"\bORDER\s+BY\s+ALL\b", re.IGNORECASE)
+
+
+def spelled(text: str) -> str:
+    """Return a statement with its types and table functions as DataFusion knows them."""
+    if _MAY_HAVE.search(text) is None:
+        return text
+    tokens = tokens_of(text)
+    return _edited(text, [*_types(tokens), *_functions(tokens)])
+
+
+def ordered(text: str, schema_of: SchemaOf) -> str:
+    """Return a statement with each ORDER BY ALL as the columns that it is about, by their places.
+
+    Args:
+        text: The statement.
+        schema_of: Returns the columns of a query that stands alone, ``None`` if it does not.
+    """
+    if _ORDERS.search(text) is None:
+        return text
+    return _edited(text, _orderings(text, tokens_of(text), schema_of))
+
+
+def _edited(text: str, edits: Iterator[Edit] | Sequence[Edit]) -> str:
+    for start, end, written in sorted(edits, reverse=True):
+        text = f"{text[:start]}{written}{text[end:]}"
+    return text
+
+
+def _types(tokens: Sequence[Token]) -> Iterator[Edit]:
+    """Yield what is cast to a type that has another name."""
+    for at, token in enumerate(tokens):
+        if token.keyword not in PLAIN:
+            continue
+        before = word(tokens, at - 1)
+        if before == "::" or (before == "AS" and word(tokens, opening(tokens, at) - 1) in _CASTS):
+            yield token.start, token.end, PLAIN[token.keyword]
+
+
+def _functions(tokens: Sequence[Token]) -> Iterator[Edit]:
+    """Yield functions in the place of a table in lower case, and what is to call their columns."""
+    for at, token in enumerate(tokens):
+        if token.kind != "word" or word(tokens, at + 1) != "(" or not _is_table(tokens, at):
+            continue
+        if token.text != token.name:
+            yield token.start, token.end, str(token.name)
+        if token.keyword in _SERIES and _is_read(tokens, at):
+            yield from _column(tokens, closing(tokens, at + 1), str(token.name))
+
+
+def _column(tokens: Sequence[Token], close: int, name: str) -> Iterator[Edit]:
+    """Yield what calls the column of a function, unless something calls it already."""
+    at = close + 1 + (word(tokens, close + 1) == "AS")
+    has_name = at < len(tokens) and tokens[at].name is not None and word(tokens, at) not in _ENDS
+    if not has_name:
+        yield tokens[close].end, tokens[close].end, f" AS {name}({name})"
+    elif word(tokens, at + 1) != "(":
+        yield tokens[at].end, tokens[at].end, f"({name})"
+
+
+def _is_table(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a name stands where FROM lists tables."""
+    if word(tokens, at - 1) not in _BEFORE_TABLES:
+        return False
+    level = tokens[at].depth
+    for here in range(at - 1, -1, -1):
+        if tokens[here].depth < level:
+            return False
+        if tokens[here].depth == level and word(tokens, here) in {
+            "SELECT", "FROM", "WHERE", "JOIN", "BY", "HAVING", "VALUES", "SET", "RETURNING",
+        }:  # fmt: skip
+            return word(tokens, here) in {"FROM", "JOIN"}
+    return False
+
+
+def _is_read(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a column is called as the function at a place."""
+    return any(
+        token.name == tokens[at].name
+        and word(tokens, here + 1) not in {"(", "BETWEEN", "UNBOUNDED", "CURRENT"}
+        and word(tokens, here - 1) != "AS"
+        for here, token in enumerate(tokens)
+    )
+
+
+def _orderings(text: str, tokens: Sequence[Token], schema_of: SchemaOf) -> Iterator[Edit]:
+    for at, token in enumerate(tokens):
+        if token.keyword != "ALL" or (word(tokens, at - 2), word(tokens, at - 1)) != _ORDER_BY:
+            continue
+        start, end = _query(tokens, at), at + 1
+        while word(tokens, end) in {"ASC", "DESC", "NULLS", "FIRST", "LAST"}:
+            end += 1
+        found = schema_of(text[tokens[start].start : tokens[at - 3].end]) if start >= 0 else None
+        if found is not None:
+            how = text[token.end : tokens[end - 1].end]
+            places = ", ".join(f"{place}{how}" for place in range(1, len(found) + 1))
+            yield token.start, tokens[end - 1].end, places
+
+
+def _query(tokens: Sequence[Token], order: int) -> int:
+    """Return where the query begins whose ORDER BY stands at a place; -1 if that is none."""
+    level = tokens[order].depth
+    for at in range(opening(tokens, order) + 1, order - 2):
+        if tokens[at].depth == level and word(tokens, at) in _QUERIES:
+            return at
+    return -1

@@ -1,0 +1,68 @@
+"""A number with a point is a decimal, unless it meets a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+LARGE = "1234567890123456.78"
+
+
+@pytest.fixture
+def rows(session):
+    session.sql("CREATE TABLE t (x DOUBLE, r REAL, m DECIMAL(18, 2), i BIGINT, l DOUBLE[])")
+    session.sql(
+        f"INSERT INTO t VALUES (1e-20, 1e-10, {LARGE}, 9007199254740993, [1.5]), "
+        "(1.5, 1.5, 0.1, 1, [0.5]), (1e300, 1e30, 2, 2, NULL), ('NaN', 'NaN', 3, 3, NULL)"
+    )
+
+    def ask(text: str) -> list[object]:
+        found = session.sql(text).to_pylist()
+        return [tuple(row.values()) if len(row) > 1 else next(iter(row.values())) for row in found]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("x > 0.0", [1, 2, 3, 9007199254740993]),
+        ("x <> 1.5 AND x < 0.1", [9007199254740993]),
+        ("r > 0.0", [1, 2, 3, 9007199254740993]),
+        ("r BETWEEN 0.05 AND 1.75", [1]),
+        ("x IN (0.1, 0.2, 1.5)", [1]),
+        ("x IN (SELECT 1.5)", [1]),
+        ("coalesce(x, 0.5) > 1", [1, 2, 3]),
+        ("CASE WHEN i > 2.5 THEN 0.5 ELSE x END > 1e200", [2]),
+        ("array_has(l, 1.5)", [9007199254740993]),
+        (f"x < 0.1 AND m = {LARGE} AND i > 9007199254740992.5", [9007199254740993]),
+        (f"m = {LARGE} AND x IN (0.1, 0.2, 1e-20)", [9007199254740993]),
+        (f"x > {LARGE}", [2, 3]),
+    ],
+)
+def test_a_float_that_meets_a_number_stays_one(rows, condition: str, found: list[int]) -> None:
+    """It was brought to DECIMAL(30, 15): 1e-20 was 0 then, and 1e300 and NaN were errors."""
+    assert rows(f"SELECT i FROM t WHERE {condition} ORDER BY i") == found
+
+
+def test_what_makes_one_column_with_floats_is_one(rows, session) -> None:
+    assert rows("SELECT * FROM (VALUES (1.5), (1e-20), (0.5))") == [1.5, 1e-20, 0.5]
+    assert sorted(rows("SELECT x FROM t WHERE i = 1 UNION ALL SELECT 0.25")) == [0.25, 1.5]
+    [(wide, exact)] = rows("SELECT coalesce(x, 0.5), m + 0.1 FROM t WHERE i = 1")
+    assert (wide, exact) == (1.5, Decimal("0.20"))
+    session.sql("CREATE TABLE u AS SELECT least(x, 0.5) AS x, 0.5 AS y FROM t WHERE i < 3.5")
+    assert [str(field.type) for field in session.table("u").schema] == [
+        "double",
+        "decimal128(1, 1)",
+    ]
+    session.sql("UPDATE t SET r = 0.5 WHERE x > 1.25")
+    session.sql("DELETE FROM t WHERE r = 0.5")
+    assert rows("SELECT i FROM t") == [9007199254740993]
+
+
+def test_columns_are_called_as_with_decimals(rows, session) -> None:
+    named = session.sql("SELECT x > 0.5, i > 0.5 FROM t LIMIT 1").schema.names
+    assert named == ["t.x > Decimal128(Some(5),1,1)", "t.i > Decimal128(Some(5),1,1)"]
+    many = ", ".join(f"{number}.5" for number in range(300))
+    assert rows(f"SELECT i FROM t WHERE x IN ({many}) OR x IN ({many})") == [1]
