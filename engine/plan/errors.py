@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
+from affidavit.engine.scans.calls.raised import RAISED, unmarked
 from affidavit.engine.statement.mended.scalars import SEVERAL
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
+    FunctionNotFoundError,
     MemoryLimitError,
     NameNotFoundError,
     SourceError,
@@ -45,6 +47,9 @@ GUESS: Final = re.compile(r"Did you mean '(?:[^']*\.)?([^'.]+)'")
 
 NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 """DataFusion 54.1.0 found a table in no catalog; it has the whole name."""
+
+NO_FUNCTION: Final = re.compile(r"Invalid function '([^']*)'\.(?:\s*Did you mean '([^']*)'\?)?")
+"""DataFusion 54.1.0 found a function of no kind by a name."""
 
 PARSER: Final = re.compile(r'ParserError\("(.*)"\)$', re.DOTALL)
 """What DataFusion 54.1.0 puts around what its parser says."""
@@ -131,12 +136,14 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
     except AffidavitError:
         raise
     except BaseException as error:
+        if (raised := RAISED.take(str(error))) is not None:
+            raise raised from raised.__cause__
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         failure = None if snapshot is None else snapshot.failure
         if isinstance(failure, AffidavitError | KeyboardInterrupt):
             raise failure from None
-        plain = _without_trace(str(error), failure)
+        plain = unmarked(_without_trace(str(error), failure))
         hide = str if snapshot is None else snapshot.hide
         told = hide(plain)
         text = told_plainly(_short(PARSER.sub(r"\1", PREFIXES.sub("", told).strip())))
@@ -175,6 +182,9 @@ def _known(
     if NO_TABLE.search(text) is not None and snapshot.missing:
         known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
         return TableNotFoundError(snapshot.missing[-1], known=known)
+    function = NO_FUNCTION.fullmatch(text)
+    if function is not None:
+        return FunctionNotFoundError(function[1], guess=function[2] or "")
     field = NO_FIELD.search(text)
     if field is not None and field[1] in snapshot.refused:
         there = snapshot.refused[field[1]]

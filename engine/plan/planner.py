@@ -76,6 +76,7 @@ class Planner:
         self._reach = reach
         self.frames = self._state.frames
         self.prepared = self._state.prepared
+        self.functions = self._state.functions
         self._here = LocalRunner()
         self._runner = runner or self._here
 
@@ -157,14 +158,9 @@ class Planner:
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self._state.setting:
-            own = self._state.settings
-            pair = self.engine.pair() if own is None else own[1]
-            with pair.changing, engine_errors(None, SqlError), held():
-                for context in (pair.narrow, pair.context):
-                    context.sql(text)
-            if own is None:
-                self._state.set_in(self.engine, pair)
+        with engine_errors(None, SqlError), self._state.changing(self.engine) as contexts:
+            for context in contexts:
+                context.sql(text)
 
     def plan_insert(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]

@@ -1,4 +1,4 @@
-"""What a session lets go of, and what it holds on to: erasures, holds, retention."""
+"""What a session lets go of, and what it holds on to: erasures, holds, retention, functions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from affidavit.catalog.values.python.arguments import checked_reason, checked_sw
 from affidavit.engine.run.update import rows_where
 from affidavit.engine.session.arguments import named_parameters, split_name
 from affidavit.engine.session.caller import Caller
+from affidavit.engine.session.given.functions import Functions
 from affidavit.errors import InvalidQueryError, ReadOnlyError, TransactionError
 
 if TYPE_CHECKING:
@@ -149,6 +150,12 @@ class Keeping(Caller, ABC):
     def retention(self) -> Retention:
         """For how long what is kept: set, listed, and let go of when it is due."""
         return Retention(self._catalog(), self._instance.settle_records)
+
+    @property
+    def functions(self) -> Functions:
+        """Python functions that this session's statements call, and no other's."""
+        self._refuse_closed()
+        return Functions(self._instance.planner(self._identity), self._own.state)
 
     # --- the seam for changes ------------------------------------------------------------------
 

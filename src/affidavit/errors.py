@@ -351,6 +351,19 @@ class NameNotFoundError(SqlError):
         self.known = tuple(known)
 
 
+class FunctionNotFoundError(SqlError):
+    """A statement calls a function that is not there: correct the name, or register it."""
+
+    def __init__(self, name: str, *, guess: str = "", where: str = "") -> None:
+        like = f" (did you mean {guess!r}?)" if guess else ""
+        super().__init__(
+            f"{where}no function {name!r}{like}: SQL has none, and this session registered none. "
+            f"Each session that calls a Python function registers it: "
+            f"session.functions.register({name!r}, ...)"
+        )
+        self.name = name
+
+
 class UnsupportedPredicateError(SqlError):
     """A predicate that cannot be evaluated where it was given."""
 

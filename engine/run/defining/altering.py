@@ -21,6 +21,7 @@ from affidavit.catalog.tables.altering.rules import (
     set_nullable,
 )
 from affidavit.catalog.tables.altering.types import retype_column
+from affidavit.engine.run.defining.defaults import refuse_own_calls
 from affidavit.engine.run.defining.references import with_references
 from affidavit.engine.run.defining.rules import unique_indexes, with_rules
 from affidavit.engine.run.defining.tables import map_type
@@ -94,6 +95,7 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn, asked: Constraint
         field = field.with_type(map_type(scope, new))
     value = None
     if new.default is not None:
+        refuse_own_calls(scope, {new.name: new.default})
         value = scope.defaults(pa.schema([field]), {new.name: new.default})[new.name]
     rules = replace(asked, columns=(new,))
     has_rules = isinstance(info.definition, MutableDefinition) and _has_rules(new, asked)
@@ -167,6 +169,7 @@ def _alter(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]:
 
 def _set_default(scope: Scope, info: TableInfo, column: str, default: str) -> None:
     definition = mutable_definition(info)
+    refuse_own_calls(scope, {column: default})
     if column in definition.schema.names:  # whose default it can be is told before it is kept
         scope.defaults(pa.schema([definition.schema.field(column)]), {column: default})
     set_default(scope.catalog, info, column, default)
