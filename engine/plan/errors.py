@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
+from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.calls.raised import RAISED, unmarked
 from affidavit.engine.statement.mended.scalars import SEVERAL
 from affidavit.errors import (
@@ -183,6 +184,8 @@ def _known(
         known = [info.name for info in snapshot.catalog.tables(snapshot.reader)]
         return TableNotFoundError(snapshot.missing[-1], known=known)
     function = NO_FUNCTION.fullmatch(text)
+    if function is not None and function[1] == CALL:
+        return SqlError(f"write {CALL}('model', text): a model in quotes, or as a $parameter")
     if function is not None:
         return FunctionNotFoundError(function[1], guess=function[2] or "")
     field = NO_FIELD.search(text)

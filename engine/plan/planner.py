@@ -148,7 +148,7 @@ class Planner:
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
-                frame = self.engine.numbering.named(frame)
+                frame = self.engine.named(frame)
         snapshot.query.check()
         return frame
 
@@ -180,7 +180,8 @@ class Planner:
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         made = LogicalPlan(create.input()[0])
-        return plainly_named(self.context.create_dataframe_from_logical_plan(made))
+        frame = plainly_named(self.context.create_dataframe_from_logical_plan(made))
+        return self.engine.named(frame)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -216,6 +217,7 @@ class Planner:
             return frame if whole is text else plainly_named(frame)
 
     def _numbered(self, text: str, snapshot: Snapshot) -> str:
+        text = self.engine.embedding.written(text, snapshot, self._pair.add)
         return self.engine.numbering.written(text, snapshot, self._state.numbers)
 
     @contextmanager
@@ -256,7 +258,7 @@ class Planner:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             numbered = self._numbered(definition.sql, snapshot)
             frame = self._sql(numbered, {}, QUERIES_ONLY)
-            frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
+            frame = frame if numbered is definition.sql else self.engine.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 plan = frame.logical_plan()

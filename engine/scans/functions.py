@@ -7,7 +7,7 @@ and a search recorded, when the plan runs.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.scans.calls.embedding import Embedding
     from affidavit.engine.scans.lake import LakeCatalog
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
@@ -82,6 +83,7 @@ class TableFunctions:
         searcher: Runs searches; ``None`` where none may be asked.
         models: What encodes text.
         attached: The names of the sources, whose tables are not searched here.
+        embedding: Knows what a query that is a call of embed() asks for.
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class TableFunctions:
         searcher: Searcher | None,
         models: Models,
         attached: Collection[str],
+        embedding: Embedding,
     ) -> None:
+        self._embedding = embedding
         self._provider = provider
         self._searcher = searcher
         self._models = models
@@ -154,7 +158,7 @@ class TableFunctions:
             raise InvalidQueryError(msg)
         labels = [*arguments, "options"]
         values = {
-            label: _argument(name, label, expression, snapshot)
+            label: self._value(name, label, expression, snapshot)
             for label, expression in zip(labels, given, strict=False)
         }
         table = values.pop("table")
@@ -177,12 +181,31 @@ class TableFunctions:
         query = text if mode == "text" else values.pop("query")
         if query is _UNBOUND:
             query = _any_vector(info, dataset, options.column)
+        if isinstance(query, _Embedded):
+            options = replace(options, model=query.model)
+            is_words = mode == "vector" or query.text == text
+            query = query.text if is_words else self._models.encode(query.model, [query.text])[0]
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
         request = replace(request, transactions=snapshot.catalog.transactions)
         return Table(SearchDataset(request, self._searcher, snapshot))
+
+    def _value(self, function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
+        """Return an argument's value; a query may be what a model makes of a text."""
+        embedded = self._embedding.asked(expression) if label == "query" else None
+        if embedded is None:
+            return _argument(function, label, expression, snapshot)
+        return _Embedded(embedded[0], _argument(function, "text", embedded[1], snapshot))
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A query that is embed() of a text: the search asks the model, as it does for any text."""
+
+    model: str
+    text: str
 
 
 class SearchDataset(ScanDataset):

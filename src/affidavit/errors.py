@@ -379,10 +379,11 @@ class MemoryLimitError(ExecutionError):
 class StatementTimeoutError(AffidavitError):
     """A statement took longer than its time limit, and was stopped: give it longer, or ask less."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, waits_for: str = "") -> None:
+        why = f", while it waited for {waits_for}" if waits_for else ""
         super().__init__(
-            f"the statement was stopped after its time limit of {timeout_s:g} s: raise timeout=, "
-            "or ask for less"
+            f"the statement was stopped after its time limit of {timeout_s:g} s{why}: raise "
+            "timeout=, or ask for less"
         )
         self.timeout_s = timeout_s
 
