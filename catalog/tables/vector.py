@@ -11,6 +11,8 @@ from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.links import refuse_referred
+from affidavit.catalog.tables.embedding.anew import reembed
+from affidavit.catalog.tables.embedding.filling import embedded, refuse_redefined
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -32,6 +34,7 @@ from affidavit.catalog.values.python.arguments import (
     checked_number,
     checked_switch,
     checked_text,
+    checked_text_or_none,
     checked_version,
 )
 from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
@@ -59,9 +62,11 @@ class VectorTable(TableHandle):
             held = f"{self.count()} rows, version {self.version}"
         except AffidavitError:  # it was dropped, or the session closed: who uses it is told so
             return f"VectorTable({self.name!r})"
+        made = "" if definition.model is None else f", by {definition.model!r}"
+        made += "" if definition.source is None else f" of {definition.source!r}"
         return (
             f"VectorTable({self.name!r}, {held}, "
-            f"{definition.vector}: {definition.dimension} dimensions, {definition.metric})"
+            f"{definition.vector}: {definition.dimension} dimensions, {definition.metric}{made})"
         )
 
     def _info(self) -> TableInfo:
@@ -93,6 +98,11 @@ class VectorTable(TableHandle):
     def model(self) -> str | None:
         """The embedding model that queries given as text are encoded with."""
         return vector_definition(self._info()).model
+
+    @property
+    def source(self) -> str | None:
+        """The column whose text the model makes a vector of, for a row that comes without."""
+        return vector_definition(self._info()).source
 
     @property
     def version(self) -> int:
@@ -137,16 +147,51 @@ class VectorTable(TableHandle):
                 NaN or infinity, or is zero where the metric is cosine.
             SchemaMismatchError: A column does not fit, or a vector has another dimension.
         """
-        with locked(self._catalog, self._info(), "inserting into a vector table") as (
-            info,
-            dataset,
+        asked, what = self._info(), "inserting into a vector table"
+        with (
+            embedded(self._catalog, asked, data) as ready,
+            locked(self._catalog, asked, what) as (info, dataset),
         ):
-            return insert_vectors(self._catalog, info, dataset, data)
+            refuse_redefined(asked, info)
+            return insert_vectors(self._catalog, info, dataset, ready)
 
     def upsert(self, data: object) -> int:
         """Insert rows, replacing those with the same key; return how many there were."""
-        with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
-            return merge_vectors(self._catalog, info, dataset, data)
+        asked = self._info()
+        with (
+            embedded(self._catalog, asked, data) as ready,
+            locked(self._catalog, asked, "writing a vector table") as (info, dataset),
+        ):
+            refuse_redefined(asked, info)
+            return merge_vectors(self._catalog, info, dataset, ready)
+
+    def reembed(
+        self, model: str | None = None, *, source: str | None = None, progress: bool | None = None
+    ) -> int:
+        """Give every row the vector that a model makes of its text; return how many there were.
+
+        The rows and the table's model change in one version. The model is asked before that, with
+        no lock held; searches find the old vectors until then. Indexes on the vectors go on, and
+        are best built anew.
+
+        Args:
+            model: The model that is the table's from then on; its own by default.
+            source: The column of the texts; the table's own by default.
+            progress: Show a bar for long work; by default if standard error is a terminal.
+
+        Raises:
+            ModelNotFoundError: The model is not registered.
+            InvalidQueryError: It makes vectors of another dimension.
+            ConstraintError: A row that has a vector has no text.
+            ConflictError: Others changed the table each time that it was tried.
+        """
+        checked_text_or_none(model, "model")
+        checked_text_or_none(source, "source")
+        bar = Progress(f"vectors of {self.name}", show=progress)
+        try:
+            return reembed(self._catalog, self._info(), model, source, bar)
+        finally:
+            bar.close()
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""

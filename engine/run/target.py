@@ -23,6 +23,7 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.rows import not_generated
+from affidavit.catalog.tables.embedding.filling import outdated
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
@@ -383,6 +384,7 @@ class OpenTarget:
             at = self.columns.index(column)
             kind = after.schema.field(at)
             after = after.set_column(at, kind, as_column(rows[name], kind))
+        after = outdated(self.info, before, after, new)
         return before, rows_ready(self.catalog, self.info, after, new, anything=True)
 
     def new_rows(self, rows: pa.Table, new: Mapping[str, str]) -> pa.Table:

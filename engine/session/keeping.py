@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.run.executor import Executor
+    from affidavit.engine.search.models import Models
     from affidavit.engine.session.arguments import Params
 
 
@@ -150,6 +151,11 @@ class Keeping(Caller, ABC):
     def retention(self) -> Retention:
         """For how long what is kept: set, listed, and let go of when it is due."""
         return Retention(self._catalog(), self._instance.settle_records)
+
+    @property
+    def models(self) -> Models:
+        """The embedding models that encode queries given as text, and texts of rows."""
+        return self._instance.models
 
     @property
     def functions(self) -> Functions:
