@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.keys import KeyStore, Signers
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.model.change import ChangeListener
+    from affidavit.catalog.model.embedder import Embedder
     from affidavit.catalog.model.expressions import Expressions
     from affidavit.catalog.store.protocol import Store, Writer
 
@@ -125,6 +126,7 @@ class Lake:
         news: Who is told of new events of topics.
         outbox: What has triggers; ``None`` where nothing is changed.
         expressions: What evaluates those of tables; ``None`` where nothing is changed.
+        models: What makes vectors of texts; likewise.
         queries: What runs on it in this process.
         memory: How much that may hold.
     """
@@ -143,6 +145,7 @@ class Lake:
     news: News = field(default_factory=News)
     outbox: Outbox | None = None
     expressions: Expressions | None = None
+    models: Embedder | None = None
     queries: Queries = field(default_factory=Queries)
     memory: Memory = field(default_factory=Memory)
 

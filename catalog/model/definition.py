@@ -139,7 +139,17 @@ class MutableDefinition:
 
 @dataclass(frozen=True, slots=True)
 class VectorDefinition:
-    """A vector table: a Lance dataset, and how it is searched."""
+    """A vector table: a Lance dataset, and how it is searched.
+
+    Attributes:
+        table_id: Its own, and never another's.
+        key: The column that identifies a row.
+        vector: The column of vectors.
+        metric: How they are compared.
+        dimension: How many numbers each has.
+        model: What encodes queries that are text.
+        source: The column whose text that model makes vectors of, for rows that come without.
+    """
 
     table_id: str
     key: str
@@ -147,10 +157,14 @@ class VectorDefinition:
     metric: str
     dimension: int
     model: str | None = None
+    source: str | None = None
 
     def to_json(self) -> str:
         """Return the text that :func:`parse_definition` reads."""
-        return json.dumps(asdict(self))
+        said = asdict(self)
+        if self.source is None:  # as it was before there were any
+            del said["source"]
+        return json.dumps(said)
 
     @classmethod
     def from_json(cls, text: str) -> VectorDefinition:

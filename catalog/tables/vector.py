@@ -12,7 +12,8 @@ from affidavit.catalog.lake.vectors.text_indexes import rebuild_text_indexes
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.leftout import whole_vectors
-from affidavit.catalog.tables.constraints.links import refuse_referred
+from affidavit.catalog.tables.embedding.anew import reembed
+from affidavit.catalog.tables.embedding.filling import embedded, refuse_redefined
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -24,6 +25,7 @@ from affidavit.catalog.tables.indexing import (
 )
 from affidavit.catalog.tables.intents import cleaning, intended
 from affidavit.catalog.tables.reading import given, refuse_unseen
+from affidavit.catalog.tables.vector_making import restore
 from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
     locked,
@@ -34,6 +36,7 @@ from affidavit.catalog.values.python.arguments import (
     checked_number,
     checked_switch,
     checked_text,
+    checked_text_or_none,
     checked_version,
 )
 from affidavit.catalog.values.vectors import checked_on_bad
@@ -62,9 +65,11 @@ class VectorTable(TableHandle):
             held = f"{self.count()} rows, version {self.version}"
         except AffidavitError:  # it was dropped, or the session closed: who uses it is told so
             return f"VectorTable({self.name!r})"
+        made = "" if definition.model is None else f", by {definition.model!r}"
+        made += "" if definition.source is None else f" of {definition.source!r}"
         return (
             f"VectorTable({self.name!r}, {held}, "
-            f"{definition.vector}: {definition.dimension} dimensions, {definition.metric})"
+            f"{definition.vector}: {definition.dimension} dimensions, {definition.metric}{made})"
         )
 
     def _info(self) -> TableInfo:
@@ -96,6 +101,11 @@ class VectorTable(TableHandle):
     def model(self) -> str | None:
         """The embedding model that queries given as text are encoded with."""
         return vector_definition(self._info()).model
+
+    @property
+    def source(self) -> str | None:
+        """The column whose text the model makes a vector of, for a row that comes without."""
+        return vector_definition(self._info()).source
 
     @property
     def version(self) -> int:
@@ -148,11 +158,13 @@ class VectorTable(TableHandle):
             SchemaMismatchError: A column does not fit, or a vector has another dimension.
         """
         on_bad = checked_on_bad(on_bad_vectors)
-        with locked(self._catalog, self._info(), "inserting into a vector table") as (
-            info,
-            dataset,
+        asked, what = self._info(), "inserting into a vector table"
+        with (
+            embedded(self._catalog, asked, data, on_bad) as ready,
+            locked(self._catalog, asked, what) as (info, dataset),
         ):
-            return insert_vectors(self._catalog, info, dataset, data, on_bad=on_bad)
+            refuse_redefined(asked, info)
+            return insert_vectors(self._catalog, info, dataset, ready, on_bad=on_bad)
 
     def upsert(self, data: object, *, on_bad_vectors: str = "error") -> int:
         """Insert rows, or change those with the same key; return how many there were.
@@ -160,10 +172,42 @@ class VectorTable(TableHandle):
         A column that a row leaves out stays as it is, and is NULL in a new row. ``on_bad_vectors``
         is as in :meth:`insert`.
         """
-        on_bad = checked_on_bad(on_bad_vectors)
-        with locked(self._catalog, self._info(), "writing a vector table") as (info, dataset):
-            rows = whole_vectors(dataset, vector_definition(info).key, self.name, data)
+        on_bad, asked = checked_on_bad(on_bad_vectors), self._info()
+        with (
+            embedded(self._catalog, asked, data, on_bad) as ready,
+            locked(self._catalog, asked, "writing a vector table") as (info, dataset),
+        ):
+            refuse_redefined(asked, info)
+            rows = whole_vectors(dataset, vector_definition(info).key, self.name, ready)
             return merge_vectors(self._catalog, info, dataset, rows, on_bad=on_bad)
+
+    def reembed(
+        self, model: str | None = None, *, source: str | None = None, progress: bool | None = None
+    ) -> int:
+        """Give every row the vector that a model makes of its text; return how many there were.
+
+        The rows and the table's model change in one version. The model is asked before that, with
+        no lock held; searches find the old vectors until then. Indexes on the vectors go on, and
+        are best built anew.
+
+        Args:
+            model: The model that is the table's from then on; its own by default.
+            source: The column of the texts; the table's own by default.
+            progress: Show a bar for long work; by default if standard error is a terminal.
+
+        Raises:
+            ModelNotFoundError: The model is not registered.
+            InvalidQueryError: It makes vectors of another dimension.
+            ConstraintError: A row that has a vector has no text.
+            ConflictError: Others changed the table each time that it was tried.
+        """
+        checked_text_or_none(model, "model")
+        checked_text_or_none(source, "source")
+        bar = Progress(f"vectors of {self.name}", show=progress)
+        try:
+            return reembed(self._catalog, self._info(), model, source, bar)
+        finally:
+            bar.close()
 
     def tag(self, name: str, version: int | None = None) -> None:
         """Name a version, so that :meth:`optimize` keeps it; the newest one by default."""
@@ -188,30 +232,9 @@ class VectorTable(TableHandle):
     def restore(self, version: int | str) -> None:
         """Make the rows of a past version the newest version."""
         checked_version(version, "version")
-        with locked(self._catalog, self._info(), "restoring a vector table", restores=True) as (
-            info,
-            dataset,
-        ):
-            old = self._catalog.lake.datasets.at(info, version)
-            added = old.count_rows() - info.row_count  # the newest may be another program's
-            lost = [name for name in dataset.schema.names if name not in old.schema.names]
-            change = self._catalog.change(
-                info, "restore", rows=old.count_rows(), detail=str(version), loses=lost,
-                version_before=dataset.version, version_after=dataset.version + 1,
-            )  # fmt: skip
-            with (
-                intended(self._catalog, info, dataset, [change], rows_added=added) as intent,
-                self._catalog.write() as writer,
-            ):
-                refuse_referred(self._catalog, writer, info)
-                self._catalog.announce(writer, change)
-                self._catalog.touch(writer, info, rows=added)
-                self._catalog.show(writer, info, int(dataset.version) + 1)
-                intent.finish(writer)
-                with lance_errors(f"restoring version {version} of {self.name!r}"):
-                    own_handle(old).restore()
-                made = int(dataset.version) + 1
-                list_files(self._catalog, writer, info, range(made, made + 1))
+        what = "restoring a vector table"
+        with locked(self._catalog, self._info(), what, restores=True) as (info, dataset):
+            restore(self._catalog, info, dataset, version)
 
     def optimize(self, *, cleanup_older_than: timedelta | None = None) -> None:
         """Merge small fragments and bring the indexes up to date.

@@ -14,15 +14,19 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.catalog import new_table_id
-from affidavit.catalog.lake.vectors.datasets import TABLE_ID, made_for
+from affidavit.catalog.lake.vectors.datasets import TABLE_ID, lance_errors, made_for, own_handle
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
 from affidavit.catalog.tables.constraints.links import refuse_referred
+from affidavit.catalog.tables.embedding.anew import check_source, check_width
+from affidavit.catalog.tables.embedding.filling import filling, models_of
 from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
+from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
 from affidavit.catalog.values.ingest import new_rows
+from affidavit.catalog.values.python.arguments import checked_text_or_none
 from affidavit.catalog.values.python.schemas import schema_of
 from affidavit.catalog.values.vectors import METRICS, checked_on_bad, vector_type
 from affidavit.errors import (
@@ -54,12 +58,14 @@ def create_vector(
     vector: str = "vector",
     metric: str = "cosine",
     model: str | None = None,
-    dimension: int | None = None,
+    source: str | None = None,
     on_bad: str = "error",
 ) -> TableInfo:
     """Create a vector table from ``data``, streamed, or empty from ``schema``.
 
-    ``on_bad`` says what becomes of vectors that cannot be searched.
+    With a ``source`` a row that has no vector gets it of that column's text; where there is no
+    column of vectors, it is the last. ``on_bad`` says what becomes of vectors that cannot be
+    searched.
 
     Raises:
         TableExistsError: The name is taken.
@@ -67,6 +73,8 @@ def create_vector(
         ConstraintError: A key is NULL or duplicate, or a vector cannot be searched.
     """
     check_table_name(name)
+    checked_text_or_none(model, "model")
+    checked_text_or_none(source, "source")
     catalog.refuse_transaction("creating a vector table")
     if metric not in METRICS:
         msg = f"no metric {metric!r}; there are {list(METRICS)}"
@@ -74,20 +82,45 @@ def create_vector(
     with catalog.read() as reader:
         _refuse_taken(catalog, reader, name)
     columns = None if schema is None else schema_of(schema)
-    source, first = _peeked(data, columns, name)
-    shape = _table_schema(source.schema, name, key, vector, dimension, first)
+    rows, first = _peeked(data, columns, name)
+    dimension = None if model is None else models_of(catalog).dimension(model)
+    found = _with_vectors(catalog, rows.schema, name, vector, model, source)
+    shape = _table_schema(found, name, key, vector, dimension, first)
     size = shape.field(vector).type.list_size
-    definition = VectorDefinition(new_table_id(), key, vector, metric, size, model)
-    incoming = Incoming(
-        chain([first] if first is not None else [], source), shape, name, definition,
-        on_bad=checked_on_bad(on_bad),
-    )  # fmt: skip
+    definition = VectorDefinition(new_table_id(), key, vector, metric, size, model, source)
+    if source is not None and dimension is not None:
+        check_width(catalog, definition, table=name)
+    every = chain([first] if first is not None else [], rows)
+    complete = every if source is None else filling(catalog, name, definition, every, shape, on_bad)
+    incoming = Incoming(complete, shape, name, definition, on_bad=checked_on_bad(on_bad))
     with catalog.lake.folders.staging() as staged:
         with incoming.errors(f"writing vector table {name!r}"):
             properties = {TABLE_ID: definition.table_id}
             lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
         keys = incoming.unique_keys()
         return _install(catalog, name, definition, staged, keys)
+
+
+def _with_vectors(
+    catalog: Catalog,
+    found: pa.Schema,
+    name: str,
+    vector: str,
+    model: str | None,
+    source: str | None,
+) -> pa.Schema:
+    """Return the columns with that of the vectors, which need not come where a model makes them."""
+    if source is None:
+        return found
+    if model is None:
+        msg = f"vector table {name!r}: source={source!r} needs model=, which makes vectors of it"
+        raise InvalidQueryError(msg)
+    if vector not in found.names:
+        kind = pa.list_(pa.float32(), models_of(catalog).width(model))
+        found = found.append(pa.field(vector, kind))
+    plain = [field.with_type(_without_view(field.type)) for field in found]
+    check_source(pa.schema(plain), source, table=name)
+    return found
 
 
 def _refuse_taken(catalog: Catalog, reader: Reader, name: str) -> None:
@@ -220,3 +253,32 @@ def drop_vector(
             catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
         catalog.lake.datasets.forget(info)
         catalog.lake.folders.discard(catalog.lake.datasets.path(info))
+
+
+# --- made of an old version -----------------------------------------------------------------------
+
+
+def restore(
+    catalog: Catalog, info: TableInfo, dataset: lance.LanceDataset, version: int | str
+) -> None:
+    """Make the rows of a past version a new one; whoever calls it holds the table."""
+    old = catalog.lake.datasets.at(info, version)
+    added = old.count_rows() - info.row_count  # the newest may be another program's
+    lost = [name for name in dataset.schema.names if name not in old.schema.names]
+    made = int(dataset.version) + 1
+    change = catalog.change(
+        info, "restore", rows=old.count_rows(), detail=str(version), loses=lost,
+        version_before=dataset.version, version_after=made,
+    )  # fmt: skip
+    with (
+        intended(catalog, info, dataset, [change], rows_added=added) as intent,
+        catalog.write() as writer,
+    ):
+        refuse_referred(catalog, writer, info)
+        catalog.announce(writer, change)
+        catalog.touch(writer, info, rows=added)
+        catalog.show(writer, info, made)
+        intent.finish(writer)
+        with lance_errors(f"restoring version {version} of {info.name!r}"):
+            own_handle(old).restore()
+        list_files(catalog, writer, info, range(made, made + 1))

@@ -101,10 +101,16 @@ class Incoming:
         model, vectors = self._definition.model, batch[self._definition.vector]
         if model is not None and vectors.null_count:
             at = self.rows + vectors.is_null().index(value=True).as_py()
+            source = self._definition.source
+            why = (
+                f"model {model!r} encodes queries alone. Give each row its vector, as "
+                f"session.models.encode({model!r}, [text]) makes them, or the table a source="
+                if source is None
+                else f"there is no text in {source!r} either that model {model!r} made one of"
+            )
             msg = (
                 f"row {at} for {self._table!r} has no {self._definition.vector!r}, and no search "
-                f"would find it: model {model!r} encodes queries alone. Give each row its vector, "
-                f"as session.models.encode({model!r}, [text]) makes them"
+                f"would find it: {why}"
             )
             raise ConstraintError(msg)
 
@@ -272,6 +278,7 @@ def merge_vectors(
     insert: bool = True,
     fresh: pa.Table | None = None,
     deleted: pa.Table | None = None,
+    also: Sequence[Change] = (),
     check: Check = lambda _: None,
     on_bad: str = "error",
 ) -> int:
@@ -285,6 +292,7 @@ def merge_vectors(
         insert: Whether rows of ``data`` with a new key are inserted, or left out.
         fresh: Rows whose keys must be new.
         deleted: The images of rows to delete.
+        also: What else the version is told to be.
         check: Called in the store's transaction; it may raise, and then nothing is kept.
         on_bad: What becomes of vectors that cannot be searched: ``error``, ``drop`` or ``null``.
 
@@ -318,7 +326,7 @@ def merge_vectors(
         stay = pc.is_in(gone[key], keys)
         follow_deletion(catalog, writer, info, gone.filter(pc.invert(stay)))
 
-    _commit(catalog, info, staged, changes, checked, added=added)
+    _commit(catalog, info, staged, [*also, *changes], checked, added=added)
     return sum(change.rows for change in changes)
 
 

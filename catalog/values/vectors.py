@@ -189,6 +189,15 @@ def _without(batch: pa.RecordBatch, at: int, bad: pa.BooleanArray) -> pa.RecordB
     return batch.set_column(at, batch.schema.field(at).with_nullable(nullable=True), kept)
 
 
+def check_vectors(array: pa.Array, *, table: str, column: str, metric: str) -> None:
+    """Raise ConstraintError if a vector cannot be searched by ``metric``."""
+    found = faults_of(array, metric)
+    if found is not None:
+        rows, why = found
+        row = int(np.argmax(rows))
+        raise ConstraintError(f"column {column!r} of table {table!r}: vector {row} {why(row)}")
+
+
 def faults_of(
     array: pa.Array, metric: str
 ) -> tuple[npt.NDArray[np.bool_], Callable[[int], str]] | None:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
+from affidavit.engine.scans.calls.embedding import CALL
+from affidavit.engine.scans.calls.raised import RAISED, unmarked
 from affidavit.engine.statement.mended.scalars import SEVERAL
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
+    FunctionNotFoundError,
     MemoryLimitError,
     NameNotFoundError,
     SourceError,
@@ -46,6 +49,9 @@ GUESS: Final = re.compile(r"Did you mean '(?:[^']*\.)?([^'.]+)'")
 
 NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 """DataFusion 54.1.0 found a table in no catalog; it has the whole name."""
+
+NO_FUNCTION: Final = re.compile(r"Invalid function '([^']*)'\.(?:\s*Did you mean '([^']*)'\?)?")
+"""DataFusion 54.1.0 found a function of no kind by a name."""
 
 PARSER: Final = re.compile(r'ParserError\("(.*)"\)$', re.DOTALL)
 """What DataFusion 54.1.0 puts around what its parser says."""
@@ -147,12 +153,14 @@ def engine_errors(snapshot: Snapshot | None, kind: type[AffidavitError]) -> Iter
     except AffidavitError:
         raise
     except BaseException as error:
+        if (raised := RAISED.take(str(error))) is not None:
+            raise raised from raised.__cause__
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         failure = None if snapshot is None else snapshot.failure
         if isinstance(failure, AffidavitError | KeyboardInterrupt):
             raise failure from None
-        plain = _without_trace(str(error), failure)
+        plain = unmarked(_without_trace(str(error), failure))
         hide = str if snapshot is None else snapshot.hide
         told = hide(plain)
         text = told_plainly(_short(PARSER.sub(r"\1", PREFIXES.sub("", told).strip())))
@@ -194,6 +202,11 @@ def _known(
     of_file = next(filter(None, (tell(text) for tell in snapshot.tellers)), None)
     if of_file is not None:
         return kind(of_file)
+    function = NO_FUNCTION.fullmatch(text)
+    if function is not None and function[1] == CALL:
+        return SqlError(f"write {CALL}('model', text): a model in quotes, or as a $parameter")
+    if function is not None:
+        return FunctionNotFoundError(function[1], guess=function[2] or "")
     field = NO_FIELD.search(text)
     if field is not None and kind is SqlError:
         return NameNotFoundError(text, name=field[1], known=_fields(text[field.end() :], snapshot))

@@ -77,6 +77,7 @@ class Planner:
         self.state = PlanState() if state is None else state
         self._reach = reach
         self.frames = self.state.frames
+        self.functions = self.state.functions
         self._here = LocalRunner()
         self._runner = runner or self._here
 
@@ -142,7 +143,7 @@ class Planner:
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only and numbered is not text:
-                frame = self.engine.numbering.named(frame)
+                frame = self.engine.named(frame)
             if snapshot.choosing:
                 plan_rows(snapshot, partial(self.plan, read_only=True), params)
         snapshot.query.check()
@@ -154,14 +155,9 @@ class Planner:
         A statement that is planned meanwhile, or a view that it reads, has the settings from
         before or those from after; what was planned keeps those that it was planned with.
         """
-        with self.state.setting:
-            own = self.state.settings
-            pair = self.engine.pair() if own is None else own[1]
-            with pair.changing, engine_errors(None, SqlError), held():
-                for context in (pair.narrow, pair.context):
-                    context.sql(text)
-            if own is None:
-                self.state.set_in(self.engine, pair)
+        with engine_errors(None, SqlError), self.state.changing(self.engine) as contexts:
+            for context in contexts:
+                context.sql(text)
 
     def plan_insert(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
@@ -180,7 +176,8 @@ class Planner:
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         made = LogicalPlan(create.input()[0])
-        return plainly_named(self.context.create_dataframe_from_logical_plan(made))
+        frame = plainly_named(self.context.create_dataframe_from_logical_plan(made))
+        return self.engine.named(frame)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -217,8 +214,9 @@ class Planner:
             return planned_in(context, text, values, snapshot, options)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
-        """Return a text with what it asks of sequences and of its caller as DataFusion reads it."""
+        """Return a text with what it asks of models, sequences and its caller, put for plans."""
         told = told_of_caller(text, snapshot.catalog.identity)
+        told = self.engine.embedding.written(told, snapshot, self._pair.add)
         return self.engine.numbering.written(told, snapshot, self.state.numbers)
 
     @contextmanager
@@ -262,7 +260,7 @@ class Planner:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
             frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
-            frame = self.engine.numbering.named(frame)
+            frame = self.engine.named(frame)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 plan = frame.logical_plan()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.statement.honoured import GENERIC
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from datafusion import SessionContext
+
     from affidavit.engine.plan.tenant import Pair, TenantEngine
+    from affidavit.engine.scans.calls.functions import Function
     from affidavit.engine.statement.statement import Statement
 
 
@@ -42,6 +49,7 @@ class PlanState:
         given: Files by the names that statements which run have for them.
         dialect: How statements are read.
         numbers: Which number each sequence gave the session last.
+        functions: The Python functions that its contexts have, by name.
         setting: Held by who sets something.
     """
 
@@ -51,11 +59,19 @@ class PlanState:
     given: dict[str, GivenFile] = field(default_factory=dict)
     dialect: str = GENERIC
     numbers: dict[str, int] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
     setting: threading.Lock = field(default_factory=threading.Lock)
 
-    def set_in(self, engine: TenantEngine, pair: Pair) -> None:
-        """Plan with contexts of the session's own from now on."""
-        self.settings = engine, pair
+    @contextmanager
+    def changing(self, engine: TenantEngine) -> Iterator[tuple[SessionContext, SessionContext]]:
+        """Yield the session's own contexts, to be changed; after the block it plans with them."""
+        with self.setting:
+            own = self.settings
+            pair = engine.pair() if own is None else own[1]
+            with pair.changing, held():
+                yield pair.narrow, pair.context
+            if own is None:
+                self.settings = engine, pair
 
     def read_as(self, dialect: str) -> None:
         """Read statements in a dialect from now on."""
@@ -66,4 +82,5 @@ class PlanState:
         self.frames.clear()
         self.prepared.clear()
         self.numbers.clear()
+        self.functions.clear()
         self.settings = None

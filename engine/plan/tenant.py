@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -11,10 +11,12 @@ from weakref import WeakSet
 from affidavit.catalog.sources.databases.database import Database
 from affidavit.catalog.sources.kinds import open_source
 from affidavit.catalog.sql.names import CATALOG
+from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
+from affidavit.engine.scans.calls.embedding import Embedding
 from affidavit.engine.scans.calls.json import register_json
 from affidavit.engine.scans.calls.numbering import Numbering
 from affidavit.engine.scans.functions import TableFunctions
@@ -24,7 +26,7 @@ from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from datafusion import SessionContext
+    from datafusion import DataFrame, ScalarUDF, SessionContext
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.reach import Reach
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 class Pair:
     """Two contexts of the same settings: ``narrow`` plans for one partition.
 
+    ``added`` are the functions that were registered later, by name.
+
     ``changing`` is held by what changes them. DataFusion asks back under a lock of its own while it
     makes an external table: whoever waited to change the context then, and whoever held Python's
     lock to read it, would wait for each other.
@@ -47,6 +51,16 @@ class Pair:
     context: SessionContext
     narrow: SessionContext
     changing: threading.Lock
+    added: set[str] = field(default_factory=set)
+
+    def add(self, function: ScalarUDF) -> None:
+        """Let statements call a function, unless one of that name can be called already."""
+        if function.name in self.added:
+            return
+        with self.changing, held():
+            for context in (self.narrow, self.context):
+                context.register_udf(function)
+            self.added.add(function.name)
 
 
 class TenantEngine:
@@ -63,6 +77,7 @@ class TenantEngine:
         attached: The databases and lakes that statements may name, by name.
         models: What encodes text.
         numbering: What its plans ask sequences for.
+        embedding: What they ask models for.
         shared: The contexts of every session that has set nothing.
     """
 
@@ -81,9 +96,12 @@ class TenantEngine:
         self.stores = self.contexts.stores
         self.models = models
         self.numbering = Numbering(catalog.numbers)
+        self.embedding = Embedding(models)
         self._tenant = catalog.tenant
         self._has_passwords = False
-        self._functions = TableFunctions(self.provider, searcher, models, self.attached)
+        self._functions = TableFunctions(
+            self.provider, searcher, models, self.attached, self.embedding
+        )
         self._make = partial(_lake_planner, models, self.contexts, prepares)
         self._attaching = threading.Lock()
         self._all: WeakSet[SessionContext] = WeakSet()
@@ -117,6 +135,10 @@ class TenantEngine:
         self.numbering.register(context)
         register_json(context)
         return context
+
+    def named(self, frame: DataFrame) -> DataFrame:
+        """Return a query whose columns are called as its calls are written."""
+        return self.embedding.named(self.numbering.named(frame))
 
     # --- sources -------------------------------------------------------------------------------
 

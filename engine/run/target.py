@@ -21,6 +21,7 @@ from datafusion.catalog import Table
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.tables.constraints.rows import not_generated
+from affidavit.catalog.tables.embedding.filling import outdated
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
@@ -374,6 +375,7 @@ class OpenTarget:
             at = self.columns.index(column)
             kind = after.schema.field(at)
             after = after.set_column(at, kind, as_column(rows[name], kind))
+        after = outdated(self.info, before, after, new)
         defaults = {column for column, value in sets.items() if is_default(value)}
         return before, changed_ready(self.catalog, self.info, after, new, defaults)
 

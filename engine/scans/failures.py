@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.errors import FunctionNotFoundError
+
 if TYPE_CHECKING:
     from affidavit.errors import AffidavitError
 
@@ -36,6 +39,9 @@ class Failures:
 
     def keep_unplanned(self, key: tuple[str, str], error: AffidavitError) -> None:
         """Keep why a table could not be planned, until it is read."""
+        if isinstance(error, FunctionNotFoundError):  # whose text is not the caller's own
+            name = ".".join(each for each in key if each != MAIN_SCHEMA)
+            error = FunctionNotFoundError(error.name, where=f"view {name!r}: ")
         self._unplanned[key] = error
         self.forget()
 

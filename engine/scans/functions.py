@@ -7,7 +7,7 @@ and a search recorded, when the plan runs.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
-from affidavit.engine.scans.calls.arguments import UNBOUND, asked_options, values_of
+from affidavit.engine.scans.calls.arguments import UNBOUND, asked_options, value_of, values_of
 from affidavit.engine.scans.calls.passed import ARGUMENTS, SOURCE_QUERY, passed_query
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.scans.calls.embedding import Embedding
     from affidavit.engine.scans.lake import LakeCatalog
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.scans.sources import Source
@@ -69,6 +70,7 @@ class TableFunctions:
         searcher: Runs searches; ``None`` where none may be asked.
         models: What encodes text.
         attached: The sources by their names; their tables are not searched here.
+        embedding: Knows what a query that is a call of embed() asks for.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class TableFunctions:
         searcher: Searcher | None,
         models: Models,
         attached: Mapping[str, Source],
+        embedding: Embedding,
     ) -> None:
+        self._embedding = embedding
         self._provider = provider
         self._searcher = searcher
         self._models = models
@@ -138,7 +142,7 @@ class TableFunctions:
         arguments: tuple[str, ...],
         given: tuple[Any, ...],
     ) -> Table:
-        values = values_of(name, arguments, ("options", *IN_SQL), given, snapshot)
+        values = values_of(name, arguments, ("options", *IN_SQL), given, snapshot, self._value)
         missing = [label for label in arguments if label not in values]
         if missing:
             takes = f"({', '.join(arguments)} [, options])"
@@ -163,12 +167,31 @@ class TableFunctions:
         query = text if mode == "text" else values.pop("query")
         if query is UNBOUND:
             query = _any_vector(info, dataset, options.column)
+        if isinstance(query, _Embedded):
+            options = replace(options, model=query.model)
+            is_words = mode == "vector" or query.text == text
+            query = query.text if is_words else self._models.encode(query.model, [query.text])[0]
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
         request = snapshot.choose(replace(request, transactions=snapshot.catalog.transactions))
         return Table(SearchDataset(request, self._searcher, snapshot))
+
+    def _value(self, function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
+        """Return an argument's value; a query may be what a model makes of a text."""
+        embedded = self._embedding.asked(expression) if label == "query" else None
+        if embedded is None:
+            return value_of(function, label, expression, snapshot)
+        return _Embedded(embedded[0], value_of(function, "text", embedded[1], snapshot))
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A query that is embed() of a text: the search asks the model, as it does for any text."""
+
+    model: str
+    text: str
 
 
 class SearchDataset(ScanDataset):

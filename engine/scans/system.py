@@ -49,6 +49,8 @@ _TABLES_SCHEMA: Final = pa.schema(
         pa.field("version", pa.int64(), nullable=False),
         pa.field("tenant", pa.string()),
         pa.field("audit", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("source", pa.string()),
     ]
 )
 
@@ -98,6 +100,8 @@ def tables_table(snapshot: Snapshot) -> ScanDataset:
                 "version": version,
                 "tenant": info.tenant or None,
                 "audit": info.audit,
+                "model": getattr(info.definition, "model", None),
+                "source": getattr(info.definition, "source", None),
             }
         )
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)

@@ -102,7 +102,9 @@ class Instance:
                 self._kept.lake, options.audit, self._kept.guard, wake, read=self._kept.read
             )
             outbox = TriggerOutbox(lake.news, self.recorder.record_match)
-            self.lake: Lake = replace(lake, outbox=outbox, expressions=RowExpressions())
+            self.lake: Lake = replace(
+                lake, outbox=outbox, expressions=RowExpressions(), models=self.models
+            )
             self.reach = Reach(own=(*lake.folders.own, *lake.places.elsewhere, *options.own_files))
             self._runtime = Runtime(lake.memory)
             self.exchange = Exchange(self.lake, options.broker, wake)

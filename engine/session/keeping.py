@@ -1,4 +1,4 @@
-"""What a session lets go of, and what it holds on to: erasures, holds, retention."""
+"""What a session lets go of, and what it holds on to: erasures, holds, retention, functions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from affidavit.catalog.values.python.arguments import checked_reason, checked_sw
 from affidavit.engine.run.update import rows_where
 from affidavit.engine.session.arguments import named_parameters, split_name
 from affidavit.engine.session.caller import Caller
+from affidavit.engine.session.given.functions import Functions
 from affidavit.errors import InvalidQueryError, ReadOnlyError, TransactionError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import ChangeListener
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.run.executor import Executor
+    from affidavit.engine.search.models import Models
     from affidavit.engine.session.arguments import Params
 
 
@@ -149,6 +151,17 @@ class Keeping(Caller, ABC):
     def retention(self) -> Retention:
         """For how long what is kept: set, listed, and let go of when it is due."""
         return Retention(self._catalog(), self._instance.settle_records)
+
+    @property
+    def models(self) -> Models:
+        """The embedding models that encode queries given as text, and texts of rows."""
+        return self._instance.models
+
+    @property
+    def functions(self) -> Functions:
+        """Python functions that this session's statements call, and no other's."""
+        self._refuse_closed()
+        return Functions(self._instance.planner(self._identity), self._own.state)
 
     # --- the seam for changes ------------------------------------------------------------------
 

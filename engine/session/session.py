@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
-    from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
     from affidavit.engine.search.request import Query, SearchRequest
     from affidavit.engine.session.arguments import Params
@@ -65,11 +64,6 @@ class Session(Keeping):
         """
         hooks = self._instance.hooks
         return hooks.of(self._identity.tenant) if self._scoped else hooks
-
-    @property
-    def models(self) -> Models:
-        """The embedding models that encode queries given as text."""
-        return self._instance.models
 
     def _catalog(self, trace: Trace | None = None) -> Catalog:
         self._refuse_ended()
@@ -309,6 +303,7 @@ class Session(Keeping):
         vector: str = "vector",
         metric: str = "cosine",
         model: str | None = None,
+        source: str | None = None,
         on_bad_vectors: str = "error",
     ) -> VectorTable:
         """Create a vector table, from data or empty from a schema.
@@ -321,6 +316,7 @@ class Session(Keeping):
             vector: The column of vectors, all of one dimension.
             metric: How vectors are compared: ``cosine``, ``l2`` or ``dot``.
             model: The embedding model that encodes queries given as text.
+            source: The column whose text it makes a vector of, for a row that has none.
             on_bad_vectors: As in :meth:`VectorTable.insert`.
 
         Raises:
@@ -330,10 +326,9 @@ class Session(Keeping):
         """
         self._check_new(name)
         catalog = self._catalog()
-        dimension = None if model is None else self.models.dimension(checked_text(model, "model"))
         create_vector(
             catalog, name, data, schema=schema, key=key, vector=vector, metric=metric, model=model,
-            dimension=dimension, on_bad=on_bad_vectors,
+            source=source, on_bad=on_bad_vectors,
         )  # fmt: skip
         return VectorTable(catalog, self._executor(), name)
 

@@ -351,6 +351,19 @@ class NameNotFoundError(SqlError):
         self.known = tuple(known)
 
 
+class FunctionNotFoundError(SqlError):
+    """A statement calls a function that is not there: correct the name, or register it."""
+
+    def __init__(self, name: str, *, guess: str = "", where: str = "") -> None:
+        like = f" (did you mean {guess!r}?)" if guess else ""
+        super().__init__(
+            f"{where}no function {name!r}{like}: SQL has none, and this session registered none. "
+            f"Each session that calls a Python function registers it: "
+            f"session.functions.register({name!r}, ...)"
+        )
+        self.name = name
+
+
 class UnsupportedPredicateError(SqlError):
     """A predicate that cannot be evaluated where it was given."""
 
@@ -366,10 +379,11 @@ class MemoryLimitError(ExecutionError):
 class StatementTimeoutError(AffidavitError):
     """A statement took longer than its time limit, and was stopped: give it longer, or ask less."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, waits_for: str = "") -> None:
+        why = f", while it waited for {waits_for}" if waits_for else ""
         super().__init__(
-            f"the statement was stopped after its time limit of {timeout_s:g} s: raise timeout=, "
-            "or ask for less"
+            f"the statement was stopped after its time limit of {timeout_s:g} s{why}: raise "
+            "timeout=, or ask for less"
         )
         self.timeout_s = timeout_s
 

@@ -51,6 +51,7 @@ _UNWRITTEN: Final = re.compile(rf" at Line: \d+, Column: \d+|\b{TABLE}\.")  # by
 _MISSING: Final = re.compile(
     r"No field named (.+?)\.(?: Did you mean| Valid fields|\s*$)", re.DOTALL
 )
+_NO_FUNCTION: Final = "Invalid function '"
 _SCALAR: Final = frozenset(
     "Between BinaryExpr Case Cast Column InList IsFalse IsNotFalse IsNotNull IsNotTrue "  # noqa: SIM905 - a list would be a page
     "IsNotUnknown IsNull IsTrue IsUnknown Like Literal Negative Not RLike ScalarFunction "
@@ -71,6 +72,11 @@ def refusing(text: object, schema: pa.Schema, what: str = "predicate") -> Iterat
         missing = _MISSING.search(reason)
         if missing is not None:
             reason = f"there is no column {missing[1]}; there are {listed(schema.names)}"
+        if reason.startswith(_NO_FUNCTION):
+            reason = (
+                f"{reason} What holds for all sessions calls SQL's own functions alone, none "
+                "that a session registered and no embed()"
+            )
         msg = f"{what} {shown(text)} is refused: {reason}"
         raise UnsupportedPredicateError(msg) from error
 

@@ -179,7 +179,7 @@ def _drop_column(
     if isinstance(info.definition, VectorDefinition):
         with catalog.read() as reader:
             refuse_used(catalog, reader, info, column, "dropped")
-        if column in {info.definition.key, info.definition.vector}:
+        if column in {info.definition.key, info.definition.vector, info.definition.source}:
             msg = f"vector table {info.name!r} needs column {column!r}"
             raise ConstraintError(msg)
         alter_dataset(
@@ -266,7 +266,10 @@ def _rename_column(
         with catalog.read() as reader:
             refuse_used(catalog, reader, info, old, "renamed")
         called = info.definition
-        changed_vector = replace(called, key=renamed(called.key), vector=renamed(called.vector))
+        changed_vector = replace(
+            called, key=renamed(called.key), vector=renamed(called.vector),
+            source=None if called.source is None else renamed(called.source),
+        )  # fmt: skip
         alter_dataset(
             catalog, info, changed_vector, detail,
             lambda dataset: dataset.alter_columns({"path": old, "name": new}), loses=(old,),

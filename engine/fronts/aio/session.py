@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.request import Query
     from affidavit.engine.session.arguments import Params
+    from affidavit.engine.session.given.functions import Functions
 
 T = TypeVar("T")
 
@@ -264,6 +265,11 @@ class AsyncSession(Awaited[Session]):
     def models(self) -> Models:
         """The embedding models that encode queries given as text, in such threads too."""
         return self._of.models
+
+    @property
+    def functions(self) -> Functions:
+        """Python functions that this session's statements call, in the plan's threads."""
+        return self._of.functions
 
     def add_change_listener(self, listener: ChangeListener) -> None:
         """Tell ``listener`` of every mutation, in the thread and transaction that makes it."""

@@ -96,6 +96,12 @@ class AsyncVectorTable(_AsyncTable[VectorTable]):
         """Return how vectors are compared."""
         return await self._ask(lambda table: table.metric)
 
+    reembed = awaited(VectorTable.reembed)
+
+    async def source(self) -> str | None:
+        """Return the column whose text the model makes a vector of, for a row without."""
+        return await self._ask(lambda table: table.source)
+
     async def model(self) -> str | None:
         """Return the embedding model that encodes queries given as text."""
         return await self._ask(lambda table: table.model)

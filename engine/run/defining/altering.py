@@ -22,6 +22,7 @@ from affidavit.catalog.tables.altering.rules import (
     set_nullable,
 )
 from affidavit.catalog.tables.altering.types import retype_column
+from affidavit.engine.run.defining.defaults import refuse_own_calls
 from affidavit.engine.run.defining.references import with_references
 from affidavit.engine.run.defining.rules import check_defaults, unique_indexes, with_rules
 from affidavit.engine.run.defining.tables import map_type
@@ -95,6 +96,8 @@ def _add_column(scope: Scope, info: TableInfo, new: NewColumn, asked: Constraint
     field = scope.planner.column_type(catalog, new.name, new.type.sql)
     if new.type.entries is not None:
         field = field.with_type(map_type(scope, new))
+    if new.default is not None:
+        refuse_own_calls(scope, {new.name: new.default})
     value = _default_of_all(scope, field, new)
     varies = new.default is not None and value is None
     rules = replace(asked, columns=(new,))
@@ -188,6 +191,7 @@ def _alter(scope: Scope, info: TableInfo, cursor: Cursor) -> Callable[[], None]:
 
 def _set_default(scope: Scope, info: TableInfo, column: str, default: str) -> None:
     definition = mutable_definition(info)
+    refuse_own_calls(scope, {column: default})
     if column in definition.schema.names:  # whose default it can be is told before it is kept
         check_defaults(scope, definition.schema, {column: default})
     set_default(scope.catalog, info, column, default)

@@ -23,6 +23,7 @@ from affidavit.catalog.tables.loading import loaded
 from affidavit.catalog.tables.mutable import create_mutable, define_mutable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.result.result import Shape
+from affidavit.engine.run.defining.defaults import refuse_own_calls
 from affidavit.engine.run.defining.references import with_references
 from affidavit.engine.run.defining.rules import check_defaults, unique_indexes, with_rules
 from affidavit.engine.run.writing.attempts import attempted
@@ -156,6 +157,7 @@ class _Filled:
             MovedError: It replaces a table that it read, and that was changed meanwhile.
         """
         scope, catalog = self.new.scope, self.new.scope.catalog
+        refuse_own_calls(scope, self.constraints.defaults)
         with ExitStack() as stack:
             if is_locked:
                 stack.enter_context(catalog.write())

@@ -30,7 +30,7 @@ _NUMBERS: Final = {
 }  # fmt: skip
 """The numbers of a vector, by their names: FLOAT has 32 bits, as in pgvector and DuckDB."""
 
-_OPTIONS: Final = frozenset({"metric", "model", "vector"})
+_OPTIONS: Final = frozenset({"metric", "model", "source", "vector"})
 
 
 def create_vector_table(new: New) -> int:
@@ -57,12 +57,12 @@ def create_vector_table(new: New) -> int:
             return 0
         raise TableExistsError(name.table)
     schema = pa.schema([_field(scope, each) for each in constraints.columns])
-    model = options.get("model")
+    model, source = options.get("model"), options.get("source")
     create_vector(
         catalog, name.table, schema=schema, key=_key(constraints),
         vector=str(options.get("vector") or _vector(schema)),
         metric=str(options.get("metric", "cosine")), model=None if model is None else str(model),
-        dimension=None if model is None else scope.planner.engine.models.dimension(str(model)),
+        source=None if source is None else str(source),
     )  # fmt: skip
     return 0
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 from datafusion import col
 
-from affidavit.catalog.model.definition import MutableDefinition
+from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.constraints.rows import ready, refuse_given
+from affidavit.catalog.tables.embedding.filling import filled
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def rows_ready(catalog: Catalog, info: TableInfo, rows: Rows, given: Iterable[st
     A column that the table itself fills takes no value.
     """
     definition = info.definition
+    if isinstance(definition, VectorDefinition):
+        return filled(catalog, info.name, definition, rows)
     if not isinstance(definition, MutableDefinition):
         return rows
     refuse_given(info.name, definition, {name: rows[name] for name in given})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from affidavit.engine.statement.tables.arguments import NAMES
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -41,12 +41,17 @@ No table's name is among them: without the table nobody can say what comes.
 """
 
 
+Value: TypeAlias = "Callable[[str, str, Any, Snapshot], Any]"
+"""Returns the value of an argument of a function, by its label."""
+
+
 def values_of(
     function: str,
     arguments: Sequence[str],
     more: Sequence[str],
     given: Sequence[Any],
     snapshot: Snapshot,
+    value: Value | None = None,
 ) -> dict[str, Any]:
     """Return the values that a function is given, by place or by name.
 
@@ -56,10 +61,12 @@ def values_of(
         more: What it takes besides: the first one by place, as all the others by name.
         given: DataFusion's expressions, the last of which may have the names.
         snapshot: The statement's.
+        value: Returns an argument's value; :func:`value_of` by default.
 
     Raises:
         InvalidQueryError: There are too many, none is called so, or one is no literal.
     """
+    value = value or value_of
     placed = [*arguments, *more[:1]]
     names = _names_in(given[-1]) if given else None
     if names is not None:
@@ -77,7 +84,7 @@ def values_of(
         msg = f"{function} takes {takes}{by_name}, {got}"
         raise InvalidQueryError(msg)
     return {
-        label: _argument(function, label, expression, snapshot)
+        label: value(function, label, expression, snapshot)
         for label, expression in zip(labels, given, strict=True)
     }
 
@@ -112,7 +119,7 @@ def asked_options(function: str, values: dict[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def _argument(function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
+def value_of(function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
     """Return an argument's value.
 
     Raises:

@@ -85,7 +85,10 @@ def _vector_table(
         key = " PRIMARY KEY" if field.name == definition.key else ""
         null = "" if field.nullable or key else " NOT NULL"
         lines.append(f"{quoted(field.name)} {type_text(field.type)}{null}{key}")
-    options = {"metric": definition.metric, "vector": definition.vector, "model": definition.model}
+    options = {
+        "metric": definition.metric, "vector": definition.vector, "model": definition.model,
+        "source": definition.source,
+    }  # fmt: skip
     told = ", ".join(f"{k} = {quoted_text(v)}" for k, v in options.items() if v is not None)
     return f"CREATE VECTOR TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n) WITH ({told})"
 

@@ -1,0 +1,147 @@
+"""embed('model', text): a text as the vector that a model makes of it, in a statement.
+
+Rules:
+    - The model is looked up when the statement is planned, since the type is of its dimension, and
+      is asked when the plan runs, by DataFusion's threads: a batch at once, equal texts once.
+    - A plan has a key for each call that nobody can guess, and that is forgotten with its snapshot.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import uuid4
+from weakref import finalize, ref
+
+import pyarrow as pa
+from datafusion import udf
+
+from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.engine.scans.calls.raised import RAISED
+from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datafusion import DataFrame, ScalarUDF
+
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.search.models import Models
+
+CALL: Final = "embed"
+
+EMBED: Final = "affidavit_embed_"
+"""How what makes vectors begins; their dimension follows, which is their type's."""
+
+_NAMED: Final = re.compile(rf'{EMBED}\d+\(Utf8\("(\w+)"\)')
+"""How DataFusion 54 calls a column that is such a call."""
+
+Add: TypeAlias = "Callable[[ScalarUDF], object]"
+"""Lets the contexts that a statement is planned with call a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A call in a plan.
+
+    Attributes:
+        model: The model's name.
+        snapshot: The statement's, which may be stopped meanwhile.
+    """
+
+    model: str
+    snapshot: ref[Snapshot]
+
+
+class Embedding:
+    """What the plans of a tenant ask models for.
+
+    Args:
+        models: What makes vectors.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._uses: dict[str, _Use] = {}
+
+    def written(self, text: str, snapshot: Snapshot, add: Add) -> str:
+        """Return a statement with each call as DataFusion reads it.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            ExecutionError: It cannot say its dimension.
+        """
+        if CALL not in text.lower():
+            return text
+        tokens = tokenize(text)
+        for at in range(len(tokens) - 4, -1, -1):
+            token, bracket, given, comma = tokens[at : at + 4]
+            if token.name == CALL and (bracket.text, comma.text) == ("(", ","):
+                model = _model(given, snapshot)
+                if model is not None:
+                    told = self._call(model, snapshot, add)
+                    text = f"{text[: token.start]}{told}{text[given.end :]}"
+        return text
+
+    def _call(self, model: str, snapshot: Snapshot, add: Add) -> str:
+        dimension = self._models.width(model)
+        name, kind = f"{EMBED}{dimension}", pa.list_(pa.float32(), dimension)
+        make, texts = partial(self._vectors, dimension), [pa.string(), pa.string()]
+        add(udf(make, texts, kind, "volatile", name))  # not to be asked while a plan is made
+        key = uuid4().hex
+        self._uses[key] = _Use(model, ref(snapshot))
+        finalize(snapshot, self._uses.pop, key, None)
+        return f"{name}({quoted_text(key)}"
+
+    def _vectors(self, dimension: int, keys: pa.Array, texts: pa.Array) -> pa.Array:
+        if not len(keys):
+            return pa.array([], pa.list_(pa.float32(), dimension))
+        use = self._uses.get(str(keys[0]))
+        snapshot = None if use is None else use.snapshot()
+        if use is None or snapshot is None:
+            raise SqlError(f"write {CALL}('model', text)")
+        try:
+            with snapshot.query.waiting(f"embedding model {use.model!r}"):
+                return self._models.vectors(use.model, texts, dimension, snapshot.query.check)
+        except AffidavitError as error:
+            raise RAISED.keep(error) from error
+
+    def named(self, frame: DataFrame) -> DataFrame:
+        """Return a query whose columns are called as the calls are written."""
+        for name in frame.schema().names:
+            if EMBED in name:
+                frame = frame.with_column_renamed(quoted(name), _NAMED.sub(self._told, name))
+        return frame
+
+    def _told(self, found: re.Match[str]) -> str:
+        use = self._uses.get(found[1])
+        return found[0] if use is None else f'{CALL}(Utf8("{use.model}")'
+
+    def asked(self, expression: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
+        """Return the model that an expression asks, and what for; ``None`` if it is no call."""
+        if expression.variant_name() != "ScalarFunction":
+            return None
+        if not expression.rex_call_operator().startswith(EMBED):
+            return None
+        key, text = expression.rex_call_operands()
+        use = self._uses.get(key.python_value().as_py())
+        if text.variant_name() == "Cast":  # a parameter, whose type is not known yet
+            [text] = text.rex_call_operands()
+        return None if use is None else (use.model, text)
+
+
+def _model(token: Token, snapshot: Snapshot) -> str | None:
+    """Return the model that is named in quotes or by a parameter; ``None`` if none is."""
+    if token.kind == "string":
+        return token.text[1:-1].replace("''", "'")
+    if token.kind != "placeholder":
+        return None
+    name = token.text[1:]
+    if name not in snapshot.parameters:
+        msg = f"{CALL}: no value was given for {token.text}, the model: its vectors have a type"
+        raise InvalidQueryError(msg)
+    return str(snapshot.parameters[name].as_py())

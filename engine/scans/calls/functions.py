@@ -1,0 +1,146 @@
+"""A Python function as a statement calls it: Arrow arrays in, one Arrow array out.
+
+Rules:
+    - It is called by threads of DataFusion's, several at once, with no lock of ours held.
+    - What it gives is of the type and length that it said, or an error of ours that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from datafusion import udf
+
+from affidavit.catalog.values.arrays import whole
+from affidavit.engine.scans.calls.raised import RAISED
+from affidavit.errors import ExecutionError, InvalidQueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datafusion import ScalarUDF, SessionContext
+
+VOLATILITIES: Final = ("immutable", "stable", "volatile")
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+_INVALID: Final = re.compile(r"Invalid function '")
+"""What DataFusion 54.1.0 says of a name that is no function's."""
+
+_WORDS: Final = frozenset(
+    {
+        "affidavit", "all", "and", "any", "array", "as_of", "between", "case", "cast", "changes",
+        "convert", "currval", "distinct", "else", "embed", "end", "except", "exists", "extract",
+        "from", "group", "having", "history", "hybrid_search", "in", "interval", "is", "join",
+        "lateral", "like", "limit", "map", "nextval", "not", "null", "on", "or", "order", "row",
+        "safe_cast", "select", "setval", "some", "text_search", "then", "try_cast", "union",
+        "using", "values", "vector_search", "when", "where", "with",
+    }
+)  # fmt: skip
+"""Words that mean something else before a bracket, in SQL or here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A registered function.
+
+    Attributes:
+        name: What statements call it.
+        function: What is called.
+        inputs: The types of its arguments.
+        output: The type of what it gives.
+        volatility: ``immutable``, ``stable`` or ``volatile``.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    inputs: tuple[pa.DataType, ...]
+    output: pa.DataType
+    volatility: str = "immutable"
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.inputs))}) -> {self.output}"
+
+    def made(self) -> ScalarUDF:
+        """Return it as DataFusion calls it."""
+        return udf(self._marked, list(self.inputs), self.output, self.volatility, self.name)
+
+    def _marked(self, *arrays: pa.Array) -> pa.Array:
+        try:
+            return self.call(*arrays)
+        except ExecutionError as error:
+            raise RAISED.keep(error) from error
+
+    def call(self, *arrays: pa.Array) -> pa.Array:
+        """Return what the function gives for each row.
+
+        Raises:
+            ExecutionError: It raised, which is the cause, or gave another type or number of values.
+        """
+        try:
+            given = self.function(*arrays)
+        except Exception as error:
+            msg = f"function {self.name!r} failed: {type(error).__name__}: {error}"
+            raise ExecutionError(msg) from error
+        if not isinstance(given, pa.Array | pa.ChunkedArray):
+            msg = f"function {self.name!r} must return a pyarrow.Array, got {type(given).__name__}"
+            raise ExecutionError(msg)
+        if given.type != self.output:
+            msg = (
+                f"function {self.name!r} must return {self.output}, as it was registered, and "
+                f"returned {given.type}"
+            )
+            raise ExecutionError(msg)
+        if len(given) != len(arrays[0]):
+            msg = (
+                f"function {self.name!r} must return a value for each of {len(arrays[0]):,} rows, "
+                f"and returned {len(given):,}"
+            )
+            raise ExecutionError(msg)
+        return whole(given)
+
+
+def checked_function(
+    name: object, function: object, inputs: object, output: object, volatility: object
+) -> Function:
+    """Return a function whose every part can be used.
+
+    Raises:
+        InvalidQueryError: One cannot; it is named.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        msg = (
+            f"a function's name is lower-case letters, digits and _, as SQL reads names without "
+            f"quotes; got {name!r}"
+        )
+        raise InvalidQueryError(msg)
+    if not callable(function):
+        msg = f"function {name!r} must be callable, got {type(function).__name__}"
+        raise InvalidQueryError(msg)
+    types = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    if not types or not all(isinstance(each, pa.DataType) for each in types):
+        msg = (
+            f"inputs of function {name!r} must be pyarrow types, one an argument and at least one "
+            f"(it tells how many rows there are), such as [pyarrow.string()]; got {inputs!r}"
+        )
+        raise InvalidQueryError(msg)
+    if not isinstance(output, pa.DataType):
+        msg = f"output of function {name!r} must be a pyarrow type, got {output!r}"
+        raise InvalidQueryError(msg)
+    if volatility not in VOLATILITIES:
+        msg = f"volatility of function {name!r} must be one of {VOLATILITIES}, got {volatility!r}"
+        raise InvalidQueryError(msg)
+    return Function(name, function, types, output, str(volatility))
+
+
+def is_taken(context: SessionContext, name: str) -> bool:
+    """Return whether SQL has a function, or a word with a bracket, of that name."""
+    if name in _WORDS or name.startswith("affidavit_") or name in context.udwfs():
+        return True
+    try:
+        context.sql(f"SELECT {name}()")
+    except Exception as error:  # noqa: BLE001 - whatever it says of it
+        return _INVALID.search(str(error)) is None
+    return True

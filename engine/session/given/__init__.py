@@ -1,0 +1,1 @@
+"""What callers give a session to be called by its statements: functions."""
