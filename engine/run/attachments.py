@@ -27,7 +27,10 @@ from affidavit.catalog.sources.registry import forget, remember
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.ingest import new_rows
+from affidavit.engine.result.outcome import nothing
 from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.statement.commands import parse_attach, parse_detach
+from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     InvalidNameError,
     PathNotAllowedError,
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.statement.statement import Statement
 
 
 _LOCATED: Final = re.compile(r"[/\\]|\.\w+$")
@@ -190,10 +196,45 @@ class Attachments:
             raise TableNotFoundError(name, known=[key[1] for key in planner.frames])
         self._run(f"DROP TABLE {quoted(name)}")
 
+    def has(self, name: str) -> bool:
+        """Return whether something is attached by that name."""
+        info = self._find(name)
+        is_frame = (MAIN_SCHEMA, name) in self._planner.frames
+        return (
+            is_frame
+            or name in self._planner.attached
+            or (info is not None and info.kind == EXTERNAL.name)
+        )
+
     def _find(self, name: str) -> TableInfo | None:
         with self._catalog.read() as reader:
             found = self._catalog.find(reader, name)
         return found if found is not None and found.tenant == self._catalog.tenant else None
+
+
+def attach(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run ATTACH."""
+    asked = parse_attach(statement.cursor())
+    attachments = _of(scope)
+    if not (asked.if_not_exists and attachments.has(asked.name)):
+        attachments.attach(asked.name, asked.location, dict(asked.options))
+    return nothing()
+
+
+def detach(scope: Scope, statement: Statement, _: Params) -> Result:
+    """Run DETACH."""
+    name, missing_ok = parse_detach(statement.cursor())
+    attachments = _of(scope)
+    if not missing_ok or attachments.has(name):
+        attachments.detach(name)
+    return nothing()
+
+
+def _of(scope: Scope) -> Attachments:
+    def run(text: str) -> Result:
+        return scope.execute(parse_statement(text), {})
+
+    return Attachments(scope.planner, scope.catalog, scope.reach, run)
 
 
 def _path_of(given: object) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.engine.run.alter import alter, drop
+from affidavit.engine.run.attachments import attach, detach
 from affidavit.engine.run.control import (
     begin,
     commit,
@@ -115,6 +116,8 @@ RUNS: Final[Mapping[Kind, Run]] = {
     Kind.SUMMARIZE: summarize,
     Kind.PRAGMA: pragma,
     Kind.USE: use,
+    Kind.ATTACH: _writing(attach),
+    Kind.DETACH: _writing(detach),
     Kind.BEGIN: begin,
     Kind.COMMIT: commit,
     Kind.ROLLBACK: rollback,

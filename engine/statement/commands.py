@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.definitions import expect_end
 from affidavit.engine.statement.grammar import read, skip_expression, skip_group, skip_type
-from affidavit.engine.statement.spelling.copying import CopyOptions, parse_options
+from affidavit.engine.statement.spelling.copying import (
+    CopyOptions,
+    parse_options,
+    parse_settings,
+    read_text,
+)
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
 
@@ -113,7 +118,7 @@ def parse_copy(cursor: Cursor) -> Copy:
         while cursor.accept("."):
             cursor.name("a table")
     cursor.expect("TO")
-    before, location = cursor.spaced(0, cursor.at), _location(cursor, "TO")
+    before, location = cursor.spaced(0, cursor.at), read_text(cursor, "COPY ... TO 'path'")
     after = cursor.spaced(cursor.at)
     if cursor.peek() in {"(", "WITH"} and (cursor.peek() == "(" or cursor.peek(1) == "("):
         after = parse_options(cursor).text
@@ -121,12 +126,43 @@ def parse_copy(cursor: Cursor) -> Copy:
     return Copy(before, location, after)
 
 
-def _location(cursor: Cursor, word: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """ATTACH: what, as what, and how it is read."""
+
+    location: str
+    name: str
+    options: dict[str, str]
+    if_not_exists: bool
+
+
+def parse_attach(cursor: Cursor) -> Attach:
+    """Move past ATTACH [DATABASE] [IF NOT EXISTS] 'location' AS name [(option value, ...)]."""
+    cursor.expect("ATTACH")
+    cursor.accept("DATABASE")
+    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
+    location = read_text(cursor, "ATTACH 'path or URL' AS name")
+    if not cursor.accept("AS"):
+        raise SqlError("ATTACH needs a name: write ATTACH 'path or URL' AS name")
     token = cursor.token
-    if token is None or token.text[0] != "'":
-        raise SqlError(f"expected COPY ... {word} 'path', found {cursor.found()}")
-    cursor.skip()
-    return token.text[1:-1].replace("''", "'")
+    if token is not None and token.kind == "string":
+        msg = "the path or URL stands before AS and the name behind it, as in ATTACH 't.csv' AS t"
+        raise SqlError(msg)
+    name, options = cursor.name("a name"), {}
+    if cursor.accept("("):
+        options = parse_settings(cursor)
+    expect_end(cursor, "ATTACH")
+    return Attach(location, name, options, if_not_exists)
+
+
+def parse_detach(cursor: Cursor) -> tuple[str, bool]:
+    """Move past DETACH [DATABASE] [IF EXISTS] name, and return the name and whether it may lack."""
+    cursor.expect("DETACH")
+    cursor.accept("DATABASE")
+    missing_ok = cursor.accept("IF", "EXISTS")
+    name = cursor.name("what is attached")
+    expect_end(cursor, "DETACH")
+    return name, missing_ok
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +194,7 @@ def parse_copy_from(cursor: Cursor) -> CopyFrom:
             columns.append(cursor.name("a column"))
         cursor.expect(")")
     cursor.expect("FROM")
-    location = _location(cursor, "FROM")
+    location = read_text(cursor, "COPY ... FROM 'path'")
     options = CopyOptions() if cursor.done else parse_options(cursor)
     expect_end(cursor, "COPY")
     if options.parts:

@@ -57,7 +57,8 @@ _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
 _UNTOLD: Final = f"{MASK} (the statement has a secret, and what is wrong with it would repeat that)"
 _SETTING: Final = re.compile(r"\s*SET\s+(.{1,200}?)(?:=|\bTO\b)", re.IGNORECASE | re.DOTALL)
 _SAID: Final = re.compile(
-    r"""(\b(?:PASSWORD|SECRET|IDENTIFIED\s+BY|AUTHORIZATION|CREDENTIALS?|ATTACH(?:\s+DATABASE)?)\b"""
+    r"""(\b(?:PASSWORD|SECRET|IDENTIFIED\s+BY|AUTHORIZATION|CREDENTIALS?|"""
+    r"""ATTACH(?:\s+DATABASE)?(?:\s+IF\s+NOT\s+EXISTS)?(?=\s*'[^']*[=@]))\b"""
     r"""\s*\(?\s*)(?:E?'(?:[^']|'')*'?|"(?:[^"]|"")*"?|\$\$.*?(?:\$\$|$))""",
     re.IGNORECASE | re.DOTALL,
 )

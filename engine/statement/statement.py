@@ -61,6 +61,8 @@ class Kind(Enum):
     SUMMARIZE = "summarize"
     PRAGMA = "pragma"
     USE = "use"
+    ATTACH = "attach"
+    DETACH = "detach"
 
 
 DML_KINDS: Final = frozenset({Kind.INSERT, Kind.UPDATE, Kind.DELETE, Kind.MERGE, Kind.TRUNCATE})
@@ -94,6 +96,8 @@ _FIRST_WORDS: Final = {
     "SUMMARIZE": Kind.SUMMARIZE,
     "PRAGMA": Kind.PRAGMA,
     "USE": Kind.USE,
+    "ATTACH": Kind.ATTACH,
+    "DETACH": Kind.DETACH,
 }
 _DML: Final = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 

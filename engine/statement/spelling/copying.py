@@ -79,6 +79,28 @@ def parse_options(cursor: Cursor) -> CopyOptions:
     return found
 
 
+def parse_settings(cursor: Cursor) -> dict[str, str]:
+    """Move past ``option value, ...)``, and return each value by its option in small letters."""
+    found = {}
+    while True:
+        name = cursor.name("an option").lower()
+        cursor.accept("=")
+        found[name] = "true" if cursor.peek() in {",", ")"} else _value(cursor)
+        if not cursor.accept(","):
+            break
+    cursor.expect(")")
+    return found
+
+
+def read_text(cursor: Cursor, what: str) -> str:
+    """Move past a text in quotes, and return it."""
+    token = cursor.token
+    if token is None or token.text[0] != "'":
+        raise SqlError(f"expected {what}, found {cursor.found()}")
+    cursor.skip()
+    return token.text[1:-1].replace("''", "'")
+
+
 def _value(cursor: Cursor) -> str:
     token = cursor.token
     if token is None or token.kind not in {"string", "word", "quoted", "number"}:
