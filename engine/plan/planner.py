@@ -31,6 +31,7 @@ from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
@@ -70,11 +71,10 @@ class Planner:
     ) -> None:
         self.engine = engine
         self.provider = engine.provider
-        self.attached = engine.attached
-        self.stores = engine.stores
+        self.attached, self.stores = engine.attached, engine.stores
         self._state = PlanState() if state is None else state
         self._reach = reach
-        self.frames = self._state.frames
+        self.frames, self.temporaries = self._state.frames, self._state.temporaries
         self.prepared = self._state.prepared
         self._here = LocalRunner()
         self._runner = runner or self._here
@@ -94,10 +94,10 @@ class Planner:
         """The same, for one partition."""
         return self._pair.narrow
 
-    @property
-    def without_frames(self) -> Planner:
-        """What plans for this session as for any other: with none of its frames in memory."""
-        state = replace(self._state, frames={})
+    def of_lake(self, *, frames: bool = False) -> Planner:
+        """Return what plans for this session without temporary tables, and perhaps ``frames``."""
+        kept = self.frames if frames else {}
+        state = replace(self._state, frames=kept, temporaries=Temporaries())
         return Planner(self.engine, state, reach=self._reach, runner=self._runner)
 
     def read_as(self, dialect: str) -> None:
@@ -110,11 +110,11 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        hide = self.stores.hide
         with (
             catalog.read() as reader,
-            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+            Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
         ):
+            snapshot.temporaries = self.temporaries
             yield snapshot
 
     def plan(
@@ -259,12 +259,12 @@ class Planner:
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             numbered = self.numbered(definition.sql, snapshot)
-            frame = self._sql(numbered, {}, QUERIES_ONLY)
+            with snapshot.of_lake():
+                frame = self._sql(numbered, {}, QUERIES_ONLY)
             frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:
                 name = (snapshot.called, info.schema, info.name)
-                plan = frame.logical_plan()
-                snapshot.sizes[name] = growth(plan, snapshot.sizes, snapshot.called)
+                snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             return frame.into_view()
         return self.files(definition).table(definition.sql, snapshot, (info.schema, info.name))
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import GENERIC
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class PlanState:
 
     Attributes:
         frames: What was attached of memory, by schema and name.
+        temporaries: The session's temporary tables.
         prepared: What PREPARE kept, by name, and the types of its parameters.
         settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
         dialect: How statements are read.
@@ -30,6 +32,7 @@ class PlanState:
     """
 
     frames: dict[tuple[str, str], Any] = field(default_factory=dict)
+    temporaries: Temporaries = field(default_factory=Temporaries)
     prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
     settings: tuple[TenantEngine, Pair] | None = None
     dialect: str = GENERIC
@@ -47,6 +50,7 @@ class PlanState:
     def clear(self) -> None:
         """Let go of all of it."""
         self.frames.clear()
+        self.temporaries.clear()
         self.prepared.clear()
         self.numbers.clear()
         self.settings = None

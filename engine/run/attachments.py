@@ -58,7 +58,9 @@ class Attachments:
         if is_source_url(given):
             self._attach_source(name, str(given), options)
             return
-        if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
+        held = self._planner.temporaries.find(MAIN_SCHEMA, name)
+        taken = (MAIN_SCHEMA, name) in self._planner.frames or held is not None
+        if taken or self._find(name) is not None:
             raise TableExistsError(name)
         if not isinstance(given, str) and not hasattr(given, "__fspath__"):
             data = new_rows(given).read_all()

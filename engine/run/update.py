@@ -127,8 +127,14 @@ def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
     targets, asked = parse_truncate(statement.cursor()), Asked(scope, statement, params)
     if len(targets) == 1:
         return _truncated(asked, targets[0])
+    own = scope.planner.temporaries
+    targets.sort(key=lambda each: own.find(each.schema, each.name) is not None)  # which cannot fail
     with scope.catalog.read() as reader:
-        kinds = {scope.catalog.get(reader, each.name, each.schema).kind for each in targets}
+        kinds = {
+            scope.catalog.get(reader, each.name, each.schema).kind
+            for each in targets
+            if own.find(each.schema, each.name) is None
+        }
     if VECTOR.name in kinds:
         msg = "TRUNCATE of several tables takes no vector table: each has a commit of its own"
         raise SqlError(msg)
@@ -156,6 +162,7 @@ def rows_where(scope: Scope, schema: str, table: str, where: object, params: Par
     if not isinstance(where, str) or not where.strip():
         msg = f"where must be an SQL predicate such as 'id = 3', got {where!r}"
         raise InvalidQueryError(msg)
+    scope.refuse_frame(schema, table)
     statement = parse_statement(delete_text(schema, table, where))
     if params or "$" in statement.text or "?" in statement.text:
         statement, params = bound(statement, params)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.model.release import TableRead
-from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
+from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.journal import JournalDataset
@@ -78,8 +78,16 @@ def prepare_tables(snapshot: Snapshot, names: Collection[str]) -> list[TableInfo
 # --- every name ----------------------------------------------------------------------------------
 
 
-def resolve(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
-    """Return what DataFusion reads ``schema.name`` through, or ``None``."""
+def resolve(snapshot: Snapshot, schema: str, name: str, *, is_listed: bool = False) -> Any:  # noqa: ANN401 - DataFusion takes several
+    """Return what DataFusion reads ``schema.name`` through, or ``None``.
+
+    What a temporary table hides is listed all the same, where it ``is_listed``.
+    """
+    hides = not is_listed or schema == TEMP_SCHEMA
+    held = snapshot.temporary(schema, name) if hides else None
+    if held is not None:
+        snapshot.note_name(f"{TEMP_SCHEMA}.{name}")
+        return held.provider
     snapshot.refuse_unplanned((schema, name))
     find = next(find for is_meant, find in RESOLVERS if is_meant(snapshot, schema, name))
     return find(snapshot, schema, name)
