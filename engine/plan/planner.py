@@ -29,7 +29,7 @@ from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
-from affidavit.engine.scans.resolve import prepare_tables
+from affidavit.engine.scans.resolve import of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
@@ -259,7 +259,7 @@ class Planner:
         if info.kind == VIEW.name:
             self._prepare_names(parse_statement(definition.sql).names, snapshot, depth + 1)
             numbered = self.numbered(definition.sql, snapshot)
-            with snapshot.of_lake():
+            with of_lake(snapshot):
                 frame = self._sql(numbered, {}, QUERIES_ONLY)
             frame = frame if numbered is definition.sql else self.engine.numbering.named(frame)
             if snapshot.sizes or GROWS.search(definition.sql) is not None:

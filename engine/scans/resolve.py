@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +15,13 @@ from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
 from affidavit.engine.scans.system import SYSTEM_TABLES
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.scans.topics import TopicDataset
 from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from datafusion.catalog import Table
 
@@ -75,6 +77,16 @@ def prepare_tables(snapshot: Snapshot, names: Collection[str]) -> list[TableInfo
     return [info for info in found if KINDS[info.kind].is_text]
 
 
+@contextmanager
+def of_lake(snapshot: Snapshot) -> Iterator[None]:
+    """Let names mean the lake's tables alone: a view is everybody's."""
+    hidden, snapshot.temporaries = snapshot.temporaries, Temporaries()
+    try:
+        yield
+    finally:
+        snapshot.temporaries = hidden
+
+
 # --- every name ----------------------------------------------------------------------------------
 
 
@@ -84,7 +96,7 @@ def resolve(snapshot: Snapshot, schema: str, name: str, *, is_listed: bool = Fal
     What a temporary table hides is listed all the same, where it ``is_listed``.
     """
     hides = not is_listed or schema == TEMP_SCHEMA
-    held = snapshot.temporary(schema, name) if hides else None
+    held = snapshot.temporaries.find(schema, name) if hides else None
     if held is not None:
         snapshot.note_name(f"{TEMP_SCHEMA}.{name}")
         return held.provider

@@ -7,7 +7,7 @@ Rules:
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import lance
@@ -17,21 +17,21 @@ from datafusion.catalog import Table
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.model.release import Reading, TableRead
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, TEMP_SCHEMA
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.evidence.given import GivenRows, LanceRows
 from affidavit.engine.scans.failures import Failures
 from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.scans.temporary.tables import Temporaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
-    from affidavit.engine.scans.temporary.tables import Temporary
     from affidavit.errors import AffidavitError
 
 
@@ -81,7 +81,7 @@ class Snapshot:
         self.query = given or Query(catalog.lake.queries, catalog.identity)
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
-        self.temporaries: Iterable[Temporary] = ()
+        self.temporaries = Temporaries()
         self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}
@@ -115,20 +115,6 @@ class Snapshot:
     def called(self) -> str:
         """What a statement calls the catalog that is read."""
         return CATALOG
-
-    def temporary(self, schema: str, name: str) -> Temporary | None:
-        """Return the temporary table that a statement means by a name, if it does."""
-        named = (each for each in self.temporaries if each.info.name == name)
-        return next(named, None) if schema in {MAIN_SCHEMA, TEMP_SCHEMA} else None
-
-    @contextmanager
-    def of_lake(self) -> Iterator[None]:
-        """Let names mean the lake's tables alone: a view is everybody's."""
-        hidden, self.temporaries = self.temporaries, ()
-        try:
-            yield
-        finally:
-            self.temporaries = hidden
 
     def bind(self, parameters: Mapping[str, Any]) -> None:
         """Take the statement's parameters."""
