@@ -99,6 +99,7 @@ def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool
     What is about rows together, keys and foreign keys, is the other table's own.
     """
     catalog, [other] = new.scope.catalog, constraints.like
+    new.scope.refuse_frame(other.schema, other.table)
     expect_end(new.cursor, "CREATE TABLE ... (LIKE t)")
     with catalog.write() as writer:
         source = catalog.get(writer, other.table, other.schema)

@@ -78,10 +78,14 @@ def test_it_hides_the_lakes_table_until_it_goes(shadowed) -> None:
     assert ("temp", "t", "temporary") in rows(
         shadowed, "SELECT schema_name, name, kind FROM system.tables"
     )
+    shadowed.sql("CREATE OR REPLACE TEMP TABLE t (id INT, a VARCHAR, b INT)")
+    viewed = "SELECT column_name FROM information_schema.columns WHERE table_name = 'whole'"
+    shadowed.sql("CREATE VIEW whole AS SELECT * FROM t")
+    assert rows(shadowed, viewed) == [("id",), ("a",)]
     with shadowed.scope() as other:
         assert rows(other, "SELECT a FROM t") == [("lake",)]
         assert rows(other, "SELECT count(*) FROM system.tables WHERE kind = 'temporary'") == [(0,)]
-    shadowed.sql("DROP TABLE t, kept")
+    shadowed.sql("DROP TABLE kept, t")
     assert rows(shadowed, "SELECT * FROM t") == [(1, "lake")]
     assert "own" not in str(shadowed.journal.recent(50))
 
@@ -155,6 +159,7 @@ def test_a_read_of_it_is_on_record_and_cannot_be_run_again(lake) -> None:
         ("CREATE TABLE temp.k (a INT)", "CREATE TEMP TABLE"),
         ("CREATE SCHEMA temp", "'temp' cannot name a schema"),
         ("CREATE TEMP TABLE t (a INT)", "a temporary table 't' exists"),
+        ("CREATE TABLE k (LIKE t)", "'t' is a temporary table of this session"),
         ("CREATE TABLE t (a INT)", "a temporary table 't' exists"),
         ("CREATE VIEW k AS SELECT * FROM temp.t", "a view is the lake's"),
         ("ALTER TABLE t ADD COLUMN b INT", "'t' is a temporary table of this session"),
