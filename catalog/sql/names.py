@@ -32,6 +32,9 @@ SHARED_FOLDER: Final = "_shared"
 
 JOURNAL: Final = "journal"
 SYSTEM_SCHEMA: Final = "system"
+TEMP_SCHEMA: Final = "temp"
+"""The temporary tables of each session: the lake has no schema of that name."""
+
 RESERVED_TABLES: Final = frozenset({JOURNAL})
 RESERVED_SCHEMAS: Final = frozenset({"audit", "system", "topics", "information_schema", "_dml"})
 RESERVED_COLUMNS: Final = frozenset({"_rowid", "_rowaddr", "*"})
@@ -88,7 +91,7 @@ def check_table_name(name: object, *, schema: str = MAIN_SCHEMA) -> str:
 def check_schema_name(name: object) -> str:
     """Return ``name`` if a user may create a schema of that name."""
     checked = check_name("schema", name)
-    if checked.casefold() in RESERVED_SCHEMAS or checked == MAIN_SCHEMA:
+    if checked.casefold() in RESERVED_SCHEMAS | {TEMP_SCHEMA} or checked == MAIN_SCHEMA:
         raise ReservedNameError(checked, kind="schema")
     return checked
 

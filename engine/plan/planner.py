@@ -31,8 +31,9 @@ from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.calls.callers import told_of_caller
-from affidavit.engine.scans.resolve import prepare_tables
+from affidavit.engine.scans.resolve import of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
@@ -72,11 +73,10 @@ class Planner:
         runner: Runner | None = None,
     ) -> None:
         self.engine = engine
-        self.attached = engine.attached
-        self.stores = engine.stores
+        self.attached, self.stores = engine.attached, engine.stores
         self.state = PlanState() if state is None else state
         self._reach = reach
-        self.frames = self.state.frames
+        self.frames, self.temporaries = self.state.frames, self.state.temporaries
         self.functions = self.state.functions
         self._here = LocalRunner()
         self._runner = runner or self._here
@@ -91,10 +91,10 @@ class Planner:
         """What plans the session's statements: the tenant's context, until it sets something."""
         return self._pair.context
 
-    @property
-    def without_frames(self) -> Planner:
-        """What plans for this session as for any other: with none of its frames in memory."""
-        state = replace(self.state, frames={})
+    def of_lake(self, *, frames: bool = False) -> Planner:
+        """Return what plans for this session without temporary tables, and perhaps ``frames``."""
+        kept = self.frames if frames else {}
+        state = replace(self.state, frames=kept, temporaries=Temporaries())
         return Planner(self.engine, state, reach=self._reach, runner=self._runner)
 
     def read_as(self, dialect: str) -> None:
@@ -106,12 +106,13 @@ class Planner:
     @contextmanager
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
-        committed, hide = catalog.transactions.current() is None, self.stores.hide
+        committed = catalog.transactions.current() is None
         with (
             catalog.read() as reader,
-            Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot,
+            Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
         ):
             snapshot.is_limited = self._reach.limited
+            snapshot.temporaries = self.temporaries
             yield snapshot
 
     def plan(
@@ -259,12 +260,12 @@ class Planner:
         if info.kind == VIEW.name:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
-            frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
+            with of_lake(snapshot):
+                frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
             frame = self.engine.named(frame)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
-                plan = frame.logical_plan()
-                snapshot.sizes[name] = growth(plan, snapshot.sizes, snapshot.called)
+                snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             return frame.into_view()
         return self.files(definition).table(definition.sql, snapshot, (info.schema, info.name))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import GENERIC
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class PlanState:
 
     Attributes:
         frames: What was attached of memory, by schema and name.
+        temporaries: The session's temporary tables.
         prepared: What PREPARE kept, by name, and the types of its parameters.
         settings: The session's own contexts, and whose they are; ``None`` while nothing is set.
         given: Files by the names that statements which run have for them.
@@ -54,6 +56,7 @@ class PlanState:
     """
 
     frames: dict[tuple[str, str], Any] = field(default_factory=dict)
+    temporaries: Temporaries = field(default_factory=Temporaries)
     prepared: dict[str, tuple[Statement, tuple[str, ...]]] = field(default_factory=dict)
     settings: tuple[TenantEngine, Pair] | None = None
     given: dict[str, GivenFile] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class PlanState:
     def clear(self) -> None:
         """Let go of all of it."""
         self.frames.clear()
+        self.temporaries.clear()
         self.prepared.clear()
         self.numbers.clear()
         self.functions.clear()

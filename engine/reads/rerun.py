@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from affidavit.catalog.ledger.commitments import opened_members
 from affidavit.catalog.model.moment import Moment
 from affidavit.catalog.sources.files.evidence import are_as_read
+from affidavit.catalog.sql.names import TEMP_SCHEMA
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.values.digest import digest, rows_set_digest
 from affidavit.engine.reads.parameters import read, statement_digest, written
@@ -87,6 +88,8 @@ def rerun(
     other = entry.fields().get("lake_id")
     if other is not None:
         return GONE, f"it was read in the lake {other}, of which this is but the record"
+    if any(each["name"].startswith(f"{TEMP_SCHEMA}.") for each in record.tables):
+        return GONE, "it read a temporary table, which went with its session"
     gone = _changed_files(record, look)
     if gone is not None:
         return GONE, gone

@@ -14,6 +14,7 @@ from affidavit.catalog.values.python.arguments import checked_switch
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.defining.altering import parse_change
 from affidavit.engine.run.defining.cascading import drop_links, drop_users
+from affidavit.engine.run.defining.temporary import drop_temporary
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import (
     expect_end,
@@ -133,8 +134,14 @@ def _drop_table(asked: _Drop, *, word: str = TABLE) -> None:
     if len(names) == 1:
         _drop_one(asked, names[0], word, cascade=cascade)
         return
-    with asked.catalog.write() as writer:  # all of them, or none
-        looked_up = [asked.catalog.find(writer, name.table, name.schema) for name in names]
+    own = asked.scope.planner.temporaries
+    names.sort(key=lambda name: own.find(name.schema, name.table) is not None)
+    with asked.catalog.write() as writer:  # all of them, or none: temporary ones are the last
+        looked_up = [
+            asked.catalog.find(writer, name.table, name.schema)
+            for name in names
+            if own.find(name.schema, name.table) is None
+        ]
         found = [info for info in looked_up if info and KINDS[info.kind].word == word]
         if cascade:
             drop_users(asked.catalog, writer, found)
@@ -145,6 +152,8 @@ def _drop_table(asked: _Drop, *, word: str = TABLE) -> None:
 
 
 def _drop_one(asked: _Drop, name: Name, word: str, *, cascade: bool = False) -> None:
+    if word == TABLE and drop_temporary(asked.scope, name):
+        return
     asked.scope.refuse_frame(name.schema, name.table)
     drop_named(asked.catalog, name, word=word, if_exists=asked.if_exists, cascade=cascade)
 

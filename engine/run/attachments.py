@@ -88,7 +88,9 @@ class Attachments:
         if scheme is not None:
             self._attach_source(name, f"{scheme}:///{Path(str(told)).absolute()}", options)
             return
-        if (MAIN_SCHEMA, name) in self._planner.frames or self._find(name) is not None:
+        held = self._planner.temporaries.find(MAIN_SCHEMA, name)
+        taken = (MAIN_SCHEMA, name) in self._planner.frames or held is not None
+        if taken or self._find(name) is not None:
             raise TableExistsError(name)
         if told is None:
             data = new_rows(given).read_all()

@@ -27,6 +27,7 @@ from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.run.alter import find_table
 from affidavit.engine.run.defining.tables import New, check_new, create_table, own_table
+from affidavit.engine.run.defining.temporary import create_temporary
 from affidavit.engine.run.defining.vectors import create_vector_table
 from affidavit.engine.statement.assignments import Name, parse_name, refuse_reserved
 from affidavit.engine.statement.defining.sequences import parse_options
@@ -72,10 +73,7 @@ def create(scope: Scope, statement: Statement, params: Params) -> Result:
         if cursor.accept(*words):
             return nothing(make(New(scope, statement, params, cursor, or_replace)))
     if cursor.peek() in {"TEMP", "TEMPORARY"}:
-        msg = (
-            f"{cursor.peek()} is not supported: session.attach(name, frame) is the session's alone "
-            "and read, CREATE TABLE is the lake's and written"
-        )
+        msg = f"{cursor.peek()} {cursor.peek(1)} is not supported: a TABLE alone is temporary"
         raise SqlError(msg)
     for word in ("UNIQUE", "UNBOUNDED"):
         cursor.accept(word)
@@ -91,6 +89,9 @@ def select_into(scope: Scope, statement: Statement, params: Params) -> Result:
     skip_with(cursor)
     skip_selected(cursor)
     cursor.expect("INTO")
+    if cursor.peek() in {"TEMP", "TEMPORARY"} and cursor.peek(1) != "FROM":
+        msg = f"SELECT INTO {cursor.peek()} is not supported: CREATE TEMP TABLE t AS SELECT ..."
+        raise SqlError(msg)
     return nothing(create_table(New(scope, statement, params, cursor, or_replace=False)))
 
 
@@ -172,7 +173,8 @@ def _define(
     """Write a view or external table down, unless there is one or ``check`` raises."""
     catalog, name = scope.catalog, made.name
     if check is not None:
-        with scope.planner.snapshot(catalog) as snapshot:  # a plan is no work for under the lock
+        planner = scope.planner.of_lake()
+        with planner.snapshot(catalog) as snapshot:  # a plan is no work for under the lock
             if made.is_there(catalog, snapshot.reader):
                 return
             check(scope, made, snapshot)
@@ -189,14 +191,15 @@ def _define(
 
 def _check_columns(scope: Scope, view: _Text, snapshot: Snapshot) -> None:
     names = parse_statement(view.sql).names
-    planner = scope.planner.without_frames
+    planner = scope.planner.of_lake()
     try:
         frame = planner.plan(view.sql, {}, snapshot, names=names, read_only=True)
     except TableNotFoundError as error:
-        frames = sorted(name for _, name in scope.planner.frames if name in names)
-        if not frames:
+        own = {name for _, name in scope.planner.frames}
+        own |= {each.info.name for each in scope.planner.temporaries}
+        if not own & names:
             raise
-        msg = f"a view is the lake's, and {frames} are frames in memory of this session alone"
+        msg = f"a view is the lake's, and {sorted(own & names)} are in memory of this session alone"
         raise SqlError(msg) from error
     columns = frame.schema().names
     if len(set(columns)) != len(columns):
@@ -239,6 +242,7 @@ def _sequence(new: New) -> int:
 def _index(new: New, *, unique: bool = False) -> int:
     catalog, asked = new.scope.catalog, parse_index(new.cursor)
     table, columns = asked.table, asked.columns
+    new.scope.refuse_frame(table.schema, table.table)
     info = find_table(catalog, table)
     if isinstance(info.definition, VectorDefinition):
         handle = VectorTable(catalog, new.scope, table.table, table.schema)
@@ -264,6 +268,7 @@ def _trigger(new: New) -> int:
     catalog, asked = new.scope.catalog, parse_trigger(new.cursor)
     table = asked.table
     refuse_reserved(table.schema, table.table)
+    new.scope.refuse_frame(table.schema, table.table)
     with catalog.write() as writer:
         if new.or_replace:
             drop_trigger(catalog, asked.name, if_exists=True)
@@ -287,5 +292,7 @@ _MAKES: Final[Mapping[tuple[str, ...], Callable[[New], int]]] = {
     ("SCHEMA",): _schema,
     ("SEQUENCE",): _sequence,
     ("VECTOR", "TABLE"): create_vector_table,
+    ("TEMP", "TABLE"): create_temporary,
+    ("TEMPORARY", "TABLE"): create_temporary,
 }
 """What a CREATE makes, by the words that say so; each returns how many rows were put in."""

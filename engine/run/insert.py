@@ -14,11 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datafusion import col
+from datafusion.catalog import Table
 
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
 from affidavit.catalog.sources.files.external import is_lake_table
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
@@ -56,7 +58,8 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
         raise SqlError(msg)
     if target.source:
         return insert_into_source(scope, statement, clauses, params)
-    external = _external(scope.catalog, target)
+    is_temporary = scope.planner.temporaries.find(target.schema, target.name) is not None
+    external = None if is_temporary else _external(scope.catalog, target)
     if external is not None:
         return _insert_external(scope, statement, params, external)
 
@@ -79,7 +82,8 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     """Return the rows to insert, in the table's columns, defaults filled in."""
     asked, planner = opened.asked, opened.asked.scope.planner
-    opened.snapshot.virtual["into"] = opened.empty()
+    # its columns may be NULL: NOT NULL is checked on writing, where the column is named
+    opened.snapshot.virtual["into"] = Table(ArrowDataset(opened.nothing, opened.snapshot.fail))
     (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
     given = clauses.columns or tuple(opened.given_columns)
     if clauses.by_name:

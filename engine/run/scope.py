@@ -102,7 +102,8 @@ class Scope(ABC):
         found: set[str] = set()
         with planner.snapshot(self.catalog) as snapshot:
             tables = [(each.schema, each.name) for each in self.catalog.tables(snapshot.reader)]
-            for schema, name in (*tables, *planner.frames):
+            own = [(each.info.schema, each.info.name) for each in planner.temporaries]
+            for schema, name in (*tables, *planner.frames, *own):
                 if name.casefold() not in names:
                     continue
                 text = f"SELECT * FROM {quoted(schema)}.{quoted(name)}"
@@ -121,7 +122,13 @@ class Scope(ABC):
             raise ReadOnlyError(msg)
 
     def refuse_frame(self, schema: str, name: str) -> None:
-        """Raise ReadOnlyError if queries of this session read a frame of that name in its place."""
+        """Raise ReadOnlyError if what queries of this session read by that name is in memory."""
+        if self.planner.temporaries.find(schema, name) is not None:
+            msg = (
+                f"{name!r} is a temporary table of this session: its rows are written, and it is "
+                "dropped, and nothing else is done with it"
+            )
+            raise ReadOnlyError(msg)
         if (schema, name) in self.planner.frames:
             msg = (
                 f"{name!r} is a frame in memory of this session, which is only read: detach it to "
@@ -134,7 +141,7 @@ class Scope(ABC):
     def run(self, text: str, params: Mapping[str, object]) -> int:
         """Run one DML statement and return how many rows it touched."""
         with self._begin(self.catalog, text) as catalog:
-            scope = type(self)(self.planner, catalog, self.reach)
+            scope = type(self)(self.planner.of_lake(frames=True), catalog, self.reach)
             affected = scope.execute(parse_statement(text), params).rows_affected
         assert affected is not None
         return affected

@@ -19,7 +19,7 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
-from affidavit.catalog.sql.scan import ArrowDataset
+from affidavit.catalog.sql.names import TEMP_SCHEMA
 from affidavit.catalog.tables.constraints.rows import not_generated
 from affidavit.catalog.tables.embedding.filling import outdated
 from affidavit.catalog.tables.rows import definition_of
@@ -35,12 +35,14 @@ from affidavit.engine.run.writing.fitting import (
     rows_ready,
 )
 from affidavit.engine.run.writing.still import Still
+from affidavit.engine.run.writing.temporary import TemporaryWrites
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
+from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import is_default
 from affidavit.engine.statement.statement import DML_TARGET
-from affidavit.errors import ReadOnlyError
+from affidavit.errors import ReadOnlyError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,13 +95,17 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
         asked.unchanged.clear()
         with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
+            opened.snapshot.temporaries = asked.scope.planner.temporaries
             result = change(opened)
         unchanged = asked.unchanged.pop() if asked.unchanged else None
+        if opened.info.schema == TEMP_SCHEMA:  # what it tells, it tells of the session's own
+            return result
         return tell_count(opened.snapshot, opened.info, result, unchanged)
 
+    is_temporary = asked.scope.planner.temporaries.find(target.schema, target.name) is not None
+    opens = (_temporary, _temporary) if is_temporary else (_at_snapshot, _under_lock)
     return attempted(
-        asked.scope.catalog, target.name,
-        partial(once, _at_snapshot), partial(once, _under_lock),
+        asked.scope.catalog, target.name, *(partial(once, each) for each in opens)
     )  # fmt: skip
 
 
@@ -136,6 +142,18 @@ def _under_lock(asked: Asked, target: Target) -> Iterator[OpenTarget]:
         info = _writable(asked.scope, reader, target)
     with OPENS[info.kind].under_lock(asked, info) as opened:
         yield opened
+
+
+@contextmanager
+def _temporary(asked: Asked, target: Target) -> Iterator[OpenTarget]:
+    """Open a temporary table of the session."""
+    catalog, tables = asked.scope.catalog, asked.scope.planner.temporaries
+    table = tables.find(target.schema, target.name)
+    if table is None:
+        raise TableNotFoundError(target.name)
+    with asked.scope.planner.snapshot(catalog) as snapshot:
+        snapshot.virtual[DML_TARGET] = memory_table(table.rows)
+        yield OpenTarget(asked, table.info, snapshot, TemporaryWrites(catalog, tables, table), None)
 
 
 # --- vector tables -------------------------------------------------------------------------------
@@ -287,13 +305,6 @@ class OpenTarget:
     def nothing(self) -> pa.Table:
         """No rows of the target's columns."""
         return no_rows(self.schema)
-
-    def empty(self) -> Table:
-        """Return a table of the target's columns for DataFusion to plan an INSERT into.
-
-        Its columns may be NULL, so that NOT NULL is checked on writing, where the column is named.
-        """
-        return Table(ArrowDataset(self.nothing, self.snapshot.fail))
 
     def with_defaults(self, sets: Mapping[str, str]) -> dict[str, str]:
         """Return column to expression, with the column's default for the word DEFAULT."""

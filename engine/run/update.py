@@ -23,6 +23,7 @@ from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.sql.expression import delete_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.constraints.links import links_to
 from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
@@ -38,8 +39,10 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, parse_s
 from affidavit.errors import ConstraintError, ExecutionError, InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.assignments import Target
@@ -127,14 +130,35 @@ def truncate(scope: Scope, statement: Statement, params: Params) -> Result:
     targets, asked = parse_truncate(statement.cursor()), Asked(scope, statement, params)
     if len(targets) == 1:
         return _truncated(asked, targets[0])
-    with scope.catalog.read() as reader:
-        kinds = {scope.catalog.get(reader, each.name, each.schema).kind for each in targets}
-    if VECTOR.name in kinds:
-        msg = "TRUNCATE of several tables takes no vector table: each has a commit of its own"
-        raise SqlError(msg)
-    with scope.catalog.write():
-        counts = [_truncated(asked, each).rows_affected or 0 for each in targets]
+    catalog, own = scope.catalog, scope.planner.temporaries
+    held = [each for each in targets if own.find(each.schema, each.name) is not None]
+    with catalog.read() as reader:
+        found = [(catalog.get(reader, t.name, t.schema), t) for t in targets if t not in held]
+        if VECTOR.name in {info.kind for info, _ in found}:
+            msg = "TRUNCATE of several tables takes no vector table: each has a commit of its own"
+            raise SqlError(msg)
+        ordered = _referring_first(catalog, reader, {info.table_id: t for info, t in found})
+    with catalog.write():  # temporary ones are the last: nothing keeps them from it
+        counts = [_truncated(asked, each).rows_affected or 0 for each in (*ordered, *held)]
     return counted(sum(counts))
+
+
+def _referring_first(
+    catalog: Catalog, reader: Reader, targets: Mapping[str, Target]
+) -> Iterable[Target]:
+    """Return tables, each after those of them that refer to it, where none refers back."""
+    ordered: dict[str, Target] = {}
+
+    def put(table_id: str, above: frozenset[str]) -> None:
+        if table_id not in targets or table_id in above | ordered.keys():
+            return
+        for child, _ in links_to(catalog, reader, table_id):
+            put(child.table_id, above | {table_id})
+        ordered[table_id] = targets[table_id]
+
+    for table_id in targets:
+        put(table_id, frozenset())
+    return ordered.values()
 
 
 def _truncated(asked: Asked, target: Target) -> Result:
@@ -156,6 +180,7 @@ def rows_where(scope: Scope, schema: str, table: str, where: object, params: Par
     if not isinstance(where, str) or not where.strip():
         msg = f"where must be an SQL predicate such as 'id = 3', got {where!r}"
         raise InvalidQueryError(msg)
+    scope.refuse_frame(schema, table)
     statement = parse_statement(delete_text(schema, table, where))
     if params or "$" in statement.text or "?" in statement.text:
         statement, params = bound(statement, params)

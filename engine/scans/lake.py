@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datafusion.catalog import CatalogProvider, SchemaProvider
 
-from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.names import MAIN_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, topics
 from affidavit.engine.scans.resolve import resolve
 from affidavit.engine.scans.snapshot import Snapshot
@@ -49,6 +50,11 @@ class Planning:
     def snapshot(self) -> Snapshot | None:
         """The snapshot of the statement that this thread plans, or of the listing that runs."""
         return self._asked.planned[-1] if self._asked.planned else self._listed
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether this thread asks for a listing that runs."""
+        return not self._asked.planned and self._listed is not None
 
     @property
     def captured(self) -> list[Any] | None:
@@ -119,16 +125,24 @@ class LakeCatalog(CatalogProvider):  # type: ignore[misc]  # DataFusion's classe
 
     def schema_names(self) -> set[str]:
         """Return the schemas' names; the one for DML is not shown."""
-        found = self.look(lambda snapshot: snapshot.catalog.schemas(snapshot.reader))
+        found = self.look(_schemas)
         return {*found, *SYSTEM_TABLES, TOPICS_SCHEMA}
 
     def schema(self, name: str) -> LakeSchema | None:
         """Return a schema, if the tenant has it."""
         if name not in self._schemas:
-            if name not in {MAIN_SCHEMA, DML_SCHEMA} and name not in self.schema_names():
+            if (
+                name not in {MAIN_SCHEMA, DML_SCHEMA, TEMP_SCHEMA}
+                and name not in self.schema_names()
+            ):
                 return None
             self._schemas[name] = LakeSchema(self, name)
         return self._schemas[name]
+
+
+def _schemas(snapshot: Snapshot) -> set[str]:
+    held = {each.info.schema for each in snapshot.temporaries}
+    return snapshot.catalog.schemas(snapshot.reader) | held
 
 
 class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
@@ -155,11 +169,14 @@ class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
         catalog, reader = snapshot.catalog, snapshot.reader
         if self._name == TOPICS_SCHEMA:
             return [topic.name for topic in topics(reader, catalog.tenant)]
-        return [info.name for info in catalog.tables(reader) if info.schema == self._name]
+        every = [*catalog.tables(reader), *(each.info for each in snapshot.temporaries)]
+        return [info.name for info in every if info.schema == self._name]
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
         """Return what DataFusion reads the table through, or ``None``."""
-        return self._catalog.look(lambda snapshot: resolve(snapshot, self._name, name))
+        listed = self._catalog.planning.is_listing
+        find = partial(resolve, schema=self._name, name=name, is_listed=listed)
+        return self._catalog.look(find)
 
     def table_exist(self, name: str) -> bool:
         """Return whether there is such a table; one that is captured takes no name."""

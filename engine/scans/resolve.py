@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, SEQUENCE, VECTOR, VIEW
 from affidavit.catalog.model.release import TableRead
-from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
+from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
 from affidavit.engine.scans.system import SYSTEM_TABLES
+from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.scans.topics import TopicDataset
 from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from datafusion.catalog import Table
 
@@ -75,11 +77,29 @@ def prepare_tables(snapshot: Snapshot, names: Collection[str]) -> list[TableInfo
     return [info for info in found if KINDS[info.kind].is_text]
 
 
+@contextmanager
+def of_lake(snapshot: Snapshot) -> Iterator[None]:
+    """Let names mean the lake's tables alone: a view is everybody's."""
+    hidden, snapshot.temporaries = snapshot.temporaries, Temporaries()
+    try:
+        yield
+    finally:
+        snapshot.temporaries = hidden
+
+
 # --- every name ----------------------------------------------------------------------------------
 
 
-def resolve(snapshot: Snapshot, schema: str, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several
-    """Return what DataFusion reads ``schema.name`` through, or ``None``."""
+def resolve(snapshot: Snapshot, schema: str, name: str, *, is_listed: bool = False) -> Any:  # noqa: ANN401 - DataFusion takes several
+    """Return what DataFusion reads ``schema.name`` through, or ``None``.
+
+    What a temporary table hides is listed all the same, where it ``is_listed``.
+    """
+    hides = not is_listed or schema == TEMP_SCHEMA
+    held = snapshot.temporaries.find(schema, name) if hides else None
+    if held is not None:
+        snapshot.note_name(f"{TEMP_SCHEMA}.{name}")
+        return held.provider
     snapshot.refuse_unplanned((schema, name))
     find = next(find for is_meant, find in RESOLVERS if is_meant(snapshot, schema, name))
     return find(snapshot, schema, name)

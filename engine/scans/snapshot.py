@@ -23,6 +23,7 @@ from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.evidence.given import GivenRows, LanceRows
 from affidavit.engine.scans.failures import Failures
 from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.scans.temporary.tables import Temporaries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ class Snapshot:
         reader: The store's snapshot, or the open transaction.
         virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
+        temporaries: The session's temporary tables.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
         looks: What is looked at once more when the plan runs, and raises where it may not be read.
         choosing: Searches whose conditions are to be planned by SQL, once the statement is.
@@ -88,6 +90,7 @@ class Snapshot:
         self.query = given or Query(catalog.lake.queries, catalog.identity)
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
+        self.temporaries = Temporaries()
         self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
         self.prepared: dict[tuple[str, str], Any] = {}

@@ -86,6 +86,10 @@ COUNTS: Final[Mapping[str, Callable[[Snapshot, TableInfo], tuple[int | None, int
 """How many rows a table of each kind has, if that is known unread, and its version."""
 
 
+TEMPORARY: Final = "temporary"
+"""The kind of table that a session's own is called."""
+
+
 def tables_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.tables``: every table that the tenant sees."""
     rows = []
@@ -104,6 +108,13 @@ def tables_table(snapshot: Snapshot) -> ScanDataset:
                 "source": getattr(info.definition, "source", None),
             }
         )
+    rows += [
+        {
+            "schema_name": info.schema, "name": info.name, "kind": TEMPORARY,
+            "rows": info.row_count, "version": info.version, "tenant": info.tenant or None,
+        }
+        for info in (each.info for each in snapshot.temporaries)
+    ]  # fmt: skip
     return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)
 
 

@@ -200,6 +200,8 @@ def _with_stored(dataset: lance.LanceDataset, key: str, rows: pa.Table) -> pa.Ta
     at = pc.index_in(keys, whole(stored[key]))  # NULL, which takes NULL, where there is none
     for field in dataset.schema:
         if field.name not in rows.schema.names:
-            column = take_rows(stored.select([field.name]), at)[field.name]
+            column: pa.Array | pa.ChunkedArray = pa.nulls(rows.num_rows, field.type)
+            if stored.num_rows:
+                column = take_rows(stored.select([field.name]), at)[field.name]
             rows = rows.append_column(field.with_nullable(nullable=True), column)
     return rows

@@ -13,7 +13,7 @@ import pyarrow.types as pt
 
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import KINDS
-from affidavit.catalog.sql.names import check_table_name
+from affidavit.catalog.sql.names import TEMP_SCHEMA, check_table_name
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.altering.policy import set_policy
 from affidavit.catalog.tables.altering.redefine import mutable_definition
@@ -58,9 +58,13 @@ class New:
 
 def check_new(scope: Scope, name: Name) -> None:
     """Raise unless a table could have that name."""
+    if name.schema == TEMP_SCHEMA:
+        raise SqlError(f"what is in the schema {TEMP_SCHEMA} is temporary: CREATE TEMP TABLE")
     check_table_name(name.table, schema=name.schema)
     if (name.schema, name.table) in scope.planner.frames:
         raise TableExistsError(name.table, kind="frame attached as")
+    if scope.planner.temporaries.find(name.schema, name.table) is not None:
+        raise TableExistsError(name.table, kind="temporary table")
 
 
 def own_table(catalog: Catalog, reader: Reader, name: Name) -> TableInfo | None:
@@ -81,7 +85,7 @@ def create_table(new: New) -> int:
     constraints = parse_constraints(cursor)
     text = new.statement.text
     if constraints.columns:
-        text = _planned_text(name, constraints, cursor.rest())
+        text = planned_text(name, constraints, cursor.rest())
     if constraints.like:
         return _like(new, name, constraints, if_not_exists=if_not_exists)
     made = _Filled(new, name, constraints, text, if_not_exists)
@@ -96,6 +100,7 @@ def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool
     What is about rows together, keys and foreign keys, is the other table's own.
     """
     catalog, [other] = new.scope.catalog, constraints.like
+    new.scope.refuse_frame(other.schema, other.table)
     expect_end(new.cursor, "CREATE TABLE ... (LIKE t)")
     with catalog.write() as writer:
         source = catalog.get(writer, other.table, other.schema)
@@ -119,7 +124,7 @@ def _like(new: New, name: Name, constraints: Constraints, *, if_not_exists: bool
     return 0
 
 
-def _planned_text(name: Name, constraints: Constraints, rest: str) -> str:
+def planned_text(name: Name, constraints: Constraints, rest: str) -> str:
     """Return a CREATE TABLE as DataFusion reads it: names, types and a query."""
     columns = constraints.columns
     own = [
@@ -175,7 +180,7 @@ class _Filled:
             schema = _as_declared(shape.schema, self.constraints)
             schema = with_maps(scope, schema, self.constraints)
             check_defaults(scope, schema, self.constraints.defaults)
-            definition = _definition(catalog, name.table, schema, self.constraints)
+            definition = definition_for(catalog, name.table, schema, self.constraints)
             with catalog.read() as reader:
                 definition = with_references(
                     catalog, reader, name, definition, self.constraints.references
@@ -234,9 +239,10 @@ def map_type(scope: Scope, column: NewColumn) -> pa.DataType:
     return pa.map_(pa.string() if pt.is_string_view(key) else key, value)  # m['a'] has no views
 
 
-def _definition(
+def definition_for(
     catalog: Catalog, table: str, schema: pa.Schema, constraints: Constraints
 ) -> MutableDefinition:
+    """Return what a table is to be, of its columns and what is asked of its rows."""
     schema = _with_computed(catalog, schema, constraints)
     made = define_mutable(
         table, schema, primary_key=constraints.primary_key,

@@ -139,7 +139,9 @@ class _Asked:
 
     def given_columns(self, target: Target, known: list[str]) -> list[str]:
         """Return the columns of a target that values without names are for."""
+        held = self._snapshot.temporaries.find(target.schema, target.name)
         info = self.scope.catalog.find(self._snapshot.reader, target.name, target.schema)
+        info = info if held is None else held.info
         if target.source or info is None or not isinstance(info.definition, MutableDefinition):
             return known
         return not_generated(info.definition, known)

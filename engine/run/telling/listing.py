@@ -53,7 +53,7 @@ def _shape(planner: Planner, snapshot: Snapshot, info: TableInfo) -> Any:  # noq
     definition = info.definition
     assert isinstance(definition, SqlDefinition)
     names = parse_statement(definition.sql).names
-    with planner.snapshot(snapshot.catalog) as apart:
+    with planner.of_lake().snapshot(snapshot.catalog) as apart:
         try:
             return planner.plan(definition.sql, {}, apart, names=names, read_only=True).into_view()
         except _UNPLANNED:

@@ -33,7 +33,8 @@ def show_create(scope: Scope, statement: Statement, _: Params) -> Result:
     refuse_reserved(name.schema, name.table)
     catalog = scope.catalog
     with catalog.read() as reader:
-        info = catalog.get(reader, name.table, name.schema)
+        held = scope.planner.temporaries.find(name.schema, name.table)
+        info = catalog.get(reader, name.table, name.schema) if held is None else held.info
         text = create_text(catalog, reader, info)
     row = dict(zip(_SCHEMA.names, (CATALOG, info.schema, info.name, text), strict=True))
     return Result.of(pa.Table.from_pylist([row], _SCHEMA))

@@ -14,7 +14,7 @@ from affidavit.catalog.model.definition import (
     VectorDefinition,
 )
 from affidavit.catalog.model.rules import NO_ACTION, OF_TABLE
-from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.catalog.sql.names import MAIN_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def create_text(catalog: Catalog, reader: Reader, info: TableInfo) -> str:
     lines = [*_columns(definition), *_constraints(catalog, reader, definition)]
     comment = definition.rules.comments.get(OF_TABLE)
     told = "" if comment is None else f" COMMENT {quoted_text(comment)}"
-    return f"CREATE TABLE {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n){told}"
+    word = "TEMP TABLE" if info.schema == TEMP_SCHEMA else "TABLE"
+    return f"CREATE {word} {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n){told}"
 
 
 def _vector_table(

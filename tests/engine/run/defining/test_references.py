@@ -318,3 +318,18 @@ def test_keys_are_asked_of_a_statement_once_all_of_it_is_written(session, write)
     session.sql(f"MERGE INTO chain {gone} WHEN NOT MATCHED BY SOURCE THEN UPDATE SET up = 1")
     assert session.table("chain").to_arrow().to_pylist() == [{"id": 1, "up": 1}]
     assert session.ledger.verify(data=True)
+
+
+def test_tables_that_refer_to_each_other_are_emptied_together(session) -> None:
+    """The one that is referred to was emptied first where it was named first, and so refused."""
+    session.sql("CREATE TABLE p (id INT PRIMARY KEY)")
+    session.sql("CREATE TABLE c (id INT PRIMARY KEY, up INT REFERENCES p)")
+    session.sql("CREATE TABLE further (id INT REFERENCES c)")
+    session.sql("CREATE TEMP TABLE own AS SELECT 1 AS id")
+    for text in ("p VALUES (1)", "c VALUES (2, 1)", "further VALUES (2)"):
+        session.sql(f"INSERT INTO {text}")
+    with pytest.raises(errors.ConstraintError, match="needed by foreign key"):
+        session.sql("TRUNCATE own, p, c")
+    assert ids(session, "p") == ids(session, "own") == [1]
+    assert session.sql("TRUNCATE p, own, c, further").rows_affected == 4
+    assert ids(session, "p") == ids(session, "c") == ids(session, "own") == []

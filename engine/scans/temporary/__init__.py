@@ -1,0 +1,1 @@
+"""Tables that are one session's alone, in memory."""
