@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from datafusion import SessionConfig, SQLOptions
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.statement.limits import BRACKETS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ NO_LISTS_KEPT: Final = "SET datafusion.runtime.list_files_cache_limit = '0'"
 _SETTINGS: Final = {
     "datafusion.catalog.create_default_catalog_and_schema": "false",
     "datafusion.sql_parser.parse_float_as_decimal": "true",
+    "datafusion.sql_parser.recursion_limit": str(BRACKETS_MAX),
 }
 
 

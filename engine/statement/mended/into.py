@@ -13,13 +13,13 @@ from affidavit.engine.statement.grammar import skip_named
 from affidavit.engine.statement.queries import skip_selected, skip_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit
+    from affidavit.engine.statement.mended.walker import Tokens
 
 
-def created(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
+def created(text: str, tokens: Tokens) -> Iterator[Edit]:
     """Yield how the table of a statement's INTO is to be made, if it begins with a query.
 
     Raises:

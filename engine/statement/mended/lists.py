@@ -6,19 +6,21 @@ where there are two.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.places import COUNTED, between, closing, split, word
+from affidavit.engine.statement.mended.places import COUNTED, between, split
+from affidavit.engine.statement.mended.walker import closing, siblings, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 NAME_LENGTH_MAX: Final = 60
 """How much of a query's text is its name."""
@@ -27,34 +29,37 @@ _ENDS: Final = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", 
                           "UNION", "INTERSECT", "EXCEPT", "INTO", "WINDOW", "QUALIFY"})  # fmt: skip
 
 
-def listed(tokens: Sequence[Token], at: int) -> Span:
+def listed(tokens: Tokens, at: int) -> Span:
     """Return what the SELECT at a place lists."""
-    level, start = tokens[at].depth, at + 1
+    start = at + 1
     while word(tokens, start) in {"DISTINCT", "ALL"}:
         start += 1
     if word(tokens, start) == "ON" and word(tokens, start - 1) == "DISTINCT":
         start = closing(tokens, start + 1) + 1
-    end = start
-    while end < len(tokens) and tokens[end].depth >= level:
-        if tokens[end].depth == level and word(tokens, end) in _ENDS and end > start:
-            break
-        end += 1
-    return start, end
+    return start, _end(tokens, start)
 
 
-def has_name(text: str, tokens: Sequence[Token], item: Span) -> bool:
+def _end(tokens: Tokens, start: int) -> int:
+    """Return where the clause ends whose first token stands at a place."""
+    bracket = tokens.opens[start] if start < len(tokens) else -1
+    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
+    inside = siblings(tokens, (start, end))
+    return next((at for at in inside if at > start and word(tokens, at) in _ENDS), end)
+
+
+def has_name(text: str, tokens: Tokens, item: Span) -> bool:
     """Return whether a thing of a list is given a name, or stands for several."""
     if word(tokens, item[1] - 1) == "*":
         return True
-    cursor = Cursor(text, tokens[: item[1]], item[0])
+    cursor = Cursor(text, tokens, item[0])
     try:
         skip_expression(cursor)
     except SqlError:
         return True
-    return not cursor.done
+    return cursor.at < item[1]
 
 
-def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> Iterator[Edit]:
+def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> Iterator[Edit]:
     """Yield names for what the SELECT at a place lists twice."""
     span = listed(tokens, at)
     items = [item for item in split(tokens, span) if item[0] < item[1]]
@@ -64,10 +69,12 @@ def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) ->
     told = [" ".join(token.text for token in tokens[start:end]) for start, end in bare]
     queries = sum(_exists(text, tokens, item) for item in bare)
     starred = [item for item in items if word(tokens, item[1] - 1) == "*"]
-    is_unplanned = bool(starred) and _is_twice(text, tokens, at, span, schema_of)
+    is_unplanned = bool(starred) and _is_twice(text, tokens, span, schema_of)
+    seen = Counter[str]()
     for index, item in enumerate(bare):
         end = tokens[item[1] - 1].end
-        before = told[:index].count(told[index])
+        before = seen[told[index]]
+        seen[told[index]] += 1
         if before or (is_unplanned and item[1] - item[0] in {1, 3}):
             name = tokens[item[1] - 1].name or told[index][:NAME_LENGTH_MAX]
             yield end, end, f" AS {quoted(f'{name}_{max(before, 1)}')}"
@@ -75,20 +82,15 @@ def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) ->
             yield end, end, f" AS {quoted(between(text, tokens, item)[:NAME_LENGTH_MAX])}"
 
 
-def _exists(text: str, tokens: Sequence[Token], item: Span) -> bool:
+def _exists(text: str, tokens: Tokens, item: Span) -> bool:
     """Return whether a thing of a list has an EXISTS in it, as that is written by now."""
     return COUNTED in between(text, tokens, item)
 
 
-def _is_twice(text: str, tokens: Sequence[Token], at: int, span: Span, schema_of: SchemaOf) -> bool:
+def _is_twice(text: str, tokens: Tokens, span: Span, schema_of: SchemaOf) -> bool:
     """Return whether a column beside a star is one of the star's."""
     if word(tokens, span[1]) != "FROM":
         return False
-    level, end = tokens[at].depth, span[1] + 1
-    while end < len(tokens) and tokens[end].depth >= level:
-        if tokens[end].depth == level and word(tokens, end) in _ENDS:
-            break
-        end += 1
-    tables = between(text, tokens, (span[1], end))
+    tables = between(text, tokens, (span[1], _end(tokens, span[1])))
     asked = f"SELECT {between(text, tokens, span)} {tables}"
     return schema_of(asked) is None and schema_of(f"SELECT * {tables}") is not None

@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import read_expression
-from affidavit.engine.statement.mended.places import (
-    aggregates,
-    clause,
-    in_from,
-    split,
-    word,
-)
+from affidavit.engine.statement.mended.places import aggregates, clause, in_from, split
+from affidavit.engine.statement.mended.walker import word
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 SEVERAL: Final = "a query in brackets gave several rows where one value is wanted"
 
@@ -33,7 +26,7 @@ _NO_VALUES: Final = frozenset({"AS", "FROM", "JOIN", "LATERAL", "IN", "EXISTS", 
                                "ANY", "SOME", "UNION", "INTERSECT", "EXCEPT", ""})  # fmt: skip
 
 
-def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf) -> Edit | None:
+def scalar(text: str, tokens: Tokens, query: Span, schema_of: SchemaOf) -> Edit | None:
     """Return how the query is to be written, if it is one of these."""
     start, end = query
     before = word(tokens, start - 2)
@@ -69,6 +62,6 @@ def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf)
     return tokens[start].start, tokens[end - 1].end, f"SELECT {first} {rows}"
 
 
-def item_of(text: str, tokens: Sequence[Token], at: int) -> str:
+def item_of(text: str, tokens: Tokens, at: int) -> str:
     """Return the expression that begins at a place, without a name behind it."""
     return read_expression(Cursor(text, tokens, at))
