@@ -11,17 +11,14 @@ WITH and of views make them, would take twice as long to plan with each.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
-from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_operand
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.lists import has_name, listed
-from affidavit.engine.statement.mended.places import begin_behind, between, clause, is_query, split
+from affidavit.engine.statement.mended.places import begin_behind, between, clause, is_query
 from affidavit.engine.statement.mended.walker import BEGINS, closing, siblings, word
 
 if TYPE_CHECKING:
@@ -131,7 +128,7 @@ class _Core:
             if (kind := _SQL.get(self._types.get(self._sql(argument), ""), "")) in _LARGEST:
                 casts.append(self._cast(argument, WIDE, 5))
                 casts.append(self._cast(self._whole_call(argument), kind, 0))
-        return [*casts, *self._named(casts)] if casts else []
+        return casts
 
     # --- what is computed
 
@@ -307,23 +304,6 @@ class _Core:
         cast = self._cast(span, kind, order)
         return replace(cast, before=f"greatest({cast.before}", behind=f"{cast.behind})")
 
-    def _named(self, casts: list[Cast]) -> Iterator[Cast]:
-        """Yield names for columns that have none of their own: as if nothing was written."""
-        if word(self._tokens, self._span[0]) != "SELECT":
-            return
-        places = sorted(cast.start for cast in casts)
-        for item in split(self._tokens, listed(self._tokens, self._span[0])):
-            if item[0] >= item[1]:
-                continue
-            first, last = self._tokens[item[0]].start, self._tokens[item[1] - 1].end
-            at = bisect_left(places, first)
-            if at == len(places) or places[at] >= last or has_name(self._text, self._tokens, item):
-                continue
-            sql = self._sql(item)
-            schema = self._schema_of(f"SELECT {sql} {self._from}")
-            name = quoted(sql if schema is None else schema.names[0])
-            yield Cast(first, last, LAST, "", f" AS {name}")
-
 
 def _end(kind: str) -> int:
     """Return the first number that a type has not."""
@@ -335,9 +315,7 @@ ASKED_MAX: Final = 50
 """How many operands are asked for one by one, where not all of them can be told together."""
 
 ORDERS: Final = 8
-"""How many casts may stand around the same text: sums are around products, and names around all."""
-
-LAST: Final = 10**9
+"""How many casts may stand around the same text: sums are around products."""
 
 
 def merged(casts: list[Cast]) -> Iterator[Edit]:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted_text
-from affidavit.engine.statement.grammar import BOOLEAN, skip_compared
+from affidavit.engine.statement.grammar import BOOLEAN, skip_compared, skip_named
 from affidavit.engine.statement.mended.places import (
     between,
     compared_before,
-    in_from,
     is_query,
     split,
 )
 from affidavit.engine.statement.mended.scopes import common_tables, first_union
-from affidavit.engine.statement.mended.walker import closing, opening, word
+from affidavit.engine.statement.mended.walker import closing, in_from, opening, word
+from affidavit.engine.statement.queries import skip_selected, skip_with
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -77,6 +77,32 @@ def values(text: str, tokens: Tokens, at: int) -> Edit | None:
     queries = " UNION ALL ".join(rows)
     is_side = _SETS & {*(word(tokens, at - back) for back in (1, 2)), word(tokens, end + 1)}
     return tokens[at].start, tokens[end].end, f"({queries})" if is_side else queries
+
+
+def created(text: str, tokens: Tokens) -> Iterator[Edit]:
+    """Yield CREATE TABLE ... AS for the INTO of a statement, if it begins with a query.
+
+    DataFusion 54.1 makes the table of the SELECT that has INTO alone: what UNION and its like put
+    behind it is lost.
+
+    Raises:
+        SqlError: It cannot be read.
+    """
+    cursor = Cursor(text, tokens)
+    cursor.accept("EXPLAIN")
+    begin = cursor.at
+    if cursor.peek() not in {"SELECT", "WITH"}:
+        return
+    skip_with(cursor)
+    if cursor.peek() != "SELECT":
+        return
+    skip_selected(cursor)
+    start = cursor.at
+    if cursor.accept("INTO"):
+        skip_named(cursor)
+        name = cursor.between(start + 1, cursor.at)
+        yield tokens[begin].start, tokens[begin].start, f"CREATE TABLE {name} AS "
+        yield tokens[start].start, tokens[cursor.at - 1].end, ""
 
 
 # --- LIKE ... ESCAPE -----------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_alias
 from affidavit.engine.statement.mended.lists import listed
-from affidavit.engine.statement.mended.places import in_from, split
-from affidavit.engine.statement.mended.walker import closing, word
+from affidavit.engine.statement.mended.places import split
+from affidavit.engine.statement.mended.walker import closing, in_from, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""A SELECT list that has one thing twice: DataFusion 54.1 wants another name for the second.
+"""What the columns of a SELECT are called that are given no name.
 
-``SELECT x, x`` gives ``x`` and ``x_1``. EXISTS, which has no value there, is called by its text
-where there are two.
+What is computed is called by its text, see ``naming``. Of two that are called alike DataFusion 54.1
+wants another name for the second: ``SELECT x, x`` gives ``x`` and ``x_1``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.places import COUNTED, between, split
+from affidavit.engine.statement.mended.naming import called, is_column, is_seen
+from affidavit.engine.statement.mended.places import between, clause, split
 from affidavit.engine.statement.mended.walker import closing, siblings, word
 from affidavit.errors import SqlError
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from affidavit.engine.statement.mended.places import Edit, SchemaOf
     from affidavit.engine.statement.mended.walker import Span, Tokens
-
-NAME_LENGTH_MAX: Final = 60
-"""How much of a query's text is its name."""
 
 _ENDS: Final = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH",
                           "UNION", "INTERSECT", "EXCEPT", "INTO", "WINDOW", "QUALIFY"})  # fmt: skip
@@ -59,32 +57,67 @@ def has_name(text: str, tokens: Tokens, item: Span) -> bool:
     return cursor.at < item[1]
 
 
-def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> Iterator[Edit]:
-    """Yield names for what the SELECT at a place lists twice."""
+def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edit]:
+    """Return names for what the SELECT at a place computes, or lists twice."""
     span = listed(tokens, at)
     items = [item for item in split(tokens, span) if item[0] < item[1]]
-    if len(items) < 2:  # noqa: PLR2004 - one is not twice
-        return
     bare = [item for item in items if not has_name(text, tokens, item)]
-    told = [" ".join(token.text for token in tokens[start:end]) for start, end in bare]
-    queries = sum(_exists(text, tokens, item) for item in bare)
-    starred = [item for item in items if word(tokens, item[1] - 1) == "*"]
-    is_unplanned = bool(starred) and _is_twice(text, tokens, span, schema_of)
+    computed = [item for item in bare if not is_column(tokens, item)]
+    is_starred = any(word(tokens, item[1] - 1) == "*" for item in items)
+    has_columns = len(bare) > len(computed)
+    is_unplanned = is_starred and has_columns and _is_twice(text, tokens, span, schema_of)
+    edits = [*_columns(tokens, bare, is_unplanned=is_unplanned)]
+    if computed and (is_seen(tokens, at) or len(computed) > 1):
+        taken = {tokens[item[1] - 1].name for item in items if item not in computed}
+        names = dict(_computed(tokens, computed, taken))
+        edits += [(end, end, f" AS {quoted(name)}") for name, (_, end, _) in names.items()]
+        if word(tokens, at + 1) == "DISTINCT" and word(tokens, at + 2) != "ON":
+            told = {text: quoted(name) for name, (_, _, text) in names.items()}
+            edits += _ordered(tokens, span, told)
+    return edits
+
+
+def _columns(tokens: Tokens, bare: list[Span], *, is_unplanned: bool) -> Iterator[Edit]:
+    """Yield names for columns that are listed twice, or that a star has as well."""
     seen = Counter[str]()
-    for index, item in enumerate(bare):
-        end = tokens[item[1] - 1].end
-        before = seen[told[index]]
-        seen[told[index]] += 1
-        if before or (is_unplanned and item[1] - item[0] in {1, 3}):
-            name = tokens[item[1] - 1].name or told[index][:NAME_LENGTH_MAX]
-            yield end, end, f" AS {quoted(f'{name}_{max(before, 1)}')}"
-        elif queries > 1 and _exists(text, tokens, item):
-            yield end, end, f" AS {quoted(between(text, tokens, item)[:NAME_LENGTH_MAX])}"
+    for start, end in (item for item in bare if is_column(tokens, item)):
+        told = " ".join(token.text for token in tokens[start:end])
+        before = seen[told]
+        seen[told] += 1
+        if before or is_unplanned:
+            name, place = tokens[end - 1].name, tokens[end - 1].end
+            yield place, place, f" AS {quoted(f'{name}_{max(before, 1)}')}"
 
 
-def _exists(text: str, tokens: Tokens, item: Span) -> bool:
-    """Return whether a thing of a list has an EXISTS in it, as that is written by now."""
-    return COUNTED in between(text, tokens, item)
+def _computed(
+    tokens: Tokens, items: list[Span], taken: set[str | None]
+) -> Iterator[tuple[str, Edit]]:
+    """Yield what is computed by its name, which nothing else of the list has; and its text."""
+    seen = Counter[str]()
+    for item in items:
+        told = called(tokens, item)
+        name = told
+        while name in taken:
+            seen[told] += 1
+            name = f"{told}_{seen[told]}"
+        taken.add(name)
+        yield name, (tokens[item[0]].start, tokens[item[1] - 1].end, told)
+
+
+def _ordered(tokens: Tokens, span: Span, told: dict[str, str]) -> Iterator[Edit]:
+    """Yield what ORDER BY of a DISTINCT list says, by its name: no column of a table is seen."""
+    bracket = tokens.opens[span[0]]
+    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
+    at = clause(tokens, (span[1], end), "ORDER", "BY")
+    if at < 0 or at + 2 >= end:
+        return
+    for start, stop in split(tokens, (at + 2, _end(tokens, at + 2))):
+        until = stop
+        while word(tokens, until - 1) in {"ASC", "DESC", "NULLS", "FIRST", "LAST"}:
+            until -= 1
+        name = told.get(called(tokens, (start, until))) if start < until else None
+        if name is not None and "SELECT" not in tokens.words[start:until]:
+            yield tokens[start].start, tokens[until - 1].end, name
 
 
 def _is_twice(text: str, tokens: Tokens, span: Span, schema_of: SchemaOf) -> bool:

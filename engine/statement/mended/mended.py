@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.limits import check_reparsed
 from affidavit.engine.statement.mended.arithmetic import checked, merged
-from affidavit.engine.statement.mended.clauses import clauses, values
+from affidavit.engine.statement.mended.clauses import clauses, created, values
 from affidavit.engine.statement.mended.derived import named
-from affidavit.engine.statement.mended.into import created
 from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
 from affidavit.engine.statement.mended.numbers import floats
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from affidavit.engine.statement.mended.places import Edit, SchemaOf
 
 _MAY_CHANGE: Final = re.compile(
-    r"[-+*,]|[\w')]\s*=\s*[\w\"(]|\bsum\b|\d\.\d|\.\d|\d\.|\d[eE][+-]?\d|\bESCAPE\b|\bRECURSIVE\b|\bFILTER\b|regr_count|approx_distinct|"
+    r"\bSELECT\b|[-+*,]|[\w')]\s*=\s*[\w\"(]|\bsum\b|\d\.\d|\.\d|\d\.|\d[eE][+-]?\d|\bESCAPE\b|\bRECURSIVE\b|\bFILTER\b|regr_count|approx_distinct|"
     r"\bFROM\s*\(|\bEXISTS\b|\bIN\b|\bALL\b|\bVALUES\b.*\bSELECT\b|"
     r"\bDISTINCT\s+FROM\b|\bSELECT\b.*\bINTO\b",
     re.IGNORECASE | re.DOTALL,
@@ -118,6 +117,7 @@ def _mended(text: str, schema_of: SchemaOf) -> str:
     if any(token.keyword == "INTO" and not token.depth for token in here.tokens):
         here.edit(created(here.text, here.tokens))
     here.edit(named(here.tokens))
+    here.edit(here.each(_SELECTS, renamed))
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
     while here.edit(swapped(here.text, here.tokens)):
@@ -130,7 +130,6 @@ def _mended(text: str, schema_of: SchemaOf) -> str:
             raise SqlError(_TOO_MANY)
         here.pass_over(_VALUES, lambda text, tokens, at, _: values(text, tokens, at))
         here.pass_over(_BRACKETS, membership)
-        here.pass_over(_SELECTS, renamed)
         if here.edit(merged(here.each(_QUERIES, checked))):
             check_reparsed(here.tokens)
     return here.text

@@ -179,9 +179,3 @@ def _is_windowed(tokens: Tokens, at: int) -> bool:
     if word(tokens, close + 1) == "FILTER" and word(tokens, close + 2) == "(":
         close = closing(tokens, close + 2)
     return word(tokens, close + 1) == "OVER"
-
-
-def in_from(tokens: Tokens, at: int) -> bool:
-    """Return whether a bracket opens a table of FROM."""
-    said = word(tokens, tokens.clauses[at])
-    return said in {"FROM", "JOIN", "USING"} or (said == "ON" and word(tokens, at - 1) == ",")

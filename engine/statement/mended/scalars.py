@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import read_expression
-from affidavit.engine.statement.mended.places import aggregates, clause, in_from, split
-from affidavit.engine.statement.mended.walker import word
+from affidavit.engine.statement.mended.places import aggregates, clause, split
+from affidavit.engine.statement.mended.walker import in_from, word
 
 if TYPE_CHECKING:
     from affidavit.engine.statement.mended.places import Edit, SchemaOf

@@ -146,3 +146,9 @@ def siblings(tokens: Tokens, span: Span) -> Iterator[int]:
     while at < end:
         yield at
         at = closing(tokens, at) if tokens.words[at] in OPENING else at + 1
+
+
+def in_from(tokens: Tokens, at: int) -> bool:
+    """Return whether a bracket opens a table of FROM."""
+    said = word(tokens, tokens.clauses[at])
+    return said in {"FROM", "JOIN", "USING"} or (said == "ON" and word(tokens, at - 1) == ",")

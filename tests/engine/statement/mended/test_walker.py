@@ -8,8 +8,15 @@ import pytest
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.mended import COUNTED_MAX, mended
-from affidavit.engine.statement.mended.places import Stands, in_from, stands
-from affidavit.engine.statement.mended.walker import Tokens, closing, opening, siblings, word
+from affidavit.engine.statement.mended.places import Stands, stands
+from affidavit.engine.statement.mended.walker import (
+    Tokens,
+    closing,
+    in_from,
+    opening,
+    siblings,
+    word,
+)
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
