@@ -15,6 +15,7 @@ from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
 from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.calls.raised import RAISED, unmarked
+from affidavit.engine.statement.limits import TOO_DEEP
 from affidavit.engine.statement.mended.scalars import SEVERAL
 from affidavit.errors import (
     AffidavitError,
@@ -110,6 +111,9 @@ _CORRELATED: Final = re.compile(
 )
 _CAUGHT: Final = re.compile(r"No field named \"?__(?:correlated_sq_\d+|listed)\b")
 """DataFusion 54.1.0 lost a column of a query behind IN or EXISTS that names the row outside."""
+
+_DEEP: Final = re.compile(r"RecursionLimitExceeded|recursion limit exceeded")
+"""DataFusion 54.1.0 goes no deeper into a statement."""
 
 _CONVERT: Final = re.compile(r"Cannot automatically convert (?P<given>.*) to (?P<type>.*)")
 _TYPES: Final = (
@@ -285,6 +289,8 @@ def told_plainly(text: str) -> str:
         return f"{outside['value']}{CANNOT}{name}: it is out of range"
     if _CORRELATED.search(text) is not None:
         return UNPLANNED
+    if _DEEP.match(text) is not None:
+        return TOO_DEEP
     if _CAUGHT.search(text) is not None:
         return CAUGHT
     number = _DECIMAL.fullmatch(text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from datafusion import SessionConfig, SQLOptions
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.statement.limits import BRACKETS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,7 @@ _SETTINGS: Final = {
     "datafusion.catalog.create_default_catalog_and_schema": "false",
     "datafusion.execution.time_zone": "UTC",  # else TIMESTAMPTZ has no zone, nor has now()
     "datafusion.sql_parser.parse_float_as_decimal": "true",
+    "datafusion.sql_parser.recursion_limit": str(BRACKETS_MAX),
 }
 
 

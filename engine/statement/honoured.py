@@ -18,6 +18,7 @@ import sqloxide
 
 from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.engine.statement.grammar import skip_group
+from affidavit.engine.statement.limits import TOO_DEEP
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ def read(text: str, dialect: str = GENERIC) -> tuple[str, list[Part]]:
         own = _without_datafusions(text)
         if own is None:
             message = str(error).partition("sql parser error: ")[2] or str(error)
+            if "recursion limit exceeded" in message:
+                raise SqlError(TOO_DEEP) from None
             raise SqlError(message.strip()) from None
     return read(own, dialect) if own else (own, [])
 

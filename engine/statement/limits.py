@@ -22,7 +22,18 @@ OPERATORS_MAX: Final = 1000
 thousand terms in about a second, and takes the square of that for more."""
 
 BRACKETS_MAX: Final = 200
-"""How deep brackets may be nested; DataFusion itself goes 50 expressions deep."""
+"""How deep brackets may be nested; the parser goes 50 expressions deep into what users write, and
+DataFusion as deep as this into what is written of that."""
+
+REPARSED_MAX: Final = 16
+"""How deep CAST and its like may be nested: where sqlparser 0.61 finds its end in them, it reads
+each of them again as a function, with all that is in it, and so twice as often with each."""
+
+TOO_DEEP: Final = (
+    "the statement is nested too deep: expressions may be about 45 deep in each other, and queries "
+    "about 20; make the inner ones tables of WITH, beside each other, or views"
+)
+"""What is said of a statement that the parser does not go down into."""
 
 SETS_MAX: Final = 1000
 """How many times a statement may have UNION, INTERSECT or EXCEPT."""
@@ -83,6 +94,32 @@ class _Open:
         return self.deepest
 
 
+_REPARSED: Final = frozenset(
+    {"CAST", "TRY_CAST", "SAFE_CAST", "CONVERT", "SUBSTRING", "FLOOR", "CEIL", "POSITION",
+     "OVERLAY", "ARRAY", "NOT"}
+)  # fmt: skip
+
+
+def check_reparsed(tokens: Sequence[Token]) -> None:
+    """Refuse a statement that the parser would read over and over.
+
+    Raises:
+        SqlError: It would.
+    """
+    opened: list[bool] = []
+    nested = 0
+    for at, token in enumerate(tokens):
+        if token.kind != "symbol":
+            continue
+        if token.text in "([{":
+            opened.append(at > 0 and tokens[at - 1].keyword in _REPARSED)
+            nested += opened[-1]
+            if nested > REPARSED_MAX:
+                raise SqlError(TOO_DEEP)
+        elif token.text in ")]}" and opened:
+            nested -= opened.pop()
+
+
 def check_size(tokens: Sequence[Token]) -> None:
     """Refuse a statement that is too large to be planned.
 
@@ -95,6 +132,7 @@ def check_size(tokens: Sequence[Token]) -> None:
             "allowed: write IN (...), or bracket halves of the chain"
         )
         raise SqlError(msg)
+    check_reparsed(tokens)
     words = Counter(token.keyword for token in tokens)
     sets = sum(words[word] for word in _SETS)
     for what, count, most in (("UNION", sets, SETS_MAX), ("JOIN", words["JOIN"], JOINS_MAX)):

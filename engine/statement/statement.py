@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX, Cursor, Token, tokenize
 from affidavit.engine.statement.limits import check_size
@@ -18,9 +18,6 @@ from affidavit.engine.statement.queries import skip_with
 from affidavit.engine.statement.spelling.arrows import arrows
 from affidavit.engine.statement.spelling.shows import shown
 from affidavit.errors import SqlError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DML_SCHEMA: Final = "_dml"
 """Where a statement finds the tables that exist for it alone."""
@@ -209,18 +206,6 @@ def parse_statement(text: object) -> Statement:
 @lru_cache(maxsize=512)
 def _remembered(text: str) -> Statement:
     return _read(text)
-
-
-def tokens_of(text: str) -> Sequence[Token]:
-    """Return the tokens of a text: those that were read when it came in, or anew.
-
-    Raises:
-        SqlError: It cannot be read.
-    """
-    if len(text) > REMEMBERED_LENGTH_MAX:
-        return tokenize(text)
-    known = _remembered(text)
-    return known.tokens if text.startswith(known.text) else tokenize(text)
 
 
 def _read(text: str) -> Statement:

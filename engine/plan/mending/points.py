@@ -18,8 +18,8 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.statement import tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -55,7 +55,7 @@ def pointed(text: str, plan: Callable[[str], DataFrame]) -> DataFrame:
         return plan(text)
     numbers = [
         token
-        for token in tokens_of(text)
+        for token in tokenize(text)
         if token.kind == "number" and "." in token.text and "e" not in token.text.lower()
     ]
     if not numbers:

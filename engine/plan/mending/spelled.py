@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.defining.types import PLAIN
-from affidavit.engine.statement.mended.places import closing, opening, word
-from affidavit.engine.statement.statement import tokens_of
+from affidavit.engine.statement.mended.walker import Tokens, closing, opening, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit, SchemaOf
 
 _SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
@@ -43,7 +42,7 @@ def spelled(text: str) -> str:
     """Return a statement with its types and table functions as DataFusion knows them."""
     if _MAY_HAVE.search(text) is None:
         return text
-    tokens = tokens_of(text)
+    tokens = Tokens(tokenize(text))
     return _edited(text, [*_types(tokens), *_functions(tokens)])
 
 
@@ -56,7 +55,7 @@ def ordered(text: str, schema_of: SchemaOf) -> str:
     """
     if _ORDERS.search(text) is None:
         return text
-    return _edited(text, _orderings(text, tokens_of(text), schema_of))
+    return _edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
 
 
 def _edited(text: str, edits: Iterator[Edit] | Sequence[Edit]) -> str:
@@ -65,7 +64,7 @@ def _edited(text: str, edits: Iterator[Edit] | Sequence[Edit]) -> str:
     return text
 
 
-def _types(tokens: Sequence[Token]) -> Iterator[Edit]:
+def _types(tokens: Tokens) -> Iterator[Edit]:
     """Yield what is cast to a type that has another name."""
     for at, token in enumerate(tokens):
         if token.keyword not in PLAIN:
@@ -75,7 +74,7 @@ def _types(tokens: Sequence[Token]) -> Iterator[Edit]:
             yield token.start, token.end, PLAIN[token.keyword]
 
 
-def _functions(tokens: Sequence[Token]) -> Iterator[Edit]:
+def _functions(tokens: Tokens) -> Iterator[Edit]:
     """Yield functions in the place of a table in lower case, and what is to call their columns."""
     for at, token in enumerate(tokens):
         if token.kind != "word" or word(tokens, at + 1) != "(" or not _is_table(tokens, at):
@@ -86,7 +85,7 @@ def _functions(tokens: Sequence[Token]) -> Iterator[Edit]:
             yield from _column(tokens, closing(tokens, at + 1), str(token.name))
 
 
-def _column(tokens: Sequence[Token], close: int, name: str) -> Iterator[Edit]:
+def _column(tokens: Tokens, close: int, name: str) -> Iterator[Edit]:
     """Yield what calls the column of a function, unless something calls it already."""
     at = close + 1 + (word(tokens, close + 1) == "AS")
     has_name = at < len(tokens) and tokens[at].name is not None and word(tokens, at) not in _ENDS
@@ -96,7 +95,7 @@ def _column(tokens: Sequence[Token], close: int, name: str) -> Iterator[Edit]:
         yield tokens[at].end, tokens[at].end, f"({name})"
 
 
-def _is_table(tokens: Sequence[Token], at: int) -> bool:
+def _is_table(tokens: Tokens, at: int) -> bool:
     """Return whether a name stands where FROM lists tables."""
     if word(tokens, at - 1) not in _BEFORE_TABLES:
         return False
@@ -111,7 +110,7 @@ def _is_table(tokens: Sequence[Token], at: int) -> bool:
     return False
 
 
-def _is_read(tokens: Sequence[Token], at: int) -> bool:
+def _is_read(tokens: Tokens, at: int) -> bool:
     """Return whether a column is called as the function at a place."""
     return any(
         token.name == tokens[at].name
@@ -121,7 +120,7 @@ def _is_read(tokens: Sequence[Token], at: int) -> bool:
     )
 
 
-def _orderings(text: str, tokens: Sequence[Token], schema_of: SchemaOf) -> Iterator[Edit]:
+def _orderings(text: str, tokens: Tokens, schema_of: SchemaOf) -> Iterator[Edit]:
     for at, token in enumerate(tokens):
         if token.keyword != "ALL" or (word(tokens, at - 2), word(tokens, at - 1)) != _ORDER_BY:
             continue
@@ -135,7 +134,7 @@ def _orderings(text: str, tokens: Sequence[Token], schema_of: SchemaOf) -> Itera
             yield token.start, tokens[end - 1].end, places
 
 
-def _query(tokens: Sequence[Token], order: int) -> int:
+def _query(tokens: Tokens, order: int) -> int:
     """Return where the query begins whose ORDER BY stands at a place; -1 if that is none."""
     level = tokens[order].depth
     for at in range(opening(tokens, order) + 1, order - 2):

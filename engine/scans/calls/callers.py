@@ -9,9 +9,9 @@ import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted, quoted_text
-from affidavit.engine.statement.statement import tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ def told_of_caller(text: str, identity: Identity) -> str:
     """Return a statement with what it asks of its caller as literals."""
     if _MAY_ASK.search(text) is None:
         return text
-    tokens = tokens_of(text)
+    tokens = tokenize(text)
     for at in range(len(tokens) - 1, -1, -1):
         token = tokens[at]
         name = token.text.lower() if token.kind == "word" else ""

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 NEXT: Final = "affidavit_nextval"
 """What takes the next number, by a name that a plan was given for a sequence."""
 
-_NAMED: Final = re.compile(rf'{NEXT}\(Utf8\("(\w+)"\)\)')
-"""How DataFusion 54 calls a column that is such a call."""
+_NAMED: Final = re.compile(rf"""{NEXT}\((?:Utf8\("|')(\w+)(?:"\)|')\)""")
+"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,17 @@ class Numbering:
     def named(self, frame: DataFrame) -> DataFrame:
         """Return a query whose columns are called as the calls are written, numbered from 2 on."""
         for name in frame.schema().names:
-            found = _NAMED.fullmatch(name)
-            use = None if found is None else self._uses.get(found[1])
-            if use is not None:
+            plain = _NAMED.sub(self._called, name)
+            if plain != name:
                 taken = frame.schema().names
-                told = (use.called, *(f"{use.called}_{at}" for at in range(2, len(taken) + 2)))
+                told = (plain, *(f"{plain}_{at}" for at in range(2, len(taken) + 2)))
                 called = next(each for each in told if each not in taken)
                 frame = frame.with_column_renamed(quoted(name), called)
         return frame
+
+    def _called(self, found: re.Match[str]) -> str:
+        use = self._uses.get(found[1])
+        return found[0] if use is None else use.called
 
 
 def find_sequence(snapshot: Snapshot, schema: str, name: str) -> TableInfo:

@@ -16,25 +16,16 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
-from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_operand
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.lists import has_name, listed
-from affidavit.engine.statement.mended.places import (
-    BEGINS,
-    between,
-    clause,
-    closing,
-    is_in_query,
-    split,
-    word,
-)
+from affidavit.engine.statement.mended.places import begin_behind, between, clause, is_query
+from affidavit.engine.statement.mended.walker import BEGINS, closing, siblings, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 
 WIDE: Final = "DECIMAL(38, 0)"
@@ -75,14 +66,8 @@ class _Chain:
         return self.operands[0][0], self.operands[-1][1]
 
 
-def checked(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> list[Edit]:
-    """Return how the SELECT at a place is to be written, without those that stand in it."""
-    core = _Core(text, tokens, at, schema_of)
-    return core.edits()
-
-
 @dataclass(frozen=True, slots=True)
-class _Cast:
+class Cast:
     """What is written around a text; the larger its rank, the further out."""
 
     start: int
@@ -92,65 +77,75 @@ class _Cast:
     behind: str
 
 
+def checked(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Cast]:
+    """Return what is written in the SELECT at a place, but in those that stand in it."""
+    return _Core(text, tokens, at, schema_of).casts()
+
+
 class _Core:
     """One SELECT, up to the next UNION or the end of its bracket."""
 
-    def __init__(self, text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> None:
+    def __init__(self, text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> None:
         self._text, self._tokens, self._schema_of = text, tokens, schema_of
-        level, end = tokens[at].depth, at + 1
-        while (
-            end < len(tokens)
-            and tokens[end].depth >= level
-            and not (tokens[end].depth == level and word(tokens, end) in _SETS)
-        ):
-            end += 1
+        end = len(tokens)
+        if tokens.opens[at] >= 0:
+            end = closing(tokens, tokens.opens[at])
+        inside = siblings(tokens, (at + 1, end))
+        end = next((each for each in inside if word(tokens, each) in _SETS), end)
         self._span = (at, end)
-        self._level = level
         begins = clause(tokens, self._span, "FROM")
         self._listed_end = end if begins < 0 else begins
         self._from = "" if begins < 0 else between(text, tokens, self._from_span(begins))
         self._types: dict[str, str] = {}
 
     def _from_span(self, begins: int) -> Span:
-        end = begins + 1
-        while end < self._span[1] and not (
-            self._tokens[end].depth == self._level and word(self._tokens, end) in _BEHIND_FROM
-        ):
-            end += 1
-        return begins, end
+        inside = siblings(self._tokens, (begins + 1, self._span[1]))
+        ends = (at for at in inside if word(self._tokens, at) in _BEHIND_FROM)
+        return begins, next(ends, self._span[1])
 
-    def edits(self) -> list[Edit]:
+    def casts(self) -> list[Cast]:
         chains = list(self._chains())
         sums = list(self._sums())
         if not chains and not sums:
             return []
         self._ask([*(each for chain in chains for each in chain.operands), *sums])
-        casts: list[_Cast] = []
+        casts: list[Cast] = []
+        kinds = {chain.span: self._may_pass(chain) for chain in chains}
+        wide = {span for span, kind in kinds.items() if kind is not None}
+        inner = {
+            self._bare(operand)
+            for chain in chains if chain.span in wide for operand in chain.operands
+        } & wide  # fmt: skip
         for chain in chains:
-            if (kind := self._may_pass(chain)) is not None:
-                inner, outer = (1, 2) if chain.operators[0] == "*" else (3, 4)
-                casts += [self._cast(operand, WIDE, inner) for operand in chain.operands]
-                casts.append(self._brought_back(chain.span, kind, outer))
+            if (kind := kinds[chain.span]) is None:
+                continue
+            within, around = (1, 2) if chain.operators[0] == "*" else (3, 4)
+            operands = (each for each in chain.operands if self._bare(each) not in inner)
+            casts += [self._cast(operand, WIDE, within) for operand in operands]
+            if chain.span not in inner:
+                casts.append(self._brought_back(chain.span, kind, around))
         for argument in sums:
             if (kind := _SQL.get(self._types.get(self._sql(argument), ""), "")) in _LARGEST:
                 casts.append(self._cast(argument, WIDE, 5))
                 casts.append(self._cast(self._whole_call(argument), kind, 0))
-        return list(_merged([*casts, *self._named(casts)])) if casts else []
+        return casts
 
     # --- what is computed
 
-    def _own(self, at: int) -> bool:
-        """Whether a place is in no query within this one."""
-        return self._tokens[at].depth == self._level or not is_in_query(
-            self._tokens, at, self._level
-        )
+    def _own(self) -> Iterator[int]:
+        """Yield the places behind the first that are in no query within this one."""
+        at, end = self._span
+        while (at := at + 1) < end:
+            if self._tokens.words[at] == "(" and is_query(self._tokens, at):
+                at = closing(self._tokens, at)
+            else:
+                yield at
 
     def _chains(self) -> Iterator[_Chain]:
         """Yield sums and products, each once."""
-        start, end = self._span
         seen: set[tuple[int, int]] = set()
-        for at in range(start + 1, end):
-            if not self._is_operator(at) or not self._own(at):
+        for at in self._own():
+            if not self._is_operator(at):
                 continue
             for chain in self._around_operator(at):
                 if chain.span not in seen:
@@ -208,15 +203,8 @@ class _Core:
         return before not in _BOUNDS - {"END"} and before not in {"(", "[", "{", "."}
 
     def _operand_start(self, at: int) -> int:
-        tokens, level, cases = self._tokens, self._tokens[at].depth, 0
-        while at > 0 and tokens[at - 1].depth >= level:
-            if tokens[at - 1].depth == level:
-                said = word(tokens, at - 1)
-                cases += (said == "END") - (said == "CASE")
-                if cases < 0 or (not cases and said in _BOUNDS - {"END", "CASE"}):
-                    break
-            at -= 1
-        while word(tokens, at - 1) in {"+", "-"} and not self._is_binary(at - 1):
+        at = begin_behind(self._tokens, at, _BOUNDS - {"CASE"})
+        while word(self._tokens, at - 1) in {"+", "-"} and not self._is_binary(at - 1):
             at -= 1
         return at
 
@@ -227,11 +215,8 @@ class _Core:
 
     def _sums(self) -> Iterator[Span]:
         """Yield the arguments of ``sum``."""
-        start, end = self._span
-        for at in range(start, end):
+        for at in self._own():
             if self._tokens[at].name not in {"sum", "SUM"} or word(self._tokens, at + 1) != "(":
-                continue
-            if not self._own(at):
                 continue
             first = at + 2 + (word(self._tokens, at + 2) in {"DISTINCT", "ALL"})
             close = closing(self._tokens, at + 1)
@@ -247,6 +232,13 @@ class _Core:
         if word(tokens, end) == "OVER":
             end = closing(tokens, end + 1) + 1 if word(tokens, end + 1) == "(" else end + 2
         return start - 1, end
+
+    def _bare(self, span: Span) -> Span:
+        """Return a span without the brackets around it: a chain there goes on as it is, wide."""
+        start, end = span
+        while self._tokens.words[start] == "(" and closing(self._tokens, start) == end - 1:
+            start, end = start + 1, end - 1
+        return start, end
 
     # --- of which type
 
@@ -304,30 +296,13 @@ class _Core:
 
     # --- written
 
-    def _cast(self, span: Span, kind: str, order: int) -> _Cast:
+    def _cast(self, span: Span, kind: str, order: int) -> Cast:
         start, end = self._tokens[span[0]].start, self._tokens[span[1] - 1].end
-        return _Cast(start, end, (span[1] - span[0]) * ORDERS + order, "CAST((", f") AS {kind})")
+        return Cast(start, end, (span[1] - span[0]) * ORDERS + order, "CAST(", f" AS {kind})")
 
-    def _brought_back(self, span: Span, kind: str, order: int) -> _Cast:
+    def _brought_back(self, span: Span, kind: str, order: int) -> Cast:
         cast = self._cast(span, kind, order)
         return replace(cast, before=f"greatest({cast.before}", behind=f"{cast.behind})")
-
-    def _named(self, casts: list[_Cast]) -> Iterator[_Cast]:
-        """Yield names for columns that have none of their own: as if nothing was written."""
-        if word(self._tokens, self._span[0]) != "SELECT":
-            return
-        for item in split(self._tokens, listed(self._tokens, self._span[0])):
-            if item[0] >= item[1]:
-                continue
-            first, last = self._tokens[item[0]].start, self._tokens[item[1] - 1].end
-            if not any(first <= each.start < last for each in casts) or has_name(
-                self._text, self._tokens, item
-            ):
-                continue
-            sql = self._sql(item)
-            schema = self._schema_of(f"SELECT {sql} {self._from}")
-            name = quoted(sql if schema is None else schema.names[0])
-            yield _Cast(first, last, LAST, "", f" AS {name}")
 
 
 def _end(kind: str) -> int:
@@ -340,14 +315,12 @@ ASKED_MAX: Final = 50
 """How many operands are asked for one by one, where not all of them can be told together."""
 
 ORDERS: Final = 8
-"""How many casts may stand around the same text: sums are around products, and names around all."""
-
-LAST: Final = 10**9
+"""How many casts may stand around the same text: sums are around products."""
 
 
-def _merged(casts: list[_Cast]) -> Iterator[Edit]:
+def merged(casts: list[Cast]) -> Iterator[Edit]:
     """Yield one edit a place: what closes comes first, the inner one before, then what opens."""
-    places: dict[int, tuple[list[_Cast], list[_Cast]]] = {}
+    places: dict[int, tuple[list[Cast], list[Cast]]] = {}
     for cast in casts:
         places.setdefault(cast.end, ([], []))[0].append(cast)
         places.setdefault(cast.start, ([], []))[1].append(cast)

@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted_text
-from affidavit.engine.statement.grammar import BOOLEAN, skip_compared
+from affidavit.engine.statement.grammar import BOOLEAN, skip_compared, skip_named
 from affidavit.engine.statement.mended.places import (
     between,
-    closing,
     compared_before,
-    in_from,
     is_query,
-    opening,
     split,
-    word,
 )
 from affidavit.engine.statement.mended.scopes import common_tables, first_union
+from affidavit.engine.statement.mended.walker import closing, in_from, opening, word
+from affidavit.engine.statement.queries import skip_selected, skip_with
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit
+    from affidavit.engine.statement.mended.walker import Tokens
 
 _ZERO_OF_NOTHING: Final = frozenset({"regr_count", "approx_distinct"})
 """Aggregates that count, besides ``count``: of no rows they are 0, and DataFusion knows of one."""
@@ -34,7 +32,7 @@ _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 BACKSLASH: Final = "\\"
 
 
-def clauses(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
+def clauses(text: str, tokens: Tokens) -> Iterator[Edit]:
     """Yield what is to be written otherwise.
 
     Raises:
@@ -54,7 +52,7 @@ def clauses(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
             yield from _zero(text, tokens, at)
 
 
-def values(text: str, tokens: Sequence[Token], at: int) -> Edit | None:
+def values(text: str, tokens: Tokens, at: int) -> Edit | None:
     """Return VALUES at a place as queries, if a row has a query in it: each is one of its own."""
     if tokens[at].keyword != "VALUES" or word(tokens, at + 1) not in {"(", "ROW"}:
         return None
@@ -81,10 +79,36 @@ def values(text: str, tokens: Sequence[Token], at: int) -> Edit | None:
     return tokens[at].start, tokens[end].end, f"({queries})" if is_side else queries
 
 
+def created(text: str, tokens: Tokens) -> Iterator[Edit]:
+    """Yield CREATE TABLE ... AS for the INTO of a statement, if it begins with a query.
+
+    DataFusion 54.1 makes the table of the SELECT that has INTO alone: what UNION and its like put
+    behind it is lost.
+
+    Raises:
+        SqlError: It cannot be read.
+    """
+    cursor = Cursor(text, tokens)
+    cursor.accept("EXPLAIN")
+    begin = cursor.at
+    if cursor.peek() not in {"SELECT", "WITH"}:
+        return
+    skip_with(cursor)
+    if cursor.peek() != "SELECT":
+        return
+    skip_selected(cursor)
+    start = cursor.at
+    if cursor.accept("INTO"):
+        skip_named(cursor)
+        name = cursor.between(start + 1, cursor.at)
+        yield tokens[begin].start, tokens[begin].start, f"CREATE TABLE {name} AS "
+        yield tokens[start].start, tokens[cursor.at - 1].end, ""
+
+
 # --- LIKE ... ESCAPE -----------------------------------------------------------------------------
 
 
-def _escape(tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+def _escape(tokens: Tokens, at: int) -> Iterator[Edit]:
     pattern, sign = tokens[at - 1], tokens[at + 1] if at + 1 < len(tokens) else tokens[at]
     if word(tokens, at - 2) not in {"LIKE", "ILIKE"}:
         return
@@ -131,7 +155,7 @@ def _escaped(pattern: str, escape: str) -> str:
 # --- IS DISTINCT FROM ----------------------------------------------------------------------------
 
 
-def _distinct(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+def _distinct(text: str, tokens: Tokens, at: int) -> Iterator[Edit]:
     """Yield brackets around IS DISTINCT FROM and what it compares, if AND or OR is behind that.
 
     The parser of DataFusion 54.1 takes ``a IS DISTINCT FROM b AND c`` for ``... (b AND c)``.
@@ -148,7 +172,7 @@ def _distinct(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
 # --- WITH RECURSIVE r(n), and counts -------------------------------------------------------------
 
 
-def _recursive(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+def _recursive(text: str, tokens: Tokens, at: int) -> Iterator[Edit]:
     """Yield names of columns as those of the first query: they come too late otherwise.
 
     What is put around that query stands beside what is written otherwise in it.
@@ -167,7 +191,7 @@ def _recursive(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
         yield behind, behind, f') AS "__first"{names}'
 
 
-def _zero(text: str, tokens: Sequence[Token], at: int) -> Iterator[Edit]:
+def _zero(text: str, tokens: Tokens, at: int) -> Iterator[Edit]:
     """Yield such an aggregate of a scalar subquery with its value for no rows."""
     if not tokens[at].depth or word(tokens, at + 1) != "(":
         return

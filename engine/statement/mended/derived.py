@@ -7,22 +7,25 @@ others. Where none of what is listed stands in both, nothing is written.
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_alias
 from affidavit.engine.statement.mended.lists import listed
-from affidavit.engine.statement.mended.places import closing, in_from, split, word
+from affidavit.engine.statement.mended.places import split
+from affidavit.engine.statement.mended.walker import closing, in_from, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit
+    from affidavit.engine.statement.mended.walker import Tokens
 
 
-def named(tokens: Sequence[Token]) -> Iterator[Edit]:
+def named(tokens: Tokens) -> Iterator[Edit]:
     """Yield names for queries in FROM that have none and list what is listed around them."""
+    computed = cache(partial(_computed, tokens))
     for at, token in enumerate(tokens):
         if token.text != "(" or word(tokens, at + 1) != "SELECT" or not in_from(tokens, at):
             continue
@@ -32,22 +35,19 @@ def named(tokens: Sequence[Token]) -> Iterator[Edit]:
         if behind.at > close + 1:
             continue
         around = _select_around(tokens, at)
-        if around >= 0 and _computed(tokens, around) & _computed(tokens, at + 1):
+        if around >= 0 and computed(around) & computed(at + 1):
             end = tokens[close].end
             yield end, end, f" AS affidavit_from_{token.start}"
 
 
-def _select_around(tokens: Sequence[Token], at: int) -> int:
+def _select_around(tokens: Tokens, at: int) -> int:
     """Return where the SELECT stands in whose FROM a bracket opens; -1 if nowhere."""
-    level = tokens[at].depth
-    while at >= 0 and tokens[at].depth >= level:
-        if tokens[at].depth == level and word(tokens, at) == "SELECT":
-            return at
-        at -= 1
-    return -1
+    while at >= 0 and word(tokens, at) != "SELECT":
+        at = tokens.clauses[at]
+    return at
 
 
-def _computed(tokens: Sequence[Token], select: int) -> set[tuple[str, ...]]:
+def _computed(tokens: Tokens, select: int) -> set[tuple[str, ...]]:
     """Return what a SELECT lists besides columns, as texts."""
     items = split(tokens, listed(tokens, select))
     return {

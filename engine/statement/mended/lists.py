@@ -1,124 +1,129 @@
-"""A SELECT list that has one thing twice: DataFusion 54.1 wants another name for the second.
+"""What the columns of a SELECT are called that are given no name.
 
-``SELECT x, x`` gives ``x`` and ``x_1``. EXISTS, which has no value there, is called by its text
-where there are two.
+What is computed is called by its text, see ``naming``. Of two that are called alike DataFusion 54.1
+wants another name for the second: ``SELECT x, x`` gives ``x`` and ``x_1``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.places import COUNTED, between, clause, closing, split, word
+from affidavit.engine.statement.mended.naming import called, is_column, is_seen
+from affidavit.engine.statement.mended.places import between, clause, split
+from affidavit.engine.statement.mended.walker import closing, siblings, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
-
-NAME_LENGTH_MAX: Final = 60
-"""How much of a query's text is its name."""
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 _ENDS: Final = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH",
                           "UNION", "INTERSECT", "EXCEPT", "INTO", "WINDOW", "QUALIFY"})  # fmt: skip
 
 
-def listed(tokens: Sequence[Token], at: int) -> Span:
+def listed(tokens: Tokens, at: int) -> Span:
     """Return what the SELECT at a place lists."""
-    level, start = tokens[at].depth, at + 1
+    start = at + 1
     while word(tokens, start) in {"DISTINCT", "ALL"}:
         start += 1
     if word(tokens, start) == "ON" and word(tokens, start - 1) == "DISTINCT":
         start = closing(tokens, start + 1) + 1
-    end = start
-    while end < len(tokens) and tokens[end].depth >= level:
-        if tokens[end].depth == level and word(tokens, end) in _ENDS and end > start:
-            break
-        end += 1
-    return start, end
+    return start, _end(tokens, start)
 
 
-def has_name(text: str, tokens: Sequence[Token], item: Span) -> bool:
+def _end(tokens: Tokens, start: int) -> int:
+    """Return where the clause ends whose first token stands at a place."""
+    bracket = tokens.opens[start] if start < len(tokens) else -1
+    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
+    inside = siblings(tokens, (start, end))
+    return next((at for at in inside if at > start and word(tokens, at) in _ENDS), end)
+
+
+def has_name(text: str, tokens: Tokens, item: Span) -> bool:
     """Return whether a thing of a list is given a name, or stands for several."""
     if word(tokens, item[1] - 1) == "*":
         return True
-    cursor = Cursor(text, tokens[: item[1]], item[0])
+    cursor = Cursor(text, tokens, item[0])
     try:
         skip_expression(cursor)
     except SqlError:
         return True
-    return not cursor.done
+    return cursor.at < item[1]
 
 
-def renamed(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> Iterator[Edit]:
-    """Yield names for what the SELECT at a place lists twice."""
+def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edit]:
+    """Return names for what the SELECT at a place computes, or lists twice."""
     span = listed(tokens, at)
     items = [item for item in split(tokens, span) if item[0] < item[1]]
-    if len(items) < 2:  # noqa: PLR2004 - one is not twice
-        return
     bare = [item for item in items if not has_name(text, tokens, item)]
-    called = [_uncast(tokens, item) for item in bare]
-    told = [" ".join(token.text for token in tokens[start:end]) for start, end in called]
-    queries = sum(_exists(text, tokens, item) for item in bare)
-    starred = [item for item in items if word(tokens, item[1] - 1) == "*"]
-    is_unplanned = bool(starred) and _is_twice(text, tokens, at, span, schema_of)
-    for index, item in enumerate(bare):
-        end = tokens[item[1] - 1].end
-        before = told[:index].count(told[index])
-        if before or (is_unplanned and item[1] - item[0] in {1, 3}):
-            name = tokens[called[index][1] - 1].name or told[index][:NAME_LENGTH_MAX]
-            yield end, end, f" AS {quoted(f'{name}_{max(before, 1)}')}"
-        elif queries > 1 and _exists(text, tokens, item):
-            yield end, end, f" AS {quoted(between(text, tokens, item)[:NAME_LENGTH_MAX])}"
+    computed = [item for item in bare if not is_column(tokens, item)]
+    is_starred = any(word(tokens, item[1] - 1) == "*" for item in items)
+    has_columns = len(bare) > len(computed)
+    is_unplanned = is_starred and has_columns and _is_twice(text, tokens, span, schema_of)
+    edits = [*_columns(tokens, bare, is_unplanned=is_unplanned)]
+    if computed and (is_seen(tokens, at) or len(computed) > 1):
+        taken = {tokens[item[1] - 1].name for item in items if item not in computed}
+        names = dict(_computed(tokens, computed, taken))
+        edits += [(end, end, f" AS {quoted(name)}") for name, (_, end, _) in names.items()]
+        if word(tokens, at + 1) == "DISTINCT" and word(tokens, at + 2) != "ON":
+            told = {text: quoted(name) for name, (_, _, text) in names.items()}
+            edits += _ordered(tokens, span, told)
+    return edits
 
 
-def _uncast(tokens: Sequence[Token], item: Span) -> Span:
-    """Return what a thing of a list is called by: DataFusion's names leave casts out."""
-    start, end = item
-    while start < end:
-        level = tokens[start].depth
-        cast = max(
-            (
-                at
-                for at in range(start, end)
-                if word(tokens, at) == "::" and tokens[at].depth == level
-            ),
-            default=-1,
-        )
-        if cast > start and all(_is_of_type(token) for token in tokens[cast + 1 : end]):
-            end = cast
-        elif word(tokens, start) in {"CAST", "TRY_CAST"} and closing(tokens, start + 1) == end - 1:
-            inner = (start + 2, end - 1)
-            start, end = start + 2, clause(tokens, inner, "AS")
-        else:
-            break
-    return (start, end) if start < end else item
+def _columns(tokens: Tokens, bare: list[Span], *, is_unplanned: bool) -> Iterator[Edit]:
+    """Yield names for columns that are listed twice, or that a star has as well."""
+    seen = Counter[str]()
+    for start, end in (item for item in bare if is_column(tokens, item)):
+        told = " ".join(token.text for token in tokens[start:end])
+        before = seen[told]
+        seen[told] += 1
+        if before or is_unplanned:
+            name, place = tokens[end - 1].name, tokens[end - 1].end
+            yield place, place, f" AS {quoted(f'{name}_{max(before, 1)}')}"
 
 
-def _is_of_type(token: Token) -> bool:
-    return (
-        token.name is not None or token.kind == "number" or token.text in {"(", ")", ",", "[", "]"}
-    )
+def _computed(
+    tokens: Tokens, items: list[Span], taken: set[str | None]
+) -> Iterator[tuple[str, Edit]]:
+    """Yield what is computed by its name, which nothing else of the list has; and its text."""
+    seen = Counter[str]()
+    for item in items:
+        told = called(tokens, item)
+        name = told
+        while name in taken:
+            seen[told] += 1
+            name = f"{told}_{seen[told]}"
+        taken.add(name)
+        yield name, (tokens[item[0]].start, tokens[item[1] - 1].end, told)
 
 
-def _exists(text: str, tokens: Sequence[Token], item: Span) -> bool:
-    """Return whether a thing of a list has an EXISTS in it, as that is written by now."""
-    return COUNTED in between(text, tokens, item)
+def _ordered(tokens: Tokens, span: Span, told: dict[str, str]) -> Iterator[Edit]:
+    """Yield what ORDER BY of a DISTINCT list says, by its name: no column of a table is seen."""
+    bracket = tokens.opens[span[0]]
+    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
+    at = clause(tokens, (span[1], end), "ORDER", "BY")
+    if at < 0 or at + 2 >= end:
+        return
+    for start, stop in split(tokens, (at + 2, _end(tokens, at + 2))):
+        until = stop
+        while word(tokens, until - 1) in {"ASC", "DESC", "NULLS", "FIRST", "LAST"}:
+            until -= 1
+        name = told.get(called(tokens, (start, until))) if start < until else None
+        if name is not None and "SELECT" not in tokens.words[start:until]:
+            yield tokens[start].start, tokens[until - 1].end, name
 
 
-def _is_twice(text: str, tokens: Sequence[Token], at: int, span: Span, schema_of: SchemaOf) -> bool:
+def _is_twice(text: str, tokens: Tokens, span: Span, schema_of: SchemaOf) -> bool:
     """Return whether a column beside a star is one of the star's."""
     if word(tokens, span[1]) != "FROM":
         return False
-    level, end = tokens[at].depth, span[1] + 1
-    while end < len(tokens) and tokens[end].depth >= level:
-        if tokens[end].depth == level and word(tokens, end) in _ENDS:
-            break
-        end += 1
-    tables = between(text, tokens, (span[1], end))
+    tables = between(text, tokens, (span[1], _end(tokens, span[1])))
     asked = f"SELECT {between(text, tokens, span)} {tables}"
     return schema_of(asked) is None and schema_of(f"SELECT * {tables}") is not None

@@ -20,21 +20,20 @@ from affidavit.engine.statement.mended.places import (
     aggregates,
     between,
     clause,
-    closing,
     is_query,
     operand_before,
     split,
     stands,
-    word,
 )
 from affidavit.engine.statement.mended.scalars import item_of, scalar
+from affidavit.engine.statement.mended.walker import Tokens, closing, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span
 
 SEARCHES: Final = frozenset({"vector_search", "text_search", "hybrid_search"})
 
@@ -57,7 +56,7 @@ _OTHERS: Final = (
 _ASIDE: Final = frozenset({"LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT"})
 
 
-def membership(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> Edit | None:
+def membership(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> Edit | None:
     """Return how IN or EXISTS is to be written whose query's bracket opens at a place."""
     before = word(tokens, at - 1)
     if not is_query(tokens, at):
@@ -76,7 +75,7 @@ def membership(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf)
 class _In:
     """One ``x [NOT] IN (query)``; the query's bracket opens at ``at``."""
 
-    def __init__(self, text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> None:
+    def __init__(self, text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> None:
         self._text = text
         self._tokens = tokens
         self._schema_of = schema_of
@@ -88,7 +87,7 @@ class _In:
         self._sql = between(text, tokens, self._query)
         operand = (start, behind)
         self._operands = [between(text, tokens, each) for each in _row(tokens, operand)]
-        inside = {word(tokens, each) for each in range(start, behind)}
+        inside = {*tokens.words[start:behind]}
         if "SELECT" in inside and inside & {"IN", "EXISTS"}:
             msg = (
                 "a query before IN that has IN or EXISTS itself is not supported: join it with FROM"
@@ -208,14 +207,14 @@ class _In:
         A name is told by its first part, as one of a column, and by each but the last, as one of a
         table.
         """
-        named, listed = {column.lower() for column in columns}, tokenize(tables)
+        named, listed = {column.lower() for column in columns}, Tokens(tokenize(tables))
         called = {
             token.name.lower()
             for at, token in enumerate(listed)
             if token.name is not None and word(listed, at + 1) != "."
         }
         for operand in self._operands:
-            tokens = tokenize(operand)
+            tokens = Tokens(tokenize(operand))
             for at, token in enumerate(tokens):
                 if token.name is None:
                     continue
@@ -230,7 +229,7 @@ class _In:
         return f"(SELECT count(*) {self._from(condition)})"
 
 
-def _row(tokens: Sequence[Token], operand: Span) -> list[Span]:
+def _row(tokens: Tokens, operand: Span) -> list[Span]:
     """Return the values of a row, or the one operand."""
     start, end = operand
     if word(tokens, start) == "ROW" and word(tokens, start + 1) == "(":
@@ -246,7 +245,7 @@ def _row(tokens: Sequence[Token], operand: Span) -> list[Span]:
 # --- EXISTS --------------------------------------------------------------------------------------
 
 
-def _exists(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf) -> Edit | None:
+def _exists(text: str, tokens: Tokens, query: Span, schema_of: SchemaOf) -> Edit | None:
     start, end = query
     place = (tokens[start - 2].start, tokens[end].end)
     sql = between(text, tokens, query)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.mended.places import closing, word
+from affidavit.engine.statement.mended.walker import closing, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit
+    from affidavit.engine.statement.mended.walker import Tokens
 
 DIGITS_MAX: Final = 38
 """How many digits a decimal has at most."""
@@ -33,7 +33,7 @@ _ENDS: Final = frozenset(
 _NO_EXPRESSIONS: Final = frozenset({"INTERVAL", "TIMESTAMP", "SAMPLE"})
 
 
-def floats(tokens: Sequence[Token]) -> Iterator[Edit]:
+def floats(tokens: Tokens) -> Iterator[Edit]:
     """Yield the numbers that are floats, as such."""
     lossy = _in_lossy(tokens)
     for at, token in enumerate(tokens):
@@ -46,7 +46,7 @@ def floats(tokens: Sequence[Token]) -> Iterator[Edit]:
             yield token.start, token.end, f"CAST('{token.text}' AS DOUBLE)"
 
 
-def _in_lossy(tokens: Sequence[Token]) -> set[int]:
+def _in_lossy(tokens: Tokens) -> set[int]:
     """Return the places of what is divided, or an argument of a function that rounds."""
     found: set[int] = set()
     for at, token in enumerate(tokens):
@@ -59,7 +59,7 @@ def _in_lossy(tokens: Sequence[Token]) -> set[int]:
     return found
 
 
-def _begin(tokens: Sequence[Token], at: int) -> int:
+def _begin(tokens: Tokens, at: int) -> int:
     level, cases = tokens[at].depth, 0
     while at > 0 and tokens[at - 1].depth >= level:
         if tokens[at - 1].depth == level:
@@ -71,7 +71,7 @@ def _begin(tokens: Sequence[Token], at: int) -> int:
     return at
 
 
-def _end(tokens: Sequence[Token], at: int) -> int:
+def _end(tokens: Tokens, at: int) -> int:
     level, cases = tokens[at].depth, 0
     at += 1
     while at < len(tokens) and tokens[at].depth >= level and word(tokens, at) not in {")", "]"}:

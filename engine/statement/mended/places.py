@@ -1,4 +1,4 @@
-"""Places in a statement's tokens: brackets, operands, and what a condition stands in."""
+"""Places in a statement's tokens: operands, clauses, and what a condition stands in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.engine.statement.honoured import AGGREGATES
+from affidavit.engine.statement.mended.walker import (
+    BEGINS,
+    CLOSING,
+    CONDITION_ENDS,
+    CONDITIONS,
+    closing,
+    siblings,
+    word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,21 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.sql.lexer import Token
-
-_CONDITIONS: Final = frozenset({"WHERE", "HAVING", "QUALIFY"})
-"""Clauses that keep the rows for which a condition is true."""
-
-BEGINS: Final = _CONDITIONS | {
-    "SELECT", "FROM", "ON", "BY", "SET", "VALUES", "WHEN", "THEN", "ELSE", "CASE", "LIMIT",
-    "OFFSET", "RETURNING", "UNION", "INTERSECT", "EXCEPT", "DISTINCT", "ALL", "DISTINCT FROM",
-}  # fmt: skip
-"""What an expression begins behind, besides brackets, commas and operators."""
-
-CONDITION_ENDS: Final = frozenset(
-    {"", ")", "AND", "OR", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH", "WINDOW",
-     "QUALIFY", "UNION", "INTERSECT", "EXCEPT", "RETURNING"}
-)  # fmt: skip
-"""What may stand behind a condition that is no operand of something else."""
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 _COMPARES: Final = frozenset(
     {"=", "<", ">", "<=", ">=", "<>", "!=", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE", "BETWEEN",
@@ -40,9 +35,6 @@ _BOOLEAN: Final = frozenset({"AND", "OR", "XOR", "NOT", ",", ";", "=>", "IS"})
 
 _BETWEEN: Final = _BOOLEAN | {"BETWEEN"} | BEGINS - {"CASE"}
 
-_WITH_FROM: Final = frozenset({"extract", "substring", "substr", "trim", "overlay"})
-"""Functions that may have FROM where others have a comma."""
-
 COUNTED: Final = "((SELECT count(*) "
 """What EXISTS begins with where its value is asked for."""
 
@@ -51,9 +43,6 @@ Edit: TypeAlias = "tuple[int, int, str]"
 
 SchemaOf: TypeAlias = "Callable[[str], pa.Schema | None]"
 """Returns the columns of a query that stands alone; ``None`` if it cannot: it is correlated."""
-
-Span: TypeAlias = "tuple[int, int]"
-"""The tokens from the first to before the second."""
 
 
 def between(text: str, tokens: Sequence[Token], span: Span) -> str:
@@ -71,206 +60,122 @@ class Stands(Enum):
     VALUE = "its value is asked for"
 
 
-def word(tokens: Sequence[Token], at: int) -> str:
-    """Return the keyword or symbol at a place; empty if there is none.
-
-    A word that begins a clause or a set elsewhere is given as what it is: the FROM of IS DISTINCT
-    FROM is ``DISTINCT FROM``, that of ``extract(year FROM x)`` is ``,``, and the EXCEPT of
-    ``* EXCEPT (x)`` is ``EXCLUDE``.
-    """
-    if not 0 <= at < len(tokens):
-        return ""
-    token = tokens[at]
-    if token.keyword == "FROM" and at:
-        return _from(tokens, at)
-    if token.keyword == "EXCEPT" and at and tokens[at - 1].text == "*":
-        return "EXCLUDE"
-    return token.keyword or (token.text if token.kind == "symbol" else token.kind)
-
-
-def _from(tokens: Sequence[Token], at: int) -> str:
-    if tokens[at - 1].keyword == "DISTINCT" and tokens[at - 2].keyword in {"IS", "NOT"}:
-        return "DISTINCT FROM"
-    if not tokens[at].depth:
-        return "FROM"
-    bracket = opening(tokens, at)
-    return "," if bracket > 0 and tokens[bracket - 1].name in _WITH_FROM else "FROM"
-
-
-def closing(tokens: Sequence[Token], at: int) -> int:
-    """Return where the bracket that opens at a place is closed."""
-    level, end = tokens[at].depth, at + 1
-    while end < len(tokens) and tokens[end].depth > level:
-        end += 1
-    return end
-
-
-def opening(tokens: Sequence[Token], at: int) -> int:
-    """Return where the bracket opens that a place stands in; -1 if it stands in none."""
-    level = tokens[at].depth
-    while at >= 0 and tokens[at].depth >= level:
-        at -= 1
-    return at
-
-
-def is_query(tokens: Sequence[Token], at: int) -> bool:
+def is_query(tokens: Tokens, at: int) -> bool:
     """Return whether a bracket that opens at a place has a query in it."""
     while word(tokens, at) == "(":
         at += 1
     return word(tokens, at) in {"SELECT", "WITH", "VALUES"}
 
 
-def operand_before(tokens: Sequence[Token], at: int) -> int:
+def operand_before(tokens: Tokens, at: int) -> int:
     """Return where the operand begins that ends before a place."""
-    return _begin(tokens, at, (_COMPARES | BEGINS) - {"(", "[", "CASE"})
+    return begin_behind(tokens, at, (_COMPARES | BEGINS) - {"(", "[", "CASE"})
 
 
-def compared_before(tokens: Sequence[Token], at: int) -> int:
+def compared_before(tokens: Tokens, at: int) -> int:
     """Return where what AND, OR and NOT stand before begins, up to a place."""
-    start = _begin(tokens, at, _BOOLEAN | BEGINS - {"CASE"})
+    start = begin_behind(tokens, at, _BOOLEAN | BEGINS - {"CASE"})
     while is_of_between(tokens, start):
-        between = _begin(tokens, start - 1, _BETWEEN) - 1
-        start = _begin(tokens, between, _BOOLEAN | BEGINS - {"CASE"})
+        between = begin_behind(tokens, start - 1, _BETWEEN) - 1
+        start = begin_behind(tokens, between, _BOOLEAN | BEGINS - {"CASE"})
     return start
 
 
-def is_of_between(tokens: Sequence[Token], at: int) -> bool:
+def is_of_between(tokens: Tokens, at: int) -> bool:
     """Return whether a place is behind the AND of a BETWEEN."""
     if word(tokens, at - 1) != "AND":
         return False
-    return word(tokens, _begin(tokens, at - 1, _BETWEEN) - 1) == "BETWEEN"
+    return word(tokens, begin_behind(tokens, at - 1, _BETWEEN) - 1) == "BETWEEN"
 
 
-def _begin(tokens: Sequence[Token], at: int, bounds: frozenset[str]) -> int:
+def begin_behind(tokens: Tokens, at: int, bounds: frozenset[str]) -> int:
     """Return the place behind the last of the bounds before a place, in its bracket."""
     level, cases = tokens[at].depth, 0
-    while at > 0:
-        before = tokens[at - 1]
-        if before.depth < level:
+    while at > 0 and tokens[at - 1].depth >= level:
+        said = word(tokens, at - 1)
+        cases += (said == "END") - (said == "CASE")
+        if cases < 0 or (not cases and said in bounds):
             break
-        if before.depth == level:
-            said = word(tokens, at - 1)
-            cases += (said == "END") - (said == "CASE")
-            if cases < 0 or (not cases and said in bounds):
-                break
-        at -= 1
+        at = tokens.pairs[at - 1] if said in CLOSING else at - 1
     return at
 
 
-def split(tokens: Sequence[Token], span: Span) -> list[Span]:
+def split(tokens: Tokens, span: Span) -> list[Span]:
     """Return what commas part that stand in no bracket within the span."""
     start, end = span
     if start >= end:
         return []
-    level = tokens[start].depth
-    cuts = [at for at in range(start, end) if word(tokens, at) == "," and tokens[at].depth == level]
+    cuts = [at for at in siblings(tokens, span) if word(tokens, at) == ","]
     return list(zip([start, *(cut + 1 for cut in cuts)], [*cuts, end], strict=True))
 
 
-def stands(tokens: Sequence[Token], span: Span) -> Stands:
+def stands(tokens: Tokens, span: Span) -> Stands:
     """Return how the condition in a span stands in its clause."""
     start, end = span
     found = Stands.CONJUNCT
     while True:
         before, behind = word(tokens, start - 1), word(tokens, end)
-        level = tokens[start].depth
-        if before not in _CONDITIONS | {"AND", "OR", "("} or behind not in CONDITION_ENDS:
-            return Stands.FILTERING if _is_filtering(tokens, start) else Stands.VALUE
-        at = start - 1
-        words = {before, behind}
-        while at >= 0 and tokens[at].depth >= level:
-            if tokens[at].depth == level:
-                if word(tokens, at) in BEGINS:
-                    break
-                words.add(word(tokens, at))
-            at -= 1
-        until = end
-        while until < len(tokens) and tokens[until].depth >= level:
-            if tokens[until].depth == level and word(tokens, until) in CONDITION_ENDS - {
-                "AND",
-                "OR",
-            }:
-                break
-            words |= {word(tokens, until)} if tokens[until].depth == level else set()
-            until += 1
-        if "OR" in words:
+        if before not in CONDITIONS | {"AND", "OR", "("} or behind not in CONDITION_ENDS:
+            break
+        begin, has_or = tokens.segment(start)
+        if has_or:
             found = Stands.POSITIVE
-        if at >= 0 and tokens[at].depth >= level:
-            if word(tokens, at) in _CONDITIONS:
+        if begin >= 0 and begin != tokens.opens[start]:
+            if word(tokens, begin) in CONDITIONS:
                 return found
-            return Stands.FILTERING if _is_filtering(tokens, start) else Stands.VALUE
-        if at < 0 or word(tokens, at - 1) not in _CONDITIONS | {"AND", "OR", "("}:
-            return Stands.FILTERING if at >= 0 and _is_filtering(tokens, at) else Stands.VALUE
-        start, end = at, closing(tokens, at) + 1
+            break
+        if begin < 0 or word(tokens, begin - 1) not in CONDITIONS | {"AND", "OR", "("}:
+            start = max(begin, 0)
+            break
+        start, end = begin, closing(tokens, begin) + 1
+    return Stands.FILTERING if _is_filtering(tokens, start) else Stands.VALUE
 
 
-def _is_filtering(tokens: Sequence[Token], at: int) -> bool:
+def _is_filtering(tokens: Tokens, at: int) -> bool:
     """Whether a place is in a clause that keeps rows, however deep."""
     while at >= 0:
-        level, here = tokens[at].depth, at
-        while here >= 0 and tokens[here].depth >= level:
-            if tokens[here].depth == level and here < at:
-                said = word(tokens, here)
-                if said in _CONDITIONS:
-                    return True
-                if said in {"SELECT", "FROM", "ON", "BY", "SET", "VALUES", "RETURNING"}:
-                    return False
-            here -= 1
-        at = here
+        said = word(tokens, tokens.clauses[at])
+        if said:
+            return said in CONDITIONS
+        at = tokens.opens[at]
     return False
 
 
-def clause(tokens: Sequence[Token], span: Span, *words: str) -> int:
+def clause(tokens: Tokens, span: Span, *words: str) -> int:
     """Return where the words stand in a span, in no bracket within it; -1 if nowhere."""
-    start, end = span
-    level = tokens[start].depth
-    for at in range(start, end):
-        if tokens[at].depth == level and all(
-            word(tokens, at + ahead) == each for ahead, each in enumerate(words)
-        ):
+    for at in siblings(tokens, span):
+        if all(word(tokens, at + ahead) == each for ahead, each in enumerate(words)):
             return at
     return -1
 
 
-def aggregates(tokens: Sequence[Token], span: Span) -> bool:
+def aggregates(tokens: Tokens, span: Span) -> bool:
     """Return whether a query aggregates all of its rows: it has one row, whatever they are."""
     start, end = span
     if word(tokens, start) != "SELECT" or clause(tokens, span, "GROUP", "BY") >= 0:
         return False
-    level = tokens[start].depth
     until = clause(tokens, span, "FROM")
-    having = clause(tokens, span, "HAVING")
-    if having >= 0:
+    if clause(tokens, span, "HAVING") >= 0:
         return True
-    for at in range(start, end if until < 0 else until):
+    at = start
+    until = end if until < 0 else until
+    while at < until:
         token = tokens[at]
-        if token.name is None or token.name.lower() not in AGGREGATES:
-            continue
-        if word(tokens, at + 1) != "(" or is_in_query(tokens, at, level):
-            continue
-        close = closing(tokens, at + 1)
-        if word(tokens, close + 1) == "FILTER" and word(tokens, close + 2) == "(":
-            close = closing(tokens, close + 2)
-        if word(tokens, close + 1) != "OVER":
+        if token.text == "(" and is_query(tokens, at):
+            at = closing(tokens, at)
+        elif _is_aggregate(tokens, at) and not _is_windowed(tokens, at + 1):
             return True
+        at += 1
     return False
 
 
-def is_in_query(tokens: Sequence[Token], at: int, level: int) -> bool:
-    """Return whether a place is in a query within the brackets above a level."""
-    while tokens[at].depth > level:
-        at = opening(tokens, at)
-        if is_query(tokens, at):
-            return True
-    return False
+def _is_aggregate(tokens: Tokens, at: int) -> bool:
+    name = tokens[at].name
+    return name is not None and name.lower() in AGGREGATES and word(tokens, at + 1) == "("
 
 
-def in_from(tokens: Sequence[Token], at: int) -> bool:
-    """Return whether a bracket opens a table of FROM."""
-    level, start = tokens[at].depth, opening(tokens, at)
-    for here in range(at - 1, start, -1):
-        if tokens[here].depth == level and word(tokens, here) in {
-            "SELECT", "FROM", "WHERE", "JOIN", "ON", "BY", "HAVING", "VALUES", "USING", "SET",
-        }:  # fmt: skip
-            return word(tokens, here) in {"FROM", "JOIN", "USING"}
-    return False
+def _is_windowed(tokens: Tokens, at: int) -> bool:
+    close = closing(tokens, at)
+    if word(tokens, close + 1) == "FILTER" and word(tokens, close + 2) == "(":
+        close = closing(tokens, close + 2)
+    return word(tokens, close + 1) == "OVER"

@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import read_expression
-from affidavit.engine.statement.mended.places import (
-    aggregates,
-    between,
-    clause,
-    closing,
-    in_from,
-    is_query,
-    split,
-    word,
-)
+from affidavit.engine.statement.mended.places import aggregates, between, clause, is_query, split
+from affidavit.engine.statement.mended.walker import closing, in_from, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf, Span
+    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 SEVERAL: Final = "a query in brackets gave several rows where one value is wanted"
 
@@ -43,7 +33,7 @@ _NO_VALUES: Final = frozenset({"AS", "FROM", "JOIN", "LATERAL", "IN", "EXISTS", 
                                "ANY", "SOME", "UNION", "INTERSECT", "EXCEPT", ""})  # fmt: skip
 
 
-def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf) -> Edit | None:
+def scalar(text: str, tokens: Tokens, query: Span, schema_of: SchemaOf) -> Edit | None:
     """Return how the query is to be written, if it is one of these."""
     start, end = query
     before = word(tokens, start - 2)
@@ -84,7 +74,7 @@ def scalar(text: str, tokens: Sequence[Token], query: Span, schema_of: SchemaOf)
     return tokens[start].start, tokens[end - 1].end, f"SELECT {first} {rows}"
 
 
-def _has_one_row(text: str, tokens: Sequence[Token], rows: Span, schema_of: SchemaOf) -> bool:
+def _has_one_row(text: str, tokens: Tokens, rows: Span, schema_of: SchemaOf) -> bool:
     """Return whether FROM begins with a query that aggregates, and names the row outside.
 
     That has one row where there is nothing to aggregate too, and its values are no NULL.
@@ -100,6 +90,6 @@ def _has_one_row(text: str, tokens: Sequence[Token], rows: Span, schema_of: Sche
     )
 
 
-def item_of(text: str, tokens: Sequence[Token], at: int) -> str:
+def item_of(text: str, tokens: Tokens, at: int) -> str:
     """Return the expression that begins at a place, without a name behind it."""
     return read_expression(Cursor(text, tokens, at))

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from affidavit.engine.statement.mended.places import between, closing, opening, word
+from affidavit.engine.statement.mended.places import between
+from affidavit.engine.statement.mended.walker import closing, opening, siblings, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Span
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 
-def scoped(text: str, tokens: Sequence[Token], at: int, query: str) -> str:
+def scoped(text: str, tokens: Tokens, at: int, query: str) -> str:
     """Return a query with the common tables before it that it would see at a place."""
     for prefix in _prefixes(text, tokens, at):
         query = f"{prefix} ({query})"
     return query
 
 
-def common_tables(tokens: Sequence[Token], start: int) -> list[Span]:
+def common_tables(tokens: Tokens, start: int) -> list[Span]:
     """Return the tables of a WITH, each from its name to its query's bracket, which opens there."""
     found: list[Span] = []
     here = start + 1 + (word(tokens, start + 1) == "RECURSIVE")
@@ -46,16 +46,13 @@ def common_tables(tokens: Sequence[Token], start: int) -> list[Span]:
     return found
 
 
-def first_union(tokens: Sequence[Token], start: int) -> int:
+def first_union(tokens: Tokens, start: int) -> int:
     """Return where the first UNION of the query in a bracket stands; 0 if it has none."""
-    level = tokens[start].depth + 1
-    for at in range(start + 1, closing(tokens, start)):
-        if tokens[at].depth == level and word(tokens, at) == "UNION":
-            return at
-    return 0
+    inside = siblings(tokens, (start + 1, closing(tokens, start)))
+    return next((at for at in inside if word(tokens, at) == "UNION"), 0)
 
 
-def _prefixes(text: str, tokens: Sequence[Token], at: int) -> Iterator[str]:
+def _prefixes(text: str, tokens: Tokens, at: int) -> Iterator[str]:
     """Yield what stands before a query at a place, the nearest first."""
     bracket = at
     while bracket >= 0:
@@ -67,17 +64,17 @@ def _prefixes(text: str, tokens: Sequence[Token], at: int) -> Iterator[str]:
             yield between(text, tokens, (start, closing(tokens, tables[seen - 1][1]) + 1))
 
 
-def _with(tokens: Sequence[Token], bracket: int, until: int) -> int:
+def _with(tokens: Tokens, bracket: int, until: int) -> int:
     """Return where WITH begins the query in a bracket, or of the statement; -1 if it does not."""
     if bracket >= 0:
         return bracket + 1 if word(tokens, bracket + 1) == "WITH" else -1
-    for at in range(until):
-        if tokens[at].depth == 0 and word(tokens, at) in {"WITH", "SELECT", "VALUES"}:
+    for at in siblings(tokens, (0, until)):
+        if word(tokens, at) in {"WITH", "SELECT", "VALUES"}:
             return at if word(tokens, at) == "WITH" else -1
     return -1
 
 
-def _sees(tokens: Sequence[Token], start: int, table: Span, at: int) -> bool:
+def _sees(tokens: Tokens, start: int, table: Span, at: int) -> bool:
     """Whether what stands at a place sees a table of the WITH that begins at ``start``."""
     bracket = table[1]
     if at > closing(tokens, bracket):

@@ -9,21 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.mended.places import between, closing, word
+from affidavit.engine.statement.mended.places import between
+from affidavit.engine.statement.mended.walker import closing, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.engine.statement.mended.walker import Tokens
 
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 _BEHIND: Final = frozenset({"ORDER", "LIMIT", "OFFSET", "FETCH", "ON", "RETURNING"})
 _CORES: Final = frozenset({"SELECT", "VALUES"})
 
 
-def counted(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) -> Edit | None:
+def counted(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> Edit | None:
     """Return how INTERSECT ALL or EXCEPT ALL at a place is to be written.
 
     Raises:
@@ -50,7 +49,7 @@ def counted(text: str, tokens: Sequence[Token], at: int, schema_of: SchemaOf) ->
     return tokens[start].start, tokens[end - 1].end, written
 
 
-def _left(tokens: Sequence[Token], at: int) -> int:
+def _left(tokens: Tokens, at: int) -> int:
     """Return where the left side begins: INTERSECT binds more than UNION and EXCEPT."""
     level, kind, start = tokens[at].depth, word(tokens, at), -1
     at -= 1
@@ -64,7 +63,7 @@ def _left(tokens: Sequence[Token], at: int) -> int:
     return start
 
 
-def _opens_side(tokens: Sequence[Token], at: int) -> bool:
+def _opens_side(tokens: Tokens, at: int) -> bool:
     """Return whether a bracket is a side of its own: nothing stands before it, or a set does."""
     before = word(tokens, at - 1)
     return (
@@ -75,7 +74,7 @@ def _opens_side(tokens: Sequence[Token], at: int) -> bool:
     )
 
 
-def _right(tokens: Sequence[Token], at: int) -> int:
+def _right(tokens: Tokens, at: int) -> int:
     level, kind = tokens[at].depth, word(tokens, at - 2)
     while at < len(tokens) and tokens[at].depth >= level and word(tokens, at) != ")":
         if tokens[at].depth == level and word(tokens, at) in _SETS | _BEHIND - {"ON"}:

@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
-from affidavit.engine.statement.mended.places import (
-    CONDITION_ENDS,
-    between,
-    is_of_between,
-    operand_before,
-    word,
-)
+from affidavit.engine.statement.mended.places import between, is_of_between, operand_before
+from affidavit.engine.statement.mended.walker import CONDITION_ENDS, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.places import Edit, Span
+    from affidavit.engine.statement.mended.places import Edit
+    from affidavit.engine.statement.mended.walker import Span, Tokens
 
 _BEFORE: Final = frozenset({"AND", "OR", "WHERE", "ON", "HAVING", "QUALIFY", "NOT"})
 _JOINED: Final = frozenset("+-*/%&|^~") | {"||"}
@@ -39,7 +34,7 @@ _BEHIND: Final = CONDITION_ENDS | {"THEN", "JOIN", "LEFT", "RIGHT", "FULL", "INN
 _NO_NAMES: Final = frozenset({"TRUE", "FALSE", "NULL", "AS"})
 
 
-def swapped(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
+def swapped(text: str, tokens: Tokens) -> Iterator[Edit]:
     """Yield the equations whose left side is a constant, the other way round.
 
     Of two in each other only the outer one: it is written anew, and then the inner one is found.
@@ -61,7 +56,7 @@ def swapped(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
         yield tokens[start].start, tokens[end - 1].end, f"{right} = {left}"
 
 
-def _is_constant(tokens: Sequence[Token], span: Span) -> bool:
+def _is_constant(tokens: Tokens, span: Span) -> bool:
     """Return whether a span names nothing but functions and types."""
     start, end = span
     for at in range(start, end):
@@ -73,7 +68,7 @@ def _is_constant(tokens: Sequence[Token], span: Span) -> bool:
     return start < end
 
 
-def _end(text: str, tokens: Sequence[Token], at: int) -> int:
+def _end(text: str, tokens: Tokens, at: int) -> int:
     """Return where what is compared ends; -1 if it is no side, or something else is behind it."""
     if word(tokens, at) in _NO_SIDES:
         return -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.statement import tokens_of
+from affidavit.catalog.sql.lexer import tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ def paths_in(text: str) -> list[str]:
     """Return the paths and URLs in quotes that stand where a table does, each once."""
     if _MAY_HAVE.search(text) is None:
         return []
-    return list(dict.fromkeys(_paths(tokens_of(text))))
+    return list(dict.fromkeys(_paths(tokenize(text))))
 
 
 def _paths(tokens: Sequence[Token]) -> Iterator[str]:

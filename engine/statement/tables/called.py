@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from affidavit.engine.statement.statement import tokens_of
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.tables.arguments import in_order
 from affidavit.engine.statement.tables.as_of import as_calls
 
@@ -31,7 +31,7 @@ def _remembered(text: str) -> str:
 
 
 def _called(text: str) -> str:
-    tokens = tokens_of(text)
+    tokens = tokenize(text)
     edits = [*as_calls(text, tokens), *in_order(tokens)]
     for start, end, written in sorted(edits, reverse=True):
         text = f"{text[:start]}{written}{text[end:]}"

@@ -30,7 +30,7 @@ def columns(found: affidavit.Description) -> dict[str, pa.DataType]:
         ("SELECT id, name FROM t WHERE id = $x AND name LIKE $y", "query",
          {"id": I64, "name": TEXT}, {"x": I64, "y": TEXT}),
         ("SELECT id FROM t WHERE at > ? LIMIT 3", "query", {"id": I64}, {"1": pa.date32()}),
-        ("SELECT $a, id + $b FROM t", "query", {"$a": pa.null(), "t.id + $b": I64},
+        ("SELECT $a, id + $b FROM t", "query", {"$a": pa.null(), "id + $b": I64},
          {"a": None, "b": I64}),
         ("WITH c AS (SELECT id FROM t WHERE id > $z) SELECT * FROM c", "query", {"id": I64}, {"z": I64}),
         ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM docs d WHERE d.id = $1)", "query",

@@ -8,6 +8,7 @@ import pytest
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.scopes import scoped
+from affidavit.engine.statement.mended.walker import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ SEEN = {
 
 @pytest.mark.parametrize("text", SEEN)
 def test_a_place_sees_the_common_tables_before_it(text) -> None:
-    tokens = tokenize(text)
+    tokens = Tokens(tokenize(text))
     at = next(at for at, token in enumerate(tokens) if token.text == "@")
     assert scoped(text, tokens, at, "@") == SEEN[text]
 

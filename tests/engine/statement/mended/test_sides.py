@@ -8,6 +8,7 @@ import pytest
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.sides import swapped
+from affidavit.engine.statement.mended.walker import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def test_what_more_is_said_of_stays_as_it_is(condition: str) -> None:
     """IS, BETWEEN and ANY went to the other side with what they are said of."""
     text = f"SELECT 1 FROM t WHERE {condition}"
-    assert not list(swapped(text, tokenize(text)))
+    assert not list(swapped(text, Tokens(tokenize(text))))
 
 
 @pytest.mark.parametrize(
