@@ -136,9 +136,7 @@ class Dialect:
         plain = _plain(value)
         if plain is None:
             return None
-        if (
-            kind == pa.uuid()
-        ):  # as text here: in the order of its digits, which is that of its bytes
+        if kind == pa.uuid():  # text here; its digits are in the order of its bytes
             is_one = isinstance(plain, str) and _UUID.fullmatch(plain)
             return Sent(f"{name} {sign} CAST('{plain}' AS UUID)", exact=True) if is_one else None
         if pt.is_dictionary(kind):  # an enum: as text there too, since it need not have the word
