@@ -322,9 +322,8 @@ class OpenTarget:
             text: The query.
             values: Parameters that it has beside the statement's own.
         """
-        planner, statement = self.asked.scope.planner, self.asked.statement
-        params = {**self.asked.params, **values}
-        plan = partial(planner.plan, text, params, names=statement.names)
+        planner, params = self.asked.scope.planner, {**self.asked.params, **values}
+        plan = partial(planner.plan, text, params, names=self.asked.statement.names)
         return planner.collect(plan, self.snapshot)
 
     def columns_of(self, text: str, params: Params | None = None) -> list[str]:

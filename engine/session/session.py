@@ -414,8 +414,8 @@ class Session(Keeping):
                 Parquet, CSV, JSON, Arrow or Avro files, their URL in an object store (``s3://``,
                 ``gs://``, ``az://``), or the folder of a Delta or Iceberg table, all remembered by
                 the lake; or an Arrow, pandas or polars table, for this session only.
-            options: For a database its ``password``, or a function that returns it, which is kept
-                nowhere. For files DataFusion's reader options, such as ``has_header="false"``;
+            options: For a database its ``password``, or a function that returns it, kept nowhere,
+                ``numeric`` and ``on_bad_value``. For files DataFusion's reader options;
                 ``format`` says what a file or folder is whose name does not. For Delta
                 ``version``, for Iceberg ``snapshot_id``. For an object store how it is reached,
                 and credentials, which are this session's; see docs/federation.md.

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,7 +161,7 @@ class Database:
         needed = list(columns)
         if predicate is not None:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
-        dialect = self.driver.dialect
+        dialect = replace(self.driver.dialect, nulls=not self._bad_is_null)
         conditions = dialect.conditions(predicate, table.compared)
         return Select(
             dialect, table, tuple(needed), tuple(conditions), bad_is_null=self._bad_is_null

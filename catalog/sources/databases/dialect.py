@@ -59,6 +59,7 @@ class Dialect:
         floats: What a float stands in, written with an exponent; empty if floats are not sent.
         nan: Whether it has NaN, and holds it equal to itself and greater than any number.
         decimals: Whether it compares decimals exactly.
+        nulls: Whether only that is NULL here which is NULL there.
         zoned: What a moment in UTC stands in.
         text_order: What a column stands in to have it ordered by code points; empty where nothing
             does that.
@@ -71,6 +72,7 @@ class Dialect:
     floats: str = ""
     nan: bool = True
     decimals: bool = True
+    nulls: bool = True
     zoned: str = "TIMESTAMP WITH TIME ZONE '{}+00'"
     text_order: str = ""
     quote: str = '"'
@@ -104,7 +106,7 @@ class Dialect:
                 if inner is None or not inner.exact:
                     return None
                 return Sent(f"NOT ({inner.sql})", exact=True)
-            case p.IsNull(column) if column in types:
+            case p.IsNull(column) if self.nulls and column in types:
                 return Sent(f"{self.quoted(column)} IS NULL", exact=True)
             case p.IsTrue(column) if self.booleans and column in types:
                 return Sent(self.quoted(column), exact=True)
@@ -134,9 +136,7 @@ class Dialect:
         plain = _plain(value)
         if plain is None:
             return None
-        if (
-            kind == pa.uuid()
-        ):  # as text here: in the order of its digits, which is that of its bytes
+        if kind == pa.uuid():  # text here; its digits are in the order of its bytes
             is_one = isinstance(plain, str) and _UUID.fullmatch(plain)
             return Sent(f"{name} {sign} CAST('{plain}' AS UUID)", exact=True) if is_one else None
         if pt.is_dictionary(kind):  # an enum: as text there too, since it need not have the word

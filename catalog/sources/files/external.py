@@ -51,6 +51,7 @@ class ExternalTable:
         given: DataFusion's own options.
         clause: These as they were written, behind OPTIONS.
         declares: Whether it says its columns.
+        parted: Whether it says its partitions.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class ExternalTable:
     given: Mapping[str, str] = field(default_factory=dict)
     clause: str = ""
     declares: bool = False
+    parted: bool = False
 
     @property
     def is_lake(self) -> bool:
@@ -246,6 +248,7 @@ def parse_external(sql: str) -> ExternalTable:
         kind, location, ours, f"{text} STORED AS {kind} {place}{clause}",
         {key: _value(tokens) for key, tokens in options if not _is_ours(kind, key)}, clause,
         declares=len(rest) > len(_PLAIN) + 1 and rest[len(_PLAIN) + 1].text == "(",
+        parted=any(token.keyword == "PARTITIONED" for token in rest),
     )  # fmt: skip
 
 

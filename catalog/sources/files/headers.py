@@ -38,25 +38,41 @@ _ENDINGS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 def headers_of(
     files: Sequence[Path], options: Mapping[str, str]
 ) -> dict[Path, tuple[str, ...]] | None:
-    """Return the columns of each file, which are the same but for their order.
+    """Return the columns of each file that has rows, which are the same but for their order.
 
     ``None`` if the files have no headers, or one of them cannot be read.
 
     Raises:
-        SourceError: A column stands twice, or a file lacks one.
+        SourceError: A column stands twice, or a file lacks one, or has another number of them.
     """
-    if options.get("format.has_header", "true").lower() != "true":
-        return None
     found: dict[Path, tuple[str, ...]] = {}
+    rows: set[Path] = set()
     told = tuple(sorted(options.items()))
     for path in files:
         stat = path.stat()
-        names = _header(str(path), told, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        if names is None:
+        head = _head(str(path), told, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        if head is None:
             return None
-        found[path] = names
+        found[path] = head[0]
+        rows.update([path] if head[1] else [])
+    if options.get("format.truncated_rows", "false").lower() == "true":
+        return None
+    if options.get("format.has_header", "true").lower() != "true":
+        _check_counts(found)
+        return None
     _check(found)
-    return found
+    return {path: names for path, names in found.items() if path in rows} or found
+
+
+def _check_counts(found: Mapping[Path, tuple[str, ...]]) -> None:
+    first, *rest = found.items() if found else [(Path(), ())]
+    for path, names in rest:
+        if len(names) != len(first[1]):
+            msg = (
+                f"{str(path)!r} has {len(names)} columns, and {str(first[0])!r} has "
+                f"{len(first[1])}: the files of one table have the same columns"
+            )
+            raise SourceError(msg)
 
 
 def _check(found: Mapping[Path, tuple[str, ...]]) -> None:
@@ -83,10 +99,10 @@ def _compare(path: Path, names: Sequence[str], first: Path, firsts: Sequence[str
 
 
 @lru_cache(maxsize=4096)
-def _header(
+def _head(
     path: str, options: tuple[tuple[str, str], ...], _size: int, _mtime_ns: int, _inode: int
-) -> tuple[str, ...] | None:
-    """Return the first line of a file, which is read once for as long as it looks the same."""
+) -> tuple[tuple[str, ...], bool] | None:
+    """Return the first line of a file and whether there is another; read once while it stays so."""
     given = dict(options)
     packed = given.get("format.compression", _ENDINGS.get(Path(path).suffix, "")).lower()
     opened = _OPENS.get({"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed))
@@ -102,7 +118,8 @@ def _header(
                 quotechar=given.get("format.quote", '"'),
                 escapechar=given.get("format.escape") or None,
             )
-            return tuple(next((row for row in reader if row), ()))
+            rows = (row for row in reader if row)
+            return tuple(next(rows, ())), next(rows, None) is not None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, TypeError, lzma.LZMAError):
         return None
 

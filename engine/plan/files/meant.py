@@ -46,6 +46,7 @@ FILES_TOLD_MAX: Final = 1_000
 _FOLDER: Final = pa.dictionary(pa.uint16(), pa.string())
 """What DataFusion 54 makes of a partition's folders."""
 
+_TEXT: Final = pa.string()
 _DIFFER: Final = "Fail to merge schema field"
 """What DataFusion 54 says of files whose columns have other types."""
 
@@ -89,7 +90,7 @@ class Meant:
             headers = None if table.declares else headers_of(files, table.given)
             if headers is not None and len(set(headers.values())) > 1:
                 return self._by_name(headers, bad_is_null=bad_is_null)
-            if bad_is_null or "format.null_regex" in table.given:
+            if bad_is_null or "format.null_regex" in table.given or self._has_typed_folders(files):
                 return self._read_as_text(files, bad_is_null=bad_is_null)
         made = self._made(files)
         return self._changed(made, files)
@@ -142,7 +143,10 @@ class Meant:
         plain = [field for field in made.schema if field.name not in folders]
         text = self._table.of(self._table.location, [each.name for each in plain], folders)
         columns = [self._value(each.name, each.type, bad_is_null=bad_is_null) for each in plain]
-        columns += [self._folder(name, written.get(name, set())) for name in folders]
+        columns += [
+            self._folder(name, written.get(name, set()), made.schema.field(name).type)
+            for name in folders
+        ]
         return self._frame(self._make(text)).select(*columns).into_view()
 
     def _value(self, name: str, kind: pa.DataType, *, bad_is_null: bool) -> Expr:
@@ -160,6 +164,16 @@ class Meant:
     def _changed(self, made: Any, files: Sequence[Path]) -> Any:  # noqa: ANN401 - DataFusion's
         """Return a table with those of its columns changed that are not read as they are meant."""
         written = self._folders(files)
+        if self._table.kind == "PARQUET" and self._has_typed_folders(files):
+            typed, names = made.schema, partition_of(files[0], self._table.location)
+            plain = pa.schema([field for field in typed if field.name not in names])
+            frame = self._frame(self._widened(plain, files[0]))
+            columns = [self._column(field, written) or col(quoted(field.name)) for field in plain]
+            columns += [
+                self._folder(name, written.get(name, set()), typed.field(name).type)
+                for name in names
+            ]
+            return frame.select(*columns).into_view()
         columns = [self._column(field, written) for field in made.schema]
         if not any(columns):
             return made
@@ -183,16 +197,21 @@ class Meant:
         values = written.get(field.name, set()) if self._is_local else {NULL_FOLDER}
         return self._folder(field.name, values) if field.type == _FOLDER and values else None
 
-    def _folder(self, name: str, written: Iterable[str]) -> Expr:
+    def _has_typed_folders(self, files: Sequence[Path]) -> bool:
+        """Whether a partition's column is no text, and a folder is not called as its value is."""
+        return self._table.parted and bool(self._folders(files))
+
+    def _folder(self, name: str, written: Iterable[str], kind: pa.DataType = _TEXT) -> Expr:
         """Return a partition's column, with what some of its folders stand for in their place."""
         text = col(quoted(name)).cast(pa.string())
+        to = pa.string() if kind == _FOLDER else kind
         if not written:
-            return text.alias(name)
+            return text.cast(to).alias(name)
         first, *rest = sorted(written)
         cases = functions.when(text == lit(first), lit(folder_value(first)))
         for each in rest:
             cases = cases.when(text == lit(each), lit(folder_value(each)))
-        return cases.otherwise(text).alias(name)
+        return cases.otherwise(text).cast(to).alias(name)
 
     # --- files that differ -----------------------------------------------------------------------
 
@@ -268,10 +287,17 @@ def _wider(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType | None:
     """Return the type that holds both; ``None`` if there is none."""
     if known is None or known == kind:
         return kind
-    whole = pt.is_integer(known) and pt.is_integer(kind)
-    number = all(pt.is_integer(each) or pt.is_floating(each) for each in (known, kind))
-    if whole and pt.is_signed_integer(known) == pt.is_signed_integer(kind):
-        return max(known, kind, key=lambda each: each.bit_width)
-    if number and not whole and pt.is_floating(known) and pt.is_floating(kind):
-        return max(known, kind, key=lambda each: each.bit_width)
-    return None
+    narrow, wide = sorted((known, kind), key=_width)
+    if pt.is_integer(narrow) and pt.is_integer(wide):
+        holds = pt.is_signed_integer(wide) or pt.is_unsigned_integer(narrow)
+        return wide if holds and _width(narrow) < _width(wide) else None
+    if pt.is_decimal(narrow) and pt.is_decimal(wide):
+        return wide if narrow.scale == wide.scale else None
+    return wide if pt.is_floating(narrow) and pt.is_floating(wide) else None
+
+
+def _width(kind: pa.DataType) -> int:
+    """Return what of two types of one family the wider has more of."""
+    if pt.is_decimal(kind):
+        return int(kind.precision)
+    return int(kind.bit_width) if pt.is_primitive(kind) else 0

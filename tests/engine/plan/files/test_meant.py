@@ -44,6 +44,8 @@ def test_csv_files_are_read_by_the_names_of_their_columns(
         {
             "a.csv": "payer,n,payee\nann,1,bob\n",
             "b.csv": b'\xef\xbb\xbf"payee",payer,"n"\n"cid, x",dan,2.5\n',
+            "d.csv": "n,payer,payee\n",
+            "e.csv": "",
             "c.csv.gz": gzip.compress(b"payer,n,payee\nlate,9,x\n"),
         },
     )
@@ -82,6 +84,7 @@ def test_files_in_another_order_keep_their_partitions(
         ({"a.csv": "x,y\n1,2\n", "b.csv": "x,z\n1,2\n"}, ("b.csv", "'y'")),
         ({"a.csv": "x,y\n1,2\n", "b.csv": "1,2\n"}, ("b.csv", "'x'")),
         ({"a.csv": "x,y\n1,2\n", "b.csv": "x,y\n1\n"}, ("b.csv",)),
+        ({"a.csv": "x\n1\n", "b.csv": "X\n1\n"}, ("b.csv", "'x'")),
         ({"a.csv": "x\n1\n", "b.csv": "x\n1\n".encode("utf-16")}, ("b.csv",)),
         ({"a.csv": "x\nü\n".encode("latin-1")}, ("a.csv",)),
         ({"a.json": '{"x": 1}\n', "b.json": '{"x": "one"}\n'}, ("b.json", "'x'")),
@@ -99,6 +102,14 @@ def test_a_file_that_differs_is_named_with_its_column(
     with pytest.raises(SourceError) as raised:
         session.attach("t", str(written(tmp_path / "f", files) / f"*.{ending}"))
     assert all(each in str(raised.value) for each in named), raised.value
+
+
+def test_files_without_headers_have_the_same_number_of_columns(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    folder = written(tmp_path / "f", {"a.csv": "1,2\n", "b.csv": "3,4,5\n"})
+    with pytest.raises(SourceError, match=r"b\.csv' has 3 columns.*a\.csv' has 2"):
+        session.attach("t", str(folder / "*.csv"), has_header="false")
 
 
 def test_a_value_that_comes_late_is_named_with_its_file_column_and_line(
@@ -174,7 +185,7 @@ def test_nan_of_parquet_is_greater_than_any_number(
 def test_files_of_other_widths_are_read_by_the_widest(
     session: affidavit.Session, tmp_path: Path
 ) -> None:
-    kinds = [(pa.int32(), pa.float64()), (pa.int64(), pa.float32()), (pa.int8(), pa.float32())]
+    kinds = [(pa.int32(), pa.float64()), (pa.int64(), pa.float32()), (pa.uint8(), pa.float32())]
     for at, (whole, real) in enumerate(kinds):
         folder = tmp_path / "f" / f"y={at}"
         folder.mkdir(parents=True)
@@ -217,6 +228,10 @@ def test_a_folder_stands_for_the_value_that_is_written_in_its_name(
     assert rows(session, "SELECT v FROM years WHERE y IS NULL") == [(1,)]
     assert rows(session, "SELECT v FROM years WHERE y = 2024") == [(0,)]
     assert rows(session, "SELECT v FROM years WHERE y > 2024") == [(2,)]
+    parts = f"PARTITIONED BY (y) LOCATION '{tmp_path / 'years'}/'"
+    session.sql(f"CREATE EXTERNAL TABLE typed (v BIGINT, y INT) STORED AS PARQUET {parts}")
+    assert rows(session, "SELECT * FROM typed ORDER BY v") == [(0, 2024), (1, None), (2, 2025)]
+    assert rows(session, "SELECT v FROM typed WHERE y IS NULL") == [(1,)]
     for at, name in enumerate(("a%20b", "100%25", "plain", "%3A:")):
         folder = tmp_path / "names" / f"p={name}"
         folder.mkdir(parents=True)
