@@ -36,7 +36,7 @@ from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.engine.statement.tables.called import called
+from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Planner:
         options: SQLOptions | None = None,
         context: SessionContext | None = None,
     ) -> DataFrame:
-        text = called(text)
+        text = by_place(text)
         check_honoured(text, self._state.dialect)
         chosen = context or self.context
         with held():
