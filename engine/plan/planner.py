@@ -37,7 +37,7 @@ from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.engine.statement.tables.called import called
+from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Planner:
         *,
         narrow: bool = False,
     ) -> DataFrame:
-        text = called(text)
+        text = by_place(text)
         check_honoured(text, self.state.dialect)
         context = self._pair.narrow if narrow else self.context
         with held():

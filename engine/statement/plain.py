@@ -1,7 +1,7 @@
 """A statement in plain SQL: what is only another way to write it, written as DataFusion reads it.
 
 DataFusion 54.1 takes ``1_000`` for 1, called ``_000``, ``0xff`` for bytes, plans ``FROM t`` as
-rows without columns, and has no constraints in its ``information_schema``.
+rows without columns, has no constraints in its ``information_schema``, and no ``AS OF``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.names import CATALOG, SYSTEM_SCHEMA
 from affidavit.engine.statement.grammar import MAY_STICK
 from affidavit.engine.statement.queries import skip_tables, skip_with
+from affidavit.engine.statement.tables.as_of import as_calls
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ def plain(text: str, tokens: Sequence[Token]) -> str:
     """Return the statement in plain SQL; the text itself where it is that already.
 
     Raises:
-        SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``; or one in
-            hexadecimal digits has more than 64 bits.
+        SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``; one in
+            hexadecimal digits has more than 64 bits; or a table is read as of what is no literal.
     """
-    edits = [*_numbers(tokens), *_from_first(text, tokens), *_constraint_tables(tokens)]
+    edits = [
+        *_numbers(tokens), *_from_first(text, tokens), *_constraint_tables(tokens),
+        *as_calls(text, tokens),
+    ]  # fmt: skip
     for start, end, written in sorted(edits, reverse=True):
         text = f"{text[:start]}{written}{text[end:]}"
     return text

@@ -6,8 +6,11 @@ one more argument, a text, which the function reads.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.errors import SqlError
 
@@ -24,12 +27,35 @@ NAMES: Final = "\x01named "
 """What the text with the names begins with: no argument of a caller's does."""
 
 
-def in_order(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
-    """Yield the edits that bring named arguments into a call by place.
+_MAY_HAVE: Final = re.compile("=>|:=")
+REMEMBERED_LENGTH_MAX: Final = 10_000
+"""A longer text is read whenever it comes."""
+
+
+def by_place(text: str) -> str:
+    """Return a statement whose calls of table functions have their arguments by place.
 
     Raises:
         SqlError: A name stands twice, or an argument without one behind one with.
     """
+    if _MAY_HAVE.search(text) is None:
+        return text
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _by_place(text)
+
+
+@lru_cache(maxsize=512)
+def _remembered(text: str) -> str:
+    return _by_place(text)
+
+
+def _by_place(text: str) -> str:
+    for start, end, written in sorted(_edits(tokenize(text)), reverse=True):
+        text = f"{text[:start]}{written}{text[end:]}"
+    return text
+
+
+def _edits(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+    """Yield the edits that bring named arguments into a call by place."""
     for at, token in enumerate(tokens[:-1]):
         if token.name in TABLE_FUNCTIONS and tokens[at + 1].text == "(":
             yield from _call(tokens, at)

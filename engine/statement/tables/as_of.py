@@ -12,7 +12,6 @@ from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.sql.spelling import KEYWORDS
-from affidavit.engine.statement.tables.arguments import NAMES
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def as_calls(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, str
     Raises:
         SqlError: The moment is no literal and no parameter.
     """
-    for at in range(1, len(tokens) - 3):
+    for at in range(1, len(tokens) - 2):
         kind = tokens[at].keyword
         words = [token.keyword for token in tokens[at + 1 : at + 3]]
         if kind not in _VERSIONS | _TIMES or words != ["AS", "OF"]:
@@ -40,7 +39,8 @@ def as_calls(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, str
         start = _name_start(tokens, name_end)
         if start < name_end:
             cursor = Cursor(text, tokens, at + 3)
-            call = _call(tokens[start:name_end], _moment(cursor, kind), kind)
+            moment, is_used = _moment(cursor, kind), tokens[start - 1].keyword == "USING"
+            call = _call(tokens[start:name_end], moment, kind, is_used=is_used)
             written = f"{call}{_alias(cursor, tokens[name_end - 1])}"
             yield tokens[start].start, tokens[cursor.at - 1].end, written
 
@@ -71,13 +71,14 @@ def _moment(cursor: Cursor, kind: str) -> str:
     return token.text
 
 
-def _call(name: Sequence[Token], moment: str, kind: str) -> str:
+def _call(name: Sequence[Token], moment: str, kind: str, *, is_used: bool) -> str:
+    """Return the call; in brackets where a statement takes a name or a query behind USING."""
     parts = [str(token.name) for token in name if token.text != "."]
     if len(parts) > 2 and parts[0] == CATALOG:  # noqa: PLR2004 - catalog.schema.table
         parts = parts[1:]
-    label = "version" if kind in _VERSIONS else "moment"
-    names = quoted_text(f"{NAMES},{label}")
-    return f"as_of({quoted_text('.'.join(parts))}, {moment}, {names})"
+    label = "version => " if kind in _VERSIONS else ""
+    call = f"as_of({quoted_text('.'.join(parts))}, {label}{moment})"
+    return f"(SELECT * FROM {call})" if is_used else call
 
 
 def _alias(cursor: Cursor, name: Token) -> str:

@@ -106,8 +106,6 @@ def test_a_condition_does_not_run_where_the_statement_does_not(session, docs) ->
         ("vector_search('docs', [1, 0], 3, where => 'nope = 1')", "filter of a search in 'docs'"),
         ("vector_search('docs', [1, 0], 3, where => '_rowid = 1')", "told by their keys"),
         ("vector_search('docs', '[1, 0', 3)", "names no model"),
-        ("docs VERSION AS OF 1 + 1", "VERSION|found"),
-        ("docs VERSION AS OF now()", "compute it before"),
         ("as_of('docs')", "moment is not given"),
     ],
 )
@@ -124,19 +122,3 @@ def test_p14_a_call_is_described_without_values(session, docs) -> None:
     }  # fmt: skip
     values = {"q": [1.0, 0.0], "k": 1, "w": "owner = 'bob'", "e": True}
     assert ids(session.sql(f"SELECT id FROM {asked}", values)) == [1]
-
-
-def test_tables_as_they_were_are_written_as_sql_has_it(session, docs) -> None:
-    docs.delete("id < 4")
-    session.sql("DELETE FROM people")
-    for written, count in (
-        ("docs VERSION AS OF 1", 6), ("lake.main.docs FOR VERSION AS OF 2 d WHERE d.id > 0", 2),
-        ("docs VERSION AS OF $v AS d JOIN docs USING (id)", 2), ("as_of('docs', version => 1)", 6),
-        ("people FOR SYSTEM_TIME AS OF $t", 0), ("people FOR SYSTEM_VERSION AS OF 2 WHERE people.active", 1),
-    ):  # fmt: skip
-        known = {"v": 1, "t": "2999-01-01"}
-        params = {name: value for name, value in known.items() if f"${name}" in written}
-        found = session.sql(f"SELECT count(*) AS n FROM {written}", params).to_pylist()
-        assert found == [{"n": count}], written
-    session.sql("CREATE VIEW old AS SELECT id FROM docs VERSION AS OF 1")
-    assert session.sql("SELECT * FROM old").num_rows == 6

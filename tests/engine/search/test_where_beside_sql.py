@@ -128,6 +128,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Sessio
         tmp_path_factory.mktemp("lake") / "l", audit="off", durability="normal"
     ) as made:
         docs = made.create_vector_table("docs", rows(random.Random(0)))
+        docs.create_index("vector", "IVF_FLAT", num_partitions=4)
         docs.delete("id % 13 = 5")
         docs.insert(rows(random.Random(1)).set_column(0, "id", pa.array(range(100, 100 + ROWS))))
         made.sql("CREATE TABLE other (id BIGINT PRIMARY KEY, n INT)")
