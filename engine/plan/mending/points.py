@@ -79,6 +79,10 @@ class _Statement:
         self._values = values
         self._numbers = numbers
         self._plan = plan
+        self._digits = max(
+            values[number].type.scale if isinstance(number, str) else _digits(number.text)
+            for number in numbers
+        )
 
     def planned(self) -> DataFrame:
         try:
@@ -88,7 +92,7 @@ class _Statement:
             if found is None:
                 raise
             return found
-        met = _floats_met(exact)
+        met = self._floats_met(exact)
         found = self._with_floats(met) if met else None
         return exact if found is None else _called(found, exact.schema().names)
 
@@ -122,12 +126,26 @@ class _Statement:
             frame = self._plan(text, values)
         except Exception:  # noqa: BLE001 - whatever it is, the statement is no better so
             return None, inf
-        return frame, _floats_met(frame)
+        return frame, self._floats_met(frame)
+
+    def _floats_met(self, frame: DataFrame) -> float:
+        """Return how often a plan brings a float to a decimal."""
+        try:
+            told = frame.optimized_logical_plan().display_indent()
+        except Exception as error:  # noqa: BLE001 - what is found wrong is said where the plan runs
+            return inf if _is_of_decimals(error) else 0
+        found = ((int(size), int(scale)) for size, scale in _TYPE.findall(told))
+        return sum(_is_of_float(size, scale, self._digits) for size, scale in found)
+
+
+def _digits(text: str) -> int:
+    """Return how many digits a number has behind the point."""
+    return len(text.partition(".")[2].replace("_", ""))
 
 
 def _windows(count: int) -> Iterator[range]:
     """Yield what may meet one float: numbers beside each other, as in IN, BETWEEN or VALUES."""
-    sizes = [1 << power for power in range(count.bit_length())]
+    sizes = sorted({*range(1, 9), *(1 << power for power in range(3, count.bit_length()))})
     each = (
         range(start, start + size)
         for start in range(count)
@@ -138,17 +156,16 @@ def _windows(count: int) -> Iterator[range]:
     yield range(count)
 
 
-def _floats_met(frame: DataFrame) -> float:
-    """Return how often a plan brings a float to a decimal."""
-    try:
-        told = frame.optimized_logical_plan().display_indent()
-    except Exception as error:  # noqa: BLE001 - what is found wrong is said where the plan runs
-        return inf if _is_of_decimals(error) else 0
-    return sum(_is_of_float(int(size), int(scale)) for size, scale in _TYPE.findall(told))
+def _is_of_float(size: int, scale: int, digits: int) -> bool:
+    """Return whether a decimal may be what DataFusion makes of a float and a number.
 
-
-def _is_of_float(size: int, scale: int) -> bool:
-    """Return whether a decimal may be what DataFusion makes of a float and a number."""
+    Args:
+        size: How many digits it has.
+        scale: How many of them are behind the point.
+        digits: How many a number of the statement has there at most.
+    """
+    if digits < scale and scale in {_DOUBLE, _REAL}:
+        return True
     whole = size - scale
     if whole == _REAL:
         return scale >= _REAL
