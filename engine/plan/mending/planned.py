@@ -33,6 +33,9 @@ def planned_in(
     """
     whole = mended_in(context, spelled(text), values, snapshot)
     whole = bounded(ordered(whole, partial(schema_in, context, values, snapshot)))
-    plan = partial(context.sql, options=options, param_values=dict(values) or None)
-    frame = pointed(whole, plan)
+
+    def plan(each: str, given: Mapping[str, Any]) -> DataFrame:
+        return context.sql(each, options, param_values=dict(given) or None)
+
+    frame = pointed(whole, values, plan)
     return frame if whole is text else plainly_named(frame)

@@ -1,10 +1,10 @@
 """Numbers with a point that meet a float are floats.
 
-They are decimals, which keep their digits. But a float that is compared with a decimal, or stands
-in one column with it, is brought to DECIMAL(30, 15) by DataFusion 54.1, or DECIMAL(14, 7): what is
-smaller becomes 0, what is larger, and NaN, an error. Its functions of lists take no decimal where
-a list is of floats. What a number meets is told from the plan as it is once types are brought
-together.
+They are decimals, which keep their digits; so is a parameter that is a ``Decimal``. But a float
+that is compared with a decimal, or stands in one column with it, is brought to DECIMAL(30, 15) by
+DataFusion 54.1, or DECIMAL(14, 7): what is smaller becomes 0, what is larger, and NaN, an error.
+Its functions of lists take no decimal where a list is of floats. What a number meets is told from
+the plan as it is once types are brought together.
 
 Rules:
     - A number that meets no float stays a decimal, whatever the others of its statement meet.
@@ -16,17 +16,22 @@ from __future__ import annotations
 import re
 from itertools import islice
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from datafusion import DataFrame
 
     from affidavit.catalog.sql.lexer import Token
+
+Plan: TypeAlias = "Callable[[str, Mapping[str, Any]], DataFrame]"
 
 _MAY_HAVE: Final = re.compile(r"\d\.|\.\d")
 _ROWS: Final = re.compile(r"\s*INSERT\b(?!.*\b(?:SELECT|FROM|TABLE)\b)", re.IGNORECASE | re.DOTALL)
@@ -44,44 +49,50 @@ TOGETHER_MAX: Final = 16
 """Of so many numbers that are floats together each is looked at."""
 
 
-def pointed(text: str, plan: Callable[[str], DataFrame]) -> DataFrame:
+def pointed(text: str, values: Mapping[str, Any], plan: Plan) -> DataFrame:
     """Return the plan of a statement, with numbers as floats where they meet some.
 
     Args:
         text: The statement.
-        plan: Plans one.
+        values: Its parameters, as Arrow's scalars.
+        plan: Plans one with parameters.
     """
-    if _MAY_HAVE.search(text) is None or _ROWS.match(text) is not None:
-        return plan(text)
-    numbers = [
+    given = [name for name, value in values.items() if pt.is_decimal(value.type)]
+    if not given and (_MAY_HAVE.search(text) is None or _ROWS.match(text) is not None):
+        return plan(text, values)
+    numbers: list[Token | str] = [
         token
         for token in tokenize(text)
         if token.kind == "number" and "." in token.text and "e" not in token.text.lower()
     ]
-    if not numbers:
-        return plan(text)
-    return _Statement(text, numbers, plan).planned()
+    numbers += given
+    return _Statement(text, values, numbers, plan).planned() if numbers else plan(text, values)
 
 
 class _Statement:
-    """A statement, and its numbers that may be floats."""
+    """A statement, and its numbers that may be floats: written out, or parameters by name."""
 
     def __init__(
-        self, text: str, numbers: Sequence[Token], plan: Callable[[str], DataFrame]
+        self, text: str, values: Mapping[str, Any], numbers: Sequence[Token | str], plan: Plan
     ) -> None:
         self._text = text
+        self._values = values
         self._numbers = numbers
         self._plan = plan
+        self._digits = max(
+            values[number].type.scale if isinstance(number, str) else _digits(number.text)
+            for number in numbers
+        )
 
     def planned(self) -> DataFrame:
         try:
-            exact = self._plan(self._text)
+            exact = self._plan(self._text, self._values)
         except Exception as error:
             found = self._with_floats(inf) if _is_of_decimals(error) else None
             if found is None:
                 raise
             return found
-        met = _floats_met(exact)
+        met = self._floats_met(exact)
         found = self._with_floats(met) if met else None
         return exact if found is None else _called(found, exact.schema().names)
 
@@ -104,20 +115,37 @@ class _Statement:
 
     def _tried(self, floats: Collection[int]) -> tuple[DataFrame | None, float]:
         """Return the plan with some numbers as floats, and how many floats meet decimals there."""
-        text = self._text
+        text, values = self._text, dict(self._values)
         for at in sorted(floats, reverse=True):
-            token = self._numbers[at]
-            text = f"{text[: token.start]}CAST('{token.text}' AS DOUBLE){text[token.end :]}"
+            number = self._numbers[at]
+            if isinstance(number, str):
+                values[number] = values[number].cast(pa.float64())
+            else:
+                text = f"{text[: number.start]}CAST('{number.text}' AS DOUBLE){text[number.end :]}"
         try:
-            frame = self._plan(text)
+            frame = self._plan(text, values)
         except Exception:  # noqa: BLE001 - whatever it is, the statement is no better so
             return None, inf
-        return frame, _floats_met(frame)
+        return frame, self._floats_met(frame)
+
+    def _floats_met(self, frame: DataFrame) -> float:
+        """Return how often a plan brings a float to a decimal."""
+        try:
+            told = frame.optimized_logical_plan().display_indent()
+        except Exception as error:  # noqa: BLE001 - what is found wrong is said where the plan runs
+            return inf if _is_of_decimals(error) else 0
+        found = ((int(size), int(scale)) for size, scale in _TYPE.findall(told))
+        return sum(_is_of_float(size, scale, self._digits) for size, scale in found)
+
+
+def _digits(text: str) -> int:
+    """Return how many digits a number has behind the point."""
+    return len(text.partition(".")[2].replace("_", ""))
 
 
 def _windows(count: int) -> Iterator[range]:
     """Yield what may meet one float: numbers beside each other, as in IN, BETWEEN or VALUES."""
-    sizes = [1 << power for power in range(count.bit_length())]
+    sizes = sorted({*range(1, 9), *(1 << power for power in range(3, count.bit_length()))})
     each = (
         range(start, start + size)
         for start in range(count)
@@ -128,17 +156,16 @@ def _windows(count: int) -> Iterator[range]:
     yield range(count)
 
 
-def _floats_met(frame: DataFrame) -> float:
-    """Return how often a plan brings a float to a decimal."""
-    try:
-        told = frame.optimized_logical_plan().display_indent()
-    except Exception as error:  # noqa: BLE001 - what is found wrong is said where the plan runs
-        return inf if _is_of_decimals(error) else 0
-    return sum(_is_of_float(int(size), int(scale)) for size, scale in _TYPE.findall(told))
+def _is_of_float(size: int, scale: int, digits: int) -> bool:
+    """Return whether a decimal may be what DataFusion makes of a float and a number.
 
-
-def _is_of_float(size: int, scale: int) -> bool:
-    """Return whether a decimal may be what DataFusion makes of a float and a number."""
+    Args:
+        size: How many digits it has.
+        scale: How many of them are behind the point.
+        digits: How many a number of the statement has there at most.
+    """
+    if digits < scale and scale in {_DOUBLE, _REAL}:
+        return True
     whole = size - scale
     if whole == _REAL:
         return scale >= _REAL

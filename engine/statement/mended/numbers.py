@@ -42,7 +42,11 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
         has_exponent = "e" in token.text.lower()
         if not has_exponent and "." not in token.text:
             continue
-        if has_exponent or at in lossy or sum(map(str.isdigit, token.text)) > DIGITS_MAX:
+        if (
+            has_exponent
+            or at in lossy
+            or sum(map(str.isdigit, token.text.lstrip("0"))) > DIGITS_MAX
+        ):
             yield token.start, token.end, f"CAST('{token.text}' AS DOUBLE)"
 
 

@@ -33,6 +33,9 @@ def rows(session):
         ("r BETWEEN 0.05 AND 1.75", [1]),
         ("x IN (0.1, 0.2, 1.5)", [1]),
         ("x IN (SELECT 1.5)", [1]),
+        ("x IN (0.25, 3, 1.5) OR r IN (7, 0.5)", [1]),
+        ("CASE WHEN i > 2 THEN 7 WHEN i = 2 THEN 0.5 ELSE x END > 1", [1, 3, 9007199254740993]),
+        ("i > 9007199254740992.000000000000001", [9007199254740993]),
         ("coalesce(x, 0.5) > 1", [1, 2, 3]),
         ("CASE WHEN i > 2.5 THEN 0.5 ELSE x END > 1e200", [2]),
         ("array_has(l, 1.5)", [9007199254740993]),
@@ -66,3 +69,20 @@ def test_columns_are_called_as_with_decimals(rows, session) -> None:
     assert named == ["t.x > Decimal128(Some(5),1,1)", "t.i > Decimal128(Some(5),1,1)"]
     many = ", ".join(f"{number}.5" for number in range(300))
     assert rows(f"SELECT i FROM t WHERE x IN ({many}) OR x IN ({many})") == [1]
+
+
+def test_a_parameter_that_is_a_decimal_is_as_a_number(rows, session) -> None:
+    def asked(text: str, **given: Decimal) -> list[object]:
+        return [row["i"] for row in session.sql(text, given).to_pylist()]
+
+    large = Decimal(LARGE)
+    text = "SELECT i FROM t WHERE x < $p AND m = $m AND 0.0 < x"
+    assert asked(text, p=Decimal("0.5"), m=large) == [9007199254740993]
+    text = "SELECT i FROM t WHERE x IN ($p, $q, 0.75) OR r > 1e31 + $p"
+    assert asked(text, p=Decimal("1.5"), q=Decimal("0.5")) == [1, 3]
+    assert asked("SELECT i FROM t WHERE m = $m", m=large) == [9007199254740993]
+
+
+def test_zeros_before_a_number_are_no_digits_of_it(session) -> None:
+    [row] = session.sql(f"SELECT 0000{'9' * 34}.9999 AS n").to_pylist()
+    assert row == {"n": Decimal(f"{'9' * 34}.9999")}
