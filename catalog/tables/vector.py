@@ -11,7 +11,7 @@ from affidavit.catalog.lake.vectors.shown_dataset import ShownDataset
 from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.links import refuse_referred
-from affidavit.catalog.tables.embedding.anew import reembed
+from affidavit.catalog.tables.embedding.anew import reembed, refuse_other_model
 from affidavit.catalog.tables.embedding.filling import embedded, refuse_redefined
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
@@ -221,6 +221,7 @@ class VectorTable(TableHandle):
             dataset,
         ):
             old = self._catalog.lake.datasets.at(info, version)
+            refuse_other_model(info, int(old.version))
             added = old.count_rows() - info.row_count  # the newest may be another program's
             lost = [name for name in dataset.schema.names if name not in old.schema.names]
             change = self._catalog.change(

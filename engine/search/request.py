@@ -180,7 +180,7 @@ def build_request(
         column = definition.vector
     _check_column(dataset.schema, info.name, column, options.mode)
     text, vector = _text_and_vector(query, options)
-    model = options.model or definition.model
+    model = options.model or definition.model_at(int(dataset.version))
     request = SearchRequest(
         identity=identity,
         info=info,
@@ -207,8 +207,8 @@ def build_request(
         return replace(request, vector=checked_vector(vector, request))
     if model is None:
         msg = (
-            f"the query for vector table {info.name!r} is text and the table names no model: "
-            "pass a vector, or model="
+            f"the query for vector table {info.name!r} is text and the table names no model, or "
+            f"none for version {dataset.version}: pass a vector, or model="
         )
         raise InvalidQueryError(msg)
     models.get(model)
