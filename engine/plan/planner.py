@@ -217,8 +217,7 @@ class Planner:
             return frame if whole is text else plainly_named(frame)
 
     def _numbered(self, text: str, snapshot: Snapshot) -> str:
-        text = self.engine.embedding.written(text, snapshot, self._pair.add)
-        return self.engine.numbering.written(text, snapshot, self._state.numbers)
+        return self.engine.written(text, snapshot, self._state.numbers, self._pair)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:

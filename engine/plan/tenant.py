@@ -16,6 +16,7 @@ from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
+from affidavit.engine.scans.calls.called import refuse_within_call
 from affidavit.engine.scans.calls.embedding import Embedding
 from affidavit.engine.scans.calls.numbering import Numbering
 from affidavit.engine.scans.functions import TableFunctions
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.lakes import Prepares
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
@@ -133,6 +135,12 @@ class TenantEngine:
         register_bounded(context)
         self.numbering.register(context)
         return context
+
+    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> str:
+        """Return a statement with the calls that are ours as DataFusion reads them."""
+        refuse_within_call()
+        text = self.embedding.written(text, snapshot, pair.add)
+        return self.numbering.written(text, snapshot, numbers)
 
     def named(self, frame: DataFrame) -> DataFrame:
         """Return a query whose columns are called as its calls are written."""

@@ -20,6 +20,7 @@ from datafusion import udf
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.engine.scans.calls.called import called
 from affidavit.engine.scans.calls.raised import RAISED
 from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
 
@@ -109,8 +110,8 @@ class Embedding:
         snapshot = None if use is None else use.snapshot()
         if use is None or snapshot is None:
             raise SqlError(f"{EMBED}{dimension} is for plans alone: write {CALL}('model', text)")
-        query = snapshot.query
-        with query.waiting(f"embedding model {use.model!r}"):
+        query, what = snapshot.query, f"embedding model {use.model!r}"
+        with query.waiting(what), called(what):
             return self._models.vectors(use.model, texts, dimension, query.check)
 
     def named(self, frame: DataFrame) -> DataFrame:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 import affidavit
+from affidavit.catalog.lake.queries import Queries, Query
+from affidavit.catalog.model.identity import Identity
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -146,9 +148,15 @@ def test_a_slow_model_is_left_at_the_time_limit_and_named(session: Session) -> N
         return np.zeros((len(texts), 2))
 
     session.models.register("slow", slow, dim=2)
-    with pytest.raises(StatementTimeoutError, match="while it waited for embedding model 'slow'"):
+    with pytest.raises(StatementTimeoutError):
         session.sql("SELECT embed('slow', s) FROM t", timeout=0.1).to_arrow()
     goes_on.set()
+    query = Query(Queries(), Identity("default"), timeout_s=0.0)
+    with (
+        query.waiting("embedding model 'slow'"),
+        pytest.raises(StatementTimeoutError, match="while it waited for embedding model 'slow'"),
+    ):
+        query.check()
 
 
 @pytest.mark.parametrize(
