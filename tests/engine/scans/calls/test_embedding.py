@@ -134,6 +134,9 @@ def test_a_model_that_fails_is_named_and_its_error_kept(session: Session) -> Non
     session.models.register("wide", lambda texts: np.zeros((len(texts), 3)), dim=2)
     with pytest.raises(ExecutionError, match=r"model 'wide' must return shape \(2, 2\)"):
         session.sql("SELECT embed('wide', s) FROM t").to_arrow()
+    session.models.register("uneven", lambda texts: np.zeros((len(texts), 2 + (len(texts) < 3))))
+    with pytest.raises(ExecutionError, match="model 'uneven' made vectors of dimension 3, and 2"):
+        session.models.vectors("uneven", pa.array(map(str, range(1026))), 2)
     sizes = iter((2, 3))
     session.models.register("other", lambda texts: np.zeros((len(texts), next(sizes))))
     with pytest.raises(ExecutionError, match="model 'other' made vectors of dimension 3, and 2"):
