@@ -149,6 +149,7 @@ class VectorDefinition:
         dimension: How many numbers each has.
         model: What encodes queries that are text.
         source: The column whose text that model makes vectors of, for rows that come without.
+        since: The first version whose vectors are of that model, if it is not the table's first.
     """
 
     table_id: str
@@ -158,12 +159,18 @@ class VectorDefinition:
     dimension: int
     model: str | None = None
     source: str | None = None
+    since: int | None = None
+
+    def model_at(self, version: int) -> str | None:
+        """Return the model that made the vectors of a version, if it is known."""
+        return self.model if self.since is None or version >= self.since else None
 
     def to_json(self) -> str:
         """Return the text that :func:`parse_definition` reads."""
         said = asdict(self)
-        if self.source is None:  # as it was before there were any
-            del said["source"]
+        for name in ("source", "since"):  # without any it is as it was before there were such
+            if said[name] is None:
+                del said[name]
         return json.dumps(said)
 
     @classmethod

@@ -20,7 +20,11 @@ from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
 from affidavit.catalog.tables.constraints.links import refuse_referred
-from affidavit.catalog.tables.embedding.anew import check_source, check_width
+from affidavit.catalog.tables.embedding.anew import (
+    check_source,
+    check_width,
+    refuse_other_model,
+)
 from affidavit.catalog.tables.embedding.filling import filling, models_of
 from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.intents import intended
@@ -263,6 +267,7 @@ def restore(
 ) -> None:
     """Make the rows of a past version a new one; whoever calls it holds the table."""
     old = catalog.lake.datasets.at(info, version)
+    refuse_other_model(info, int(old.version))
     added = old.count_rows() - info.row_count  # the newest may be another program's
     lost = [name for name in dataset.schema.names if name not in old.schema.names]
     made = int(dataset.version) + 1

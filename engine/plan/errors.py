@@ -54,6 +54,9 @@ NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 NO_FUNCTION: Final = re.compile(r"Invalid function '([^']*)'\.(?:\s*Did you mean '([^']*)'\?)?")
 """DataFusion 54.1.0 found a function of no kind by a name."""
 
+OURS: Final = "affidavit_"
+"""How the functions begin that statements are written with, and that no statement names."""
+
 PARSER: Final = re.compile(r'ParserError\("(.*)"\)$', re.DOTALL)
 """What DataFusion 54.1.0 puts around what its parser says."""
 
@@ -210,7 +213,8 @@ def _known(
     if function is not None and function[1] == CALL:
         return SqlError(f"write {CALL}('model', text): a model in quotes, or as a $parameter")
     if function is not None:
-        return FunctionNotFoundError(function[1], guess=function[2] or "")
+        guess = function[2] or ""
+        return FunctionNotFoundError(function[1], guess="" if OURS in guess else guess)
     field = NO_FIELD.search(text)
     if field is not None and kind is SqlError:
         return NameNotFoundError(text, name=field[1], known=_fields(text[field.end() :], snapshot))

@@ -30,7 +30,6 @@ from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
-from affidavit.engine.scans.calls.callers import told_of_caller
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
@@ -216,9 +215,7 @@ class Planner:
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
         """Return a text with what it asks of models, sequences and its caller, put for plans."""
-        told = told_of_caller(text, snapshot.catalog.identity)
-        told = self.engine.embedding.written(told, snapshot, self._pair.add)
-        return self.engine.numbering.written(told, snapshot, self.state.numbers)
+        return self.engine.written(text, snapshot, self.state.numbers, self._pair)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:

@@ -16,6 +16,8 @@ from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
+from affidavit.engine.scans.calls.called import refuse_within_call
+from affidavit.engine.scans.calls.callers import told_of_caller
 from affidavit.engine.scans.calls.embedding import Embedding
 from affidavit.engine.scans.calls.json import register_json
 from affidavit.engine.scans.calls.numbering import Numbering
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.reach import Reach
     from affidavit.catalog.sources.url import SourceUrl
     from affidavit.engine.plan.lakes import Prepares
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.scans.sources import Source
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.searcher import Searcher
@@ -135,6 +138,13 @@ class TenantEngine:
         self.numbering.register(context)
         register_json(context)
         return context
+
+    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> str:
+        """Return a statement with the calls that are ours as DataFusion reads them."""
+        refuse_within_call()
+        text = told_of_caller(text, snapshot.catalog.identity)
+        text = self.embedding.written(text, snapshot, pair.add)
+        return self.numbering.written(text, snapshot, numbers)
 
     def named(self, frame: DataFrame) -> DataFrame:
         """Return a query whose columns are called as its calls are written."""

@@ -323,8 +323,8 @@ class OpenTarget:
             values: Parameters that it has beside the statement's own.
         """
         planner, params = self.asked.scope.planner, {**self.asked.params, **values}
-        plan = partial(planner.plan, text, params, names=self.asked.statement.names)
-        return planner.collect(plan, self.snapshot)
+        names = self.asked.statement.names
+        return planner.collect(partial(planner.plan, text, params, names=names), self.snapshot)
 
     def columns_of(self, text: str, params: Params | None = None) -> list[str]:
         """Return what the columns of a query are called, which is not run."""

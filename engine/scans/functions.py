@@ -168,9 +168,10 @@ class TableFunctions:
         if query is UNBOUND:
             query = _any_vector(info, dataset, options.column)
         if isinstance(query, _Embedded):
-            options = replace(options, model=query.model)
-            is_words = mode == "vector" or query.text == text
-            query = query.text if is_words else self._models.encode(query.model, [query.text])[0]
+            model, query = query.model, query.text
+            if mode == "hybrid" and query not in {text, None}:  # the words are others
+                query = self._models.encode(model, [query])[0]
+            options = replace(options, model=model)
         request = build_request(
             snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
@@ -191,7 +192,7 @@ class _Embedded:
     """A query that is embed() of a text: the search asks the model, as it does for any text."""
 
     model: str
-    text: str
+    text: str | None
 
 
 class SearchDataset(ScanDataset):

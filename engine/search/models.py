@@ -40,7 +40,7 @@ class EmbeddingFunction(Protocol):
         """Return the vectors of texts that are found."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Model:
     """A registered model.
 
@@ -64,8 +64,8 @@ class Models:
 
     def __init__(self) -> None:
         self._models: dict[str, Model] = {}
-        self._found: dict[Model, int] = {}
-        self._last: tuple[Model, list[str], npt.NDArray[np.float32]] | None = None
+        self._found: dict[str, int] = {}
+        self._last: tuple[Model, list[str], int, npt.NDArray[np.float32]] | None = None
 
     def __repr__(self) -> str:
         return f"Models({sorted(self._models)})"
@@ -98,6 +98,7 @@ class Models:
             )
             raise InvalidQueryError(msg)
         text = None if version is None else str(version)
+        self._found.pop(name, None)
         self._models[name] = Model(name, queries, rows, text, dim if dim is not None else size)
 
     def get(self, name: str) -> Model:
@@ -130,9 +131,9 @@ class Models:
         model = self.get(name)
         if model.dim is not None:
             return model.dim
-        if model not in self._found:
-            self._found[model] = _encoded(model, model.encode_rows, [name]).shape[1]
-        return self._found[model]
+        if name not in self._found:
+            self._found[name] = _encoded(model, model.encode_rows, [name]).shape[1]
+        return self._found[name]
 
     def encode(self, name: str, texts: list[str]) -> npt.NDArray[np.float32]:
         """Return one float32 row a text that is looked for.
@@ -165,12 +166,6 @@ class Models:
         model = self.get(name)
         distinct = texts.cast(pa.large_string()).dictionary_encode()
         matrix = self._rows(model, distinct.dictionary.to_pylist(), dimension, check)
-        if matrix.shape[1] != dimension:
-            msg = (
-                f"embedding model {name!r} made vectors of dimension {matrix.shape[1]}, and "
-                f"{dimension} are wanted"
-            )
-            raise ExecutionError(msg)
         kind = pa.list_(pa.float32(), dimension)
         made = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind)
         return made.take(distinct.indices)
@@ -179,17 +174,22 @@ class Models:
         self, model: Model, texts: list[str], dimension: int, check: Callable[[], object]
     ) -> npt.NDArray[np.float32]:
         last = self._last
-        if last is not None and last[0] is model and last[1] == texts:
-            return last[2]
+        if last is not None and last[0] is model and last[1:3] == (texts, dimension):
+            return last[3]
         made = [np.empty((0, dimension), np.float32)]
         for at in range(0, len(texts), TEXTS_MAX):
             check()
-            made.append(_encoded(model, model.encode_rows, texts[at : at + TEXTS_MAX]))
-        if len({each.shape[1] for each in made}) > 1:
-            made = made[1:2]  # of another dimension, which is told
+            part = _encoded(model, model.encode_rows, texts[at : at + TEXTS_MAX])
+            if part.shape[1] != dimension:
+                msg = (
+                    f"embedding model {model.name!r} made vectors of dimension {part.shape[1]}, "
+                    f"and {dimension} are wanted"
+                )
+                raise ExecutionError(msg)
+            made.append(part)
         matrix = np.concatenate(made)
         if len(texts) == 1:  # a constant, in each batch of a plan
-            self._last = model, texts, matrix
+            self._last = model, texts, dimension, matrix
         return matrix
 
 

@@ -187,7 +187,7 @@ def build_request(
     text, vector = _text_and_vector(
         query if options.mode == "text" else written_vector(query), options
     )
-    model = options.model or definition.model
+    model = options.model or definition.model_at(int(dataset.version))
     where, condition = _where(options.where, dataset.schema, info.name)
     request = SearchRequest(
         identity=identity,
@@ -216,15 +216,15 @@ def build_request(
         return request
     if vector is not None:
         return replace(request, vector=checked_vector(vector, request))
-    _check_model(models, model, info.name)
+    _check_model(models, model, info.name, dataset.version)
     return request
 
 
-def _check_model(models: Models, model: str | None, table: str) -> None:
+def _check_model(models: Models, model: str | None, table: str, version: int) -> None:
     if model is None:
         msg = (
-            f"the query for vector table {table!r} is text and the table names no model: "
-            "pass a vector, or model="
+            f"the query for vector table {table!r} is text and the table names no model, or "
+            f"none for version {version}: pass a vector, or model="
         )
         raise InvalidQueryError(msg)
     models.get(model)

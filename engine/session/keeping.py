@@ -160,6 +160,7 @@ class Keeping(Caller, ABC):
     @property
     def functions(self) -> Functions:
         """Python functions that this session's statements call, and no other's."""
+        self._instance.refuse_forked()
         self._refuse_closed()
         return Functions(self._instance.planner(self._identity), self._own.state)
 

@@ -84,6 +84,18 @@ def check_width(catalog: Catalog, definition: VectorDefinition, *, table: str) -
         raise InvalidQueryError(msg)
 
 
+def refuse_other_model(info: TableInfo, version: int) -> None:
+    """Raise InvalidQueryError if the vectors of a version are not of the table's model."""
+    definition = vector_definition(info)
+    if definition.model_at(version) != definition.model:
+        msg = (
+            f"the vectors of version {version} of {info.name!r} are of another model than "
+            f"{definition.model!r}: write its rows back without them, as INSERT INTO ... SELECT "
+            f"FROM as_of({info.name!r}, 'v{version}') does"
+        )
+        raise InvalidQueryError(msg)
+
+
 def reembed(
     catalog: Catalog, info: TableInfo, model: str | None, source: str | None, bar: Progress
 ) -> int:
@@ -184,6 +196,8 @@ def _write(
     definition: VectorDefinition,
     rows: pa.Table,
 ) -> int:
+    if definition.model != vector_definition(info).model:
+        definition = replace(definition, since=int(dataset.version) + bool(rows.num_rows))
     detail = f"new vectors of {definition.source} by {definition.model}"
     if not rows.num_rows:
         with catalog.write() as writer:

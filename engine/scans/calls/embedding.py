@@ -20,6 +20,7 @@ from datafusion import udf
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.engine.scans.calls.called import called
 from affidavit.engine.scans.calls.raised import RAISED
 from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
 
@@ -100,15 +101,18 @@ class Embedding:
     def _vectors(self, dimension: int, keys: pa.Array, texts: pa.Array) -> pa.Array:
         if not len(keys):
             return pa.array([], pa.list_(pa.float32(), dimension))
-        use = self._uses.get(str(keys[0]))
-        snapshot = None if use is None else use.snapshot()
-        if use is None or snapshot is None:
-            raise SqlError(f"write {CALL}('model', text)")
         try:
-            with snapshot.query.waiting(f"embedding model {use.model!r}"):
-                return self._models.vectors(use.model, texts, dimension, snapshot.query.check)
+            return self._made(self._uses.get(str(keys[0])), texts, dimension)
         except AffidavitError as error:
             raise RAISED.keep(error) from error
+
+    def _made(self, use: _Use | None, texts: pa.Array, dimension: int) -> pa.Array:
+        snapshot = None if use is None else use.snapshot()
+        if use is None or snapshot is None:
+            raise SqlError(f"{EMBED}{dimension} is for plans alone: write {CALL}('model', text)")
+        query, what = snapshot.query, f"embedding model {use.model!r}"
+        with query.waiting(what), called(what):
+            return self._models.vectors(use.model, texts, dimension, query.check)
 
     def named(self, frame: DataFrame) -> DataFrame:
         """Return a query whose columns are called as the calls are written."""
@@ -136,7 +140,7 @@ class Embedding:
 
 def _model(token: Token, snapshot: Snapshot) -> str | None:
     """Return the model that is named in quotes or by a parameter; ``None`` if none is."""
-    if token.kind == "string":
+    if token.kind == "string" and token.text[0] == "'":
         return token.text[1:-1].replace("''", "'")
     if token.kind != "placeholder":
         return None

@@ -15,6 +15,7 @@ import pyarrow as pa
 from datafusion import udf
 
 from affidavit.catalog.values.arrays import whole
+from affidavit.engine.scans.calls.called import called
 from affidavit.engine.scans.calls.raised import RAISED
 from affidavit.errors import ExecutionError, InvalidQueryError
 
@@ -31,11 +32,11 @@ _INVALID: Final = re.compile(r"Invalid function '")
 
 _WORDS: Final = frozenset(
     {
-        "affidavit", "all", "and", "any", "array", "as_of", "between", "case", "cast", "changes",
+        "all", "and", "any", "array", "as_of", "between", "case", "cast", "changes",
         "convert", "currval", "distinct", "else", "embed", "end", "except", "exists", "extract",
         "from", "group", "having", "history", "hybrid_search", "in", "interval", "is", "join",
         "lateral", "like", "limit", "map", "nextval", "not", "null", "on", "or", "order", "row",
-        "safe_cast", "select", "setval", "some", "text_search", "then", "try_cast", "union",
+        "safe_cast", "select", "some", "text_search", "then", "try_cast", "union",
         "using", "values", "vector_search", "when", "where", "with",
     }
 )  # fmt: skip
@@ -80,7 +81,8 @@ class Function:
             ExecutionError: It raised, which is the cause, or gave another type or number of values.
         """
         try:
-            given = self.function(*arrays)
+            with called(f"function {self.name!r}"):
+                given = self.function(*arrays)
         except Exception as error:
             msg = f"function {self.name!r} failed: {type(error).__name__}: {error}"
             raise ExecutionError(msg) from error

@@ -11,6 +11,7 @@ import pytest
 
 import affidavit
 from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.tables import vector_rows
 from affidavit.errors import (
     ColumnNotFoundError,
     ConflictError,
@@ -229,6 +230,40 @@ def test_a_table_is_embedded_anew_in_one_version(session: Session, table: Vector
     assert [row["action"] for row in told] == ["update", "alter"]
     assert {json.loads(row["new_value"])["version_after"] for row in told} == {2}
     assert session.search("docs", "xx", 1).to_pylist()[0]["id"] == 2
+    assert session.verify_data().ok
+
+
+def test_versions_from_before_are_of_no_model_of_the_tables(
+    session: Session, table: VectorTable
+) -> None:
+    table.reembed("b")
+    with pytest.raises(InvalidQueryError, match="or none for version 1: pass a vector, or model="):
+        session.search("docs", "x", 1, version=1)
+    found = session.search("docs", "x", 1, version=1, model="m")
+    assert (found.audit.model_id, found.to_pylist()[0]["id"]) == ("m", 1)
+    assert session.search("docs", [1.0, 1.0], 1, version=1).audit.model_id is None
+    assert session.search("docs", [1.0, 1.0], 1).audit.model_id == "b"
+    with pytest.raises(
+        InvalidQueryError, match="version 1 of 'docs' are of another model than 'b'"
+    ):
+        table.restore(1)
+    session.sql("DELETE FROM docs")
+    session.sql("INSERT INTO docs (id, body) SELECT id, body FROM as_of('docs', 'v1')")
+    assert _vectors(table) == {1: [1, 1], 2: [1, 2]}
+
+
+def test_what_is_cut_off_between_both_commits_is_made_or_not(
+    table: VectorTable, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        msg = "cut off"
+        raise OSError(msg)
+
+    with monkeypatch.context() as patched:  # what comes after Lance's commit, before the store's
+        patched.setattr(vector_rows, "list_files", cut_off)
+        with pytest.raises(OSError, match="cut off"):
+            table.reembed("b")
+    assert (_vectors(table), table.model) == ({1: [1, 1], 2: [1, 2]}, "b")
     assert session.verify_data().ok
 
 

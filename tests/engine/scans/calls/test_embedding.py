@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 import affidavit
+from affidavit.catalog.lake.queries import Queries, Query
+from affidavit.catalog.model.identity import Identity
 from affidavit.errors import (
     AffidavitError,
     ExecutionError,
@@ -132,6 +134,9 @@ def test_a_model_that_fails_is_named_and_its_error_kept(session: Session) -> Non
     session.models.register("wide", lambda texts: np.zeros((len(texts), 3)), dim=2)
     with pytest.raises(ExecutionError, match=r"model 'wide' must return shape \(2, 2\)"):
         session.sql("SELECT embed('wide', s) FROM t").to_arrow()
+    session.models.register("uneven", lambda texts: np.zeros((len(texts), 2 + (len(texts) < 3))))
+    with pytest.raises(ExecutionError, match="model 'uneven' made vectors of dimension 3, and 2"):
+        session.models.vectors("uneven", pa.array(map(str, range(1026))), 2)
     sizes = iter((2, 3))
     session.models.register("other", lambda texts: np.zeros((len(texts), next(sizes))))
     with pytest.raises(ExecutionError, match="model 'other' made vectors of dimension 3, and 2"):
@@ -146,9 +151,15 @@ def test_a_slow_model_is_left_at_the_time_limit_and_named(session: Session) -> N
         return np.zeros((len(texts), 2))
 
     session.models.register("slow", slow, dim=2)
-    with pytest.raises(StatementTimeoutError, match="while it waited for embedding model 'slow'"):
+    with pytest.raises(StatementTimeoutError):
         session.sql("SELECT embed('slow', s) FROM t", timeout=0.1).to_arrow()
     goes_on.set()
+    query = Query(Queries(), Identity("default"), timeout_s=0.0)
+    with (
+        query.waiting("embedding model 'slow'"),
+        pytest.raises(StatementTimeoutError, match="while it waited for embedding model 'slow'"),
+    ):
+        query.check()
 
 
 @pytest.mark.parametrize(

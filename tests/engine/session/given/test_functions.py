@@ -205,6 +205,17 @@ def test_what_holds_for_all_sessions_does_not_call_it(session: Session) -> None:
             session.sql(text)
 
 
+def test_it_runs_no_statement_of_its_own(session: Session) -> None:
+    def asks(values: pa.Array) -> pa.Array:
+        session.sql("SELECT 1").to_arrow()
+        return values
+
+    session.functions.register("asks", asks, [pa.int64()], pa.int64(), "volatile")
+    said = "function 'asks' failed: ExecutionError: function 'asks' is called by a plan"
+    with pytest.raises(ExecutionError, match=said):
+        session.sql("SELECT asks(id) FROM t").to_arrow()
+
+
 def test_threads_call_it_side_by_side(session: Session) -> None:
     both = threading.Barrier(2, timeout=30)
 
