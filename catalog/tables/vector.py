@@ -13,7 +13,7 @@ from affidavit.catalog.model.definition import VECTOR
 from affidavit.catalog.model.holds import refuse_held
 from affidavit.catalog.tables.constraints.leftout import whole_vectors
 from affidavit.catalog.tables.embedding.anew import reembed
-from affidavit.catalog.tables.embedding.filling import embedded, refuse_redefined
+from affidavit.catalog.tables.embedding.filling import embedded, embedded_parts, refuse_redefined
 from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
@@ -173,12 +173,10 @@ class VectorTable(TableHandle):
         is as in :meth:`insert`.
         """
         on_bad, asked = checked_on_bad(on_bad_vectors), self._info()
-        with (
-            embedded(self._catalog, asked, data, on_bad) as ready,
-            locked(self._catalog, asked, "writing a vector table") as (info, dataset),
-        ):
+        parts = embedded_parts(self._catalog, asked, data, on_bad)
+        with locked(self._catalog, asked, "writing a vector table") as (info, dataset):
             refuse_redefined(asked, info)
-            rows = whole_vectors(dataset, vector_definition(info).key, self.name, ready)
+            rows = whole_vectors(dataset, vector_definition(info).key, self.name, data, parts)
             return merge_vectors(self._catalog, info, dataset, rows, on_bad=on_bad)
 
     def reembed(

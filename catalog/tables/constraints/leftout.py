@@ -175,12 +175,18 @@ def _refuse_twice(definition: MutableDefinition, table: str, keys: pa.Table) -> 
 # --- vector tables -------------------------------------------------------------------------------
 
 
-def whole_vectors(dataset: lance.LanceDataset, key: str, table: str, data: object) -> object:
-    """Return rows for a vector table with what they leave out; ``data`` if that is nothing."""
+def whole_vectors(
+    dataset: lance.LanceDataset, key: str, table: str, data: object, parts: list[Part] | None = None
+) -> object:
+    """Return rows for a vector table with what they leave out; ``data`` if that is nothing.
+
+    ``parts`` are the rows, where they are by the columns that they give already.
+    """
     schema = dataset.schema
-    parts = parts_of(data, schema)
-    if not leaves_out(parts, schema.names):
-        return as_given(data, parts)
+    if parts is None:
+        parts = parts_of(data, schema)
+        if not leaves_out(parts, schema.names):
+            return as_given(data, parts)
     tables, places = list[pa.Table](), list[int]()
     loose = pa.schema([f.with_nullable(nullable=f.name != key) for f in schema])
     for part in parts:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.tables.constraints.leftout import Part, parts_of
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.values.arrays import whole
 from affidavit.catalog.values.ingest import new_rows
@@ -121,6 +122,44 @@ def embedded(
     rows = filling(catalog, info.name, definition, new_rows(data, schema), schema, on_bad)
     with spilled(catalog.lake, rows, loose(schema)) as ready:
         yield pa.RecordBatchReader.from_batches(ready.schema, iter(ready))
+
+
+def embedded_parts(
+    catalog: Catalog, info: TableInfo, data: object, on_bad: str
+) -> list[Part] | None:
+    """Return rows to upsert with the vectors of their texts; ``None`` if the table has no source.
+
+    A row that gives no text keeps the vector that is there, unless it gives one.
+    """
+    definition = vector_definition(info)
+    if definition.source is None:
+        return None
+    catalog.refuse_transaction("writing a vector table")
+    catalog.refuse_shared(info)
+    schema = catalog.lake.datasets.visible(info).schema
+    parts = parts_of(data, schema)
+    return [_embedded_part(catalog, info.name, definition, each, schema, on_bad) for each in parts]
+
+
+def _embedded_part(
+    catalog: Catalog,
+    table: str,
+    definition: VectorDefinition,
+    part: Part,
+    schema: pa.Schema,
+    on_bad: str,
+) -> Part:
+    if definition.source not in part.names:
+        return part
+    rows = part.table(schema)
+    if definition.vector not in part.names:
+        field = schema.field(definition.vector).with_nullable(nullable=True)
+        rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    given = pa.schema([field for field in schema if field.name in rows.schema.names])
+    batches = [*filling(catalog, table, definition, iter(rows.to_batches()), given, on_bad)]
+    kept = pa.Table.from_batches(batches, loose(given))
+    places = part.places if kept.num_rows == rows.num_rows else None
+    return Part(frozenset(given.names), kept, places)
 
 
 def filling(

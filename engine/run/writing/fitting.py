@@ -87,6 +87,8 @@ def changed_ready(
     that.
     """
     definition = info.definition
+    if isinstance(definition, VectorDefinition):
+        return filled(catalog, info.name, definition, rows)
     if not isinstance(definition, MutableDefinition):
         return rows
     refuse_given(info.name, definition, {name: None for name in given if name not in defaults})

@@ -83,6 +83,15 @@ def test_rows_get_their_vectors_when_a_table_is_made_and_written(table: VectorTa
     assert _vectors(table) == {1: [2, 2], 2: [6, 1], 3: [3, 1], 4: [4, 1]}
 
 
+def test_what_an_upsert_leaves_out_stays(session: Session) -> None:
+    rows = [{"id": 1, "body": "a", "title": "A"}, {"id": 2, "body": "bc", "title": "B"}]
+    table = session.create_vector_table("more", rows, model="m", source="body")
+    table.upsert([{"id": 1, "body": "abc"}, {"id": 2, "title": "C"}, {"id": 3, "body": "d"}])
+    assert _vectors(table) == {1: [3, 1], 2: [2, 1], 3: [1, 1]}
+    found = session.sql("SELECT body, title FROM more ORDER BY id").to_pylist()
+    assert [tuple(row.values()) for row in found] == [("abc", "A"), ("bc", "C"), ("d", None)]
+
+
 def test_sql_gets_them_too(session: Session) -> None:
     session.sql(
         "CREATE VECTOR TABLE docs (id BIGINT PRIMARY KEY, body VARCHAR, vector FLOAT[2] NOT NULL) "
@@ -200,7 +209,7 @@ def test_a_model_that_fails_writes_nothing(session: Session, table: VectorTable)
             write()
         assert told.value.__cause__ is why
     session.models.register("m", lambda texts: [[0.0, 0.0]] * len(texts))
-    with pytest.raises(ConstraintError, match="embedding model 'm' made .* is zero"):
+    with pytest.raises(ConstraintError, match="embedding model 'm' made .* is the zero vector"):
         table.insert([{"id": 3, "body": "x"}])
     assert (table.count(), table.version) == (2, 1)
 
