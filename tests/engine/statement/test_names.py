@@ -158,7 +158,10 @@ def test_a_search_follows_the_rule(people, where) -> None:
 def test_p12_an_ambiguous_name_in_a_search_is_refused(session) -> None:
     rows = [{"id": 1, "vector": [1.0, 2.0], "A": 1, "a": 2, "B": 1, "b": 2, "Bb": 3, "bB": 4}]
     session.create_vector_table("cases", rows)
-    assert session.search("cases", [1.0, 2.0], where="a = 2 AND A = 1").num_rows == 1
+    assert session.search("cases", [1.0, 2.0], where='a = 2 AND "A" = 1').num_rows == 1
+    for where, found in (("A = 2", 1), ("A = 1", 0)):  # as in SQL, where it is the one in small
+        assert session.search("cases", [1.0, 2.0], where=where).num_rows == found
+        assert session.sql(f"SELECT id FROM cases WHERE {where}").num_rows == found
     with pytest.raises(InvalidQueryError, match="BB is ambiguous"):
         session.search("cases", [1.0, 2.0], where="BB = 3")
 
