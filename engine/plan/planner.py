@@ -114,7 +114,7 @@ class Planner:
             catalog.read() as reader,
             Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
         ):
-            snapshot.temporaries = self.temporaries
+            snapshot.hold(self.temporaries)
             yield snapshot
 
     def plan(

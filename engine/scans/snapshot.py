@@ -116,6 +116,11 @@ class Snapshot:
         """What a statement calls the catalog that is read."""
         return CATALOG
 
+    def hold(self, temporaries: Temporaries) -> Temporaries:
+        """Let names mean these temporary tables first from now on, and return those before."""
+        before, self.temporaries = self.temporaries, temporaries
+        return before
+
     def bind(self, parameters: Mapping[str, Any]) -> None:
         """Take the statement's parameters."""
         self.parameters = parameters
