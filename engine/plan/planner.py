@@ -110,8 +110,9 @@ class Planner:
             catalog.read() as reader,
             Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
         ):
-            snapshot.is_limited = self._reach.limited
-            snapshot.temporaries = self.temporaries
+            if not self._reach.limited:
+                snapshot.lift_limits()
+            snapshot.hold(self.temporaries)
             yield snapshot
 
     def plan(

@@ -95,7 +95,7 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
         asked.unchanged.clear()
         with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
-            opened.snapshot.temporaries = asked.scope.planner.temporaries
+            opened.snapshot.hold(asked.scope.planner.temporaries)
             result = change(opened)
         unchanged = asked.unchanged.pop() if asked.unchanged else None
         if opened.info.schema == TEMP_SCHEMA:  # what it tells, it tells of the session's own

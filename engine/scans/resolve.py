@@ -80,11 +80,11 @@ def prepare_tables(snapshot: Snapshot, names: Collection[str]) -> list[TableInfo
 @contextmanager
 def of_lake(snapshot: Snapshot) -> Iterator[None]:
     """Let names mean the lake's tables alone: a view is everybody's."""
-    hidden, snapshot.temporaries = snapshot.temporaries, Temporaries()
+    hidden = snapshot.hold(Temporaries())
     try:
         yield
     finally:
-        snapshot.temporaries = hidden
+        snapshot.hold(hidden)
 
 
 # --- every name ----------------------------------------------------------------------------------

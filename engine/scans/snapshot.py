@@ -131,6 +131,15 @@ class Snapshot:
         """What a statement calls the catalog that is read."""
         return CATALOG
 
+    def hold(self, temporaries: Temporaries) -> Temporaries:
+        """Let names mean these temporary tables first from now on, and return those before."""
+        before, self.temporaries = self.temporaries, temporaries
+        return before
+
+    def lift_limits(self) -> None:
+        """Note that whoever asks has no limits."""
+        self.is_limited = False
+
     def bind(self, parameters: Mapping[str, Any]) -> None:
         """Take the statement's parameters."""
         self.parameters = parameters

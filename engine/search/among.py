@@ -63,25 +63,25 @@ def _read(text: str, schema: pa.Schema) -> Condition:
 
 
 class Among:
-    """The rows that a condition leaves to a search, found once.
-
-    Attributes:
-        find: Returns their row ids; set by whoever plans the condition.
-    """
+    """The rows that a condition leaves to a search, found once."""
 
     def __init__(self) -> None:
-        self.find: Callable[[], pa.Array | pa.ChunkedArray] | None = None
+        self._find: Callable[[], pa.Array | pa.ChunkedArray] | None = None
         self._finding = threading.Lock()
         self._rows: npt.NDArray[np.uint64] | None = None
+
+    def find_by(self, find: Callable[[], pa.Array | pa.ChunkedArray]) -> None:
+        """Take what returns their row ids, from whoever plans the condition."""
+        self._find = find
 
     def rows(self) -> npt.NDArray[np.uint64]:
         """Return the rows' ids, ascending."""
         with self._finding:
             if self._rows is None:
-                if self.find is None:
+                if self._find is None:
                     msg = "the condition of this search needs SQL, and was not planned"
                     raise InvalidQueryError(msg)
-                self._rows = np.sort(np.asarray(self.find(), dtype=np.uint64))
+                self._rows = np.sort(np.asarray(self._find(), dtype=np.uint64))
             return self._rows
 
     def condition(self) -> str | None:

@@ -92,4 +92,4 @@ def _find_rows(planner: Planner, snapshot: Snapshot, request: SearchRequest) -> 
         statement = parse_statement(rows_query(request, snapshot))
         plan = partial(planner.plan, statement.text, {}, names=statement.names, read_only=True)
         found = planner.collect(plan, snapshot)
-    request.among.find = lambda: found.column(0)
+    request.among.find_by(lambda: found.column(0))

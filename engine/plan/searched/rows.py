@@ -64,7 +64,7 @@ def plan_rows(snapshot: Snapshot, plan: Plans, params: Mapping[str, Any]) -> Non
             statement = parse_statement(rows_query(request, snapshot))
             again = partial(plan, statement.text, params, names=statement.names)
             planned = Planned.at(snapshot, again)
-        request.among.find = partial(_found, planned)
+        request.among.find_by(partial(_found, planned))
         snapshot.first.append(request.among.rows)
 
 

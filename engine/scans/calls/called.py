@@ -5,8 +5,8 @@ Such a thread drives DataFusion's runtime, which panics where it is asked for an
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from affidavit.errors import ExecutionError
@@ -14,23 +14,22 @@ from affidavit.errors import ExecutionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HERE: Final = threading.local()
+_CALLED: Final[ContextVar[str | None]] = ContextVar("called", default=None)
 
 
 @contextmanager
 def called(what: str) -> Iterator[None]:
     """Call code of a caller's in the block: it can run no statement on this thread."""
-    outer = getattr(_HERE, "what", None)
-    _HERE.what = what
+    outer = _CALLED.set(what)
     try:
         yield
     finally:
-        _HERE.what = outer
+        _CALLED.reset(outer)
 
 
 def refuse_within_call() -> None:
     """Raise ExecutionError if this thread calls code of a caller's for a plan."""
-    what = getattr(_HERE, "what", None)
+    what = _CALLED.get()
     if what is not None:
         msg = (
             f"{what} is called by a plan, whose thread can run no other statement: run it before, "

@@ -79,8 +79,10 @@ def _has_one_row(text: str, tokens: Tokens, rows: Span, schema_of: SchemaOf) -> 
 
     That has one row where there is nothing to aggregate too, and its values are no NULL.
     """
+    if word(tokens, rows[0] + 1) != "(" or not is_query(tokens, rows[0] + 1):
+        return False
     start, end = rows[0] + 2, closing(tokens, rows[0] + 1)
-    if not is_query(tokens, rows[0] + 1) or end > rows[1]:
+    if end > rows[1]:
         return False
     if schema_of(between(text, tokens, (start, end))) is not None:
         return False
