@@ -148,7 +148,7 @@ class Evidence:
         ).column(0)  # fmt: skip
         rows = dataset.scanner(columns=[key], with_row_id=True).to_table()
         kept = rows.filter(pc.is_in(rows[key], keys.cast(rows[key].type)))
-        request.among.find = lambda: kept[ROW_ID]
+        request.among.find_by(lambda: kept[ROW_ID])
 
     def _data(self, record: SearchRecord) -> tuple[TableInfo, lance.LanceDataset]:
         if record.table_version is None or not (record.table_id or record.table_name):

@@ -141,7 +141,7 @@ def _numbered(
 
 
 def _of_type(numbers: Sequence[int], kind: pa.DataType, column: str) -> pa.Array:
-    """Return numbers as a column's type: a sequence that has a name goes on beyond it."""
+    """Return numbers as a column's type, which may end before they do."""
     try:
         return pa.array(numbers, kind)
     except pa.ArrowInvalid as error:
