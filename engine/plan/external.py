@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
-from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sources.files.external import ON_BAD_VALUE, parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.files.meant import Meant
-from affidavit.errors import AffidavitError, SqlError
+from affidavit.errors import AffidavitError, SourceError, SqlError
 
 if TYPE_CHECKING:
     from datafusion import DataFrame
@@ -65,6 +65,10 @@ class ExternalTables:
         check_local(table.kind, table.location)
         name = ".".join(key)
         if table.is_plain:
+            strange = sorted(table.options.keys() - {ON_BAD_VALUE})
+            if strange:
+                msg = f"{strange[0]} says how a store is reached, and {table.location!r} is in none"
+                raise SourceError(msg)
             look = partial(files_evidence, table.location)
             snapshot.external[key] = TableRead(name, look=look)
             return self._meant(table, snapshot, key)
