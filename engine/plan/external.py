@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
-from affidavit.catalog.sources.files.external import external_sql, parse_external
+from affidavit.catalog.sources.files.external import ON_BAD_VALUE, external_sql, parse_external
 from affidavit.catalog.sources.files.guessed import check_there
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sql.names import MAIN_SCHEMA
@@ -82,6 +82,10 @@ class ExternalTables:
         check_local(table.kind, table.location)
         name = named or ".".join(key)
         if table.is_plain:
+            strange = sorted(table.options.keys() - {ON_BAD_VALUE})
+            if strange:
+                msg = f"{strange[0]} says how a store is reached, and {table.location!r} is in none"
+                raise SourceError(msg)
             look = partial(files_evidence, table.location)
             snapshot.external[key] = TableRead(name, look=look)
             return self._meant(table, snapshot, key)

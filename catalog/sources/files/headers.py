@@ -83,13 +83,15 @@ def _check(found: Mapping[Path, tuple[str, ...]]) -> None:
             raise SourceError(
                 f"{str(path)!r} has the header {twice[0]!r} twice: rename one of them"
             )
+        if first is not None:
+            _compare(path, names, *first)
         first = first or (path, names)
-        _compare(path, names, *first)
 
 
 def _compare(path: Path, names: Sequence[str], first: Path, firsts: Sequence[str]) -> None:
     for have, has, lacks, lack in ((firsts, first, path, names), (names, path, first, firsts)):
-        missing = [name for name in have if name not in lack]
+        known = {*lack}
+        missing = [name for name in have if name not in known]
         if missing:
             msg = (
                 f"{str(lacks)!r} has no column {missing[0]!r}, which {str(has)!r} has: the files "

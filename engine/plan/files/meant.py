@@ -225,6 +225,8 @@ class Meant:
         except Exception as error:
             if not files:
                 raise
+            if len(files) == 1:
+                raise _unread(files[0], error) from error
             schema = self._merged(files, error)
             if self._table.kind != "PARQUET" or _DIFFER not in str(error):
                 raise
@@ -242,8 +244,7 @@ class Meant:
             try:
                 schema = self._make(self._table.of(str(path))).schema
             except Exception as broken:  # noqa: BLE001 - whatever DataFusion raises of a file
-                told = PREFIXES.sub("", str(broken))
-                raise SourceError(f"{str(path)!r} cannot be read: {told}") from error
+                raise _unread(path, broken) from error
             for field in schema:
                 known = fields.get(field.name)
                 kind = _wider(None if known is None else known.type, field.type)
@@ -267,6 +268,11 @@ class Meant:
         )
         context.register_listing_table("t", place, folders, "", schema)
         return context.table_provider("t")
+
+
+def _unread(path: Path, error: Exception) -> SourceError:
+    told = PREFIXES.sub("", str(error))
+    return SourceError(f"{str(path)!r} cannot be read: {told}")
 
 
 def _common(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType:

@@ -41,7 +41,7 @@ def test_a_source_is_opened_by_its_scheme_and_not_asked_yet(scheme: str) -> None
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_what_else_is_given_beside_a_url_is_named(session: affidavit.Session, scheme: str) -> None:
-    takes = "password=" if kind_of(scheme).options else "no options"
+    takes = ", ".join(f"{each}=" for each in kind_of(scheme).options) or "no options"
     with pytest.raises(SourceError, match=rf"takes {takes}, not \['color'\]"):
         session.attach("s", f"{scheme}://nowhere.invalid/none", color="red")
 
