@@ -14,14 +14,20 @@ from affidavit.errors import ExecutionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HERE: Final = threading.local()
+
+class _Here(threading.local):
+    """What this thread calls, if it does."""
+
+    what: str | None = None
+
+
+_HERE: Final = _Here()
 
 
 @contextmanager
 def called(what: str) -> Iterator[None]:
     """Call code of a caller's in the block: it can run no statement on this thread."""
-    outer = getattr(_HERE, "what", None)
-    _HERE.what = what
+    outer, _HERE.what = _HERE.what, what
     try:
         yield
     finally:
@@ -30,7 +36,7 @@ def called(what: str) -> Iterator[None]:
 
 def refuse_within_call() -> None:
     """Raise ExecutionError if this thread calls code of a caller's for a plan."""
-    what = getattr(_HERE, "what", None)
+    what = _HERE.what
     if what is not None:
         msg = (
             f"{what} is called by a plan, whose thread can run no other statement: run it before, "
