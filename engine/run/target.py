@@ -382,9 +382,8 @@ class OpenTarget:
         before = self.fitted(rows)
         after = before
         for column, name in new.items():
-            at = self.columns.index(column)
-            kind = after.schema.field(at)
-            after = after.set_column(at, kind, as_column(rows[name], kind))
+            kind = after.schema.field(column)
+            after = after.set_column(self.columns.index(column), kind, as_column(rows[name], kind))
         after = outdated(self.info, before, after, new)
         defaults = {column for column, value in sets.items() if is_default(value)}
         return before, changed_ready(self.catalog, self.info, after, new, defaults)
