@@ -30,7 +30,7 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string_view(): "VARCHAR",
     pa.date32(): "DATE",
-    pa.timestamp("ns"): "TIMESTAMP",
+    pa.timestamp("ns"): "TIMESTAMP(9)",
     pa.time64("ns"): "TIME",
 }
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
-from affidavit.engine.statement.defining.types import PLAIN
+from affidavit.engine.statement.defining.types import MICROSECONDS, PLAIN
 from affidavit.engine.statement.mended.walker import Tokens, closing, opening, word
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ _ENDS: Final = frozenset(
 """What may stand behind a table that has no other name."""
 
 _MAY_HAVE: Final = re.compile(
-    rf"\b(?:{'|'.join(_SERIES)})\s*\(|\b(?:{'|'.join(PLAIN)})\b|(?:FROM|JOIN|,|LATERAL)\s+\w+\s*\(",
+    rf"\bTIME|\b(?:{'|'.join(_SERIES)})\s*\(|\b(?:{'|'.join(PLAIN)})\b|(?:FROM|JOIN|,|LATERAL)\s+\w+\s*\(",
     re.IGNORECASE,
 )
+_MOMENTS: Final = frozenset({"TIMESTAMP", "TIMESTAMPTZ", "TIME"})
+_COMPARES: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">="})
 _ORDERS: Final = re.compile(r"\bORDER\s+BY\s+ALL\b", re.IGNORECASE)
 
 
@@ -43,7 +45,7 @@ def spelled(text: str) -> str:
     if _MAY_HAVE.search(text) is None:
         return text
     tokens = Tokens(tokenize(text))
-    return _edited(text, [*_types(tokens), *_functions(tokens)])
+    return _edited(text, [*_types(tokens), *_moments(tokens), *_functions(tokens)])
 
 
 def ordered(text: str, schema_of: SchemaOf) -> str:
@@ -69,9 +71,45 @@ def _types(tokens: Tokens) -> Iterator[Edit]:
     for at, token in enumerate(tokens):
         if token.keyword not in PLAIN:
             continue
-        before = word(tokens, at - 1)
-        if before == "::" or (before == "AS" and word(tokens, opening(tokens, at) - 1) in _CASTS):
+        if _is_type(tokens, at):
             yield token.start, token.end, PLAIN[token.keyword]
+
+
+def _moments(tokens: Tokens) -> Iterator[Edit]:
+    """Yield moments in microseconds, for DataFusion's nanoseconds end in 2262.
+
+    A literal of TIME beside a comparison becomes text, which is read as the other side's type:
+    DataFusion 54.1 compares no TIME in nanoseconds with one in microseconds.
+    """
+    for at, token in enumerate(tokens):
+        if token.keyword not in _MOMENTS or word(tokens, at + 1) == "(":
+            continue
+        is_literal = word(tokens, at + 1) == "string"
+        if token.keyword == "TIME":
+            if is_literal and _is_compared(tokens, at):
+                yield token.start, token.end, ""
+        elif is_literal and token.keyword == "TIMESTAMPTZ":
+            value = tokens[at + 1]
+            written = f"CAST({value.text} AS {MICROSECONDS[token.keyword]})"
+            yield token.start, value.end, written
+        elif is_literal or _is_type(tokens, at):
+            yield token.start, token.end, MICROSECONDS[token.keyword]
+
+
+def _is_compared(tokens: Tokens, at: int) -> bool:
+    """Whether a literal of TIME is compared with what is no literal."""
+    before, behind = word(tokens, at - 1), word(tokens, at + 2)
+    if before == "AND":
+        return "BETWEEN" in {word(tokens, at - 3), word(tokens, at - 4)}
+    if before in _COMPARES | {"BETWEEN"}:
+        return word(tokens, at - 2) != "string"
+    return behind in _COMPARES and word(tokens, at + 3) not in {"string", "TIME"}
+
+
+def _is_type(tokens: Tokens, at: int) -> bool:
+    """Whether a word stands where what is cast has its type."""
+    before = word(tokens, at - 1)
+    return before == "::" or (before == "AS" and word(tokens, opening(tokens, at) - 1) in _CASTS)
 
 
 def _functions(tokens: Tokens) -> Iterator[Edit]:

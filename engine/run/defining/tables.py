@@ -177,7 +177,7 @@ class _Filled:
                 shape = Shape(*scope.planner.streamed(plan, snapshot))
                 rows = stack.enter_context(spilled(catalog.lake, shape.batches(), shape.loose))
             name = self.name
-            schema = _as_declared(shape.schema, self.constraints)
+            schema = as_declared(shape.schema, self.constraints)
             schema = with_maps(scope, schema, self.constraints)
             check_defaults(scope, schema, self.constraints.defaults)
             definition = definition_for(catalog, name.table, schema, self.constraints)
@@ -211,7 +211,7 @@ class _Filled:
         return True
 
 
-def _as_declared(schema: pa.Schema, constraints: Constraints) -> pa.Schema:
+def as_declared(schema: pa.Schema, constraints: Constraints) -> pa.Schema:
     """Return the columns, each NOT NULL where the statement says so.
 
     That a query gives no NULL, as ``SELECT 1``, asks nothing of the rows that come later.

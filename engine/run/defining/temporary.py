@@ -11,7 +11,12 @@ from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.engine.result.result import Shape
 from affidavit.engine.run.defining.rules import check_defaults
-from affidavit.engine.run.defining.tables import definition_for, planned_text, with_maps
+from affidavit.engine.run.defining.tables import (
+    as_declared,
+    definition_for,
+    planned_text,
+    with_maps,
+)
 from affidavit.engine.run.writing.temporary import changed_table
 from affidavit.engine.scans.temporary.tables import Temporary
 from affidavit.engine.statement.assignments import Name, parse_name
@@ -62,7 +67,7 @@ def _filled(
         )  # fmt: skip
         shape = Shape(*scope.planner.streamed(plan, snapshot))
         with spilled(catalog.lake, shape.batches(), shape.loose) as rows:
-            schema = with_maps(scope, shape.schema, constraints)
+            schema = with_maps(scope, as_declared(shape.schema, constraints), constraints)
             check_defaults(scope, schema, constraints.defaults)
             definition = definition_for(catalog, name, schema, constraints)
             empty = Temporary.empty(catalog, name, definition)

@@ -29,9 +29,9 @@ _TYPES: Final = {
     pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INT",
     pa.int64(): "BIGINT", pa.uint8(): "TINYINT UNSIGNED", pa.uint16(): "SMALLINT UNSIGNED",
     pa.uint32(): "INT UNSIGNED", pa.uint64(): "BIGINT UNSIGNED", pa.float32(): "REAL",
-    pa.float64(): "DOUBLE", pa.date32(): "DATE", pa.timestamp("ns"): "TIMESTAMP",
+    pa.float64(): "DOUBLE", pa.date32(): "DATE", pa.timestamp("ns"): "TIMESTAMP(9)",
     pa.time64("ns"): "TIME", pa.timestamp("s"): "TIMESTAMP(0)", pa.timestamp("ms"): "TIMESTAMP(3)",
-    pa.timestamp("us"): "TIMESTAMP(6)", pa.month_day_nano_interval(): "INTERVAL",
+    pa.timestamp("us"): "TIMESTAMP", pa.month_day_nano_interval(): "INTERVAL",
     pa.float16(): "HALF",
 }  # fmt: skip
 

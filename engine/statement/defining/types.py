@@ -40,11 +40,17 @@ PLAIN: Final[Mapping[str, str]] = {
     "INT64": "BIGINT", "UTINYINT": "TINYINT UNSIGNED", "USMALLINT": "SMALLINT UNSIGNED",
     "UINTEGER": "INT UNSIGNED", "UBIGINT": "BIGINT UNSIGNED", "FLOAT64": "DOUBLE",
     "LOGICAL": "BOOLEAN", "CLOB": "VARCHAR", "TINYTEXT": "VARCHAR", "MEDIUMTEXT": "VARCHAR",
-    "LONGTEXT": "VARCHAR", "DATETIME": "TIMESTAMP", "TIMESTAMP_S": "TIMESTAMP(0)",
+    "LONGTEXT": "VARCHAR", "DATETIME": "TIMESTAMP(6)", "TIMESTAMP_S": "TIMESTAMP(0)",
     "TIMESTAMP_MS": "TIMESTAMP(3)", "TIMESTAMP_US": "TIMESTAMP(6)", "TIMESTAMP_NS": "TIMESTAMP(9)",
 }  # fmt: skip
 """Types by other names than DataFusion's."""
 
+MICROSECONDS: Final[Mapping[str, str]] = {
+    "TIMESTAMP": "TIMESTAMP(6)", "TIMESTAMPTZ": "TIMESTAMP(6) WITH TIME ZONE",
+}  # fmt: skip
+"""Types of moments without a precision: microseconds, as other databases have them."""
+
+_MOMENT: Final = re.compile(r"TIMESTAMP(?:TZ)?\b(?!\s*\()", re.IGNORECASE)
 _KINDS: Final[Mapping[str, str]] = {"UUID": "uuid", "JSON": "json"}
 """Types that are texts of a kind."""
 
@@ -108,6 +114,9 @@ def parse_type(cursor: Cursor) -> ColumnType:
 
 
 def _text(sql: str) -> ColumnType:
+    moment = _MOMENT.match(sql)
+    if moment is not None:
+        sql = MICROSECONDS[moment[0].upper()] + sql[moment.end() :]
     sized = _TEXTS.fullmatch(sql)
     if sized is None:
         return ColumnType(sql)

@@ -64,9 +64,9 @@ def test_what_makes_one_column_with_floats_is_one(rows, session) -> None:
     assert rows("SELECT i FROM t") == [9007199254740993]
 
 
-def test_columns_are_called_as_with_decimals(rows, session) -> None:
+def test_columns_are_called_as_they_are_written(rows, session) -> None:
     named = session.sql("SELECT x > 0.5, i > 0.5 FROM t LIMIT 1").schema.names
-    assert named == ["t.x > Decimal128(Some(5),1,1)", "t.i > Decimal128(Some(5),1,1)"]
+    assert named == ["x > 0.5", "i > 0.5"]
     many = ", ".join(f"{number}.5" for number in range(300))
     assert rows(f"SELECT i FROM t WHERE x IN ({many}) OR x IN ({many})") == [1]
 

@@ -57,7 +57,7 @@ def test_types_have_the_names_that_others_give_them(session) -> None:
         "r ROW(x INT, y VARCHAR))"
     )
     types = [str(field.type) for field in session.table("t").schema]
-    assert types[:5] == ["int16", "int64", "timestamp[ns]", "uint64", "timestamp[ms]"]
+    assert types[:5] == ["int16", "int64", "timestamp[us]", "uint64", "timestamp[ms]"]
     assert types[6].startswith("struct<x: int32, y: string")
     session.sql("INSERT INTO t (a, short) VALUES (CAST('5' AS SHORT), 'x')")
     assert rows(session, "SELECT short, a::LONG, TRY_CAST('y' AS INT1) AS long FROM t") == [

@@ -128,12 +128,6 @@ def test_a_map_is_a_column(session) -> None:
         session.sql("CREATE TABLE n (m MAP(UUID, INT))")
 
 
-def test_temporary_tables_are_refused_by_name(session) -> None:
-    for word in ("TEMP", "TEMPORARY"):
-        with pytest.raises(errors.SqlError, match=f"{word} is not supported"):
-            session.sql(f"CREATE {word} TABLE t (a INT)")
-
-
 def test_a_table_of_a_query_asks_no_more_than_it_says(session) -> None:
     """``SELECT 1`` gives no NULL, and rows that came later could not have one."""
     session.sql("CREATE TABLE p (id BIGINT PRIMARY KEY, n INT NOT NULL)")

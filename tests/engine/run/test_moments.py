@@ -1,0 +1,55 @@
+"""Moments as columns and literals: in microseconds, where no precision is said."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+
+import affidavit
+from affidavit import errors
+
+
+def values(session: affidavit.Session, text: str) -> list[object]:
+    return [value for row in session.sql(text).to_pylist() for value in row.values()]
+
+
+def test_far_years_fit_as_columns_and_as_literals(session) -> None:
+    session.sql("CREATE TABLE t (a TIMESTAMP, b TIMESTAMPTZ, c TIMESTAMP(9), d TIMESTAMP[])")
+    kinds = [str(field.type) for field in session.table("t").schema]
+    assert kinds[:3] == ["timestamp[us]", "timestamp[us, tz=UTC]", "timestamp[ns]"]
+    assert "timestamp[us]" in kinds[3]
+    session.sql(
+        "INSERT INTO t VALUES ('9999-12-31', '1600-01-01T00:00:00Z', NULL, ['1600-01-01']), "
+        "(TIMESTAMP '1600-01-01', TIMESTAMPTZ '9999-12-31T00:00:00Z', TIMESTAMP '2024-01-01', NULL)"
+    )
+    last, first = dt.datetime(9999, 12, 31), dt.datetime(1600, 1, 1)
+    assert values(session, "SELECT a FROM t WHERE a = TIMESTAMP '9999-12-31'") == [last]
+    assert values(session, "SELECT a FROM t WHERE a < '9999-12-30'::TIMESTAMP") == [first]
+    assert values(session, "SELECT a FROM t WHERE a <= CAST('1600-01-01' AS TIMESTAMP)") == [first]
+    assert values(session, "SELECT TIMESTAMP '9999-12-31' AS x") == [last]
+    told = session.sql("SHOW CREATE TABLE t").to_pylist()[0]["definition"]
+    assert '"a" TIMESTAMP,' in told
+    assert '"c" TIMESTAMP(9),' in told
+    assert session.ledger.verify(data=True)
+
+
+def test_a_column_of_nanoseconds_says_what_it_has_no_room_for(session) -> None:
+    session.sql("CREATE TABLE t (a TIMESTAMP(9))")
+    with pytest.raises(errors.AffidavitError, match="9999-12-31"):
+        session.sql("INSERT INTO t VALUES ('9999-12-31')")
+    assert session.table("t").count() == 0
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_a_time_compares_with_a_literal_in_whatever_unit(session, unit: str) -> None:
+    times = pa.array([dt.time(8), dt.time(12, 30), None], pa.time64(unit))
+    session.create_table("t", pa.table({"id": [1, 2, 3], "at": times}))
+    for where, expected in {
+        "at > TIME '08:00:00'": [2], "at = TIME '12:30:00'": [2], "at <> TIME '12:30'": [1],
+        "at BETWEEN TIME '07:00' AND TIME '09:00'": [1], "NOT (at >= TIME '08:00:01')": [1],
+        "TIME '09:00' < at AND id > 0": [2],
+    }.items():  # fmt: skip
+        assert values(session, f"SELECT id FROM t WHERE {where} ORDER BY id") == expected, where
+    assert values(session, "SELECT TIME '10:00' > TIME '9:00' AS x") == [True]
