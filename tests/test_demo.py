@@ -53,7 +53,7 @@ def test_its_temporary_lake_is_removed(demo, temporary):
     "expected",
     [
         r"\d+ texts of public modules, classes and functions",
-        r"VectorTable\('docs', \d+ rows, version 3, vector: 128 dimensions, cosine\)",
+        r"VectorTable\('docs', \d+ rows, version 3, vector: 128 dimensions, cosine, by 'stdlib-lsa'\)",
         r"MutableTable\('notes', \d+ rows",
         r"modules +external",
         r"vector +text +hybrid",

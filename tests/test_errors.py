@@ -15,7 +15,8 @@ from affidavit.errors import AffidavitError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GIVEN = {"str": "x", "str | None": "x", "object": "x", "int": 3, "int | None": 3, "float": 1.5}
+GIVEN = {"str": "x", "str | None": "x", "object": "x", "int": 3, "int | None": 3, "float": 1.5,
+         "bool": True, "bool | None": True}  # fmt: skip
 LISTED = {"Iterable[str]": ["a", "b"]}
 
 

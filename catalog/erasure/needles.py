@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.errors import AffidavitError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Needles:
         """Return the ways in which texts and numbers may stand in a file, by itself or in JSON."""
         found = {format(each, "f") for each in self.numbers}
         for text in self.texts:
-            found |= {text, text.replace("'", "''")}
+            found |= {text, quoted_text(text)[1:-1]}
             found |= {json.dumps(text, ensure_ascii=each)[1:-1] for each in (True, False)}
         return found
 

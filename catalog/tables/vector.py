@@ -33,6 +33,7 @@ from affidavit.catalog.tables.vector_rows import (
     vector_definition,
 )
 from affidavit.catalog.values.python.arguments import (
+    checked_choice,
     checked_number,
     checked_switch,
     checked_text,
@@ -201,7 +202,7 @@ class VectorTable(TableHandle):
         """
         checked_text_or_none(model, "model")
         checked_text_or_none(source, "source")
-        bar = Progress(f"vectors of {self.name}", show=progress)
+        bar = Progress(f"vectors of {self.name}", show=checked_choice(progress, "progress"))
         try:
             return reembed(self._catalog, self._info(), model, source, bar)
         finally:

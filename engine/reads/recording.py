@@ -23,6 +23,7 @@ from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import ABANDONED, OK, OPEN, Said
+from affidavit.engine.statement.shown import without_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,15 +211,18 @@ class Recording:
     def _columns(self) -> object:
         """Return names and types.
 
-        A name that a call or literal made has literals, and is not kept.
+        A column that is computed is called as it is written: the literals in it are not kept.
         """
         schema = self._result_schema()
         if schema is None:
             return None
         written = self._schema_json or schema_json(schema)
-        if self._keeps or b"(" not in written:
+        if self._keeps:
             return written
-        return [["?" if "(" in name else name, kind] for name, kind in json.loads(written)]
+        return [
+            [name if name.isidentifier() else without_literals(name), kind]
+            for name, kind in json.loads(written)
+        ]
 
     def _finish(self, *, is_whole: bool) -> None:
         """Finish what the rows hash to; of those of which not all left that says nothing."""

@@ -83,6 +83,8 @@ class Attachments:
             self._attach_source(name, str(given), options)
             return
         told = _path_of(given)
+        if told is not None and not told.strip():
+            raise SourceError(f"expected a path or URL to attach, got {told!r}")
         check_scheme(told or "")
         scheme = None if told is None or "format" in options else self._database_at(told)
         if scheme is not None:
@@ -101,7 +103,7 @@ class Attachments:
     def _database_at(self, path: str) -> str | None:
         """Return the scheme of the database that a file is, where it may be looked at."""
         location = self._reach.location(path)
-        if is_remote(location):
+        if is_remote(location) or not Path(location).is_file():
             return None
         self._reach.check_files(location)
         return database_at(location)
@@ -110,9 +112,10 @@ class Attachments:
         # before it is looked at, and before it is in a statement: statements are kept
         location = self._reach.location(told)
         self._reach.check_files(location)
-        check_there(location)
         way, secrets, rest = split_options(location, options)
         text = external_sql(name, location, rest, way)
+        if "format" not in options:
+            check_there(location)
         with self._planner.stores.given(location, self._reach, secrets):
             self._run(text)
 

@@ -17,7 +17,13 @@ from affidavit.engine.run.telling.listing import LISTING_WORDS, offer_views
 from affidavit.engine.run.writing.fitting import cast_columns
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
-from affidavit.errors import AffidavitError, ExecutionError, ReadOnlyError, SchemaMismatchError
+from affidavit.errors import (
+    AffidavitError,
+    ExecutionError,
+    MemoryLimitError,
+    ReadOnlyError,
+    SchemaMismatchError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,6 +181,8 @@ class Scope(ABC):
             with self.planner.snapshot(self.catalog) as snapshot:
                 snapshot.virtual["given"] = memory_table(pa.table({"at": np.arange(count)}))
                 rows = self.planner.collect(plan, snapshot)
+        except MemoryLimitError:
+            raise
         except ExecutionError as error:
             raise self._misfit(schema, expressions, error) from error
         return {name: whole(rows[name]).cast(kind) for name, kind in kinds.items()}

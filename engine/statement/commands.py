@@ -12,7 +12,7 @@ from affidavit.engine.statement.spelling.copying import (
     CopyOptions,
     parse_options,
     parse_settings,
-    read_text,
+    quoted_literal,
 )
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
@@ -118,7 +118,7 @@ def parse_copy(cursor: Cursor) -> Copy:
         while cursor.accept("."):
             cursor.name("a table")
     cursor.expect("TO")
-    before, location = cursor.spaced(0, cursor.at), read_text(cursor, "COPY ... TO 'path'")
+    before, location = cursor.spaced(0, cursor.at), quoted_literal(cursor, "COPY ... TO 'path'")
     after = cursor.spaced(cursor.at)
     if cursor.peek() in {"(", "WITH"} and (cursor.peek() == "(" or cursor.peek(1) == "("):
         after = parse_options(cursor).text
@@ -141,7 +141,7 @@ def parse_attach(cursor: Cursor) -> Attach:
     cursor.expect("ATTACH")
     cursor.accept("DATABASE")
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-    location = read_text(cursor, "ATTACH 'path or URL' AS name")
+    location = quoted_literal(cursor, "ATTACH 'path or URL' AS name")
     if not cursor.accept("AS"):
         raise SqlError("ATTACH needs a name: write ATTACH 'path or URL' AS name")
     token = cursor.token
@@ -194,7 +194,7 @@ def parse_copy_from(cursor: Cursor) -> CopyFrom:
             columns.append(cursor.name("a column"))
         cursor.expect(")")
     cursor.expect("FROM")
-    location = read_text(cursor, "COPY ... FROM 'path'")
+    location = quoted_literal(cursor, "COPY ... FROM 'path'")
     options = CopyOptions() if cursor.done else parse_options(cursor)
     expect_end(cursor, "COPY")
     if options.parts:

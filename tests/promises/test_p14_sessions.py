@@ -168,7 +168,7 @@ def test_p14_what_a_frame_hides_is_not_changed_by_its_name(session) -> None:
 def test_p14_a_view_is_of_nobodys_frame(session, t) -> None:
     """It was kept by the lake, and read whatever frame of that name who asked had."""
     session.attach("mine", [{"id": 9}])
-    with pytest.raises(errors.SqlError, match=r"\['mine'\] are frames in memory"):
+    with pytest.raises(errors.SqlError, match=r"\['mine'\] are in memory of this session"):
         session.sql("CREATE VIEW v AS SELECT * FROM mine")
     with pytest.raises(errors.TableNotFoundError):
         session.sql("CREATE VIEW v AS SELECT * FROM nowhere")

@@ -74,7 +74,9 @@ def _first(location: str) -> str | None:
 
 def _first_bytes(path: str) -> bytes:
     try:
+        if not Path(path).is_file():  # a pipe waits for whoever writes
+            return b""
         with Path(path).open("rb") as file:
             return file.read(_LOOKED_AT_BYTES)
-    except OSError:  # a folder; or whoever reads it says what is wrong
+    except OSError:  # whoever reads it says what is wrong
         return b""

@@ -125,7 +125,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "ALTER TABLE statements ADD COLUMN salt",
         "ALTER TABLE statements ADD COLUMN committed",
-        f"CREATE TABLE erasures ({_SYSTEM_COLUMNS}, erasure_id, table_id, told, created_at)",
+        f"CREATE TABLE erasures ({_SYSTEM_COLUMNS}, erasure_id, told, created_at)",
         "CREATE UNIQUE INDEX erasures_id ON erasures (erasure_id)",
         (
             f"CREATE TABLE holds ({_SYSTEM_COLUMNS}, table_id, row_id, case_id, table_name, actor,"

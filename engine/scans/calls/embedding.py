@@ -38,8 +38,8 @@ CALL: Final = "embed"
 EMBED: Final = "affidavit_embed_"
 """How what makes vectors begins; their dimension follows, which is their type's."""
 
-_NAMED: Final = re.compile(rf'{EMBED}\d+\(Utf8\("(\w+)"\)')
-"""How DataFusion 54 calls a column that is such a call."""
+_NAMED: Final = re.compile(rf"""{EMBED}\d+\((?:Utf8\("|')(\w+)(?:"\)|')""")
+"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
 
 Add: TypeAlias = "Callable[[ScalarUDF], object]"
 """Lets the contexts that a statement is planned with call a function."""
@@ -123,7 +123,7 @@ class Embedding:
 
     def _told(self, found: re.Match[str]) -> str:
         use = self._uses.get(found[1])
-        return found[0] if use is None else f'{CALL}(Utf8("{use.model}")'
+        return found[0] if use is None else f"{CALL}({quoted_text(use.model)}"
 
     def asked(self, expression: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
         """Return the model that an expression asks, and what for; ``None`` if it is no call."""

@@ -17,6 +17,7 @@ from affidavit.engine.statement.mended.clauses import clauses, created, values
 from affidavit.engine.statement.mended.derived import named
 from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
+from affidavit.engine.statement.mended.nulls import parted
 from affidavit.engine.statement.mended.numbers import floats
 from affidavit.engine.statement.mended.scopes import scoped
 from affidavit.engine.statement.mended.sets import counted
@@ -118,6 +119,7 @@ def _mended(text: str, schema_of: SchemaOf) -> str:
     here.edit(here.each(_SELECTS, renamed))
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
+    here.edit(parted(here.text, here.tokens))
     while here.edit(swapped(here.text, here.tokens)):
         pass
     if any(token.keyword in _QUERIES for token in here.tokens):

@@ -79,6 +79,9 @@ def called(tokens: Tokens, item: Span) -> str:
 
 
 def _written(token: Token) -> str:
+    plain = token.name or ""
+    if token.kind == "quoted" and plain.isidentifier() and plain == plain.lower():
+        return plain  # the engine puts quotes where somebody wrote none
     if token.kind != "word":
         return token.text
     if token.keyword in {"TRUE", "FALSE"} or token.keyword not in _UPPER:

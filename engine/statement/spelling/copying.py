@@ -92,7 +92,7 @@ def parse_settings(cursor: Cursor) -> dict[str, str]:
     return found
 
 
-def read_text(cursor: Cursor, what: str) -> str:
+def quoted_literal(cursor: Cursor, what: str) -> str:
     """Move past a text in quotes, and return it."""
     token = cursor.token
     if token is None or token.text[0] != "'":

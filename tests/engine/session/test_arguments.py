@@ -47,6 +47,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "vector.tag": {"name": "tagged"},
     "vector.restore": {"version": 1},
     "vector.optimize": {},
+    "vector.reembed": {"model": "m"},
     "vector.create_index": {"column": "t", "index_type": "FTS"},
     "mutable.insert": {"data": []},
     "mutable.upsert": {"data": []},

@@ -8,12 +8,11 @@ import pytest
 @pytest.mark.parametrize(
     ("listed", "found"),
     [
-        ("a, a::VARCHAR", {"a": 1, "a_1": "1"}),
-        ("t.a, CAST(t.a AS BIGINT), t.a::DECIMAL(10, 2)::INT[]", {"a": 1, "a_1": 1, "a_2": [1]}),
-        ("a, a::INT AS x, a + 1", {"a": 1, "x": 1, "t.a + Int64(1)": 2}),
+        ("a, a::VARCHAR", {"a": 1, "a::varchar": "1"}),
+        ("a, a::INT AS x, a + 1", {"a": 1, "x": 1, "a + 1": 2}),
     ],
 )
-def test_a_cast_is_called_as_what_it_casts(session, listed: str, found) -> None:
+def test_a_cast_is_called_as_it_is_written(session, listed: str, found) -> None:
     """DataFusion 54.1 refuses a list with both, and INSERT ... SELECT with it."""
     session.sql("CREATE TABLE t (a INT) AS VALUES (1)")
     assert session.sql(f"SELECT {listed} FROM t").to_pylist() == [found]
