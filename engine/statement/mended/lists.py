@@ -13,7 +13,13 @@ from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
 from affidavit.engine.statement.mended.naming import called, is_column, is_seen
-from affidavit.engine.statement.mended.places import between, clause, split
+from affidavit.engine.statement.mended.places import (
+    between,
+    clause,
+    is_query,
+    operand_before,
+    split,
+)
 from affidavit.engine.statement.mended.walker import closing, siblings, word
 from affidavit.errors import SqlError
 
@@ -127,3 +133,33 @@ def _is_twice(text: str, tokens: Tokens, span: Span, schema_of: SchemaOf) -> boo
     tables = between(text, tokens, (span[1], _end(tokens, span[1])))
     asked = f"SELECT {between(text, tokens, span)} {tables}"
     return schema_of(asked) is None and schema_of(f"SELECT * {tables}") is not None
+
+
+# --- lists behind IN ----------------------------------------------------------------------------
+
+UNKNOWN: Final = "CAST(NULL AS BOOLEAN)"
+
+
+def parted(text: str, tokens: Tokens) -> Iterator[Edit]:
+    """Yield how ``x IN (1, NULL)`` is to be written: ``(x IN (1) OR NULL)``.
+
+    DataFusion 54.1 joins two lists that are asked of one column, and loses NULL: ``x IN (1, NULL, 2)
+    AND x NOT IN (1, NULL)`` is true of 2, and nothing is known of it.
+    """
+    for at, token in enumerate(tokens):
+        if token.keyword != "IN" or word(tokens, at + 1) != "(" or is_query(tokens, at + 1):
+            continue
+        close = closing(tokens, at + 1)
+        items = split(tokens, (at + 2, close))
+        nulls = [start for start, end in items if (end - start, word(tokens, start)) == (1, "NULL")]
+        others = [item for item in items if item[0] not in nulls]
+        is_negated = word(tokens, at - 1) == "NOT"
+        start = operand_before(tokens, at - is_negated)
+        if not nulls or not others or start >= at - is_negated:
+            continue
+        first = text[tokens[others[0][0]].start : tokens[others[0][1] - 1].end]
+        yield tokens[start].start, tokens[start].start, "("
+        for null in nulls:
+            yield tokens[null].start, tokens[null].end, first
+        end = tokens[close].end
+        yield end, end, f" {'AND' if is_negated else 'OR'} {UNKNOWN})"

@@ -15,9 +15,8 @@ from affidavit.engine.statement.limits import check_reparsed
 from affidavit.engine.statement.mended.arithmetic import checked, merged
 from affidavit.engine.statement.mended.clauses import clauses, created, values
 from affidavit.engine.statement.mended.derived import named
-from affidavit.engine.statement.mended.lists import renamed
+from affidavit.engine.statement.mended.lists import parted, renamed
 from affidavit.engine.statement.mended.membership import membership
-from affidavit.engine.statement.mended.nulls import parted
 from affidavit.engine.statement.mended.numbers import floats
 from affidavit.engine.statement.mended.scopes import scoped
 from affidavit.engine.statement.mended.sets import counted
