@@ -143,8 +143,8 @@ UNKNOWN: Final = "CAST(NULL AS BOOLEAN)"
 def parted(text: str, tokens: Tokens) -> Iterator[Edit]:
     """Yield how ``x IN (1, NULL)`` is to be written: ``(x IN (1) OR NULL)``.
 
-    DataFusion 54.1 joins two lists that are asked of one column, and loses NULL: ``x IN (1, NULL, 2)
-    AND x NOT IN (1, NULL)`` is true of 2, and nothing is known of it.
+    DataFusion 54.1 joins two lists that are asked of one column, and loses NULL:
+    ``x IN (1, NULL, 2) AND x NOT IN (1, NULL)`` is true of 2, and nothing is known of it.
     """
     for at, token in enumerate(tokens):
         if token.keyword != "IN" or word(tokens, at + 1) != "(" or is_query(tokens, at + 1):
