@@ -68,6 +68,7 @@ def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edi
     span = listed(tokens, at)
     items = [item for item in split(tokens, span) if item[0] < item[1]]
     bare = [item for item in items if not has_name(text, tokens, item)]
+    bare = [item for item in bare if word(tokens, item[1] - 1) != "WITHIN"]  # GROUP (ORDER BY ...)
     computed = [item for item in bare if not is_column(tokens, item)]
     is_starred = any(word(tokens, item[1] - 1) == "*" for item in items)
     has_columns = len(bare) > len(computed)

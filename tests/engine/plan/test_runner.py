@@ -87,14 +87,14 @@ def test_a_plan_whose_filter_no_table_takes_is_made_again_over_whole_tables(
     def plan(snapshot):
         planned.append(dict(snapshot.prepared))
         return planner.plan(
-            "SELECT id FROM big WHERE id IN (NULL, 3) AND id BETWEEN NULL AND 4",
+            "SELECT id FROM big WHERE id IN ((NULL), 3) AND id BETWEEN NULL AND 4",
             {},
             snapshot,
             names={"big", "id"},
         )
 
     with planner.snapshot(catalog) as snapshot:
-        assert list(LocalRunner().run(Planned.at(snapshot, plan))) == []
+        assert not sum(each.num_rows for each in LocalRunner().run(Planned.at(snapshot, plan)))
     assert [list(prepared) for prepared in planned] == [[], [("main", "big")]]
 
 
