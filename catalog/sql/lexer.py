@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+RECENT_LENGTH_MAX: Final = 4_096
+"""A text of up to so much is kept for a while once it was read; its tokens take sixty times it."""
 
 TEXT_LENGTH_MAX: Final = 1_000_000
 """A longer statement is refused: parameters are the place for data."""
@@ -73,7 +77,13 @@ def tokenize(text: str) -> list[Token]:
     Raises:
         SqlError: A string, name or comment does not end, or brackets do not pair up.
     """
-    return list(_tokens(text))
+    return list(_recent(text) if len(text) <= RECENT_LENGTH_MAX else _tokens(text))
+
+
+@lru_cache(maxsize=64)
+def _recent(text: str) -> tuple[Token, ...]:
+    """Return the tokens of a text that others are going to ask for, as a statement is planned."""
+    return tuple(_tokens(text))
 
 
 def _tokens(text: str) -> Iterator[Token]:
