@@ -39,6 +39,7 @@ from affidavit.engine.statement.definitions import (
 )
 from affidavit.engine.statement.grammar import skip_group
 from affidavit.engine.statement.queries import skip_selected, skip_with
+from affidavit.engine.statement.spelling.paths import placed
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import (
     InvalidQueryError,
@@ -124,7 +125,7 @@ def _view(new: New) -> int:
     name = parse_name(cursor, "a view")
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("AS")
-    query = cursor.rest()
+    query = placed(cursor.rest(), new.scope.reach.location)
     if new.statement.whole.placeholders or new.statement.whole.marks:
         msg = "a view is kept without values: write them in place of its parameters"
         raise SqlError(msg)
