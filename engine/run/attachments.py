@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import EXTERNAL
@@ -88,7 +89,9 @@ class Attachments:
         check_scheme(told or "")
         scheme = None if told is None or "format" in options else self._database_at(told)
         if scheme is not None:
-            self._attach_source(name, f"{scheme}:///{Path(str(told)).absolute()}", options)
+            self._attach_source(
+                name, f"{scheme}:///{quote(str(Path(str(told)).absolute()))}", options
+            )
             return
         held = self._planner.temporaries.find(MAIN_SCHEMA, name)
         taken = (MAIN_SCHEMA, name) in self._planner.frames or held is not None

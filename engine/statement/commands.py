@@ -12,7 +12,6 @@ from affidavit.engine.statement.spelling.copying import (
     CopyOptions,
     parse_options,
     parse_settings,
-    quoted_literal,
 )
 from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
@@ -118,7 +117,7 @@ def parse_copy(cursor: Cursor) -> Copy:
         while cursor.accept("."):
             cursor.name("a table")
     cursor.expect("TO")
-    before, location = cursor.spaced(0, cursor.at), quoted_literal(cursor, "COPY ... TO 'path'")
+    before, location = cursor.spaced(0, cursor.at), cursor.literal("COPY ... TO 'path'")
     after = cursor.spaced(cursor.at)
     if cursor.peek() in {"(", "WITH"} and (cursor.peek() == "(" or cursor.peek(1) == "("):
         after = parse_options(cursor).text
@@ -141,7 +140,7 @@ def parse_attach(cursor: Cursor) -> Attach:
     cursor.expect("ATTACH")
     cursor.accept("DATABASE")
     if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-    location = quoted_literal(cursor, "ATTACH 'path or URL' AS name")
+    location = cursor.literal("ATTACH 'path or URL' AS name")
     if not cursor.accept("AS"):
         raise SqlError("ATTACH needs a name: write ATTACH 'path or URL' AS name")
     token = cursor.token
@@ -187,16 +186,11 @@ def parse_copy_from(cursor: Cursor) -> CopyFrom:
     target = [cursor.name("a table")]
     while cursor.accept("."):
         target.append(cursor.name("a table"))
-    columns: list[str] = []
-    if cursor.accept("("):
-        columns.append(cursor.name("a column"))
-        while cursor.accept(","):
-            columns.append(cursor.name("a column"))
-        cursor.expect(")")
+    columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("FROM")
-    location = quoted_literal(cursor, "COPY ... FROM 'path'")
+    location = cursor.literal("COPY ... FROM 'path'")
     options = CopyOptions() if cursor.done else parse_options(cursor)
     expect_end(cursor, "COPY")
     if options.parts:
         raise SqlError("COPY ... FROM takes no PARTITION_BY: folders say their columns themselves")
-    return CopyFrom(tuple(target), tuple(columns), location, options)
+    return CopyFrom(tuple(target), columns, location, options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
+from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.result.result import Result
 from affidavit.engine.scans.listing.making import type_text
@@ -40,7 +41,7 @@ def pragma(scope: Scope, statement: Statement, _: Params) -> Result:
     if token is not None and token.kind == "string":
         cursor.skip()
         schema, dot, table = token.text[1:-1].replace("''", "'").rpartition(".")
-        schema = schema if dot else "main"
+        schema = schema if dot else MAIN_SCHEMA
         source = ""
     else:
         name = parse_name(cursor, of_source=True)

@@ -6,6 +6,7 @@ They are written as literals when the statement is planned: a view asks for whoe
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.sql.lexer import Token
 
+
+@cache
+def _version() -> str:
+    return f"affidavit {version('affidavit')}"
+
+
 _TOLD: Final[Mapping[str, Callable[[Identity], str | None]]] = {
     "current_tenant": lambda who: who.shown_tenant,
     "current_actor": lambda who: who.actor,
@@ -26,7 +33,7 @@ _TOLD: Final[Mapping[str, Callable[[Identity], str | None]]] = {
     "current_workspace": lambda who: who.workspace,
     "current_database": lambda _: CATALOG,
     "current_schema": lambda _: MAIN_SCHEMA,
-    "version": lambda _: f"affidavit {version('affidavit')}",
+    "version": lambda _: _version(),
 }
 _WITHOUT_BRACKETS: Final[Mapping[str, str]] = {
     "current_user": "current_actor", "session_user": "current_actor",

@@ -28,6 +28,8 @@ _JOINS: Final = frozenset({".", "::"})
 
 def arrows(text: str, tokens: Sequence[Token]) -> str:
     """Return a statement with calls in the place of the operators; the text itself without any."""
+    if "->" not in text:
+        return text
     edits = list(_edits(text, tokens))
     for start, end, _, written in sorted(edits, key=lambda each: each[::2], reverse=True):
         text = f"{text[:start]}{written}{text[end:]}"

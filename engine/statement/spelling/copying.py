@@ -37,7 +37,7 @@ class CopyOptions:
 
     format: str = ""
     options: dict[str, str] = field(default_factory=dict)
-    parts: list[str] = field(default_factory=list)
+    parts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -69,7 +69,7 @@ def parse_options(cursor: Cursor) -> CopyOptions:
         elif name in OPTIONS:
             is_alone = name == "HEADER" and cursor.peek() in {",", ")"}
             value = "true" if is_alone else _value(cursor)
-            found.options[OPTIONS[name]] = _TRUTHS[value.upper()] if name == "HEADER" else value
+            found.options[OPTIONS[name]] = _truth(value) if name == "HEADER" else value
         else:
             known = ", ".join(("FORMAT", *OPTIONS, "PARTITION_BY"))
             raise SqlError(f"COPY has no option {name}: it has {known}")
@@ -92,15 +92,6 @@ def parse_settings(cursor: Cursor) -> dict[str, str]:
     return found
 
 
-def quoted_literal(cursor: Cursor, what: str) -> str:
-    """Move past a text in quotes, and return it."""
-    token = cursor.token
-    if token is None or token.text[0] != "'":
-        raise SqlError(f"expected {what}, found {cursor.found()}")
-    cursor.skip()
-    return token.text[1:-1].replace("''", "'")
-
-
 def _value(cursor: Cursor) -> str:
     token = cursor.token
     if token is None or token.kind not in {"string", "word", "quoted", "number"}:
@@ -110,13 +101,15 @@ def _value(cursor: Cursor) -> str:
     return token.text[1:-1].replace("''", "'") if is_text else token.text
 
 
-def _names(cursor: Cursor) -> list[str]:
-    is_one = not cursor.accept("(")
-    names = [cursor.name("a column")]
-    while not is_one and cursor.accept(","):
-        names.append(cursor.name("a column"))
-    if not is_one:
-        cursor.expect(")")
+def _truth(value: str) -> str:
+    if value.upper() not in _TRUTHS:
+        raise SqlError(f"HEADER is true or false, got {value}")
+    return _TRUTHS[value.upper()]
+
+
+def _names(cursor: Cursor) -> tuple[str, ...]:
+    what = "a column"
+    names = cursor.names(what) if cursor.peek() == "(" else (cursor.name(what),)
     for name in names:
         if not name.isidentifier():  # DataFusion 54.1 takes quotes for a part of the name
             raise SqlError(f"PARTITION_BY takes plain names, got {name!r}: rename it in a query")

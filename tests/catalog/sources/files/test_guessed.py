@@ -65,8 +65,9 @@ def test_a_database_is_known_by_its_first_bytes(session, tmp_path: Path) -> None
         made.execute("CREATE TABLE t (a INT)")
         made.commit()
     duckdb.connect(str(tmp_path / "two.db")).execute("CREATE TABLE t (a INT)").close()
-    for name in ("one", "two"):
-        session.attach(name, tmp_path / f"{name}.db")
+    (tmp_path / "one.db").rename(tmp_path / "o%20n e?#.db")
+    for name, file in {"one": "o%20n e?#.db", "two": "two.db"}.items():
+        session.attach(name, tmp_path / file)
         assert session.sql(f"SELECT * FROM {name}.main.t").to_pylist() == []
 
 
@@ -101,6 +102,9 @@ def test_a_file_in_a_query_is_one_source_of_what_it_reads(
     session.sql("INSERT INTO kept SELECT * FROM 't.csv' WHERE a > 1")
     session.sql("CREATE VIEW seen AS SELECT count(*) AS n FROM 't.csv'")
     assert session.sql("SELECT n FROM seen").to_pylist() == [{"n": 2}]
+    monkeypatch.chdir("/")
+    assert session.sql("SELECT n FROM seen").to_pylist() == [{"n": 2}]
+    monkeypatch.chdir(tmp_path)
     assert session.table("kept").count() == 3
     query = "SELECT trim('x' FROM 'xt.csvx') AS t, 'a' IS DISTINCT FROM 't.csv' AS d FROM 't.csv'"
     assert session.sql(query).to_pylist()[0] == {"t": "t.csv", "d": True}

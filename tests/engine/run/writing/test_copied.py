@@ -83,6 +83,7 @@ def test_other_formats_are_read_by_names(filled) -> None:
         ("COPY t (zip, none) FROM 'more.csv'", r"has no columns \['none'\]"),
         ("COPY t FROM 'more.csv' (OIDS)", "COPY has no option OIDS: it has FORMAT, HEADER"),
         ("COPY t FROM 'more.csv' (PARTITION_BY id)", "takes no PARTITION_BY"),
+        ("COPY t TO 'x.csv' (HEADER perhaps)", "HEADER is true or false, got perhaps"),
         ("COPY t FROM stdin", r"expected COPY ... FROM 'path'"),
         ("COPY t TO 'x.csv' (HEADER true) more", "COPY"),
         ("COPY t FROM 'same.csv'", "has a row with id = 1 already"),
