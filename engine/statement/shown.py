@@ -1,7 +1,7 @@
 """A statement, and what its error says, as others may see them: in the log, and while it runs.
 
 Rules:
-    - What is secret in OPTIONS and URLs is never shown.
+    - What is secret in options, named arguments and URLs is never shown.
     - Unless queries are stored, no literal is: numbers, texts of every kind and the words TRUE and
       FALSE become ``?``, an array of nothing else ``[?]``, and comments go. Names, functions,
       operators, NULL and parameters stay. A text that cannot be told apart is not shown, nor one in
@@ -36,7 +36,7 @@ from affidavit.errors import (
 from affidavit.screen import MASK, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.statement import Statement
@@ -57,14 +57,20 @@ _TRUTHS: Final = frozenset({"TRUE", "FALSE"})
 _UNTOLD: Final = f"{MASK} (the statement has a secret, and what is wrong with it would repeat that)"
 _SETTING: Final = re.compile(r"\s*SET\s+(.{1,200}?)(?:=|\bTO\b)", re.IGNORECASE | re.DOTALL)
 _SAID: Final = re.compile(
-    r"""(\b(?:PASSWORD|SECRET|IDENTIFIED\s+BY|AUTHORIZATION|CREDENTIALS?|"""
+    r"""((?<!['"])\b(?:PASSWORD|SECRET|IDENTIFIED\s+BY|AUTHORIZATION|CREDENTIALS?|"""
     r"""ATTACH(?:\s+DATABASE)?(?:\s+IF\s+NOT\s+EXISTS)?(?=\s*'[^']*[=@]))\b"""
     r"""\s*\(?\s*)(?:E?'(?:[^']|'')*'?|"(?:[^"]|"")*"?|\$\$.*?(?:\$\$|$))""",
     re.IGNORECASE | re.DOTALL,
 )
 """A text after a word that says that it is a secret, or may have one."""
 
-_OPTIONS: Final = re.compile(r"\boptions\b", re.IGNORECASE)
+_OPTIONS: Final = re.compile(
+    rf"""\b(?:options|copy|attach)\b|(?:{SECRET_WORDS.pattern})\w*['"]?\s*(?:=>|:=?|E?['$])""",
+    re.IGNORECASE,
+)
+"""What may have a secret by its name."""
+
+_WITH_OPTIONS: Final = frozenset({"COPY", "ATTACH"})
 _QUOTES: Final = re.compile(r"""['"$]+""")
 
 _OF_NAMES: Final = (TableNotFoundError, TableExistsError, InvalidNameError, NameNotFoundError)
@@ -215,7 +221,7 @@ def without_secrets_of(text: object) -> Iterator[None]:
 def without_secrets(
     text: str, told: str = "", tokens: Sequence[Token] | None = None
 ) -> tuple[str, str]:
-    """Return a statement and what its error told, without the secrets of OPTIONS and URLs.
+    """Return a statement and what its error told, without what is secret in them.
 
     Args:
         text: The statement.
@@ -240,14 +246,16 @@ def without_secrets(
     return masked(text), masked(told)
 
 
-def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
-    """Yield the values in OPTIONS clauses of the options whose names say that they are secrets."""
+def _secret_values(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """Yield the values whose names say that they are secrets: of options, and of arguments."""
     clause: int | None = None
     is_secret = False
     value: list[Token] = []
-    for token in tokens:
+    for at, token in enumerate(tokens):
         if clause is None:
-            clause = token.depth if token.keyword == "OPTIONS" else None
+            clause = token.depth if _opens_options(tokens, at) else None
+            if clause is None and SECRET_WORDS.search(token.text) is not None:
+                yield from _argument(tokens, at)
         elif (token.text, token.depth) in {(",", clause + 1), (")", clause)}:
             if value:
                 yield value
@@ -259,3 +267,23 @@ def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
             is_secret = SECRET_WORDS.search(token.text) is not None
     if value:
         yield value
+
+
+def _opens_options(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether options stand in the bracket at a place: of OPTIONS, COPY or ATTACH."""
+    if tokens[at].text != "(" or not at:
+        return False
+    if tokens[at].depth or tokens[0].keyword not in _WITH_OPTIONS:
+        return tokens[at - 1].keyword == "OPTIONS"
+    return tokens[at - 1].keyword != "COPY"  # behind which a query stands
+
+
+def _argument(tokens: Sequence[Token], at: int) -> Iterator[Sequence[Token]]:
+    """Yield the literal that is a name's: ``k => 'x'``, ``{'k': 'x'}``, ``k 'x'``."""
+    value = at + 1
+    while value < min(len(tokens), at + 3) and tokens[value].text in {"=>", ":", "="}:
+        value += 1
+    is_argument = value > at + 1 and tokens[at + 1].text != "="
+    is_beside = value == at + 1 and tokens[at].kind == "word"
+    if value < len(tokens) and (is_argument or is_beside) and tokens[value].kind in _LITERALS:
+        yield tokens[value : value + 1]

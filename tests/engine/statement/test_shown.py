@@ -13,6 +13,7 @@ from affidavit.catalog.sql.lexer import TEXT_LENGTH_MAX
 from affidavit.engine.statement.shown import (
     SHOWN_LENGTH_MAX,
     Shown,
+    hide_secrets,
     tokens_of,
     without_literals,
 )
@@ -109,3 +110,26 @@ def test_an_error_tells_its_class_and_what_is_about_names_alone(error, told) -> 
     assert Shown().told("SELECT 1", error, names=NAMES) == ("SELECT ?", told)
     # also where statements are kept: what an error says could not be let go of
     assert Shown(literals=True).told("SELECT 1", error, names=NAMES) == ("SELECT 1", told)
+
+
+SECRETS = [
+    ("COPY t TO 'x' (FORMAT csv, secret_access_key 'hush')", "COPY t TO 'x' (FORMAT csv, secret_access_key ***)"),
+    ("COPY (SELECT key FROM t) TO 'x' (password hush, a b)", "COPY (SELECT key FROM t) TO 'x' (password ***, a b)"),
+    ("COPY t FROM 'x' WITH (sas_token $$hush$$)", "COPY t FROM 'x' WITH (sas_token ***)"),
+    ("ATTACH 'x' AS y (TYPE postgres, token = 'hush')", "ATTACH 'x' AS y (TYPE postgres, token ***)"),
+    ("SELECT * FROM read_csv('x', secret_access_key => 'hush', n => 1)",
+     "SELECT * FROM read_csv('x', secret_access_key => ***, n => 1)"),
+    ("SELECT * FROM f(api_key := 'hush', b => {'password': 'hush', 'c': 'd'})",
+     "SELECT * FROM f(api_key := ***, b => {'password': ***, 'c': 'd'})"),
+    ("SELECT key, 'x' FROM t WHERE key = 'a' AND token IN ('b')", "SELECT key, 'x' FROM t WHERE key = 'a' AND token IN ('b')"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown"), SECRETS, ids=[text[:40] for text, _ in SECRETS])
+def test_what_a_name_says_is_secret_is_not_kept_with_a_statement(text: str, shown: str) -> None:
+    assert Shown(literals=True).text(text) == shown
+    assert "hush" not in Shown().text(text)
+    error = errors.SqlError("found: hush")
+    if "hush" in text:
+        hide_secrets(error, text)
+        assert "hush" not in str(error)
