@@ -18,12 +18,12 @@ from affidavit.catalog.values.canonical import (
     from_us,
 )
 from affidavit.catalog.values.digest import schema_json
+from affidavit.engine.reads.columns import without_values
 from affidavit.engine.reads.hashes import Hashed, Hashes
 from affidavit.engine.reads.hashing import HashingThread
 from affidavit.engine.reads.parameters import statement_digest, written
 from affidavit.engine.reads.receipt import Receipt
 from affidavit.engine.reads.record import ABANDONED, OK, OPEN, Said
-from affidavit.engine.statement.shown import without_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,20 +209,14 @@ class Recording:
         return self._schema
 
     def _columns(self) -> object:
-        """Return names and types.
-
-        A column that is computed is called as it is written: the literals in it are not kept.
-        """
+        """Return names and types, and nothing of the statement's literals if those are not kept."""
         schema = self._result_schema()
         if schema is None:
             return None
         written = self._schema_json or schema_json(schema)
         if self._keeps:
             return written
-        return [
-            [name if name.isidentifier() else without_literals(name), kind]
-            for name, kind in json.loads(written)
-        ]
+        return without_values(written, self.asked.statement)
 
     def _finish(self, *, is_whole: bool) -> None:
         """Finish what the rows hash to; of those of which not all left that says nothing."""

@@ -109,9 +109,13 @@ def test_p16_columns_that_are_named_by_literals_can_be_let_go(
     audited, lake: Path, *, keeps: bool
 ) -> None:
     with affidavit.connect(lake, store_queries=keeps) as session:
-        session.sql("SELECT id, x = 'Smith', 'Jones' FROM t").to_arrow()
+        session.sql(
+            "SELECT id, x = 'Smith', 'Jones', [named_struct('O''Hara', named_struct('Baker', 1, 'a', x))] "
+            "AS s FROM t"
+        ).to_arrow()
     [read] = reads(audited)
-    assert ("Smith" in read["result_schema"]) == keeps
+    for name in ("Smith", "Jones", "O'Hara", "Baker"):
+        assert (name in read["result_schema"]) == keeps
     assert json.loads(read["result_schema"])[0] == ["id", "int64"]
     body = audited.sql("SELECT body FROM system.ledger WHERE kind = 'read'").to_pylist()[0]["body"]
     assert "Smith" not in body
