@@ -9,6 +9,9 @@ QUICK_S ?= 120
 TEST_S ?= 1500
 PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -rs
 
+# Where it is set, as in images of containers, every process that a test starts would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo quick test lint types house bench clean
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.engine.plan.mending.parameters import asked
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.statement.mended.mended import mended
 from affidavit.errors import (
@@ -53,7 +54,7 @@ def schema_in(
     """
     before = snapshot.failure
     try:
-        frame = context.sql(query, QUERIES_ONLY, param_values=dict(values) or None)
+        frame = asked(context, query, values, QUERIES_ONLY)
     except Exception:
         failure = snapshot.failure
         if failure is not before and isinstance(failure, _FAILED):

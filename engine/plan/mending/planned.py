@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.plan.mending.alone import mended_in, schema_in
+from affidavit.engine.plan.mending.parameters import asked
 from affidavit.engine.plan.mending.points import pointed
 from affidavit.engine.plan.mending.spelled import ordered, spelled
 from affidavit.engine.plan.sizes.bounds import plainly_named
@@ -35,7 +36,7 @@ def planned_in(
     whole = bounded(ordered(whole, partial(schema_in, context, values, snapshot)))
 
     def plan(each: str, given: Mapping[str, Any]) -> DataFrame:
-        return context.sql(each, options, param_values=dict(given) or None)
+        return asked(context, each, given, options)
 
     frame = pointed(whole, values, plan)
     return frame if whole is text else plainly_named(frame)

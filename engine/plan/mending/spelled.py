@@ -36,6 +36,8 @@ _MAY_HAVE: Final = re.compile(
     re.IGNORECASE,
 )
 _MOMENTS: Final = frozenset({"TIMESTAMP", "TIMESTAMPTZ", "TIME"})
+_FINER: Final = re.compile(r"\.\d{6}0*[1-9]")
+_UTC_NANOSECONDS: Final = 'Timestamp(Nanosecond, Some("UTC"))'
 _COMPARES: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">="})
 _ORDERS: Final = re.compile(r"\bORDER\s+BY\s+ALL\b", re.IGNORECASE)
 
@@ -78,6 +80,8 @@ def _types(tokens: Tokens) -> Iterator[Edit]:
 def _moments(tokens: Tokens) -> Iterator[Edit]:
     """Yield moments in microseconds, for DataFusion's nanoseconds end in 2262.
 
+    A literal that says parts of a microsecond is in nanoseconds.
+
     A literal of TIME beside a comparison becomes text, which is read as the other side's type:
     DataFusion 54.1 compares no TIME in nanoseconds with one in microseconds.
     """
@@ -88,6 +92,10 @@ def _moments(tokens: Tokens) -> Iterator[Edit]:
         if token.keyword == "TIME":
             if is_literal and _is_compared(tokens, at):
                 yield token.start, token.end, ""
+        elif is_literal and _FINER.search(tokens[at + 1].text) is not None:
+            if token.keyword == "TIMESTAMPTZ":
+                value = tokens[at + 1]
+                yield token.start, value.end, f"arrow_cast({value.text}, '{_UTC_NANOSECONDS}')"
         elif is_literal and token.keyword == "TIMESTAMPTZ":
             value = tokens[at + 1]
             written = f"CAST({value.text} AS {MICROSECONDS[token.keyword]})"

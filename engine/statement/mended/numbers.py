@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DIGITS_MAX: Final = 38
 """How many digits a decimal has at most."""
 
+LONG_DIGITS_MAX: Final = 76
+"""How many one has at most that no other is computed with: one that is stored."""
+
 _ROUNDED: Final = frozenset({"power", "pow", "log", "avg", "mean", "median"})
 """Functions that give a decimal of a decimal, rounded."""
 
@@ -42,12 +45,30 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
         has_exponent = "e" in token.text.lower()
         if not has_exponent and "." not in token.text:
             continue
-        if (
-            has_exponent
-            or at in lossy
-            or sum(map(str.isdigit, token.text.lstrip("0"))) > DIGITS_MAX
-        ):
-            yield token.start, token.end, f"CAST('{token.text}' AS DOUBLE)"
+        digits = sum(map(str.isdigit, token.text.lstrip("0")))
+        if has_exponent or at in lossy or digits > DIGITS_MAX:
+            is_whole = not has_exponent and digits <= LONG_DIGITS_MAX and _is_stored(tokens, at)
+            kind = f"DECIMAL({digits}, {_scale(token.text)})" if is_whole else "DOUBLE"
+            yield token.start, token.end, f"CAST('{token.text}' AS {kind})"
+
+
+def _scale(written: str) -> int:
+    return len(written) - written.index(".") - 1
+
+
+def _is_stored(tokens: Tokens, at: int) -> bool:
+    """Return whether a number alone is what a row of VALUES has, or a query lists."""
+    first, last = at - (word(tokens, at - 1) in {"-", "+"}), at
+    if word(tokens, tokens.clauses[tokens.opens[at]]) == "SELECT":
+        while word(tokens, first - 1) == "(" and tokens.pairs[first - 1] == last + 1:
+            first, last = first - 1, last + 1
+    if word(tokens, last + 1) not in {",", ")", "FROM", "AS", ";", ""}:
+        return False
+    if word(tokens, tokens.clauses[first]) == "SELECT":
+        return word(tokens, first - 1) in {"SELECT", ","}
+    row = tokens.opens[at]
+    is_row = row >= 0 and "VALUES" in {word(tokens, row - 1), word(tokens, tokens.clauses[row])}
+    return is_row and word(tokens, first - 1) in {"(", ","}
 
 
 def _in_lossy(tokens: Tokens) -> set[int]:

@@ -56,3 +56,16 @@ def test_a_time_compares_with_a_literal_in_whatever_unit(session, unit: str) -> 
     }.items():  # fmt: skip
         assert values(session, f"SELECT id FROM t WHERE {where} ORDER BY id") == expected, where
     assert values(session, "SELECT TIME '10:00' > TIME '9:00' AS x") == [True]
+
+
+def test_p10_a_literal_of_nanoseconds_keeps_them(session) -> None:
+    """They were cut off: a TIMESTAMP(9) was given .145224."""
+    session.sql("CREATE TABLE t (id INT PRIMARY KEY, a TIMESTAMP(9))")
+    least, most = "1677-09-21 00:12:43.145224193", "2262-04-11 23:47:16.854775806"
+    session.sql(f"INSERT INTO t VALUES (1, TIMESTAMP '{least}'), (2, TIMESTAMP '{most}')")
+    counts = session.sql("SELECT a FROM t ORDER BY id").to_arrow()["a"].cast(pa.int64())
+    assert counts.to_pylist() == [-(2**63) + 1, 2**63 - 2]
+    asked = "SELECT TIMESTAMPTZ '2020-01-01 00:00:00.000000001+01:00' AS z, TIMESTAMP '2020-01-01 00:00:00.1234560' AS u"
+    found = session.sql(asked).to_arrow()
+    assert found["z"].cast(pa.int64()).to_pylist() == [1_577_833_200_000_000_001]
+    assert found.schema.field("u").type == pa.timestamp("us")

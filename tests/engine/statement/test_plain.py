@@ -30,6 +30,16 @@ def test_p19_a_number_with_a_word_stuck_to_it_is_refused(session, number) -> Non
         session.sql(f"SELECT {number}")
 
 
+def test_p10_a_long_number_that_is_stored_keeps_its_digits(session) -> None:
+    long = "9" * 55 + ".99999"
+    session.sql("CREATE TABLE long (id INT PRIMARY KEY, n DECIMAL(60, 5), d DOUBLE)")
+    session.sql(f"INSERT INTO long VALUES (1, {long}, {long}), (2, -{long}, 0.5), (3, 1.5, 1)")
+    session.sql(f"UPDATE long SET n = {long} WHERE id = 3")
+    found = session.sql("SELECT n, d FROM long ORDER BY id").to_pylist()
+    assert [str(each["n"]) for each in found] == [long, f"-{long}", long]
+    assert [each["d"] for each in found] == [1e55, 0.5, 1.0]
+
+
 def test_p19_numbers_are_numbers(session) -> None:
     got = session.sql("SELECT 1e3 AS a, .5 AS b, 1 x, '1_000' AS c, x'1F' AS d").to_pylist()
     assert got == [{"a": 1000.0, "b": 0.5, "x": 1, "c": "1_000", "d": b"\x1f"}]

@@ -1,0 +1,52 @@
+"""A statement handed to DataFusion with its parameters.
+
+Rules:
+    - A list or map that is NULL, or has lists in it, is handed over in a struct: what pyarrow 26
+      makes an array of, as DataFusion's binding does of each parameter, is no such value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.sql.lexer import tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from datafusion import DataFrame, SessionContext, SQLOptions
+
+_WRAPPED: Final = "affidavit_value"
+
+
+def asked(
+    context: SessionContext, text: str, values: Mapping[str, Any], options: SQLOptions | None
+) -> DataFrame:
+    """Return a context's plan of a statement with its parameters' values."""
+    wrapped = {name: _wrapped(value) for name, value in values.items() if _is_lost(value)}
+    if wrapped:
+        text = _taken_out(text, wrapped)
+    return context.sql(text, options, param_values={**values, **wrapped} or None)
+
+
+def _is_lost(value: Any) -> bool:  # noqa: ANN401 - whatever a caller gave
+    """Return whether pyarrow makes no array of a value."""
+    if not isinstance(value, pa.ListScalar):  # as a map is, and a list of a fixed size
+        return False
+    inner = value.type.item_type if pt.is_map(value.type) else value.type.value_type
+    return not value.is_valid or pt.is_nested(inner)
+
+
+def _wrapped(value: pa.Scalar) -> pa.Scalar:
+    return pa.StructArray.from_arrays([pa.repeat(value, 1)], [_WRAPPED])[0]
+
+
+def _taken_out(text: str, wrapped: Mapping[str, pa.Scalar]) -> str:
+    """Return a statement that takes the values out of what they are wrapped in."""
+    for token in reversed(tokenize(text)):
+        if token.kind == "placeholder" and token.text[1:] in wrapped:
+            text = f"{text[: token.end]}['{_WRAPPED}']{text[token.end :]}"
+    return text
