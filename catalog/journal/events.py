@@ -209,6 +209,8 @@ def _whole_event(change: Change) -> Event:
         told["detail"] = change.detail
     if change.definition:
         told["definition"] = change.definition
+    if change.sql:
+        told["sql"] = change.sql
     return Event(change.table, WHOLE, change.action, None, json.dumps(told, sort_keys=True))
 
 

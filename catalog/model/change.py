@@ -41,6 +41,7 @@ class Change:
         version_after: The table's version after.
         mutable: What a mutable table is.
         definition: What a table that was created or altered is from then on, as JSON.
+        sql: The statement that would make a table which was created.
         keys_sha256: For rows of a vector table, a digest of their keys.
         detail: What else there is to say, such as the columns that an ``alter`` added.
         loses: The columns that an ``alter`` or ``restore`` takes away, or gives another name or
@@ -63,6 +64,7 @@ class Change:
     rowids: Sequence[int] = ()
     mutable: MutableDefinition | None = None
     definition: str = ""
+    sql: str = ""
     keys_sha256: str = ""
     loses: Sequence[str] = ()
     messages: Sequence[Message] | None = None

@@ -28,6 +28,7 @@ from affidavit.catalog.journal.events import WHOLE, Batch, Event, events_of
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS, MUTABLE, TableInfo
+from affidavit.catalog.model.making import create_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
@@ -206,8 +207,8 @@ class _Staged:
             writer, info.name, info.kind, info.definition, schema=info.schema, row_count=count
         )
         keep_next_rowid(writer, info, count + 1)
-        text = info.definition.to_json()
-        catalog.announce(writer, catalog.change(made, "create", definition=text))
+        told = {"definition": info.definition.to_json(), "sql": create_text(writer, info)}
+        catalog.announce(writer, catalog.change(made, "create", **told))
         writer.delete_where(INTENTS, Compare("=", "intent_id", self.intent.intent_id))
         transaction = catalog.transactions.current()
         assert transaction is not None

@@ -11,6 +11,7 @@ from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import MUTABLE, Index, MutableDefinition
 from affidavit.catalog.model.holds import refuse_held
+from affidavit.catalog.model.making import create_text
 from affidavit.catalog.sql.expression import truncate_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_column_name
 from affidavit.catalog.sql.predicate import Compare, IsNull, Not
@@ -137,7 +138,8 @@ def create_mutable(
     info = catalog.define(writer, name, MUTABLE.name, definition, schema=schema)
     writer.create_table(definition.store_table)
     link(writer, definition.table_id, definition)
-    catalog.announce(writer, catalog.change(info, "create", definition=definition.to_json()))
+    told = {"definition": definition.to_json(), "sql": create_text(writer, info)}
+    catalog.announce(writer, catalog.change(info, "create", **told))
     return info
 
 

@@ -17,6 +17,7 @@ from affidavit.catalog.lake.catalog import new_table_id
 from affidavit.catalog.lake.vectors.datasets import TABLE_ID, lance_errors, made_for, own_handle
 from affidavit.catalog.model.definition import VECTOR, VectorDefinition
 from affidavit.catalog.model.holds import refuse_held
+from affidavit.catalog.model.making import create_text
 from affidavit.catalog.sql.names import check_column_name, check_table_name
 from affidavit.catalog.store.tables import FILES
 from affidavit.catalog.tables.constraints.links import refuse_referred
@@ -102,7 +103,7 @@ def create_vector(
             properties = {TABLE_ID: definition.table_id}
             lance.write_dataset(incoming.reader, str(staged), transaction_properties=properties)
         keys = incoming.unique_keys()
-        return _install(catalog, name, definition, staged, keys)
+        return _install(catalog, name, definition, shape, staged, keys)
 
 
 def _with_vectors(
@@ -191,7 +192,12 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 
 def _install(
-    catalog: Catalog, name: str, definition: VectorDefinition, staged: Path, keys: pa.Array
+    catalog: Catalog,
+    name: str,
+    definition: VectorDefinition,
+    shape: pa.Schema,
+    staged: Path,
+    keys: pa.Array,
 ) -> TableInfo:
     rows, digest, written = len(keys), keys_digest(keys), Before(set(), hashed(staged))
     with catalog.lake.store.lock(f"name {catalog.tenant}/{name}"):
@@ -203,8 +209,9 @@ def _install(
                     writer, name, VECTOR.name, definition, row_count=rows, data_version=1
                 )
                 created = catalog.change(
-                    info, "create", version_after=1, definition=definition.to_json()
-                )
+                    info, "create", version_after=1, definition=definition.to_json(),
+                    sql=create_text(writer, info, shape),
+                )  # fmt: skip
                 catalog.announce(writer, created)
                 if rows:
                     loaded = catalog.change(

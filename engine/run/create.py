@@ -19,6 +19,7 @@ from affidavit.catalog.model.definition import (
     SqlDefinition,
     VectorDefinition,
 )
+from affidavit.catalog.model.making import create_text
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.indexes import add_index
@@ -187,7 +188,10 @@ def _define(
             drop_table(catalog, existing)
         definition = SqlDefinition(new_table_id(), made.sql, made.paths, made.reach)
         info = catalog.define(writer, name.table, made.kind.name, definition, schema=name.schema)
-        catalog.announce(writer, catalog.change(info, "create", detail=made.sql))
+        catalog.announce(
+            writer,
+            catalog.change(info, "create", detail=made.sql, sql=create_text(writer, info)),
+        )
 
 
 def _check_columns(scope: Scope, view: _Text, snapshot: Snapshot) -> None:
@@ -236,7 +240,10 @@ def _sequence(new: New) -> int:
         definition = SequenceDefinition(table_id, options.counter(table_id))
         info = catalog.define(writer, name.table, SEQUENCE.name, definition, schema=name.schema)
         text = definition.to_json()
-        catalog.announce(writer, catalog.change(info, "create", detail=text))
+        catalog.announce(
+            writer,
+            catalog.change(info, "create", detail=text, sql=create_text(writer, info)),
+        )
     return 0
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.model.definition import VectorDefinition
+from affidavit.catalog.model.making import create_text
 from affidavit.catalog.sql.names import CATALOG
 from affidavit.engine.result.result import Result
-from affidavit.engine.scans.listing.making import create_text
 from affidavit.engine.statement.assignments import parse_name, refuse_reserved
 from affidavit.engine.statement.definitions import expect_end
 
@@ -35,6 +36,8 @@ def show_create(scope: Scope, statement: Statement, _: Params) -> Result:
     with catalog.read() as reader:
         held = scope.planner.temporaries.find(name.schema, name.table)
         info = catalog.get(reader, name.table, name.schema) if held is None else held.info
-        text = create_text(catalog, reader, info)
+        is_vector = isinstance(info.definition, VectorDefinition)
+        columns = catalog.lake.datasets.visible(info).schema if is_vector else None
+        text = create_text(reader, info, columns)
     row = dict(zip(_SCHEMA.names, (CATALOG, info.schema, info.name, text), strict=True))
     return Result.of(pa.Table.from_pylist([row], _SCHEMA))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
+from affidavit.catalog.model.making import type_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.result.result import Result
-from affidavit.engine.scans.listing.making import type_text
 from affidavit.engine.statement.assignments import parse_name
 from affidavit.engine.statement.definitions import expect_end
 from affidavit.errors import SqlError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.model.making import type_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.result.result import Result
-from affidavit.engine.scans.listing.making import type_text
 from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:

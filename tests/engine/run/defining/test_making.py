@@ -141,3 +141,18 @@ def test_a_table_of_a_query_asks_no_more_than_it_says(session) -> None:
     for column in ("id", "n"):
         with pytest.raises(errors.ConstraintError, match="NOT NULL"):
             session.sql(f"UPDATE c SET {column} = NULL")
+
+
+def test_the_journal_says_in_sql_what_was_created(session) -> None:
+    session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, n DOUBLE DEFAULT 0.5)")
+    session.sql("CREATE TABLE u (id INT PRIMARY KEY, t BIGINT REFERENCES t)")
+    session.sql("CREATE TABLE w AS SELECT 1 AS one")
+    session.create_vector_table("d", [{"id": 1, "vector": [1.0, 0.0]}])
+    session.sql("CREATE VIEW v AS SELECT id FROM t")
+    session.sql("CREATE SEQUENCE q")
+    told = session.sql(
+        "SELECT entity_id, new_value ->> 'sql' AS made FROM journal WHERE action = 'create'"
+    ).to_pylist()
+    assert [each["entity_id"] for each in told] == ["t", "u", "w", "d", "v", "q"]
+    for each in told:
+        assert each["made"] == made(session, each["entity_id"])

@@ -15,12 +15,13 @@ from affidavit.catalog.model.definition import (
 )
 from affidavit.catalog.model.rules import NO_ACTION, OF_TABLE
 from affidavit.catalog.sql.names import MAIN_SCHEMA, TEMP_SCHEMA
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.store.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.rules import Counter
     from affidavit.catalog.store.protocol import Reader
@@ -61,8 +62,14 @@ def type_text(kind: pa.DataType) -> str:
     return f"/* {kind} */"
 
 
-def create_text(catalog: Catalog, reader: Reader, info: TableInfo) -> str:
-    """Return the statement that would make a table, view or sequence as one is now."""
+def create_text(reader: Reader, info: TableInfo, schema: pa.Schema | None = None) -> str:
+    """Return the statement that would make a table, view or sequence as one is.
+
+    Args:
+        reader: Where the tables are named that its foreign keys refer to.
+        info: The table.
+        schema: The columns of a vector table, whose definition does not have them.
+    """
     names = [info.name] if info.schema == MAIN_SCHEMA else [info.schema, info.name]
     name = ".".join(map(quoted, names))
     definition = info.definition
@@ -72,19 +79,18 @@ def create_text(catalog: Catalog, reader: Reader, info: TableInfo) -> str:
     if isinstance(definition, SequenceDefinition):
         return f"CREATE SEQUENCE {name} {_counter(definition.counter)}"
     if isinstance(definition, VectorDefinition):
-        return _vector_table(catalog, info, definition, name)
-    lines = [*_columns(definition), *_constraints(catalog, reader, definition)]
+        assert schema is not None
+        return _vector_table(schema, definition, name)
+    lines = [*_columns(definition), *_constraints(reader, definition)]
     comment = definition.rules.comments.get(OF_TABLE)
     told = "" if comment is None else f" COMMENT {quoted_text(comment)}"
     word = "TEMP TABLE" if info.schema == TEMP_SCHEMA else "TABLE"
     return f"CREATE {word} {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n){told}"
 
 
-def _vector_table(
-    catalog: Catalog, info: TableInfo, definition: VectorDefinition, name: str
-) -> str:
+def _vector_table(schema: pa.Schema, definition: VectorDefinition, name: str) -> str:
     lines = []
-    for field in catalog.lake.datasets.visible(info).schema:
+    for field in schema:
         key = " PRIMARY KEY" if field.name == definition.key else ""
         null = "" if field.nullable or key else " NOT NULL"
         lines.append(f"{quoted(field.name)} {type_text(field.type)}{null}{key}")
@@ -135,7 +141,7 @@ def _listed(columns: tuple[str, ...]) -> str:
     return f"({', '.join(map(quoted, columns))})"
 
 
-def _constraints(catalog: Catalog, reader: Reader, definition: MutableDefinition) -> Iterator[str]:
+def _constraints(reader: Reader, definition: MutableDefinition) -> Iterator[str]:
     if definition.primary_key:
         yield f"PRIMARY KEY {_listed(definition.primary_key)}"
     for index in definition.indexes:
@@ -144,8 +150,9 @@ def _constraints(catalog: Catalog, reader: Reader, definition: MutableDefinition
     for check in definition.rules.checks:
         yield f"CONSTRAINT {quoted(check.name)} CHECK ({check.sql})"
     for key in definition.rules.foreign_keys:
-        parent = catalog.by_id(reader, key.table_id)
-        told = "?" if parent is None else f"{quoted(parent.schema)}.{quoted(parent.name)}"
+        columns, where = ("schema_name", "name"), Compare("=", "table_id", key.table_id)
+        parent = reader.select(TABLES, columns, where)
+        told = ".".join(quoted(str(each)) for each in parent[0]) if parent else "?"
         said = f"CONSTRAINT {quoted(key.name)} FOREIGN KEY {_listed(key.columns)} REFERENCES {told}"
         said += f" {_listed(key.key)}"
         if key.on_delete != NO_ACTION:
