@@ -26,6 +26,8 @@ from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
+from affidavit.engine.plan.short.asked import keyed_read
+from affidavit.engine.plan.short.keyed import keyed_rows
 from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
@@ -285,6 +287,23 @@ class Planner:
         return Result(
             lambda: self.schema_of(planned.frame, snapshot), batches, close=stack.close,
             cancel=snapshot.cancel, check=snapshot.query.check,
+            keep=snapshot.catalog.lake.memory.gathered,
+            receipt=lambda: snapshot.reading.receipt,
+        )  # fmt: skip
+
+    def keyed(
+        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, stack: ExitStack
+    ) -> Result | None:
+        """Return what :meth:`result` does of a read by a key; ``None`` if it is to be planned."""
+        asked = keyed_read(text)
+        if asked is None or self.state.hides(asked.schema, asked.table):
+            return None
+        found = keyed_rows(asked, params, snapshot, stack.close)
+        if found is None:
+            return None
+        schema, batches = found
+        return Result(
+            schema, batches, close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
             keep=snapshot.catalog.lake.memory.gathered,
             receipt=lambda: snapshot.reading.receipt,
         )  # fmt: skip

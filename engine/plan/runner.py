@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
-from affidavit.engine.plan.light import is_light
 from affidavit.engine.plan.running import RunningPlan
+from affidavit.engine.plan.short.light import is_light
 from affidavit.errors import ClosedError, ExecutionError
 
 if TYPE_CHECKING:

@@ -76,6 +76,12 @@ class PlanState:
             if own is None:
                 self.settings = engine, pair
 
+    def hides(self, schema: str, name: str) -> bool:
+        """Return whether a table's name may mean something else in this session."""
+        is_plain = self.settings is None and self.dialect == GENERIC
+        held = self.temporaries.find(schema, name)
+        return not is_plain or (schema, name) in self.frames or held is not None
+
     def read_as(self, dialect: str) -> None:
         """Read statements in a dialect from now on."""
         self.dialect = dialect

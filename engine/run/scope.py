@@ -79,6 +79,10 @@ class Scope(ABC):
         stack = ExitStack()
         try:
             snapshot = stack.enter_context(self.planner.snapshot(self.catalog))
+            if snapshot.committed:
+                found = self.planner.keyed(statement.text, params, snapshot, stack)
+                if found is not None:
+                    return found
             plan = partial(
                 self.planner.plan, statement.text, params, names=statement.names, read_only=True
             )

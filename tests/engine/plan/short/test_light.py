@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from affidavit.engine.plan import light
-from affidavit.engine.plan.light import is_light
+from affidavit.engine.plan.short import light
+from affidavit.engine.plan.short.light import is_light
 from affidavit.engine.statement.statement import parse_statement
 
 if TYPE_CHECKING:

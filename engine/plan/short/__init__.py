@@ -1,0 +1,1 @@
+"""Short ways for plans that are known to end at once."""

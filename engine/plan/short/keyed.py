@@ -1,0 +1,111 @@
+"""Rows by a whole key, read from their table without a plan.
+
+Rules:
+    - What is read here is what DataFusion would give: rows of a mutable table of the lake, as they
+      are now, whose key is of whole numbers or texts and is given as such. All else is planned.
+    - It goes through the same gate, and is in the same log. What is to be on record with what it
+      reads is planned, since the plan tells that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from affidavit.catalog.model.definition import MUTABLE
+from affidavit.catalog.model.policy import READS, at_least, stricter
+from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.tables.rows import definition_of
+from affidavit.engine.plan.errors import engine_errors
+from affidavit.engine.plan.short.asked import Parameter
+from affidavit.engine.scans.mutable import MutableDataset
+from affidavit.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.plan.short.asked import KeyedRead
+    from affidavit.engine.scans.snapshot import Snapshot
+
+
+def keyed_rows(
+    asked: KeyedRead, params: Mapping[str, Any], snapshot: Snapshot, done: Callable[[], None]
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]] | None:
+    """Return the columns and rows that a statement asks for; ``None`` if it is to be planned.
+
+    ``done`` is called once the rows were read.
+    """
+    info = _table(asked, snapshot)
+    if info is None:
+        return None
+    schema = definition_of(info).schema
+    columns = list(asked.columns or schema.names)
+    predicate = _predicate(asked, params, info)
+    if predicate is None or not set(columns) <= set(schema.names):
+        return None
+    snapshot.note_read(info, info.version)
+    snapshot.note_present(info)
+    rows = MutableDataset(snapshot, info).scan(columns, predicate)
+    released = snapshot.catalog.release(snapshot.reading, _counted(rows, snapshot, done))
+    return pa.schema([schema.field(name) for name in columns]), released
+
+
+def _table(asked: KeyedRead, snapshot: Snapshot) -> TableInfo | None:
+    """Return the table, if it is one whose rows may be read without a plan."""
+    catalog = snapshot.catalog
+    if catalog.at is not None:
+        return None
+    info = catalog.find(snapshot.reader, asked.table, asked.schema)
+    if info is None or info.kind != MUTABLE.name:
+        return None
+    is_key = set(definition_of(info).primary_key) == set(asked.key)
+    is_told = at_least(stricter(catalog.floor, info.audit), READS)
+    return info if is_key and not is_told else None
+
+
+def _predicate(asked: KeyedRead, params: Mapping[str, Any], info: TableInfo) -> Predicate | None:
+    schema = definition_of(info).schema
+    names = {told for told in asked.key.values() if isinstance(told, Parameter)}
+    if names != set(params):
+        return None
+    parts = []
+    for column, told in asked.key.items():
+        value = params.get(told) if isinstance(told, Parameter) else told
+        scalar = _scalar(value, schema.field(column).type)
+        if scalar is None:
+            return None
+        parts.append(Compare("=", column, scalar))
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def _scalar(value: object, kind: pa.DataType) -> pa.Scalar | None:
+    """Return a value as a key's type has it, if it has just that one."""
+    if pt.is_integer(kind) and type(value) is int:
+        bits = kind.bit_width - pt.is_signed_integer(kind)
+        lowest = -(1 << bits) if pt.is_signed_integer(kind) else 0
+        return pa.scalar(value, kind) if lowest <= value < 1 << bits else None
+    is_text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
+    if not is_text or not isinstance(value, str):
+        return None
+    return pa.scalar(value, kind) if value.isascii() or _is_unicode(value) else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text is one of Unicode's: Python's may have halves of characters."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _counted(
+    rows: Iterator[pa.RecordBatch], snapshot: Snapshot, done: Callable[[], None]
+) -> Iterator[pa.RecordBatch]:
+    query = snapshot.query
+    with engine_errors(snapshot, ExecutionError), query.active():
+        for batch in rows:
+            query.check()
+            query.count(batch.num_rows)
+            yield batch
+    done()
