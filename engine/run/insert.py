@@ -26,6 +26,7 @@ from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import Asked, OpenTarget, changed
 from affidavit.engine.run.writing.conflicts import resolve
+from affidavit.engine.run.writing.literals import literal_rows
 from affidavit.engine.run.writing.returning import returned_of
 from affidavit.engine.statement.assignments import check_columns, with_defaults
 from affidavit.engine.statement.clauses import parse_insert
@@ -89,12 +90,17 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     if clauses.by_name:
         given = tuple(opened.columns_of(f"{prefix} {source}", params))
     check_columns(given, opened.columns, opened.info.name)
+    missing = [c for c in opened.columns if c not in given and c in opened.defaults]
+    if not clauses.prefix and not missing:
+        rows = literal_rows(clauses.source, given, opened.loose, asked.params)
+        if rows is not None:
+            opened.snapshot.query.count(rows.num_rows)
+            return iter([rows])
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
     source = with_defaults(source, given, opened.defaults)
     columns = f" ({', '.join(map(quoted, given))})"
     text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'
-    missing = [c for c in opened.columns if c not in given and c in opened.defaults]
 
     def plan(snapshot: Snapshot) -> DataFrame:
         frame = planner.plan_insert(text, params, snapshot, names=asked.statement.names)
