@@ -24,7 +24,8 @@ from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
-from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.target import OpenTarget, changed
+from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.conflicts import resolve
 from affidavit.engine.run.writing.literals import literal_rows
 from affidavit.engine.run.writing.returning import returned_of

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -55,29 +55,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.run.writing.asked import Asked
     from affidavit.engine.run.writing.writes import Writes
+    from affidavit.engine.scans.mutable import TargetDataset
     from affidavit.engine.statement.assignments import Target
-    from affidavit.engine.statement.statement import Statement
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A statement that changes rows, and for whom.
-
-    Attributes:
-        scope: For whom.
-        statement: What was asked.
-        params: Its parameters.
-        every: Whether what it writes depends on every table that it reads; see
-            :class:`~affidavit.engine.run.writing.still.Still`.
-        unchanged: The rows that it matched, if it left all of them as they were.
-    """
-
-    scope: Scope
-    statement: Statement
-    params: Params
-    every: bool = True
-    unchanged: list[pa.Table] = field(default_factory=list)
 
 
 def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]) -> Result:
@@ -203,9 +184,10 @@ def _rows_at_snapshot(
     writer: Writer | None = None,
 ) -> OpenTarget:
     snapshot.note_target(info)
-    still = Still(snapshot, info, asked.every, offer_target(snapshot, info))
+    stored = offer_target(snapshot, info)
+    still = Still(snapshot, info, asked.every, stored)
     writes = RowWrites(snapshot.catalog, info, still, end, writer)
-    return OpenTarget(asked, info, snapshot, writes, None)
+    return OpenTarget(asked, info, snapshot, writes, None, stored)
 
 
 @contextmanager
@@ -244,13 +226,23 @@ OPENS: Final[Mapping[str, Opens]] = {
 
 @dataclass(frozen=True, slots=True)
 class OpenTarget:
-    """A target that is read and then written; the one place where DML meets the catalog."""
+    """A target that is read and then written; the one place where DML meets the catalog.
+
+    Attributes:
+        asked: The statement.
+        info: The table.
+        snapshot: Where it is read.
+        writes: What writes it.
+        dataset: What a vector table is read from.
+        stored: What a mutable table is read from.
+    """
 
     asked: Asked
     info: TableInfo
     snapshot: Snapshot
     writes: Writes
     dataset: lance.LanceDataset | None
+    stored: TargetDataset | None = None
 
     @property
     def catalog(self) -> Catalog:

@@ -27,8 +27,10 @@ from affidavit.catalog.tables.constraints.links import links_to
 from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
-from affidavit.engine.run.target import Asked, OpenTarget, changed
+from affidavit.engine.run.target import OpenTarget, changed
+from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.counts import note_unchanged
+from affidavit.engine.run.writing.keyed import keyed_row
 from affidavit.engine.run.writing.returning import Beside
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
@@ -58,8 +60,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
 
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
-        computed, names = computed_values(opened.with_defaults(sets))
-        rows, beside = _joined(clauses, f", {computed}", names, opened)
+        meant = opened.with_defaults(sets)
+        computed, names = computed_values(meant)
+        rows, beside = _joined(clauses, f", {computed}", meant, names, opened)
         before, after = opened.images(rows, names, sets)
         returned = _returned(clauses, beside, after, rows, opened)
         note_unchanged(opened, before, after)
@@ -75,7 +78,7 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
     target = clauses.target
 
     def change(opened: OpenTarget) -> Result:
-        rows, beside = _joined(clauses, "", {}, opened)
+        rows, beside = _joined(clauses, "", {}, {}, opened)
         before = opened.fitted(rows)
         returned = _returned(clauses, beside, before, rows, opened)
         count = opened.writes.delete(Images(rows[ROWID].to_pylist(), before))
@@ -85,9 +88,16 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
 
 
 def _joined(
-    clauses: Update | Delete, computed: str, names: Mapping[str, str], opened: OpenTarget
+    clauses: Update | Delete,
+    computed: str,
+    sets: Mapping[str, str],
+    names: Mapping[str, str],
+    opened: OpenTarget,
 ) -> tuple[pa.Table, Beside]:
     """Return the rows of the target that a statement is about, each once, in their order."""
+    found = keyed_row(clauses, sets, names, opened)
+    if found is not None:
+        return found, Beside()
     alias = quoted(clauses.target.alias)
     tables = f'"{DML_SCHEMA}".{DML_TARGET} AS {alias}'
     tables += f", {clauses.source}" if clauses.source else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 TEXT_LENGTH_MAX: Final = 1_000
 
@@ -25,6 +25,9 @@ _SHAPE: Final = re.compile(
     rf"\s*SELECT\s+(?P<columns>\*|{_NAME}(?:\s*,\s*{_NAME})*)\s+FROM\s+(?:(?P<schema>{_NAME})\.)?"
     rf"(?P<table>{_NAME})\s+WHERE\s+(?P<key>{_EQUAL}(?:\s+AND\s+{_EQUAL})*)\s*;?\s*",
     re.IGNORECASE | re.ASCII,
+)
+_WHERE: Final = re.compile(
+    rf"\s*WHERE\s*\(\s*(?P<key>{_EQUAL}(?:\s+AND\s+{_EQUAL})*)\s*\)\s*", re.IGNORECASE | re.ASCII
 )
 _PART: Final = re.compile(rf"({_NAME})\s*=\s*({_VALUE})", re.ASCII)
 _WORDS: Final = frozenset(
@@ -71,17 +74,32 @@ def keyed_read(text: str) -> KeyedRead | None:
     found = _SHAPE.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
     if found is None:
         return None
-    asked, parts = found["columns"], _PART.findall(found["key"])
+    asked, key = found["columns"], _key(found["key"])
     listed = [] if asked == "*" else re.findall(_NAME, asked, re.ASCII)
     schema = found["schema"] or MAIN_SCHEMA
-    names = [schema, found["table"], *listed, *(name for name, _ in parts)]
-    if not _WORDS.isdisjoint(name.upper() for name in names):
+    if not _are_names([schema, found["table"], *listed]) or key is None:
         return None
     columns = tuple(map(_normalized, listed))
-    key = {_normalized(name): _value(value) for name, value in parts}
-    if len(set(columns)) < len(columns) or len(key) < len(parts):
+    if len(set(columns)) < len(columns):
         return None
     return KeyedRead(_normalized(schema), _normalized(found["table"]), columns, key)
+
+
+@lru_cache(maxsize=1024)
+def keyed_where(rest: str) -> Mapping[str, int | str | Parameter] | None:
+    """Return the key that the end of an UPDATE or DELETE names; ``None`` if it is another end."""
+    found = _WHERE.fullmatch(rest) if len(rest) <= TEXT_LENGTH_MAX else None
+    return None if found is None else _key(found["key"])
+
+
+def _key(text: str) -> dict[str, int | str | Parameter] | None:
+    parts = _PART.findall(text)
+    key = {_normalized(name): _value(value) for name, value in parts}
+    return key if len(key) == len(parts) and _are_names([name for name, _ in parts]) else None
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    return _WORDS.isdisjoint(name.upper() for name in names)
 
 
 def _normalized(name: str) -> str:

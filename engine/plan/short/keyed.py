@@ -44,7 +44,10 @@ def keyed_rows(
         return None
     schema = definition_of(info).schema
     columns = list(asked.columns or schema.names)
-    predicate = _predicate(asked, params, info)
+    predicate = predicate_of(asked.key, params, info)
+    names = {told for told in asked.key.values() if isinstance(told, Parameter)}
+    if names != set(params):
+        return None
     if predicate is None or not set(columns) <= set(schema.names):
         return None
     snapshot.note_read(info, info.version)
@@ -62,20 +65,26 @@ def _table(asked: KeyedRead, snapshot: Snapshot) -> TableInfo | None:
     info = catalog.find(snapshot.reader, asked.table, asked.schema)
     if info is None or info.kind != MUTABLE.name:
         return None
-    is_key = set(definition_of(info).primary_key) == set(asked.key)
-    is_told = at_least(stricter(catalog.floor, info.audit), READS)
-    return info if is_key and not is_told else None
+    return None if at_least(stricter(catalog.floor, info.audit), READS) else info
 
 
-def _predicate(asked: KeyedRead, params: Mapping[str, Any], info: TableInfo) -> Predicate | None:
-    schema = definition_of(info).schema
-    names = {told for told in asked.key.values() if isinstance(told, Parameter)}
-    if names != set(params):
+def predicate_of(
+    key: Mapping[str, int | str | Parameter], params: Mapping[str, Any], info: TableInfo
+) -> Predicate | None:
+    """Return what the row of a key is; ``None`` if the key may be meant in another way.
+
+    Args:
+        key: What each column is, as a text names it.
+        params: The values of its parameters.
+        info: The table.
+    """
+    definition = definition_of(info)
+    if set(definition.primary_key) != set(key):
         return None
     parts = []
-    for column, told in asked.key.items():
+    for column, told in key.items():
         value = params.get(told) if isinstance(told, Parameter) else told
-        scalar = _scalar(value, schema.field(column).type)
+        scalar = _scalar(value, definition.schema.field(column).type)
         if scalar is None:
             return None
         parts.append(Compare("=", column, scalar))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.errors import AffidavitError
 
@@ -61,6 +62,21 @@ def literal_rows(
     return pa.RecordBatch.from_arrays(
         [arrays.get(each.name, pa.nulls(count, each.type)) for each in schema], schema=schema
     )
+
+
+def literal_value(text: str, kind: pa.DataType, params: Params) -> pa.Scalar | None:
+    """Return the value for a column that an expression is as it stands; ``None`` to plan it."""
+    try:
+        tokens = tokenize(text)
+        is_negative = bool(tokens) and tokens[0].text == "-"
+        if len(tokens) != 1 + is_negative:
+            return None
+        values = [_value(_reader(kind), kind, params, tokens[-1], is_negative=is_negative)]
+        if pt.is_float64(kind):
+            _check_alike(values)
+        return pa.array(values, kind)[0]
+    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, UnicodeError):
+        return None
 
 
 def _columns(

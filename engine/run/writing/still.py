@@ -46,7 +46,9 @@ class Still:
         Raises:
             MovedError: It is another table or has other columns, or what was read is no longer so.
             TableNotFoundError: It was dropped.
+            StatementTimeoutError: The statement waited for the writer until its time was up.
         """
+        self.snapshot.query.check()
         now = self.snapshot.catalog.get(reader, self.target.name, self.target.schema)
         if now.definition != self.target.definition:
             raise MovedError

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.arrow_values import bits
 
 import affidavit
 from affidavit import errors
@@ -42,7 +43,7 @@ def outcome(session: affidavit.Session, made: str, text: str, params: Any) -> ob
     asked = "SELECT new_value FROM journal WHERE action = 'insert' AND seq > $seq"
     rows = session.table("t").to_arrow()
     events = session.sql(asked, seq=session.ledger.size - len(rows) - 1).to_pylist()
-    return rows.schema, str(rows.to_pylist()), events
+    return rows.schema, [bits(each.combine_chunks()) for each in rows.columns], events
 
 
 @pytest.mark.fuzz
