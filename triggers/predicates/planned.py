@@ -25,7 +25,7 @@ from affidavit.screen import listed
 from affidavit.triggers.predicates.comparisons import column_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from affidavit.catalog.sql.lexer import Token
     from affidavit.catalog.sql.predicate import Predicate
@@ -106,6 +106,7 @@ def checked(text: object) -> list[Token]:
     check_written_out(text)
     if any(token.depth < 0 for token in tokens):
         raise SqlError("it closes a bracket that it does not open")
+    _check_distinct(tokens)
     operators = sum(
         token.keyword in {"AND", "OR"} or (token.kind == "symbol" and token.text not in "()[]{},.")
         for token in tokens
@@ -115,6 +116,19 @@ def checked(text: object) -> list[Token]:
             f"it has {operators} operators, and {OPERATORS_MAX} are allowed: IN has none"
         )
     return tokens
+
+
+def _check_distinct(tokens: Sequence[Token]) -> None:
+    """Raise SqlError for IS DISTINCT FROM that DataFusion 54.1 reads the rest of AND or OR into."""
+    for at, token in enumerate(tokens):
+        if token.keyword != "FROM" or not at or tokens[at - 1].keyword != "DISTINCT":
+            continue
+        for behind in tokens[at + 1 :]:
+            if behind.depth < token.depth or behind.keyword in {"THEN", "ELSE", "END"}:
+                break
+            if behind.depth == token.depth and behind.keyword in {"AND", "OR"}:
+                msg = f"put IS DISTINCT FROM and both of its sides in brackets before {behind.text}"
+                raise SqlError(msg)
 
 
 def nodes_of(plan: Any) -> list[Any]:  # noqa: ANN401 - DataFusion's

@@ -170,6 +170,11 @@ def test_many_threads_may_ask_one_predicate():
 # --- what it refuses ---------------------------------------------------------------------------
 
 REFUSED: list[tuple[Any, str]] = [
+    (
+        "flag IS DISTINCT FROM TRUE AND id = 1",
+        "put IS DISTINCT FROM and both of its sides in brackets",
+    ),
+    ("id = 1 OR flag IS NOT DISTINCT FROM (id = 2) OR flag", "in brackets before OR"),
     (None, "expected text, got NoneType"),
     (3, "expected text, got int"),
     ("", "empty"),
