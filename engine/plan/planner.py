@@ -30,6 +30,7 @@ from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
+from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
@@ -136,6 +137,7 @@ class Planner:
         """
         values = arrow_params(params)
         snapshot.bind(values)
+        self.note_calls(names, snapshot)
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
@@ -146,9 +148,13 @@ class Planner:
             if read_only and numbered is not text:
                 frame = self.engine.named(frame)
             if snapshot.choosing:
-                plan_rows(snapshot, partial(self.plan, read_only=True), params)
+                plan_rows(snapshot, self, params)
         snapshot.query.check()
         return frame
+
+    def note_calls(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Note which of the caller's own code a statement calls that has these names."""
+        snapshot.note_calls(name for name in names if name in self.functions or name == CALL)
 
     def set(self, text: str) -> None:
         """Run a SET or RESET, for this session alone.
@@ -241,7 +247,12 @@ class Planner:
         for name, source in list(self.attached.items()):
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
-        for info in prepare_tables(snapshot, names):
+        texts = prepare_tables(snapshot, names)
+        for info in texts:  # before any of them reads a table that another calls a function with
+            if info.kind == VIEW.name:
+                assert isinstance(info.definition, SqlDefinition)
+                self.note_calls(parse_statement(info.definition.sql).names, snapshot)
+        for info in texts:
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue

@@ -14,9 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import lance
 import pyarrow as pa
-from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.names import TEMP_SCHEMA
@@ -26,7 +24,7 @@ from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
-from affidavit.engine.run.writing.counts import tell_count
+from affidavit.engine.run.writing.counts import tell_calls, tell_count
 from affidavit.engine.run.writing.fitting import (
     as_column,
     cast_columns,
@@ -41,13 +39,14 @@ from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import is_default
-from affidavit.engine.statement.statement import DML_TARGET
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ReadOnlyError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    import lance
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -184,9 +183,9 @@ def _vectors(
     *,
     is_locked: bool,
 ) -> OpenTarget:
-    provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
-    snapshot.virtual[DML_TARGET] = Table(provider)
-    snapshot.note_target(info)
+    told = tell_calls(asked, info, snapshot)
+    key = (DML_SCHEMA, DML_TARGET)
+    snapshot.virtual[DML_TARGET] = snapshot.lance(key, dataset, told, with_ids=True)
     still = Still(snapshot, info, asked.every)
     writes = VectorWrites(snapshot.catalog, info, dataset, still, end, is_locked=is_locked)
     return OpenTarget(asked, info, snapshot, writes, dataset)
@@ -202,8 +201,8 @@ def _rows_at_snapshot(
     end: Callable[[], None],
     writer: Writer | None = None,
 ) -> OpenTarget:
-    snapshot.note_target(info)
-    still = Still(snapshot, info, asked.every, offer_target(snapshot, info))
+    told = tell_calls(asked, info, snapshot)
+    still = Still(snapshot, info, asked.every, offer_target(snapshot, info, told))
     writes = RowWrites(snapshot.catalog, info, still, end, writer)
     return OpenTarget(asked, info, snapshot, writes, None)
 

@@ -1,21 +1,21 @@
-"""Searches that a session's method asks, resolved at one snapshot."""
+"""Searches that a session's method asks, resolved and run at one snapshot."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.binding import with_values
 from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.plan.searched.rows import rows_query
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
-from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.search.options import BATCH_QUERIES_MAX, options_of
 from affidavit.engine.search.request import build_request, filter_errors
 from affidavit.engine.session.arguments import named_parameters
-from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import SearchOptions
-    from affidavit.engine.search.request import Query, SearchRequest
+    from affidavit.engine.search.request import CompletedSearch, Query, SearchRequest
+    from affidavit.engine.search.searcher import Searcher
     from affidavit.engine.session.arguments import Params
 
 
@@ -49,16 +51,20 @@ def check_batch(queries: Sequence[object]) -> None:
         raise InvalidQueryError(msg)
 
 
-def requests_of(
+def searched(
     catalog: Catalog,
     planner: Planner,
+    searcher: Searcher,
     models: Models,
     table: str,
     queries: Sequence[Query | None],
     k: int,
     options: SearchOptions,
-) -> list[SearchRequest]:
-    """Return a request for each of ``queries``, all of one version of ``table``.
+) -> list[CompletedSearch]:
+    """Run a search for each of ``queries``, all of one version of ``table``.
+
+    What they return may be released. The rows that a condition leaves are found once no hook has
+    refused, and nothing is read any more while the searches are put on record.
 
     Raises:
         TableNotFoundError: There is no such table.
@@ -66,30 +72,48 @@ def requests_of(
     """
     refuse_elsewhere(table, planner.attached)
     check_batch(queries)
-    with catalog.read() as reader:
-        info = catalog.get(reader, table)
-        require_vector(info)
-        seen = catalog.ledger.last_seq(reader)
-        info, dataset = dataset_of(catalog, reader, info, options.version)
-        requests = [
-            build_request(
-                catalog.identity, info, dataset, models, query, k, options, journal_seq=seen
-            )
-            for query in queries
-        ]  # fmt: skip
-        among = requests[0].among if requests else None
-        if among is not None:
-            committed = catalog.transactions.current() is None
-            with Snapshot(catalog, reader, committed=committed, hide=planner.stores.hide) as at:
-                _find_rows(planner, at, requests[0])
+    with ExitStack() as reading:
+        snapshot = reading.enter_context(planner.snapshot(catalog))
+        requests = _requests(snapshot, models, table, queries, k, options)
+        if not requests or requests[0].among is None:
+            reading.close()
+        else:
+            _choose(planner, snapshot, requests[0], reading)
+        return searcher.run_batch(requests) if requests else []
+
+
+def _requests(
+    snapshot: Snapshot,
+    models: Models,
+    table: str,
+    queries: Sequence[Query | None],
+    k: int,
+    options: SearchOptions,
+) -> list[SearchRequest]:
+    catalog, reader = snapshot.catalog, snapshot.reader
+    info = catalog.get(reader, table)
+    require_vector(info)
+    seen = catalog.ledger.last_seq(reader)
+    info, dataset = dataset_of(catalog, reader, info, options.version)
+    requests = [
+        build_request(catalog.identity, info, dataset, models, query, k, options, journal_seq=seen)
+        for query in queries
+    ]
+    among = requests[0].among if requests else None
     return [replace(each, among=among, transactions=catalog.transactions) for each in requests]
 
 
-def _find_rows(planner: Planner, snapshot: Snapshot, request: SearchRequest) -> None:
-    """Find the rows that a condition leaves, as a query does: what it reads is on record."""
+def _choose(
+    planner: Planner, snapshot: Snapshot, request: SearchRequest, reading: ExitStack
+) -> None:
+    """Plan the query for the rows that a condition leaves; it runs, and is on record, as any."""
     assert request.among is not None
     with filter_errors(request.info.name, request.where):
-        statement = parse_statement(rows_query(request, snapshot))
-        plan = partial(planner.plan, statement.text, {}, names=statement.names, read_only=True)
-        found = planner.collect(plan, snapshot)
-    request.among.find_by(lambda: found.column(0))
+        batches = planner.stream(rows_query(request, snapshot, planner, {}), snapshot)
+
+    def find() -> pa.ChunkedArray:
+        with reading:
+            found = snapshot.catalog.lake.memory.gathered(batches)
+            return pa.chunked_array([each.column(0) for each in found], pa.uint64())
+
+    request.among.find_by(find)
