@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.tables.indexing import is_text
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.catalog.values.types import is_text
 from affidavit.catalog.values.vectors import fault_of
 from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count

@@ -216,9 +216,13 @@ def _refuse_unparted(request: SearchRequest, indexes: Sequence[TextIndex]) -> No
         found = request.dataset.scanner(columns=[], with_row_id=True, filter=has).to_table()
         rows = _allowed(request)
         ids = np.asarray(found[ROW_ID], dtype=np.uint64)
-        if len(ids if rows is None else np.intersect1d(ids, rows)):
+        ids = ids if rows is None else np.intersect1d(ids, rows)
+        if len(ids):
+            first = request.dataset.scanner(columns=[index.column], filter=listed(ids[:1]))
+            text = first.to_table()[index.column][0].as_py()
+            word = next(each for each in words if each in text)
             msg = (
-                f"{words[0]!r} stands in {index.column!r} of {request.info.name!r}, and its "
+                f"{word!r} stands in {index.column!r} of {request.info.name!r}, and its "
                 f"full-text index ({index.options.get('base_tokenizer')}) has it within longer "
                 f"words alone: call table.create_index({index.column!r}, 'FTS', "
                 "base_tokenizer='ngram', min_ngram_length=2, max_ngram_length=2)"

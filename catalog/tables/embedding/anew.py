@@ -19,6 +19,7 @@ from affidavit.catalog.tables.embedding.filling import made_of, models_of
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.vector_rows import locked, merge_vectors, vector_definition
 from affidavit.catalog.values.arrays import whole
+from affidavit.catalog.values.types import is_text
 from affidavit.errors import (
     ColumnNotFoundError,
     ConflictError,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 5
 """How often what others wrote meanwhile is looked at before the last is refused."""
-
-TEXTS_MAX: Final = 1024
-"""How many texts are embedded between two looks at the bar."""
 
 _WHAT: Final = "making new vectors"
 
@@ -66,7 +64,7 @@ def check_source(schema: pa.Schema, source: str, *, table: str) -> None:
     if source not in schema.names:
         raise ColumnNotFoundError(source, table=table, known=schema.names)
     kind = schema.field(source).type
-    if kind not in {pa.string(), pa.large_string()}:
+    if not is_text(kind):
         msg = f"source {source!r} of vector table {table!r} must be a column of text, not {kind}"
         raise SchemaMismatchError(msg)
 
@@ -188,15 +186,13 @@ def _made(
     if made is not None:
         distinct = distinct.filter(pc.invert(pc.is_in(distinct, made["text"].combine_chunks())))
     bar(Step("start", total=len(distinct)))
-    for at in range(0, len(distinct), TEXTS_MAX):
-        part = distinct.slice(at, TEXTS_MAX)
-        vectors = made_of(catalog, table, definition, part)
-        known.append(pa.table({"text": part, "vector": vectors}))
-        bar(Step("progress", completed=at + len(part)))
+    vectors = made_of(
+        catalog, table, definition, distinct,
+        lambda done: bar(Step("progress", completed=done)),
+    )  # fmt: skip
     bar(Step("complete"))
-    kind = pa.list_(pa.float32(), definition.dimension)
-    empty = pa.schema({"text": pa.large_string(), "vector": kind}).empty_table()
-    return pa.concat_tables(known or [empty]).combine_chunks()
+    known.append(pa.table({"text": distinct, "vector": vectors}))
+    return pa.concat_tables(known).combine_chunks()
 
 
 def _with(rows: pa.Table, definition: VectorDefinition, made: pa.Table) -> pa.Table:

@@ -204,6 +204,7 @@ def test_what_stands_in_a_title_is_found(session, title: str, query: str) -> Non
         ({}, "The Who", "?!", "no letter and no digit"),
         ({"base_tokenizer": "simple"}, "東京は日本の首都です", "東京", "stands in 'title'.*base_tokenizer='ngram'"),
         ({"base_tokenizer": "icu"}, "한국어를 배운다", "한국어", "stands in 'title'.*ngram"),
+        ({"base_tokenizer": "simple"}, "東京は日本の首都です", "大阪 日本", "'日本' stands in 'title'"),
     ],
 )  # fmt: skip
 def test_what_can_match_nothing_is_refused_with_the_reason(
