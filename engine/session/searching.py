@@ -96,11 +96,11 @@ def _requests(
     seen = catalog.ledger.last_seq(reader)
     info, dataset = dataset_of(catalog, reader, info, options.version)
     requests = [
-        build_request(catalog.identity, info, dataset, models, query, k, options, journal_seq=seen)
+        build_request(catalog, info, dataset, models, query, k, options, journal_seq=seen)
         for query in queries
     ]
     among = requests[0].among if requests else None
-    return [replace(each, among=among, transactions=catalog.transactions) for each in requests]
+    return [replace(each, among=among) for each in requests]
 
 
 def _choose(
