@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.reach import Reach
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.plan.tenant import Pair, TenantEngine
 
@@ -107,10 +108,14 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with (
-            catalog.read() as reader,
-            Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
-        ):
+        with catalog.read() as reader, self.at(catalog, reader, committed=committed) as snapshot:
+            yield snapshot
+
+    @contextmanager
+    def at(self, catalog: Catalog, reader: Reader, *, committed: bool) -> Iterator[Snapshot]:
+        """Open what one statement reads by a reader of the store, which is open already."""
+        hide = self.stores.hide
+        with Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot:
             if not self._reach.limited:
                 snapshot.lift_limits()
             snapshot.hold(self.temporaries)

@@ -37,7 +37,6 @@ from affidavit.engine.run.writing.temporary import TemporaryWrites
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
-from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import is_default
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ReadOnlyError, TableNotFoundError
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from affidavit.engine.result.result import Result
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.run.writing.writes import Writes
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.assignments import Target
     from affidavit.engine.statement.statement import Statement
 
@@ -94,7 +94,6 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
         asked.unchanged.clear()
         with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
-            opened.snapshot.hold(asked.scope.planner.temporaries)
             result = change(opened)
         unchanged = asked.unchanged.pop() if asked.unchanged else None
         if opened.info.schema == TEMP_SCHEMA:  # what it tells, it tells of the session's own
@@ -124,13 +123,12 @@ def _writable(scope: Scope, reader: Reader, target: Target) -> TableInfo:
 @contextmanager
 def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     """Open a target to be read at a snapshot, and written later."""
-    catalog, hide = asked.scope.catalog, asked.scope.planner.stores.hide
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
         info = _writable(asked.scope, reader, target)
         opens = OPENS[info.kind]
-        snapshot = Snapshot(catalog, reader, committed=opens.uses_cache, hide=hide)
-        reading.enter_context(snapshot)
+        snapshot = reading.enter_context(planner.at(catalog, reader, committed=opens.uses_cache))
         yield opens.at_snapshot(asked, info, snapshot, reading.close)
 
 
@@ -167,10 +165,10 @@ def _vectors_at_snapshot(
 
 @contextmanager
 def _vectors_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
-    catalog = asked.scope.catalog
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with locked(catalog, info, WRITING) as (now, dataset), ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
-        snapshot = reading.enter_context(Snapshot(catalog, reader, committed=True))
+        snapshot = reading.enter_context(planner.at(catalog, reader, committed=True))
         yield _vectors(asked, now, snapshot, dataset, reading.close, is_locked=True)
 
 
@@ -209,10 +207,10 @@ def _rows_at_snapshot(
 
 @contextmanager
 def _rows_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
-    catalog = asked.scope.catalog
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with (
         catalog.write() as writer,
-        Snapshot(catalog, writer, committed=False) as snapshot,
+        planner.at(catalog, writer, committed=False) as snapshot,
     ):
         now = catalog.get(writer, info.name, info.schema)
         yield _rows_at_snapshot(asked, now, snapshot, lambda: None, writer)
