@@ -29,7 +29,7 @@ from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.keeping import Keeping
 from affidavit.engine.session.ledger import LedgerHandle
-from affidavit.engine.session.searching import asked_options, searched
+from affidavit.engine.session.searching import Asked, searched
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.shown import without_secrets_of
 from affidavit.engine.statement.statement import parse_statement
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
-    from affidavit.engine.search.options import Lineage, SearchOptions
+    from affidavit.engine.search.options import Lineage
     from affidavit.engine.search.request import CompletedSearch, Query
     from affidavit.engine.session.arguments import Params
 
@@ -204,8 +204,7 @@ class Session(Keeping):
             "version": version, "lineage": lineage, "model": model,
         }  # fmt: skip
         with self._own.transactions.turn(), self._searching(table, where) as trace:
-            asked = asked_options(options, params)
-            [search] = self._searched(trace, table, [query], k, asked)
+            [search] = self._searched(trace, Asked(table, [query], k, options, params))
         return SearchResult(released(search), search.request, search.record)
 
     def search_batch(
@@ -222,10 +221,10 @@ class Session(Keeping):
 
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
-        asked = asked_options({**options, "version": version}, params)
-        where = options.get("where")
+        given, where = {**options, "version": version}, options.get("where")
         with self._own.transactions.turn(), self._searching(table, where) as trace:
-            searches = self._searched(trace, table, checked_items(queries, "queries"), k, asked)
+            every = checked_items(queries, "queries")
+            searches = self._searched(trace, Asked(table, every, k, given, params))
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
         ]
@@ -233,11 +232,9 @@ class Session(Keeping):
     def _searching(self, table: str, where: object) -> AbstractContextManager[Trace]:
         return self._own.work.asking(self._identity, "search", f"search({table!r})", where)
 
-    def _searched(
-        self, trace: Trace, table: str, queries: Sequence[Query | None], k: int, of: SearchOptions
-    ) -> list[CompletedSearch]:
+    def _searched(self, trace: Trace, asked: Asked) -> list[CompletedSearch]:
         planner, searcher = self._planner(), self._instance.searcher
-        return searched(self._catalog(trace), planner, searcher, self.models, table, queries, k, of)
+        return searched(self._catalog(trace), planner, searcher, self.models, asked)
 
     # --- audit and ledger ----------------------------------------------------------------------
 

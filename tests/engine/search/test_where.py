@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import duckdb
 import pyarrow as pa
 import pytest
@@ -81,7 +83,15 @@ def test_a_methods_condition_is_what_its_session_asks(lake, tmp_path) -> None:
         assert ids(session.search("docs", [1.0, 0.0], where=passed)) == [3]
         told = session.sql("SELECT kind, text FROM audit.reads ORDER BY seq").to_pylist()
         assert [each["kind"] for each in told] == ["search", "search"]
-        assert told[0]["text"] == ("search('docs') WHERE id IN (SELECT id FROM wanted) AND ? > $n")
+        assert told[0]["text"] == "search('docs') WHERE id IN (SELECT id FROM wanted) AND ? > $n"
+    with affidavit.connect(lake, audit="reads", store_queries=True) as session:
+        session.search_batch("docs", [[1.0, 0.0]], where="abs(id) IN ($n, 1)", params={"n": 3})
+        session.create_table("kept", [{"id": 1}])
+        session.search("docs", [1.0, 0.0], where="id IN (SELECT $n FROM kept)", params={"n": 3})
+        kept = "SELECT text, parameters FROM audit.reads WHERE parameters IS NOT NULL"
+        [last] = session.sql(kept).to_pylist()
+        assert last["text"] == "search('docs') WHERE id IN (SELECT $n FROM kept)"
+        assert json.loads(last["parameters"]) == {"n": 3}
 
 
 class Seen:
