@@ -26,6 +26,7 @@ from affidavit.catalog.lake.numbers import Numbers
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
 from affidavit.catalog.lake.vectors.datasets import Datasets
+from affidavit.catalog.lake.vectors.made import TextIndexes
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
@@ -129,6 +130,7 @@ class Lake:
         models: What makes vectors of texts; likewise.
         queries: What runs on it in this process.
         memory: How much that may hold.
+        texts: The full-text indexes of its vector tables, as far as searches have met them.
     """
 
     folders: Folders
@@ -148,6 +150,7 @@ class Lake:
     models: Embedder | None = None
     queries: Queries = field(default_factory=Queries)
     memory: Memory = field(default_factory=Memory)
+    texts: TextIndexes = field(default_factory=TextIndexes)
 
     @property
     def path(self) -> Path:
@@ -205,7 +208,7 @@ def open_lake(
         memory = Memory(limit_of(options.memory_limit, options.spill_to), options.spill_to)
         opened.callback(memory.close)
         lake = _put_together(folders, store, options, given, keys, on_sealed)
-        lake = replace(lake, memory=memory)
+        lake = replace(lake, memory=memory, texts=TextIndexes(memory.limit))
         if not options.read_only:
             folders.remove_abandoned()
         opened.pop_all()

@@ -73,7 +73,7 @@ class Query:
         self._queries = queries
         self._text = text
         self._timeout_s = timeout_s
-        self._waits_for = ""
+        self._waits_for: list[str] = []
         self._stopped: Callable[[], AffidavitError] | None = None
         self._stops: list[Callable[[], object]] = []
         self._left: list[Callable[[], bool]] = []
@@ -135,11 +135,11 @@ class Query:
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
         """Call a caller's own code in the block; if the time limit ends meanwhile, say which."""
-        self._waits_for = what
+        self._waits_for.append(what)
         try:
             yield
         finally:
-            self._waits_for = ""
+            self._waits_for.remove(what)
 
     def check(self) -> None:
         """Raise why the statement is not to go on, if it is not.
@@ -151,7 +151,7 @@ class Query:
         """
         self._queries.process.refuse_forked()
         if self._stopped is None and self.deadline is not None and monotonic() >= self.deadline:
-            timeout_s, waits_for = self._timeout_s, self._waits_for
+            timeout_s, waits_for = self._timeout_s, next(iter(self._waits_for), "")
             assert timeout_s is not None
             self.stop(lambda: StatementTimeoutError(timeout_s, waits_for))
         if self._stopped is not None:

@@ -24,6 +24,9 @@ class Embedder(Protocol):
         name: str,
         texts: pa.Array,
         dimension: int,
-        check: Callable[[], object] = ...,
+        check: Callable[[int], object] = ...,
     ) -> pa.FixedSizeListArray:
-        """Return one float32 vector a text, NULL for NULL; ``check`` may raise in between."""
+        """Return one float32 vector a text, NULL for NULL.
+
+        ``check`` is called in between, with how many different texts are done; it may raise.
+        """

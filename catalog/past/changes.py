@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import row_texts
 from affidavit.catalog.model.moment import Moment
-from affidavit.catalog.past.redo import nullable, row_of, table_of, value_of
+from affidavit.catalog.past.redo import row_of, table_of, value_of
 from affidavit.catalog.past.table import PastTable
 from affidavit.catalog.past.undo import stored_at
 from affidavit.catalog.past.vantage import Vantage
-from affidavit.catalog.values.arrays import take_rows
+from affidavit.catalog.values.arrays import nullable, take_rows
 from affidavit.errors import InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:

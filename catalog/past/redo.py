@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from affidavit.catalog.past.undo import stored_at
+from affidavit.catalog.values.arrays import nullable
 from affidavit.catalog.values.text import from_json
 
 if TYPE_CHECKING:
@@ -51,8 +52,3 @@ def table_of(rows: Sequence[Mapping[str, Any]], definition: MutableDefinition) -
         for field in definition.schema
     ]
     return pa.Table.from_arrays(arrays, schema=nullable(definition.schema))
-
-
-def nullable(schema: pa.Schema) -> pa.Schema:
-    """Return ``schema`` with NULL allowed: what was erased is NULL wherever it stood."""
-    return pa.schema([field.with_nullable(nullable=True) for field in schema])

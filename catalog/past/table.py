@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from affidavit.catalog.journal.events import WHOLE, entity_names
 from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model.definition import KINDS, MUTABLE, MutableDefinition, parse_definition
-from affidavit.catalog.past.redo import nullable, redone, table_of
+from affidavit.catalog.past.redo import redone, table_of
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.rows import definition_of, read_table
+from affidavit.catalog.values.arrays import nullable
 from affidavit.errors import InvalidQueryError, TableNotFoundError
 
 if TYPE_CHECKING:

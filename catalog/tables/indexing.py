@@ -10,6 +10,7 @@ import pyarrow.types as pt
 from tqdm.auto import tqdm
 
 from affidavit.catalog.lake.vectors.text_indexes import text_options
+from affidavit.catalog.values.types import is_text
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -130,11 +131,6 @@ def _build_vector(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> Non
         options["num_sub_vectors"] = sub_vectors_for(dimension)
     given = {option: value for option, value in options.items() if value is not None}
     dataset.create_index(wanted.column, kind, metric=wanted.metric, **wanted.common(), **given)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a column of that type can have a full-text index."""
-    return bool(pt.is_string(kind) or pt.is_large_string(kind))
 
 
 def _is_any(_: pa.DataType) -> bool:

@@ -161,11 +161,11 @@ class VectorTable(TableHandle):
         on_bad = checked_on_bad(on_bad_vectors)
         asked, what = self._info(), "inserting into a vector table"
         with (
-            embedded(self._catalog, asked, data, on_bad) as ready,
+            embedded(self._catalog, asked, data, on_bad) as (ready, bad),
             locked(self._catalog, asked, what) as (info, dataset),
         ):
             refuse_redefined(asked, info)
-            return insert_vectors(self._catalog, info, dataset, ready, on_bad=on_bad)
+            return insert_vectors(self._catalog, info, dataset, ready, on_bad=bad)
 
     def upsert(self, data: object, *, on_bad_vectors: str = "error") -> int:
         """Insert rows, or change those with the same key; return how many there were.
@@ -178,7 +178,8 @@ class VectorTable(TableHandle):
         with locked(self._catalog, asked, "writing a vector table") as (info, dataset):
             refuse_redefined(asked, info)
             rows = whole_vectors(dataset, vector_definition(info).key, self.name, data, parts)
-            return merge_vectors(self._catalog, info, dataset, rows, on_bad=on_bad)
+            bad = on_bad if parts is None else None
+            return merge_vectors(self._catalog, info, dataset, rows, on_bad=bad)
 
     def reembed(
         self, model: str | None = None, *, source: str | None = None, progress: bool | None = None

@@ -33,7 +33,13 @@ from affidavit.catalog.tables.vector_rows import Incoming, keys_digest, vector_d
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.catalog.values.python.arguments import checked_text_or_none
 from affidavit.catalog.values.python.schemas import schema_of
-from affidavit.catalog.values.vectors import METRICS, checked_on_bad, vector_type
+from affidavit.catalog.values.vectors import (
+    METRICS,
+    checked_on_bad,
+    declared,
+    of_any_length,
+    vector_type,
+)
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,
@@ -44,7 +50,7 @@ from affidavit.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -89,15 +95,18 @@ def create_vector(
     columns = None if schema is None else schema_of(schema)
     rows, first = _peeked(data, columns, name)
     dimension = None if model is None else models_of(catalog).dimension(model)
-    found = _with_vectors(catalog, rows.schema, name, vector, model, source)
+    said = rows.schema if columns is None else declared(rows.schema, columns)
+    found = _with_vectors(catalog, said, name, vector, model, source)
     shape = _table_schema(found, name, key, vector, dimension, first)
     size = shape.field(vector).type.list_size
     definition = VectorDefinition(new_table_id(), key, vector, metric, size, model, source)
     if source is not None and dimension is not None:
         check_width(catalog, definition, table=name)
-    every = chain([first] if first is not None else [], rows)
-    complete = every if source is None else filling(catalog, name, definition, every, shape, on_bad)
-    incoming = Incoming(complete, shape, name, definition, on_bad=checked_on_bad(on_bad))
+    every: Iterator[pa.RecordBatch] = chain([first] if first is not None else [], rows)
+    bad: str | None = checked_on_bad(on_bad)
+    if source is not None:
+        every, bad = filling(catalog, name, definition, every, shape, on_bad), None
+    incoming = Incoming(every, shape, name, definition, on_bad=bad)
     with catalog.lake.folders.staging() as staged:
         with incoming.errors(f"writing vector table {name!r}"):
             properties = {TABLE_ID: definition.table_id}
@@ -142,7 +151,7 @@ def _peeked(
             msg = f"vector table {name!r} needs data or schema="
             raise SchemaMismatchError(msg)
         return pa.RecordBatchReader.from_batches(schema, []), None
-    source = new_rows(data, schema)
+    source = new_rows(data, None if schema is None else of_any_length(schema))
     first = next((batch for batch in source if batch.num_rows), None)
     return source, first
 

@@ -27,9 +27,10 @@ from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.files import hashed_before, list_files
 from affidavit.catalog.tables.intents import intended, settle
 from affidavit.catalog.tables.row_writing import follow_deletion
+from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import Watched, new_rows
 from affidavit.catalog.values.text import json_texts
-from affidavit.catalog.values.vectors import VectorRules, fitted
+from affidavit.catalog.values.vectors import VectorRules, fitted, of_any_length
 from affidavit.errors import (
     AffidavitError,
     ConstraintError,
@@ -58,7 +59,10 @@ def vector_definition(info: TableInfo) -> VectorDefinition:
 
 
 class Incoming:
-    """Rows on their way into a dataset: fitted and checked as they stream, their keys noted."""
+    """Rows on their way into a dataset: fitted and checked as they stream, their keys noted.
+
+    ``on_bad`` is ``None`` where their vectors were checked before.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Incoming:
         look: ChangeLook | None = None,
         *,
         are_new: bool = True,
-        on_bad: str = "error",
+        on_bad: str | None = "error",
     ) -> None:
         self._are_new = are_new
         self._definition = definition
@@ -77,8 +81,10 @@ class Incoming:
         self._table = table
         self._keys: list[pa.Array] = []
         self._key_type = schema.field(definition.key).type
-        rules = VectorRules(table, definition.key, definition.metric, on_bad)
-        checked = fitted(batches, schema, rules)
+        rules = VectorRules(table, definition.key, definition.metric, on_bad or "error")
+        checked = fitted(batches, schema, rules) if on_bad is not None else (
+            conform(batch, schema, table=table) for batch in batches
+        )  # fmt: skip
         self._watched = Watched(self._noting(checked))
         self.reader = pa.RecordBatchReader.from_batches(schema, self._watched)
 
@@ -222,18 +228,18 @@ def insert_vectors(
     data: object,
     *,
     check: Check = lambda _: None,
-    on_bad: str = "error",
+    on_bad: str | None = "error",
 ) -> int:
     """Append rows, streamed, under the table's lock; return how many there were.
 
-    ``on_bad`` says what becomes of vectors that cannot be searched. ``check`` is called in the
-    store's transaction, and may raise: then nothing is kept.
+    ``on_bad`` says what becomes of vectors that cannot be searched; ``None`` where it did.
+    ``check`` is called in the store's transaction, and may raise: then nothing is kept.
 
     Raises:
         ConstraintError: A key is there already, or twice in the data; nothing is kept.
     """
     definition = vector_definition(info)
-    source = new_rows(data, dataset.schema)
+    source = new_rows(data, of_any_length(dataset.schema))
     told = catalog.change(info, "insert")
     with catalog.read() as reader:
         look = catalog.look(reader, told)
@@ -280,7 +286,7 @@ def merge_vectors(
     deleted: pa.Table | None = None,
     also: Sequence[Change] = (),
     check: Check = lambda _: None,
-    on_bad: str = "error",
+    on_bad: str | None = "error",
 ) -> int:
     """Replace, insert and delete rows in one version, under the table's lock.
 
@@ -294,7 +300,8 @@ def merge_vectors(
         deleted: The images of rows to delete.
         also: What else the version is told to be.
         check: Called in the store's transaction; it may raise, and then nothing is kept.
-        on_bad: What becomes of vectors that cannot be searched: ``error``, ``drop`` or ``null``.
+        on_bad: What becomes of vectors that cannot be searched: ``error``, ``drop`` or ``null``;
+            ``None`` where it did.
 
     Returns:
         How many rows were replaced, inserted and deleted.
@@ -304,7 +311,7 @@ def merge_vectors(
     """
     definition = vector_definition(info)
     key = definition.key
-    source = new_rows(data, dataset.schema)
+    source = new_rows(data, of_any_length(dataset.schema))
     more = fresh.to_batches() if fresh is not None else []
     rows = iter(chain(source, more))
     incoming = Incoming(rows, dataset.schema, info.name, definition, are_new=insert, on_bad=on_bad)

@@ -43,6 +43,11 @@ def take_rows(
     return pa.Table.from_batches([take(batches[0], indices)], table.schema)
 
 
+def nullable(schema: pa.Schema) -> pa.Schema:
+    """Return columns that may all be NULL: who checks that, or says what is gone, comes later."""
+    return pa.schema([field.with_nullable(nullable=True) for field in schema])
+
+
 def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column in one piece."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

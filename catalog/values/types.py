@@ -28,6 +28,9 @@ FEW_ROWS_MAX: Final = 16
 STORAGE_TYPES: Final = {Kind.INTEGER: pa.int64(), Kind.TEXT: pa.string(), Kind.BLOB: pa.binary()}
 
 
+_WITHOUT_VALUES: Final = frozenset({"day_time_interval", "month_interval"})
+"""Intervals of days and milliseconds, and of months: pyarrow 26.0 raises a KeyError at a column."""
+
 NESTING_MAX: Final = 100
 """How deep a type may be nested: whatever reads one, here and in Arrow, goes down as deep."""
 
@@ -65,7 +68,19 @@ def is_supported(arrow_type: pa.DataType, depth: int = 0) -> bool:
         return is_supported(values) and not (pt.is_nested(values) or pt.is_dictionary(values))
     if pt.is_nested(arrow_type) or isinstance(arrow_type, pa.BaseExtensionType):
         return False
-    return not pt.is_run_end_encoded(arrow_type)
+    return not (pt.is_run_end_encoded(arrow_type) or lacks_values(arrow_type))
+
+
+def any_within(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
+    """Return whether ``is_one`` holds for a type, or for one that it is nested of."""
+    fields = (kind.field(at).type for at in range(kind.num_fields))
+    inside = (kind.value_type,) if pt.is_dictionary(kind) else fields
+    return is_one(kind) or any(any_within(each, is_one) for each in inside)
+
+
+def lacks_values(kind: pa.DataType) -> bool:
+    """Return whether pyarrow has no values of a type, which it names all the same."""
+    return str(kind) in _WITHOUT_VALUES
 
 
 def is_text(arrow_type: pa.DataType) -> bool:

@@ -79,6 +79,23 @@ def is_vector_type(found: pa.DataType) -> bool:
     return bool(pt.is_fixed_size_list(found) and pt.is_floating(found.value_type))
 
 
+def of_any_length(schema: pa.Schema) -> pa.Schema:
+    """Return columns whose vectors may have any length: rows are read so, and then looked at."""
+    for at, field in enumerate(schema):
+        if is_vector_type(field.type):
+            schema = schema.set(at, field.with_type(pa.list_(field.type.value_field)))
+    return schema
+
+
+def declared(found: pa.Schema, schema: pa.Schema) -> pa.Schema:
+    """Return the columns that rows have, their vectors as ``schema`` says, if it does."""
+    for at, field in enumerate(found):
+        said = schema.field(field.name).type if field.name in schema.names else field.type
+        if is_vector_type(said) and (pt.is_list(field.type) or pt.is_large_list(field.type)):
+            found = found.set(at, field.with_type(said))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class VectorRules:
     """What the vectors of a table must be like.
@@ -140,6 +157,12 @@ def _of_dimension(
     at = batch.schema.get_field_index(column)
     none = np.zeros(batch.num_rows, np.bool_)
     found = None if at < 0 else batch.schema.field(at).type
+    if found is not None and pt.is_fixed_size_list(found) and rules.on_bad != "error":
+        if found.list_size == to.list_size:
+            return batch, none
+        wrong = batch.column(at).is_valid()
+        field = batch.schema.field(at).with_type(to).with_nullable(nullable=True)
+        return batch.set_column(at, field, pa.nulls(len(wrong), to)), np.asarray(wrong)
     if found is None or not (pt.is_list(found) or pt.is_large_list(found)):
         return batch, none
     lengths = pc.list_value_length(batch.column(at))

@@ -190,7 +190,7 @@ class Evidence:
         })  # fmt: skip
         try:
             unencoded = build_request(
-                self._catalog.identity, info, dataset, self._models, query, record.k_requested,
+                self._catalog, info, dataset, self._models, query, record.k_requested,
                 options,
             )  # fmt: skip
         except ColumnNotFoundError as error:

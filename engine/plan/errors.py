@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
 from affidavit.catalog.sql.sized import TOO_LARGE
+from affidavit.catalog.store.protocol import ROWID
 from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.calls.raised import RAISED, unmarked
 from affidavit.engine.statement.limits import TOO_DEEP
@@ -47,6 +48,10 @@ NO_FIELD: Final = re.compile(r"No field named (?:[^ ]*\.)?\"?([^. \"]+)\"?\.")
 FIELDS: Final = re.compile(r"""(?:^|[ .])("(?:[^"]|"")*"|[^ ".]+)(?=[,.]?(?: |$))""")
 GUESS: Final = re.compile(r"Did you mean '(?:[^']*\.)?([^'.]+)'")
 """What DataFusion 54.1.0 puts behind that: all columns, in quotes where they need them, or one."""
+
+HIDDEN: Final = re.compile(rf""",? ?(?:(?:"(?:[^"]|"")*"|[^ ".,]+)\.)*{ROWID}(?=[,.]|$)""")
+"""The identity of rows in the list of fields, by which DML and searches tell them, and nobody else:
+no table has a column of that name."""
 
 NO_TABLE: Final = re.compile(r"table '([^']*)' not found")
 """DataFusion 54.1.0 found a table in no catalog; it has the whole name."""
@@ -297,6 +302,8 @@ def told_plainly(text: str) -> str:
         return TOO_DEEP
     if _CAUGHT.search(text) is not None:
         return CAUGHT
+    if NO_FIELD.search(text) is not None:
+        return HIDDEN.sub("", text)
     number = _DECIMAL.fullmatch(text)
     if number is not None:
         return f"{number['value']}{CANNOT}DECIMAL: the limit is {number['limit']}"

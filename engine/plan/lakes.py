@@ -41,6 +41,7 @@ class OtherSnapshot(Snapshot):
         self.tellers = outer.tellers
         self.looks = outer.looks
         self.sizes = outer.sizes
+        self.calls = outer.calls
         self._outer = outer
         self._name = name
 

@@ -32,6 +32,7 @@ from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
+from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.reach import Reach
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.plan.tenant import Pair, TenantEngine
 
@@ -108,10 +110,14 @@ class Planner:
     def snapshot(self, catalog: Catalog) -> Iterator[Snapshot]:
         """Open the snapshot that one statement reads."""
         committed = catalog.transactions.current() is None
-        with (
-            catalog.read() as reader,
-            Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
-        ):
+        with catalog.read() as reader, self.at(catalog, reader, committed=committed) as snapshot:
+            yield snapshot
+
+    @contextmanager
+    def at(self, catalog: Catalog, reader: Reader, *, committed: bool) -> Iterator[Snapshot]:
+        """Open what one statement reads by a reader of the store, which is open already."""
+        hide = self.stores.hide
+        with Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot:
             if not self._reach.limited:
                 snapshot.lift_limits()
             snapshot.hold(self.temporaries)
@@ -138,6 +144,7 @@ class Planner:
         """
         values = arrow_params(params)
         snapshot.bind(values)
+        self.note_calls(names, snapshot)
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
@@ -148,9 +155,13 @@ class Planner:
             if read_only and numbered is not text:
                 frame = self.engine.named(frame)
             if snapshot.choosing:
-                plan_rows(snapshot, partial(self.plan, read_only=True), params)
+                plan_rows(snapshot, self, params)
         snapshot.query.check()
         return frame
+
+    def note_calls(self, names: Collection[str], snapshot: Snapshot) -> None:
+        """Note which of the caller's own code a statement calls that has these names."""
+        snapshot.note_calls(name for name in names if name in self.functions or name == CALL)
 
     def set(self, text: str) -> None:
         """Run a SET or RESET, for this session alone.
@@ -243,7 +254,12 @@ class Planner:
         for name, source in list(self.attached.items()):
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
-        for info in prepare_tables(snapshot, names):
+        texts = prepare_tables(snapshot, names)
+        for info in texts:  # before any of them reads a table that another calls a function with
+            if info.kind == VIEW.name:
+                assert isinstance(info.definition, SqlDefinition)
+                self.note_calls(parse_statement(info.definition.sql).names, snapshot)
+        for info in texts:
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue

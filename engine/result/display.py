@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.values.types import any_within, lacks_values
 from affidavit.screen import cut, escaped, padded, width_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def _items(values: list[object], kind: pa.DataType | None) -> str:
 def _columns(head: pa.Table) -> list[list[str]]:
     columns = []
     for column in head.columns:
+        if any_within(column.type, lacks_values):
+            columns.append([f"({column.type})"] * len(column))
+            continue
         try:
             values = column.to_pylist()
         except (ValueError, OverflowError):  # an instant that Python's datetime cannot hold

@@ -51,8 +51,9 @@ def as_polars(rows: pa.Table) -> pl.DataFrame:
     polars = require("polars", what="to_polars()")
     _refuse_twice(rows.schema, "a polars frame")
     refuse_unheld(rows, "polars")
-    frame: pl.DataFrame = polars.from_arrow(rows)
-    return frame
+    with told(rows, "polars", polars.from_arrow, polars.exceptions.PolarsError):
+        frame: pl.DataFrame = polars.from_arrow(rows)
+        return frame
 
 
 def _refuse_twice(schema: pa.Schema, asked: str) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from affidavit.catalog.values.types import any_within, lacks_values
 from affidavit.engine.result.display import ROWS_SHOWN_MAX, as_html, as_text, record_html
 from affidavit.engine.result.named import as_dicts, as_pandas, as_polars
-from affidavit.errors import ClosedError
+from affidavit.errors import ClosedError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,6 +174,7 @@ class Result:
         """Return every row as a polars frame; polars must be installed.
 
         Raises:
+            ExecutionError: A column has a type or a value that polars does not hold; it is named.
             SqlError: Two columns have one name.
         """
         return as_polars(self.to_arrow())
@@ -364,6 +366,9 @@ class Shape:
         types = plan.types if self._first is None else self._first.schema.types
         fields = zip(plan, types, strict=True)
         self.loose = pa.schema([each.with_type(kind).with_nullable(True) for each, kind in fields])
+        for each in self.loose:
+            if any_within(each.type, lacks_values):
+                raise UnsupportedTypeError(each.name, each.type)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches, once."""

@@ -14,9 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import lance
 import pyarrow as pa
-from datafusion.catalog import Table
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.names import TEMP_SCHEMA
@@ -26,7 +24,7 @@ from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.vector_rows import locked, vector_definition
 from affidavit.engine.run.telling.casts import casts_by_column
 from affidavit.engine.run.writing.attempts import attempted
-from affidavit.engine.run.writing.counts import tell_count
+from affidavit.engine.run.writing.counts import tell_calls, tell_count
 from affidavit.engine.run.writing.fitting import (
     as_column,
     cast_columns,
@@ -39,15 +37,15 @@ from affidavit.engine.run.writing.temporary import TemporaryWrites
 from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
-from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.statement.assignments import is_default
-from affidavit.engine.statement.statement import DML_TARGET
+from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ReadOnlyError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    import lance
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -58,6 +56,7 @@ if TYPE_CHECKING:
     from affidavit.engine.run.writing.asked import Asked
     from affidavit.engine.run.writing.writes import Writes
     from affidavit.engine.scans.mutable import TargetDataset
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.assignments import Target
 
 
@@ -76,7 +75,6 @@ def changed(asked: Asked, target: Target, change: Callable[[OpenTarget], Result]
     def once(opens: Callable[[Asked, Target], AbstractContextManager[OpenTarget]]) -> Result:
         asked.unchanged.clear()
         with opens(asked, target) as opened, casts_by_column(opened.schema, asked.statement):
-            opened.snapshot.hold(asked.scope.planner.temporaries)
             result = change(opened)
         unchanged = asked.unchanged.pop() if asked.unchanged else None
         if opened.info.schema == TEMP_SCHEMA:  # what it tells, it tells of the session's own
@@ -106,13 +104,12 @@ def _writable(scope: Scope, reader: Reader, target: Target) -> TableInfo:
 @contextmanager
 def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     """Open a target to be read at a snapshot, and written later."""
-    catalog, hide = asked.scope.catalog, asked.scope.planner.stores.hide
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
         info = _writable(asked.scope, reader, target)
         opens = OPENS[info.kind]
-        snapshot = Snapshot(catalog, reader, committed=opens.uses_cache, hide=hide)
-        reading.enter_context(snapshot)
+        snapshot = reading.enter_context(planner.at(catalog, reader, committed=opens.uses_cache))
         yield opens.at_snapshot(asked, info, snapshot, reading.close)
 
 
@@ -149,10 +146,10 @@ def _vectors_at_snapshot(
 
 @contextmanager
 def _vectors_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
-    catalog = asked.scope.catalog
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with locked(catalog, info, WRITING) as (now, dataset), ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
-        snapshot = reading.enter_context(Snapshot(catalog, reader, committed=True))
+        snapshot = reading.enter_context(planner.at(catalog, reader, committed=True))
         yield _vectors(asked, now, snapshot, dataset, reading.close, is_locked=True)
 
 
@@ -165,9 +162,9 @@ def _vectors(
     *,
     is_locked: bool,
 ) -> OpenTarget:
-    provider = lance.FFILanceTableProvider(dataset, with_row_id=True, with_row_addr=False)
-    snapshot.virtual[DML_TARGET] = Table(provider)
-    snapshot.note_target(info)
+    told = tell_calls(asked, info, snapshot)
+    key = (DML_SCHEMA, DML_TARGET)
+    snapshot.virtual[DML_TARGET] = snapshot.lance(key, dataset, told, with_ids=True)
     still = Still(snapshot, info, asked.every)
     writes = VectorWrites(snapshot.catalog, info, dataset, still, end, is_locked=is_locked)
     return OpenTarget(asked, info, snapshot, writes, dataset)
@@ -183,8 +180,7 @@ def _rows_at_snapshot(
     end: Callable[[], None],
     writer: Writer | None = None,
 ) -> OpenTarget:
-    snapshot.note_target(info)
-    stored = offer_target(snapshot, info)
+    stored = offer_target(snapshot, info, tell_calls(asked, info, snapshot))
     still = Still(snapshot, info, asked.every, stored)
     writes = RowWrites(snapshot.catalog, info, still, end, writer)
     return OpenTarget(asked, info, snapshot, writes, None, stored)
@@ -192,10 +188,10 @@ def _rows_at_snapshot(
 
 @contextmanager
 def _rows_under_lock(asked: Asked, info: TableInfo) -> Iterator[OpenTarget]:
-    catalog = asked.scope.catalog
+    catalog, planner = asked.scope.catalog, asked.scope.planner
     with (
         catalog.write() as writer,
-        Snapshot(catalog, writer, committed=False) as snapshot,
+        planner.at(catalog, writer, committed=False) as snapshot,
     ):
         now = catalog.get(writer, info.name, info.schema)
         yield _rows_at_snapshot(asked, now, snapshot, lambda: None, writer)

@@ -173,11 +173,10 @@ class TableFunctions:
                 query = self._models.encode(model, [query])[0]
             options = replace(options, model=model)
         request = build_request(
-            snapshot.catalog.identity, info, dataset, self._models, query, values.pop("k"), options,
+            snapshot.catalog, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
-        request = snapshot.choose(replace(request, transactions=snapshot.catalog.transactions))
-        return Table(SearchDataset(request, self._searcher, snapshot))
+        return Table(SearchDataset(snapshot.choose(request), self._searcher, snapshot))
 
     def _value(self, function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
         """Return an argument's value; a query may be what a model makes of a text."""

@@ -19,7 +19,7 @@ from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.reading import wants_rows
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
-from affidavit.engine.scans.evidence.given import given_mutable
+from affidavit.engine.scans.evidence.given import GivenRows, given_mutable
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.cache import CachedTable
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
+    from affidavit.catalog.model.release import TableRead
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.scans.snapshot import Snapshot
@@ -62,10 +63,16 @@ def prepare_mutable(snapshot: Snapshot, info: TableInfo) -> None:
         cached.build(lambda data: memory_table(data, key))
 
 
-def offer_target(snapshot: Snapshot, info: TableInfo) -> TargetDataset:
-    """Offer a mutable table with its ``_rowid`` column as DML's target, and return it."""
+def offer_target(
+    snapshot: Snapshot, info: TableInfo, told: TableRead | None = None
+) -> TargetDataset:
+    """Offer a mutable table with its ``_rowid`` column as DML's target, and return it.
+
+    ``told`` is what is put on record of it, if reading it is to be.
+    """
     key, target = (DML_SCHEMA, DML_TARGET), TargetDataset(snapshot, info)
-    snapshot.prepared[key] = snapshot.scan(key, target)
+    rows = target if told is None else GivenRows(target, told, target.schema)
+    snapshot.prepared[key] = snapshot.scan(key, rows)
     return target
 
 

@@ -13,6 +13,7 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset, project, rows_without_columns
 from affidavit.catalog.tables.reading import key_of, names_of
+from affidavit.catalog.values.arrays import nullable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +52,7 @@ class PastDataset(ScanDataset):
     """A mutable table at a moment, put together when the plan that reads it runs."""
 
     def __init__(self, snapshot: Snapshot, table: PastTable, told: TableRead) -> None:
-        schema = table.definition().schema
-        nullable = [field.with_nullable(nullable=True) for field in schema]
-        super().__init__(pa.schema(nullable), snapshot.fail)
+        super().__init__(nullable(table.definition().schema), snapshot.fail)
         self._table = table
         self._told = told
         if stricter(snapshot.catalog.floor, told.level) == ROWS:

@@ -26,7 +26,7 @@ from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.temporary.tables import Temporaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -48,6 +48,7 @@ class Snapshot:
         temporaries: The session's temporary tables.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
         looks: What is looked at once more when the plan runs, and raises where it may not be read.
+        calls: What the statement calls of its caller's own: functions of the session, ``embed``.
         choosing: Searches whose conditions are to be planned by SQL, once the statement is.
         chosen: The rows that they leave, by what they are asked of.
         first: What finds those rows, before the plan runs.
@@ -107,6 +108,7 @@ class Snapshot:
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
         self.looks: list[Callable[[], None]] = []
+        self.calls: set[str] = set()
         self.choosing: list[SearchRequest] = []
         self.chosen: dict[tuple[str, int, str | None], Among] = {}
         self.first: list[Callable[[], object]] = []
@@ -177,6 +179,17 @@ class Snapshot:
         return self.reading.note(
             TableRead(shown, info.table_id, info.data_version or info.version, level=info.audit)
         )
+
+    def note_calls(self, names: Iterable[str]) -> None:
+        """Note what the statement calls of its caller's own, which is given rows that it reads."""
+        self.calls.update(names)
+
+    def note_rows(self, info: TableInfo, version: int, key: str | None = None) -> TableRead:
+        """Do as :meth:`note_read`, and let rows be noted where that is to be."""
+        told = self.note_read(info, version, key)
+        if wants_rows(self.catalog, info):
+            told.want_rows(key_of(info), names_of(info))
+        return told
 
     def note_present(self, info: TableInfo) -> None:
         """Note that the statement reads a table as it is at this snapshot."""
@@ -258,14 +271,30 @@ class Snapshot:
         self, info: TableInfo, dataset: lance.LanceDataset, key: str | None = None
     ) -> Table:
         """Return a table of a vector table's rows at the version of ``dataset``."""
-        told = self.note_read(info, dataset.version, key)
+        told = self.note_rows(info, dataset.version, key)
         if told.lake_id is None and told.version == dataset.version:
             told.hold_version(dataset)
-        if wants_rows(self.catalog, info):
-            told.want_rows(key_of(info), names_of(info))
-            rows = GivenRows(LanceRows(dataset, self.fail), told, dataset.schema)
-            return self.scan((info.schema, f"{info.name}@{dataset.version}"), rows)
-        return Table(lance.FFILanceTableProvider(dataset, with_row_id=False, with_row_addr=False))
+        return self.lance((info.schema, f"{info.name}@{dataset.version}"), dataset, told)
+
+    def lance(
+        self,
+        key: tuple[str, str],
+        dataset: lance.LanceDataset,
+        told: TableRead | None = None,
+        *,
+        with_ids: bool = False,
+    ) -> Table:
+        """Return a table of a version's rows, ``with_ids`` of Lance's.
+
+        Lance plans in a context of its own: it notes no rows, and would call a function of the
+        session's as a copy.
+        """
+        noted = None if told is None or told.given is None else told
+        if noted is None and not self.calls:
+            provider = lance.FFILanceTableProvider
+            return Table(provider(dataset, with_row_id=with_ids, with_row_addr=False))
+        rows = LanceRows(dataset, self.fail, with_ids=with_ids)
+        return self.scan(key, rows if noted is None else GivenRows(rows, noted, rows.schema))
 
     # --- running ---------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class Models:
 
     def __init__(self) -> None:
         self._models: dict[str, Model] = {}
-        self._found: dict[str, int] = {}
+        self._found: dict[str, tuple[Model, int]] = {}
         self._last: tuple[Model, list[str], int, npt.NDArray[np.float32]] | None = None
 
     def __repr__(self) -> str:
@@ -98,7 +98,6 @@ class Models:
             )
             raise InvalidQueryError(msg)
         text = None if version is None else str(version)
-        self._found.pop(name, None)
         self._models[name] = Model(name, queries, rows, text, dim if dim is not None else size)
 
     def get(self, name: str) -> Model:
@@ -131,9 +130,11 @@ class Models:
         model = self.get(name)
         if model.dim is not None:
             return model.dim
-        if name not in self._found:
-            self._found[name] = _encoded(model, model.encode_rows, [name]).shape[1]
-        return self._found[name]
+        found = self._found.get(name)
+        if found is None or found[0] is not model:  # which another may be called by now
+            found = model, _encoded(model, model.encode_rows, [name]).shape[1]
+            self._found[name] = found
+        return found[1]
 
     def encode(self, name: str, texts: list[str]) -> npt.NDArray[np.float32]:
         """Return one float32 row a text that is looked for.
@@ -149,7 +150,7 @@ class Models:
         name: str,
         texts: pa.Array,
         dimension: int,
-        check: Callable[[], object] = lambda: None,
+        check: Callable[[int], object] = lambda _: None,
     ) -> pa.FixedSizeListArray:
         """Return one vector a text of a row, NULL for NULL; equal texts are asked for once.
 
@@ -157,7 +158,8 @@ class Models:
             name: The model.
             texts: The texts.
             dimension: That of the vectors.
-            check: Called before each batch that the model is given; it may raise.
+            check: Called before each batch that the model is given, with how many different texts
+                are done; it may raise.
 
         Raises:
             ModelNotFoundError: There is no such model.
@@ -171,14 +173,14 @@ class Models:
         return made.take(distinct.indices)
 
     def _rows(
-        self, model: Model, texts: list[str], dimension: int, check: Callable[[], object]
+        self, model: Model, texts: list[str], dimension: int, check: Callable[[int], object]
     ) -> npt.NDArray[np.float32]:
         last = self._last
         if last is not None and last[0] is model and last[1:3] == (texts, dimension):
             return last[3]
         made = [np.empty((0, dimension), np.float32)]
         for at in range(0, len(texts), TEXTS_MAX):
-            check()
+            check(at)
             part = _encoded(model, model.encode_rows, texts[at : at + TEXTS_MAX])
             if part.shape[1] != dimension:
                 msg = (

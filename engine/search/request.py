@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.tables.indexing import is_text
+from affidavit.catalog.lake.vectors.made import TextIndexes
 from affidavit.catalog.tables.vector_rows import vector_definition
+from affidavit.catalog.values.types import is_text
 from affidavit.catalog.values.vectors import fault_of
 from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import lance
     import numpy.typing as npt
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.identity import Identity
     from affidavit.catalog.store.transactions import Transactions
@@ -71,6 +73,7 @@ class SearchRequest:
         model_version: The embedding model's version.
         journal_seq: The last entry of the tenant's ledger as the search began.
         transactions: Those of the session that asks: its record belongs in the one that is open.
+        texts: The full-text indexes that the lake's searches have met.
     """
 
     identity: Identity
@@ -95,6 +98,7 @@ class SearchRequest:
     model_version: str | None = None
     journal_seq: int | None = None
     transactions: Transactions | None = field(default=None, repr=False, compare=False)
+    texts: TextIndexes = field(default_factory=TextIndexes, repr=False, compare=False)
 
     @property
     def version(self) -> int:
@@ -162,7 +166,7 @@ class FailedSearch:
 
 
 def build_request(
-    identity: Identity,
+    catalog: Catalog,
     info: TableInfo,
     dataset: lance.LanceDataset,
     models: Models,
@@ -190,7 +194,7 @@ def build_request(
     model = options.model or definition.model_at(int(dataset.version))
     where, condition = _where(options.where, dataset.schema, info.name)
     request = SearchRequest(
-        identity=identity,
+        identity=catalog.identity,
         info=info,
         dataset=dataset,
         mode=options.mode,
@@ -211,6 +215,8 @@ def build_request(
         model=model,
         model_version=models.version(model),
         journal_seq=journal_seq,
+        transactions=catalog.transactions,
+        texts=catalog.lake.texts,
     )
     if options.mode == "text":
         return request

@@ -91,8 +91,9 @@ class RecordKeeper(Protocol):
 class Searcher:
     """Runs searches under a session's hooks, and puts them on record.
 
-    A search of a handle is :meth:`run` on the caller's thread. One inside SQL is in two parts:
-    :meth:`attempt`, on whichever thread runs the plan, and :meth:`settle`, on the caller's.
+    Those of a session's method are :meth:`run_batch` on the caller's thread. One inside SQL is in
+    two parts: :meth:`attempt`, on whichever thread runs the plan, and :meth:`settle`, on the
+    caller's.
     """
 
     def __init__(self, hooks: Hooks, models: Models, keeper: RecordKeeper) -> None:
@@ -100,22 +101,21 @@ class Searcher:
         self._models = models
         self._keeper = keeper
 
-    def run(self, request: SearchRequest) -> CompletedSearch:
-        """Run one search; what it returns may be released to the caller.
+    def run_batch(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
+        """Run searches; hooks see them together, and all may be released to the caller or none.
 
         Raises:
-            AffidavitError: The search or a hook failed. No rows may be released.
+            AffidavitError: A search or a hook failed. No rows may be released.
         """
-        return self.run_batch([request])[0]
-
-    def run_batch(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
-        """Run many searches; hooks see them together, and all are released or none."""
         ready = list(requests)
         try:
             ready = [with_vector(request, self._models) for request in requests]
             for request in ready:
                 self.open(request.identity)
                 self._ask(request)
+            for request in ready:  # on the caller's thread, once no hook has refused
+                if request.among is not None:
+                    request.among.rows()
             return self._put_on_record(self._complete(ready))
         except BaseException as error:
             for request in ready:

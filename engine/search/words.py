@@ -22,7 +22,6 @@ from affidavit.catalog.sql.quoting import lance_name, quoted_text
 from affidavit.engine.search.among import LISTED_MAX, ROW_ID, listed
 from affidavit.engine.search.text_index import (
     FRESH_ID,
-    FRESH_ROWS_MAX,
     FRESH_TEXT,
     fresh,
     indexed_columns,
@@ -33,6 +32,7 @@ from affidavit.errors import InvalidQueryError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import lance
     from lance.query import FullTextQuery
 
     from affidavit.engine.search.request import SearchRequest
@@ -75,7 +75,7 @@ def best_by_words(request: SearchRequest, k: int) -> pa.Table:
 
 
 def _indexes(request: SearchRequest) -> list[TextIndex]:
-    found = text_indexes(request.dataset)
+    found = text_indexes(request)
     columns = indexed_columns(found, request.columns)
     missing = [column for column in columns if column not in found]
     if missing or not columns:
@@ -101,8 +101,9 @@ def _ranked(
     lacks_positions = not index.has_positions and any(is_phrase for _, is_phrase in parts)
     if index.is_exact and not lacks_positions:
         return _in_table(request, index, parts, k)
-    if request.dataset.count_rows() <= FRESH_ROWS_MAX:
-        return _in_memory(request, index, parts, k)
+    made = fresh(request, index)
+    if made is not None:
+        return _in_memory(request, made, parts, k)
     if lacks_positions:
         msg = (
             f"the full-text index on {index.column!r} of vector table {request.info.name!r} has no "
@@ -139,10 +140,9 @@ def _in_table(
 
 
 def _in_memory(
-    request: SearchRequest, index: TextIndex, parts: Sequence[tuple[str, bool]], k: int
+    request: SearchRequest, made: lance.LanceDataset, parts: Sequence[tuple[str, bool]], k: int
 ) -> pa.Table:
-    """Return what an index finds that is made of the rows that are there."""
-    made = fresh(request.dataset, index)
+    """Return what an index finds that was made of the rows that are there."""
     rows = _allowed(request)
     query = _query(FRESH_TEXT, parts)
     is_listed = rows is not None and len(rows) <= LISTED_MAX
@@ -216,9 +216,13 @@ def _refuse_unparted(request: SearchRequest, indexes: Sequence[TextIndex]) -> No
         found = request.dataset.scanner(columns=[], with_row_id=True, filter=has).to_table()
         rows = _allowed(request)
         ids = np.asarray(found[ROW_ID], dtype=np.uint64)
-        if len(ids if rows is None else np.intersect1d(ids, rows)):
+        ids = ids if rows is None else np.intersect1d(ids, rows)
+        if len(ids):
+            first = request.dataset.scanner(columns=[index.column], filter=listed(ids[:1]))
+            text = first.to_table()[index.column][0].as_py()
+            word = next(each for each in words if each in text)
             msg = (
-                f"{words[0]!r} stands in {index.column!r} of {request.info.name!r}, and its "
+                f"{word!r} stands in {index.column!r} of {request.info.name!r}, and its "
                 f"full-text index ({index.options.get('base_tokenizer')}) has it within longer "
                 f"words alone: call table.create_index({index.column!r}, 'FTS', "
                 "base_tokenizer='ngram', min_ngram_length=2, max_ngram_length=2)"

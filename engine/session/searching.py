@@ -1,21 +1,21 @@
-"""Searches that a session's method asks, resolved at one snapshot."""
+"""Searches that a session's method asks, resolved and run at one snapshot."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
 
 from affidavit.catalog.past.past import dataset_of
 from affidavit.catalog.sql.binding import with_values
 from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.plan.searched.rows import rows_query
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
-from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.search.options import BATCH_QUERIES_MAX, options_of
 from affidavit.engine.search.request import build_request, filter_errors
 from affidavit.engine.session.arguments import named_parameters
-from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -23,23 +23,43 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.engine.plan.planner import Planner
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import SearchOptions
-    from affidavit.engine.search.request import Query, SearchRequest
+    from affidavit.engine.search.request import CompletedSearch, Query, SearchRequest
+    from affidavit.engine.search.searcher import Searcher
     from affidavit.engine.session.arguments import Params
 
 
-def asked_options(given: Mapping[str, object], params: Params | None) -> SearchOptions:
-    """Return a search's options, its condition with the values of its parameters.
+class Asked(NamedTuple):
+    """What a session's method is asked.
 
-    Raises:
-        InvalidQueryError: An option cannot have its value, or ``params`` are not what ``where``
-            names.
+    Attributes:
+        table: The table that is searched.
+        queries: Vectors and texts that are looked for, a search each.
+        k: How many rows each is to find.
+        options: The options by name, unchecked.
+        params: What the condition among them names.
     """
-    if params is not None:
-        where = checked_text(given.get("where"), "where")
-        given = {**given, "where": with_values(where, named_parameters(params, {}))}
-    return options_of(given)
+
+    table: str
+    queries: Sequence[Query | None]
+    k: int
+    options: Mapping[str, object]
+    params: Params | None
+
+    def read(self) -> tuple[SearchOptions, Mapping[str, Any]]:
+        """Return the options, the condition with the values of its parameters, and those.
+
+        Raises:
+            InvalidQueryError: An option cannot have its value, or ``params`` are not what ``where``
+                names.
+        """
+        if self.params is None:
+            return options_of(self.options), {}
+        values = named_parameters(self.params, {})
+        where = with_values(checked_text(self.options.get("where"), "where"), values)
+        return options_of({**self.options, "where": where}), values
 
 
 def check_batch(queries: Sequence[object]) -> None:
@@ -49,47 +69,69 @@ def check_batch(queries: Sequence[object]) -> None:
         raise InvalidQueryError(msg)
 
 
-def requests_of(
+def searched(
     catalog: Catalog,
     planner: Planner,
+    searcher: Searcher,
     models: Models,
-    table: str,
-    queries: Sequence[Query | None],
-    k: int,
-    options: SearchOptions,
-) -> list[SearchRequest]:
-    """Return a request for each of ``queries``, all of one version of ``table``.
+    asked: Asked,
+) -> list[CompletedSearch]:
+    """Run a search for each query that is asked, all of one version of the table.
+
+    What they return may be released. The rows that a condition leaves are found once no hook has
+    refused, and nothing is read any more while the searches are put on record.
 
     Raises:
         TableNotFoundError: There is no such table.
         InvalidQueryError: It cannot be searched here, or k, a query or an option cannot be used.
     """
-    refuse_elsewhere(table, planner.attached)
-    check_batch(queries)
-    with catalog.read() as reader:
-        info = catalog.get(reader, table)
-        require_vector(info)
-        seen = catalog.ledger.last_seq(reader)
-        info, dataset = dataset_of(catalog, reader, info, options.version)
-        requests = [
-            build_request(
-                catalog.identity, info, dataset, models, query, k, options, journal_seq=seen
-            )
-            for query in queries
-        ]  # fmt: skip
-        among = requests[0].among if requests else None
-        if among is not None:
-            committed = catalog.transactions.current() is None
-            with Snapshot(catalog, reader, committed=committed, hide=planner.stores.hide) as at:
-                _find_rows(planner, at, requests[0])
-    return [replace(each, among=among, transactions=catalog.transactions) for each in requests]
+    options, values = asked.read()
+    refuse_elsewhere(asked.table, planner.attached)
+    check_batch(asked.queries)
+    with ExitStack() as reading:
+        snapshot = reading.enter_context(planner.snapshot(catalog))
+        requests = _requests(snapshot, models, asked, options)
+        if not requests or requests[0].among is None:
+            reading.close()
+        else:
+            _choose(planner, snapshot, requests[0], values, reading)
+        return searcher.run_batch(requests) if requests else []
 
 
-def _find_rows(planner: Planner, snapshot: Snapshot, request: SearchRequest) -> None:
-    """Find the rows that a condition leaves, as a query does: what it reads is on record."""
+def _requests(
+    snapshot: Snapshot, models: Models, asked: Asked, options: SearchOptions
+) -> list[SearchRequest]:
+    catalog, reader = snapshot.catalog, snapshot.reader
+    info = catalog.get(reader, asked.table)
+    require_vector(info)
+    seen = catalog.ledger.last_seq(reader)
+    info, dataset = dataset_of(catalog, reader, info, options.version)
+    requests = [
+        build_request(catalog, info, dataset, models, query, asked.k, options, journal_seq=seen)
+        for query in asked.queries
+    ]
+    among = requests[0].among if requests else None
+    return [replace(each, among=among) for each in requests]
+
+
+def _choose(
+    planner: Planner,
+    snapshot: Snapshot,
+    request: SearchRequest,
+    values: Mapping[str, Any],
+    reading: ExitStack,
+) -> None:
+    """Plan the query for the rows that a condition leaves; it runs, and is on record, as any.
+
+    The values of its parameters stand in the condition, and in the record by themselves.
+    """
     assert request.among is not None
     with filter_errors(request.info.name, request.where):
-        statement = parse_statement(rows_query(request, snapshot))
-        plan = partial(planner.plan, statement.text, {}, names=statement.names, read_only=True)
-        found = planner.collect(plan, snapshot)
-    request.among.find_by(lambda: found.column(0))
+        batches = planner.stream(rows_query(request, snapshot, planner, values), snapshot)
+
+    def find() -> pa.ChunkedArray:
+        with reading:
+            found = snapshot.catalog.lake.memory.gathered(batches)
+            return pa.chunked_array([each.column(0) for each in found], pa.uint64())
+
+    request.among.find_by(find)

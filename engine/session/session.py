@@ -29,7 +29,7 @@ from affidavit.engine.session.filling import create_filled
 from affidavit.engine.session.journal import JournalHandle
 from affidavit.engine.session.keeping import Keeping
 from affidavit.engine.session.ledger import LedgerHandle
-from affidavit.engine.session.searching import asked_options, requests_of
+from affidavit.engine.session.searching import Asked, searched
 from affidavit.engine.statement.assignments import Name
 from affidavit.engine.statement.shown import without_secrets_of
 from affidavit.engine.statement.statement import parse_statement
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.verification.findings import Verification
     from affidavit.catalog.values.python.schemas import Columns
     from affidavit.engine.search.hooks import Hooks
-    from affidavit.engine.search.options import Lineage, SearchOptions
-    from affidavit.engine.search.request import Query, SearchRequest
+    from affidavit.engine.search.options import Lineage
+    from affidavit.engine.search.request import CompletedSearch, Query
     from affidavit.engine.session.arguments import Params
 
 
@@ -203,9 +203,8 @@ class Session(Keeping):
             "exact": exact, "nprobes": nprobes, "refine_factor": refine_factor, "text": text,
             "version": version, "lineage": lineage, "model": model,
         }  # fmt: skip
-        with self._own.transactions.turn(), self._searching(table):
-            request = self._requests(table, [query], k, asked_options(options, params))[0]
-            search = self._instance.searcher.run(request)
+        with self._own.transactions.turn(), self._searching(table, where) as trace:
+            [search] = self._searched(trace, Asked(table, [query], k, options, params))
         return SearchResult(released(search), search.request, search.record)
 
     def search_batch(
@@ -222,22 +221,20 @@ class Session(Keeping):
 
         Takes the options of :meth:`search`, for all queries. All results are released, or none.
         """
-        asked = asked_options({**options, "version": version}, params)
-        with self._own.transactions.turn(), self._searching(table):
-            requests = self._requests(table, checked_items(queries, "queries"), k, asked)
-            searches = self._instance.searcher.run_batch(requests) if requests else []
+        given, where = {**options, "version": version}, options.get("where")
+        with self._own.transactions.turn(), self._searching(table, where) as trace:
+            every = checked_items(queries, "queries")
+            searches = self._searched(trace, Asked(table, every, k, given, params))
         return [
             SearchResult(released(search), search.request, search.record) for search in searches
         ]
 
-    def _searching(self, table: str) -> AbstractContextManager[None]:
-        return self._own.work.asking(self._identity, "search", f"search({table!r})")
+    def _searching(self, table: str, where: object) -> AbstractContextManager[Trace]:
+        return self._own.work.asking(self._identity, "search", f"search({table!r})", where)
 
-    def _requests(
-        self, table: str, queries: Sequence[Query | None], k: int, options: SearchOptions
-    ) -> list[SearchRequest]:
-        planner = self._planner()
-        return requests_of(self._catalog(), planner, self.models, table, queries, k, options)
+    def _searched(self, trace: Trace, asked: Asked) -> list[CompletedSearch]:
+        planner, searcher = self._planner(), self._instance.searcher
+        return searched(self._catalog(trace), planner, searcher, self.models, asked)
 
     # --- audit and ledger ----------------------------------------------------------------------
 

@@ -96,17 +96,24 @@ class Work:
             raise
 
     @contextmanager
-    def asking(self, identity: Identity, kind: str, text: str) -> Iterator[None]:
+    def asking(
+        self, identity: Identity, kind: str, text: str, where: object = None
+    ) -> Iterator[Trace]:
         """Do what is no statement in a block: it is listed, and what comes of it may be refused.
+
+        ``where`` is a condition that it has, and is shown as a statement is.
 
         Raises:
             StatementCancelledError: Somebody asked for that; what was begun was done.
         """
-        query = self._known(
-            Query(self._queries, identity, session=self.session, text=lambda: text, kind=kind)
-        )
-        with self.trying(query), query.active():
-            yield
+        has = isinstance(where, str)
+        query = Query(
+            self._queries, identity, session=self.session, kind=kind,
+            text=lambda: f"{text} WHERE {self._shown.text(where)}" if has else text,
+            given=f"{text} WHERE {where}" if has else text,
+        )  # fmt: skip
+        with self.trying(self._known(query)), query.active():
+            yield Trace(query=query)
             query.check()
 
     def _read(self, query: Query, _rows: int | None, error: BaseException | None) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from tests.support.lakes import vectors
 
@@ -74,6 +75,75 @@ def test_p16_rows_that_are_read_beside_those_that_are_returned_are_told(audited,
 def test_p16_a_call_beside_the_key_is_in_nobodys_way(audited, text: str) -> None:
     assert audited.sql(text).num_rows == 3
     assert rows_of(audited) == {("1", "returned"), ("2", "returned"), ("3", "returned")}
+
+
+# --- what a caller's own code is given ------------------------------------------------------------
+
+
+@pytest.fixture
+def spied(audited) -> list[str]:
+    """What a function of the session's, and a model, were given."""
+    seen: list[str] = []
+
+    def spy(texts: pa.Array) -> pa.Array:
+        seen.extend(texts.to_pylist())
+        return pa.array([False] * len(texts))
+
+    def model(texts: list[str]) -> list[list[float]]:
+        seen.extend(texts)
+        return [[1.0] * 8 for _ in texts]
+
+    audited.functions.register("spy", spy, [pa.string()], pa.bool_())
+    audited.models.register("m", model, dim=8)
+    return seen
+
+
+@pytest.mark.parametrize("call", ["spy(text)", "embed('m', text)[1] > 1"])
+def test_p16_rows_that_a_callers_code_is_given_are_told(audited, spied, call) -> None:
+    """A model in the condition of a search was given every row's text, and no record said so."""
+    searched = "SELECT id FROM vector_search('docs', $q, 3, where => $w)"
+    near = [1.0] * 8
+    for ask, rows in (
+        (lambda: audited.search("docs", near, where=call), 20),
+        (lambda: audited.sql(searched, q=near, w=call).to_arrow(), 20),
+        (lambda: audited.sql(f"SELECT id FROM docs WHERE id < 3 AND {call}").to_arrow(), 3),
+        (lambda: audited.sql(f"DELETE FROM docs WHERE id > 4 AND {call}"), 15),
+        (lambda: audited.sql(f"UPDATE docs SET bucket = 1 WHERE {call}"), 20),
+    ):
+        before = len(reads(audited))
+        ask()
+        [table] = reads(audited)[before]["tables"]
+        assert (table["name"], table["rows"]) == ("main.docs", rows)
+        assert len({*spied}) == rows
+        spied.clear()
+    assert rows_of(audited) == {(str(row), "scanned") for row in range(20)}
+
+
+def test_p16_rows_of_a_changed_table_that_a_function_is_given_are_told(audited, spied) -> None:
+    audited.sql("UPDATE t SET x = 'y' WHERE spy(x) AND id < 3")
+    audited.sql("INSERT INTO plain SELECT id, CAST(spy('z') AS VARCHAR) FROM plain")
+    assert rows_of(audited) == {("1", "scanned"), ("2", "scanned")}
+    assert spied == ["a", "b", "z"]
+    audited.sql("MERGE INTO t USING plain p ON t.id = p.id WHEN MATCHED AND spy(x) THEN DELETE")
+    assert rows_of(audited) == EVERY
+
+
+def test_p16_texts_that_new_vectors_are_made_of_are_told(audited, spied) -> None:
+    assert audited.table("docs").reembed("m", source="text") == 20
+    [read] = reads(audited)
+    assert (read["kind"], read["tables"][0]["columns"]) == ("reembed", ["text"])
+    assert len(spied) == len(rows_of(audited)) == 20
+    audited.hooks.add(Refuses())
+    with pytest.raises(errors.HookError):
+        audited.search("docs", [1.0] * 8, where="spy(text)")
+    assert len(spied) == 20
+
+
+class Refuses:
+    """Lets no search run."""
+
+    def before(self, _request: affidavit.SearchRequest) -> None:
+        raise errors.HookError("no")
 
 
 def test_p16_rows_of_the_past_are_told_apart(audited) -> None:

@@ -21,6 +21,7 @@ from affidavit.catalog.tables.constraints.names import (
 from affidavit.catalog.tables.constraints.references import check_references
 from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.catalog.tables.row_writing import every_row, update_rows
+from affidavit.catalog.values.arrays import nullable
 from affidavit.errors import ColumnNotFoundError, ConstraintError, NameNotFoundError
 
 if TYPE_CHECKING:
@@ -105,8 +106,7 @@ def _create_index(
 
 
 def _loose(rows: pa.Table) -> pa.Table:
-    schema = pa.schema([field.with_nullable(nullable=True) for field in rows.schema])
-    return pa.Table.from_arrays(rows.columns, schema=schema)
+    return pa.Table.from_arrays(rows.columns, schema=nullable(rows.schema))
 
 
 # --- constraints by their names ------------------------------------------------------------------

@@ -19,10 +19,11 @@ from affidavit.catalog.tables.constraints.keys import duplicate_within, shown_ke
 from affidavit.catalog.tables.constraints.rows import ready, refuse_given
 from affidavit.catalog.tables.row_writing import Images, change_rows
 from affidavit.catalog.tables.rows import definition_of, find_rows, key_values, rows_by_id
-from affidavit.catalog.values.arrays import take_rows, whole
+from affidavit.catalog.values.arrays import nullable, take_rows, whole
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.catalog.values.python.rows import rows_in
+from affidavit.catalog.values.vectors import of_any_length
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def upserted(
     """
     definition = definition_of(info)
     schema, key = definition.schema, definition.primary_key
-    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
+    loose = nullable(schema)
     needed = {name for name in key if name not in definition.rules.identities}
     asked = pa.schema([field.with_nullable(nullable=field.name not in needed) for field in schema])
     optional = [name for name in schema.names if name not in key]
@@ -182,7 +183,7 @@ def whole_vectors(
 
     ``parts`` are the rows, where they are by the columns that they give already.
     """
-    schema = dataset.schema
+    schema = of_any_length(dataset.schema)
     if parts is None:
         parts = parts_of(data, schema)
         if not leaves_out(parts, schema.names):

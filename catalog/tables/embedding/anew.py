@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 
 from affidavit.catalog.tables.altering.redefine import redefine
 from affidavit.catalog.tables.embedding.filling import made_of, models_of
+from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.vector_rows import locked, merge_vectors, vector_definition
 from affidavit.catalog.values.arrays import whole
+from affidavit.catalog.values.types import is_text
 from affidavit.errors import (
     ColumnNotFoundError,
     ConflictError,
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 5
 """How often what others wrote meanwhile is looked at before the last is refused."""
-
-TEXTS_MAX: Final = 1024
-"""How many texts are embedded between two looks at the bar."""
 
 _WHAT: Final = "making new vectors"
 
@@ -65,7 +64,7 @@ def check_source(schema: pa.Schema, source: str, *, table: str) -> None:
     if source not in schema.names:
         raise ColumnNotFoundError(source, table=table, known=schema.names)
     kind = schema.field(source).type
-    if kind not in {pa.string(), pa.large_string()}:
+    if not is_text(kind):
         msg = f"source {source!r} of vector table {table!r} must be a column of text, not {kind}"
         raise SchemaMismatchError(msg)
 
@@ -115,7 +114,9 @@ def reembed(
         definition = _wanted(info, dataset.schema, model, source)
         check_width(catalog, definition, table=info.name)
         rows = dataset.to_table()
-        made = _made(catalog, info.name, definition, _texts(info.name, definition, rows), made, bar)
+        _refuse_wordless(info.name, definition, rows)
+        texts = _released(catalog, info, dataset, definition, rows)
+        made = _made(catalog, info.name, definition, texts, made, bar)
         with locked(catalog, info, _WHAT) as (now, latest):
             if now.definition == info.definition and latest.version == dataset.version:
                 return _write(catalog, now, latest, definition, _with(rows, definition, made))
@@ -141,11 +142,10 @@ def _wanted(
     return definition
 
 
-def _texts(table: str, definition: VectorDefinition, rows: pa.Table) -> pa.Array:
-    """Return the text of each row, which has one if it has a vector."""
-    assert definition.source is not None
-    texts = whole(rows[definition.source].cast(pa.large_string()))
-    wordless = pc.and_(texts.is_null(), whole(rows[definition.vector]).is_valid())
+def _refuse_wordless(table: str, definition: VectorDefinition, rows: pa.Table) -> None:
+    """Raise ConstraintError if a row has a vector and no text."""
+    texts, vectors = whole(rows[definition.source]), whole(rows[definition.vector])
+    wordless = pc.and_(texts.is_null(), vectors.is_valid())
     if pc.any(wordless).as_py():
         key = rows.filter(wordless)[definition.key][0].as_py()
         msg = (
@@ -153,7 +153,23 @@ def _texts(table: str, definition: VectorDefinition, rows: pa.Table) -> pa.Array
             f"no text in {definition.source!r} to make one of anew: give it one, or delete the row"
         )
         raise ConstraintError(msg)
-    return texts
+
+
+def _released(
+    catalog: Catalog,
+    info: TableInfo,
+    dataset: lance.LanceDataset,
+    definition: VectorDefinition,
+    rows: pa.Table,
+) -> pa.Array:
+    """Return the text of each row, once it is on record that a caller's own code is given it."""
+    assert definition.source is not None
+    with catalog.read() as reader:
+        texts = given(
+            catalog, reader, info, "reembed", lambda names: rows.select(list(names)),
+            [definition.source], dataset,
+        )  # fmt: skip
+    return whole(texts[definition.source].cast(pa.large_string()))
 
 
 def _made(
@@ -170,15 +186,13 @@ def _made(
     if made is not None:
         distinct = distinct.filter(pc.invert(pc.is_in(distinct, made["text"].combine_chunks())))
     bar(Step("start", total=len(distinct)))
-    for at in range(0, len(distinct), TEXTS_MAX):
-        part = distinct.slice(at, TEXTS_MAX)
-        vectors = made_of(catalog, table, definition, part)
-        known.append(pa.table({"text": part, "vector": vectors}))
-        bar(Step("progress", completed=at + len(part)))
+    vectors = made_of(
+        catalog, table, definition, distinct,
+        lambda done: bar(Step("progress", completed=done)),
+    )  # fmt: skip
     bar(Step("complete"))
-    kind = pa.list_(pa.float32(), definition.dimension)
-    empty = pa.schema({"text": pa.large_string(), "vector": kind}).empty_table()
-    return pa.concat_tables(known or [empty]).combine_chunks()
+    known.append(pa.table({"text": distinct, "vector": vectors}))
+    return pa.concat_tables(known).combine_chunks()
 
 
 def _with(rows: pa.Table, definition: VectorDefinition, made: pa.Table) -> pa.Table:

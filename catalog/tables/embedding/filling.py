@@ -20,13 +20,13 @@ from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables.constraints.leftout import Part, parts_of
 from affidavit.catalog.tables.vector_rows import vector_definition
-from affidavit.catalog.values.arrays import whole
+from affidavit.catalog.values.arrays import nullable, whole
 from affidavit.catalog.values.ingest import new_rows
-from affidavit.catalog.values.vectors import VectorRules, check_vectors, fitted
+from affidavit.catalog.values.vectors import VectorRules, check_vectors, fitted, of_any_length
 from affidavit.errors import ConflictError, ConstraintError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -64,9 +64,15 @@ def filled(catalog: Catalog, table: str, definition: VectorDefinition, rows: Row
 
 
 def made_of(
-    catalog: Catalog, table: str, definition: VectorDefinition, texts: pa.Array
+    catalog: Catalog,
+    table: str,
+    definition: VectorDefinition,
+    texts: pa.Array,
+    told: Callable[[int], object] = lambda _: None,
 ) -> pa.FixedSizeListArray:
     """Return the vectors that a table's model makes of texts, each checked.
+
+    ``told`` is called meanwhile, with how many different texts it has made some of.
 
     Raises:
         ModelNotFoundError: It is not registered.
@@ -77,7 +83,12 @@ def made_of(
     assert model is not None
     query = None if catalog.trace is None else catalog.trace.query
     waiting = nullcontext() if query is None else query.waiting(f"embedding model {model!r}")
-    check = (lambda: None) if query is None else query.check
+
+    def check(done: int) -> None:
+        if query is not None:
+            query.check()
+        told(done)
+
     with waiting:
         made = models_of(catalog).vectors(model, texts, definition.dimension, check)
     try:
@@ -109,19 +120,20 @@ def outdated(
 
 @contextmanager
 def embedded(
-    catalog: Catalog, info: TableInfo, data: object, on_bad: str = "error"
-) -> Iterator[object]:
-    """Yield rows for a vector table, with the vectors that they lack: before its lock is taken."""
-    definition = vector_definition(info)
-    if definition.source is None:
-        yield data
+    catalog: Catalog, info: TableInfo, data: object, on_bad: str
+) -> Iterator[tuple[object, str | None]]:
+    """Yield rows for a vector table, with the vectors that they lack: before its lock is taken.
+
+    Beside them stands what is to become of bad vectors yet: nothing, where they were looked at.
+    """
+    schema = _embedding(catalog, info)
+    if schema is None:
+        yield data, on_bad
         return
-    catalog.refuse_transaction("writing a vector table")
-    catalog.refuse_shared(info)
-    schema = catalog.lake.datasets.visible(info).schema
-    rows = filling(catalog, info.name, definition, new_rows(data, schema), schema, on_bad)
-    with spilled(catalog.lake, rows, loose(schema)) as ready:
-        yield pa.RecordBatchReader.from_batches(ready.schema, iter(ready))
+    given = new_rows(data, of_any_length(schema))
+    rows = filling(catalog, info.name, vector_definition(info), given, schema, on_bad)
+    with spilled(catalog.lake, rows, nullable(schema)) as ready:
+        yield pa.RecordBatchReader.from_batches(ready.schema, iter(ready)), None
 
 
 def embedded_parts(
@@ -129,16 +141,24 @@ def embedded_parts(
 ) -> list[Part] | None:
     """Return rows to upsert with the vectors of their texts; ``None`` if the table has no source.
 
-    A row that gives no text keeps the vector that is there, unless it gives one.
+    Their vectors are checked. A row that gives no text keeps the vector that is there, unless it
+    gives one.
     """
-    definition = vector_definition(info)
-    if definition.source is None:
+    schema = _embedding(catalog, info)
+    if schema is None:
+        return None
+    parts, definition = parts_of(data, of_any_length(schema)), vector_definition(info)
+    return [_embedded_part(catalog, info.name, definition, each, schema, on_bad) for each in parts]
+
+
+def _embedding(catalog: Catalog, info: TableInfo) -> pa.Schema | None:
+    """Return the columns of a table that makes vectors of texts, and may be written to now."""
+    if vector_definition(info).source is None:
         return None
     catalog.refuse_transaction("writing a vector table")
     catalog.refuse_shared(info)
-    schema = catalog.lake.datasets.visible(info).schema
-    parts = parts_of(data, schema)
-    return [_embedded_part(catalog, info.name, definition, each, schema, on_bad) for each in parts]
+    schema: pa.Schema = catalog.lake.datasets.visible(info).schema
+    return schema
 
 
 def _embedded_part(
@@ -149,15 +169,13 @@ def _embedded_part(
     schema: pa.Schema,
     on_bad: str,
 ) -> Part:
-    if definition.source not in part.names:
-        return part
-    rows = part.table(schema)
-    if definition.vector not in part.names:
+    rows = part.table(of_any_length(schema))
+    if {definition.source, definition.vector} & part.names == {definition.source}:
         field = schema.field(definition.vector).with_nullable(nullable=True)
         rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     given = pa.schema([field for field in schema if field.name in rows.schema.names])
     batches = [*filling(catalog, table, definition, iter(rows.to_batches()), given, on_bad)]
-    kept = pa.Table.from_batches(batches, loose(given))
+    kept = pa.Table.from_batches(batches, nullable(given))
     places = part.places if kept.num_rows == rows.num_rows else None
     return Part(frozenset(given.names), kept, places)
 
@@ -170,15 +188,17 @@ def filling(
     schema: pa.Schema,
     on_bad: str = "error",
 ) -> Iterator[pa.RecordBatch]:
-    """Yield rows in the columns of the table, with the vectors that they lack."""
+    """Yield rows in the columns of the table, with the vectors that they lack, all checked.
+
+    What is NOT NULL is checked where they are written.
+    """
     rules = VectorRules(table, definition.key, definition.metric, on_bad)
-    for batch in fitted(batches, loose(schema), rules):
+    checked = fitted(batches, nullable(schema), rules)
+    if definition.source not in schema.names:
+        yield from checked
+        return
+    for batch in checked:
         yield filled(catalog, table, definition, batch)
-
-
-def loose(schema: pa.Schema) -> pa.Schema:
-    """Return columns that may be NULL: what is NOT NULL is checked where rows are written."""
-    return pa.schema([field.with_nullable(nullable=True) for field in schema])
 
 
 def refuse_redefined(then: TableInfo, now: TableInfo) -> None:

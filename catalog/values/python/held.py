@@ -4,7 +4,8 @@ Rules:
     - A time of 24:00 or later, which Arrow's and polars' conversions take for another or for none,
       is refused before it is converted, wherever it is nested.
     - The least count of a moment is a NULL to numpy, so pandas is not given it.
-    - What a library raises of a value is told as an error that names the column.
+    - A type that a library lacks is refused by its name, and what it raises of a value is told as
+      an error that names the column.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from affidavit.catalog.values.types import count_type
+from affidavit.catalog.values.types import any_within, count_type, lacks_values
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -27,7 +28,20 @@ _RAISED: Final = (ValueError, OverflowError, NotImplementedError, pa.ArrowExcept
 
 
 def refuse_unheld(data: pa.Table | pa.RecordBatch, library: str) -> None:
-    """Raise ExecutionError if a column has a time of no day, or what ``library`` takes for NULL."""
+    """Raise ExecutionError if ``library`` does not hold a column.
+
+    It is of a type that this has not, has a time of no day, or what this takes for NULL.
+    """
+    for field in data.schema:
+        if any_within(field.type, lacks_values) or (
+            library == "polars" and any_within(field.type, _polars_lacks)
+        ):
+            msg = (
+                f"column {field.name!r} ({field.type}) is of a type that {library} does not have: "
+                "read to_arrow(), or CAST the column AS VARCHAR, a decimal AS DOUBLE or "
+                "DECIMAL(38, scale)"
+            )
+            raise ExecutionError(msg)
     for name, column in zip(data.schema.names, data.columns, strict=True):
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         if any(_is_lost(each, library) for each in chunks):
@@ -39,18 +53,20 @@ def told(
     data: pa.Table | pa.RecordBatch,
     library: str,
     convert: Callable[[pa.Array | pa.ChunkedArray], object],
+    *more: type[Exception],
 ) -> Iterator[None]:
     """Tell what a conversion raises as an error that names the column.
 
-    ``convert`` converts one column, to find out which it was.
+    ``convert`` converts one column, to find out which it was. ``more`` is what the library raises.
     """
+    raised = (*_RAISED, *more)
     try:
         yield
-    except _RAISED as error:
+    except raised as error:
         for name, column in zip(data.schema.names, data.columns, strict=True):
             try:
                 convert(column)
-            except _RAISED:
+            except raised:
                 raise unheld(name, column.type, library) from error
         raise
 
@@ -61,6 +77,14 @@ def unheld(name: str, kind: pa.DataType, library: str) -> ExecutionError:
         f"column {name!r} ({kind}) has a value that {library} does not hold: read to_arrow(), or "
         "CAST the column AS VARCHAR"
     )
+
+
+def _polars_lacks(kind: pa.DataType) -> bool:
+    """Return whether polars 2.1 has no such type: it panics, or raises an error of its own."""
+    return bool(
+        pt.is_interval(kind) or pt.is_decimal256(kind) or pt.is_list_view(kind)
+        or pt.is_large_list_view(kind) or pt.is_run_end_encoded(kind) or pt.is_union(kind)
+    )  # fmt: skip
 
 
 def _is_lost(array: pa.Array, library: str) -> bool:

@@ -2,7 +2,8 @@
 
 A statement that changes rows is told by its events. One that matches none, or leaves all that it
 matched as they were, leaves none, and its count is an answer all the same: whoever may write could
-ask for values by it. So it is a read of its target.
+ask for values by it. So it is a read of its target. So is what a statement gives to its caller's
+own code, a function or a model, of its target's rows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,25 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.engine.result.result import Result
+    from affidavit.engine.run.scope import Scope
     from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.statement.statement import Statement
+
+
+class Asked(Protocol):
+    """A statement that changes rows, and for whom."""
+
+    @property
+    def scope(self) -> Scope:
+        """For whom."""
+
+    @property
+    def statement(self) -> Statement:
+        """What was asked."""
+
+    @property
+    def every(self) -> bool:
+        """Whether it reads its target."""
 
 
 class Opened(Protocol):
@@ -40,6 +59,15 @@ class Opened(Protocol):
     @property
     def unchanged(self) -> list[pa.Table]:
         """Where rows are noted that the statement matched and leaves as they are."""
+
+
+def tell_calls(asked: Asked, info: TableInfo, snapshot: Snapshot) -> TableRead | None:
+    """Return what is told of a target's rows, if the caller's own code is given some of them."""
+    snapshot.note_target(info)
+    asked.scope.planner.note_calls(asked.statement.names, snapshot)
+    if not snapshot.calls or not asked.every:
+        return None
+    return snapshot.note_rows(info, info.data_version or info.version)
 
 
 def note_unchanged(opened: Opened, before: pa.Table, after: pa.Table) -> None:

@@ -12,6 +12,7 @@ from affidavit.catalog.model.definition import MutableDefinition, VectorDefiniti
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.tables.constraints.rows import ready, refuse_given
 from affidavit.catalog.tables.embedding.filling import filled
+from affidavit.catalog.values.arrays import nullable
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1024)
 def no_rows(schema: pa.Schema) -> pa.Table:
     """Return no rows of such columns, which may be NULL; an INSERT asks for them each time."""
-    loose = pa.schema([field.with_nullable(nullable=True) for field in schema])
-    return loose.empty_table()
+    return nullable(schema).empty_table()
 
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)

@@ -112,7 +112,7 @@ class Embedding:
             raise SqlError(f"{EMBED}{dimension} is for plans alone: write {CALL}('model', text)")
         query, what = snapshot.query, f"embedding model {use.model!r}"
         with query.waiting(what), called(what):
-            return self._models.vectors(use.model, texts, dimension, query.check)
+            return self._models.vectors(use.model, texts, dimension, lambda _: query.check())
 
     def named(self, frame: DataFrame) -> DataFrame:
         """Return a query whose columns are called as the calls are written."""

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -104,6 +105,50 @@ def test_bad_vectors_may_be_dropped_or_nulled(session, table, bad, _, column) ->
     if typed is not None:
         made = session.create_vector_table("made", typed.cast(SCHEMA), on_bad_vectors="drop")
         assert made.count() == 2
+
+
+FORMS = {
+    "dicts": lambda data: data,
+    "an iterator": iter,
+    "columns": lambda data: {name: [row[name] for row in data] for name in data[0]},
+    "pandas": pd.DataFrame,
+    "arrays": lambda data: [{**row, "vector": np.array(row["vector"])} for row in data],
+    "Arrow": pa.Table.from_pylist,
+}
+"""How callers hold rows."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_vectors_of_a_wrong_dimension_are_dropped_or_nulled_in_every_form(session, form) -> None:
+    """Rows of Python's were made columns of the table's type at once, which failed as a whole."""
+    half, make = pa.list_(pa.float16(), 2), FORMS[form]
+    schema = pa.schema([("id", pa.int64()), ("vector", half), ("other", half), ("t", pa.string())])
+    wrong = [{"id": n, "vector": [1.0] * n} for n in range(1, 4)]
+    table = session.create_vector_table("made", make(wrong), schema=schema, on_bad_vectors="drop")
+    assert (table.schema.field("vector").type, table.count()) == (half, 1)
+    table = session.create_vector_table("docs", schema=schema)
+    with pytest.raises(errors.SchemaMismatchError, match=r"row 0 \(id = 1\) has 1"):
+        table.insert(make(wrong))
+    assert table.insert(make(wrong), on_bad_vectors="null") == 3
+    assert table.upsert(make(wrong), on_bad_vectors="drop") == 1
+    assert [row["vector"] for row in table.to_arrow().to_pylist()] == [None, None, [1.0, 1.0]]
+    session.models.register("ones", lambda texts: [[1.0, 0.5]] * len(texts), dim=2)
+    told = [{**row, "t": "x"} for row in wrong]
+    made = session.create_vector_table("m", schema=schema, model="ones", source="t")
+    assert made.insert(make(told), on_bad_vectors="null") == 3
+    assert made.upsert(make(told), on_bad_vectors="drop") == 1
+    assert made.to_arrow()["vector"].to_pylist() == [[1.0, 0.5], [1.0, 0.5], [1.0, 1.0]]
+
+
+def test_a_column_of_another_dimension_is_dropped_or_nulled_as_its_rows(session, table) -> None:
+    data = pa.table(
+        {"id": [1, 2], "vector": pa.array([[1.0] * 3, None], pa.list_(pa.float32(), 3))}
+    )
+    with pytest.raises(errors.SchemaMismatchError, match=r"list<.*>\[3\]"):
+        table.insert(data)
+    assert table.insert(data, on_bad_vectors="drop") == 1
+    assert table.upsert(data, on_bad_vectors="null") == 2
+    assert table.to_arrow()["vector"].null_count == 2
 
 
 def test_p12_what_becomes_of_bad_vectors_is_one_of_three(session, table) -> None:

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from affidavit.errors import MissingLibraryError, SqlError
+from affidavit.errors import (
+    ExecutionError,
+    MissingLibraryError,
+    SqlError,
+    UnsupportedTypeError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +38,36 @@ def test_arrow_and_pandas_have_both_columns(session: Session) -> None:
     table = session.sql(TWICE).to_arrow()
     assert [column.to_pylist() for column in table.columns] == [[1], [2]]
     assert list(session.sql(TWICE).to_pandas().columns) == ["a", "a"]
+
+
+WHOLE = "INTERVAL '1 month 3 days'"
+HALF = "arrow_cast('2 days', 'Interval(DayTime)')"
+WIDE = "CAST(1 AS DECIMAL(50, 2))"
+
+
+@pytest.mark.parametrize(
+    "value", [WHOLE, WIDE, HALF, f"[{WHOLE}]", f"{{'a': {WIDE}}}", f"[{HALF}]"]
+)
+def test_a_type_that_a_library_lacks_is_refused_by_its_name(session: Session, value: str) -> None:
+    """What polars raised was a panic, which is no Exception, and pyarrow raised a KeyError."""
+    result = session.sql(f"SELECT 1 AS a, {value} AS c")
+    with pytest.raises(ExecutionError, match=r"column 'c' \(.*\) .*polars.*CAST the column"):
+        result.to_polars()
+    assert len(result.to_arrow()) == 1
+    assert "c" in repr(result)
+    others = (result.to_pandas, result.to_pylist, lambda: list(result))
+    for read in others:
+        if HALF in value:
+            with pytest.raises(ExecutionError, match="column 'c'"):
+                read()
+        else:
+            assert len(read()) == 1
+
+
+def test_a_type_without_values_is_refused_where_a_table_is_made(session: Session) -> None:
+    for made in ("TABLE", "TEMP TABLE"):
+        with pytest.raises(UnsupportedTypeError, match="column 'c' has type .*day_time_interval"):
+            session.sql(f"CREATE {made} halves AS SELECT 1 AS a, [{HALF}] AS c")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -68,6 +68,22 @@ def test_a_query_is_answered_by_the_source_and_joined_here(attached: affidavit.S
         attached.sql("SELECT a FROM source_query('pg', 'SELECT * FROM t')").to_arrow()
 
 
+def test_what_writes_reads_by_it_too(attached: affidavit.Session) -> None:
+    """Its target was read as if the session had limits."""
+    asked = "SELECT id FROM source_query('lite', 'SELECT id FROM t')"
+    attached.sql("CREATE TABLE made (id BIGINT)")
+    attached.create_vector_table("docs", [{"id": n, "vector": [1.0, 1.0]} for n in range(4)])
+    for text, count in (
+        (f"INSERT INTO made {asked}", 2),
+        (f"DELETE FROM docs WHERE id IN ({asked})", 2),
+        (f"UPDATE made SET id = 7 WHERE id IN ({asked} WHERE id = 1)", 1),
+    ):
+        assert attached.sql(text).rows_affected == count
+    with attached.transaction() as tx:
+        assert tx.sql(f"DELETE FROM made WHERE id IN ({asked})").rows_affected == 1
+    assert rows(attached, "SELECT id FROM made") == [(7,)]
+
+
 def test_mariadb_answers_too(session: affidavit.Session, mariadb_server: MariaDbServer) -> None:
     url = mariadb_server.database(
         "passed", "CREATE TABLE t (id int, d date)", "INSERT INTO t VALUES (1, '2024-01-02')"

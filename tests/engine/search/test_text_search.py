@@ -9,12 +9,14 @@ import math
 import os
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.lake.vectors.made import Made
 from affidavit.engine.search import among, text_index
 
 COUNT = int(os.environ.get("AFFIDAVIT_FUZZ", "60"))
@@ -89,10 +91,62 @@ def test_a_large_table_is_searched_by_the_index_that_it_has(session, monkeypatch
     table.delete("id < 5")
     table.insert([{"id": 99, "vector": [1.0, 1.0], "text": "w99 all"}])
     monkeypatch.setattr(text_index, "FRESH_ROWS_MAX", 10)
-    monkeypatch.setattr("affidavit.engine.search.words.FRESH_ROWS_MAX", 10)
     assert session.search("docs", "all", mode="text", k=99).num_rows == 16
     with pytest.raises(errors.InvalidQueryError, match="with_position=True"):
         session.search("docs", '"w99 all"', mode="text")
+
+
+def test_an_index_in_memory_is_made_once_for_a_version(lake, monkeypatch) -> None:
+    """An old version's was made for each search, since each opened it anew."""
+    made: list[int] = []
+    real = text_index._made
+
+    def counted(dataset: Any, index: Any, size_max: int) -> Any:
+        made.append(int(dataset.version))
+        return real(dataset, index, size_max)
+
+    monkeypatch.setattr(text_index, "_made", counted)
+    with affidavit.connect(lake, memory_limit="16 MiB") as session:
+        data = [{"id": at, "vector": [1.0, 1.0], "text": f"w{at} all"} for at in range(20)]
+        table = session.create_vector_table("docs", data)
+        table.create_index("text", "FTS", with_position=False)
+        table.delete("id < 5")
+        old = table.version
+        table.delete("id < 7")
+        new = table.version
+        with ThreadPoolExecutor(4) as pool:
+            asked = [old, new, old, new, old, new]
+            ask = lambda at: len(session.search("docs", "all", 99, mode="text", version=at))  # noqa: E731
+            assert list(pool.map(ask, asked)) == [15, 13] * 3
+        assert sorted(made) == [old, new]
+        table.update({"text": "all " * 60_000}, "id < 15")
+        assert len(session.search("docs", "all", 99, mode="text")) == 13
+        with pytest.raises(errors.InvalidQueryError, match="with_position=True"):
+            session.search("docs", '"w19 all"', mode="text")
+        assert len(made) == 3
+        texts = session.search("docs", "all", 1, mode="text").request.texts
+        assert texts is session.search("docs", [1.0, 1.0], 1).request.texts
+        assert texts.fresh.size_max == 4 * 2**20
+
+
+def test_what_was_not_asked_the_longest_goes_first() -> None:
+    kept: Made[str] = Made(3)
+    asked: list[str] = []
+
+    def made(key: str) -> str:
+        def make() -> tuple[str, int]:
+            asked.append(key)
+            return key.upper(), len(key)
+
+        return kept.get(key, make)
+
+    assert [made(key) for key in ("a", "bb", "a", "c", "a", "bb", "dddd", "dddd")] == [
+        "A", "BB", "A", "C", "A", "BB", "DDDD", "DDDD",
+    ]  # fmt: skip
+    assert asked == ["a", "bb", "c", "bb", "dddd"]
+    with pytest.raises(ZeroDivisionError):
+        kept.get("x", lambda: ("", 1 // 0))
+    assert made("x") == "X"
 
 
 # --- phrases and columns --------------------------------------------------------------------------
@@ -204,6 +258,7 @@ def test_what_stands_in_a_title_is_found(session, title: str, query: str) -> Non
         ({}, "The Who", "?!", "no letter and no digit"),
         ({"base_tokenizer": "simple"}, "東京は日本の首都です", "東京", "stands in 'title'.*base_tokenizer='ngram'"),
         ({"base_tokenizer": "icu"}, "한국어를 배운다", "한국어", "stands in 'title'.*ngram"),
+        ({"base_tokenizer": "simple"}, "東京は日本の首都です", "大阪 日本", "'日本' stands in 'title'"),
     ],
 )  # fmt: skip
 def test_what_can_match_nothing_is_refused_with_the_reason(

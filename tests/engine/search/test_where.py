@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import duckdb
+import pyarrow as pa
 import pytest
 
 import affidavit
@@ -66,6 +70,67 @@ def test_what_a_condition_reads_is_on_record_and_replayed(lake) -> None:
         assert session.audit.replay(found.query_id, [1.0, 0.0]).outcome == "REPRODUCED"
 
 
+def test_a_methods_condition_is_what_its_session_asks(lake, tmp_path) -> None:
+    """It was read at a snapshot of its own: without temporary tables, and by nobody's name."""
+    with affidavit.connect(lake, audit="reads") as session:
+        session.create_vector_table("docs", [{"id": n, "vector": [1.0, n]} for n in range(4)])
+        session.sql("CREATE TEMP TABLE wanted AS SELECT 2 AS id")
+        duckdb.connect(str(tmp_path / "other.duckdb")).execute("CREATE TABLE o AS SELECT 3 AS id")
+        session.attach("other", f"duckdb:///{tmp_path / 'other.duckdb'}")
+        where = "id IN (SELECT id FROM wanted) AND 5 > $n"
+        assert ids(session.search("docs", [1.0, 0.0], where=where, params={"n": 3})) == [2]
+        passed = "id IN (SELECT id FROM source_query('other', 'SELECT id FROM o'))"
+        assert ids(session.search("docs", [1.0, 0.0], where=passed)) == [3]
+        told = session.sql("SELECT kind, text FROM audit.reads ORDER BY seq").to_pylist()
+        assert [each["kind"] for each in told] == ["search", "search"]
+        assert told[0]["text"] == "search('docs') WHERE id IN (SELECT id FROM wanted) AND ? > $n"
+    with affidavit.connect(lake, audit="reads", store_queries=True) as session:
+        session.search_batch("docs", [[1.0, 0.0]], where="abs(id) IN ($n, 1)", params={"n": 3})
+        session.create_table("kept", [{"id": 1}])
+        session.search("docs", [1.0, 0.0], where="id IN (SELECT $n FROM kept)", params={"n": 3})
+        kept = "SELECT text, parameters FROM audit.reads WHERE parameters IS NOT NULL"
+        [last] = session.sql(kept).to_pylist()
+        assert last["text"] == "search('docs') WHERE id IN (SELECT $n FROM kept)"
+        assert json.loads(last["parameters"]) == {"n": 3}
+
+
+class Seen:
+    """A hook that notes what happened, and asks SQL, as it may on the caller's thread."""
+
+    def __init__(self, session: affidavit.Session, happened: list[str]) -> None:
+        self.session = session
+        self.happened = happened
+
+    def before(self, request: affidavit.SearchRequest) -> None:
+        self.happened.append("before")
+        self.session.sql("SELECT count(*) FROM people").to_arrow()
+        if request.k == 1:
+            raise errors.HookError("no")
+
+    def failed(self, _request: affidavit.SearchRequest, _error: BaseException) -> None:
+        self.happened.append("failed")
+
+
+def test_a_condition_is_asked_once_no_hook_refuses(session, docs) -> None:
+    happened: list[str] = []
+
+    def noted(names: pa.Array) -> pa.Array:
+        happened.append("condition")
+        if session.cancel():
+            return pa.nulls(len(names), pa.bool_())
+        return pa.array([True] * len(names))
+
+    session.functions.register("noted", noted, [pa.string()], pa.bool_())
+    session.hooks.add(Seen(session, happened))
+    with pytest.raises(errors.HookError):
+        session.search_batch("docs", [[1.0, 0.0]], k=1, where="noted(owner)")
+    assert happened == ["before", "failed"]
+    happened.clear()
+    with pytest.raises(errors.StatementCancelledError):
+        session.search("docs", [1.0, 0.0], where="noted(owner)")
+    assert happened == ["before", "condition", "failed"]
+
+
 def test_p9_a_condition_reaches_no_more_than_sql(session, docs, tmp_path) -> None:
     (tmp_path / "secret.csv").write_text("name\nann\n")
     reads = f"owner IN (SELECT name FROM '{tmp_path}/secret.csv')"
@@ -103,7 +168,8 @@ def test_a_condition_does_not_run_where_the_statement_does_not(session, docs) ->
         ("vector_search('docs', [1, 0], 3, '{\"exact\": true}', exact => true)", "given twice"),
         ("vector_search('docs', [1, 0], 3, where => 'owner = $w')", "params="),
         ("vector_search('docs', [1, 0], 3, params => '[1]')", "where must be text"),
-        ("vector_search('docs', [1, 0], 3, where => 'nope = 1')", "filter of a search in 'docs'"),
+        ("vector_search('docs', [1, 0], 3, where => 'nope = 1')", r"in 'docs'.*docs\.owner\.$"),
+        ("vector_search('docs', [1, 0], 3, where => 'upper(id, 1) = 1')", "upper"),
         ("vector_search('docs', [1, 0], 3, where => '_rowid = 1')", "told by their keys"),
         ("vector_search('docs', '[1, 0', 3)", "names no model"),
         ("as_of('docs')", "moment is not given"),

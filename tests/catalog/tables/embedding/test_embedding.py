@@ -12,6 +12,8 @@ import pytest
 import affidavit
 from affidavit.catalog.model.definition import VectorDefinition
 from affidavit.catalog.tables import vector_rows
+from affidavit.catalog.tables.embedding.anew import reembed
+from affidavit.catalog.values import vectors
 from affidavit.errors import (
     ColumnNotFoundError,
     ConflictError,
@@ -212,6 +214,40 @@ def test_a_model_that_fails_writes_nothing(session: Session, table: VectorTable)
     with pytest.raises(ConstraintError, match="embedding model 'm' made .* is the zero vector"):
         table.insert([{"id": 3, "body": "x"}])
     assert (table.count(), table.version) == (2, 1)
+
+
+def test_a_model_of_a_name_that_another_has_by_now_says_nothing_of_it(session: Session) -> None:
+    """The dimension that an old model was asked for was kept under its name."""
+
+    def old(texts: list[str]) -> list[list[float]]:
+        session.models.register("again", lambda texts: [[1.0, 0.0, 0.0]] * len(texts))
+        return lengths(texts)
+
+    session.models.register("again", old)
+    assert [session.models.width("again"), session.models.width("again")] == [2, 3]
+
+
+def test_rows_are_checked_once_and_texts_told_as_they_are_done(
+    session: Session, table: VectorTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[int] = []
+    real = vectors.faults_of
+
+    def counted(array: pa.Array, metric: str) -> Any:
+        checked.append(len(array))
+        return real(array, metric)
+
+    monkeypatch.setattr(vectors, "faults_of", counted)
+    table.insert([{"id": n, "body": str(n)} for n in range(3, 6)])
+    assert checked == [3, 3]  # as they came, and as the model made them
+    table.insert([{"id": n, "body": str(n), "vector": [1.0, 2.0]} for n in range(6, 1106)])
+    steps: list[int] = []
+    session.models.register("m", lengths, dim=2)
+    info = table._info()
+    assert (
+        reembed(table._catalog, info, None, None, lambda step: steps.append(step.completed)) == 1105
+    )
+    assert steps == [0, 0, 1024, 0]
 
 
 def test_others_write_while_a_model_works(session: Session, table: VectorTable) -> None:

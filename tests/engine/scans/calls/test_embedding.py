@@ -160,6 +160,12 @@ def test_a_slow_model_is_left_at_the_time_limit_and_named(session: Session) -> N
         pytest.raises(StatementTimeoutError, match="while it waited for embedding model 'slow'"),
     ):
         query.check()
+    second = Query(Queries(), Identity("default"), timeout_s=0.0)
+    with second.waiting("model 'b'"):
+        with second.waiting("model 'a'"):
+            pass
+        with pytest.raises(StatementTimeoutError, match="while it waited for model 'b'"):
+            second.check()
 
 
 @pytest.mark.parametrize(

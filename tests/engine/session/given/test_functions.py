@@ -72,6 +72,44 @@ def test_nulls_come_and_go_as_arrows(session: Session) -> None:
     assert seen == [1]
 
 
+@pytest.mark.parametrize("volatility", ["immutable", "stable", "volatile"])
+def test_a_vector_tables_rows_are_given_to_the_function_itself(tmp_path, volatility) -> None:
+    """Lance was handed the condition, and called a copy of the function, or failed."""
+    seen: list[list[int]] = []
+    lock = threading.Lock()  # which nobody can pickle
+
+    def even(values: pa.Array) -> pa.Array:
+        with lock:
+            seen.append(values.to_pylist())
+        return pc.equal(pc.bit_wise_and(values, 1), 0)
+
+    with affidavit.connect(tmp_path / "lake") as own:
+        table = own.create_vector_table("docs", [{"id": n, "vector": [1.0, n]} for n in range(9)])
+        table.create_index("id", "BTREE")
+        own.create_table("other", [{"id": 4}], primary_key="id")
+        own.sql("CREATE VIEW seen AS SELECT id FROM docs")
+        own.functions.register("even", even, [pa.int64()], pa.bool_(), volatility)
+        own.sql("CREATE VIEW evens AS SELECT id FROM seen WHERE even(id)")
+        for text in (
+            "SELECT id FROM docs WHERE even(id)",
+            "SELECT id FROM seen WHERE EVEN(id)",
+            "SELECT s.id FROM seen s JOIN evens USING (id)",
+            "SELECT id FROM as_of('docs', 'v1') WHERE even(id)",
+            "WITH d AS (SELECT * FROM docs) SELECT id FROM d WHERE even(id) AND vector[1] = 1",
+        ):
+            assert sorted(row["id"] for row in _rows(own, text)) == [0, 2, 4, 6, 8]
+            assert [sorted(each) for each in seen] == [list(range(9))]
+            seen.clear()
+        narrowed = "even(id) AND id IN (2, 3, 4) AND id > 2"
+        assert _rows(own, f"SELECT id FROM docs WHERE {narrowed}") == [{"id": 4}]
+        assert own.search("docs", [1.0, 0.0], where=narrowed).num_rows == 1
+        merged = "MERGE INTO docs USING other o ON docs.id = o.id WHEN MATCHED AND even(docs.id)"
+        assert own.sql(f"{merged} THEN DELETE").rows_affected == 1
+        assert own.sql("DELETE FROM docs WHERE even(id)").rows_affected == 4
+        assert table.update({"vector": [1.0, 1.0]}, "NOT even(id)") == 4
+        assert table.count() == 4
+
+
 def test_changes_are_made_with_it(session: Session) -> None:
     session.sql("CREATE TABLE made AS SELECT id, doubled(id) AS d FROM t")
     session.sql("UPDATE made SET d = doubled(d) WHERE doubled(id) = 4")
