@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.plan.mending.alone import mended_in, schema_in
 from affidavit.engine.plan.mending.points import pointed
-from affidavit.engine.plan.mending.spelled import ordered, spelled
 from affidavit.engine.plan.sizes.bounds import plainly_named
+from affidavit.engine.statement.spelling.spelled import ordered, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

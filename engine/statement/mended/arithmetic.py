@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.places import begin_behind, between, clause, is_query
-from affidavit.engine.statement.mended.walker import BEGINS, closing, siblings, word
+from affidavit.engine.statement.reading.places import begin_behind, between, clause, is_query
+from affidavit.engine.statement.reading.walker import BEGINS, closing, siblings, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 
 WIDE: Final = "DECIMAL(38, 0)"

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.naming import called, is_column, is_seen
-from affidavit.engine.statement.mended.places import (
+from affidavit.engine.statement.reading.naming import called, is_column, is_seen
+from affidavit.engine.statement.reading.places import (
     between,
     clause,
     is_query,
     operand_before,
     split,
 )
-from affidavit.engine.statement.mended.walker import closing, siblings, word
+from affidavit.engine.statement.reading.walker import closing, siblings, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 _ENDS: Final = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH",
                           "UNION", "INTERSECT", "EXCEPT", "INTO", "WINDOW", "QUALIFY"})  # fmt: skip
@@ -68,7 +69,6 @@ def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edi
     span = listed(tokens, at)
     items = [item for item in split(tokens, span) if item[0] < item[1]]
     bare = [item for item in items if not has_name(text, tokens, item)]
-    bare = [item for item in bare if word(tokens, item[1] - 1) != "WITHIN"]  # GROUP (ORDER BY ...)
     computed = [item for item in bare if not is_column(tokens, item)]
     is_starred = any(word(tokens, item[1] - 1) == "*" for item in items)
     has_columns = len(bare) > len(computed)

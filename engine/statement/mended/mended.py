@@ -21,7 +21,7 @@ from affidavit.engine.statement.mended.numbers import floats
 from affidavit.engine.statement.mended.scopes import scoped
 from affidavit.engine.statement.mended.sets import counted
 from affidavit.engine.statement.mended.sides import swapped
-from affidavit.engine.statement.mended.walker import Tokens
+from affidavit.engine.statement.reading.walker import Tokens
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
 
 _MAY_CHANGE: Final = re.compile(
     r"\bSELECT\b|[-+*,]|[\w')]\s*=\s*[\w\"(]|\d\.|\.\d|\d[eE][+-]?\d|\bESCAPE\b|\bDISTINCT\s+FROM\b",

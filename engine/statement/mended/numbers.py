@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.mended.walker import closing, word
+from affidavit.engine.statement.reading.walker import closing, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.walker import Tokens
 
 DIGITS_MAX: Final = 38
 """How many digits a decimal has at most."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.mended.places import between
-from affidavit.engine.statement.mended.walker import closing, word
+from affidavit.engine.statement.reading.places import between
+from affidavit.engine.statement.reading.walker import closing, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Tokens
 
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 _BEHIND: Final = frozenset({"ORDER", "LIMIT", "OFFSET", "FETCH", "ON", "RETURNING"})

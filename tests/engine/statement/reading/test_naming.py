@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from affidavit.engine.statement.mended.mended import mended
-from affidavit.engine.statement.mended.naming import NAME_LENGTH_MAX
+from affidavit.engine.statement.reading.naming import NAME_LENGTH_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,8 @@ def test_a_long_expression_has_a_short_name(schema_of: Callable[[str], pa.Schema
         ("SELECT EXISTS (SELECT 1), EXISTS (SELECT 2)",
          ["EXISTS (SELECT 1)", "EXISTS (SELECT 2)"]),
         ("SELECT a IN (SELECT a FROM u) FROM t", ["a IN (SELECT a FROM u)"]),
+        ("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY c) AS p, sum(c), sum(c) FROM t",
+         ["p", "sum(c)", "sum(c)_1"]),
     ],
 )  # fmt: skip
 def test_names_are_the_same_wherever_a_query_stands(

@@ -53,7 +53,8 @@ class Tokens(list[Token]):
     Attributes:
         words: The keyword or symbol of each, or its kind: what begins a clause or a set elsewhere
             is given as what it is. The FROM of IS DISTINCT FROM is ``DISTINCT FROM``, that of
-            ``extract(year FROM x)`` is ``,``, and the EXCEPT of ``* EXCEPT (x)`` is ``EXCLUDE``.
+            ``extract(year FROM x)`` is ``,``, the EXCEPT of ``* EXCEPT (x)`` is ``EXCLUDE``, and
+            the GROUP of WITHIN GROUP is ``WITHIN GROUP``.
         opens: Where the bracket opens that each stands in; -1 if it stands in none.
         pairs: Where a bracket's other half is; the number of tokens if it has none.
         clauses: Where the clause begins that each stands in, within its bracket; -1 if nowhere.
@@ -122,6 +123,8 @@ class Tokens(list[Token]):
             return "," if bracket > 0 and self[bracket - 1].name in _WITH_FROM else "FROM"
         if at and token.keyword == "EXCEPT" and self.words[-1] == "*":
             return "EXCLUDE"
+        if at and token.keyword == "GROUP" and self.words[-1] == "WITHIN":
+            return "WITHIN GROUP"
         return token.keyword or (token.text if token.kind == "symbol" else token.kind)
 
 

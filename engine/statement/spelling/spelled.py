@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.defining.types import MICROSECONDS, PLAIN
-from affidavit.engine.statement.mended.walker import Tokens, closing, opening, word
+from affidavit.engine.statement.reading.walker import Tokens, closing, opening, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
 
 _SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
 _BEFORE_TABLES: Final = frozenset({"FROM", "JOIN", "LATERAL", ","})

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.walker import (
+from affidavit.engine.statement.reading.walker import (
     BEGINS,
     CLOSING,
     CONDITION_ENDS,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 _COMPARES: Final = frozenset(
     {"=", "<", ">", "<=", ">=", "<>", "!=", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE", "BETWEEN",
@@ -37,9 +37,6 @@ _BETWEEN: Final = _BOOLEAN | {"BETWEEN"} | BEGINS - {"CASE"}
 
 COUNTED: Final = "((SELECT count(*) "
 """What EXISTS begins with where its value is asked for."""
-
-Edit: TypeAlias = "tuple[int, int, str]"
-"""From where to where of a text to put what."""
 
 SchemaOf: TypeAlias = "Callable[[str], pa.Schema | None]"
 """Returns the columns of a query that stands alone; ``None`` if it cannot: it is correlated."""

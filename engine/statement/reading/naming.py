@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.mended.walker import CLOSING, OPENING, in_from, opening, word
+from affidavit.engine.statement.reading.walker import CLOSING, OPENING, in_from, opening, word
 
 if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 NAME_LENGTH_MAX: Final = 100
 """How much of an expression's text is its name."""

@@ -1,0 +1,1 @@
+"""Where the tokens of a statement stand, and what its columns are called."""
