@@ -72,6 +72,9 @@ _NO_OPERAND: Final = frozenset(
     {"NOT", "CASE", "CAST", "TRY_CAST", "EXISTS", "INTERVAL", "AND", "OR", "IN", "IS", "LIKE",
      "ILIKE", "BETWEEN", "SELECT", "EXTRACT", "ARRAY", "STRUCT", "ANY", "ALL", "SOME"}
 )  # fmt: skip
+LANCE_BITS: Final = 63
+"""How many bits the largest integers have beside their sign."""
+
 _INTEGER: Final = re.compile(r"\d{1,19}")
 
 
@@ -246,6 +249,7 @@ def _check_alike(left: _Operand, right: _Operand) -> None:
             assert column.column is not None
             bits = column.column.bit_width - pt.is_signed_integer(column.column)
             lowest = -(2**bits) if pt.is_signed_integer(column.column) else 0
+            lowest += bits == LANCE_BITS  # which reads the digits before the sign
             is_same = lowest <= literal.number < 2**bits
     if not is_same:
         raise _OtherError

@@ -163,7 +163,10 @@ def _written_out(
         told = (" AND ".join(f"{name} = {value}" for name, value in one) for one in each)
         return " OR ".join(f"({one})" for one in told), params
     listed = ", ".join(f"({', '.join(place)})" for place in places)
-    names = [f"c{at}" for at in range(width)]
-    joined = " AND ".join(f"k.{at} = {name}" for at, name in zip(names, columns, strict=True))
-    made = f"(VALUES {listed}) AS k ({', '.join(names)})"
+    own = "affidavit_key"  # a name of the table's own would be the inner one's
+    while any(own in column.casefold() for column in columns):
+        own += "_"
+    names = [f"{own}_{at}" for at in range(width)]
+    joined = " AND ".join(f"{own}.{at} = {name}" for at, name in zip(names, columns, strict=True))
+    made = f"(VALUES {listed}) AS {own} ({', '.join(names)})"
     return f"EXISTS (SELECT 1 FROM {made} WHERE {joined})", params

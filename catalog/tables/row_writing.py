@@ -212,7 +212,7 @@ def _update(
 ) -> list[str]:
     """Turn rows into others, and return the columns that differ."""
     definition = definition_of(info)
-    check_not_null(info, after)
+    check_not_null(info.name, definition, after)
     written = definition.schema.names if columns is None else columns
     new = {
         column: stored_values(definition, column, after)
@@ -309,7 +309,7 @@ def upsert_rows(
         raise ConstraintError(msg)
     if not are_ready:
         rows = ready(catalog, info.name, definition, rows)
-    check_not_null(info, rows)
+    check_not_null(info.name, definition, rows)
     at = duplicate_within(definition, key, rows)
     if at is not None:
         msg = f"two rows for table {info.name!r} have {shown_key(key, rows, at)}"

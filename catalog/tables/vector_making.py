@@ -28,7 +28,7 @@ from affidavit.catalog.tables.embedding.anew import (
 from affidavit.catalog.tables.embedding.filling import filling, models_of
 from affidavit.catalog.tables.files import Before, hashed, list_files, of_table
 from affidavit.catalog.tables.intents import intended
-from affidavit.catalog.tables.vector_rows import Incoming, keys_digest
+from affidavit.catalog.tables.vector_rows import Incoming, keys_digest, vector_definition
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.catalog.values.python.arguments import checked_text_or_none
 from affidavit.catalog.values.python.schemas import schema_of
@@ -268,6 +268,15 @@ def restore(
     """Make the rows of a past version a new one; whoever calls it holds the table."""
     old = catalog.lake.datasets.at(info, version)
     refuse_other_model(info, int(old.version))
+    definition = vector_definition(info)
+    needed = (definition.key, definition.vector, definition.source)
+    lacking = [name for name in needed if name is not None and name not in old.schema.names]
+    if lacking:
+        msg = (
+            f"version {old.version} of {info.name!r} has no columns {lacking}, which the table "
+            f"needs: it has {old.schema.names}; rename the column back first"
+        )
+        raise InvalidQueryError(msg)
     added = old.count_rows() - info.row_count  # the newest may be another program's
     lost = [name for name in dataset.schema.names if name not in old.schema.names]
     made = int(dataset.version) + 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
@@ -29,38 +29,32 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame
 
-    from affidavit.catalog.sources.buckets.object_stores import ObjectStores
     from affidavit.catalog.sources.files.external import ExternalTable
     from affidavit.catalog.sources.reach import Reach
-    from affidavit.engine.plan.tenant import Pair
-    from affidavit.engine.scans.lake import Planning
+    from affidavit.engine.plan.tenant import Pair, TenantEngine
     from affidavit.engine.scans.snapshot import Snapshot
-
-_STATISTICS: Final = "datafusion.execution.collect_statistics"
 
 
 class ExternalTables:
     """Plans tables of files for one session.
 
     Args:
-        pair: Where its statements are planned.
-        planning: What DataFusion makes while it plans.
-        stores: The object stores that it reads.
+        engine: The tenant's, with the object stores that it reads.
+        pair: Where the session's statements are planned.
         reach: What may be reached.
         given: Files by the names that statements which run have for them.
     """
 
     def __init__(
         self,
+        engine: TenantEngine,
         pair: Pair,
-        planning: Planning,
-        stores: ObjectStores,
         reach: Reach,
         given: Mapping[str, GivenFile] | None = None,
     ) -> None:
+        self._engine = engine
         self._pair = pair
-        self._planning = planning
-        self._stores = stores
+        self._stores = engine.stores
         self._reach = reach
         self._given = given or {}
 
@@ -156,15 +150,9 @@ class ExternalTables:
 
         Without ``statistics`` nothing is concluded from what its files say of their columns.
         """
-        context = self._pair.context
-        with self._pair.changing, self._planning.capturing() as made, held():
-            if not statistics:
-                context.sql(f"SET {_STATISTICS} = false")
-            try:
-                context.sql(create)
-            finally:
-                if not statistics:
-                    context.sql(f"SET {_STATISTICS} = true")
+        pair = self._engine.unstated if not statistics else self._pair
+        with pair.changing, self._engine.provider.planning.capturing() as made, held():
+            pair.context.sql(create)
         if not made:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)

@@ -272,9 +272,7 @@ class Planner:
         return self._files(self._reach.of_made(definition.reach, *definition.paths))
 
     def _files(self, reach: Reach) -> ExternalTables:
-        return ExternalTables(
-            self._pair, self.engine.provider.planning, self.stores, reach, self.state.given
-        )
+        return ExternalTables(self.engine, self._pair, reach, self.state.given)
 
     # --- running -------------------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ ONE_PARTITION: Final = {
 """A statement over the rows of one table is planned in two thirds of the time without anything to
 spread over partitions."""
 
+NO_STATISTICS: Final = {"datafusion.execution.collect_statistics": "false"}
+
 NO_LISTS_KEPT: Final = "SET datafusion.runtime.list_files_cache_limit = '0'"
 """A folder's files are those that are there now, and not those of the first statement."""
 

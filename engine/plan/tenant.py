@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -14,7 +14,7 @@ from affidavit.catalog.sql.names import CATALOG
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
-from affidavit.engine.plan.settings import NO_LISTS_KEPT, ONE_PARTITION, config
+from affidavit.engine.plan.settings import NO_LISTS_KEPT, NO_STATISTICS, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
 from affidavit.engine.scans.calls.called import refuse_within_call
 from affidavit.engine.scans.calls.callers import told_of_caller
@@ -114,9 +114,16 @@ class TenantEngine:
         if hasattr(self, "attached"):  # whoever held it last lets its connections go with it
             self.close()
 
-    def pair(self) -> Pair:
+    @cached_property
+    def unstated(self) -> Pair:
+        """Contexts that conclude nothing from what files say of their columns."""
+        return self.pair(NO_STATISTICS)
+
+    def pair(self, settings: Mapping[str, str] | None = None) -> Pair:
         """Return new contexts, which name what is attached now and from now on."""
-        made = Pair(self._context({}), self._context(ONE_PARTITION), threading.Lock())
+        given = settings or {}
+        narrow = self._context({**given, **ONE_PARTITION})
+        made = Pair(self._context(given), narrow, threading.Lock())
         with self._attaching:
             for name, source in self.attached.items():
                 self._name(name, source, made.context, made.narrow)

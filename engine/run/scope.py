@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from datafusion import DataFrame
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sources.reach import Reach
+    from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.statement import Statement
@@ -119,6 +121,11 @@ class Scope(ABC):
                     return None
                 found.update(frame.schema().names)
         return found
+
+    def info(self, reader: Reader, schema: str, name: str) -> TableInfo | None:
+        """Return the table that a statement means by a name: a temporary one first."""
+        held = self.planner.temporaries.find(schema, name)
+        return self.catalog.find(reader, name, schema) if held is None else held.info
 
     def refuse_read_only(self) -> None:
         """Raise unless the lake may be written, as it is now."""

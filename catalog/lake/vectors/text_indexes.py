@@ -64,7 +64,7 @@ def _is_korean(dataset: lance.LanceDataset, column: str) -> bool:
 def options_of_index(dataset: lance.LanceDataset, index: IndexDescription) -> dict[str, Any]:
     """Return how an index parts text: its statistics know its own stop words, too."""
     segments = dataset.stats.index_stats(index.name)["segments"]
-    said = segments[0]["params"] if segments else index.details
+    said = segments[0].get("params", index.details) if segments else index.details
     return {name: said[name] for name in OPTIONS if name in said}
 
 

@@ -78,7 +78,7 @@ def _change(
     link(writer, now.table_id, changed)
     new = catalog.by_id(writer, now.table_id)
     assert new is not None
-    check_not_null(new, after)
+    check_not_null(new.name, changed, after)
     check_references(catalog, writer, new, after)
     if after is not before:
         update_rows(

@@ -143,7 +143,7 @@ def _rewrite(
     after = before.set_column(at, pa.field(column, kind), values)
     after = ready(catalog, now.name, changed, after, numbered=())
     new = replace(now, definition=changed)
-    check_not_null(new, after)
+    check_not_null(new.name, changed, after)
     journal_column(catalog, now, writer, column, gained=False)
     writer.drop_column(was.store_table, was.stored[column])
     stored = changed.stored[column]

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
 
 
-def check_not_null(info: TableInfo, rows: pa.Table | pa.RecordBatch) -> None:
+def check_not_null(
+    table: str, definition: MutableDefinition, rows: pa.Table | pa.RecordBatch
+) -> None:
     """Raise ConstraintError if a NOT NULL column of ``rows`` has a NULL."""
-    for column in definition_of(info).not_null:
+    for column in definition.not_null:
         if column in rows.schema.names and rows[column].null_count:
             array = rows[column]
             at = array.is_null().index(value=True).as_py()
-            msg = f"column {column!r} of table {info.name!r} is NOT NULL, and row {at} has NULL"
+            msg = f"column {column!r} of table {table!r} is NOT NULL, and row {at} has NULL"
             raise ConstraintError(msg)
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.sql.predicate import IsNull, Not
+from affidavit.catalog.tables.constraints.keys import check_not_null
 from affidavit.catalog.tables.constraints.kinds import of_kind
 from affidavit.catalog.values.arrays import whole
 from affidavit.errors import ConstraintError, ExecutionError
@@ -50,7 +51,8 @@ def ready(
             as new rows want it. An UPDATE has none but those that it sets to DEFAULT.
 
     Raises:
-        ConstraintError: A check is false of one, or a text is too long or not of its column's kind.
+        ConstraintError: A check is false of one, a text is too long or not of its column's kind, or
+            a NOT NULL column has a NULL.
         ExecutionError: An expression cannot be computed of one.
     """
     rules = definition.rules
@@ -62,6 +64,8 @@ def ready(
         rows = _with(rows, column, of_kind(values, rows[column], column=column, table=name), field)
     for column, length in rules.lengths.items():
         _check_length(rows[column], length, column=column, table=name)
+    given = [column for column in rows.schema.names if column not in rules.generated]
+    check_not_null(name, definition, rows.select(given))  # nothing is computed of what is missing
     rows = _computed(catalog, name, definition, rows)
     _check(catalog, name, definition, rows)
     return rows

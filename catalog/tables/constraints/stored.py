@@ -44,7 +44,7 @@ def as_stored(
         ConstraintError: A NOT NULL column has a NULL.
     """
     definition = definition_of(info)
-    check_not_null(info, rows)
+    check_not_null(info.name, definition, rows)
     names = [definition.stored[column] for column in rows.schema.names]
     columns: list[Sequence[StoreValue]] = [
         stored_values(definition, column, rows) for column in rows.schema.names

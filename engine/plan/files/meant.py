@@ -30,6 +30,7 @@ from affidavit.catalog.sources.files.listed import (
 )
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.plan.errors import PREFIXES
+from affidavit.engine.plan.settings import NO_STATISTICS
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -263,9 +264,7 @@ class Meant:
         """Return Parquet files that are read by columns that all of them fit."""
         place = self._table.location.removeprefix("file://")
         folders = [(name, _FOLDER) for name in partition_of(first, self._table.location)]
-        context = SessionContext(
-            SessionConfig({"datafusion.execution.collect_statistics": "false"})
-        )
+        context = SessionContext(SessionConfig(NO_STATISTICS))
         context.register_listing_table("t", place, folders, "", schema)
         return context.table_provider("t")
 

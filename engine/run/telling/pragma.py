@@ -53,7 +53,7 @@ def pragma(scope: Scope, statement: Statement, _: Params) -> Result:
         text = f"SELECT * FROM {'.'.join(map(quoted, parts))}"
         plan = partial(scope.planner.plan, text, {}, names={*parts}, read_only=True)
         columns = scope.planner.schema_of(plan(snapshot), snapshot)
-        info = None if source else scope.catalog.find(snapshot.reader, table, schema)
+        info = None if source else scope.info(snapshot.reader, schema, table)
     definition = None if info is None else info.definition
     keys, defaults = set[str](), dict[str, str]()
     if isinstance(definition, MutableDefinition):

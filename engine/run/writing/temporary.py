@@ -114,7 +114,7 @@ def changed_table(
 
 
 def _identified(table: Temporary, rows: pa.Table, rowids: Sequence[int]) -> pa.Table:
-    check_not_null(table.info, rows)
+    check_not_null(table.info.name, definition_of(table.info), rows)
     return pa.Table.from_arrays(
         [pa.array(rowids, pa.int64()), *rows.columns], schema=table.rows.schema
     )

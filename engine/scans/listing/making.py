@@ -44,6 +44,8 @@ def type_text(kind: pa.DataType) -> str:
         return "VARCHAR"
     if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind):
         return "BYTEA"
+    if pt.is_timestamp(kind) and kind.tz == "UTC":
+        return f"{type_text(pa.timestamp(kind.unit))} WITH TIME ZONE"
     if pt.is_decimal(kind):
         return f"DECIMAL({kind.precision}, {kind.scale})"
     if pt.is_fixed_size_list(kind):

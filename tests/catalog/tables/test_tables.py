@@ -404,3 +404,18 @@ def test_p21_a_table_of_too_many_columns_is_refused_by_its_name(session) -> None
         session.create_table("wide", [{f"c{at}": at for at in range(2000)}])
     widest = session.create_table("widest", [{f"c{at}": at for at in range(1900)}])
     assert widest.to_arrow().num_columns == 1900
+
+
+@pytest.mark.parametrize("columns", [("c0", "c1"), ("k", "c1"), ("affidavit_key_0", "k")])
+def test_many_keys_of_several_columns_are_those_rows_alone(session, columns) -> None:
+    """Names of the list caught the table's own: every row was deleted."""
+    first, second = columns
+    session.create_table(
+        "p", [{first: at, second: at} for at in range(1000)], primary_key=list(columns)
+    )
+    table = session.table("p")
+    chosen = [(at, at) for at in range(301)]
+    assert table.get([(at, at + 1) for at in range(301)]).num_rows == 0
+    assert table.get(chosen).num_rows == 301
+    assert table.delete(keys=chosen) == 301
+    assert table.count() == 699

@@ -85,3 +85,18 @@ def test_a_row_of_a_vector_table_keeps_what_it_leaves_out(session) -> None:
             docs.upsert(given)
     assert docs.version == 3
     assert session.ledger.verify(data=True)
+
+
+def test_a_null_that_is_given_is_named_before_anything_is_computed_of_it(session) -> None:
+    session.sql("CREATE TABLE g (id INT PRIMARY KEY, x INT NOT NULL, y INT AS (x * 2) STORED)")
+    session.sql("INSERT INTO g (id, x) VALUES (1, 2)")
+    table = session.table("g")
+    for write in (
+        lambda: table.upsert([{"id": 1, "x": None}]),
+        lambda: table.insert([{"id": 2, "x": None}]),
+        lambda: session.sql("INSERT INTO g (id, x) VALUES (2, NULL)"),
+        lambda: session.sql("UPDATE g SET x = NULL"),
+    ):
+        with pytest.raises(errors.ConstraintError, match="'x' of table 'g' is NOT NULL"):
+            write()
+    assert session.sql("SELECT x, y FROM g").to_pylist() == [{"x": 2, "y": 4}]

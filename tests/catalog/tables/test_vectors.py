@@ -163,3 +163,32 @@ def test_keys_of_several_columns_are_tuples_or_dicts(session) -> None:
     session.sql("CREATE TABLE loose (n INT)")
     with pytest.raises(errors.ConstraintError, match="no primary key"):
         session.table("loose").get([1])
+
+
+@pytest.mark.parametrize("how", ["before", "emptied"])
+def test_a_text_index_of_no_rows_finds_those_that_come(session, how: str) -> None:
+    rows = [{"id": 1, "body": "a cat", "vector": [1.0, 0.0]}]
+    table = session.create_vector_table("e", rows)
+    table.delete("id = 1")
+    table.create_index("body", "FTS")
+    assert session.search("e", "cat", mode="text").num_rows == 0
+    table.insert(rows)
+    assert session.search("e", "cat", mode="text").num_rows == 1
+    if how == "emptied":
+        table.delete("id = 1")
+        assert session.search("e", "cat", mode="text").num_rows == 0
+
+
+def test_a_version_without_a_column_that_is_needed_is_not_restored(session) -> None:
+    table = session.create_vector_table("e", [{"id": 1, "body": "x", "vector": [1.0, 0.0]}])
+    session.sql("ALTER TABLE e RENAME COLUMN id TO key")
+    with pytest.raises(errors.InvalidQueryError, match=r"has no columns \['key'\]"):
+        table.restore(1)
+    table.insert([{"key": 2, "body": "y", "vector": [0.0, 1.0]}])
+    assert session.search("e", [0.0, 1.0], k=1).to_pylist()[0]["key"] == 2
+
+
+def test_the_least_integer_is_compared_in_a_search(session) -> None:
+    session.create_vector_table("e", [{"id": 1, "vector": [1.0, 0.0]}])
+    for where in ("id < -9223372036854775808", "id = -9223372036854775808"):
+        assert session.search("e", [1.0, 0.0], where=where).num_rows == 0

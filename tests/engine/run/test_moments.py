@@ -31,7 +31,10 @@ def test_far_years_fit_as_columns_and_as_literals(session) -> None:
     assert values(session, "SELECT TIMESTAMP '9999-12-31' AS x") == [last]
     told = session.sql("SHOW CREATE TABLE t").to_pylist()[0]["definition"]
     assert '"a" TIMESTAMP,' in told
+    assert '"b" TIMESTAMP WITH TIME ZONE,' in told
     assert '"c" TIMESTAMP(9),' in told
+    session.sql(told.replace('"t"', '"again"'))
+    assert session.table("again").schema == session.table("t").schema
     assert session.ledger.verify(data=True)
 
 

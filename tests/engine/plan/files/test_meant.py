@@ -251,3 +251,13 @@ def test_rows_are_still_appended_to_the_files_of_a_folder(
     session.attach("t", f"{tmp_path / 'f'}/", format="parquet")
     session.sql("INSERT INTO t VALUES (2.5)")
     assert rows(session, "SELECT f FROM t ORDER BY f") == [(1.5,), (2.5,)]
+
+
+def test_a_setting_of_the_session_stays_where_a_file_has_floats(session, tmp_path: Path) -> None:
+    """The setting was put aside for the table, and came back as another."""
+    pq.write_table(pa.table({"x": [1.0, float("nan")]}), tmp_path / "f.parquet")
+    asked = "SELECT value FROM information_schema.df_settings WHERE name LIKE '%collect_stat%'"
+    session.sql("SET datafusion.execution.collect_statistics = false")
+    found = session.sql(f"SELECT x FROM '{tmp_path}/f.parquet' WHERE x > 1").to_pylist()
+    assert len(found) == 1
+    assert session.sql(asked).to_pylist() == [{"value": "false"}]

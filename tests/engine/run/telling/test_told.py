@@ -91,6 +91,14 @@ def test_pragma_tells_the_columns_of_a_table(filled, name: str) -> None:
     assert [row["name"] for row in rows[2:]] == ["f", "d", "flag", "list"]
 
 
+def test_pragma_tells_of_the_temporary_table_of_a_name(filled) -> None:
+    filled.sql("CREATE TEMP TABLE zoo (id BIGINT, y INT DEFAULT 3)")
+    found = filled.sql("PRAGMA table_info(zoo)").to_pylist()
+    assert [(row["name"], row["dflt_value"], row["pk"]) for row in found] == [
+        ("id", None, False), ("y", "3", False),
+    ]  # fmt: skip
+
+
 def test_what_pragma_and_use_do_not_know_is_told(filled) -> None:
     with pytest.raises(errors.TableNotFoundError, match="zoo"):
         filled.sql("PRAGMA table_info('nowhere')")
