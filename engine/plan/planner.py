@@ -26,7 +26,6 @@ from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
-from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -35,6 +34,7 @@ from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
+from affidavit.engine.statement.reading.naming import named
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
@@ -139,12 +139,10 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
-            numbered = self.meant(text, snapshot)
-            frame = self._sql(numbered, values, snapshot, options, narrow=narrow)
+            meant = self.meant(text, snapshot)
+            frame = self._sql(meant, values, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
-            if read_only and numbered is not text:
-                frame = self.engine.named(frame)
             if snapshot.choosing:
                 plan_rows(snapshot, partial(self.plan, read_only=True), params)
         snapshot.query.check()
@@ -177,8 +175,7 @@ class Planner:
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         made = LogicalPlan(create.input()[0])
-        frame = plainly_named(self.context.create_dataframe_from_logical_plan(made))
-        return self.engine.named(frame)
+        return self.context.create_dataframe_from_logical_plan(made)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -215,8 +212,11 @@ class Planner:
             return planned_in(context, text, values, snapshot, options)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
-        """Return a text with what it asks of models, sequences and its caller, put for plans."""
-        return self.engine.written(text, snapshot, self.state.numbers, self._pair)
+        """Return a text with its columns called as its author wrote them, put for plans.
+
+        It asks models, sequences and its caller as plans do.
+        """
+        return self.engine.written(named(text), snapshot, self.state.numbers, self._pair)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -260,7 +260,6 @@ class Planner:
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
                 frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
-            frame = self.engine.named(frame)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)

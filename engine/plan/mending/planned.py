@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.plan.mending.alone import mended_in, schema_in
 from affidavit.engine.plan.mending.points import pointed
-from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.statement.spelling.spelled import ordered, spelled
 
 if TYPE_CHECKING:
@@ -37,5 +36,4 @@ def planned_in(
     def plan(each: str, given: Mapping[str, Any]) -> DataFrame:
         return context.sql(each, options, param_values=dict(given) or None)
 
-    frame = pointed(whole, values, plan)
-    return frame if whole is text else plainly_named(frame)
+    return pointed(whole, values, plan)

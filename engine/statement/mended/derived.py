@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_alias
-from affidavit.engine.statement.mended.lists import listed
+from affidavit.engine.statement.reading.lists import listed
 from affidavit.engine.statement.reading.places import split
 from affidavit.engine.statement.reading.walker import closing, in_from, word
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.scalars import item_of, scalar
+from affidavit.engine.statement.reading.functions import SEARCHES
 from affidavit.engine.statement.reading.places import (
     COUNTED,
     Stands,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Edit
     from affidavit.engine.statement.reading.places import SchemaOf
     from affidavit.engine.statement.reading.walker import Span
-
-SEARCHES: Final = frozenset({"vector_search", "text_search", "hybrid_search"})
 
 _LIST: Final = '"__listed"'
 _APART: Final = (

@@ -11,6 +11,7 @@ from affidavit.engine.statement.reading.walker import (
     CLOSING,
     CONDITION_ENDS,
     CONDITIONS,
+    OPENING,
     closing,
     siblings,
     word,
@@ -29,6 +30,13 @@ _COMPARES: Final = frozenset(
      "IN", ",", "(", "[", ";"}
 )  # fmt: skip
 """What binds less than what may be an operand of IN."""
+
+OPERATORS: Final = frozenset("+-*/%=<>|&^#~!,;:") | BEGINS | {
+    "||", "<=", ">=", "<>", "!=", "->", "->>", "=>", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE",
+    "IN", "BETWEEN", "END", "AS", "XOR", "DIV", "WHERE", "HAVING", "QUALIFY", "ORDER", "GROUP",
+    "ESCAPE", "SIMILAR", "REGEXP", "RLIKE", "ASC", "DESC", "JOIN", "USING", "FILTER",
+}  # fmt: skip
+"""What is in no operand, but between two."""
 
 _BOOLEAN: Final = frozenset({"AND", "OR", "XOR", "NOT", ",", ";", "=>", "IS"})
 """What binds less than comparisons do, or parts them."""
@@ -69,6 +77,11 @@ def operand_before(tokens: Tokens, at: int) -> int:
     return begin_behind(tokens, at, (_COMPARES | BEGINS) - {"(", "[", "CASE"})
 
 
+def factor_before(tokens: Tokens, at: int) -> int:
+    """Return where the operand begins that ends before a place, of what binds most."""
+    return begin_behind(tokens, at, OPERATORS - {"CASE"})
+
+
 def compared_before(tokens: Tokens, at: int) -> int:
     """Return where what AND, OR and NOT stand before begins, up to a place."""
     start = begin_behind(tokens, at, _BOOLEAN | BEGINS - {"CASE"})
@@ -94,6 +107,19 @@ def begin_behind(tokens: Tokens, at: int, bounds: frozenset[str]) -> int:
         if cases < 0 or (not cases and said in bounds):
             break
         at = tokens.pairs[at - 1] if said in CLOSING else at - 1
+    return at
+
+
+def end_before(tokens: Tokens, at: int, bounds: frozenset[str]) -> int:
+    """Return the place of the first of the bounds behind a place, or where its bracket ends."""
+    level, cases = tokens[at].depth, 0
+    at += 1
+    while at < len(tokens) and tokens[at].depth >= level:
+        said = word(tokens, at)
+        cases += (said == "CASE") - (said == "END")
+        if said in CLOSING or cases < 0 or (not cases and said in bounds):
+            break
+        at = closing(tokens, at) + 1 if said in OPENING else at + 1
     return at
 
 

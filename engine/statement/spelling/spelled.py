@@ -9,18 +9,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.engine.statement.defining.types import MICROSECONDS, PLAIN
-from affidavit.engine.statement.reading.walker import Tokens, closing, opening, word
+from affidavit.engine.statement.reading.walker import (
+    Tokens,
+    closing,
+    in_from,
+    opening,
+    word,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from affidavit.catalog.sql.lexer import Edit
     from affidavit.engine.statement.reading.places import SchemaOf
 
 _SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
-_BEFORE_TABLES: Final = frozenset({"FROM", "JOIN", "LATERAL", ","})
 _CASTS: Final = frozenset({"CAST", "TRY_CAST"})
 _ORDER_BY: Final = ("ORDER", "BY")
 _QUERIES: Final = frozenset({"SELECT", "FROM", "WITH", "VALUES"})
@@ -46,7 +51,7 @@ def spelled(text: str) -> str:
     if _MAY_HAVE.search(text) is None:
         return text
     tokens = Tokens(tokenize(text))
-    return _edited(text, [*_types(tokens), *_moments(tokens), *_functions(tokens)])
+    return edited(text, [*_types(tokens), *_moments(tokens), *_functions(tokens)])
 
 
 def ordered(text: str, schema_of: SchemaOf) -> str:
@@ -58,13 +63,7 @@ def ordered(text: str, schema_of: SchemaOf) -> str:
     """
     if _ORDERS.search(text) is None:
         return text
-    return _edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
-
-
-def _edited(text: str, edits: Iterator[Edit] | Sequence[Edit]) -> str:
-    for start, end, written in sorted(edits, reverse=True):
-        text = f"{text[:start]}{written}{text[end:]}"
-    return text
+    return edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
 
 
 def _types(tokens: Tokens) -> Iterator[Edit]:
@@ -116,7 +115,7 @@ def _is_type(tokens: Tokens, at: int) -> bool:
 def _functions(tokens: Tokens) -> Iterator[Edit]:
     """Yield functions in the place of a table in lower case, and what is to call their columns."""
     for at, token in enumerate(tokens):
-        if token.kind != "word" or word(tokens, at + 1) != "(" or not _is_table(tokens, at):
+        if token.kind != "word" or word(tokens, at + 1) != "(" or not in_from(tokens, at):
             continue
         if token.text != token.name:
             yield token.start, token.end, str(token.name)
@@ -132,21 +131,6 @@ def _column(tokens: Tokens, close: int, name: str) -> Iterator[Edit]:
         yield tokens[close].end, tokens[close].end, f" AS {name}({name})"
     elif word(tokens, at + 1) != "(":
         yield tokens[at].end, tokens[at].end, f"({name})"
-
-
-def _is_table(tokens: Tokens, at: int) -> bool:
-    """Return whether a name stands where FROM lists tables."""
-    if word(tokens, at - 1) not in _BEFORE_TABLES:
-        return False
-    level = tokens[at].depth
-    for here in range(at - 1, -1, -1):
-        if tokens[here].depth < level:
-            return False
-        if tokens[here].depth == level and word(tokens, here) in {
-            "SELECT", "FROM", "WHERE", "JOIN", "BY", "HAVING", "VALUES", "SET", "RETURNING",
-        }:  # fmt: skip
-            return word(tokens, here) in {"FROM", "JOIN"}
-    return False
 
 
 def _is_read(tokens: Tokens, at: int) -> bool:
