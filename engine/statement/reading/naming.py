@@ -38,7 +38,7 @@ from affidavit.engine.statement.reading.walker import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.sql.lexer import Edit, Token
     from affidavit.engine.statement.reading.walker import Span
@@ -60,7 +60,26 @@ _CONSTANTS: Final = OF_CALLER_WORDS.keys() | {
 }  # fmt: skip
 """Words that look like columns and are none."""
 
-_UPPER: Final = NO_CALLS | {"CAST", "TRY_CAST", "EXTRACT", "NULL", "ROW"}
+_COUNTS: Final = ("number", "placeholder", "ALL")
+_AFTER: Final[Mapping[str, tuple[str, ...]]] = {
+    "FIRST": ("NULLS",), "LAST": ("NULLS",), "NULLS": ("IGNORE", "RESPECT"), "OVER": (")", "NULLS"),
+    "ROW": ("CURRENT",), "TO": ("SIMILAR",),
+}  # fmt: skip
+_UNTIL: Final[Mapping[str, tuple[str, ...]]] = {
+    "AT": ("TIME",), "CURRENT": ("ROW",), "FILTER": ("(",), "IGNORE": ("NULLS",), "LIMIT": _COUNTS,
+    "NULLS": ("FIRST", "LAST"), "OFFSET": _COUNTS, "PARTITION": ("BY",), "RESPECT": ("NULLS",),
+    "ROW": ("(",), "WITHIN": ("WITHIN GROUP",),
+}  # fmt: skip
+"""Words that are of the grammar behind, or before, some others; elsewhere they are names."""
+
+_IN_WINDOWS: Final = frozenset({"FOLLOWING", "GROUPS", "PRECEDING", "RANGE", "ROWS", "UNBOUNDED"})
+"""Those that are of the grammar behind OVER."""
+
+_UPPER: Final = (NO_CALLS | {"CAST", "TRY_CAST", "EXTRACT", "NULL"}) - {
+    *_AFTER, *_UNTIL, *_IN_WINDOWS,
+}  # fmt: skip
+"""Words that are of the grammar wherever they stand."""
+
 _SIGNS: Final = frozenset("+-~")
 _OPERATORS: Final = frozenset("=<>+-*/%|&^#~!@?") | {"<>", "!=", ">=", "<=", "||", "->", "->>"}
 
@@ -211,17 +230,26 @@ def called(tokens: Tokens, item: Span) -> str:
     for at in range(start, end):
         if at > start and _is_apart(tokens, start, at):
             made.append(" ")
-        made.append(_written(tokens[at]))
+        made.append(_written(tokens, at))
     name = "".join(made)
     return name if len(name) <= NAME_LENGTH_MAX else f"{name[: NAME_LENGTH_MAX - 3]}..."
 
 
-def _written(token: Token) -> str:
+def _written(tokens: Tokens, at: int) -> str:
+    token = tokens[at]
     if token.kind != "word":
         return token.text
-    if token.keyword in {"TRUE", "FALSE"} or token.keyword not in _UPPER:
-        return str(token.name)
-    return token.keyword
+    return token.keyword if _is_grammar(tokens, at) else str(token.name)
+
+
+def _is_grammar(tokens: Tokens, at: int) -> bool:
+    """Whether a word is no name where it stands."""
+    said = tokens[at].keyword
+    if said in _IN_WINDOWS:
+        return word(tokens, opening(tokens, at) - 1) == "OVER"
+    if word(tokens, at - 1) in _AFTER.get(said, ()) or word(tokens, at + 1) in _UNTIL.get(said, ()):
+        return True
+    return said in _UPPER
 
 
 def _is_apart(tokens: Tokens, start: int, at: int) -> bool:
@@ -234,7 +262,8 @@ def _is_apart(tokens: Tokens, start: int, at: int) -> bool:
     if here.text in CLOSING or here.text in {",", ".", "::", ":"}:
         return False
     if here.text == "(":
-        return before.name is None or before.keyword in NO_CALLS
+        is_call = before.keyword not in NO_CALLS or not _is_grammar(tokens, at - 1)
+        return before.name is None or not is_call
     if here.text == "[":
         return before.name is None and before.text not in CLOSING
     is_one = before.text in _OPERATORS and here.text in _OPERATORS - {"+", "-"}
@@ -250,4 +279,4 @@ def _is_sign(tokens: Tokens, start: int, at: int) -> bool:
     before = tokens[at - 1]
     if before.kind == "symbol":
         return before.text not in CLOSING
-    return before.keyword in NO_CALLS - {"END"}
+    return before.keyword in NO_CALLS - {"END"} and _is_grammar(tokens, at - 1)

@@ -33,6 +33,19 @@ NAMES = {
         "s !~* 'x'", "a << 1", "a IS DISTINCT FROM 2", '"Odd" || s', "(SELECT max(a) FROM u)",
     ],
     'a + 1, a+1, s AS "a + 1"': ["a + 1_1", "a + 1_2", "a + 1"],
+    "first || LAST, range + Rows, current, upper(filter), row(1), (SELECT offset * 2 limit 1)": [
+        "first || last", "range + rows", "current", "upper(filter)", "ROW(1)",
+        "(SELECT offset * 2 LIMIT 1)",
+    ],
+    "last_value(a) ignore nulls over (order by a nulls last rows between current row and 1 "
+    "following), percentile_cont(0.5) within group (order by a)": [
+        "last_value(a) IGNORE NULLS OVER "
+        "(ORDER BY a NULLS LAST ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)",
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY a)",
+    ],
+    "timestamp(3) '2020-01-01', DECIMAL (5,2) '1.5', f(3) 'x'": [
+        "timestamp(3) '2020-01-01'", "decimal(5, 2) '1.5'", "'x'",
+    ],
     "1.5e0 / 3, 'x' = s": ["1.5e0 / 3", "'x' = s"],
 }  # fmt: skip
 
