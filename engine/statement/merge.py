@@ -281,9 +281,11 @@ def parse_merge(cursor: Cursor) -> Merge:
 def _parse_source(cursor: Cursor) -> tuple[str, str]:
     """Move past ``table [alias [(columns)]]``, and return it so, and what it is called."""
     start = cursor.at
+    name = ""
     if cursor.peek() == "(":
         skip_group(cursor)
-        name = ""
+    elif cursor.token is not None and cursor.token.kind == "string":
+        cursor.skip()
     else:
         name = cursor.name("a source")
         while cursor.accept("."):
