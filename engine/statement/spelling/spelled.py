@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.lexer import Edit
     from affidavit.engine.statement.reading.places import SchemaOf
 
+VALUE: Final = "value"
+"""What DataFusion calls the column of those functions."""
+
 _SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
 _CASTS: Final = frozenset({"CAST", "TRY_CAST"})
 _ORDER_BY: Final = ("ORDER", "BY")
@@ -119,24 +122,36 @@ def _functions(tokens: Tokens) -> Iterator[Edit]:
             continue
         if token.text != token.name:
             yield token.start, token.end, str(token.name)
-        if token.keyword in _SERIES and _is_read(tokens, at):
-            yield from _column(tokens, closing(tokens, at + 1), str(token.name))
+        if token.keyword in _SERIES and _is_read(tokens, str(token.name)):
+            yield from _column(tokens, at)
 
 
-def _column(tokens: Tokens, close: int, name: str) -> Iterator[Edit]:
-    """Yield what calls the column of a function, unless something calls it already."""
+def _column(tokens: Tokens, start: int) -> Iterator[Edit]:
+    """Yield what calls the column of the function at a place, unless something calls it already.
+
+    Where both of its names are read, it is there twice.
+    """
+    name, close = str(tokens[start].name), closing(tokens, start + 1)
     at = close + 1 + (word(tokens, close + 1) == "AS")
     has_name = at < len(tokens) and tokens[at].name is not None and word(tokens, at) not in _ENDS
-    if not has_name:
-        yield tokens[close].end, tokens[close].end, f" AS {name}({name})"
-    elif word(tokens, at + 1) != "(":
+    if has_name and word(tokens, at + 1) == "(":
+        return
+    called, end = str(tokens[at].name) if has_name else name, tokens[close].end
+    if _is_read(tokens, VALUE, called):
+        begin = tokens[start].start
+        yield begin, begin, f"(SELECT {VALUE}, {VALUE} AS {name} FROM "
+        yield end, end, ")" if has_name else f") AS {name}"
+    elif has_name:
         yield tokens[at].end, tokens[at].end, f"({name})"
+    else:
+        yield end, end, f" AS {name}({name})"
 
 
-def _is_read(tokens: Tokens, at: int) -> bool:
-    """Return whether a column is called as the function at a place."""
+def _is_read(tokens: Tokens, name: str, table: str = "") -> bool:
+    """Return whether a column of a name is read; with a table before it, of that one."""
     return any(
-        token.name == tokens[at].name
+        token.name == name
+        and (not table or word(tokens, here - 1) != "." or tokens[here - 2].name == table)
         and word(tokens, here + 1) not in {"(", "BETWEEN", "UNBOUNDED", "CURRENT"}
         and word(tokens, here - 1) != "AS"
         for here, token in enumerate(tokens)
