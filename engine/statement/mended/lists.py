@@ -41,9 +41,10 @@ def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edi
     ]  # fmt: skip
     stars = [item for item in items if is_star(tokens, item)]
     told = [item for item in items if _is_told(tokens, item)] if stars else []
-    starred = _starred(text, tokens, span, stars, schema_of) if stars and columns + told else set()
-    taken = {*starred, *(tokens[end - 1].name for _, end in {*items} - {*told})}
-    return [*_columns(tokens, columns, starred, taken), *_told(tokens, told, starred, taken)]
+    starred = _starred(text, tokens, at, stars, schema_of) if stars and columns + told else set()
+    again = [item for item in told if {*_names(tokens, item)} & starred]
+    taken = {*starred, *(tokens[end - 1].name for _, end in {*items} - {*again})}
+    return [*_columns(tokens, columns, starred, taken), *_numbered(tokens, again, starred, taken)]
 
 
 def _columns(
@@ -58,16 +59,20 @@ def _columns(
         seen.add(names)
 
 
-def _told(
-    tokens: Tokens, told: list[Span], starred: set[str], taken: set[str | None]
+def _numbered(
+    tokens: Tokens, again: list[Span], starred: set[str], taken: set[str | None]
 ) -> Iterator[Edit]:
-    """Yield other names for what is computed, numbered on where one has a number already."""
-    again = set[str]()
-    for token in (tokens[end - 1] for _, end in told):
-        name, numbered = str(token.name), str(token.name).rpartition("_")[0]
-        if name in starred or numbered in again:
-            again.add(name := numbered if numbered in again else name)
-            yield token.start, token.end, quoted(_free(name, taken))
+    """Yield other names for what is computed, in the order of the list."""
+    for item in again:
+        [name, *_] = [each for each in _names(tokens, item) if each in starred]
+        token = tokens[item[1] - 1]
+        yield token.start, token.end, quoted(_free(name, taken))
+
+
+def _names(tokens: Tokens, item: Span) -> tuple[str, str]:
+    """Return what a thing of a list is called, and that without a number behind it."""
+    name = str(tokens[item[1] - 1].name)
+    return name, name.rpartition("_")[0]
 
 
 def _is_told(tokens: Tokens, item: Span) -> bool:
@@ -77,12 +82,18 @@ def _is_told(tokens: Tokens, item: Span) -> bool:
 
 
 def _starred(
-    text: str, tokens: Tokens, span: Span, stars: list[Span], schema_of: SchemaOf
+    text: str, tokens: Tokens, at: int, stars: list[Span], schema_of: SchemaOf
 ) -> set[str]:
     """Return the columns of a list's stars, if the list as it stands is not planned."""
-    if word(tokens, span[1]) != "FROM":
+    span = listed(tokens, at)
+    begin, end = span[1], clause_end(tokens, span[1])
+    if word(tokens, begin) != "FROM":  # it may stand before the SELECT
+        begin, end = tokens.clauses[at], at
+        while word(tokens, begin) in {"JOIN", "ON", "USING"}:
+            begin = tokens.clauses[begin]
+    if word(tokens, begin) != "FROM":
         return set()
-    tables = between(text, tokens, (span[1], clause_end(tokens, span[1])))
+    tables = between(text, tokens, (begin, end))
     if schema_of(f"SELECT {between(text, tokens, span)} {tables}") is not None:
         return set()
     found = schema_of(f"SELECT {', '.join(between(text, tokens, each) for each in stars)} {tables}")
