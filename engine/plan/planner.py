@@ -139,8 +139,7 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
-            meant = self.meant(text, snapshot)
-            frame = self._sql(meant, values, snapshot, options, narrow=narrow)
+            frame = self._sql(text, values, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if snapshot.choosing:
@@ -205,8 +204,8 @@ class Planner:
         *,
         narrow: bool = False,
     ) -> DataFrame:
-        text = by_place(text)
-        check_honoured(text, self.state.dialect)
+        check_honoured(text, self.state.dialect)  # as it is: errors have places in it
+        text = by_place(self.meant(text, snapshot))
         context = self._pair.narrow if narrow else self.context
         with held():
             return planned_in(context, text, values, snapshot, options)
@@ -259,7 +258,7 @@ class Planner:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
-                frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
+                frame = self._sql(text, {}, snapshot, QUERIES_ONLY)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)

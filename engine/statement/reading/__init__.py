@@ -1,1 +1,1 @@
-"""Where the tokens of a statement stand, and what its columns are called."""
+"""Where a statement's tokens stand, what its columns are called, and which functions are ours."""

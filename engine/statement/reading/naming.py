@@ -85,7 +85,7 @@ _OPERATORS: Final = frozenset("=<>+-*/%|&^#~!@?") | {"<>", "!=", ">=", "<=", "||
 
 _BEFORE_SIDES: Final = frozenset(
     {"", "UNION", "INTERSECT", "EXCEPT", "ALL", "DISTINCT", "AS", "MATERIALIZED", "EXPLAIN",
-     "ANALYZE", "VERBOSE", "COPY", "LATERAL"}
+     "ANALYZE", "VERBOSE", "DESCRIBE", "DESC", "SUMMARIZE", "NAME", "COPY", "LATERAL"}
 )  # fmt: skip
 """What a query in brackets stands behind whose columns somebody sees."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from affidavit import errors
 from affidavit.engine.statement.mended.mended import mended
 from affidavit.engine.statement.reading.naming import NAME_LENGTH_MAX, named
 
@@ -168,3 +169,8 @@ def test_a_view_has_the_names_of_its_text(session: affidavit.Session) -> None:
     assert session.sql("SELECT * FROM v").schema.names == names
     session.sql("PREPARE p AS SELECT j->'a', $1 + 1 FROM (SELECT '{}' AS j)")
     assert session.sql("EXECUTE p(1)").schema.names == ["j -> 'a'", "$1 + 1"]
+
+
+def test_an_error_has_the_place_in_what_was_written(session: affidavit.Session) -> None:
+    with pytest.raises(errors.SqlError, match=r"found: x at Line: 1, Column: 42"):
+        session.sql("SELECT 1 + 1, current_actor() || 's' FRM x")
