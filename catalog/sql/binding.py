@@ -14,12 +14,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from affidavit.catalog.sql.lexer import Edit
 
 
 def with_values(condition: str, values: Mapping[str, Any]) -> str:
@@ -34,7 +36,7 @@ def with_values(condition: str, values: Mapping[str, Any]) -> str:
     """
     numbers = count(1)
     named: set[str] = set()
-    pieces, at = [], 0
+    edits: list[Edit] = []
     for token in tokenize(condition):
         if token.kind != "placeholder":
             continue
@@ -43,13 +45,12 @@ def with_values(condition: str, values: Mapping[str, Any]) -> str:
             msg = f"parameter ${name} of where= has no value: params= has {sorted(values)}"
             raise InvalidQueryError(msg)
         named.add(name)
-        pieces += [condition[at : token.start], literal(values[name], name)]
-        at = token.end
+        edits.append((token.start, token.end, literal(values[name], name)))
     unknown = [name for name in values if name not in named]
     if unknown:
         msg = f"where= names no parameter ${unknown[0]}: it has {sorted(named) or 'none'}"
         raise InvalidQueryError(msg)
-    return "".join([*pieces, condition[at:]])
+    return edited(condition, edits)
 
 
 def literal(value: Any, name: str) -> str:  # noqa: ANN401 - whatever callers pass

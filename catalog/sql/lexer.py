@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import string
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+Edit: TypeAlias = "tuple[int, int, str]"
+"""From where to where of a text to put what."""
 
 RECENT_LENGTH_MAX: Final = 4_096
 """A text of up to so much is kept for a while once it was read; its tokens take sixty times it."""
@@ -232,3 +235,22 @@ class Cursor:
         """Move to the end and return the text up to it."""
         start, self.at = self.at, len(self.tokens)
         return self.between(start, self.at)
+
+
+def edited(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with other pieces in it; the text itself if there are none.
+
+    Args:
+        text: The text.
+        edits: From where to where stands what, of which none is within another. What is put at one
+            place stands there in this order.
+    """
+    pieces, at = list[str](), 0
+    for start, end, written in sorted(edits, key=_place):
+        pieces += (text[at:start], written)
+        at = end
+    return "".join((*pieces, text[at:])) if pieces else text
+
+
+def _place(edit: Edit) -> tuple[int, int]:
+    return edit[:2]

@@ -15,7 +15,7 @@ from affidavit.catalog.sql.lexer import tokenize
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from affidavit.catalog.sql.lexer import Token
 
@@ -162,28 +162,3 @@ def too_large(size: int) -> str:
         f"repeat, lpad or one of their like would make {size:,} bytes at once, and "
         f"{SIZED_BYTES_MAX:,} are allowed: ask for less, or for fewer rows"
     )
-
-
-def plain_name(name: str) -> str:
-    """Return what a column is called whose count was bounded, as it would be called without."""
-    while (start := name.find(f"{BOUNDED}(")) >= 0:
-        inside = start + len(BOUNDED) + 1
-        parts = list(_places(name, inside))
-        name = f"{name[:start]}{name[inside : parts[0]]}{name[parts[-1] + 1 :]}"
-    return name
-
-
-def _places(name: str, at: int) -> Iterator[int]:
-    """Yield where the arguments of a call in a column's name end, and last where the call does."""
-    depth, is_quoted = 0, False
-    for index in range(at, len(name)):
-        symbol = name[index]
-        is_quoted ^= symbol == '"'
-        if is_quoted:
-            continue
-        if depth == 0 and symbol in ",)":
-            yield index
-            if symbol == ")":
-                return
-        depth += (symbol in "([{") - (symbol in ")]}")
-    yield len(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.catalog.sql.names import RESERVED_COLUMNS
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.errors import SqlError
@@ -63,10 +63,9 @@ def as_columns(
     if "--" in condition or "/*" in condition:
         condition = _without_comments(tokens)
         tokens = tokenize(condition)
-    edits = [(tokens[at], quoted(name)) for at, name in _meant(tokens, exact)]
-    for token, written in reversed(edits):
-        condition = f"{condition[: token.start]}{written}{condition[token.end :]}"
-    return condition, tokenize(condition) if edits else tokens
+    meant = ((tokens[at], name) for at, name in _meant(tokens, exact))
+    written = edited(condition, ((token.start, token.end, quoted(name)) for token, name in meant))
+    return written, tokens if written is condition else tokenize(written)
 
 
 def _meant(tokens: Sequence[Token], columns: set[str]) -> Iterator[tuple[int, str]]:
@@ -160,8 +159,8 @@ def as_names(expression: str, columns: Iterable[str]) -> str:
         SqlError: A name could be several, or the text cannot be read.
     """
     exact = set(columns)
-    tokens = tokenize(expression)
-    for at, token in reversed(list(enumerate(tokens))):
+    tokens, edits = tokenize(expression), list[tuple[int, int, str]]()
+    for at, token in enumerate(tokens):
         if token.kind != "word" or token.name in exact or not is_name(tokens, at):
             continue
         alike = sorted(each for each in exact if each.casefold() == token.text.casefold())
@@ -171,5 +170,5 @@ def as_names(expression: str, columns: Iterable[str]) -> str:
             told = " or ".join(map(quoted, alike))
             raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
         if alike and (token.keyword not in KEYWORDS or token.text in exact):
-            expression = f"{expression[: token.start]}{quoted(alike[0])}{expression[token.end :]}"
-    return expression
+            edits.append((token.start, token.end, quoted(alike[0])))
+    return edited(expression, edits)

@@ -28,7 +28,6 @@ from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.short.asked import keyed_read
 from affidavit.engine.plan.short.keyed import keyed_rows
-from affidavit.engine.plan.sizes.bounds import plainly_named
 from affidavit.engine.plan.sizes.growth import GROWS, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -38,12 +37,13 @@ from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
+from affidavit.engine.statement.reading.naming import named
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from datafusion import DataFrame, SessionContext, SQLOptions
 
@@ -148,12 +148,9 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
-            numbered = self.meant(text, snapshot)
-            frame = self._sql(numbered, values, snapshot, options, narrow=narrow)
+            frame = self._sql(text, values, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
-            if read_only and numbered is not text:
-                frame = self.engine.named(frame)
             if snapshot.choosing:
                 plan_rows(snapshot, self, params)
         snapshot.query.check()
@@ -190,8 +187,7 @@ class Planner:
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
         create = frame.logical_plan().inputs()[0].to_variant()
         made = LogicalPlan(create.input()[0])
-        frame = plainly_named(self.context.create_dataframe_from_logical_plan(made))
-        return self.engine.named(frame)
+        return self.context.create_dataframe_from_logical_plan(made)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -221,15 +217,18 @@ class Planner:
         *,
         narrow: bool = False,
     ) -> DataFrame:
-        text = by_place(text)
-        check_honoured(text, self.state.dialect)
+        check_honoured(text, self.state.dialect)  # as it is: errors have places in it
+        text = by_place(self.meant(text, snapshot))
         context = self._pair.narrow if narrow else self.context
         with held():
             return planned_in(context, text, values, snapshot, options)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
-        """Return a text with what it asks of models, sequences and its caller, put for plans."""
-        return self.engine.written(text, snapshot, self.state.numbers, self._pair)
+        """Return a text with its columns called as its author wrote them, put for plans.
+
+        It asks models, sequences and its caller as plans do.
+        """
+        return self.engine.written(named(text), snapshot, self.state.numbers, self._pair)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -277,8 +276,7 @@ class Planner:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
-                frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
-            frame = self.engine.named(frame)
+                frame = self._sql(text, {}, snapshot, QUERIES_ONLY)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
@@ -300,12 +298,7 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         batches = released(planned, self._runner, done=stack.close)
-        return Result(
-            lambda: self.schema_of(planned.frame, snapshot), batches, close=stack.close,
-            cancel=snapshot.cancel, check=snapshot.query.check,
-            keep=snapshot.catalog.lake.memory.gathered,
-            receipt=lambda: snapshot.reading.receipt,
-        )  # fmt: skip
+        return _lazy(partial(self.schema_of, planned.frame, snapshot), batches, snapshot, stack)
 
     def keyed(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, stack: ExitStack
@@ -315,14 +308,7 @@ class Planner:
         if asked is None or self.state.hides(asked.schema, asked.table):
             return None
         found = keyed_rows(asked, params, snapshot, stack.close)
-        if found is None:
-            return None
-        schema, batches = found
-        return Result(
-            schema, batches, close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
-            keep=snapshot.catalog.lake.memory.gathered,
-            receipt=lambda: snapshot.reading.receipt,
-        )  # fmt: skip
+        return None if found is None else _lazy(*found, snapshot, stack)
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
@@ -401,3 +387,15 @@ class Planner:
         """Return a plan as DataFusion would run it; SqlError for what is only found wrong here."""
         with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
+
+
+def _lazy(
+    schema: pa.Schema | Callable[[], pa.Schema],
+    batches: Iterator[pa.RecordBatch],
+    snapshot: Snapshot,
+    stack: ExitStack,
+) -> Result:
+    return Result(
+        schema, batches, close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+        keep=snapshot.catalog.lake.memory.gathered, receipt=lambda: snapshot.reading.receipt,
+    )  # fmt: skip

@@ -28,7 +28,7 @@ from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from datafusion import DataFrame, ScalarUDF, SessionContext
+    from datafusion import ScalarUDF, SessionContext
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.reach import Reach
@@ -152,10 +152,6 @@ class TenantEngine:
         text = told_of_caller(text, snapshot.catalog.identity)
         text = self.embedding.written(text, snapshot, pair.add)
         return self.numbering.written(text, snapshot, numbers)
-
-    def named(self, frame: DataFrame) -> DataFrame:
-        """Return a query whose columns are called as its calls are written."""
-        return self.embedding.named(self.numbering.named(frame))
 
     # --- sources -------------------------------------------------------------------------------
 

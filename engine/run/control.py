@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.result.outcome import nothing
-from affidavit.engine.statement.honoured import GENERIC
+from affidavit.engine.statement.honoured import DIALECTS, GENERIC
 from affidavit.engine.statement.limits import BRACKETS_MAX
 from affidavit.errors import ReadOnlyError, SqlError, TransactionError
 
@@ -83,9 +83,6 @@ _FIXED: Final = {
     "datafusion.sql_parser.enable_ident_normalization": "write a name in quotes to have it exact",
 }
 """Settings that only queries would follow, and what to write instead."""
-
-DIALECTS: Final = frozenset({"generic", "postgresql", "duckdb", "ansi", "sqlite", "snowflake"})
-"""Those whose texts in quotes end where ours do."""
 
 _BETWEEN: Final = re.compile(r"0?\.0*[1-9]\d*")
 _DIGITS_MAX: Final = 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,12 +28,17 @@ from affidavit.catalog.sql.scan import ScanDataset
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.scans.calls.arguments import UNBOUND, asked_options, value_of, values_of
-from affidavit.engine.scans.calls.passed import ARGUMENTS, SOURCE_QUERY, passed_query
+from affidavit.engine.scans.calls.passed import passed_query
 from affidavit.engine.scans.journal import JournalDataset
 from affidavit.engine.scans.past import ChangesDataset, past_at, past_table
 from affidavit.engine.search.options import IN_SQL, options_of
 from affidavit.engine.search.request import FailedSearch, build_request
 from affidavit.engine.search.searcher import released
+from affidavit.engine.statement.reading.functions import (
+    SEARCHES,
+    SOURCE_QUERY,
+    TABLE_FUNCTIONS,
+)
 from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -52,11 +57,9 @@ if TYPE_CHECKING:
     from affidavit.engine.search.request import SearchRequest
     from affidavit.engine.search.searcher import Searcher
 
-SEARCHES: Final = {
-    "vector_search": ("vector", ("table", "query", "k")),
-    "text_search": ("text", ("table", "text", "k")),
-    "hybrid_search": ("hybrid", ("table", "query", "text", "k")),
-}
+_Make: TypeAlias = "Callable[[Snapshot, dict[str, Any]], Table]"
+"""Returns the table that a function's arguments mean."""
+
 _NO_SEARCH: Final = (
     "a search leaves a record in the lake that it reads, so it is asked of a session on that lake"
 )
@@ -89,35 +92,27 @@ class TableFunctions:
 
     def register(self, context: SessionContext) -> None:
         """Let statements of ``context`` call them."""
-        for name, (mode, arguments) in SEARCHES.items():
-            context.register_udtf(udtf(self._table_function(name, mode, arguments), name))
-        for name, make in JOURNAL_FUNCTIONS.items():
-            context.register_udtf(udtf(self._journal_function(name, *make), name))
-        passed = self._journal_function(
-            SOURCE_QUERY, ARGUMENTS, partial(passed_query, self._attached)
-        )
-        context.register_udtf(udtf(passed, SOURCE_QUERY))
+        for name in SEARCHES:
+            context.register_udtf(udtf(self._search_function(name), name))
+        passed: _Make = partial(passed_query, self._attached)
+        for name, make in {**_MADE, SOURCE_QUERY: passed}.items():
+            context.register_udtf(udtf(self._table_function(name, make), name))
 
-    def _table_function(
-        self, name: str, mode: str, arguments: tuple[str, ...]
-    ) -> Callable[..., Table]:
+    def _search_function(self, name: str) -> Callable[..., Table]:
         def make(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
             snapshot = self._provider.planning.snapshot
             assert snapshot is not None
             try:
-                return self._search_table(snapshot, name, mode, arguments, given)
+                return self._search_table(snapshot, name, given)
             except Exception as error:
                 snapshot.fail(error)
                 raise
 
         return make
 
-    def _journal_function(
-        self,
-        name: str,
-        arguments: tuple[str, ...],
-        make: Callable[[Snapshot, dict[str, Any]], Table],
-    ) -> Callable[..., Table]:
+    def _table_function(self, name: str, make: _Make) -> Callable[..., Table]:
+        arguments = TABLE_FUNCTIONS[name]
+
         def table(*given: Any) -> Table:  # noqa: ANN401 - DataFusion's expressions
             snapshot = self._provider.planning.snapshot
             assert snapshot is not None
@@ -134,14 +129,8 @@ class TableFunctions:
 
         return table
 
-    def _search_table(
-        self,
-        snapshot: Snapshot,
-        name: str,
-        mode: str,
-        arguments: tuple[str, ...],
-        given: tuple[Any, ...],
-    ) -> Table:
+    def _search_table(self, snapshot: Snapshot, name: str, given: tuple[Any, ...]) -> Table:
+        mode, arguments = name.removesuffix("_search"), SEARCHES[name]
         values = values_of(name, arguments, ("options", *IN_SQL), given, snapshot, self._value)
         missing = [label for label in arguments if label not in values]
         if missing:
@@ -311,12 +300,7 @@ def _history(snapshot: Snapshot, given: dict[str, Any]) -> Table:
     return snapshot.scan(("", f"history {given}"), events)
 
 
-JOURNAL_FUNCTIONS: Final = {
-    "as_of": (("table", "moment"), _as_of),
-    "changes": (("table", "from_seq", "to_seq"), _changes),
-    "history": (("table",), _history),
-}
-"""The table functions over the journal: their arguments, and what makes the table."""
+_MADE: Final[Mapping[str, _Make]] = {"as_of": _as_of, "changes": _changes, "history": _history}
 
 
 def _table_name(function: str, given: object) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import Cursor, tokenize
+from affidavit.catalog.sql.lexer import Cursor, edited, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, RESERVED_TABLES
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.grammar import (
@@ -240,19 +240,16 @@ def with_defaults(source: str, columns: Sequence[str], defaults: Mapping[str, st
                 edits.append((token.start, token.end, value))
         if not cursor.accept(","):
             break
-    for start, end, value in reversed(edits):
-        source = f"{source[:start]}{value}{source[end:]}"
-    return source
+    return edited(source, edits)
 
 
 def qualified(value: str, table: str, renamed: Mapping[str, str]) -> str:
     """Return an expression in which the columns of a table, named with it, are called otherwise."""
-    tokens = tokenize(value)
-    for at in range(len(tokens) - 3, -1, -1):
+    tokens, edits = tokenize(value), list[tuple[int, int, str]]()
+    for at in range(len(tokens) - 2):
         owner, dot, column = tokens[at : at + 3]
         before = tokens[at - 1].text if at else ""
         name = column.name or ""
         if owner.name == table and dot.text == "." and before != "." and name in renamed:
-            called = quoted(renamed[name])
-            value = f"{value[: column.start]}{called}{value[column.end :]}"
-    return value
+            edits.append((column.start, column.end, quoted(renamed[name])))
+    return edited(value, edits)

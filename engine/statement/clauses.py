@@ -15,6 +15,7 @@ from affidavit.engine.statement.assignments import (
 from affidavit.engine.statement.grammar import skip_expression, skip_items, skip_ordering
 from affidavit.engine.statement.honoured import unexpected
 from affidavit.engine.statement.queries import named_tables, skip_query, skip_tables, skip_with
+from affidavit.engine.statement.reading.naming import named
 from affidavit.engine.statement.statement import Part
 from affidavit.errors import SqlError
 
@@ -109,6 +110,16 @@ def _clause(cursor: Cursor, word: str, skip: Callable[[Cursor], None]) -> str:
     return _taken(cursor, skip).text if cursor.accept(*word.split(" ")) else ""
 
 
+def parse_returning(cursor: Cursor) -> str:
+    """Move past RETURNING and what it lists, if it stands here; return that, with names."""
+    if cursor.peek() != "RETURNING":
+        return ""
+    start = cursor.at
+    cursor.skip()
+    skip_items(cursor)
+    return named(cursor.between(start, cursor.at))[len("RETURNING") :].strip()
+
+
 def _tail(cursor: Cursor) -> tuple[str, str]:
     """Move past [WHERE] [ORDER BY] [LIMIT] [RETURNING] and return the text up to RETURNING, and it.
 
@@ -119,7 +130,7 @@ def _tail(cursor: Cursor) -> tuple[str, str]:
     for word, skip in (("ORDER BY", skip_ordering), ("LIMIT", skip_expression)):
         if said := _clause(cursor, word, skip):
             text += f" {word} {said}"
-    returning = _clause(cursor, "RETURNING", skip_items)
+    returning = parse_returning(cursor)
     if not cursor.done:
         if cursor.peek() in _QUERY_WORDS:
             raise SqlError(f"a statement that changes rows takes no {cursor.peek()}")
@@ -192,7 +203,7 @@ def parse_insert(cursor: Cursor) -> Insert:
         raise SqlError(f"expected VALUES or a query to insert, found {cursor.found()}")
     source = _taken(cursor, _skip_source)
     conflict = _parse_conflict(cursor)
-    returning = _clause(cursor, "RETURNING", skip_items)
+    returning = parse_returning(cursor)
     if not cursor.done:
         raise unexpected(cursor, "ON CONFLICT, RETURNING or the end")
     if replace or ignore:

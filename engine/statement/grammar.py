@@ -59,6 +59,11 @@ _UNITS: Final = frozenset(
     for many in ("", "S")
 )  # fmt: skip
 
+_SIZED: Final = frozenset(
+    {"TIMESTAMP", "TIMESTAMPTZ", "TIME", "DATETIME", "DECIMAL", "NUMERIC", "VARCHAR", "CHAR"}
+)
+"""Types that may have a number in brackets before a text: ``TIMESTAMP(3) '2020-01-01'``."""
+
 MAY_STICK: Final = _NO_ALIASES | _OPERATORS | _UNITS | {"L", "NOT", "ASC", "DESC", "DO", "ROWS"}
 """Words that a number may be stuck to: ``1or`` is 1 OR, and ``1L`` is 1."""
 
@@ -180,13 +185,19 @@ def _skip_interval(cursor: Cursor) -> None:
 
 def skip_named(cursor: Cursor) -> None:
     """Move past a name, a call, or a text with its type before it."""
+    is_sized = cursor.peek() in _SIZED and cursor.peek(1) == "("
     cursor.skip()
     while cursor.accept("."):
         _skip_member(cursor)
+    name_end = cursor.at
+    if is_sized:
+        skip_group(cursor)
     for words in (("WITH", "TIME", "ZONE"), ("WITHOUT", "TIME", "ZONE")):
         cursor.accept(*words)
     if cursor.token is not None and cursor.token.kind == "string":
         cursor.skip()
+    elif is_sized:  # a function that is called as a type is
+        cursor.move(name_end)
 
 
 def _skip_member(cursor: Cursor) -> None:

@@ -41,6 +41,9 @@ EMPTY: Final[tuple[object, ...]] = (None, False, "None", [], {})
 GENERIC: Final = "generic"
 """DataFusion's dialect, unless it is told otherwise."""
 
+DIALECTS: Final = (GENERIC, "postgresql", "duckdb", "ansi", "sqlite", "snowflake")
+"""How a session's statements may be read: in those whose texts in quotes end where ours do."""
+
 NODES: Final = (dict, list, tuple)
 """What a tree is made of, besides its words."""
 

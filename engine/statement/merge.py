@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.spelling import KEYWORDS, is_name
 from affidavit.engine.statement.assignments import (
@@ -19,18 +19,16 @@ from affidavit.engine.statement.assignments import (
     parse_target,
     skip_assignments,
 )
-from affidavit.engine.statement.clauses import common_tables
-from affidavit.engine.statement.grammar import read, read_expression, skip_group, skip_items
+from affidavit.engine.statement.clauses import common_tables, parse_returning
+from affidavit.engine.statement.grammar import read_expression, skip_group
+from affidavit.engine.statement.reading.functions import MERGE_ACTION
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET, Part
 from affidavit.errors import ColumnNotFoundError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Cursor, Token
-
-MERGE_ACTION: Final = "merge_action"
-"""What RETURNING calls what says INSERT, UPDATE or DELETE."""
+    from affidavit.catalog.sql.lexer import Cursor, Edit, Token
 
 ACTION: Final = "__merge_action"
 """The column that says it, where the target may have one of that name."""
@@ -51,19 +49,21 @@ def with_action(clause: str, known: Sequence[str]) -> str:
 
     ``merge_action()`` always means that; ``merge_action`` where the target has no such column.
     """
-    tokens = tokenize(clause)
-    for at in range(len(tokens) - 1, -1, -1):
+    return edited(clause, _actions(tokenize(clause), known))
+
+
+def _actions(tokens: Sequence[Token], known: Sequence[str]) -> Iterator[Edit]:
+    for at, token in enumerate(tokens):
         is_call = [each.text for each in tokens[at + 1 : at + 3]] == ["(", ")"]
         before = tokens[at - 1].text if at else ","
-        if tokens[at].name != MERGE_ACTION or before == "." or before.upper() == "AS":
+        if token.name != MERGE_ACTION or before == "." or before.upper() == "AS":
             continue
         last = at + 2 if is_call else at
         behind = tokens[last + 1].text if last + 1 < len(tokens) else ","
         if is_call or (MERGE_ACTION not in known and behind not in {".", "("}):
-            alone = not tokens[at].depth and (before, behind) == (",", ",")
-            told = f"{ACTION} AS {MERGE_ACTION}" if alone else ACTION
-            clause = f"{clause[: tokens[at].start]}{told}{clause[tokens[last].end :]}"
-    return clause
+            is_alone = not token.depth and (before, behind) == (",", ",")
+            told = f"{ACTION} AS {MERGE_ACTION}" if is_alone else ACTION
+            yield token.start, tokens[last].end, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,8 @@ class Merge:
             return expression
         only, other = (source, target) if when.moment == NOT_IN_TARGET else (target, source)
         columns = {each.casefold() for each in known}
-        tokens = tokenize(expression)
-        for at, token in reversed(list(enumerate(tokens))):
+        tokens, edits = tokenize(expression), list[tuple[int, int, str]]()
+        for at, token in enumerate(tokens):
             if not _is_free(tokens, at):
                 continue
             if at + 1 < len(tokens) and tokens[at + 1].text == ".":
@@ -219,9 +219,8 @@ class Merge:
                     msg = f"WHEN {when.moment.upper()} has no row of the {row}: {other!r} names it"
                     raise SqlError(msg)
             elif str(token.name).casefold() in columns:
-                start = token.start
-                expression = f"{expression[:start]}{quoted(only)}.{expression[start:]}"
-        return expression
+                edits.append((token.start, token.start, f"{quoted(only)}."))
+        return edited(expression, edits)
 
     def _test(self, when: When, known: Collection[str]) -> str:
         stands = _STANDS[when.moment].format(
@@ -273,7 +272,7 @@ def parse_merge(cursor: Cursor) -> Merge:
         whens.append(_parse_when(cursor))
     if not whens:
         raise SqlError(f"MERGE needs at least one WHEN clause, found {cursor.found()}")
-    returning = read(cursor, skip_items) if cursor.accept("RETURNING") else ""
+    returning = parse_returning(cursor)
     if not cursor.done:
         raise SqlError(f"expected WHEN, RETURNING or the end of MERGE, found {cursor.found()}")
     return Merge(prefix, target, source, alias, condition, tuple(whens), using, returning)
@@ -282,9 +281,11 @@ def parse_merge(cursor: Cursor) -> Merge:
 def _parse_source(cursor: Cursor) -> tuple[str, str]:
     """Move past ``table [alias [(columns)]]``, and return it so, and what it is called."""
     start = cursor.at
+    name = ""
     if cursor.peek() == "(":
         skip_group(cursor)
-        name = ""
+    elif cursor.token is not None and cursor.token.kind == "string":
+        cursor.skip()
     else:
         name = cursor.name("a source")
         while cursor.accept("."):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.spelling import KEYWORDS, is_name
+from affidavit.engine.statement.reading.naming import rewritten
 from affidavit.engine.statement.statement import parse_statement
 from affidavit.errors import ColumnNotFoundError, NameNotFoundError, SqlError, TableNotFoundError
 
@@ -59,18 +60,16 @@ def _respelled(statement: Statement, name: str, known: Iterable[str]) -> Stateme
     """Return the statement with what ``name`` means, in quotes; ``None`` if it means nothing."""
     names = {each.rpartition(".")[2] for each in known}
     alike = sorted(each for each in names if each.casefold() == name.casefold() and each != name)
-    text, tokens = statement.text, statement.tokens
+    tokens = statement.tokens
     named = [at for at, token in enumerate(tokens) if token.kind == "word" and token.name == name]
     if not alike or name.upper() in KEYWORDS or any(_is_alias(tokens, at) for at in named):
         return None
-    for at in reversed(named):
-        token = tokens[at]
-        if is_name(tokens, at):
-            if len(alike) > 1:
-                told = " or ".join(map(quoted, alike))
-                raise SqlError(f"{token.text} is ambiguous: write {told}, in quotes")
-            text = f"{text[: token.start]}{quoted(alike[0])}{text[token.end :]}"
-    return None if text is statement.text else parse_statement(text)
+    meant = [tokens[at] for at in named if is_name(tokens, at)]
+    if meant and len(alike) > 1:
+        told = " or ".join(map(quoted, alike))
+        raise SqlError(f"{meant[0].text} is ambiguous: write {told}, in quotes")
+    edits = ((token.start, token.end, quoted(alike[0])) for token in meant)
+    return parse_statement(rewritten(statement.text, tokens, edits)) if meant else None
 
 
 def _is_alias(tokens: Sequence[Token], at: int) -> bool:

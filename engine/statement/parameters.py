@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -12,6 +13,7 @@ import pyarrow as pa
 from affidavit.catalog.values.python.rows import plain
 from affidavit.catalog.values.python.rows import row_of as fields_of
 from affidavit.catalog.values.types import check_nesting
+from affidavit.engine.statement.reading.naming import REMEMBERED_LENGTH_MAX, rewritten
 from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import InvalidQueryError, SqlError
 
@@ -61,7 +63,8 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             msg = f"? stands beside ${named[0]}: write all parameters of a statement in one way"
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
-        statement = parse_statement(_renamed(whole, {}, iter(named)))
+        is_short = len(whole.whole) <= REMEMBERED_LENGTH_MAX
+        statement = parse_statement((_remembered if is_short else _counted)(whole.whole))
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
@@ -73,6 +76,16 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"
         raise SqlError(msg)
     return statement, given
+
+
+def _counted(text: str) -> str:
+    """Return a statement with ``$1``, ``$2``... for each ``?``, which its columns are called by."""
+    numbers, tokens = count(1), parse_statement(text).tokens
+    marks = (token for token in tokens if token.kind == "placeholder")
+    return rewritten(text, tokens, ((t.start, t.end, f"${next(numbers)}") for t in marks))
+
+
+_remembered: Final = lru_cache(maxsize=512)(_counted)
 
 
 def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
@@ -96,10 +109,7 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
         edits.append((start, end, f"({listed})" if is_bare else listed))
     if not edits:
         return statement, given
-    text = statement.text
-    for start, end, listed in reversed(edits):
-        text = f"{text[:start]}{listed}{text[end:]}"
-    made = parse_statement(text)
+    made = parse_statement(rewritten(statement.text, tokens, edits))
     left = {name: value for name, value in given.items() if name in made.whole.placeholders}
     return made, left | found
 

@@ -14,13 +14,14 @@ from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.names import CATALOG, SYSTEM_SCHEMA
 from affidavit.engine.statement.grammar import MAY_STICK
 from affidavit.engine.statement.queries import skip_tables, skip_with
+from affidavit.engine.statement.reading.naming import rewritten
 from affidavit.engine.statement.tables.as_of import as_calls
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
+    from affidavit.catalog.sql.lexer import Edit, Token
 
 _ODD_NUMBER: Final = re.compile(r"_|^0[xX]")
 
@@ -52,12 +53,10 @@ def plain(text: str, tokens: Sequence[Token]) -> str:
         *_numbers(tokens), *_from_first(text, tokens), *_constraint_tables(tokens),
         *as_calls(text, tokens),
     ]  # fmt: skip
-    for start, end, written in sorted(edits, reverse=True):
-        text = f"{text[:start]}{written}{text[end:]}"
-    return text
+    return rewritten(text, tokens, edits)
 
 
-def _constraint_tables(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+def _constraint_tables(tokens: Sequence[Token]) -> Iterator[Edit]:
     """Yield where ``information_schema`` is asked for a table that the engine has elsewhere."""
     for at, (schema, dot, table) in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
         if schema.name != "information_schema" or dot.text != ".":
@@ -67,7 +66,7 @@ def _constraint_tables(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]
             yield schema.start, schema.end, SYSTEM_SCHEMA
 
 
-def _numbers(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+def _numbers(tokens: Sequence[Token]) -> Iterator[Edit]:
     """Yield where a number is to be replaced, and with what."""
     for number, word in pairwise(tokens):
         stuck = number.kind == "number" and word.kind == "word" and number.end == word.start
@@ -89,7 +88,7 @@ def _decimal(written: str) -> str:
     return str(value)
 
 
-def _from_first(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+def _from_first(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
     """Yield where a query begins with FROM and has no SELECT."""
     begins = _Begins(text, tokens)
     for at, token in enumerate(tokens):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import (
     skip_alias,
     skip_expression,
@@ -14,9 +15,6 @@ from affidavit.engine.statement.grammar import (
     skip_ordering,
 )
 from affidavit.errors import SqlError
-
-if TYPE_CHECKING:
-    from affidavit.catalog.sql.lexer import Cursor
 
 _JOINS: Final = frozenset(
     {"NATURAL", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "ASOF", "JOIN", "GLOBAL"}
@@ -86,9 +84,14 @@ def named_tables(cursor: Cursor) -> list[str]:
 
 
 def _called(cursor: Cursor, start: int) -> str | None:
-    """Return the last name, in no bracket, of the tokens from ``start``: an alias, or the table."""
-    level = cursor.tokens[start].depth
-    names = [t.name for t in cursor.tokens[start : cursor.at] if t.name and t.depth == level]
+    """Return the last name, in no bracket, of the tokens from ``start``: an alias, or the table.
+
+    A file's is its path.
+    """
+    first = cursor.tokens[start]
+    names = [t.name for t in cursor.tokens[start : cursor.at] if t.name and t.depth == first.depth]
+    if not names and first.kind == "string":
+        return Cursor(cursor.text, [first]).literal("a path")
     return names[-1] if names else None
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.processes import run_python
 
 import affidavit
-from affidavit.catalog.sql.sized import SIZED_BYTES_MAX, bounded, plain_name
+from affidavit.catalog.sql.sized import SIZED_BYTES_MAX, bounded
 from affidavit.errors import AffidavitError, MemoryLimitError, SqlError
 
 ROWS = pa.table(
@@ -105,12 +105,6 @@ def test_p11_p21_a_view_and_a_table_made_of_it_have_the_plain_name(table) -> Non
 )  # fmt: skip
 def test_p21_counts_are_handed_through(text, made) -> None:
     assert bounded(text) == made
-
-
-def test_p21_a_name_is_given_back() -> None:
-    name = 'repeat(t.s,affidavit_bounded(f(t.n,Utf8("a),(")),octet_length(t.s)))'
-    assert plain_name(name) == 'repeat(t.s,f(t.n,Utf8("a),(")))'
-    assert plain_name("a") == "a"
 
 
 # --- at the limit, and past it --------------------------------------------------------------------

@@ -9,8 +9,7 @@ from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.plan.mending.alone import mended_in, schema_in
 from affidavit.engine.plan.mending.parameters import asked
 from affidavit.engine.plan.mending.points import pointed
-from affidavit.engine.plan.mending.spelled import ordered, spelled
-from affidavit.engine.plan.sizes.bounds import plainly_named
+from affidavit.engine.statement.spelling.spelled import ordered, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,5 +37,4 @@ def planned_in(
     def plan(each: str, given: Mapping[str, Any]) -> DataFrame:
         return asked(context, each, given, options)
 
-    frame = pointed(whole, values, plan)
-    return frame if whole is text else plainly_named(frame)
+    return pointed(whole, values, plan)

@@ -8,7 +8,6 @@ the plan as it is once types are brought together.
 
 Rules:
     - A number that meets no float stays a decimal, whatever the others of its statement meet.
-    - The columns are called as if all were decimals.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.sql.lexer import tokenize
-from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.lexer import edited, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -94,7 +92,7 @@ class _Statement:
             return found
         met = self._floats_met(exact)
         found = self._with_floats(met) if met else None
-        return exact if found is None else _called(found, exact.schema().names)
+        return exact if found is None else found
 
     def _with_floats(self, met: float) -> DataFrame | None:
         """Return the plan with as few floats as it takes; ``None`` if they make it no better."""
@@ -115,15 +113,14 @@ class _Statement:
 
     def _tried(self, floats: Collection[int]) -> tuple[DataFrame | None, float]:
         """Return the plan with some numbers as floats, and how many floats meet decimals there."""
-        text, values = self._text, dict(self._values)
-        for at in sorted(floats, reverse=True):
-            number = self._numbers[at]
+        edits, values = list[tuple[int, int, str]](), dict(self._values)
+        for number in (self._numbers[at] for at in floats):
             if isinstance(number, str):
                 values[number] = values[number].cast(pa.float64())
             else:
-                text = f"{text[: number.start]}CAST('{number.text}' AS DOUBLE){text[number.end :]}"
+                edits.append((number.start, number.end, f"CAST('{number.text}' AS DOUBLE)"))
         try:
-            frame = self._plan(text, values)
+            frame = self._plan(edited(self._text, edits), values)
         except Exception:  # noqa: BLE001 - whatever it is, the statement is no better so
             return None, inf
         return frame, self._floats_met(frame)
@@ -174,11 +171,3 @@ def _is_of_float(size: int, scale: int, digits: int) -> bool:
 
 def _is_of_decimals(error: Exception) -> bool:
     return "Decimal" in str(error)
-
-
-def _called(frame: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Return a plan whose columns are called so."""
-    for name, meant in zip(frame.schema().names, names, strict=True):
-        if name != meant:
-            frame = frame.with_column_renamed(quoted(name), meant)
-    return frame

@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import udf
 
-from affidavit.catalog.sql.quoting import quoted
-from affidavit.catalog.sql.sized import BOUNDED, SIZED_BYTES_MAX, plain_name, too_large
+from affidavit.catalog.sql.sized import BOUNDED, SIZED_BYTES_MAX, too_large
 from affidavit.errors import MemoryLimitError
 
 if TYPE_CHECKING:
-    from datafusion import DataFrame, SessionContext
+    from datafusion import SessionContext
 
 
 def register_bounded(context: SessionContext) -> None:
@@ -34,11 +33,3 @@ def _bounded(counts: pa.Array, each: pa.Array) -> pa.Array:
     if size > SIZED_BYTES_MAX:
         raise MemoryLimitError(too_large(int(size)))
     return counts
-
-
-def plainly_named(frame: DataFrame) -> DataFrame:
-    """Return a plan whose columns are called as if no count was handed through."""
-    for name in frame.schema().names:
-        if BOUNDED in name:
-            frame = frame.with_column_renamed(quoted(name), plain_name(name))
-    return frame

@@ -14,6 +14,7 @@ from affidavit.catalog.tables.constraints.links import links_to
 from affidavit.catalog.tables.constraints.sequences import defaults_of
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.engine.statement.defining.relations import tables_of
+from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,10 +50,14 @@ def _numbers(info: TableInfo) -> bool:
 
 
 def views_of(catalog: Catalog, reader: Reader, gone: Collection[TableInfo]) -> list[TableInfo]:
-    """Return the tenant's other views that read one of some tables, or a view that does."""
+    """Return the tenant's other views that read one of some tables, or a view that does.
+
+    Raises:
+        SqlError: What a view reads cannot be told.
+    """
     ids = {info.table_id for info in gone}
     left = {
-        view.table_id: (view, tables_of(view.definition.sql))
+        view.table_id: (view, _read(view.name, view.definition.sql))
         for view in catalog.tables(reader)
         if view.kind == VIEW.name and view.tenant == catalog.tenant and view.table_id not in ids
         and isinstance(view.definition, SqlDefinition)
@@ -67,6 +72,14 @@ def views_of(catalog: Catalog, reader: Reader, gone: Collection[TableInfo]) -> l
         names = {_name(view) for view in more}
         for view in more:
             del left[view.table_id]
+
+
+def _read(view: str, text: str) -> set[tuple[str, str]]:
+    try:
+        return tables_of(text)
+    except SqlError as error:
+        msg = f"nobody can tell what view {view!r} reads, which does not parse: drop it first"
+        raise SqlError(f"{msg}; {error}") from error
 
 
 def _name(info: TableInfo) -> tuple[str, str]:

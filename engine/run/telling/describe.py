@@ -6,7 +6,6 @@ compared with the column that it is for, which tells DataFusion the type of a pa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +32,7 @@ from affidavit.engine.statement.commands import parse_execute, parse_explain
 from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import numbered, renumbered
+from affidavit.engine.statement.reading.naming import named
 from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import AffidavitError, SqlError
 
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.assignments import Target
     from affidavit.engine.statement.statement import Statement
-
-_PARAMETER: Final = re.compile(r"\$(\d+)")
-"""A parameter in the name of a column that has none of its own."""
 
 NO_COLUMNS: Final = pa.schema([])
 
@@ -82,16 +79,17 @@ def describe(scope: Scope, statement: Statement) -> Description:
 
 
 def _described(scope: Scope, statement: Statement) -> Description:
-    given = {name: name for name in statement.whole.placeholders}
-    (text,), names = numbered([statement.whole], given)
+    whole = parse_statement(named(statement.text)).whole
+    given = {name: name for name in whole.placeholders}
+    (text,), names = numbered([whole], given)
     with scope.planner.snapshot(scope.catalog) as snapshot:
-        asked = _Asked(scope, snapshot, parse_statement(text), names)
+        asked = _Asked(scope, snapshot, parse_statement(text))
         columns = _DESCRIBES.get(statement.kind, _nothing)(asked)
-    whole = asked.statement.whole.placeholders
+    numbers = asked.statement.whole.placeholders
     return Description(
         statement.kind.value,
         columns,
-        {names.get(number, number): asked.types.get(number) for number in whole},
+        {names.get(number, number): asked.types.get(number) for number in numbers},
         {table: tuple(sorted(read)) for table, read in asked.reads.items()},
         asked.writes,
     )
@@ -100,16 +98,13 @@ def _described(scope: Scope, statement: Statement) -> Description:
 class _Asked:
     """A statement that is described, with numbers for its parameters, and what was found of it."""
 
-    def __init__(
-        self, scope: Scope, snapshot: Snapshot, statement: Statement, names: Mapping[str, str]
-    ) -> None:
+    def __init__(self, scope: Scope, snapshot: Snapshot, statement: Statement) -> None:
         self.scope = scope
         self.statement = statement
         self.types: dict[str, pa.DataType | None] = {}
         self.reads: dict[str, set[str]] = {}
         self.writes: dict[str, tuple[str, ...]] = {}
         self._snapshot = snapshot
-        self._names = names
 
     def plan(self, text: str) -> pa.Schema:
         """Plan a query or an INSERT; return the columns, and keep what else it tells."""
@@ -129,13 +124,7 @@ class _Asked:
         for table, columns in scans.items():
             if table in known:
                 self.reads.setdefault(table, set()).update(columns)
-        called = {number: self._names.get(name, name) for number, name in numbers.items()}
-        return pa.schema(
-            [
-                each.with_name(_PARAMETER.sub(lambda at: f"${called.get(at[1], at[1])}", each.name))
-                for each in planner.schema_of(planner.engine.named(frame), self._snapshot)
-            ]
-        )
+        return planner.schema_of(frame, self._snapshot)
 
     def given_columns(self, target: Target, known: list[str]) -> list[str]:
         """Return the columns of a target that values without names are for."""
@@ -164,7 +153,9 @@ class _Asked:
         named = f"{where}{target.schema}.{target.name}"
         self.writes[named] = tuple(dict.fromkeys((*self.writes.get(named, ()), *columns)))
 
-    def returning(self, clause: str, table: str, alias: str, others: str = "") -> pa.Schema:
+    def returning(
+        self, clause: str, table: str, alias: str, others: str = "", prefix: str = ""
+    ) -> pa.Schema:
         """Return the columns of a RETURNING, if there is one; it may name those of ``others``."""
         if not clause:
             return NO_COLUMNS
@@ -174,7 +165,7 @@ class _Asked:
         except AffidavitError:
             if not others:
                 raise
-            return self.plan(f"{text}, {others}")
+            return self.plan(f"{prefix} {text}, {others}")
 
 
 _Describe: TypeAlias = Callable[[_Asked], pa.Schema]
@@ -245,7 +236,7 @@ def _update(asked: _Asked) -> pa.Schema:
         f"{clauses.prefix} SELECT {_compared(sets, target.alias)} "
         f"FROM {table} AS {quoted(target.alias)}{also} {clauses.rest}"
     )
-    return asked.returning(clauses.returning, table, target.alias, clauses.source)
+    return asked.returning(clauses.returning, table, target.alias, clauses.source, clauses.prefix)
 
 
 def _delete(asked: _Asked) -> pa.Schema:
@@ -257,7 +248,7 @@ def _delete(asked: _Asked) -> pa.Schema:
     asked.plan(
         f"{clauses.prefix} SELECT 1 FROM {table} AS {quoted(target.alias)}{also} {clauses.rest}"
     )
-    return asked.returning(clauses.returning, table, target.alias, clauses.source)
+    return asked.returning(clauses.returning, table, target.alias, clauses.source, clauses.prefix)
 
 
 def _truncate(asked: _Asked) -> pa.Schema:

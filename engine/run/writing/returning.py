@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.lexer import Cursor, Token, tokenize
+from affidavit.catalog.sql.lexer import Cursor, Token, edited, tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
@@ -19,7 +19,6 @@ from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.assignments import qualified
 from affidavit.engine.statement.grammar import skip_alias, skip_expression
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.merge import ACTION, MERGE_ACTION
 from affidavit.engine.statement.statement import DML_SCHEMA
 
 if TYPE_CHECKING:
@@ -133,17 +132,14 @@ class Beside:
         order = "" if words & AGGREGATES else f" ORDER BY {quoted(alias)}.{PLACE}"
         found_rows = opened.rows(f"SELECT {text} FROM {joined}{order}")
         return found_rows.rename_columns(
-            [
-                name.replace(BESIDE, "").replace(ACTION, MERGE_ACTION)
-                for name in found_rows.schema.names
-            ]
+            [name.removeprefix(BESIDE) for name in found_rows.schema.names]
         )
 
 
 def _starred(clause: str, tables: Mapping[str, Sequence[str]], alias: str) -> str:
     """Return a list with the columns that each star in it stands for."""
-    tokens = tokenize(clause)
-    for at in range(len(tokens) - 1, -1, -1):
+    tokens, edits = tokenize(clause), list[tuple[int, int, str]]()
+    for at in range(len(tokens)):
         if tokens[at].text != "*" or tokens[at].depth:
             continue
         before = tokens[at - 1].text if at else ","
@@ -153,21 +149,20 @@ def _starred(clause: str, tables: Mapping[str, Sequence[str]], alias: str) -> st
         elif before != ",":
             continue
         listed = ", ".join(f"{quoted(name)}.{quoted(column)}" for column in tables[name])
-        clause = f"{clause[: tokens[start].start]}{listed}{clause[tokens[at].end :]}"
-    return clause
+        edits.append((tokens[start].start, tokens[at].end, listed))
+    return edited(clause, edits)
 
 
 def _bare(clause: str, renamed: Mapping[str, str]) -> str:
     """Return a list in which columns that stand without a table are called otherwise."""
-    tokens = tokenize(clause)
-    for at in reversed(_of_expressions(clause, tokens)):
+    tokens, edits = tokenize(clause), list[tuple[int, int, str]]()
+    for at in _of_expressions(clause, tokens):
         token, before = tokens[at], tokens[at - 1].text.upper() if at else ""
         behind = tokens[at + 1].text if at + 1 < len(tokens) else ""
         name = token.name or ""
         if name in renamed and before not in {".", "AS"} and behind not in {".", "("}:
-            called = quoted(renamed[name])
-            clause = f"{clause[: token.start]}{called}{clause[token.end :]}"
-    return clause
+            edits.append((token.start, token.end, quoted(renamed[name])))
+    return edited(clause, edits)
 
 
 def _of_expressions(clause: str, tokens: Sequence[Token]) -> list[int]:

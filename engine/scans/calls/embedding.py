@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,18 +17,18 @@ from weakref import finalize, ref
 import pyarrow as pa
 from datafusion import udf
 
-from affidavit.catalog.sql.lexer import tokenize
-from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.scans.calls.called import called
 from affidavit.engine.scans.calls.raised import RAISED
 from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from datafusion import DataFrame, ScalarUDF
+    from datafusion import ScalarUDF
 
-    from affidavit.catalog.sql.lexer import Token
+    from affidavit.catalog.sql.lexer import Edit, Token
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
 
@@ -37,9 +36,6 @@ CALL: Final = "embed"
 
 EMBED: Final = "affidavit_embed_"
 """How what makes vectors begins; their dimension follows, which is their type's."""
-
-_NAMED: Final = re.compile(rf"""{EMBED}\d+\((?:Utf8\("|')(\w+)(?:"\)|')""")
-"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
 
 Add: TypeAlias = "Callable[[ScalarUDF], object]"
 """Lets the contexts that a statement is planned with call a function."""
@@ -76,17 +72,16 @@ class Embedding:
             ModelNotFoundError: There is no such model.
             ExecutionError: It cannot say its dimension.
         """
-        if CALL not in text.lower():
-            return text
+        return edited(text, self._edits(text, snapshot, add)) if CALL in text.lower() else text
+
+    def _edits(self, text: str, snapshot: Snapshot, add: Add) -> Iterator[Edit]:
         tokens = tokenize(text)
-        for at in range(len(tokens) - 4, -1, -1):
+        for at in range(len(tokens) - 3):
             token, bracket, given, comma = tokens[at : at + 4]
             if token.name == CALL and (bracket.text, comma.text) == ("(", ","):
                 model = _model(given, snapshot)
                 if model is not None:
-                    told = self._call(model, snapshot, add)
-                    text = f"{text[: token.start]}{told}{text[given.end :]}"
-        return text
+                    yield token.start, given.end, self._call(model, snapshot, add)
 
     def _call(self, model: str, snapshot: Snapshot, add: Add) -> str:
         dimension = self._models.width(model)
@@ -113,17 +108,6 @@ class Embedding:
         query, what = snapshot.query, f"embedding model {use.model!r}"
         with query.waiting(what), called(what):
             return self._models.vectors(use.model, texts, dimension, lambda _: query.check())
-
-    def named(self, frame: DataFrame) -> DataFrame:
-        """Return a query whose columns are called as the calls are written."""
-        for name in frame.schema().names:
-            if EMBED in name:
-                frame = frame.with_column_renamed(quoted(name), _NAMED.sub(self._told, name))
-        return frame
-
-    def _told(self, found: re.Match[str]) -> str:
-        use = self._uses.get(found[1])
-        return found[0] if use is None else f"{CALL}({quoted_text(use.model)}"
 
     def asked(self, expression: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
         """Return the model that an expression asks, and what for; ``None`` if it is no call."""

@@ -17,6 +17,11 @@ from datafusion import udf
 from affidavit.catalog.values.arrays import whole
 from affidavit.engine.scans.calls.called import called
 from affidavit.engine.scans.calls.raised import RAISED
+from affidavit.engine.statement.reading.functions import (
+    OF_CALLER_WORDS,
+    SCALAR_FUNCTIONS,
+    TABLE_FUNCTIONS,
+)
 from affidavit.errors import ExecutionError, InvalidQueryError
 
 if TYPE_CHECKING:
@@ -32,15 +37,21 @@ _INVALID: Final = re.compile(r"Invalid function '")
 
 _WORDS: Final = frozenset(
     {
-        "all", "and", "any", "array", "as_of", "between", "case", "cast", "changes",
-        "convert", "currval", "distinct", "else", "embed", "end", "except", "exists", "extract",
-        "from", "group", "having", "history", "hybrid_search", "in", "interval", "is", "join",
-        "lateral", "like", "limit", "map", "nextval", "not", "null", "on", "or", "order", "row",
-        "safe_cast", "select", "some", "text_search", "then", "try_cast", "union",
-        "using", "values", "vector_search", "when", "where", "with",
+        "all", "and", "any", "array", "as", "asc", "between", "by", "case", "cast", "convert",
+        "desc", "distinct", "div", "else", "end", "escape", "except", "exists", "extract", "fetch",
+        "filter", "from", "group", "having", "ilike", "in", "intersect", "interval", "into", "is",
+        "join", "lateral", "like", "limit", "map", "not", "null", "offset", "on", "or", "order",
+        "qualify", "regexp", "returning", "rlike", "row", "safe_cast", "select", "set", "similar",
+        "some", "then", "time", "timestamp", "timestamptz", "try_cast", "union", "using", "values",
+        "when", "where", "window", "with", "xor",
     }
 )  # fmt: skip
-"""Words that mean something else before a bracket, in SQL or here."""
+"""Words that mean something else before a bracket in SQL."""
+
+_OWN: Final = frozenset(
+    {*TABLE_FUNCTIONS, *SCALAR_FUNCTIONS, *(word.lower() for word in OF_CALLER_WORDS)}
+)
+"""What means something else here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +150,8 @@ def checked_function(
 
 def is_taken(context: SessionContext, name: str) -> bool:
     """Return whether SQL has a function, or a word with a bracket, of that name."""
-    if name in _WORDS or name.startswith("affidavit_") or name in context.udwfs():
+    is_word = name in _WORDS or name in _OWN or name.startswith("affidavit_")
+    if is_word or name in context.udwfs():
         return True
     try:
         context.sql(f"SELECT {name}()")

@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -18,14 +17,15 @@ import pyarrow as pa
 from datafusion import udf
 
 from affidavit.catalog.model.definition import SEQUENCE, SequenceDefinition
-from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.sql.lexer import edited
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.catalog.tables.constraints.sequences import calls_in
 from affidavit.errors import AffidavitError, SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datafusion import DataFrame, SessionContext
+    from datafusion import SessionContext
 
     from affidavit.catalog.lake.numbers import Numbers
     from affidavit.catalog.model.definition import TableInfo
@@ -35,23 +35,20 @@ if TYPE_CHECKING:
 NEXT: Final = "affidavit_nextval"
 """What takes the next number, by a name that a plan was given for a sequence."""
 
-_NAMED: Final = re.compile(rf"""{NEXT}\((?:Utf8\("|')(\w+)(?:"\)|')\)""")
-"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Use:
     """A call in a plan.
 
     Attributes:
-        called: As it is written.
+        word: ``nextval`` or ``currval``.
         name: What the sequence is called.
         counter: Where its numbers come from.
         last: Which number the session was last given of each.
         snapshot: The statement's, whose plan ends with the call's error.
     """
 
-    called: str
+    word: str
     name: str
     counter: Counter
     last: dict[str, int]
@@ -87,7 +84,7 @@ class Numbering:
             raise
 
     def _numbers_of(self, use: _Use, count: int) -> Sequence[int]:
-        if use.called.startswith("currval"):
+        if use.word == "currval":
             given = use.last.get(use.counter.counter_id)
             if given is None:
                 raise SqlError(f"sequence {use.name!r} gave this session no number: nextval first")
@@ -104,34 +101,20 @@ class Numbering:
         """
         if NEXT in text.lower():
             raise SqlError(f"{NEXT} is for plans alone: write nextval('name')")
-        written = text
-        for start, end, word, name in calls_in(written):
-            called = f"{word}({quoted_text(name[1])})"
-            told = self._call(called, find_sequence(snapshot, *name), snapshot, last)
-            text = f"{text[:start]}{told}{text[end:]}"
-        return text
+        return edited(
+            text,
+            (
+                (start, end, self._call(word, find_sequence(snapshot, *name), snapshot, last))
+                for start, end, word, name in calls_in(text)
+            ),
+        )
 
-    def _call(self, called: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:
+    def _call(self, word: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:
         assert isinstance(info.definition, SequenceDefinition)
         key = uuid4().hex
-        self._uses[key] = _Use(called, info.name, info.definition.counter, last, ref(snapshot))
+        self._uses[key] = _Use(word, info.name, info.definition.counter, last, ref(snapshot))
         finalize(snapshot, self._uses.pop, key, None)
         return f"{NEXT}({quoted_text(key)})"
-
-    def named(self, frame: DataFrame) -> DataFrame:
-        """Return a query whose columns are called as the calls are written, numbered from 2 on."""
-        for name in frame.schema().names:
-            plain = _NAMED.sub(self._called, name)
-            if plain != name:
-                taken = frame.schema().names
-                told = (plain, *(f"{plain}_{at}" for at in range(2, len(taken) + 2)))
-                called = next(each for each in told if each not in taken)
-                frame = frame.with_column_renamed(quoted(name), called)
-        return frame
-
-    def _called(self, found: re.Match[str]) -> str:
-        use = self._uses.get(found[1])
-        return found[0] if use is None else use.called
 
 
 def find_sequence(snapshot: Snapshot, schema: str, name: str) -> TableInfo:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.sources.databases.dataset import SourceDataset
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.scans.sources import DatabaseSource
+from affidavit.engine.statement.reading.functions import SOURCE_QUERY
 from affidavit.errors import InvalidQueryError, SourceError, SqlError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.scans.sources import Source
 
-SOURCE_QUERY: Final = "source_query"
-ARGUMENTS: Final = ("source", "query")
 _BEGINS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
 
 

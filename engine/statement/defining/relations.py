@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.sql.lexer import Cursor, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
-from affidavit.engine.statement.honoured import read
+from affidavit.engine.statement.honoured import DIALECTS, read
+from affidavit.engine.statement.reading.functions import TABLE_FUNCTIONS
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from affidavit.engine.statement.honoured import Part
 
 Names = frozenset[str]
 
@@ -21,14 +25,12 @@ def tables_of(text: str) -> set[tuple[str, str]]:
     """Return schema and name of each table that a query reads, in small letters.
 
     A common table hides one of its name, and what table functions name in a text is read too.
-    Nothing is read by what does not parse.
+
+    Raises:
+        SqlError: The query does not parse in any dialect, and nobody can tell.
     """
-    try:
-        _, tree = read(text)
-    except SqlError:
-        return set()
     found = set[tuple[str, str]]()
-    left: list[tuple[Any, Names]] = [(each, Names()) for each in tree]
+    left: list[tuple[Any, Names]] = [(each, Names()) for each in _tree(text)]
     while left:
         node, hidden = left.pop()
         if isinstance(node, dict):
@@ -43,6 +45,14 @@ def tables_of(text: str) -> set[tuple[str, str]]:
             node = node.values()
         left += [(each, hidden) for each in node if isinstance(each, dict | list)]
     return found
+
+
+def _tree(text: str) -> list[Part]:
+    """Return a query as a tree, in the dialect that it was written in."""
+    for dialect in DIALECTS:
+        with suppress(SqlError):
+            return read(text, dialect)[1]
+    return read(text)[1]
 
 
 def _called(common: dict[str, Any]) -> str:
@@ -64,11 +74,19 @@ def _table(table: dict[str, Any], hidden: Names) -> Iterator[tuple[str, str]]:
         if len(parts) > 1 or parts[0].casefold() not in hidden:
             yield from _of_lake(parts)
         return
-    for argument in table["args"]["args"][:1]:
-        value = argument.get("Unnamed", {}).get("Expr", {}).get("Value", {}).get("value", {})
-        named = value.get("SingleQuotedString") if isinstance(value, dict) else None
-        if named is not None:
+    if TABLE_FUNCTIONS.get(parts[-1].casefold(), ())[:1] == ("table",):
+        arguments = table["args"]["args"]
+        for named in filter(None, (_named(each, arguments[0]) for each in arguments)):
             yield from _of_lake(_parts(named))
+
+
+def _named(argument: dict[str, Any], first: dict[str, Any]) -> str | None:
+    """Return the text of an argument that stands first, or is called ``table``."""
+    given = argument.get("Unnamed", {}) if argument is first else {}
+    if argument.get("Named", {}).get("name", {}).get("value", "").casefold() == "table":
+        given = argument["Named"]["arg"]
+    value = given.get("Expr", {}).get("Value", {}).get("value", {})
+    return value.get("SingleQuotedString") if isinstance(value, dict) else None
 
 
 def _parts(named: str) -> list[str]:

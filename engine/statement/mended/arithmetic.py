@@ -18,14 +18,21 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.places import begin_behind, between, clause, is_query
-from affidavit.engine.statement.mended.walker import BEGINS, closing, siblings, word
+from affidavit.engine.statement.reading.places import (
+    OPERATORS,
+    between,
+    clause,
+    factor_before,
+    is_query,
+)
+from affidavit.engine.statement.reading.walker import closing, siblings, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 
 WIDE: Final = "DECIMAL(38, 0)"
@@ -40,13 +47,6 @@ _SQL: Final = {
 _LARGEST: Final = frozenset({"BIGINT", "BIGINT UNSIGNED"})
 
 _CHAINED: Final = frozenset("+-*/%")
-_BOUNDS: Final = frozenset("+-*/%=<>|&^#~!,;:") | BEGINS | {
-    "||", "<=", ">=", "<>", "!=", "->", "->>", "=>", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE",
-    "IN", "BETWEEN", "END", "AS", "XOR", "DIV", "WHERE", "HAVING", "QUALIFY", "ORDER", "GROUP",
-    "ESCAPE", "SIMILAR", "REGEXP", "RLIKE", "ASC", "DESC", "JOIN", "USING", "FILTER",
-}  # fmt: skip
-"""What is in no operand, but between two."""
-
 _BEHIND_FROM: Final = frozenset(
     {"WHERE", "GROUP", "HAVING", "WINDOW", "QUALIFY", "ORDER", "LIMIT", "OFFSET", "FETCH", "SORT",
      "CLUSTER", "DISTRIBUTE"}
@@ -157,7 +157,7 @@ class _Core:
         if said not in {"+", "-", "*"} or tokens[at].kind != "symbol":
             return False
         before, behind = word(tokens, at - 1), word(tokens, at + 1)
-        if before in _BOUNDS - {"END"} or before in {"(", "[", "{", "."}:
+        if before in OPERATORS - {"END"} or before in {"(", "[", "{", "."}:
             return False
         return behind not in {",", ")", "]", "", "FROM", "EXCLUDE", "REPLACE", "RENAME"}
 
@@ -200,10 +200,10 @@ class _Core:
 
     def _is_binary(self, at: int) -> bool:
         before = word(self._tokens, at - 1)
-        return before not in _BOUNDS - {"END"} and before not in {"(", "[", "{", "."}
+        return before not in OPERATORS - {"END"} and before not in {"(", "[", "{", "."}
 
     def _operand_start(self, at: int) -> int:
-        at = begin_behind(self._tokens, at, _BOUNDS - {"CASE"})
+        at = factor_before(self._tokens, at)
         while word(self._tokens, at - 1) in {"+", "-"} and not self._is_binary(at - 1):
             at -= 1
         return at

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.grammar import BOOLEAN, skip_compared, skip_named
-from affidavit.engine.statement.mended.places import (
+from affidavit.engine.statement.mended.scopes import common_tables, first_union
+from affidavit.engine.statement.queries import skip_selected, skip_with
+from affidavit.engine.statement.reading.places import (
     between,
     compared_before,
     is_query,
     split,
 )
-from affidavit.engine.statement.mended.scopes import common_tables, first_union
-from affidavit.engine.statement.mended.walker import closing, in_from, opening, word
-from affidavit.engine.statement.queries import skip_selected, skip_with
+from affidavit.engine.statement.reading.walker import closing, in_from, opening, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.walker import Tokens
 
 _ZERO_OF_NOTHING: Final = frozenset({"regr_count", "approx_distinct"})
 """Aggregates that count, besides ``count``: of no rows they are 0, and DataFusion knows of one."""

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_alias
-from affidavit.engine.statement.mended.lists import listed
-from affidavit.engine.statement.mended.places import split
-from affidavit.engine.statement.mended.walker import closing, in_from, word
+from affidavit.engine.statement.reading.lists import listed
+from affidavit.engine.statement.reading.places import split
+from affidavit.engine.statement.reading.walker import closing, in_from, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.walker import Tokens
 
 
 def named(tokens: Tokens) -> Iterator[Edit]:

@@ -1,166 +1,109 @@
-"""What the columns of a SELECT are called that are given no name.
+"""Columns that are called alike in the list of a SELECT.
 
-What is computed is called by its text, see ``naming``. Of two that are called alike DataFusion 54.1
-wants another name for the second: ``SELECT x, x`` gives ``x`` and ``x_1``.
+Of two DataFusion 54.1 wants another name for the second: ``SELECT x, x`` gives ``x`` and ``x_1``,
+and so does ``SELECT *, x`` where the star has one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from affidavit.catalog.sql.lexer import Cursor
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.grammar import skip_expression
-from affidavit.engine.statement.mended.naming import called, is_column, is_seen
-from affidavit.engine.statement.mended.places import (
-    between,
-    clause,
-    is_query,
-    operand_before,
-    split,
+from affidavit.engine.statement.reading.lists import (
+    clause_end,
+    has_name,
+    is_star,
+    items_of,
+    listed,
 )
-from affidavit.engine.statement.mended.walker import closing, siblings, word
-from affidavit.errors import SqlError
+from affidavit.engine.statement.reading.naming import is_column
+from affidavit.engine.statement.reading.places import between
+from affidavit.engine.statement.reading.walker import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span, Tokens
-
-_ENDS: Final = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH",
-                          "UNION", "INTERSECT", "EXCEPT", "INTO", "WINDOW", "QUALIFY"})  # fmt: skip
-
-
-def listed(tokens: Tokens, at: int) -> Span:
-    """Return what the SELECT at a place lists."""
-    start = at + 1
-    while word(tokens, start) in {"DISTINCT", "ALL"}:
-        start += 1
-    if word(tokens, start) == "ON" and word(tokens, start - 1) == "DISTINCT":
-        start = closing(tokens, start + 1) + 1
-    return start, _end(tokens, start)
-
-
-def _end(tokens: Tokens, start: int) -> int:
-    """Return where the clause ends whose first token stands at a place."""
-    bracket = tokens.opens[start] if start < len(tokens) else -1
-    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
-    inside = siblings(tokens, (start, end))
-    return next((at for at in inside if at > start and word(tokens, at) in _ENDS), end)
-
-
-def has_name(text: str, tokens: Tokens, item: Span) -> bool:
-    """Return whether a thing of a list is given a name, or stands for several."""
-    if word(tokens, item[1] - 1) == "*":
-        return True
-    cursor = Cursor(text, tokens, item[0])
-    try:
-        skip_expression(cursor)
-    except SqlError:
-        return True
-    return cursor.at < item[1]
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 
 def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edit]:
-    """Return names for what the SELECT at a place computes, or lists twice."""
-    span = listed(tokens, at)
-    items = [item for item in split(tokens, span) if item[0] < item[1]]
-    bare = [item for item in items if not has_name(text, tokens, item)]
-    bare = [item for item in bare if word(tokens, item[1] - 1) != "WITHIN"]  # GROUP (ORDER BY ...)
-    computed = [item for item in bare if not is_column(tokens, item)]
-    is_starred = any(word(tokens, item[1] - 1) == "*" for item in items)
-    has_columns = len(bare) > len(computed)
-    is_unplanned = is_starred and has_columns and _is_twice(text, tokens, span, schema_of)
-    edits = [*_columns(tokens, bare, is_unplanned=is_unplanned)]
-    if computed and (is_seen(tokens, at) or len(computed) > 1):
-        taken = {tokens[item[1] - 1].name for item in items if item not in computed}
-        names = dict(_computed(tokens, computed, taken))
-        edits += [(end, end, f" AS {quoted(name)}") for name, (_, end, _) in names.items()]
-        if word(tokens, at + 1) == "DISTINCT" and word(tokens, at + 2) != "ON":
-            told = {text: quoted(name) for name, (_, _, text) in names.items()}
-            edits += _ordered(tokens, span, told)
-    return edits
+    """Return other names for what the SELECT at a place lists twice, or beside a star that has it.
 
-
-def _columns(tokens: Tokens, bare: list[Span], *, is_unplanned: bool) -> Iterator[Edit]:
-    """Yield names for columns that are listed twice, or that a star has as well."""
-    seen = Counter[str]()
-    for start, end in (item for item in bare if is_column(tokens, item)):
-        told = " ".join(token.text for token in tokens[start:end])
-        before = seen[told]
-        seen[told] += 1
-        if before or is_unplanned:
-            name, place = tokens[end - 1].name, tokens[end - 1].end
-            yield place, place, f" AS {quoted(f'{name}_{max(before, 1)}')}"
-
-
-def _computed(
-    tokens: Tokens, items: list[Span], taken: set[str | None]
-) -> Iterator[tuple[str, Edit]]:
-    """Yield what is computed by its name, which nothing else of the list has; and its text."""
-    seen = Counter[str]()
-    for item in items:
-        told = called(tokens, item)
-        name = told
-        while name in taken:
-            seen[told] += 1
-            name = f"{told}_{seen[told]}"
-        taken.add(name)
-        yield name, (tokens[item[0]].start, tokens[item[1] - 1].end, told)
-
-
-def _ordered(tokens: Tokens, span: Span, told: dict[str, str]) -> Iterator[Edit]:
-    """Yield what ORDER BY of a DISTINCT list says, by its name: no column of a table is seen."""
-    bracket = tokens.opens[span[0]]
-    end = len(tokens) if bracket < 0 else closing(tokens, bracket)
-    at = clause(tokens, (span[1], end), "ORDER", "BY")
-    if at < 0 or at + 2 >= end:
-        return
-    for start, stop in split(tokens, (at + 2, _end(tokens, at + 2))):
-        until = stop
-        while word(tokens, until - 1) in {"ASC", "DESC", "NULLS", "FIRST", "LAST"}:
-            until -= 1
-        name = told.get(called(tokens, (start, until))) if start < until else None
-        if name is not None and "SELECT" not in tokens.words[start:until]:
-            yield tokens[start].start, tokens[until - 1].end, name
-
-
-def _is_twice(text: str, tokens: Tokens, span: Span, schema_of: SchemaOf) -> bool:
-    """Return whether a column beside a star is one of the star's."""
-    if word(tokens, span[1]) != "FROM":
-        return False
-    tables = between(text, tokens, (span[1], _end(tokens, span[1])))
-    asked = f"SELECT {between(text, tokens, span)} {tables}"
-    return schema_of(asked) is None and schema_of(f"SELECT * {tables}") is not None
-
-
-# --- lists behind IN ----------------------------------------------------------------------------
-
-UNKNOWN: Final = "CAST(NULL AS BOOLEAN)"
-
-
-def parted(text: str, tokens: Tokens) -> Iterator[Edit]:
-    """Yield how ``x IN (1, NULL)`` is to be written: ``(x IN (1) OR NULL)``.
-
-    DataFusion 54.1 joins two lists that are asked of one column, and loses NULL:
-    ``x IN (1, NULL, 2) AND x NOT IN (1, NULL)`` is true of 2, and nothing is known of it.
+    What somebody called so stays as it is.
     """
-    for at, token in enumerate(tokens):
-        if token.keyword != "IN" or word(tokens, at + 1) != "(" or is_query(tokens, at + 1):
-            continue
-        close = closing(tokens, at + 1)
-        items = split(tokens, (at + 2, close))
-        nulls = [start for start, end in items if (end - start, word(tokens, start)) == (1, "NULL")]
-        others = [item for item in items if item[0] not in nulls]
-        is_negated = word(tokens, at - 1) == "NOT"
-        start = operand_before(tokens, at - is_negated)
-        if not nulls or not others or start >= at - is_negated:
-            continue
-        first = text[tokens[others[0][0]].start : tokens[others[0][1] - 1].end]
-        yield tokens[start].start, tokens[start].start, "("
-        for null in nulls:
-            yield tokens[null].start, tokens[null].end, first
-        end = tokens[close].end
-        yield end, end, f" {'AND' if is_negated else 'OR'} {UNKNOWN})"
+    span = listed(tokens, at)
+    items = items_of(tokens, span)
+    columns = [
+        item for item in items
+        if is_column(tokens, item) and not has_name(text, tokens, item)
+    ]  # fmt: skip
+    stars = [item for item in items if is_star(tokens, item)]
+    told = [item for item in items if _is_told(tokens, item)] if stars else []
+    starred = _starred(text, tokens, at, stars, schema_of) if stars and columns + told else set()
+    again = [item for item in told if {*_names(tokens, item)} & starred]
+    taken = {*starred, *(tokens[end - 1].name for _, end in {*items} - {*again})}
+    return [*_columns(tokens, columns, starred, taken), *_numbered(tokens, again, starred, taken)]
+
+
+def _columns(
+    tokens: Tokens, columns: list[Span], starred: set[str], taken: set[str | None]
+) -> Iterator[Edit]:
+    seen = set[tuple[str | None, ...]]()
+    for start, end in columns:
+        names = tuple(token.name for token in tokens[start:end])
+        name, place = str(names[-1]), tokens[end - 1].end
+        if name in starred or names in seen:
+            yield place, place, f" AS {quoted(_free(name, taken))}"
+        seen.add(names)
+
+
+def _numbered(
+    tokens: Tokens, again: list[Span], starred: set[str], taken: set[str | None]
+) -> Iterator[Edit]:
+    """Yield other names for what is computed, in the order of the list."""
+    for item in again:
+        [name, *_] = [each for each in _names(tokens, item) if each in starred]
+        token = tokens[item[1] - 1]
+        yield token.start, token.end, quoted(_free(name, taken))
+
+
+def _names(tokens: Tokens, item: Span) -> tuple[str, str]:
+    """Return what a thing of a list is called, and that without a number behind it."""
+    name = str(tokens[item[1] - 1].name)
+    return name, name.rpartition("_")[0]
+
+
+def _is_told(tokens: Tokens, item: Span) -> bool:
+    """Return whether a thing of a list is called by what is written: no name is like that."""
+    name, before = tokens[item[1] - 1], word(tokens, item[1] - 2)
+    return before == "AS" and name.kind == "quoted" and not str(name.name).isidentifier()
+
+
+def _starred(
+    text: str, tokens: Tokens, at: int, stars: list[Span], schema_of: SchemaOf
+) -> set[str]:
+    """Return the columns of a list's stars, if the list as it stands is not planned."""
+    span = listed(tokens, at)
+    begin, end = span[1], clause_end(tokens, span[1])
+    if word(tokens, begin) != "FROM":  # it may stand before the SELECT
+        begin, end = tokens.clauses[at], at
+        while word(tokens, begin) in {"JOIN", "ON", "USING"}:
+            begin = tokens.clauses[begin]
+    if word(tokens, begin) != "FROM":
+        return set()
+    tables = between(text, tokens, (begin, end))
+    if schema_of(f"SELECT {between(text, tokens, span)} {tables}") is not None:
+        return set()
+    found = schema_of(f"SELECT {', '.join(between(text, tokens, each) for each in stars)} {tables}")
+    return set() if found is None else {*found.names}
+
+
+def _free(name: str, taken: set[str | None]) -> str:
+    """Return a name that nothing has, and note that something has it now."""
+    at = 1
+    while f"{name}_{at}" in taken:
+        at += 1
+    taken.add(f"{name}_{at}")
+    return f"{name}_{at}"

@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
-from affidavit.engine.statement.mended.places import (
+from affidavit.engine.statement.mended.scalars import item_of, scalar
+from affidavit.engine.statement.reading.functions import SEARCHES
+from affidavit.engine.statement.reading.places import (
     COUNTED,
     Stands,
     aggregates,
@@ -25,17 +27,15 @@ from affidavit.engine.statement.mended.places import (
     split,
     stands,
 )
-from affidavit.engine.statement.mended.scalars import item_of, scalar
-from affidavit.engine.statement.mended.walker import Tokens, closing, word
+from affidavit.engine.statement.reading.walker import Tokens, closing, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span
-
-SEARCHES: Final = frozenset({"vector_search", "text_search", "hybrid_search"})
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span
 
 _LIST: Final = '"__listed"'
 _APART: Final = (

@@ -10,18 +10,19 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.engine.statement.limits import check_reparsed
 from affidavit.engine.statement.mended.arithmetic import checked, merged
 from affidavit.engine.statement.mended.clauses import clauses, created, values
 from affidavit.engine.statement.mended.derived import named
-from affidavit.engine.statement.mended.lists import parted, renamed
+from affidavit.engine.statement.mended.lists import renamed
 from affidavit.engine.statement.mended.membership import membership
+from affidavit.engine.statement.mended.nulls import parted
 from affidavit.engine.statement.mended.numbers import floats
 from affidavit.engine.statement.mended.scopes import scoped
 from affidavit.engine.statement.mended.sets import counted
 from affidavit.engine.statement.mended.sides import swapped
-from affidavit.engine.statement.mended.walker import Tokens
+from affidavit.engine.statement.reading.walker import Tokens
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
 
 _MAY_CHANGE: Final = re.compile(
     r"\bSELECT\b|[-+*,]|[\w')]\s*=\s*[\w\"(]|\d\.|\.\d|\d[eE][+-]?\d|\bESCAPE\b|\bDISTINCT\s+FROM\b",
@@ -151,15 +153,12 @@ class _Text:
         Raises:
             SqlError: The statement would be too long.
         """
-        pieces, at = list[str](), 0
-        for start, end, written in sorted(edits):
-            pieces += [self.text[at:start], written]
-            at = end
-        if not pieces:
+        written = edited(self.text, edits)
+        if written is self.text:
             return False
-        if sum(map(len, pieces)) + len(self.text) - at > self._length_max:
+        if len(written) > self._length_max:
             raise SqlError(_TOO_LONG)
-        self.text = "".join([*pieces, self.text[at:]])
+        self.text = written
         self.tokens = Tokens(tokenize(self.text))
         return True
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from affidavit.engine.statement.mended.walker import closing, word
+from affidavit.engine.statement.reading.places import begin_behind, end_before
+from affidavit.engine.statement.reading.walker import closing, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.walker import Tokens
 
 DIGITS_MAX: Final = 38
 """How many digits a decimal has at most."""
@@ -77,33 +78,9 @@ def _in_lossy(tokens: Tokens) -> set[int]:
     for at, token in enumerate(tokens):
         said = word(tokens, at)
         if said in {"/", "%"} and at not in found:
-            found.update(range(_begin(tokens, at), _end(tokens, at)))
+            begin = begin_behind(tokens, at, _ENDS - {"CASE"})
+            found.update(range(begin, end_before(tokens, at, _ENDS - {"END"})))
         called = (tokens[at - 1].name or "").lower() if at else ""
         if (said == "(" and called in _ROUNDED) or (said == "[" and token.kind == "symbol"):
             found.update(range(at, closing(tokens, at)))
     return found
-
-
-def _begin(tokens: Tokens, at: int) -> int:
-    level, cases = tokens[at].depth, 0
-    while at > 0 and tokens[at - 1].depth >= level:
-        if tokens[at - 1].depth == level:
-            said = word(tokens, at - 1)
-            cases += (said == "END") - (said == "CASE")
-            if cases < 0 or (not cases and said in _ENDS - {"CASE"}):
-                break
-        at -= 1
-    return at
-
-
-def _end(tokens: Tokens, at: int) -> int:
-    level, cases = tokens[at].depth, 0
-    at += 1
-    while at < len(tokens) and tokens[at].depth >= level and word(tokens, at) not in {")", "]"}:
-        if tokens[at].depth == level:
-            said = word(tokens, at)
-            cases += (said == "CASE") - (said == "END")
-            if cases < 0 or (not cases and said in _ENDS - {"END"}):
-                break
-        at = closing(tokens, at) + 1 if word(tokens, at) in {"(", "["} else at + 1
-    return at

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import read_expression
-from affidavit.engine.statement.mended.places import aggregates, between, clause, is_query, split
-from affidavit.engine.statement.mended.walker import closing, in_from, word
+from affidavit.engine.statement.reading.places import aggregates, between, clause, is_query, split
+from affidavit.engine.statement.reading.walker import closing, in_from, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 SEVERAL: Final = "a query in brackets gave several rows where one value is wanted"
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from affidavit.engine.statement.mended.places import between
-from affidavit.engine.statement.mended.walker import closing, opening, siblings, word
+from affidavit.engine.statement.reading.places import between
+from affidavit.engine.statement.reading.walker import closing, opening, siblings, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 
 def scoped(text: str, tokens: Tokens, at: int, query: str) -> str:

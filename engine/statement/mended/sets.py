@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
-from affidavit.engine.statement.mended.places import between
-from affidavit.engine.statement.mended.walker import closing, word
+from affidavit.engine.statement.reading.places import between, end_before
+from affidavit.engine.statement.reading.walker import closing, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
-    from affidavit.engine.statement.mended.walker import Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+    from affidavit.engine.statement.reading.walker import Tokens
 
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 _BEHIND: Final = frozenset({"ORDER", "LIMIT", "OFFSET", "FETCH", "ON", "RETURNING"})
@@ -75,16 +76,12 @@ def _opens_side(tokens: Tokens, at: int) -> bool:
 
 
 def _right(tokens: Tokens, at: int) -> int:
-    level, kind = tokens[at].depth, word(tokens, at - 2)
-    while at < len(tokens) and tokens[at].depth >= level and word(tokens, at) != ")":
-        if tokens[at].depth == level and word(tokens, at) in _SETS | _BEHIND - {"ON"}:
-            if word(tokens, at) == "INTERSECT" and kind == "EXCEPT":
-                raise SqlError(
-                    "EXCEPT ALL before INTERSECT is not supported: put the INTERSECT in brackets"
-                )
-            break
-        at = closing(tokens, at) + 1 if word(tokens, at) == "(" else at + 1
-    return at
+    end = end_before(tokens, at - 1, _SETS | _BEHIND - {"ON"})
+    if word(tokens, end) == "INTERSECT" and word(tokens, at - 2) == "EXCEPT":
+        raise SqlError(
+            "EXCEPT ALL before INTERSECT is not supported: put the INTERSECT in brackets"
+        )
+    return end
 
 
 def _refused(kind: str) -> SqlError:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
-from affidavit.engine.statement.mended.places import between, is_of_between, operand_before
-from affidavit.engine.statement.mended.walker import CONDITION_ENDS, word
+from affidavit.engine.statement.reading.places import between, is_of_between, operand_before
+from affidavit.engine.statement.reading.walker import CONDITION_ENDS, word
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 _BEFORE: Final = frozenset({"AND", "OR", "WHERE", "ON", "HAVING", "QUALIFY", "NOT"})
 _JOINED: Final = frozenset("+-*/%&|^~") | {"||"}

@@ -11,95 +11,46 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.grammar import skip_operand
+from affidavit.engine.statement.reading.naming import rewritten
+from affidavit.engine.statement.reading.places import factor_before
+from affidavit.engine.statement.reading.walker import Tokens
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
+    from affidavit.catalog.sql.lexer import Edit, Token
 
 ARROWS: Final = {"->": "json_get", "->>": "json_get_text"}
 """The operators, and the functions that they are."""
 
 _SINGLE: Final = frozenset({"string", "number", "placeholder"})
-_CLOSING: Final = frozenset({")", "]"})
-_JOINS: Final = frozenset({".", "::"})
 
 
 def arrows(text: str, tokens: Sequence[Token]) -> str:
     """Return a statement with calls in the place of the operators; the text itself without any."""
-    if "->" not in text:
-        return text
-    edits = list(_edits(text, tokens))
-    for start, end, _, written in sorted(edits, key=lambda each: each[::2], reverse=True):
-        text = f"{text[:start]}{written}{text[end:]}"
-    return text
+    return rewritten(text, tokens, _edits(text, Tokens(tokens))) if "->" in text else text
 
 
-def _edits(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, int, str]]:
+def _edits(text: str, tokens: Tokens) -> Iterator[Edit]:
     """Yield from where to where to put what; of what begins at one place the last stands first."""
     starts: dict[int, int] = {}  # where the operand begins that ends before a token
+    begins: list[Edit] = []
     for at, token in enumerate(tokens):
         if token.kind != "symbol" or token.text not in ARROWS:
             continue
-        start = starts.get(at, _start(tokens, at))
+        start = starts.get(at, factor_before(tokens, at))
         if token.text == "->" and _is_lambda(tokens, start, at):
             continue
+        if start == at:
+            raise SqlError(f"{token.text} needs JSON on its left side")
         end = _end(text, tokens, at + 1)
         starts[end] = start
-        begins = tokens[start].start
-        yield begins, begins, -at, f"{ARROWS[token.text]}("
-        yield token.start, token.end, 1, ","
-        ends = tokens[end - 1].end
-        yield ends, ends, 0, ")"
-
-
-def _start(tokens: Sequence[Token], at: int) -> int:
-    """Return where the one operand begins that ends before a place."""
-    here = at - 1
-    while here > 0:
-        if tokens[here].text in _CLOSING:
-            is_index = tokens[here].text == "]"
-            here = _opened(tokens, here)
-            before = tokens[here - 1]
-            is_call = before.name is not None and before.keyword not in _NO_CALLS
-            if here and (is_call or is_index):
-                here -= 1
-                continue
-        elif tokens[here].keyword == "END":
-            here = _case(tokens, here)
-        if here <= 1 or tokens[here - 1].text not in _JOINS:
-            break
-        here -= 2
-    if here < 0:
-        raise SqlError(f"{tokens[at].text} needs JSON on its left side")
-    return here
-
-
-_NO_CALLS: Final = frozenset(
-    {"SELECT", "DISTINCT", "ALL", "ANY", "SOME", "WHERE", "ON", "HAVING", "QUALIFY", "BY", "AND",
-     "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "CASE", "WHEN", "THEN", "ELSE", "VALUES",
-     "SET", "RETURNING", "LIMIT", "OFFSET", "EXISTS", "USING", "AS", "OVER", "FILTER"}
-)  # fmt: skip
-"""Words before a bracket that call nothing."""
-
-
-def _opened(tokens: Sequence[Token], at: int) -> int:
-    """Return where the bracket opens that is closed at a place."""
-    level = tokens[at].depth
-    at -= 1
-    while at > 0 and tokens[at].depth > level:
-        at -= 1
-    return at
-
-
-def _case(tokens: Sequence[Token], at: int) -> int:
-    """Return where the CASE begins that ends at a place."""
-    open_ = 1
-    while at > 0 and open_:
-        at -= 1
-        open_ += (tokens[at].keyword == "END") - (tokens[at].keyword == "CASE")
-    return at
+        place = tokens[start].start
+        begins.append((place, place, f"{ARROWS[token.text]}("))
+        yield token.start, token.end, ","
+        yield tokens[end - 1].end, tokens[end - 1].end, ")"
+    yield from reversed(begins)
 
 
 def _end(text: str, tokens: Sequence[Token], at: int) -> int:

@@ -1,54 +1,62 @@
-"""Files that a query names where a table stands: ``FROM 'sales.parquet'``."""
+"""Files that a statement names where a table stands: ``FROM 'sales.parquet'``."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.reading.walker import Tokens, in_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from affidavit.catalog.sql.lexer import Token
 
-_MAY_HAVE: Final = re.compile(r"\b(?:FROM|JOIN)\s*'", re.IGNORECASE)
+_FIRST: Final = re.compile(r"\b(?:FROM|JOIN|USING|DESCRIBE|DESC)\s*'", re.IGNORECASE)
+_NEXT: Final = re.compile(r",\s*'")
+_TABLES: Final = re.compile(r"\b(?:FROM|USING)\b", re.IGNORECASE)
+
+_DESCRIBES: Final = frozenset({"DESCRIBE", "DESC"})
+
+REMEMBERED_LENGTH_MAX: Final = 10_000
+"""A longer text is read whenever it comes."""
 
 
-def paths_in(text: str) -> list[str]:
+def paths_in(text: str) -> tuple[str, ...]:
     """Return the paths and URLs in quotes that stand where a table does, each once."""
-    if _MAY_HAVE.search(text) is None:
-        return []
-    return list(dict.fromkeys(path for _, path in _paths(tokenize(text))))
+    if not _may_have(text):
+        return ()
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _paths_in(text)
+
+
+def _may_have(text: str) -> bool:
+    if _FIRST.search(text) is not None:
+        return True
+    return _NEXT.search(text) is not None and _TABLES.search(text) is not None
+
+
+def _paths_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for _, path in _paths(Tokens(tokenize(text)))))
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_paths_in)
 
 
 def placed(text: str, place: Callable[[str], str]) -> str:
     """Return a text that names its files by where they are, wherever it is run."""
-    if _MAY_HAVE.search(text) is None:
+    if not _may_have(text):
         return text
-    for token, path in reversed([*_paths(tokenize(text))]):
-        text = f"{text[: token.start]}{quoted_text(place(path))}{text[token.end :]}"
-    return text
+    paths = _paths(Tokens(tokenize(text)))
+    return edited(text, ((at.start, at.end, quoted_text(place(path))) for at, path in paths))
 
 
-def _paths(tokens: Sequence[Token]) -> Iterator[tuple[Token, str]]:
+def _paths(tokens: Tokens) -> Iterator[tuple[Token, str]]:
     for at, token in enumerate(tokens):
-        if token.kind != "string" or token.text[0] != "'" or not at:
+        if token.kind != "string" or token.text[0] != "'":
             continue
-        if tokens[at - 1].keyword == "JOIN" or _is_clause(tokens, at - 1):
+        is_described = at == 1 == len(tokens) - 1 and tokens[0].keyword in _DESCRIBES
+        if is_described or in_from(tokens, at):
             yield token, token.text[1:-1].replace("''", "'")
-
-
-def _is_clause(tokens: Sequence[Token], at: int) -> bool:
-    """Whether FROM there is a query's, and not TRIM's, EXTRACT's or IS DISTINCT FROM."""
-    if tokens[at].keyword != "FROM" or tokens[at - 1].keyword == "DISTINCT":
-        return False
-    level = tokens[at].depth
-    while at > 0:
-        at -= 1
-        if tokens[at].depth < level:
-            return False
-        if tokens[at].depth == level and tokens[at].keyword == "SELECT":
-            return True
-    return False

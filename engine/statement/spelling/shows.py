@@ -46,7 +46,13 @@ def shown(text: str, tokens: Sequence[Token]) -> str:
     schema = ""
     if what in {"TABLES", "VIEWS"} and (cursor.accept("FROM") or cursor.accept("IN")):
         joined = "AND" if what == "VIEWS" else "WHERE"
-        schema = f"{joined} table_schema = {quoted_text(cursor.name('a schema'))} "
+        schema = f"{joined} table_schema = {quoted_text(_schema(cursor))} "
     if not cursor.done:
         raise SqlError(f"SHOW {what} takes FROM a schema, found {cursor.found()}")
     return _QUERIES[what].format(schema)
+
+
+def _schema(cursor: Cursor) -> str:
+    """Move past a schema's name, which may stand in single quotes."""
+    is_text = cursor.token is not None and cursor.token.kind == "string"
+    return cursor.literal("a schema") if is_text else cursor.name("a schema")

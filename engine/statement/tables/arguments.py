@@ -10,18 +10,15 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.catalog.sql.quoting import quoted_text
+from affidavit.engine.statement.reading.functions import TABLE_FUNCTIONS
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
-
-TABLE_FUNCTIONS: Final = frozenset(
-    {"vector_search", "text_search", "hybrid_search", "as_of", "changes", "history"}
-)
+    from affidavit.catalog.sql.lexer import Edit, Token
 
 NAMES: Final = "\x01named "
 """What the text with the names begins with: no argument of a caller's does."""
@@ -49,19 +46,17 @@ def _remembered(text: str) -> str:
 
 
 def _by_place(text: str) -> str:
-    for start, end, written in sorted(_edits(tokenize(text)), reverse=True):
-        text = f"{text[:start]}{written}{text[end:]}"
-    return text
+    return edited(text, _edits(tokenize(text)))
 
 
-def _edits(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+def _edits(tokens: Sequence[Token]) -> Iterator[Edit]:
     """Yield the edits that bring named arguments into a call by place."""
     for at, token in enumerate(tokens[:-1]):
         if token.name in TABLE_FUNCTIONS and tokens[at + 1].text == "(":
             yield from _call(tokens, at)
 
 
-def _call(tokens: Sequence[Token], at: int) -> Iterator[tuple[int, int, str]]:
+def _call(tokens: Sequence[Token], at: int) -> Iterator[Edit]:
     depth, names, edits = tokens[at + 1].depth, [], []
     begins, end = True, at + 2
     for index in range(at + 2, len(tokens)):

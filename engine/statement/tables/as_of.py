@@ -17,14 +17,14 @@ from affidavit.errors import SqlError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
+    from affidavit.catalog.sql.lexer import Edit, Token
 
 _VERSIONS: Final = frozenset({"VERSION", "SYSTEM_VERSION"})
 _TIMES: Final = frozenset({"SYSTEM_TIME", "TIMESTAMP"})
 _LITERALS: Final = frozenset({"number", "string", "placeholder"})
 
 
-def as_calls(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
+def as_calls(text: str, tokens: Sequence[Token]) -> Iterator[Edit]:
     """Yield the edits that write tables of a moment as calls.
 
     Raises:

@@ -62,6 +62,8 @@ def test_a_query_is_answered_by_the_source_and_joined_here(attached: affidavit.S
         (2, 1.5, "b", None)
     ]
     assert rows(attached, "SELECT count(*) FROM source_query('duck', 'VALUES (1), (2);')") == [(2,)]
+    named = "SELECT * FROM source_query(query => $q, source => 'lite')"
+    assert rows(attached, named, q="SELECT 1") == [(1,)]
     plan = attached.explain("SELECT id FROM source_query('duck', 'SELECT * FROM t') WHERE id = 2")
     assert '"id" = 2' in plan
     with pytest.raises(SourceError, match=r"'pg'.*running the query.*column 'a'"):

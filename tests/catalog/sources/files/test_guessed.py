@@ -116,6 +116,30 @@ def test_a_file_in_a_query_is_one_source_of_what_it_reads(
     assert record.rows_returned == 2
 
 
+def test_a_file_is_named_wherever_a_table_is(
+    session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first one behind FROM or JOIN was found."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text("k,v\n1,2\n")
+    (tmp_path / "y.csv").write_text("c\n3\n")
+    session.sql("CREATE TABLE t (a INT PRIMARY KEY, b BIGINT) AS VALUES (1, 0), (2, 0)")
+    for text, found in (
+        ("SELECT * FROM 'x.csv', 'y.csv'", [{"k": 1, "v": 2, "c": 3}]),
+        ("SELECT a FROM t WHERE a IN (SELECT k FROM t, 'x.csv')", [{"a": 1}]),
+        ("DESCRIBE 'y.csv'", [{"column_name": "c", "data_type": "Int64", "is_nullable": "YES"}]),
+        ("UPDATE t SET b = v FROM 'x.csv' WHERE a = k RETURNING b, v", [{"b": 2, "v": 2}]),
+        ("MERGE INTO t USING 'x.csv' AS f ON a = k WHEN MATCHED THEN UPDATE SET b = b + v "
+         "RETURNING b", [{"b": 4}]),
+        ("DELETE FROM t USING 'x.csv' AS f WHERE a = k RETURNING f.v", [{"v": 2}]),
+        ("SELECT a FROM t WHERE 'x' IN ('x.csv', 'x') ORDER BY a, 'x'", [{"a": 2}]),
+    ):  # fmt: skip
+        assert session.sql(text).to_pylist() == found, text
+    session.sql("CREATE VIEW both AS SELECT v, c FROM 'x.csv', 'y.csv'")
+    monkeypatch.chdir("/")
+    assert session.sql("SELECT * FROM both").to_pylist() == [{"v": 2, "c": 3}]
+
+
 def test_a_session_with_limits_names_no_files(session, tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv")
     session.sql(f"CREATE VIEW seen AS SELECT count(*) AS n FROM '{path}'")

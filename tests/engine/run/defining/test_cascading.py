@@ -6,6 +6,8 @@ import pytest
 from tests.support.lakes import vectors
 
 from affidavit import errors
+from affidavit.catalog.lake.catalog import new_table_id
+from affidavit.catalog.model.definition import VIEW, SqlDefinition
 from affidavit.engine.statement.defining.relations import tables_of
 
 
@@ -44,11 +46,26 @@ def test_views_go_that_read_the_table_and_no_others(session) -> None:
         ('SELECT * FROM lake.main."T" JOIN away.main.u ON true', {"main.t"}),
         ("SELECT * FROM vector_search('s.docs', [1.0], 1), range(3)", {"s.docs"}),
         ("FROM t", {"main.t"}),
-        ("no query", set()),
+        ("SELECT * FROM as_of(moment => 1, table => 't'), source_query('u', 'x')", {"main.t"}),
+        ("SELECT a # 1 FROM t", {"main.t"}),  # as PostgreSQL has it
     ],
 )
 def test_which_tables_a_query_reads(text, read) -> None:
     assert {".".join(each) for each in tables_of(text)} == read
+
+
+def test_no_table_goes_while_nobody_can_tell_what_a_view_reads(session) -> None:
+    """It was taken for a view that reads nothing."""
+    catalog = session._catalog()
+    session.sql("CREATE TABLE t (a INT)")
+    with catalog.write() as writer:
+        view = SqlDefinition(new_table_id(), "no query")
+        catalog.define(writer, "odd", VIEW.name, view, schema="main")
+    with pytest.raises(errors.SqlError, match="view 'odd'.*drop it first"):
+        session.sql("DROP TABLE t CASCADE")
+    session.sql("DROP VIEW odd")
+    session.sql("DROP TABLE t CASCADE")
+    assert named(session) == set()
 
 
 def test_a_vector_table_goes_with_what_refers_to_it(session) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import affidavit
 from affidavit import errors
+from affidavit.engine.statement.reading.functions import OF_CALLER, OF_CALLER_WORDS
 
 ENGINES = {"audit", "system", "topics", "information_schema"}
 
@@ -32,7 +33,8 @@ def test_own_tables_are_shown_before_the_engines(filled) -> None:
     named = [(row["table_schema"], row["table_name"]) for row in rows]
     assert named[:3] == [("main", "seen"), ("main", "zoo"), ("other", "t")]
     assert {schema for schema, _ in named[3:]} <= ENGINES
-    assert [row["table_name"] for row in filled.sql("SHOW TABLES FROM other").to_pylist()] == ["t"]
+    for text in ("SHOW TABLES FROM other", "SHOW TABLES IN 'other'"):
+        assert [row["table_name"] for row in filled.sql(text).to_pylist()] == ["t"]
     assert [row["table_name"] for row in filled.sql("SHOW VIEWS").to_pylist()] == ["seen"]
     assert {"main", "other"} <= {
         row["schema_name"] for row in filled.sql("SHOW SCHEMAS").to_pylist()
@@ -133,6 +135,12 @@ def test_a_statement_knows_its_caller(lake) -> None:
             assert other.sql("SELECT n FROM mine").to_pylist() == [{"n": 2}]
         assert session.sql("SELECT n FROM mine").to_pylist() == [{"n": 1}]
         assert session.sql("DELETE FROM notes WHERE by_whom = current_actor()").rows_affected == 1
+
+
+def test_all_of_them_are_answered(session) -> None:
+    asked = [*(f"{name}()" for name in sorted(OF_CALLER)), *map(str.lower, OF_CALLER_WORDS)]
+    [told] = session.sql(f"SELECT {', '.join(asked)}").to_pylist()
+    assert [*told] == asked
 
 
 def test_the_shared_scope_has_no_tenant(lake) -> None:

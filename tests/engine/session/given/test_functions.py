@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 import affidavit
+from affidavit.engine.statement.reading.functions import SCALAR_FUNCTIONS, TABLE_FUNCTIONS
 from affidavit.errors import (
     ClosedError,
     ExecutionError,
@@ -206,9 +207,10 @@ def test_what_it_gives_is_of_its_length_and_type(session: Session, gives: Any, s
         "rank",
         "cast",
         "extract",
-        "embed",
-        "nextval",
-        "vector_search",
+        *TABLE_FUNCTIONS,
+        *sorted(SCALAR_FUNCTIONS),
+        "timestamp",
+        "offset",
         "Doubled",
         "a b",
         "",

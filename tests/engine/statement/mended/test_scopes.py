@@ -8,7 +8,7 @@ import pytest
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.scopes import scoped
-from affidavit.engine.statement.mended.walker import Tokens
+from affidavit.engine.statement.reading.walker import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable

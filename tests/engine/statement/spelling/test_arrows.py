@@ -35,7 +35,17 @@ from affidavit.errors import SqlError
     ],
 )
 def test_each_binds_to_one_operand_on_each_side(given: str, written: str) -> None:
-    assert arrows(given, tokenize(given)) == written
+    given = f"{given} AS c"  # what is written otherwise is given its name
+    assert arrows(given, tokenize(given)) == f"{written} AS c"
+
+
+def test_a_column_is_called_as_it_was_written() -> None:
+    text = "SELECT a, j->'a' FROM (SELECT j->>'b' || 1 FROM t) WHERE b->'c'"
+    assert arrows(text, tokenize(text)) == (
+        "SELECT a, json_get(j,'a') AS \"j -> 'a'\" "
+        "FROM (SELECT json_get_text(j,'b') || 1 AS \"j ->> 'b' || 1\" FROM t) "
+        "WHERE json_get(b,'c')"
+    )
 
 
 @pytest.mark.parametrize("text", ["SELECT f(l, x -> x + 1)", "SELECT f(l, (x, y) -> x + y)"])

@@ -40,6 +40,19 @@ _CLAUSES: Final = CONDITIONS | {
 _PARTS: Final = (BEGINS | CONDITION_ENDS) - {"AND", "OR", "CASE", "", ")"}
 """What parts conditions of each other."""
 
+NO_CALLS: Final = frozenset(
+    {"ALL", "AND", "ANY", "AS", "ASC", "AT", "BETWEEN", "BY", "CASE", "CURRENT", "DESC", "DISTINCT",
+     "DIV", "ELSE", "END", "ESCAPE", "EXCEPT", "EXISTS", "FILTER", "FIRST", "FOLLOWING", "FROM",
+     "GROUP", "GROUPS", "HAVING", "IGNORE", "ILIKE", "IN", "INTERSECT", "INTERVAL", "IS", "JOIN",
+     "LAST", "LIKE", "LIMIT", "NOT", "NULLS", "OFFSET", "ON", "OR", "ORDER", "OVER", "PARTITION",
+     "PRECEDING", "RANGE", "REGEXP", "RESPECT", "RLIKE", "ROWS", "SELECT", "SIMILAR", "SOME",
+     "THEN", "TO", "UNBOUNDED", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WITH", "WITHIN",
+     "XOR"}
+)  # fmt: skip
+"""Words of the grammar: a bracket behind them is no call."""
+
+_BEFORE_TABLES: Final = frozenset({"FROM", "JOIN", "LATERAL", "USING", ","})
+
 _WITH_FROM: Final = frozenset({"extract", "substring", "substr", "trim", "overlay"})
 """Functions that may have FROM where others have a comma."""
 
@@ -53,7 +66,8 @@ class Tokens(list[Token]):
     Attributes:
         words: The keyword or symbol of each, or its kind: what begins a clause or a set elsewhere
             is given as what it is. The FROM of IS DISTINCT FROM is ``DISTINCT FROM``, that of
-            ``extract(year FROM x)`` is ``,``, and the EXCEPT of ``* EXCEPT (x)`` is ``EXCLUDE``.
+            ``extract(year FROM x)`` is ``,``, the EXCEPT of ``* EXCEPT (x)`` is ``EXCLUDE``, and
+            the GROUP of WITHIN GROUP is ``WITHIN GROUP``.
         opens: Where the bracket opens that each stands in; -1 if it stands in none.
         pairs: Where a bracket's other half is; the number of tokens if it has none.
         clauses: Where the clause begins that each stands in, within its bracket; -1 if nowhere.
@@ -122,6 +136,8 @@ class Tokens(list[Token]):
             return "," if bracket > 0 and self[bracket - 1].name in _WITH_FROM else "FROM"
         if at and token.keyword == "EXCEPT" and self.words[-1] == "*":
             return "EXCLUDE"
+        if at and token.keyword == "GROUP" and self.words[-1] == "WITHIN":
+            return "WITHIN GROUP"
         return token.keyword or (token.text if token.kind == "symbol" else token.kind)
 
 
@@ -149,6 +165,8 @@ def siblings(tokens: Tokens, span: Span) -> Iterator[int]:
 
 
 def in_from(tokens: Tokens, at: int) -> bool:
-    """Return whether a bracket opens a table of FROM."""
-    said = word(tokens, tokens.clauses[at])
-    return said in {"FROM", "JOIN", "USING"} or (said == "ON" and word(tokens, at - 1) == ",")
+    """Return whether a table of FROM, or of USING, begins at a place."""
+    before, said = word(tokens, at - 1), word(tokens, tokens.clauses[at])
+    if before not in _BEFORE_TABLES:
+        return False
+    return said in {"FROM", "JOIN", "USING"} or (said == "ON" and before == ",")

@@ -6,11 +6,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.engine.statement.honoured import AGGREGATES
-from affidavit.engine.statement.mended.walker import (
+from affidavit.engine.statement.reading.walker import (
     BEGINS,
     CLOSING,
     CONDITION_ENDS,
     CONDITIONS,
+    OPENING,
     closing,
     siblings,
     word,
@@ -22,13 +23,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from affidavit.catalog.sql.lexer import Token
-    from affidavit.engine.statement.mended.walker import Span, Tokens
+    from affidavit.engine.statement.reading.walker import Span, Tokens
 
 _COMPARES: Final = frozenset(
     {"=", "<", ">", "<=", ">=", "<>", "!=", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE", "BETWEEN",
      "IN", ",", "(", "[", ";"}
 )  # fmt: skip
 """What binds less than what may be an operand of IN."""
+
+OPERATORS: Final = frozenset("+-*/%=<>|&^#~!,;:") | BEGINS | {
+    "||", "<=", ">=", "<>", "!=", "->", "->>", "=>", "AND", "OR", "NOT", "IS", "LIKE", "ILIKE",
+    "IN", "BETWEEN", "END", "AS", "XOR", "DIV", "WHERE", "HAVING", "QUALIFY", "ORDER", "GROUP",
+    "ESCAPE", "SIMILAR", "REGEXP", "RLIKE", "ASC", "DESC", "JOIN", "USING", "FILTER",
+}  # fmt: skip
+"""What is in no operand, but between two."""
 
 _BOOLEAN: Final = frozenset({"AND", "OR", "XOR", "NOT", ",", ";", "=>", "IS"})
 """What binds less than comparisons do, or parts them."""
@@ -37,9 +45,6 @@ _BETWEEN: Final = _BOOLEAN | {"BETWEEN"} | BEGINS - {"CASE"}
 
 COUNTED: Final = "((SELECT count(*) "
 """What EXISTS begins with where its value is asked for."""
-
-Edit: TypeAlias = "tuple[int, int, str]"
-"""From where to where of a text to put what."""
 
 SchemaOf: TypeAlias = "Callable[[str], pa.Schema | None]"
 """Returns the columns of a query that stands alone; ``None`` if it cannot: it is correlated."""
@@ -72,6 +77,11 @@ def operand_before(tokens: Tokens, at: int) -> int:
     return begin_behind(tokens, at, (_COMPARES | BEGINS) - {"(", "[", "CASE"})
 
 
+def factor_before(tokens: Tokens, at: int) -> int:
+    """Return where the operand begins that ends before a place, of what binds most."""
+    return begin_behind(tokens, at, OPERATORS - {"CASE"})
+
+
 def compared_before(tokens: Tokens, at: int) -> int:
     """Return where what AND, OR and NOT stand before begins, up to a place."""
     start = begin_behind(tokens, at, _BOOLEAN | BEGINS - {"CASE"})
@@ -97,6 +107,19 @@ def begin_behind(tokens: Tokens, at: int, bounds: frozenset[str]) -> int:
         if cases < 0 or (not cases and said in bounds):
             break
         at = tokens.pairs[at - 1] if said in CLOSING else at - 1
+    return at
+
+
+def end_before(tokens: Tokens, at: int, bounds: frozenset[str]) -> int:
+    """Return the place of the first of the bounds behind a place, or where its bracket ends."""
+    level, cases = tokens[at].depth, 0
+    at += 1
+    while at < len(tokens) and tokens[at].depth >= level:
+        said = word(tokens, at)
+        cases += (said == "CASE") - (said == "END")
+        if said in CLOSING or cases < 0 or (not cases and said in bounds):
+            break
+        at = closing(tokens, at) + 1 if said in OPENING else at + 1
     return at
 
 

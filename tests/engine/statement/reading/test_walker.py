@@ -8,8 +8,8 @@ import pytest
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.mended.mended import COUNTED_MAX, mended
-from affidavit.engine.statement.mended.places import Stands, stands
-from affidavit.engine.statement.mended.walker import (
+from affidavit.engine.statement.reading.places import Stands, stands
+from affidavit.engine.statement.reading.walker import (
     Tokens,
     closing,
     in_from,

@@ -9,17 +9,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.engine.statement.defining.types import MICROSECONDS, PLAIN
-from affidavit.engine.statement.mended.walker import Tokens, closing, opening, word
+from affidavit.engine.statement.reading.walker import (
+    Tokens,
+    closing,
+    in_from,
+    opening,
+    word,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from affidavit.engine.statement.mended.places import Edit, SchemaOf
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.statement.reading.places import SchemaOf
+
+VALUE: Final = "value"
+"""What DataFusion calls the column of those functions."""
 
 _SERIES: Final = frozenset({"RANGE", "GENERATE_SERIES"})
-_BEFORE_TABLES: Final = frozenset({"FROM", "JOIN", "LATERAL", ","})
 _CASTS: Final = frozenset({"CAST", "TRY_CAST"})
 _ORDER_BY: Final = ("ORDER", "BY")
 _QUERIES: Final = frozenset({"SELECT", "FROM", "WITH", "VALUES"})
@@ -47,7 +56,7 @@ def spelled(text: str) -> str:
     if _MAY_HAVE.search(text) is None:
         return text
     tokens = Tokens(tokenize(text))
-    return _edited(text, [*_types(tokens), *_moments(tokens), *_functions(tokens)])
+    return edited(text, [*_types(tokens), *_moments(tokens), *_functions(tokens)])
 
 
 def ordered(text: str, schema_of: SchemaOf) -> str:
@@ -59,13 +68,7 @@ def ordered(text: str, schema_of: SchemaOf) -> str:
     """
     if _ORDERS.search(text) is None:
         return text
-    return _edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
-
-
-def _edited(text: str, edits: Iterator[Edit] | Sequence[Edit]) -> str:
-    for start, end, written in sorted(edits, reverse=True):
-        text = f"{text[:start]}{written}{text[end:]}"
-    return text
+    return edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
 
 
 def _types(tokens: Tokens) -> Iterator[Edit]:
@@ -123,43 +126,40 @@ def _is_type(tokens: Tokens, at: int) -> bool:
 def _functions(tokens: Tokens) -> Iterator[Edit]:
     """Yield functions in the place of a table in lower case, and what is to call their columns."""
     for at, token in enumerate(tokens):
-        if token.kind != "word" or word(tokens, at + 1) != "(" or not _is_table(tokens, at):
+        if token.kind != "word" or word(tokens, at + 1) != "(" or not in_from(tokens, at):
             continue
         if token.text != token.name:
             yield token.start, token.end, str(token.name)
-        if token.keyword in _SERIES and _is_read(tokens, at):
-            yield from _column(tokens, closing(tokens, at + 1), str(token.name))
+        if token.keyword in _SERIES and _is_read(tokens, str(token.name)):
+            yield from _column(tokens, at)
 
 
-def _column(tokens: Tokens, close: int, name: str) -> Iterator[Edit]:
-    """Yield what calls the column of a function, unless something calls it already."""
+def _column(tokens: Tokens, start: int) -> Iterator[Edit]:
+    """Yield what calls the column of the function at a place, unless something calls it already.
+
+    Where both of its names are read, it is there twice.
+    """
+    name, close = str(tokens[start].name), closing(tokens, start + 1)
     at = close + 1 + (word(tokens, close + 1) == "AS")
     has_name = at < len(tokens) and tokens[at].name is not None and word(tokens, at) not in _ENDS
-    if not has_name:
-        yield tokens[close].end, tokens[close].end, f" AS {name}({name})"
-    elif word(tokens, at + 1) != "(":
+    if has_name and word(tokens, at + 1) == "(":
+        return
+    called, end = str(tokens[at].name) if has_name else name, tokens[close].end
+    if _is_read(tokens, VALUE, called):
+        begin = tokens[start].start
+        yield begin, begin, f"(SELECT {VALUE}, {VALUE} AS {name} FROM "
+        yield end, end, ")" if has_name else f") AS {name}"
+    elif has_name:
         yield tokens[at].end, tokens[at].end, f"({name})"
+    else:
+        yield end, end, f" AS {name}({name})"
 
 
-def _is_table(tokens: Tokens, at: int) -> bool:
-    """Return whether a name stands where FROM lists tables."""
-    if word(tokens, at - 1) not in _BEFORE_TABLES:
-        return False
-    level = tokens[at].depth
-    for here in range(at - 1, -1, -1):
-        if tokens[here].depth < level:
-            return False
-        if tokens[here].depth == level and word(tokens, here) in {
-            "SELECT", "FROM", "WHERE", "JOIN", "BY", "HAVING", "VALUES", "SET", "RETURNING",
-        }:  # fmt: skip
-            return word(tokens, here) in {"FROM", "JOIN"}
-    return False
-
-
-def _is_read(tokens: Tokens, at: int) -> bool:
-    """Return whether a column is called as the function at a place."""
+def _is_read(tokens: Tokens, name: str, table: str = "") -> bool:
+    """Return whether a column of a name is read; with a table before it, of that one."""
     return any(
-        token.name == tokens[at].name
+        token.name == name
+        and (not table or word(tokens, here - 1) != "." or tokens[here - 2].name == table)
         and word(tokens, here + 1) not in {"(", "BETWEEN", "UNBOUNDED", "CURRENT"}
         and word(tokens, here - 1) != "AS"
         for here, token in enumerate(tokens)
