@@ -82,6 +82,7 @@ class Among:
                     msg = "the condition of this search needs SQL, and was not planned"
                     raise InvalidQueryError(msg)
                 self._rows = np.sort(np.asarray(self._find(), dtype=np.uint64))
+                self._find = None  # it holds what was read
             return self._rows
 
     def condition(self) -> str | None:

@@ -53,13 +53,15 @@ class Made(Generic[Value]):
         with held.lock:
             if not held.size:
                 held.value, held.size = make()
-            value = held.value
+                self._make_room()
+            assert held.value is not None
+            return held.value
+
+    def _make_room(self) -> None:
         with self._lock:
             total = sum(each.size for each in self._held.values())
             while total > self.size_max and len(self._held) > 1:
                 total -= self._held.popitem(last=False)[1].size
-        assert value is not None
-        return value
 
 
 class TextIndexes:

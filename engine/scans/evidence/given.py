@@ -110,8 +110,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _are_read(values: Sequence[Any]) -> bool:
-    """Return whether Lance reads literals as the values that they are."""
-    return all(isinstance(each, str) or abs(each) < 1 << LANCE_BITS for each in values)
+    """Return whether there are values, and Lance reads their literals as what they are."""
+    fit = (isinstance(each, str) or abs(each) < 1 << LANCE_BITS for each in values)
+    return bool(values) and all(fit)
 
 
 def _with(columns: Sequence[str], predicate: Predicate | None) -> list[str]:
