@@ -79,7 +79,7 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
 
 
 def _counted(text: str) -> str:
-    """Return a statement with ``$1``, ``$2``... for each ``?``, which its columns are called by."""
+    """Return a statement with ``$1``, ``$2``... for each ``?``, called as it was."""
     numbers, tokens = count(1), parse_statement(text).tokens
     marks = (token for token in tokens if token.kind == "placeholder")
     return rewritten(text, tokens, ((t.start, t.end, f"${next(numbers)}") for t in marks))
