@@ -3,8 +3,8 @@
 Rules:
     - What is read here is what DataFusion would give: rows of a mutable table of the lake, as they
       are now, whose key is of whole numbers or texts and is given as such. All else is planned.
-    - It goes through the same gate, and is in the same log. What is to be on record with what it
-      reads is planned, since the plan tells that.
+    - It goes through the same gate, and the same is on record and in the log. Where conditions are
+      kept, which a plan tells, it is planned.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ import pyarrow.types as pt
 
 from affidavit.catalog.model.definition import MUTABLE
 from affidavit.catalog.model.policy import READS, at_least, stricter
+from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.tables.reading import wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.short.asked import Parameter
+from affidavit.engine.scans.evidence.given import given_mutable
 from affidavit.engine.scans.mutable import MutableDataset
+from affidavit.engine.statement.parameters import arrow_params, row_of
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.engine.plan.short.asked import KeyedRead
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -42,19 +48,18 @@ def keyed_rows(
     info = _table(asked, snapshot)
     if info is None:
         return None
-    schema = definition_of(info).schema
-    columns = list(asked.columns or schema.names)
+    columns = list(asked.columns or definition_of(info).schema.names)
     predicate = predicate_of(asked.key, params, info)
     names = {told for told in asked.key.values() if isinstance(told, Parameter)}
     if names != set(params):
         return None
-    if predicate is None or not set(columns) <= set(schema.names):
+    if predicate is None or not set(columns) <= set(definition_of(info).schema.names):
         return None
-    snapshot.note_read(info, info.version)
     snapshot.note_present(info)
-    rows = MutableDataset(snapshot, info).scan(columns, predicate)
-    released = snapshot.catalog.release(snapshot.reading, _counted(rows, snapshot, done))
-    return pa.schema([schema.field(name) for name in columns]), released
+    dataset = _noted(info, columns, params, snapshot)
+    rows = _counted(dataset.scan(columns, predicate), snapshot, done)
+    schema = pa.schema([dataset.schema.field(name) for name in columns])
+    return schema, snapshot.catalog.release(snapshot.reading, rows)
 
 
 def _table(asked: KeyedRead, snapshot: Snapshot) -> TableInfo | None:
@@ -65,7 +70,37 @@ def _table(asked: KeyedRead, snapshot: Snapshot) -> TableInfo | None:
     info = catalog.find(snapshot.reader, asked.table, asked.schema)
     if info is None or info.kind != MUTABLE.name:
         return None
-    return None if at_least(stricter(catalog.floor, info.audit), READS) else info
+    return None if _is_told(info, catalog) and catalog.keeps_queries else info
+
+
+def _is_told(info: TableInfo, catalog: Catalog) -> bool:
+    """Return whether a read of a table is on record."""
+    return at_least(stricter(catalog.floor, info.audit), READS)
+
+
+def _noted(
+    info: TableInfo, columns: list[str], params: Mapping[str, Any], snapshot: Snapshot
+) -> ScanDataset:
+    """Note that columns of a table are read, and return what reads them."""
+    catalog, reading = snapshot.catalog, snapshot.reading
+    told = snapshot.note_read(info, info.version)
+    dataset: ScanDataset = MutableDataset(snapshot, info)
+    if not _is_told(info, catalog):
+        return dataset
+    if wants_rows(catalog, info):
+        dataset = given_mutable(info, dataset, told)
+        if set(told.key) <= set(columns):
+            told.are_at([columns.index(name) for name in told.key])
+    schema = pa.schema([dataset.schema.field(name) for name in columns])
+    reading.describe(
+        Facts(
+            row_of(arrow_params(params)), catalog.ledger.last_seq(snapshot.reader), lambda: schema,
+            catalog.level_of(reading), is_ordered=False,
+        )
+    )  # fmt: skip
+    told.see()
+    told.note_scan(columns, ())
+    return dataset
 
 
 def predicate_of(
