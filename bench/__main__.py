@@ -22,6 +22,7 @@ from bench.erasure import erasure
 from bench.federation import aggregate, federate, tpch
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
+from bench.keyed import keyed
 from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.reads import reads
@@ -69,6 +70,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "select": select,
     "change": change,
     "insert": insert,
+    "keyed": keyed,
     "batch": batch,
     "scan": scan,
     "stream": stream,
