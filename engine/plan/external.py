@@ -118,13 +118,17 @@ class ExternalTables:
             named = f"{MAIN_SCHEMA}.{told.location}"
             snapshot.prepared[key] = self.table(create, snapshot, key, named)
 
-    def evidence(self, create: str) -> dict[str, Any] | None:
-        """Return what there is to say now of the files of a table; ``None`` where nobody can."""
-        table = parse_external(create)
-        location = table.location
+    def evidence(self, location: str, options: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return what there is to say now of files; ``None`` where nobody can.
+
+        Args:
+            location: Where they are.
+            options: How their store is reached.
+        """
         try:
+            location = self._reach.location(location)
             self._reach.check_files(location)
-            with self._stores.turn, self._stores.reach(location, self._reach, table.options) as at:
+            with self._stores.turn, self._stores.reach(location, self._reach, options) as at:
                 return files_evidence(location, at)
         except AffidavitError:
             return None

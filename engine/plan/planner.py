@@ -197,7 +197,7 @@ class Planner:
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._planning(snapshot):
-            self._files(self._reach).table(create, snapshot)
+            self.named_files.table(create, snapshot)
 
     def _sql(
         self,
@@ -232,7 +232,7 @@ class Planner:
         self, names: Collection[str], snapshot: Snapshot, text: str = "", depth: int = 0
     ) -> None:
         """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
-        self._files(self._reach).prepare(text, snapshot)
+        self.named_files.prepare(text, snapshot)
         if depth > VIEW_DEPTH_MAX:
             raise SqlError(f"views are nested more than {VIEW_DEPTH_MAX} deep")
         for key, table in list(self.frames.items()):  # another thread may attach meanwhile
@@ -270,6 +270,11 @@ class Planner:
     def files(self, definition: SqlDefinition) -> ExternalTables:
         """Return what plans a table of files, as far as it may reach."""
         return self._files(self._reach.of_made(definition.reach, *definition.paths))
+
+    @property
+    def named_files(self) -> ExternalTables:
+        """What plans the files that a statement names where they are."""
+        return self._files(self._reach)
 
     def _files(self, reach: Reach) -> ExternalTables:
         return ExternalTables(self.engine, self._pair, reach, self.state.given)
