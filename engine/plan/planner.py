@@ -74,6 +74,7 @@ class Planner:
         self.engine = engine
         self.attached, self.stores = engine.attached, engine.stores
         self.state = PlanState() if state is None else state
+        self.hide = engine.contexts.hide
         self._reach = reach
         self.frames, self.temporaries = self.state.frames, self.state.temporaries
         self.functions = self.state.functions
@@ -108,7 +109,7 @@ class Planner:
         committed = catalog.transactions.current() is None
         with (
             catalog.read() as reader,
-            Snapshot(catalog, reader, committed=committed, hide=self.stores.hide) as snapshot,
+            Snapshot(catalog, reader, committed=committed, hide=self.hide) as snapshot,
         ):
             if not self._reach.limited:
                 snapshot.lift_limits()

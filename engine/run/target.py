@@ -125,7 +125,7 @@ def _writable(scope: Scope, reader: Reader, target: Target) -> TableInfo:
 @contextmanager
 def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
     """Open a target to be read at a snapshot, and written later."""
-    catalog, hide = asked.scope.catalog, asked.scope.planner.stores.hide
+    catalog, hide = asked.scope.catalog, asked.scope.planner.hide
     with ExitStack() as reading:
         reader = reading.enter_context(catalog.read())
         info = _writable(asked.scope, reader, target)

@@ -80,7 +80,7 @@ def requests_of(
         among = requests[0].among if requests else None
         if among is not None:
             committed = catalog.transactions.current() is None
-            with Snapshot(catalog, reader, committed=committed, hide=planner.stores.hide) as at:
+            with Snapshot(catalog, reader, committed=committed, hide=planner.hide) as at:
                 _find_rows(planner, at, requests[0])
     return [replace(each, among=among, transactions=catalog.transactions) for each in requests]
 

@@ -43,13 +43,17 @@ def write(folder: Path, name: str) -> Path:
             path.write_bytes(lzma.compress(CSV))
         case "json":
             path.write_text(' \n[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]')
+        case "json.gz":
+            path.write_bytes(gzip.compress(b'[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]'))
+        case "packed.csv":
+            path.write_bytes(gzip.compress(CSV))
         case "jsonl":
             path.write_text('{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')
     return path
 
 
 NAMES = ["t.parquet", "t.data", "t.arrow", "t.bin", "t.csv", "t.tsv", "t.csv.gz", "t.csv.bz2",
-         "t.csv.xz", "t.json", "t.jsonl"]  # fmt: skip
+         "t.csv.xz", "t.json", "t.jsonl", "t.json.gz", "t.packed.csv"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
