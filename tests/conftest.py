@@ -16,6 +16,7 @@ from tests.support.mariadb_server import MariaDbServer
 from tests.support.pg_server import PgServer
 from tests.support.records import encode
 from tests.support.topics import SCHEMA, Clock
+from tests.support.web_files import WebFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,22 @@ def mariadb_server() -> Iterator[MariaDbServer]:
     server = MariaDbServer()
     yield server
     server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def web_server() -> Iterator[WebFiles]:
+    """The one server of files of a test session."""
+    server = WebFiles()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def web(web_server: WebFiles) -> Iterator[WebFiles]:
+    """The server of files, which has none yet."""
+    web_server.clear()
+    yield web_server
+    web_server.clear()
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ Rules:
       from the same sum. DataFusion's plans have a pool of the same size beside it.
     - What spills lies in a folder of this lake's own, which nobody else may read. It goes when the
       lake is closed or the program ends; what a crash left is removed by who spills there next.
+    - What statements read from elsewhere lies there too, or in one like it among the system's
+      temporary files, where a crash leaves it behind.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 from filelock import FileLock, Timeout
 
@@ -88,6 +91,29 @@ def limit_of(given: int | str | None, spill_to: object) -> int | None:
     return max(int(machine * SHARE_OF_MACHINE), MEMORY_LIMIT_MIN)
 
 
+class Scratch:
+    """A folder that nobody else may read, and that goes with this object.
+
+    Args:
+        above: What it is made in; ``None`` for the system's own place.
+
+    Raises:
+        LakeError: It cannot be made.
+
+    Attributes:
+        path: Where it is.
+        remove: Removes it; called again, it does nothing.
+    """
+
+    def __init__(self, above: Path | None) -> None:
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="affidavit-", dir=above))
+        except OSError as error:
+            msg = f"a folder for temporary files cannot be made: {error}"
+            raise LakeError(msg) from error
+        self.remove = finalize(self, remove_own, self.path, os.getpid())
+
+
 class Memory:
     """What the statements of one lake hold together.
 
@@ -116,6 +142,7 @@ class Memory:
             self._spilled = finalize(self, _remove, self.folder, lock, os.getpid())
         self.held = 0
         self._lock = threading.Lock()
+        self._scratches: WeakSet[Scratch] = WeakSet()
 
     def hold(self) -> Hold:
         """Return what a statement takes of the limit, which is given back after its block."""
@@ -173,8 +200,24 @@ class Memory:
             msg = f"spill_to={str(self.spill_to)!r} is gone, and cannot be made: {error}"
             raise LakeError(msg) from error
 
+    def scratch(self) -> Scratch:
+        """Return a new folder for files of statements: it goes when nobody holds it any more.
+
+        Raises:
+            LakeError: It cannot be made.
+        """
+        self.make_folder()
+        made = Scratch(self.folder)
+        with self._lock:
+            self._scratches.add(made)
+        return made
+
     def close(self) -> None:
-        """Remove what was spilled."""
+        """Remove what was spilled, and the folders of statements."""
+        with self._lock:
+            scratches = list(self._scratches)
+        for each in scratches:
+            each.remove()
         if self.folder is not None:
             self._spilled()
 
@@ -240,10 +283,16 @@ def _own_folder(spill_to: str | os.PathLike[str]) -> tuple[Path, FileLock]:
     return made, lock
 
 
+def remove_own(folder: Path, made_by: int) -> None:
+    """Remove a folder, if this is the process that made it."""
+    if os.getpid() == made_by:  # a fork ends, and its parent goes on
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _remove(folder: Path, lock: FileLock, made_by: int) -> None:
-    if os.getpid() != made_by:  # a fork ends, and its parent goes on
+    if os.getpid() != made_by:
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_own(folder, made_by)
     lock.release()
     with suppress(OSError):
         Path(lock.lock_file).unlink(missing_ok=True)

@@ -188,8 +188,8 @@ def is_source_url(given: object) -> bool:
 def check_scheme(given: str) -> None:
     """Raise SourceError for a URL that nothing here reads; nothing but its scheme is repeated."""
     scheme, mark, _ = given.partition("://")
-    known = [*_BY_SCHEME, *SERVICES]
-    if mark and scheme.isalnum() and scheme.lower() not in {*known, "file"}:
+    known = [*_BY_SCHEME, *SERVICES, "https"]
+    if mark and scheme.isalnum() and scheme.lower() not in {*known, "http", "file"}:
         urls = [f"{each}://" for each in known]
         raise SourceError(
             f"{scheme.lower()}:// is not read: expected a path, or a URL of one of {urls}"

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 from affidavit.catalog.lake.place import path_of
 from affidavit.catalog.sources.address import Address, below, parse_address
-from affidavit.catalog.sources.buckets.location import checked_location, is_remote
+from affidavit.catalog.sources.buckets.location import checked_location, is_local, is_remote
 from affidavit.catalog.sources.own_files import Linked, holds_own, is_own, tree
+from affidavit.catalog.sources.web.urls import address_of, checked_url, is_web
 from affidavit.errors import PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Reach:
         through links out of it.
         """
         made = self.of_kept(kept)
-        if made.limited or not self.limited or is_remote(location):
+        if made.limited or not self.limited or not is_local(location):
             return made
         return replace(self, folders=(*self.folders, str(_real(tree(location)[0], location))))
 
@@ -150,6 +151,19 @@ class Reach:
         is_plain = not self.limited and ".." not in path.split("/")
         shown = str(Path(path).expanduser().absolute() if is_plain else real)
         return shown + ("/" if path.endswith("/") else "")
+
+    def files(self, location: str) -> str:
+        """Return where files are that are read and not written: on the web too.
+
+        Raises:
+            PathNotAllowedError: They may not be reached.
+            SourceError: It is no URL of a file that can be read.
+        """
+        if not is_web(location):
+            return self.location(location)
+        url = checked_url(location)
+        self.check(address_of(url))
+        return url
 
     def path(self, path: str, *, shown: str | None = None, is_opened: bool = False) -> Path:
         """Return what a path is with its links followed.
@@ -193,8 +207,8 @@ class Reach:
         Raises:
             PathNotAllowedError: One may not be reached.
         """
-        if is_remote(location):
-            self.location(location)
+        if not is_local(location):
+            self.files(location)
             return
         root, files = tree(location)
         for path in (root, os.path.normpath(root)):

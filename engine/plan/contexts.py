@@ -1,4 +1,4 @@
-"""The DataFusion contexts of one opened lake, and the object stores that they read."""
+"""The DataFusion contexts of one opened lake, and what they read that is far away."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datafusion import RuntimeEnvBuilder, SessionContext, object_store
 
 from affidavit.catalog.lake.memory import Memory
 from affidavit.catalog.sources.buckets.object_stores import ObjectStores
+from affidavit.catalog.sources.web.copies import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,17 +30,23 @@ class Contexts:
 
     Attributes:
         stores: What they read.
+        copies: What they read of the web.
         runtime: The same.
     """
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         self.runtime = Runtime(Memory()) if runtime is None else runtime
         self.stores = ObjectStores(self._register)
+        self.copies = Copies(self.runtime.memory)
         self._lock = threading.Lock()
         self._contexts: WeakSet[SessionContext] = WeakSet()
 
     def __len__(self) -> int:
         return len(self._contexts)
+
+    def hide(self, text: str) -> str:
+        """Return a text without credentials, and without where copies of files of the web are."""
+        return self.copies.hide(self.stores.hide(text))
 
     def add(self, *contexts: SessionContext) -> None:
         """Have contexts read whatever is reached from now on."""
@@ -57,6 +64,9 @@ class Runtime:
     """What all contexts of a lake run in: they share the one pool that is made here.
 
     In a fair pool a plan that can spill does so before it takes what others need.
+
+    Attributes:
+        memory: What the lake's statements hold together.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -67,7 +77,7 @@ class Runtime:
             self._made = made.with_disk_manager_disabled()
         else:
             self._made = made.with_disk_manager_specified(memory.folder)
-        self._memory = memory
+        self.memory = memory
 
     def context(self, config: SessionConfig) -> SessionContext:
         """Return a new context.
@@ -75,7 +85,7 @@ class Runtime:
         Raises:
             LakeError: The folder that it would spill to is gone, and cannot be made.
         """
-        self._memory.make_folder()  # DataFusion makes one of its own in it
+        self.memory.make_folder()  # DataFusion makes one of its own in it
         return SessionContext(config, self._made)
 
 

@@ -213,7 +213,7 @@ def _known(
         return TableNotFoundError(snapshot.missing[-1], known=known)
     of_file = next(filter(None, (tell(text) for tell in snapshot.tellers)), None)
     if of_file is not None:
-        return kind(of_file)
+        return kind(snapshot.hide(of_file))
     function = NO_FUNCTION.fullmatch(text)
     if function is not None and function[1] == CALL:
         return SqlError(f"write {CALL}('model', text): a model in quotes, or as a $parameter")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
 from affidavit.catalog.sources.files.external import ON_BAD_VALUE, external_sql, parse_external
-from affidavit.catalog.sources.files.guessed import check_there
+from affidavit.catalog.sources.files.guessed import check_there, guessed
 from affidavit.catalog.sources.files.whole import check_local
+from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.interrupts import held
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame
 
+    from affidavit.catalog.lake.queries import Query
     from affidavit.catalog.sources.files.external import ExternalTable
     from affidavit.catalog.sources.reach import Reach
+    from affidavit.catalog.sources.web.copies import Copy
     from affidavit.engine.plan.tenant import Pair, TenantEngine
     from affidavit.engine.scans.snapshot import Snapshot
+
+
+TEXTS: Final = {"schema_infer_max_rec": "0"}
+"""Of how many rows of CSV the columns' types are guessed: of none, and all are texts."""
 
 
 class ExternalTables:
@@ -73,16 +80,12 @@ class ExternalTables:
         check = partial(self._reach.check_files, table.location)
         check()
         snapshot.looks.append(check)
-        check_local(table.kind, table.location)
         name = named or ".".join(key)
+        if is_web(table.location):
+            return self._of_web(table, snapshot, key, name)
         if table.is_plain:
-            strange = sorted(table.options.keys() - {ON_BAD_VALUE})
-            if strange:
-                msg = f"{strange[0]} says how a store is reached, and {table.location!r} is in none"
-                raise SourceError(msg)
-            look = partial(files_evidence, table.location)
-            snapshot.external[key] = TableRead(name, look=look)
-            return self._meant(table, snapshot, key)
+            return self._local(table, snapshot, key, name)
+        check_local(table.kind, table.location)
         table = table.at(snapshot.catalog.at, name)
         errors = partial(self._stores.errors, key[1], table.location)
         turn = self._stores.turn if is_remote(table.location) else nullcontext()
@@ -99,6 +102,17 @@ class ExternalTables:
             snapshot.external[key] = TableRead(name, version=dataset.version)
             return snapshot.scan(key, dataset)
 
+    def copy(self, location: str, snapshot: Snapshot) -> Copy:
+        """Return what is downloaded of a file of the web for a statement.
+
+        Raises:
+            SourceError: It cannot be had.
+            PathNotAllowedError: Its server leads on to what may not be reached.
+        """
+        found = self._engine.contexts.copies.of(location, self._reach, snapshot.query)
+        snapshot.copies.append(found)
+        return found
+
     def prepare(self, text: str, snapshot: Snapshot) -> None:
         """Plan the files that a text names in quotes where a table stands.
 
@@ -110,24 +124,66 @@ class ExternalTables:
                 msg = "this session reads no files by their paths: attach them, and name the table"
                 raise SourceError(msg)
             told = self._given.get(path, GivenFile(path))
-            location = self._reach.location(told.location)
+            location = self._reach.files(told.location)
             check_there(location)
-            options = {**told.options, **({"format": told.format} if told.format else {})}
-            create = external_sql(path, location, options, {})
+            copy = self.copy(location, snapshot) if is_web(location) else None
+            is_text = told.is_text and (told.format or guessed(location, copy)[0]) == "CSV"
+            options = {**(TEXTS if is_text else {}), **told.options}
+            options |= {"format": told.format} if told.format else {}
+            create = external_sql(path, location, options, {}, copy)
             key = (MAIN_SCHEMA, path)
             named = f"{MAIN_SCHEMA}.{told.location}"
             snapshot.prepared[key] = self.table(create, snapshot, key, named)
 
-    def evidence(self, create: str) -> dict[str, Any] | None:
-        """Return what there is to say now of the files of a table; ``None`` where nobody can."""
-        table = parse_external(create)
-        location = table.location
+    def evidence(
+        self, location: str, options: Mapping[str, str], query: Query
+    ) -> dict[str, Any] | None:
+        """Return what there is to say now of files; ``None`` where nobody can.
+
+        Args:
+            location: Where they are.
+            options: How their store is reached.
+            query: What asks.
+        """
         try:
+            location = self._reach.files(location)
             self._reach.check_files(location)
-            with self._stores.turn, self._stores.reach(location, self._reach, table.options) as at:
+            if is_web(location):
+                copy = self._engine.contexts.copies.of(location, self._reach, query)
+                return files_evidence(str(copy.path))
+            with self._stores.turn, self._stores.reach(location, self._reach, options) as at:
                 return files_evidence(location, at)
         except AffidavitError:
             return None
+
+    def _of_web(
+        self, table: ExternalTable, snapshot: Snapshot, key: tuple[str, str], name: str
+    ) -> Any:  # noqa: ANN401 - as above
+        """Return a table of a file of the web, which is read as what was downloaded of it."""
+        if table.is_lake:
+            msg = (
+                f"{table.location!r}: a {table.kind} table is a folder, and one file alone is read "
+                "over https://"
+            )
+            raise SourceError(msg)
+        copy = self.copy(table.location, snapshot)
+        try:
+            return self._local(table.moved(str(copy.path)), snapshot, key, name)
+        except SourceError as error:
+            raise SourceError(snapshot.hide(str(error))) from error.__cause__
+
+    def _local(
+        self, table: ExternalTable, snapshot: Snapshot, key: tuple[str, str], name: str
+    ) -> Any:  # noqa: ANN401 - as above
+        """Return a table of files of this machine."""
+        check_local(table.kind, table.location)
+        strange = sorted(table.options.keys() - {ON_BAD_VALUE})
+        if strange:
+            msg = f"{strange[0]} says how a store is reached, and {table.location!r} is in none"
+            raise SourceError(msg)
+        look = partial(files_evidence, table.location)
+        snapshot.external[key] = TableRead(name, look=look)
+        return self._meant(table, snapshot, key)
 
     def _meant(self, table: ExternalTable, snapshot: Snapshot, key: tuple[str, str]) -> Any:  # noqa: ANN401 - as above
         """Return a table of files that DataFusion reads; one that is written is as it makes it."""

@@ -40,6 +40,8 @@ class OtherSnapshot(Snapshot):
         super().__init__(catalog, reader, committed=True, hide=outer.hide)
         self.tellers = outer.tellers
         self.looks = outer.looks
+        self.copies = outer.copies
+        self.query = outer.query
         self.sizes = outer.sizes
         self.calls = outer.calls
         self._outer = outer

@@ -78,6 +78,7 @@ class Planner:
         self.engine = engine
         self.attached, self.stores = engine.attached, engine.stores
         self.state = PlanState() if state is None else state
+        self.hide = engine.contexts.hide
         self._reach = reach
         self.frames, self.temporaries = self.state.frames, self.state.temporaries
         self.functions = self.state.functions
@@ -116,8 +117,7 @@ class Planner:
     @contextmanager
     def at(self, catalog: Catalog, reader: Reader, *, committed: bool) -> Iterator[Snapshot]:
         """Open what one statement reads by a reader of the store, which is open already."""
-        hide = self.stores.hide
-        with Snapshot(catalog, reader, committed=committed, hide=hide) as snapshot:
+        with Snapshot(catalog, reader, committed=committed, hide=self.hide) as snapshot:
             if not self._reach.limited:
                 snapshot.lift_limits()
             snapshot.hold(self.temporaries)
@@ -206,7 +206,7 @@ class Planner:
         if found != location:
             raise SqlError(f"the statement names {location!r} and would read {found!r}")
         with self._planning(snapshot):
-            self._files(self._reach).table(create, snapshot)
+            self.named_files.table(create, snapshot)
 
     def _sql(
         self,
@@ -244,7 +244,7 @@ class Planner:
         self, names: Collection[str], snapshot: Snapshot, text: str = "", depth: int = 0
     ) -> None:
         """Plan the views among ``names``: a provider cannot plan while DataFusion plans."""
-        self._files(self._reach).prepare(text, snapshot)
+        self.named_files.prepare(text, snapshot)
         if depth > VIEW_DEPTH_MAX:
             raise SqlError(f"views are nested more than {VIEW_DEPTH_MAX} deep")
         for key, table in list(self.frames.items()):  # another thread may attach meanwhile
@@ -286,6 +286,11 @@ class Planner:
     def files(self, definition: SqlDefinition) -> ExternalTables:
         """Return what plans a table of files, as far as it may reach."""
         return self._files(self._reach.of_made(definition.reach, *definition.paths))
+
+    @property
+    def named_files(self) -> ExternalTables:
+        """What plans the files that a statement names where they are."""
+        return self._files(self._reach)
 
     def _files(self, reach: Reach) -> ExternalTables:
         return ExternalTables(self.engine, self._pair, reach, self.state.given)

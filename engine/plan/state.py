@@ -29,11 +29,13 @@ class GivenFile:
         location: Where they are.
         format: Their format; empty if it is told by what they hold.
         options: The format's options.
+        is_text: Whether the values of CSV are read as texts, whatever they look like.
     """
 
     location: str
     format: str = ""
     options: dict[str, str] = field(default_factory=dict)
+    is_text: bool = False
 
 
 @dataclass(slots=True)

@@ -84,7 +84,6 @@ def rerun(
         text = f"SELECT * FROM {'.'.join(map(quoted, record.tables[0]['name'].split('.')))}"
     else:
         text, given = _statement(record, told, text, params)
-    assert record.journal_seq is not None
     other = entry.fields().get("lake_id")
     if other is not None:
         return GONE, f"it was read in the lake {other}, of which this is but the record"
@@ -99,7 +98,7 @@ def rerun(
         if each["table_id"] is None and each["version"] is not None
     )
     try:
-        rows = run(Moment(seq=record.journal_seq, sources=sources), text, given)
+        rows = run(Moment(seq=_before(record), sources=sources), text, given)
     except AffidavitError as error:
         return GONE, f"it cannot be run on what it read: {error}"
     outcome, reason = _judged(record, told, rows)
@@ -107,6 +106,17 @@ def rerun(
     if changing is not None:
         return UNREPEATABLE, f"{changing} gives another value each time, and so other rows"
     return outcome, reason
+
+
+def _before(record: ReadRecord) -> int:
+    """Return the last entry when a read began; -1 where there was none yet."""
+    return -1 if record.journal_seq is None else record.journal_seq
+
+
+def _when(record: ReadRecord) -> str:
+    if record.journal_seq is None:
+        return "as of before the first entry"
+    return f"as of entry {record.journal_seq}"
 
 
 def _changing(text: str) -> str | None:
@@ -173,14 +183,13 @@ def _judged(
     salt, stated = told["result_sha256"]
     first = record.seq if record.opened_seq is None else record.opened_seq
     if digest(rows, salt) == stated:
-        return REPRODUCED, f"as of entry {record.journal_seq} it gives the same rows"
+        return REPRODUCED, f"{_when(record)} it gives the same rows"
     _, as_set = told.get("rows_set_sha256", (b"", None))
     if as_set is not None and rows_set_digest(rows) == as_set:
         return REPRODUCED, (
-            f"as of entry {record.journal_seq} it gives the same rows, in an order that the "
-            "statement leaves open"
+            f"{_when(record)} it gives the same rows, in an order that the statement leaves open"
         )
-    if record.journal_seq is not None and record.journal_seq >= first:
+    if _before(record) >= first:
         return GONE, "it read what a transaction had written that was rolled back"
     for each in record.tables:
         source = each.get("source") or {}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
+from affidavit.catalog.sources.files.external import parse_external
+from affidavit.catalog.sql.names import MAIN_SCHEMA
+from affidavit.engine.scans.snapshot import asked
 from affidavit.engine.statement.parameters import named_only
 
 if TYPE_CHECKING:
@@ -42,11 +45,16 @@ class Again:
         return self._view(moment).sql(text, named_only(text, params)).to_arrow()
 
     def look(self, catalog: Catalog, name: str) -> dict[str, Any] | None:
-        """Return what there is to say now of the files that a table is."""
+        """Return what there is to say now of the files that a table is, or a path or URL."""
         schema, _, table = name.rpartition(".")
+        planner, query = self._planner(), asked(catalog)
         with catalog.read() as reader:
             info = catalog.find(reader, table, schema)
-        if info is None or info.kind != EXTERNAL.name:
+        if info is None:  # a path or URL that the statement named itself
+            path = name.removeprefix(f"{MAIN_SCHEMA}.")
+            return planner.named_files.evidence(path, {}, query)
+        if info.kind != EXTERNAL.name:
             return None
         assert isinstance(info.definition, SqlDefinition)
-        return self._planner().files(info.definition).evidence(info.definition.sql)
+        made = parse_external(info.definition.sql)
+        return planner.files(info.definition).evidence(made.location, made.options, query)

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model.definition import EXTERNAL
-from affidavit.catalog.sources.buckets.location import is_remote
-from affidavit.catalog.sources.buckets.options import split_options
+from affidavit.catalog.sources.buckets.location import is_local
+from affidavit.catalog.sources.buckets.options import refuse_secrets, split_options
 from affidavit.catalog.sources.files.external import NAMES_FILES, external_sql
 from affidavit.catalog.sources.files.guessed import check_there, database_at
 from affidavit.catalog.sources.kinds import (
@@ -25,8 +25,9 @@ from affidavit.catalog.sources.kinds import (
     parse_url,
 )
 from affidavit.catalog.sources.registry import forget, remember
+from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA, RESERVED_SCHEMAS, check_table_name
-from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.values.ingest import new_rows
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.scans.memory import memory_table
@@ -87,6 +88,9 @@ class Attachments:
         if told is not None and not told.strip():
             raise SourceError(f"expected a path or URL to attach, got {told!r}")
         check_scheme(told or "")
+        if told is not None and is_web(told) and self._catalog.trace is None:
+            self._attach_web(name, told, options)
+            return
         scheme = None if told is None or "format" in options else self._database_at(told)
         if scheme is not None:
             self._attach_source(
@@ -105,22 +109,34 @@ class Attachments:
 
     def _database_at(self, path: str) -> str | None:
         """Return the scheme of the database that a file is, where it may be looked at."""
-        location = self._reach.location(path)
-        if is_remote(location) or not Path(location).is_file():
+        location = self._reach.files(path)
+        if not is_local(location) or not Path(location).is_file():
             return None
         self._reach.check_files(location)
         return database_at(location)
 
     def _attach_files(self, name: str, told: str, options: dict[str, Any]) -> None:
         # before it is looked at, and before it is in a statement: statements are kept
-        location = self._reach.location(told)
+        location = self._reach.files(told)
         self._reach.check_files(location)
         way, secrets, rest = split_options(location, options)
-        text = external_sql(name, location, rest, way)
+        copy = None
+        if is_web(location):
+            with self._planner.snapshot(self._catalog) as snapshot:
+                copy = self._planner.named_files.copy(location, snapshot)
+        text = external_sql(name, location, rest, way, copy)
         if "format" not in options:
             check_there(location)
         with self._planner.stores.given(location, self._reach, secrets):
             self._run(text)
+
+    def _attach_web(self, name: str, told: str, options: dict[str, Any]) -> None:
+        """Attach a file of the web by a statement, which asks for it once and can be stopped."""
+        url = self._reach.files(told)
+        refuse_secrets(options)  # before it is in a statement, as above
+        given = ", ".join(f"{quoted(k)} {quoted_text(str(v))}" for k, v in options.items())
+        listed = f" ({given})" if given else ""
+        self._run(f"ATTACH {quoted_text(url)} AS {quoted(name)}{listed}")
 
     def _attach_source(self, name: str, text: str, options: dict[str, Any]) -> None:
         if name.casefold() in RESERVED_SCHEMAS:

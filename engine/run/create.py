@@ -126,7 +126,7 @@ def _view(new: New) -> int:
     name = parse_name(cursor, "a view")
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("AS")
-    query = placed(cursor.rest(), new.scope.reach.location)
+    query = placed(cursor.rest(), new.scope.reach.files)
     if new.statement.whole.placeholders or new.statement.whole.marks:
         msg = "a view is kept without values: write them in place of its parameters"
         raise SqlError(msg)
@@ -150,7 +150,7 @@ def _external(new: New, *, kind: str = "EXTERNAL") -> int:
         else:
             cursor.skip()
     cursor.expect("LOCATION")
-    location = scope.reach.location(plain_location(cursor.token))
+    location = scope.reach.files(plain_location(cursor.token))
     scope.reach.check_files(location)
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
     sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"

@@ -18,7 +18,7 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model.definition import EXTERNAL, SqlDefinition
-from affidavit.catalog.sources.files.external import is_lake_table
+from affidavit.catalog.sources.files.external import is_only_read
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.sql.sized import bounded
@@ -131,7 +131,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
 def _external(catalog: Catalog, target: Target) -> TableInfo | None:
     with catalog.read() as reader:
         info = catalog.get(reader, target.name, target.schema)
-    return info if info.kind == EXTERNAL.name and not is_lake_table(info.definition) else None
+    return info if info.kind == EXTERNAL.name and not is_only_read(info.definition) else None
 
 
 def _insert_external(scope: Scope, statement: Statement, params: Params, info: TableInfo) -> Result:

@@ -19,6 +19,7 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.sources.kinds import check_reach, parse_url
+from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.result.result import Result
@@ -170,6 +171,9 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
     readings of a text differ, a path that was never checked could be written.
     """
     asked = parse_copy(statement.cursor())
+    if is_web(asked.location):
+        msg = "COPY TO https:// is not supported: write to a path, or to an object store's URL"
+        raise SqlError(msg)
     location = scope.reach.location(asked.location)
     scope.reach.check_files(location)  # a folder's, where parts may be written through links
     planner, stores = scope.planner, scope.planner.stores

@@ -31,11 +31,18 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
+    from affidavit.catalog.sources.web.copies import Copy
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.search.among import Among
     from affidavit.engine.search.request import SearchRequest
     from affidavit.errors import AffidavitError
+
+
+def asked(catalog: Catalog) -> Query:
+    """Return the statement that a catalog is asked for; a new one where none was begun."""
+    given = None if catalog.trace is None else catalog.trace.query
+    return given or Query(catalog.lake.queries, catalog.identity)
 
 
 class Snapshot:
@@ -59,6 +66,7 @@ class Snapshot:
             described and none has a value; else ``None``.
         missing: Names that planning looked up in vain.
         written: The external tables that the statement appends to.
+        copies: What was downloaded of the web, held until the statement's rows were read.
         tellers: Say what a message of DataFusion's is about, if it is about their files.
         passed: What queries in the SQL of sources are called, by source and text.
         is_limited: Whether whoever asks has limits; until it is said that they have none.
@@ -87,8 +95,7 @@ class Snapshot:
         self.reader = reader
         self.committed = committed
         self.hide = hide
-        given = None if catalog.trace is None else catalog.trace.query
-        self.query = given or Query(catalog.lake.queries, catalog.identity)
+        self.query = asked(catalog)
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
         self.temporaries = Temporaries()
@@ -103,6 +110,7 @@ class Snapshot:
         self.passed: dict[tuple[str, str], str] = {}
         self.is_limited = True
         self.written: set[tuple[str, str]] = set()
+        self.copies: list[Copy] = []
         self.tellers: list[Callable[[str], str | None]] = []
         self.sent: list[tuple[str, str]] = []
         self.reading = Reading(self.query, catalog.transactions)

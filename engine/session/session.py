@@ -408,7 +408,7 @@ class Session(Keeping):
                 ``name.schema.table``.
             source: The URL of a database or lake (``postgresql://``, ``mysql://``,
                 ``duckdb:///path``, ``sqlite:///path``, ``lake:///path``), or a path or glob of
-                Parquet, CSV, JSON, Arrow or Avro files, their URL in an object store (``s3://``,
+                Parquet, CSV, JSON, Arrow or Avro files, their URL (``https://``, or ``s3://``,
                 ``gs://``, ``az://``), or the folder of a Delta or Iceberg table, all remembered by
                 the lake; or an Arrow, pandas or polars table, for this session only.
             options: For a database its ``password``, or a function that returns it, kept nowhere,

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from affidavit.catalog.sources.buckets.services import SERVICES
+from affidavit.catalog.sources.web.urls import is_web
 from affidavit.errors import SourceError
 from affidavit.screen import MASK
 
@@ -16,6 +17,11 @@ _URL: Final = re.compile(r"\s*([A-Za-z][\w+.:-]*)://([^/?#]*)")
 def is_remote(location: str) -> bool:
     """Return whether files lie in an object store."""
     return location.partition("://")[0] in SERVICES
+
+
+def is_local(location: str) -> bool:
+    """Return whether files are on this machine."""
+    return not is_remote(location) and not is_web(location)
 
 
 def checked_location(location: str) -> str:

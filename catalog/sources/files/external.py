@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
-from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
 from affidavit.catalog.sources.files.formats import FORMATS
-from affidavit.catalog.sources.files.guessed import guessed
+from affidavit.catalog.sources.files.guessed import guessed, refuse_database
 from affidavit.catalog.sources.files.library import Opening
+from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.errors import SourceError, SqlError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.moment import Moment
     from affidavit.catalog.sources.buckets.bucket import Bucket
     from affidavit.catalog.sources.files.library import LibraryDataset
+    from affidavit.catalog.sources.web.copies import Copy
     from affidavit.catalog.sql.lexer import Token
 
 NAMES_FILES: Final = (
@@ -50,6 +52,7 @@ class ExternalTable:
         sql: The text without those options.
         given: DataFusion's own options.
         clause: These as they were written, behind OPTIONS.
+        head: What is written before STORED AS.
         declares: Whether it says its columns.
         parted: Whether it says its partitions.
     """
@@ -60,6 +63,7 @@ class ExternalTable:
     sql: str
     given: Mapping[str, str] = field(default_factory=dict)
     clause: str = ""
+    head: str = ""
     declares: bool = False
     parted: bool = False
 
@@ -71,7 +75,7 @@ class ExternalTable:
     @property
     def is_plain(self) -> bool:
         """Whether its text is DataFusion's as it stands: it is of local files."""
-        return not self.is_lake and not is_remote(self.location)
+        return not self.is_lake and is_local(self.location)
 
     @property
     def bad_is_null(self) -> bool:
@@ -81,6 +85,11 @@ class ExternalTable:
             SourceError: Its format does not know the choice.
         """
         return bad_is_null(self.options.get(ON_BAD_VALUE, "error"), self.kind)
+
+    def moved(self, location: str) -> ExternalTable:
+        """Return the same table, of what was downloaded to this path."""
+        sql = _placed(self.head, self.kind, location, self.clause)
+        return replace(self, location=location, sql=sql)
 
     def of(self, location: str, columns: Sequence[str] = (), folders: Sequence[str] = ()) -> str:
         """Return the text of a table of other files that are read likewise.
@@ -145,16 +154,23 @@ def _is_lake(kind: str) -> bool:
     return kind in FORMATS and FORMATS[kind].open is not None
 
 
-def is_lake_table(definition: Definition) -> bool:
-    """Return whether a definition is of a table that a library reads."""
-    return isinstance(definition, SqlDefinition) and parse_external(definition.sql).is_lake
+def is_only_read(definition: Definition) -> bool:
+    """Return whether a definition is of a table that a library reads, or of a file of the web."""
+    if not isinstance(definition, SqlDefinition):
+        return False
+    table = parse_external(definition.sql)
+    return table.is_lake or is_web(table.location)
 
 
 # --- written -------------------------------------------------------------------------------------
 
 
 def external_sql(
-    name: str, location: str, options: Mapping[str, object], way: Mapping[str, str]
+    name: str,
+    location: str,
+    options: Mapping[str, object],
+    way: Mapping[str, str],
+    copy: Copy | None = None,
 ) -> str:
     """Return the statement that makes a table of files.
 
@@ -163,15 +179,22 @@ def external_sql(
         location: Where the files are.
         options: ``format``, unless it can be told by their names, and those of that format.
         way: How their store is reached, as options of the statement.
+        copy: What was downloaded of a file of the web.
 
     Raises:
-        SourceError: The format cannot be told, or takes no such option.
+        SourceError: The format cannot be told, or takes no such option; or it is a database.
     """
     given = dict(options)
-    detected, needed = guessed(location)
+    if copy is not None and "format" not in given:
+        refuse_database(copy)
+    detected, needed = guessed(location, copy)
     kind = str(given.pop("format", detected)).upper()
     if kind not in FORMATS:
-        msg = f"cannot tell the format of {location!r}: pass format=, one of {sorted(FORMATS)}"
+        media_type = "" if copy is None else copy.media_type
+        said = f", which its server says is {media_type}" if media_type else ""
+        msg = (
+            f"cannot tell the format of {location!r}{said}: pass format=, one of {sorted(FORMATS)}"
+        )
         raise SourceError(msg)
     if not _is_lake(kind):
         given = {**needed, **given} if kind == detected else given
@@ -243,13 +266,16 @@ def parse_external(sql: str) -> ExternalTable:
     text = " ".join(token.text for token in rest)
     shown = ", ".join(" ".join(token.text for token in each) for each in theirs)
     clause = f" OPTIONS ({shown})" if theirs else ""
-    place = f"LOCATION {quoted_text(location)}"
     return ExternalTable(
-        kind, location, ours, f"{text} STORED AS {kind} {place}{clause}",
-        {key: _value(tokens) for key, tokens in options if not _is_ours(kind, key)}, clause,
+        kind, location, ours, _placed(text, kind, location, clause),
+        {key: _value(tokens) for key, tokens in options if not _is_ours(kind, key)}, clause, text,
         declares=len(rest) > len(_PLAIN) + 1 and rest[len(_PLAIN) + 1].text == "(",
         parted=any(token.keyword == "PARTITIONED" for token in rest),
     )  # fmt: skip
+
+
+def _placed(head: str, kind: str, location: str, clause: str) -> str:
+    return f"{head} STORED AS {kind} LOCATION {quoted_text(location)}{clause}"
 
 
 def plain_location(token: Token | None) -> str:

@@ -29,9 +29,11 @@ def _plain(path: str) -> IO[Any]:
     return Path(path).open("rb")
 
 
-_OPENS: Final[Mapping[str, Callable[[str], Any]]] = {
+OPENS: Final[Mapping[str, Callable[[str], Any]]] = {
     "": _plain, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open,
 }  # fmt: skip
+"""How a file is read that is compressed as DataFusion calls it, where Python can."""
+
 _ENDINGS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 
 
@@ -107,7 +109,7 @@ def _head(
     """Return the first line of a file and whether there is another; read once while it stays so."""
     given = dict(options)
     packed = given.get("format.compression", _ENDINGS.get(Path(path).suffix, "")).lower()
-    opened = _OPENS.get({"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed))
+    opened = OPENS.get({"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed))
     if opened is None:
         return None
     comment = given.get("format.comment", "")

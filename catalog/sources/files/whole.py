@@ -17,7 +17,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.files.iceberg_metadata import METADATA_ENDING
 from affidavit.errors import SourceError
 
@@ -48,7 +48,7 @@ def check_local(kind: str, location: str) -> None:
         kind: The format of the files.
         location: A path, a folder, a pattern or a URL; what is far away is not looked at.
     """
-    if is_remote(location):
+    if not is_local(location):
         return
     place = location.removeprefix("file://")
     if not _is_readable(Path(place)):

@@ -41,6 +41,11 @@ def _query(scope: Scope, statement: Statement, params: Params) -> Result:
     with planner.snapshot(scope.catalog) as snapshot:
         plan = partial(planner.plan, text, params, names=names, read_only=True)
         plans = planner.collect(plan, snapshot)
+    if snapshot.copies:
+        told = [planner.hide(text) for text in plans["plan"].to_pylist()]
+        field = plans.schema.field("plan")
+        at = plans.schema.get_field_index("plan")
+        plans = plans.set_column(at, field, pa.array(told, field.type))
     sent = {
         "plan_type": [f"sent to {source}" for source, _ in snapshot.sent],
         "plan": [sql for _, sql in snapshot.sent],

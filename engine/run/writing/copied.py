@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.statement.statement import Statement
 
-TEXT: str = "0"
-"""How many rows of a CSV file are looked at for its columns' types: all are text."""
-
 
 def copy_from(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run COPY t [(columns)] FROM 'path' [(options)].
@@ -29,12 +25,11 @@ def copy_from(scope: Scope, statement: Statement, params: Params) -> Result:
     Columns with names are matched by those, and by their places without a header.
     """
     asked = parse_copy_from(statement.cursor())
-    given = GivenFile(asked.location, asked.options.format, dict(asked.options.options))
+    options = dict(asked.options.options)
+    given = GivenFile(asked.location, asked.options.format, options, is_text=True)
     null = given.options.pop("null_value", None)
     if null is not None:
         given.options["null_regex"] = f"^{re.escape(null)}$"
-    if given.format == "CSV" or (not given.format and _is_csv(asked.location)):
-        given.options["schema_infer_max_rec"] = TEXT
     name = f"{asked.location} {uuid4().hex}"
     scope.planner.state.given[name] = given
     try:
@@ -42,11 +37,6 @@ def copy_from(scope: Scope, statement: Statement, params: Params) -> Result:
         return scope.execute(parse_statement(text), params)
     finally:
         del scope.planner.state.given[name]
-
-
-def _is_csv(location: str) -> bool:
-    endings = {each.lower() for each in PurePath(location).suffixes[-2:]}
-    return not endings.isdisjoint({".csv", ".tsv"})
 
 
 def _insert(scope: Scope, asked: CopyFrom, name: str, *, has_names: bool) -> str:

@@ -241,7 +241,7 @@ def test_a_way_is_the_same_whoever_said_it(
 SECRETS = ("SEKRIT1", "SEK/RIT2")
 
 
-@pytest.mark.parametrize("url", ["s3a", "gcs", "abfss", "r2", "http", "MongoDB"])
+@pytest.mark.parametrize("url", ["s3a", "gcs", "abfss", "r2", "ftp", "MongoDB"])
 def test_another_url_is_refused_by_its_scheme(session: affidavit.Session, url: str) -> None:
     with pytest.raises(SourceError) as caught:
         session.attach("t", f"{url}://user:SEKRIT1@host/x.parquet", access_key_id="SEKRIT2")

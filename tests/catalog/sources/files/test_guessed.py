@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -42,13 +43,17 @@ def write(folder: Path, name: str) -> Path:
             path.write_bytes(lzma.compress(CSV))
         case "json":
             path.write_text(' \n[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]')
+        case "json.gz":
+            path.write_bytes(gzip.compress(b'[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]'))
+        case "packed.csv":
+            path.write_bytes(gzip.compress(CSV))
         case "jsonl":
             path.write_text('{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')
     return path
 
 
 NAMES = ["t.parquet", "t.data", "t.arrow", "t.bin", "t.csv", "t.tsv", "t.csv.gz", "t.csv.bz2",
-         "t.csv.xz", "t.json", "t.jsonl"]  # fmt: skip
+         "t.csv.xz", "t.json", "t.jsonl", "t.json.gz", "t.packed.csv"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,6 +143,26 @@ def test_a_file_is_named_wherever_a_table_is(
     session.sql("CREATE VIEW both AS SELECT v, c FROM 'x.csv', 'y.csv'")
     monkeypatch.chdir("/")
     assert session.sql("SELECT * FROM both").to_pylist() == [{"v": 2, "c": 3}]
+
+
+@pytest.mark.parametrize("is_attached", [False, True])
+def test_a_read_of_a_file_is_run_again_while_the_file_is_as_it_was(
+    tmp_path: Path, *, is_attached: bool
+) -> None:
+    """One by a path was once told to be gone, and one before any entry ended in an assertion."""
+    path = write(tmp_path, "t.csv")
+    with affidavit.connect(tmp_path / "lake", audit="reads", store_queries=True) as session:
+        if is_attached:
+            session.attach("t", path)
+        result = session.sql(f"SELECT * FROM {'t' if is_attached else repr(str(path))} ORDER BY a")
+        assert result.num_rows == 2
+        found = []
+        for body in (CSV, CSV.replace(b"x", b"z"), None):
+            path.unlink() if body is None else path.write_bytes(body)
+            found.append(str(session.audit.replay(result.receipt.read_id)))
+    assert found[0].startswith("REPRODUCED")
+    assert re.match("EVIDENCE_GONE: .*its files are others now", found[1])
+    assert re.match("EVIDENCE_GONE: .*its files cannot be read any more", found[2])
 
 
 def test_a_session_with_limits_names_no_files(session, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Files of the web: which may be read, how they are asked for, and what is kept of them."""
