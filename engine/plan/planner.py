@@ -210,9 +210,10 @@ class Planner:
     ) -> DataFrame:
         text = by_place(text)
         check_honoured(text, self.state.dialect)
-        context = self._pair.narrow if narrow else self.context
+        pair = self._pair
+        context = pair.narrow if narrow else pair.context
         with held():
-            return planned_in(context, text, values, snapshot, options)
+            return planned_in(context, text, values, snapshot, options, pair.remembered)
 
     def meant(self, text: str, snapshot: Snapshot) -> str:
         """Return a text with what it asks of models, sequences and its caller, put for plans."""

@@ -14,6 +14,7 @@ from affidavit.catalog.sql.names import CATALOG
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.mending.remembered import Remembered
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, NO_STATISTICS, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
 from affidavit.engine.scans.calls.called import refuse_within_call
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 class Pair:
     """Two contexts of the same settings: ``narrow`` plans for one partition.
 
-    ``added`` are the functions that were registered later, by name.
+    ``added`` are the functions that were registered later, by name, and ``remembered`` says how
+    statements were written for them.
 
     ``changing`` is held by what changes them. DataFusion asks back under a lock of its own while it
     makes an external table: whoever waited to change the context then, and whoever held Python's
@@ -55,6 +57,7 @@ class Pair:
     narrow: SessionContext
     changing: threading.Lock
     added: set[str] = field(default_factory=set)
+    remembered: Remembered = field(default_factory=Remembered)
 
     def add(self, function: ScalarUDF) -> None:
         """Let statements call a function, unless one of that name can be called already."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.sized import bounded
-from affidavit.engine.plan.mending.alone import mended_in, schema_in
-from affidavit.engine.plan.mending.points import pointed
+from affidavit.engine.plan.mending.alone import Alone, answered
+from affidavit.engine.plan.mending.points import floats_met, pointed
+from affidavit.engine.plan.mending.remembered import Remembered, Written, columns_of, key_of
 from affidavit.engine.plan.mending.spelled import ordered, spelled
 from affidavit.engine.plan.sizes.bounds import plainly_named
+from affidavit.engine.statement.mended.mended import mended
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from datafusion import DataFrame, SessionContext, SQLOptions
 
     from affidavit.engine.scans.snapshot import Snapshot
+
+_MOMENT: Final = re.compile(r"\b(?:now|today|current_|local)", re.IGNORECASE)
+"""What has another value in each statement, which its plan may be another for."""
 
 
 def planned_in(
@@ -25,17 +32,85 @@ def planned_in(
     values: Mapping[str, Any],
     snapshot: Snapshot,
     options: SQLOptions | None,
+    remembered: Remembered,
 ) -> DataFrame:
     """Return a context's plan of a statement, which changes nothing by being planned.
+
+    Args:
+        context: What plans it.
+        text: The statement.
+        values: Its parameters, as Arrow's scalars.
+        snapshot: What it reads.
+        options: What it may be; anything if ``None``.
+        remembered: How statements were written for this context.
 
     Raises:
         SqlError: It cannot be written so.
     """
-    whole = mended_in(context, spelled(text), values, snapshot)
-    whole = bounded(ordered(whole, partial(schema_in, context, values, snapshot)))
+    planning = _Planning(context, text, values, snapshot, options)
+    planning = _Planning(context, text, values, snapshot, options)
+    age, key = remembered.age, key_of(text, values)
+    known = remembered.get(key)
+    found = None if known is None else planning.again(*known)
+    if found is None:
+        found = planning.written()
+        if planning.has_asked(found[0]):
+            remembered.keep(key, found[0], columns_of(found[1]), age)
+    written, frame = found
+    if written.names is not None:
+        frame = _called(frame, written.names)
+    return frame if written.text == text else plainly_named(frame)
 
-    def plan(each: str, given: Mapping[str, Any]) -> DataFrame:
-        return context.sql(each, options, param_values=dict(given) or None)
 
-    frame = pointed(whole, values, plan)
-    return frame if whole is text else plainly_named(frame)
+class _Planning:
+    """One statement on its way to a plan."""
+
+    def __init__(
+        self,
+        context: SessionContext,
+        text: str,
+        values: Mapping[str, Any],
+        snapshot: Snapshot,
+        options: SQLOptions | None,
+    ) -> None:
+        self._context = context
+        self._text = text
+        self._values = values
+        self._options = options
+        self._alone = Alone(context, values, snapshot)
+        self._answered = partial(answered, snapshot)
+
+    def has_asked(self, written: Written) -> bool:
+        """Return whether the planner was asked how to write the statement."""
+        return self._alone.asked or written.met is not None
+
+    def written(self) -> tuple[Written, DataFrame]:
+        """Return how the statement is planned, and its plan."""
+        whole = mended(spelled(self._text), self._alone)
+        whole = bounded(ordered(whole, self._alone))
+        return pointed(whole, self._values, self._plan, self._answered)
+
+    def again(self, written: Written, columns: bytes) -> tuple[Written, DataFrame] | None:
+        """Return the statement as it was written for tables of such columns; ``None`` if it is not.
+
+        What a parameter or the time of day makes of a condition may have hidden a float before.
+        """
+        given = written.given(self._values)
+        frame = self._answered(lambda: self._plan(written.text, given))
+        if isinstance(frame, Exception) or columns_of(frame) != columns:
+            return None
+        if written.met is not None and (self._values or _MOMENT.search(self._text) is not None):
+            met = floats_met(frame, written.digits, self._answered)
+            return None if met > written.met else (written, frame)
+        return written, frame
+
+    def _plan(self, text: str, values: Mapping[str, Any]) -> DataFrame:
+        return self._context.sql(text, self._options, param_values=dict(values) or None)
+
+
+def _called(frame: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Return a plan whose columns are called so."""
+    for name, meant in zip(frame.schema().names, names, strict=True):
+        if name != meant:
+            frame = frame.with_column_renamed(quoted(name), meant)
+    return frame
