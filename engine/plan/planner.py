@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.reach import Reach
     from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.plan.tenant import Pair, TenantEngine
+    from affidavit.engine.scans.calls.placed import Placed
 
 VIEW_DEPTH_MAX: Final = 32
 
@@ -139,12 +140,13 @@ class Planner:
         with self._planning(snapshot):
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
-            numbered = self.meant(text, snapshot)
-            frame = self._sql(numbered, values, snapshot, options, narrow=narrow)
+            meant = self.meant(text, snapshot)
+            given = {**values, **meant.keys}
+            frame = self._sql(meant.text, given, snapshot, options, narrow=narrow)
             if snapshot.sizes or GROWS.search(text) is not None:
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
-            if read_only and numbered is not text:
-                frame = self.engine.named(frame)
+            if read_only:
+                frame = self.engine.named(frame, snapshot)
             if snapshot.choosing:
                 plan_rows(snapshot, partial(self.plan, read_only=True), params)
         snapshot.query.check()
@@ -178,7 +180,7 @@ class Planner:
         create = frame.logical_plan().inputs()[0].to_variant()
         made = LogicalPlan(create.input()[0])
         frame = plainly_named(self.context.create_dataframe_from_logical_plan(made))
-        return self.engine.named(frame)
+        return self.engine.named(frame, snapshot)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
         """Return a column of the Arrow type that DataFusion gives ``sql_type``."""
@@ -215,7 +217,7 @@ class Planner:
         with held():
             return planned_in(context, text, values, snapshot, options, pair.remembered)
 
-    def meant(self, text: str, snapshot: Snapshot) -> str:
+    def meant(self, text: str, snapshot: Snapshot) -> Placed:
         """Return a text with what it asks of models, sequences and its caller, put for plans."""
         return self.engine.written(text, snapshot, self.state.numbers, self._pair)
 
@@ -260,8 +262,9 @@ class Planner:
             text, names = definition.sql, parse_statement(definition.sql).names
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
-                frame = self._sql(self.meant(text, snapshot), {}, snapshot, QUERIES_ONLY)
-            frame = self.engine.named(frame)
+                meant = self.meant(text, snapshot)
+                frame = self._sql(meant.text, meant.keys, snapshot, QUERIES_ONLY)
+            frame = self.engine.named(frame, snapshot)
             if snapshot.sizes or GROWS.search(text) is not None:
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)

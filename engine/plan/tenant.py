@@ -22,6 +22,7 @@ from affidavit.engine.scans.calls.callers import told_of_caller
 from affidavit.engine.scans.calls.embedding import Embedding
 from affidavit.engine.scans.calls.json import register_json
 from affidavit.engine.scans.calls.numbering import Numbering
+from affidavit.engine.scans.calls.placed import Placed, Placing
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
@@ -149,16 +150,19 @@ class TenantEngine:
         register_json(context)
         return context
 
-    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> str:
+    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> Placed:
         """Return a statement with the calls that are ours as DataFusion reads them."""
         refuse_within_call()
+        placing = Placing(snapshot)
         text = told_of_caller(text, snapshot.catalog.identity)
-        text = self.embedding.written(text, snapshot, pair.add)
-        return self.numbering.written(text, snapshot, numbers)
+        text = self.embedding.written(text, placing, pair.add)
+        return Placed(self.numbering.written(text, placing, numbers), placing.keys)
 
-    def named(self, frame: DataFrame) -> DataFrame:
+    def named(self, frame: DataFrame, snapshot: Snapshot) -> DataFrame:
         """Return a query whose columns are called as its calls are written."""
-        return self.embedding.named(self.numbering.named(frame))
+        if not snapshot.calls:
+            return frame
+        return self.embedding.named(self.numbering.named(frame, snapshot), snapshot)
 
     # --- sources -------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
 def _check(scope: Scope, statement: Statement) -> None:
     """Let DataFusion check it and keep nothing: its contexts are many sessions'."""
     with scope.planner.snapshot(scope.catalog) as snapshot:
+        snapshot.leave_unbound()
         scope.planner.plan(f"EXPLAIN {statement.text}", {}, snapshot, names=statement.names)
 
 

@@ -133,7 +133,9 @@ class _Asked:
         return pa.schema(
             [
                 each.with_name(_PARAMETER.sub(lambda at: f"${called.get(at[1], at[1])}", each.name))
-                for each in planner.schema_of(planner.engine.named(frame), self._snapshot)
+                for each in planner.schema_of(
+                    planner.engine.named(frame, self._snapshot), self._snapshot
+                )
             ]
         )
 

@@ -3,7 +3,6 @@
 Rules:
     - The model is looked up when the statement is planned, since the type is of its dimension, and
       is asked when the plan runs, by DataFusion's threads: a batch at once, equal texts once.
-    - A plan has a key for each call that nobody can guess, and that is forgotten with its snapshot.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from uuid import uuid4
-from weakref import finalize, ref
+from weakref import ref
 
 import pyarrow as pa
-from datafusion import udf
 
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.engine.scans.calls.call import NAMED, Call, told_in
 from affidavit.engine.scans.calls.called import called
-from affidavit.engine.scans.calls.raised import RAISED
-from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
+from affidavit.engine.scans.calls.placed import Uses
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from datafusion import DataFrame, ScalarUDF
 
     from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.scans.calls.placed import Placing
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
 
@@ -38,8 +38,8 @@ CALL: Final = "embed"
 EMBED: Final = "affidavit_embed_"
 """How what makes vectors begins; their dimension follows, which is their type's."""
 
-_NAMED: Final = re.compile(rf"""{EMBED}\d+\((?:Utf8\("|')(\w+)(?:"\)|')""")
-"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
+_NAMED: Final = re.compile(rf"{EMBED}\d+\({NAMED}")
+"""Such a call in the name of a column."""
 
 Add: TypeAlias = "Callable[[ScalarUDF], object]"
 """Lets the contexts that a statement is planned with call a function."""
@@ -67,9 +67,9 @@ class Embedding:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._uses: dict[str, _Use] = {}
+        self._uses = Uses[_Use]()
 
-    def written(self, text: str, snapshot: Snapshot, add: Add) -> str:
+    def written(self, text: str, placing: Placing, add: Add) -> str:
         """Return a statement with each call as DataFusion reads it.
 
         Raises:
@@ -82,29 +82,26 @@ class Embedding:
         for at in range(len(tokens) - 4, -1, -1):
             token, bracket, given, comma = tokens[at : at + 4]
             if token.name == CALL and (bracket.text, comma.text) == ("(", ","):
-                model = _model(given, snapshot)
+                model = _model(given, placing.snapshot)
                 if model is not None:
-                    told = self._call(model, snapshot, add)
+                    told = self._call(model, placing, add)
                     text = f"{text[: token.start]}{told}{text[given.end :]}"
         return text
 
-    def _call(self, model: str, snapshot: Snapshot, add: Add) -> str:
+    def _call(self, model: str, placing: Placing, add: Add) -> str:
         dimension = self._models.width(model)
         name, kind = f"{EMBED}{dimension}", pa.list_(pa.float32(), dimension)
         make, texts = partial(self._vectors, dimension), [pa.string(), pa.string()]
-        add(udf(make, texts, kind, "volatile", name))  # not to be asked while a plan is made
-        key = uuid4().hex
-        self._uses[key] = _Use(model, ref(snapshot))
-        finalize(snapshot, self._uses.pop, key, None)
-        return f"{name}({quoted_text(key)}"
+        # volatile: it is not to be asked while a plan is made
+        add(scalar_function(make, texts, kind, "volatile", name))
+        call = Call(f"{CALL}({quoted_text(model)}", model)
+        use = _Use(model, ref(placing.snapshot))
+        return f"{name}({placing.place(call, self._uses, use)}"
 
     def _vectors(self, dimension: int, keys: pa.Array, texts: pa.Array) -> pa.Array:
         if not len(keys):
             return pa.array([], pa.list_(pa.float32(), dimension))
-        try:
-            return self._made(self._uses.get(str(keys[0])), texts, dimension)
-        except AffidavitError as error:
-            raise RAISED.keep(error) from error
+        return self._made(self._uses.get(keys), texts, dimension)
 
     def _made(self, use: _Use | None, texts: pa.Array, dimension: int) -> pa.Array:
         snapshot = None if use is None else use.snapshot()
@@ -114,28 +111,27 @@ class Embedding:
         with query.waiting(what), called(what):
             return self._models.vectors(use.model, texts, dimension, query.check)
 
-    def named(self, frame: DataFrame) -> DataFrame:
+    def named(self, frame: DataFrame, snapshot: Snapshot) -> DataFrame:
         """Return a query whose columns are called as the calls are written."""
         for name in frame.schema().names:
             if EMBED in name:
-                frame = frame.with_column_renamed(quoted(name), _NAMED.sub(self._told, name))
+                frame = frame.with_column_renamed(
+                    quoted(name), told_in(name, _NAMED, snapshot.calls)
+                )
         return frame
 
-    def _told(self, found: re.Match[str]) -> str:
-        use = self._uses.get(found[1])
-        return found[0] if use is None else f"{CALL}({quoted_text(use.model)}"
-
-    def asked(self, expression: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
+    def asked(self, expression: Any, snapshot: Snapshot) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
         """Return the model that an expression asks, and what for; ``None`` if it is no call."""
         if expression.variant_name() != "ScalarFunction":
             return None
         if not expression.rex_call_operator().startswith(EMBED):
             return None
         key, text = expression.rex_call_operands()
-        use = self._uses.get(key.python_value().as_py())
         if text.variant_name() == "Cast":  # a parameter, whose type is not known yet
             [text] = text.rex_call_operands()
-        return None if use is None else (use.model, text)
+        found = re.search(NAMED, str(key))
+        call = None if found is None else snapshot.calls.get(found[1])
+        return None if call is None else (call.asks, text)
 
 
 def _model(token: Token, snapshot: Snapshot) -> str | None:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
-from weakref import finalize, ref
 
 import pyarrow as pa
-from datafusion import udf
 
 from affidavit.catalog.model.definition import SEQUENCE, SequenceDefinition
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.constraints.sequences import calls_in
-from affidavit.errors import AffidavitError, SqlError, TableNotFoundError
+from affidavit.engine.scans.calls.call import NAMED, Call, told_in
+from affidavit.engine.scans.calls.placed import Uses
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.numbers import Numbers
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.rules import Counter
+    from affidavit.engine.scans.calls.placed import Placing
     from affidavit.engine.scans.snapshot import Snapshot
 
 NEXT: Final = "affidavit_nextval"
 """What takes the next number, by a name that a plan was given for a sequence."""
 
-_NAMED: Final = re.compile(rf"""{NEXT}\((?:Utf8\("|')(\w+)(?:"\)|')\)""")
-"""Such a call in the name of a column: as it is written, or as DataFusion 54 has it."""
+_NAMED: Final = re.compile(rf"{NEXT}\({NAMED}\)")
+"""Such a call in the name of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,50 +45,41 @@ class _Use:
     """A call in a plan.
 
     Attributes:
-        called: As it is written.
+        is_last: Whether it asks for the number that was given last, and takes none.
         name: What the sequence is called.
         counter: Where its numbers come from.
         last: Which number the session was last given of each.
-        snapshot: The statement's, whose plan ends with the call's error.
     """
 
-    called: str
+    is_last: bool
     name: str
     counter: Counter
     last: dict[str, int]
-    snapshot: ref[Snapshot]
 
 
 class Numbering:
-    """What the plans of a tenant ask sequences for.
-
-    A plan has a name for each call that nobody can guess, and that is forgotten with its snapshot.
-    """
+    """What the plans of a tenant ask sequences for."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._uses: dict[str, _Use] = {}
+        self._uses = Uses[_Use]()
 
     def register(self, context: SessionContext) -> None:
         """Let a context's plans take numbers."""
-        context.register_udf(udf(self._next, [pa.string()], pa.int64(), "volatile", NEXT))
+        context.register_udf(
+            scalar_function(self._next, [pa.string()], pa.int64(), "volatile", NEXT)
+        )
 
     def _next(self, keys: pa.Array) -> pa.Array:
         if not len(keys):
             return pa.array([], pa.int64())
-        use = self._uses.get(str(keys[0]))
+        use = self._uses.get(keys)
         if use is None:
             raise SqlError("write nextval('name')")
-        try:
-            return pa.array(self._numbers_of(use, len(keys)), pa.int64())
-        except AffidavitError as error:
-            snapshot = use.snapshot()
-            if snapshot is not None:
-                snapshot.fail(error)
-            raise
+        return pa.array(self._numbers_of(use, len(keys)), pa.int64())
 
     def _numbers_of(self, use: _Use, count: int) -> Sequence[int]:
-        if use.called.startswith("currval"):
+        if use.is_last:
             given = use.last.get(use.counter.counter_id)
             if given is None:
                 raise SqlError(f"sequence {use.name!r} gave this session no number: nextval first")
@@ -96,7 +88,7 @@ class Numbering:
         use.last[use.counter.counter_id] = taken[-1]
         return taken
 
-    def written(self, text: str, snapshot: Snapshot, last: dict[str, int]) -> str:
+    def written(self, text: str, placing: Placing, last: dict[str, int]) -> str:
         """Return a statement with each call as DataFusion reads it.
 
         Raises:
@@ -106,32 +98,23 @@ class Numbering:
             raise SqlError(f"{NEXT} is for plans alone: write nextval('name')")
         written = text
         for start, end, word, name in calls_in(written):
-            called = f"{word}({quoted_text(name[1])})"
-            told = self._call(called, find_sequence(snapshot, *name), snapshot, last)
-            text = f"{text[:start]}{told}{text[end:]}"
+            info = find_sequence(placing.snapshot, *name)
+            assert isinstance(info.definition, SequenceDefinition)
+            use = _Use(word == "currval", info.name, info.definition.counter, last)
+            call = Call(f"{word}({quoted_text(name[1])})", f"{info.schema}.{info.name}")
+            text = f"{text[:start]}{NEXT}({placing.place(call, self._uses, use)}){text[end:]}"
         return text
 
-    def _call(self, called: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:
-        assert isinstance(info.definition, SequenceDefinition)
-        key = uuid4().hex
-        self._uses[key] = _Use(called, info.name, info.definition.counter, last, ref(snapshot))
-        finalize(snapshot, self._uses.pop, key, None)
-        return f"{NEXT}({quoted_text(key)})"
-
-    def named(self, frame: DataFrame) -> DataFrame:
-        """Return a query whose columns are called as the calls are written, numbered from 2 on."""
+    def named(self, frame: DataFrame, snapshot: Snapshot) -> DataFrame:
+        """Return a query whose columns are called as the calls are written, numbered if alike."""
         for name in frame.schema().names:
-            plain = _NAMED.sub(self._called, name)
+            plain = told_in(name, _NAMED, snapshot.calls)
             if plain != name:
                 taken = frame.schema().names
-                told = (plain, *(f"{plain}_{at}" for at in range(2, len(taken) + 2)))
+                told = (plain, *(f"{plain}_{at}" for at in range(1, len(taken) + 1)))
                 called = next(each for each in told if each not in taken)
                 frame = frame.with_column_renamed(quoted(name), called)
         return frame
-
-    def _called(self, found: re.Match[str]) -> str:
-        use = self._uses.get(found[1])
-        return found[0] if use is None else use.called
 
 
 def find_sequence(snapshot: Snapshot, schema: str, name: str) -> TableInfo:
