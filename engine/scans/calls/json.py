@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datafusion import udf
 
-from affidavit.errors import InvalidQueryError
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 Key: TypeAlias = "str | int"
 
 SHOWN_LENGTH_MAX: Final = 40
+
+NESTED_MAX: Final = 256
+"""How deep lists and objects may stand in each other: what is read is also to be written."""
+
+_TOO_DEEP: Final = f": it is nested more than {NESTED_MAX} deep"
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _INDEX: Final = re.compile(r"-?\d{1,9}")
 _STEP: Final = re.compile(r'\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"]+))|\[(?:(\d{1,9})|#-(\d{1,9}))\]')
 _MISSING: Final = object()
@@ -57,29 +63,63 @@ def register_json(context: SessionContext) -> None:
     """Let a context's statements read JSON."""
     text = pa.string()
     for name, (run, arguments, returned) in _FUNCTIONS.items():
-        context.register_udf(udf(run, [text] * arguments, returned, "immutable", name))
+        context.register_udf(scalar_function(run, [text] * arguments, returned, "immutable", name))
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever it says
+    """Return what a text says.
+
+    Raises:
+        ExecutionError: It is no JSON, is nested too deep, or has half of a pair of surrogates,
+            which no text of ours can hold.
+    """
     try:
-        return _read(text)
-    except (ValueError, RecursionError):
-        shown = text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
-        raise InvalidQueryError(f"not JSON: {shown!r} (json_valid tells which texts are)") from None
+        value = _read(text)
+    except ValueError:
+        raise _no_json(text, "") from None
+    except RecursionError:
+        raise _no_json(text, _TOO_DEEP) from None
+    if text.count("[") + text.count("{") > NESTED_MAX and _is_deep(value):
+        raise _no_json(text, _TOO_DEEP)
+    if _SURROGATE.search(text) is not None:
+        try:
+            _written(value).encode()
+        except UnicodeEncodeError:
+            raise _no_json(text, ": it has half of a pair of surrogates") from None
+    return value
+
+
+def _no_json(text: str, why: str) -> ExecutionError:
+    shown = text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
+    return ExecutionError(f"not JSON: {shown!r}{why} (json_valid tells which texts are)")
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(NESTED_MAX):
+        within = (_elements(each) for each in level if isinstance(each, list | dict))
+        level = [each for elements in within for each in elements]
+    return any(isinstance(each, list | dict) for each in level)
+
+
+def _elements(value: list[object] | dict[str, object]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _written(value: object) -> str:
+    """Return a value as JSON; a level of it takes one call and no more."""
     if isinstance(value, _Digits):
         return value
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join([_written(each) for each in value])}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_quote(name)}:{_written(each)}' for name, each in value.items())}}}"
+        parts = [f"{_quote(name)}:{_written(each)}" for name, each in value.items()]
+        return f"{{{','.join(parts)}}}"
     return json.dumps(value)
 
 
@@ -98,7 +138,7 @@ def _path(written: str) -> tuple[Key, ...]:
     """Return the steps of a path: ``$.a[0]``, or one key.
 
     Raises:
-        InvalidQueryError: It is no path of such steps.
+        ExecutionError: It is no path of such steps.
     """
     if not written.startswith("$"):
         return (written,)
@@ -106,16 +146,27 @@ def _path(written: str) -> tuple[Key, ...]:
     at = 1
     while at < len(written):
         found = _STEP.match(written, at)
-        if found is None:
+        step = None if found is None else _key(*found.groups())
+        if found is None or step is None:
             told = 'write $.name, $."a name", $[0] or $[#-1], one behind the other'
-            raise InvalidQueryError(f"{written!r} is no path into JSON: {told}")
-        quoted, name, index, last = found.groups()
-        if index is not None or last is not None:
-            steps.append(int(index) if last is None else -int(last))
-        else:
-            steps.append(json.loads(f'"{quoted}"') if name is None else name)
+            raise ExecutionError(f"{written!r} is no path into JSON: {told}")
+        steps.append(step)
         at = found.end()
     return tuple(steps)
+
+
+def _key(quoted: str | None, name: str | None, index: str | None, last: str | None) -> Key | None:
+    """Return one step of a path; ``None`` if what stands in quotes is no text of JSON's."""
+    if index is not None:
+        return int(index)
+    if last is not None:
+        return -int(last)
+    if quoted is None:
+        return name
+    try:
+        return str(json.loads(f'"{quoted}"'))
+    except ValueError:
+        return None
 
 
 def _found(text: str, keys: Iterable[Key]) -> object:
@@ -151,7 +202,7 @@ def _length(text: str) -> int:
 def _is_valid(text: str) -> bool:
     try:
         _parsed(text)
-    except InvalidQueryError:
+    except ExecutionError:
         return False
     return True
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -63,6 +64,22 @@ RAISED: Final = Raised()
 """Of this process: DataFusion says of no error which context it is of."""
 
 
+@dataclass(frozen=True)
+class _Marked:
+    """A function whose errors have marks.
+
+    It is no closure: DataFusion pickles a function that stands in what it hands to a vector table.
+    """
+
+    function: Callable[..., pa.Array]
+
+    def __call__(self, *arrays: pa.Array) -> pa.Array:
+        try:
+            return self.function(*arrays)
+        except AffidavitError as error:
+            raise RAISED.keep(error) from error
+
+
 def scalar_function(
     function: Callable[..., pa.Array],
     inputs: Sequence[pa.DataType],
@@ -71,14 +88,7 @@ def scalar_function(
     name: str,
 ) -> ScalarUDF:
     """Return a function as DataFusion calls it, whose errors come out as they were raised."""
-
-    def marked(*arrays: pa.Array) -> pa.Array:
-        try:
-            return function(*arrays)
-        except AffidavitError as error:
-            raise RAISED.keep(error) from error
-
-    return udf(marked, list(inputs), output, volatility, name)
+    return udf(_Marked(function), list(inputs), output, volatility, name)
 
 
 def unmarked(told: str) -> str:
