@@ -44,19 +44,17 @@ _MISSING: Final = object()
 _quote: Final = json.encoder.encode_basestring
 
 
-class _Digits(str):
-    """A number as it was written."""
-
-    __slots__ = ()
+_SPACE: Final = " \t\n\r"
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_read: Final = json.JSONDecoder(
-    parse_float=_Digits, parse_int=_Digits, parse_constant=_refuse
-).decode
+_scan: Final = json.JSONDecoder(
+    parse_float=str.encode, parse_int=str.encode, parse_constant=_refuse
+).scan_once  # type: ignore[attr-defined]  # typeshed has it of the decoder's module alone
+"""Reads a value at a place; a number becomes bytes, the digits as they were written."""
 
 
 def register_json(context: SessionContext) -> None:
@@ -76,15 +74,18 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever it says
         ExecutionError: It is no JSON, is nested too deep, or has half of a pair of surrogates,
             which no text of ours can hold.
     """
+    told = text.strip(_SPACE)
     try:
-        value = _read(text)
-    except ValueError:
+        value, end = _scan(told, 0)
+    except (ValueError, StopIteration):
         raise _no_json(text, "") from None
     except RecursionError:
         raise _no_json(text, _TOO_DEEP) from None
-    if text.count("[") + text.count("{") > NESTED_MAX and _is_deep(value):
+    if end < len(told):
+        raise _no_json(text, "")
+    if end > NESTED_MAX and told.count("[") + told.count("{") > NESTED_MAX and _is_deep(value):
         raise _no_json(text, _TOO_DEEP)
-    if _SURROGATE.search(text) is not None:
+    if "\\" in told and _SURROGATE.search(told) is not None:
         try:
             _written(value).encode()
         except UnicodeEncodeError:
@@ -111,8 +112,8 @@ def _elements(value: list[object] | dict[str, object]) -> Iterable[object]:
 
 def _written(value: object) -> str:
     """Return a value as JSON; a level of it takes one call and no more."""
-    if isinstance(value, _Digits):
-        return value
+    if isinstance(value, bytes):
+        return value.decode()
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, list):
@@ -186,7 +187,7 @@ def _json(value: object) -> str | None:
 def _text(value: object) -> str | None:
     if value is _MISSING or value is None:
         return None
-    return str(value) if isinstance(value, str) else _written(value)
+    return value if isinstance(value, str) else _written(value)
 
 
 def _keys(text: str) -> list[str]:
@@ -208,14 +209,12 @@ def _is_valid(text: str) -> bool:
 
 
 def _kind(text: str) -> str:
-    value = _parsed(text)
-    if isinstance(value, _Digits):
-        return "number"
-    return _KINDS[type(value)]
+    return _KINDS[type(_parsed(text))]
 
 
 _KINDS: Final = {
     str: "string", list: "array", dict: "object", bool: "boolean", type(None): "null",
+    bytes: "number",
 }  # fmt: skip
 
 

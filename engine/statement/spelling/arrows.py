@@ -2,14 +2,17 @@
 
 DataFusion 54.1 reads the operators of JSON and plans neither. Both bind to one operand on each
 side, tighter than any other operator: ``j ->> 'n' || '!'`` and ``1 + (j ->> 'n')::INT`` are what
-they look like.
+they look like. Several that follow each other, with keys that are written out, are one call with a
+path: each call reads the whole text.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from affidavit.catalog.sql.lexer import Cursor
+from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.grammar import skip_operand
 from affidavit.errors import SqlError
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 ARROWS: Final = {"->": "json_get", "->>": "json_get_text"}
 """The operators, and the functions that they are."""
+
+_PATHS: Final = {"->": "json_extract", "->>": "json_extract_string"}
+"""The functions that several of them are."""
 
 _SINGLE: Final = frozenset({"string", "number", "placeholder"})
 _CLOSING: Final = frozenset({")", "]"})
@@ -36,8 +42,58 @@ def arrows(text: str, tokens: Sequence[Token]) -> str:
     return text
 
 
+class _Arrow(NamedTuple):
+    """An operator.
+
+    Attributes:
+        at: Its token.
+        start: Where its left operand begins.
+        end: Behind its right operand.
+        key: What stands there, if it is written out; else ``None``.
+    """
+
+    at: int
+    start: int
+    end: int
+    key: str | None
+
+
 def _edits(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, int, str]]:
     """Yield from where to where to put what; of what begins at one place the last stands first."""
+    for first, *others in _steps(text, tokens):
+        last = others[-1] if others else first
+        begins, ends = tokens[first.start].start, tokens[last.end - 1].end
+        functions = _PATHS if others else ARROWS
+        yield begins, begins, -last.at, f"{functions[tokens[last.at].text]}("
+        if others:
+            steps = (json.dumps(each.key, ensure_ascii=False) for each in (first, *others))
+            path = quoted_text(f"$.{'.'.join(steps)}")
+            yield tokens[first.at].start, ends, 1, f", {path})"
+        else:
+            yield tokens[first.at].start, tokens[first.at].end, 1, ","
+            yield ends, ends, 0, ")"
+
+
+def _steps(text: str, tokens: Sequence[Token]) -> Iterator[list[_Arrow]]:
+    """Yield operators, and those together that are one path: ``->`` gives what the next reads."""
+    steps: list[_Arrow] = []
+    for arrow in _arrows(text, tokens):
+        before = steps[-1] if steps else None
+        is_path = (
+            before is not None
+            and before.end == arrow.at
+            and tokens[before.at].text == "->"
+            and None not in {before.key, arrow.key}
+        )
+        if steps and not is_path:
+            yield steps
+            steps = []
+        steps.append(arrow)
+    if steps:
+        yield steps
+
+
+def _arrows(text: str, tokens: Sequence[Token]) -> Iterator[_Arrow]:
     starts: dict[int, int] = {}  # where the operand begins that ends before a token
     for at, token in enumerate(tokens):
         if token.kind != "symbol" or token.text not in ARROWS:
@@ -47,11 +103,16 @@ def _edits(text: str, tokens: Sequence[Token]) -> Iterator[tuple[int, int, int, 
             continue
         end = _end(text, tokens, at + 1)
         starts[end] = start
-        begins = tokens[start].start
-        yield begins, begins, -at, f"{ARROWS[token.text]}("
-        yield token.start, token.end, 1, ","
-        ends = tokens[end - 1].end
-        yield ends, ends, 0, ")"
+        yield _Arrow(at, start, end, _key(tokens[at + 1 : end]))
+
+
+def _key(tokens: Sequence[Token]) -> str | None:
+    """Return the key that a right operand is, if it is a text or a whole number."""
+    *sign, key = [token.text for token in tokens]
+    if tokens[-1].kind == "number" and key.isdecimal() and sign in ([], ["-"]):
+        return "".join([*sign, str(int(key))])
+    is_text = not sign and tokens[-1].kind == "string" and key[0] == "'"
+    return key[1:-1].replace("''", "'") if is_text else None
 
 
 def _start(tokens: Sequence[Token], at: int) -> int:
