@@ -224,20 +224,43 @@ def without_secrets(
     """
     assigned = _SETTING.match(text)
     if assigned is not None and SECRET_WORDS.search(assigned[1]) is not None:
-        text, told = f"{text[: assigned.end()]} {MASK}", _UNTOLD if told else ""
-    elif _SAID.search(text) is not None:
-        text, told = _SAID.sub(rf"\1{MASK}", text), _UNTOLD if told else ""
+        return masked(f"{text[: assigned.end()]} {MASK}"), _UNTOLD if told else ""
+    hidden = [(found.end(1), found.end()) for found in _SAID.finditer(text)]
     clause = _OPTIONS.search(text)
-    if clause is not None:
-        try:
-            values = list(_secret_values(tokenize(text) if tokens is None else tokens))
-        except AffidavitError:  # where an option ends cannot be told, and the error repeats it
-            values, text, told = [], f"{text[: clause.end()]} {MASK}", _UNTOLD if told else ""
-        for value in reversed(values):
-            text = f"{text[: value[0].start]}{MASK}{text[value[-1].end :]}"
-            for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
-                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", MASK, told)
-    return masked(text), masked(told)
+    if hidden:
+        told = _UNTOLD if told else ""
+    if not hidden and clause is None:
+        return masked(text), masked(told)
+    try:
+        tokens = tokenize(text) if tokens is None else tokens
+    except AffidavitError:  # where an option ends cannot be told, and the error repeats it
+        if clause is not None:
+            text, told = f"{text[: clause.end()]} {MASK}", _UNTOLD if told else ""
+        return masked(_without(text, hidden)), masked(told)
+    ends = set(_ends(tokens))
+    hidden = [span for span in hidden if span[0] not in ends]
+    for value in _secret_values(tokens) if clause is not None else ():
+        hidden.append((value[0].start, value[-1].end))
+        for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
+            told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", MASK, told)
+    return masked(_without(text, hidden)), masked(told)
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return a text with a mask for each span of it, and one for those that overlap."""
+    pieces, at = list[str](), 0
+    for start, end in sorted(spans):
+        if start >= at:
+            pieces += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*pieces, text[at:]])
+
+
+def _ends(tokens: Iterable[Token]) -> Iterator[int]:
+    """Yield where the quotes stand that end a text: what is behind one of a name is no value."""
+    for token in tokens:
+        if token.kind in {"string", "quoted"}:
+            yield token.end - (2 if token.text.startswith("$$") else 1)
 
 
 def _secret_values(tokens: Iterable[Token]) -> Iterator[list[Token]]:
