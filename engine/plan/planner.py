@@ -27,7 +27,7 @@ from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.sizes.bounds import plainly_named
-from affidavit.engine.plan.sizes.growth import GROWS, growth
+from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
@@ -143,7 +143,7 @@ class Planner:
             meant = self.meant(text, snapshot)
             given = {**values, **meant.keys}
             frame = self._sql(meant.text, given, snapshot, options, narrow=narrow)
-            if snapshot.sizes or GROWS.search(text) is not None:
+            if snapshot.sizes or grows(text):
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if read_only:
                 frame = self.engine.named(frame, snapshot)
@@ -265,7 +265,7 @@ class Planner:
                 meant = self.meant(text, snapshot)
                 frame = self._sql(meant.text, meant.keys, snapshot, QUERIES_ONLY)
             frame = self.engine.named(frame, snapshot)
-            if snapshot.sizes or GROWS.search(text) is not None:
+            if snapshot.sizes or grows(text):
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             return frame.into_view()

@@ -51,8 +51,7 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             value, or ``?`` stands beside parameters that are written otherwise.
     """
     given = {name.removeprefix("$"): value for name, value in params.items()}
-    whole = statement.whole
-    named, marks = whole.placeholders, whole.marks
+    named, marks = statement.placeholders, statement.marks
     if max(len(named), marks, len(given)) > PARAMETERS_MAX:
         msg = f"a statement has more than {PARAMETERS_MAX:,} parameters, which is what is allowed"
         raise SqlError(msg)
@@ -61,13 +60,13 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             msg = f"? stands beside ${named[0]}: write all parameters of a statement in one way"
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
-        statement = parse_statement(_renamed(whole, {}, iter(named)))
+        statement = parse_statement(_renamed(statement.whole, {}, iter(named)))
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
         raise SqlError(_unnamed(unknown[0], named, len(given)))
     statement, given = _listed(statement, given)
-    named = statement.whole.placeholders
+    named = statement.placeholders
     missing = [name for name in named if name not in given]
     if missing and statement.kind not in _UNBOUND:
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"
@@ -77,6 +76,8 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
 
 def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
     """Return a statement with a parameter for each value of a list behind IN, and those."""
+    if "in" not in statement.names:
+        return statement, given
     tokens, edits = statement.tokens, list[tuple[int, int, str]]()
     found = dict[str, Any]()
     for at, token in enumerate(tokens):
@@ -100,7 +101,7 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
     for start, end, listed in reversed(edits):
         text = f"{text[:start]}{listed}{text[end:]}"
     made = parse_statement(text)
-    left = {name: value for name, value in given.items() if name in made.whole.placeholders}
+    left = {name: value for name, value in given.items() if name in made.placeholders}
     return made, left | found
 
 

@@ -106,12 +106,13 @@ class Shown:
             names: The names in it.
         """
         text = given if isinstance(given, str) else repr(given)
+        is_short = len(text) <= KNOWN_LENGTH_MAX
         if self.literals:
-            text = without_secrets(text, "", tokens)[0]
+            text = _without_secrets(text) if is_short else without_secrets(text, "", tokens)[0]
             return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
         if not isinstance(given, str):
             text = _LITERAL
-        elif tokens is None and len(text) <= KNOWN_LENGTH_MAX:
+        elif is_short:
             text = _known(text)
         else:
             text = _hidden(text, tokens)
@@ -133,6 +134,12 @@ def _hidden(text: str, tokens: Sequence[Token] | None = None) -> str:
 
 
 _known: Final = lru_cache(maxsize=512)(_hidden)
+
+
+@lru_cache(maxsize=512)
+def _without_secrets(text: str) -> str:
+    return without_secrets(text)[0]
+
 
 # --- literals -------------------------------------------------------------------------------------
 

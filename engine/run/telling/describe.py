@@ -82,12 +82,12 @@ def describe(scope: Scope, statement: Statement) -> Description:
 
 
 def _described(scope: Scope, statement: Statement) -> Description:
-    given = {name: name for name in statement.whole.placeholders}
+    given = {name: name for name in statement.placeholders}
     (text,), names = numbered([statement.whole], given)
     with scope.planner.snapshot(scope.catalog) as snapshot:
         asked = _Asked(scope, snapshot, parse_statement(text), names)
         columns = _DESCRIBES.get(statement.kind, _nothing)(asked)
-    whole = asked.statement.whole.placeholders
+    whole = asked.statement.placeholders
     return Description(
         statement.kind.value,
         columns,

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import remembered, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 
@@ -49,7 +49,7 @@ _MAY_ASK: Final = re.compile(
 
 def told_of_caller(text: str, identity: Identity) -> str:
     """Return a statement with what it asks of its caller as literals."""
-    if _MAY_ASK.search(text) is None:
+    if not _may_ask(text):
         return text
     tokens = tokenize(text)
     for at in range(len(tokens) - 1, -1, -1):
@@ -72,6 +72,11 @@ def told_of_caller(text: str, identity: Identity) -> str:
             written = f"{written} AS {quoted(text[token.start : end])}"
         text = f"{text[: token.start]}{written}{text[end:]}"
     return text
+
+
+@remembered
+def _may_ask(text: str) -> bool:
+    return _MAY_ASK.search(text) is not None
 
 
 def _is_item(tokens: Sequence[Token], at: int, end: int) -> bool:
