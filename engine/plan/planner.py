@@ -256,26 +256,27 @@ class Planner:
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
         texts = prepare_tables(snapshot, names)
-        for info in texts:  # before any of them reads a table that another calls a function with
-            if info.kind == VIEW.name:
-                assert isinstance(info.definition, SqlDefinition)
-                self.note_calls(parse_statement(info.definition.sql).names, snapshot)
-        for info in texts:
+        inner = [_names_in(info) for info in texts]
+        for each in inner:  # before any of them reads a table that another calls a function with
+            self.note_calls(each, snapshot)
+        for info, each in zip(texts, inner, strict=True):
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue
             snapshot.prepared[key] = None  # a view that names itself finds nothing
             try:
                 with engine_errors(snapshot, SqlError):
-                    snapshot.prepared[key] = self._prepare(info, snapshot, depth)
+                    snapshot.prepared[key] = self._prepare(info, each, snapshot, depth)
             except AffidavitError as error:  # told once it is read: a column may be of that name
                 snapshot.keep_unplanned(key, error)
 
-    def _prepare(self, info: TableInfo, snapshot: Snapshot, depth: int) -> Any:  # noqa: ANN401 - DataFusion's
+    def _prepare(
+        self, info: TableInfo, names: Collection[str], snapshot: Snapshot, depth: int
+    ) -> Any:  # noqa: ANN401 - DataFusion's
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
-            text, names = definition.sql, parse_statement(definition.sql).names
+            text = definition.sql
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
                 frame = self._sql(text, {}, snapshot, QUERIES_ONLY)
@@ -389,3 +390,9 @@ class Planner:
         """Return a plan as DataFusion would run it; SqlError for what is only found wrong here."""
         with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
+
+
+def _names_in(info: TableInfo) -> Collection[str]:
+    """Return the names in the text of a view; none in that of an external table."""
+    assert isinstance(info.definition, SqlDefinition)
+    return parse_statement(info.definition.sql).names if info.kind == VIEW.name else ()
