@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import re
 import string
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+Made = TypeVar("Made")
 
 Edit: TypeAlias = "tuple[int, int, str]"
 """From where to where of a text to put what."""
 
 RECENT_LENGTH_MAX: Final = 4_096
 """A text of up to so much is kept for a while once it was read; its tokens take sixty times it."""
+
+REMEMBERED_LENGTH_MAX: Final = 10_000
+"""What is made of a longer text is made whenever that comes."""
+
+REMEMBERED_MAX: Final = 512
+"""Of how many texts that is kept."""
 
 TEXT_LENGTH_MAX: Final = 1_000_000
 """A longer statement is refused: parameters are the place for data."""
@@ -72,6 +80,17 @@ class Token(NamedTuple):
     def end(self) -> int:
         """Where it ends in the statement."""
         return self.start + len(self.text)
+
+
+def remembered(make: Callable[[str], Made]) -> Callable[[str], Made]:
+    """Return ``make``, which keeps what it made of short texts: statements come again and again."""
+    kept = lru_cache(maxsize=REMEMBERED_MAX)(make)
+
+    @wraps(make)
+    def made(text: str) -> Made:
+        return kept(text) if len(text) <= REMEMBERED_LENGTH_MAX else make(text)
+
+    return made
 
 
 def tokenize(text: str) -> list[Token]:

@@ -8,7 +8,6 @@ it is computed and refuses.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.lexer import tokenize
@@ -150,10 +149,6 @@ def check_written_out(text: str) -> None:
                 f"{CONDITION_COUNT_MAX:,}"
             )
             raise SqlError(msg)
-
-
-TOO_LARGE: Final = re.compile(r"repeat, lpad or one of their like .* or for fewer rows")
-"""What :func:`too_large` returns; DataFusion passes it on as text."""
 
 
 def too_large(size: int) -> str:

@@ -62,7 +62,7 @@ def _session(variables: dict[str, Any], named: str | None) -> Session:
 def _variables(text: str, variables: dict[str, Any]) -> dict[str, Any]:
     """Return the notebook's variables that ``text`` names as ``$name``."""
     try:
-        wanted = parse_statement(text).whole.placeholders
+        wanted = parse_statement(text).placeholders
     except SqlError:  # the session says why, and logs it
         return {}
     missing = sorted(set(wanted) - variables.keys())

@@ -7,12 +7,10 @@ provokes each of them, so that an upgrade which words one differently fails ther
 from __future__ import annotations
 
 import re
-from ast import literal_eval
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import MutableDefinition
-from affidavit.catalog.sql.sized import TOO_LARGE
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.calls.raised import RAISED, unmarked
@@ -22,7 +20,6 @@ from affidavit.errors import (
     AffidavitError,
     ExecutionError,
     FunctionNotFoundError,
-    MemoryLimitError,
     NameNotFoundError,
     SourceError,
     SqlError,
@@ -106,13 +103,6 @@ _DECIMAL: Final = re.compile(
 _RANGE: Final = re.compile(
     r"(?:Cast error: )?value of (?P<value>\S+) is out of range (?P<type>\w+)"
 )
-_RAISED: Final = re.compile(
-    r"""(?:Execution error: )?PyErr \{ type: <class '[\w.]+'>, value: \w+\("""
-    r"""(?P<told>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\), traceback: .*""",
-    re.DOTALL,
-)
-"""What DataFusion 54.1.0 passes on of what a function in Python raised."""
-
 _CORRELATED: Final = re.compile(
     r"Physical plan does not support logical expression "
     r"(?:OuterReferenceColumn|ScalarSubquery|InSubquery|Exists)"
@@ -230,8 +220,6 @@ def _of_memory(
     told: str, text: str, snapshot: Snapshot, kind: type[AffidavitError]
 ) -> AffidavitError | None:
     """Return what a message says of memory, or of the disk that has what is too much for it."""
-    if (sized := TOO_LARGE.search(told)) is not None:
-        return MemoryLimitError(sized[0])
     memory = snapshot.catalog.lake.memory
     on_disk = DISK.search(told) is not None
     if EXHAUSTED.search(told) is not None and not on_disk:
@@ -280,9 +268,6 @@ def asks_for_whole_tables(error: BaseException, failure: BaseException | None) -
 
 def told_plainly(text: str) -> str:
     """Return a message, if it is of a cast as ``<value> cannot be cast to <type>``."""
-    raised = _RAISED.fullmatch(text)
-    if raised is not None:
-        return str(literal_eval(raised["told"]))
     cast = _CAST.fullmatch(text)
     if cast is not None and SEVERAL in cast["value"]:
         return f"{SEVERAL}: let it give one, by LIMIT 1 or an aggregate"

@@ -21,14 +21,14 @@ from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.mending.planned import planned_in
-from affidavit.engine.plan.runner import LocalRunner, Planned
+from affidavit.engine.plan.runner import LocalRunner, Planned, rows_of
 from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.short.asked import keyed_read
 from affidavit.engine.plan.short.keyed import keyed_rows
-from affidavit.engine.plan.sizes.growth import GROWS, growth
+from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.calls.embedding import CALL
@@ -43,7 +43,7 @@ from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from datafusion import DataFrame, SessionContext, SQLOptions
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.plan.runner import Plan, Runner
     from affidavit.engine.plan.tenant import Pair, TenantEngine
+    from affidavit.engine.scans.calls.placed import Placed
 
 VIEW_DEPTH_MAX: Final = 32
 
@@ -101,10 +102,6 @@ class Planner:
         state = replace(self.state, frames=kept, temporaries=Temporaries())
         return Planner(self.engine, state, reach=self._reach, runner=self._runner)
 
-    def read_as(self, dialect: str) -> None:
-        """Read this session's statements in a dialect from now on."""
-        self.state.read_as(dialect)
-
     # --- planning ------------------------------------------------------------------------------
 
     @contextmanager
@@ -149,7 +146,7 @@ class Planner:
             self._prepare_names(names, snapshot, text)
             options = QUERIES_ONLY if read_only else None
             frame = self._sql(text, values, snapshot, options, narrow=narrow)
-            if snapshot.sizes or GROWS.search(text) is not None:
+            if snapshot.sizes or grows(text):
                 growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             if snapshot.choosing:
                 plan_rows(snapshot, self, params)
@@ -218,12 +215,13 @@ class Planner:
         narrow: bool = False,
     ) -> DataFrame:
         check_honoured(text, self.state.dialect)  # as it is: errors have places in it
-        text = by_place(self.meant(text, snapshot))
-        context = self._pair.narrow if narrow else self.context
+        meant, pair = self.meant(text, snapshot), self._pair
+        context, given = pair.narrow if narrow else pair.context, {**values, **meant.keys}
+        text = by_place(meant.text)
         with held():
-            return planned_in(context, text, values, snapshot, options)
+            return planned_in(context, text, given, snapshot, options, pair.remembered)
 
-    def meant(self, text: str, snapshot: Snapshot) -> str:
+    def meant(self, text: str, snapshot: Snapshot) -> Placed:
         """Return a text with its columns called as its author wrote them, put for plans.
 
         It asks models, sequences and its caller as plans do.
@@ -254,30 +252,31 @@ class Planner:
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
         texts = prepare_tables(snapshot, names)
-        for info in texts:  # before any of them reads a table that another calls a function with
-            if info.kind == VIEW.name:
-                assert isinstance(info.definition, SqlDefinition)
-                self.note_calls(parse_statement(info.definition.sql).names, snapshot)
-        for info in texts:
+        inner = [_names_in(info) for info in texts]
+        for each in inner:  # before any of them reads a table that another calls a function with
+            self.note_calls(each, snapshot)
+        for info, each in zip(texts, inner, strict=True):
             key = (info.schema, info.name)
             if key in snapshot.prepared:
                 continue
             snapshot.prepared[key] = None  # a view that names itself finds nothing
             try:
                 with engine_errors(snapshot, SqlError):
-                    snapshot.prepared[key] = self._prepare(info, snapshot, depth)
+                    snapshot.prepared[key] = self._prepare(info, each, snapshot, depth)
             except AffidavitError as error:  # told once it is read: a column may be of that name
                 snapshot.keep_unplanned(key, error)
 
-    def _prepare(self, info: TableInfo, snapshot: Snapshot, depth: int) -> Any:  # noqa: ANN401 - DataFusion's
+    def _prepare(
+        self, info: TableInfo, names: Collection[str], snapshot: Snapshot, depth: int
+    ) -> Any:  # noqa: ANN401 - DataFusion's
         definition = info.definition
         assert isinstance(definition, SqlDefinition)
         if info.kind == VIEW.name:
-            text, names = definition.sql, parse_statement(definition.sql).names
+            text = definition.sql
             self._prepare_names(names, snapshot, text, depth + 1)
             with of_lake(snapshot):
                 frame = self._sql(text, {}, snapshot, QUERIES_ONLY)
-            if snapshot.sizes or GROWS.search(text) is not None:
+            if snapshot.sizes or grows(text):
                 name = (snapshot.called, info.schema, info.name)
                 snapshot.sizes[name] = growth(frame.logical_plan(), snapshot.sizes, snapshot.called)
             return frame.into_view()
@@ -303,7 +302,7 @@ class Planner:
         if not snapshot.is_scanned:
             stack.close()
         batches = released(planned, self._runner, done=stack.close)
-        return _lazy(partial(self.schema_of, planned.frame, snapshot), batches, snapshot, stack)
+        return rows_of(partial(self.schema_of, planned.frame, snapshot), batches, snapshot, stack)
 
     def keyed(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, stack: ExitStack
@@ -313,7 +312,7 @@ class Planner:
         if asked is None or self.state.hides(asked.schema, asked.table):
             return None
         found = keyed_rows(asked, params, snapshot, stack.close)
-        return None if found is None else _lazy(*found, snapshot, stack)
+        return None if found is None else rows_of(*found, snapshot, stack)
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
@@ -394,13 +393,7 @@ class Planner:
             return frame.optimized_logical_plan()
 
 
-def _lazy(
-    schema: pa.Schema | Callable[[], pa.Schema],
-    batches: Iterator[pa.RecordBatch],
-    snapshot: Snapshot,
-    stack: ExitStack,
-) -> Result:
-    return Result(
-        schema, batches, close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
-        keep=snapshot.catalog.lake.memory.gathered, receipt=lambda: snapshot.reading.receipt,
-    )  # fmt: skip
+def _names_in(info: TableInfo) -> Collection[str]:
+    """Return the names in the text of a view; none in that of an external table."""
+    assert isinstance(info.definition, SqlDefinition)
+    return parse_statement(info.definition.sql).names if info.kind == VIEW.name else ()

@@ -11,10 +11,12 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.engine.plan.short.light import is_light
+from affidavit.engine.result.result import Result
 from affidavit.errors import ClosedError, ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
 
     import pyarrow as pa
     from datafusion import DataFrame, RecordBatchStream
@@ -159,3 +161,16 @@ def _cancelling(snapshot: Snapshot) -> Iterator[Running]:
         raise
     finally:
         running.finish()
+
+
+def rows_of(
+    schema: pa.Schema | Callable[[], pa.Schema],
+    batches: Iterator[pa.RecordBatch],
+    snapshot: Snapshot,
+    stack: ExitStack,
+) -> Result:
+    """Return rows as a result that is read from a snapshot; ``stack`` holds it until they are."""
+    return Result(
+        schema, batches, close=stack.close, cancel=snapshot.cancel, check=snapshot.query.check,
+        keep=snapshot.catalog.lake.memory.gathered, receipt=lambda: snapshot.reading.receipt,
+    )  # fmt: skip

@@ -74,7 +74,10 @@ class PlanState:
             own = self.settings
             pair = engine.pair() if own is None else own[1]
             with pair.changing, held():
-                yield pair.narrow, pair.context
+                try:
+                    yield pair.narrow, pair.context
+                finally:
+                    pair.remembered.forget()
             if own is None:
                 self.settings = engine, pair
 

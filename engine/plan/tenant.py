@@ -14,6 +14,7 @@ from affidavit.catalog.sql.names import CATALOG
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.contexts import Contexts
 from affidavit.engine.plan.lakes import LakeSource
+from affidavit.engine.plan.mending.remembered import Remembered
 from affidavit.engine.plan.settings import NO_LISTS_KEPT, NO_STATISTICS, ONE_PARTITION, config
 from affidavit.engine.plan.sizes.bounds import register_bounded
 from affidavit.engine.scans.calls.called import refuse_within_call
@@ -21,6 +22,7 @@ from affidavit.engine.scans.calls.callers import told_of_caller
 from affidavit.engine.scans.calls.embedding import Embedding
 from affidavit.engine.scans.calls.json import register_json
 from affidavit.engine.scans.calls.numbering import Numbering
+from affidavit.engine.scans.calls.placed import Placed, Placing
 from affidavit.engine.scans.functions import TableFunctions
 from affidavit.engine.scans.lake import LakeCatalog
 from affidavit.engine.scans.sources import DatabaseSource, SourceCatalog
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 class Pair:
     """Two contexts of the same settings: ``narrow`` plans for one partition.
 
-    ``added`` are the functions that were registered later, by name.
+    ``added`` are the functions that were registered later, by name, and ``remembered`` says how
+    statements were written for them.
 
     ``changing`` is held by what changes them. DataFusion asks back under a lock of its own while it
     makes an external table: whoever waited to change the context then, and whoever held Python's
@@ -55,6 +58,7 @@ class Pair:
     narrow: SessionContext
     changing: threading.Lock
     added: set[str] = field(default_factory=set)
+    remembered: Remembered = field(default_factory=Remembered)
 
     def add(self, function: ScalarUDF) -> None:
         """Let statements call a function, unless one of that name can be called already."""
@@ -146,12 +150,13 @@ class TenantEngine:
         register_json(context)
         return context
 
-    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> str:
+    def written(self, text: str, snapshot: Snapshot, numbers: dict[str, int], pair: Pair) -> Placed:
         """Return a statement with the calls that are ours as DataFusion reads them."""
         refuse_within_call()
+        placing = Placing(snapshot)
         text = told_of_caller(text, snapshot.catalog.identity)
-        text = self.embedding.written(text, snapshot, pair.add)
-        return self.numbering.written(text, snapshot, numbers)
+        text = self.embedding.written(text, placing, pair.add)
+        return Placed(self.numbering.written(text, placing, numbers), placing.keys)
 
     # --- sources -------------------------------------------------------------------------------
 

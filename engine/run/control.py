@@ -195,7 +195,7 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
         raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
     scope.planner.set(statement.text)
     if setting == "datafusion.sql_parser.dialect":  # once DataFusion reads so too
-        scope.planner.read_as(value or GENERIC)
+        scope.planner.state.read_as(value or GENERIC)
     return nothing()
 
 

@@ -127,7 +127,7 @@ def _view(new: New) -> int:
     columns = cursor.names("a column") if cursor.peek() == "(" else ()
     cursor.expect("AS")
     query = placed(cursor.rest(), new.scope.reach.files)
-    if new.statement.whole.placeholders or new.statement.whole.marks:
+    if new.statement.placeholders or new.statement.marks:
         msg = "a view is kept without values: write them in place of its parameters"
         raise SqlError(msg)
     if columns:

@@ -114,7 +114,9 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         if not missing and not casts:
             return frame
         defaults = {
-            column: frame.parse_sql_expr(bounded(planner.meant(opened.defaults[column], snapshot)))
+            column: frame.parse_sql_expr(
+                planner.meant(bounded(opened.defaults[column]), snapshot).alone
+            )
             .cast(opened.schema.field(column).type)
             .alias(column)
             for column in missing

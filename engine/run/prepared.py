@@ -39,6 +39,7 @@ def prepare(scope: Scope, statement: Statement, _: Params) -> Result:
 def _check(scope: Scope, statement: Statement) -> None:
     """Let DataFusion check it and keep nothing: its contexts are many sessions'."""
     with scope.planner.snapshot(scope.catalog) as snapshot:
+        snapshot.leave_unbound()
         scope.planner.plan(f"EXPLAIN {statement.text}", {}, snapshot, names=statement.names)
 
 
@@ -49,7 +50,7 @@ def execute(scope: Scope, statement: Statement, _: Params) -> Result:
     if asked.name not in prepared:
         raise SqlError(_unknown(asked.name, prepared))
     inner, types = prepared[asked.name]
-    takes = len(types) or len(inner.whole.placeholders) + inner.whole.marks
+    takes = len(types) or len(inner.placeholders) + inner.marks
     if len(asked.values) != takes:
         msg = f"{asked.name!r} takes {takes} parameters, got {len(asked.values)}"
         raise SqlError(msg)

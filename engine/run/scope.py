@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.tables.constraints.sequences import sequences_of
 from affidavit.catalog.values.arrays import whole
+from affidavit.engine.plan.errors import type_name, type_told
 from affidavit.engine.result.result import Result
 from affidavit.engine.run.telling.listing import LISTING_WORDS, offer_views
 from affidavit.engine.run.writing.fitting import cast_columns
@@ -180,6 +182,16 @@ class Scope(ABC):
         """
         if not expressions:
             return {}
+        try:
+            return self._computed(schema, expressions, count)
+        except MemoryLimitError:
+            raise
+        except ExecutionError as error:
+            raise self._misfit(schema, expressions, error) from error
+
+    def _computed(
+        self, schema: pa.Schema, expressions: Mapping[str, str], count: int
+    ) -> dict[str, pa.Array]:
         listed = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in expressions.items())
         text = f'SELECT {listed} FROM "{DML_SCHEMA}".given'
         kinds = {name: schema.field(name).type for name in expressions}
@@ -188,26 +200,36 @@ class Scope(ABC):
             frame = self.planner.plan(text, {}, snapshot, names=(), read_only=True, narrow=True)
             return cast_columns(frame, kinds)
 
-        try:
-            with self.planner.snapshot(self.catalog) as snapshot:
-                snapshot.virtual["given"] = memory_table(pa.table({"at": np.arange(count)}))
-                rows = self.planner.collect(plan, snapshot)
-        except MemoryLimitError:
-            raise
-        except ExecutionError as error:
-            raise self._misfit(schema, expressions, error) from error
+        with self.planner.snapshot(self.catalog) as snapshot:
+            snapshot.virtual["given"] = memory_table(pa.table({"at": np.arange(count)}))
+            rows = self.planner.collect(plan, snapshot)
         return {name: whole(rows[name]).cast(kind) for name, kind in kinds.items()}
 
     def _misfit(
         self, schema: pa.Schema, expressions: Mapping[str, str], error: ExecutionError
     ) -> SchemaMismatchError:
-        """Return what is wrong with one of several defaults."""
-        (name, sql), *others = expressions.items()
-        if others:
-            self.defaults(schema, {name: sql}, 1)
-            return self._misfit(schema, dict(others), error)
-        msg = f"column {name!r} is a {schema.field(name).type}, and its default is {sql}: {error}"
-        return SchemaMismatchError(msg)
+        """Return what is wrong with one of several defaults.
+
+        None that asks a sequence is computed again: its numbers were taken.
+        """
+        names = list(expressions)
+        plain = [name for name in names if not sequences_of(expressions[name])]
+        for name in plain if len(names) > 1 else ():
+            try:
+                self._computed(schema, {name: expressions[name]}, 1)
+            except ExecutionError as found:
+                names, error = [name], found
+                break
+        else:
+            names = [name for name in names if name not in plain] or names
+            wanted = type_told(str(error))
+            names = [n for n in names if type_name(schema.field(n).type) == wanted] or names
+        said = " or ".join(
+            f"column {name!r} is a {schema.field(name).type}, and its default is "
+            f"{expressions[name]}"
+            for name in names
+        )
+        return SchemaMismatchError(f"{said}: {error}")
 
 
 def _begun(catalog: Catalog, _text: str) -> AbstractContextManager[Catalog]:

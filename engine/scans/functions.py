@@ -169,7 +169,7 @@ class TableFunctions:
 
     def _value(self, function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
         """Return an argument's value; a query may be what a model makes of a text."""
-        embedded = self._embedding.asked(expression) if label == "query" else None
+        embedded = self._embedding.asked(expression, snapshot) if label == "query" else None
         if embedded is None:
             return value_of(function, label, expression, snapshot)
         return _Embedded(embedded[0], value_of(function, "text", embedded[1], snapshot))

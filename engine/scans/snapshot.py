@@ -64,6 +64,7 @@ class Snapshot:
         parameters: The statement's parameters, for table functions.
         unbound: The types of the parameters that table functions take, where the statement is only
             described and none has a value; else ``None``.
+        placed: What its calls of ours name, by the parameters that stand for them.
         missing: Names that planning looked up in vain.
         written: The external tables that the statement appends to.
         copies: What was downloaded of the web, held until the statement's rows were read.
@@ -105,6 +106,7 @@ class Snapshot:
         self.external: dict[tuple[str, str], TableRead] = {}
         self.parameters: Mapping[str, Any] = {}
         self.unbound: dict[str, pa.DataType | None] | None = None
+        self.placed: dict[str, str] = {}
         self.missing: list[str] = []
         self.sizes: dict[tuple[str, str, str], dict[str, float]] = {}
         self.passed: dict[tuple[str, str], str] = {}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import pyarrow as pa
 
+from affidavit.catalog.sql.lexer import remembered
 from affidavit.catalog.values.python.rows import plain
 from affidavit.catalog.values.python.rows import row_of as fields_of
 from affidavit.catalog.values.types import check_nesting
-from affidavit.engine.statement.reading.naming import REMEMBERED_LENGTH_MAX, rewritten
+from affidavit.engine.statement.reading.naming import rewritten
 from affidavit.engine.statement.statement import Kind, parse_statement
 from affidavit.errors import InvalidQueryError, SqlError
 
@@ -53,8 +53,7 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             value, or ``?`` stands beside parameters that are written otherwise.
     """
     given = {name.removeprefix("$"): value for name, value in params.items()}
-    whole = statement.whole
-    named, marks = whole.placeholders, whole.marks
+    named, marks = statement.placeholders, statement.marks
     if max(len(named), marks, len(given)) > PARAMETERS_MAX:
         msg = f"a statement has more than {PARAMETERS_MAX:,} parameters, which is what is allowed"
         raise SqlError(msg)
@@ -63,14 +62,13 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
             msg = f"? stands beside ${named[0]}: write all parameters of a statement in one way"
             raise SqlError(msg)
         named = tuple(str(number) for number in range(1, marks + 1))
-        is_short = len(whole.whole) <= REMEMBERED_LENGTH_MAX
-        statement = parse_statement((_remembered if is_short else _counted)(whole.whole))
+        statement = parse_statement(_counted(statement.text))
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
         raise SqlError(_unnamed(unknown[0], named, len(given)))
     statement, given = _listed(statement, given)
-    named = statement.whole.placeholders
+    named = statement.placeholders
     missing = [name for name in named if name not in given]
     if missing and statement.kind not in _UNBOUND:
         msg = f"parameter ${missing[0]} has no value: {_told(named)}"
@@ -78,6 +76,7 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
     return statement, given
 
 
+@remembered
 def _counted(text: str) -> str:
     """Return a statement with ``$1``, ``$2``... for each ``?``, called as it was."""
     numbers, tokens = count(1), parse_statement(text).tokens
@@ -85,11 +84,10 @@ def _counted(text: str) -> str:
     return rewritten(text, tokens, ((t.start, t.end, f"${next(numbers)}") for t in marks))
 
 
-_remembered: Final = lru_cache(maxsize=512)(_counted)
-
-
 def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
     """Return a statement with a parameter for each value of a list behind IN, and those."""
+    if "in" not in statement.names:
+        return statement, given
     tokens, edits = statement.tokens, list[tuple[int, int, str]]()
     found = dict[str, Any]()
     for at, token in enumerate(tokens):
@@ -110,7 +108,7 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
     if not edits:
         return statement, given
     made = parse_statement(rewritten(statement.text, tokens, edits))
-    left = {name: value for name, value in given.items() if name in made.whole.placeholders}
+    left = {name: value for name, value in given.items() if name in made.placeholders}
     return made, left | found
 
 

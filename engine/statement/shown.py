@@ -36,7 +36,7 @@ from affidavit.errors import (
 from affidavit.screen import MASK, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.statement import Statement
@@ -112,12 +112,13 @@ class Shown:
             names: The names in it.
         """
         text = given if isinstance(given, str) else repr(given)
+        is_short = len(text) <= KNOWN_LENGTH_MAX
         if self.literals:
-            text = without_secrets(text, "", tokens)[0]
+            text = _without_secrets(text) if is_short else without_secrets(text, "", tokens)[0]
             return text[:SHOWN_LENGTH_MAX], None if error is None else _only_names(error, names)
         if not isinstance(given, str):
             text = _LITERAL
-        elif tokens is None and len(text) <= KNOWN_LENGTH_MAX:
+        elif is_short:
             text = _known(text)
         else:
             text = _hidden(text, tokens)
@@ -139,6 +140,12 @@ def _hidden(text: str, tokens: Sequence[Token] | None = None) -> str:
 
 
 _known: Final = lru_cache(maxsize=512)(_hidden)
+
+
+@lru_cache(maxsize=512)
+def _without_secrets(text: str) -> str:
+    return without_secrets(text)[0]
+
 
 # --- literals -------------------------------------------------------------------------------------
 
@@ -230,20 +237,43 @@ def without_secrets(
     """
     assigned = _SETTING.match(text)
     if assigned is not None and SECRET_WORDS.search(assigned[1]) is not None:
-        text, told = f"{text[: assigned.end()]} {MASK}", _UNTOLD if told else ""
-    elif _SAID.search(text) is not None:
-        text, told = _SAID.sub(rf"\1{MASK}", text), _UNTOLD if told else ""
+        return masked(f"{text[: assigned.end()]} {MASK}"), _UNTOLD if told else ""
+    hidden = [(found.end(1), found.end()) for found in _SAID.finditer(text)]
     clause = _OPTIONS.search(text)
-    if clause is not None:
-        try:
-            values = list(_secret_values(tokenize(text) if tokens is None else tokens))
-        except AffidavitError:  # where an option ends cannot be told, and the error repeats it
-            values, text, told = [], f"{text[: clause.end()]} {MASK}", _UNTOLD if told else ""
-        for value in reversed(values):
-            text = f"{text[: value[0].start]}{MASK}{text[value[-1].end :]}"
-            for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
-                told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", MASK, told)
-    return masked(text), masked(told)
+    if hidden:
+        told = _UNTOLD if told else ""
+    if not hidden and clause is None:
+        return masked(text), masked(told)
+    try:
+        tokens = tokenize(text) if tokens is None else tokens
+    except AffidavitError:  # where an option ends cannot be told, and the error repeats it
+        if clause is not None:
+            text, told = f"{text[: clause.end()]} {MASK}", _UNTOLD if told else ""
+        return masked(_without(text, hidden)), masked(told)
+    ends = set(_ends(tokens))
+    hidden = [span for span in hidden if span[0] not in ends]
+    for value in _secret_values(tokens) if clause is not None else ():
+        hidden.append((value[0].start, value[-1].end))
+        for part in {part for token in value for part in _QUOTES.split(token.text) if part}:
+            told = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", MASK, told)
+    return masked(_without(text, hidden)), masked(told)
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return a text with a mask for each span of it, and one for those that overlap."""
+    pieces, at = list[str](), 0
+    for start, end in sorted(spans):
+        if start >= at:
+            pieces += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*pieces, text[at:]])
+
+
+def _ends(tokens: Iterable[Token]) -> Iterator[int]:
+    """Yield where the quotes stand that end a text: what is behind one of a name is no value."""
+    for token in tokens:
+        if token.kind in {"string", "quoted"}:
+            yield token.end - (2 if token.text.startswith("$$") else 1)
 
 
 def _secret_values(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:

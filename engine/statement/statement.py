@@ -154,12 +154,16 @@ class Statement:
         tokens: What it is made of.
         kind: Who runs it.
         names: Every identifier in it: a superset of the tables that it reads.
+        placeholders: Its parameters, as :attr:`Part.placeholders` has them.
+        marks: How many parameters are written ``?``.
     """
 
     text: str
     tokens: tuple[Token, ...]
     kind: Kind
     names: frozenset[str]
+    placeholders: tuple[str, ...]
+    marks: int
 
     @property
     def whole(self) -> Part:
@@ -218,7 +222,10 @@ def _read(text: str) -> Statement:
     if (written := plain(text, tokens)) is not text:
         text, tokens = written, _one(written)
     names = frozenset(token.name for token in tokens if token.name is not None)
-    return Statement(text[: tokens[-1].end], tuple(tokens), _kind(tokens), names)
+    whole = Part(text[: tokens[-1].end], tuple(tokens))
+    return Statement(
+        whole.whole, whole.tokens, _kind(tokens), names, whole.placeholders, whole.marks
+    )
 
 
 def _one(text: str) -> list[Token]:

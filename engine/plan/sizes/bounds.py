@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datafusion import udf
 
 from affidavit.catalog.sql.sized import BOUNDED, SIZED_BYTES_MAX, too_large
+from affidavit.engine.scans.calls.raised import scalar_function
 from affidavit.errors import MemoryLimitError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def register_bounded(context: SessionContext) -> None:
     """Let a context's statements hand their counts through :func:`_bounded`."""
     types = [pa.int64(), pa.int64()]
-    context.register_udf(udf(_bounded, types, pa.int64(), "immutable", BOUNDED))
+    context.register_udf(scalar_function(_bounded, types, pa.int64(), "immutable", BOUNDED))
 
 
 def _bounded(counts: pa.Array, each: pa.Array) -> pa.Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from affidavit.catalog.sql.lexer import remembered
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.sql.sized import COUNTED, SIZED_BYTES_MAX
 from affidavit.errors import SqlError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 STORED_BYTES: Final = 64
 """What a value of a table is taken for."""
 
-GROWS: Final = re.compile(
+_GROWS: Final = re.compile(
     r"\|\||concat|repeat|replace|resize|pad\s*\(|range\s*\(|series\s*\(|make_(?:array|list)|\[|"
     r"(?:array|list)_(?:append|cat|join|prepend|push|to_string|union)",
     re.IGNORECASE,
@@ -51,6 +52,12 @@ Sizes: TypeAlias = dict[str, float]
 
 Views: TypeAlias = "Mapping[tuple[str, str, str], Sizes]"
 """The same of views, by catalog, schema and name."""
+
+
+@remembered
+def grows(text: str) -> bool:
+    """Return whether a statement may make larger values of others."""
+    return _GROWS.search(text) is not None
 
 
 def growth(plan: LogicalPlan, views: Views, called: str) -> Sizes:

@@ -79,13 +79,13 @@ def describe(scope: Scope, statement: Statement) -> Description:
 
 
 def _described(scope: Scope, statement: Statement) -> Description:
-    whole = parse_statement(named(statement.text)).whole
+    whole = parse_statement(named(statement.text))
     given = {name: name for name in whole.placeholders}
-    (text,), names = numbered([whole], given)
+    (text,), names = numbered([whole.whole], given)
     with scope.planner.snapshot(scope.catalog) as snapshot:
         asked = _Asked(scope, snapshot, parse_statement(text))
         columns = _DESCRIBES.get(statement.kind, _nothing)(asked)
-    numbers = asked.statement.whole.placeholders
+    numbers = asked.statement.placeholders
     return Description(
         statement.kind.value,
         columns,

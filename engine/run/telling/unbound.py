@@ -34,7 +34,7 @@ def plan_open(
     fields = prepare.to_variant().fields()
     typed = {int(number) for number in TYPED_PLACEHOLDER.findall(repr(prepare))}
     if len(typed) < len(fields):  # a plan's text does not show the plans inside expressions
-        typed = {int(number) for number in parse_statement(text).whole.placeholders}
+        typed = {int(number) for number in parse_statement(text).placeholders}
     named = zip(sorted(typed), fields, strict=True) if len(typed) == len(fields) else ()
     inner = planner.context.create_dataframe_from_logical_plan(prepare.inputs()[0])
     return inner, (snapshot.unbound or {}) | {str(number): found.type for number, found in named}

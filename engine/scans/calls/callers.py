@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.lexer import edited, remembered, tokenize
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.reading.functions import OF_CALLER, OF_CALLER_WORDS
@@ -43,7 +43,12 @@ _MAY_ASK: Final = re.compile(
 
 def told_of_caller(text: str, identity: Identity) -> str:
     """Return a statement with what it asks of its caller as literals."""
-    return text if _MAY_ASK.search(text) is None else edited(text, _edits(text, identity))
+    return edited(text, _edits(text, identity)) if _may_ask(text) else text
+
+
+@remembered
+def _may_ask(text: str) -> bool:
+    return _MAY_ASK.search(text) is not None
 
 
 def _edits(text: str, identity: Identity) -> Iterator[Edit]:

@@ -3,7 +3,6 @@
 Rules:
     - The model is looked up when the statement is planned, since the type is of its dimension, and
       is asked when the plan runs, by DataFusion's threads: a batch at once, equal texts once.
-    - A plan has a key for each call that nobody can guess, and that is forgotten with its snapshot.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from uuid import uuid4
-from weakref import finalize, ref
+from weakref import ref
 
 import pyarrow as pa
-from datafusion import udf
 
 from affidavit.catalog.sql.lexer import edited, tokenize
-from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.scans.calls.called import called
-from affidavit.engine.scans.calls.raised import RAISED
-from affidavit.errors import AffidavitError, InvalidQueryError, SqlError
+from affidavit.engine.scans.calls.placed import Uses, named_by
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from datafusion import ScalarUDF
 
     from affidavit.catalog.sql.lexer import Edit, Token
+    from affidavit.engine.scans.calls.placed import Placing
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.search.models import Models
 
@@ -63,43 +61,39 @@ class Embedding:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._uses: dict[str, _Use] = {}
+        self._uses = Uses[_Use]()
 
-    def written(self, text: str, snapshot: Snapshot, add: Add) -> str:
+    def written(self, text: str, placing: Placing, add: Add) -> str:
         """Return a statement with each call as DataFusion reads it.
 
         Raises:
             ModelNotFoundError: There is no such model.
             ExecutionError: It cannot say its dimension.
         """
-        return edited(text, self._edits(text, snapshot, add)) if CALL in text.lower() else text
+        return edited(text, self._edits(text, placing, add)) if CALL in text.lower() else text
 
-    def _edits(self, text: str, snapshot: Snapshot, add: Add) -> Iterator[Edit]:
+    def _edits(self, text: str, placing: Placing, add: Add) -> Iterator[Edit]:
         tokens = tokenize(text)
         for at in range(len(tokens) - 3):
             token, bracket, given, comma = tokens[at : at + 4]
             if token.name == CALL and (bracket.text, comma.text) == ("(", ","):
-                model = _model(given, snapshot)
+                model = _model(given, placing.snapshot)
                 if model is not None:
-                    yield token.start, given.end, self._call(model, snapshot, add)
+                    yield token.start, given.end, self._call(model, placing, add)
 
-    def _call(self, model: str, snapshot: Snapshot, add: Add) -> str:
+    def _call(self, model: str, placing: Placing, add: Add) -> str:
         dimension = self._models.width(model)
         name, kind = f"{EMBED}{dimension}", pa.list_(pa.float32(), dimension)
         make, texts = partial(self._vectors, dimension), [pa.string(), pa.string()]
-        add(udf(make, texts, kind, "volatile", name))  # not to be asked while a plan is made
-        key = uuid4().hex
-        self._uses[key] = _Use(model, ref(snapshot))
-        finalize(snapshot, self._uses.pop, key, None)
-        return f"{name}({quoted_text(key)}"
+        # volatile: it is not to be asked while a plan is made
+        add(scalar_function(make, texts, kind, "volatile", name))
+        use = _Use(model, ref(placing.snapshot))
+        return f"{name}({placing.place(CALL, model, self._uses, use)}"
 
     def _vectors(self, dimension: int, keys: pa.Array, texts: pa.Array) -> pa.Array:
         if not len(keys):
             return pa.array([], pa.list_(pa.float32(), dimension))
-        try:
-            return self._made(self._uses.get(str(keys[0])), texts, dimension)
-        except AffidavitError as error:
-            raise RAISED.keep(error) from error
+        return self._made(self._uses.get(keys), texts, dimension)
 
     def _made(self, use: _Use | None, texts: pa.Array, dimension: int) -> pa.Array:
         snapshot = None if use is None else use.snapshot()
@@ -109,17 +103,17 @@ class Embedding:
         with query.waiting(what), called(what):
             return self._models.vectors(use.model, texts, dimension, lambda _: query.check())
 
-    def asked(self, expression: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
+    def asked(self, expression: Any, snapshot: Snapshot) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
         """Return the model that an expression asks, and what for; ``None`` if it is no call."""
         if expression.variant_name() != "ScalarFunction":
             return None
         if not expression.rex_call_operator().startswith(EMBED):
             return None
         key, text = expression.rex_call_operands()
-        use = self._uses.get(key.python_value().as_py())
         if text.variant_name() == "Cast":  # a parameter, whose type is not known yet
             [text] = text.rex_call_operands()
-        return None if use is None else (use.model, text)
+        model = named_by(key, snapshot)
+        return None if model is None else (model, text)
 
 
 def _model(token: Token, snapshot: Snapshot) -> str | None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from datafusion import udf
 
 from affidavit.catalog.values.arrays import whole
 from affidavit.engine.scans.calls.called import called
-from affidavit.engine.scans.calls.raised import RAISED
+from affidavit.engine.scans.calls.raised import scalar_function
 from affidavit.engine.statement.reading.functions import (
     OF_CALLER_WORDS,
     SCALAR_FUNCTIONS,
@@ -77,13 +76,7 @@ class Function:
 
     def made(self) -> ScalarUDF:
         """Return it as DataFusion calls it."""
-        return udf(self._marked, list(self.inputs), self.output, self.volatility, self.name)
-
-    def _marked(self, *arrays: pa.Array) -> pa.Array:
-        try:
-            return self.call(*arrays)
-        except ExecutionError as error:
-            raise RAISED.keep(error) from error
+        return scalar_function(self.call, self.inputs, self.output, self.volatility, self.name)
 
     def call(self, *arrays: pa.Array) -> pa.Array:
         """Return what the function gives for each row.

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datafusion import udf
 
-from affidavit.errors import InvalidQueryError
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,54 +32,95 @@ if TYPE_CHECKING:
 Key: TypeAlias = "str | int"
 
 SHOWN_LENGTH_MAX: Final = 40
+
+NESTED_MAX: Final = 256
+"""How deep lists and objects may stand in each other: what is read is also to be written."""
+
+_TOO_DEEP: Final = f": it is nested more than {NESTED_MAX} deep"
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _INDEX: Final = re.compile(r"-?\d{1,9}")
 _STEP: Final = re.compile(r'\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"]+))|\[(?:(\d{1,9})|#-(\d{1,9}))\]')
 _MISSING: Final = object()
 _quote: Final = json.encoder.encode_basestring
 
 
-class _Digits(str):
-    """A number as it was written."""
-
-    __slots__ = ()
+_SPACE: Final = " \t\n\r"
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_read: Final = json.JSONDecoder(
-    parse_float=_Digits, parse_int=_Digits, parse_constant=_refuse
-).decode
+_scan: Final = json.JSONDecoder(
+    parse_float=str.encode, parse_int=str.encode, parse_constant=_refuse
+).scan_once  # type: ignore[attr-defined]  # typeshed has it of the decoder's module alone
+"""Reads a value at a place; a number becomes bytes, the digits as they were written."""
 
 
 def register_json(context: SessionContext) -> None:
     """Let a context's statements read JSON."""
     text = pa.string()
     for name, (run, arguments, returned) in _FUNCTIONS.items():
-        context.register_udf(udf(run, [text] * arguments, returned, "immutable", name))
+        context.register_udf(scalar_function(run, [text] * arguments, returned, "immutable", name))
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever it says
+    """Return what a text says.
+
+    Raises:
+        ExecutionError: It is no JSON, is nested too deep, or has half of a pair of surrogates,
+            which no text of ours can hold.
+    """
+    told = text.strip(_SPACE)
     try:
-        return _read(text)
-    except (ValueError, RecursionError):
-        shown = text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
-        raise InvalidQueryError(f"not JSON: {shown!r} (json_valid tells which texts are)") from None
+        value, end = _scan(told, 0)
+    except (ValueError, StopIteration):
+        raise _no_json(text, "") from None
+    except RecursionError:
+        raise _no_json(text, _TOO_DEEP) from None
+    if end < len(told):
+        raise _no_json(text, "")
+    if end > NESTED_MAX and told.count("[") + told.count("{") > NESTED_MAX and _is_deep(value):
+        raise _no_json(text, _TOO_DEEP)
+    if "\\" in told and _SURROGATE.search(told) is not None:
+        try:
+            _written(value).encode()
+        except UnicodeEncodeError:
+            raise _no_json(text, ": it has half of a pair of surrogates") from None
+    return value
+
+
+def _no_json(text: str, why: str) -> ExecutionError:
+    shown = text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
+    return ExecutionError(f"not JSON: {shown!r}{why} (json_valid tells which texts are)")
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(NESTED_MAX):
+        within = (_elements(each) for each in level if isinstance(each, list | dict))
+        level = [each for elements in within for each in elements]
+    return any(isinstance(each, list | dict) for each in level)
+
+
+def _elements(value: list[object] | dict[str, object]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _written(value: object) -> str:
-    if isinstance(value, _Digits):
-        return value
+    """Return a value as JSON; a level of it takes one call and no more."""
+    if isinstance(value, bytes):
+        return value.decode()
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join([_written(each) for each in value])}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_quote(name)}:{_written(each)}' for name, each in value.items())}}}"
+        parts = [f"{_quote(name)}:{_written(each)}" for name, each in value.items()]
+        return f"{{{','.join(parts)}}}"
     return json.dumps(value)
 
 
@@ -98,7 +139,7 @@ def _path(written: str) -> tuple[Key, ...]:
     """Return the steps of a path: ``$.a[0]``, or one key.
 
     Raises:
-        InvalidQueryError: It is no path of such steps.
+        ExecutionError: It is no path of such steps.
     """
     if not written.startswith("$"):
         return (written,)
@@ -106,16 +147,27 @@ def _path(written: str) -> tuple[Key, ...]:
     at = 1
     while at < len(written):
         found = _STEP.match(written, at)
-        if found is None:
+        step = None if found is None else _key(*found.groups())
+        if found is None or step is None:
             told = 'write $.name, $."a name", $[0] or $[#-1], one behind the other'
-            raise InvalidQueryError(f"{written!r} is no path into JSON: {told}")
-        quoted, name, index, last = found.groups()
-        if index is not None or last is not None:
-            steps.append(int(index) if last is None else -int(last))
-        else:
-            steps.append(json.loads(f'"{quoted}"') if name is None else name)
+            raise ExecutionError(f"{written!r} is no path into JSON: {told}")
+        steps.append(step)
         at = found.end()
     return tuple(steps)
+
+
+def _key(quoted: str | None, name: str | None, index: str | None, last: str | None) -> Key | None:
+    """Return one step of a path; ``None`` if what stands in quotes is no text of JSON's."""
+    if index is not None:
+        return int(index)
+    if last is not None:
+        return -int(last)
+    if quoted is None:
+        return name
+    try:
+        return str(json.loads(f'"{quoted}"'))
+    except ValueError:
+        return None
 
 
 def _found(text: str, keys: Iterable[Key]) -> object:
@@ -135,7 +187,7 @@ def _json(value: object) -> str | None:
 def _text(value: object) -> str | None:
     if value is _MISSING or value is None:
         return None
-    return str(value) if isinstance(value, str) else _written(value)
+    return value if isinstance(value, str) else _written(value)
 
 
 def _keys(text: str) -> list[str]:
@@ -151,20 +203,18 @@ def _length(text: str) -> int:
 def _is_valid(text: str) -> bool:
     try:
         _parsed(text)
-    except InvalidQueryError:
+    except ExecutionError:
         return False
     return True
 
 
 def _kind(text: str) -> str:
-    value = _parsed(text)
-    if isinstance(value, _Digits):
-        return "number"
-    return _KINDS[type(value)]
+    return _KINDS[type(_parsed(text))]
 
 
 _KINDS: Final = {
     str: "string", list: "array", dict: "object", bool: "boolean", type(None): "null",
+    bytes: "number",
 }  # fmt: skip
 
 

@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
-from weakref import finalize, ref
 
 import pyarrow as pa
-from datafusion import udf
 
 from affidavit.catalog.model.definition import SEQUENCE, SequenceDefinition
 from affidavit.catalog.sql.lexer import edited
-from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.catalog.tables.constraints.sequences import calls_in
-from affidavit.errors import AffidavitError, SqlError, TableNotFoundError
+from affidavit.engine.scans.calls.placed import Uses
+from affidavit.engine.scans.calls.raised import scalar_function
+from affidavit.errors import SqlError, TableNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from datafusion import SessionContext
 
     from affidavit.catalog.lake.numbers import Numbers
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.model.rules import Counter
+    from affidavit.catalog.sql.lexer import Edit
+    from affidavit.engine.scans.calls.placed import Placing
     from affidavit.engine.scans.snapshot import Snapshot
 
 NEXT: Final = "affidavit_nextval"
@@ -41,50 +41,41 @@ class _Use:
     """A call in a plan.
 
     Attributes:
-        word: ``nextval`` or ``currval``.
+        is_last: Whether it asks for the number that was given last, and takes none.
         name: What the sequence is called.
         counter: Where its numbers come from.
         last: Which number the session was last given of each.
-        snapshot: The statement's, whose plan ends with the call's error.
     """
 
-    word: str
+    is_last: bool
     name: str
     counter: Counter
     last: dict[str, int]
-    snapshot: ref[Snapshot]
 
 
 class Numbering:
-    """What the plans of a tenant ask sequences for.
-
-    A plan has a name for each call that nobody can guess, and that is forgotten with its snapshot.
-    """
+    """What the plans of a tenant ask sequences for."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._uses: dict[str, _Use] = {}
+        self._uses = Uses[_Use]()
 
     def register(self, context: SessionContext) -> None:
         """Let a context's plans take numbers."""
-        context.register_udf(udf(self._next, [pa.string()], pa.int64(), "volatile", NEXT))
+        context.register_udf(
+            scalar_function(self._next, [pa.string()], pa.int64(), "volatile", NEXT)
+        )
 
     def _next(self, keys: pa.Array) -> pa.Array:
         if not len(keys):
             return pa.array([], pa.int64())
-        use = self._uses.get(str(keys[0]))
+        use = self._uses.get(keys)
         if use is None:
             raise SqlError("write nextval('name')")
-        try:
-            return pa.array(self._numbers_of(use, len(keys)), pa.int64())
-        except AffidavitError as error:
-            snapshot = use.snapshot()
-            if snapshot is not None:
-                snapshot.fail(error)
-            raise
+        return pa.array(self._numbers_of(use, len(keys)), pa.int64())
 
     def _numbers_of(self, use: _Use, count: int) -> Sequence[int]:
-        if use.word == "currval":
+        if use.is_last:
             given = use.last.get(use.counter.counter_id)
             if given is None:
                 raise SqlError(f"sequence {use.name!r} gave this session no number: nextval first")
@@ -93,7 +84,7 @@ class Numbering:
         use.last[use.counter.counter_id] = taken[-1]
         return taken
 
-    def written(self, text: str, snapshot: Snapshot, last: dict[str, int]) -> str:
+    def written(self, text: str, placing: Placing, last: dict[str, int]) -> str:
         """Return a statement with each call as DataFusion reads it.
 
         Raises:
@@ -101,20 +92,15 @@ class Numbering:
         """
         if NEXT in text.lower():
             raise SqlError(f"{NEXT} is for plans alone: write nextval('name')")
-        return edited(
-            text,
-            (
-                (start, end, self._call(word, find_sequence(snapshot, *name), snapshot, last))
-                for start, end, word, name in calls_in(text)
-            ),
-        )
+        return edited(text, self._edits(text, placing, last))
 
-    def _call(self, word: str, info: TableInfo, snapshot: Snapshot, last: dict[str, int]) -> str:
-        assert isinstance(info.definition, SequenceDefinition)
-        key = uuid4().hex
-        self._uses[key] = _Use(word, info.name, info.definition.counter, last, ref(snapshot))
-        finalize(snapshot, self._uses.pop, key, None)
-        return f"{NEXT}({quoted_text(key)})"
+    def _edits(self, text: str, placing: Placing, last: dict[str, int]) -> Iterator[Edit]:
+        for start, end, word, name in calls_in(text):
+            info = find_sequence(placing.snapshot, *name)
+            assert isinstance(info.definition, SequenceDefinition)
+            use = _Use(word == "currval", info.name, info.definition.counter, last)
+            key = placing.place(word, f"{info.schema}.{info.name}", self._uses, use)
+            yield start, end, f"{NEXT}({key})"
 
 
 def find_sequence(snapshot: Snapshot, schema: str, name: str) -> TableInfo:

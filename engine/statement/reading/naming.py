@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.lexer import edited, remembered, tokenize
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.statement.reading.functions import MERGE_ACTION, OF_CALLER_WORDS
 from affidavit.engine.statement.reading.lists import (
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
 
 NAME_LENGTH_MAX: Final = 100
 """How much of an expression's text is its name."""
-
-REMEMBERED_LENGTH_MAX: Final = 10_000
-"""A longer text is read whenever it comes."""
 
 _MAY_LIST: Final = re.compile(r"\b(?:SELECT|RETURNING)\b", re.IGNORECASE)
 
@@ -90,6 +86,7 @@ _BEFORE_SIDES: Final = frozenset(
 """What a query in brackets stands behind whose columns somebody sees."""
 
 
+@remembered
 def named(text: str) -> str:
     """Return a statement with names for what its queries and its RETURNING compute.
 
@@ -97,14 +94,7 @@ def named(text: str) -> str:
     """
     if _MAY_LIST.search(text) is None:
         return text
-    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _named(text)
-
-
-def _named(text: str) -> str:
     return edited(text, _names(text, Tokens(tokenize(text)), lambda *_: True))
-
-
-_remembered: Final = lru_cache(maxsize=1024)(_named)
 
 
 def rewritten(text: str, tokens: Sequence[Token], edits: Iterable[Edit]) -> str:

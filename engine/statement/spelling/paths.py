@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.lexer import edited, remembered, tokenize
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.reading.walker import Tokens, in_from
 
@@ -21,28 +20,19 @@ _TABLES: Final = re.compile(r"\b(?:FROM|USING)\b", re.IGNORECASE)
 
 _DESCRIBES: Final = frozenset({"DESCRIBE", "DESC"})
 
-REMEMBERED_LENGTH_MAX: Final = 10_000
-"""A longer text is read whenever it comes."""
 
-
+@remembered
 def paths_in(text: str) -> tuple[str, ...]:
     """Return the paths and URLs in quotes that stand where a table does, each once."""
     if not _may_have(text):
         return ()
-    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _paths_in(text)
+    return tuple(dict.fromkeys(path for _, path in _paths(Tokens(tokenize(text)))))
 
 
 def _may_have(text: str) -> bool:
     if _FIRST.search(text) is not None:
         return True
     return _NEXT.search(text) is not None and _TABLES.search(text) is not None
-
-
-def _paths_in(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(path for _, path in _paths(Tokens(tokenize(text)))))
-
-
-_remembered: Final = lru_cache(maxsize=1024)(_paths_in)
 
 
 def placed(text: str, place: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.lexer import edited, remembered, tokenize
 from affidavit.engine.statement.defining.types import MICROSECONDS, PLAIN
 from affidavit.engine.statement.reading.walker import (
     Tokens,
@@ -51,6 +51,7 @@ _COMPARES: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">="})
 _ORDERS: Final = re.compile(r"\bORDER\s+BY\s+ALL\b", re.IGNORECASE)
 
 
+@remembered
 def spelled(text: str) -> str:
     """Return a statement with its types and table functions as DataFusion knows them."""
     if _MAY_HAVE.search(text) is None:
@@ -66,9 +67,14 @@ def ordered(text: str, schema_of: SchemaOf) -> str:
         text: The statement.
         schema_of: Returns the columns of a query that stands alone, ``None`` if it does not.
     """
-    if _ORDERS.search(text) is None:
+    if not _has_orders(text):
         return text
     return edited(text, _orderings(text, Tokens(tokenize(text)), schema_of))
+
+
+@remembered
+def _has_orders(text: str) -> bool:
+    return _ORDERS.search(text) is not None
 
 
 def _types(tokens: Tokens) -> Iterator[Edit]:

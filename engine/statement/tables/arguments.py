@@ -7,10 +7,9 @@ one more argument, a text, which the function reads.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.sql.lexer import edited, tokenize
+from affidavit.catalog.sql.lexer import edited, remembered, tokenize
 from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.engine.statement.reading.functions import TABLE_FUNCTIONS
 from affidavit.errors import SqlError
@@ -25,10 +24,9 @@ NAMES: Final = "\x01named "
 
 
 _MAY_HAVE: Final = re.compile("=>|:=")
-REMEMBERED_LENGTH_MAX: Final = 10_000
-"""A longer text is read whenever it comes."""
 
 
+@remembered
 def by_place(text: str) -> str:
     """Return a statement whose calls of table functions have their arguments by place.
 
@@ -37,15 +35,6 @@ def by_place(text: str) -> str:
     """
     if _MAY_HAVE.search(text) is None:
         return text
-    return _remembered(text) if len(text) <= REMEMBERED_LENGTH_MAX else _by_place(text)
-
-
-@lru_cache(maxsize=512)
-def _remembered(text: str) -> str:
-    return _by_place(text)
-
-
-def _by_place(text: str) -> str:
     return edited(text, _edits(tokenize(text)))
 
 

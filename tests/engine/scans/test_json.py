@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import affidavit
 from affidavit import errors
-from affidavit.engine.scans.calls.json import _FUNCTIONS
+from affidavit.engine.scans.calls.json import _FUNCTIONS, NESTED_MAX
 
 TEXT = '{"a": {"b": [1.10, 2e400, "x"], "say \\"hi\\"": 1}, "c": "é", "n": null, "0": true}'
 
@@ -73,7 +73,36 @@ def test_what_is_no_json_is_an_error(told, text: str) -> None:
     assert "Traceback" not in str(raised.value)
 
 
-@pytest.mark.parametrize("path", ["$.", "$[", "$[x]", "$a", "$[*]", '$."a'])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * NESTED_MAX + "]" * NESTED_MAX, None),
+        ('{"[": ' * NESTED_MAX + '"[{["' + "}" * NESTED_MAX, None),
+        ("[" * (NESTED_MAX + 1) + "]" * (NESTED_MAX + 1), "nested more than 256 deep"),
+        ('{"a":[' * 300 + "]}" * 300, "nested more than 256 deep"),
+        ('{"a": ' * 50_000 + "1" + "}" * 50_000, "nested more than 256 deep"),
+        ('{"a": "\\ud83d\\ude00"}', None),
+        ('{"a": "\\\\ud83d"}', None),
+        ('{"a": "\\ud83d"}', "half of a pair of surrogates"),
+        ('{"a": {"\\uDE00": 1}}', "half of a pair of surrogates"),
+        ("7" * 5_000, None),
+    ],
+)
+def test_what_is_valid_is_read_and_nothing_else(told, text: str, why: str | None) -> None:
+    """What json_valid had called JSON the others could not read or write."""
+    asked = "SELECT json_valid($t) AS v"
+    assert told.sql(asked, t=text).to_pylist() == [{"v": why is None}]
+    for call in ("json_extract($t, '$')", "json_typeof($t)", "$t -> 'a' ->> 'b'", "json_keys($t)"):
+        if why is None:
+            told.sql(f"SELECT {call} AS got", t=text).to_arrow()
+        else:
+            with pytest.raises(errors.ExecutionError, match=f"^not JSON: .*{why}"):
+                told.sql(f"SELECT {call} AS got", t=text).to_arrow()
+
+
+@pytest.mark.parametrize(
+    "path", ["$.", "$[", "$[x]", "$a", "$[*]", '$."a', '$."\\x"', '$."\\u12"', '$."a\n"']
+)
 def test_what_is_no_path_is_an_error(told, path: str) -> None:
     with pytest.raises(errors.ExecutionError, match="is no path into JSON: write"):
         told.sql("SELECT json_extract(j, $path) AS a FROM t", path=path).to_arrow()

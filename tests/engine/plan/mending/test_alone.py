@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from datafusion import SessionContext, udtf
 
-from affidavit.engine.plan.mending.alone import mended_in
+from affidavit.engine.plan.mending.alone import Alone, answered
+from affidavit.engine.statement.mended.mended import mended
 from affidavit.errors import InvalidQueryError, SourceError
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ def test_a_table_that_fails_leaves_nothing_unchecked(error: Exception) -> None:
     text, given = "SELECT n + 1 AS m FROM away()", cast("Snapshot", snapshot)
     if isinstance(error, SourceError):
         with pytest.raises(Exception, match="away"):
-            mended_in(context, text, {}, given)
+            mended(text, Alone(context, {}, given))
     else:
-        assert mended_in(context, text, {}, given) == text
+        assert mended(text, Alone(context, {}, given)) == text
+
+
+def test_only_what_the_planner_says_is_an_answer() -> None:
+    """A fault of ours was taken for a query that cannot be planned, and nobody heard of it."""
+    context, snapshot = SessionContext(), cast("Snapshot", SimpleNamespace(failure=None))
+    said = answered(snapshot, lambda: context.sql("SELECT nothing"))
+    assert isinstance(said, Exception)
+    assert "nothing" in str(said)
+    with pytest.raises(AttributeError):
+        answered(snapshot, lambda: context.no_such_thing)
+    with pytest.raises(InvalidQueryError):
+        answered(snapshot, lambda: (_ for _ in ()).throw(InvalidQueryError("no such column")))

@@ -65,8 +65,18 @@ def test_what_makes_one_column_with_floats_is_one(rows, session) -> None:
 
 
 def test_columns_are_called_as_they_are_written(rows, session) -> None:
-    named = session.sql("SELECT x > 0.5, i > 0.5 FROM t LIMIT 1").schema.names
-    assert named == ["x > 0.5", "i > 0.5"]
+    """Some of the numbers become floats, and are written otherwise, before they are planned."""
+    text = "SELECT x > 0.5, 0.5, x * 0.25, abs(-0.5) < x, i > 0.5 FROM t"
+    called = ["x > 0.5", "0.5", "x * 0.25", "abs(-0.5) < x", "i > 0.5"]
+    for _ in range(2):  # the second time it is planned as it was written the first
+        assert session.sql(text).schema.names == called
+    assert session.describe(text).columns.names == called
+    session.sql(f"CREATE VIEW v AS {text}")
+    session.sql(f"CREATE TABLE made AS {text}")
+    assert session.sql("SELECT * FROM v").schema.names == called
+    assert session.table("made").schema.names == called
+    given = session.sql("SELECT x > $p, $p FROM t", {"p": Decimal("0.5")})
+    assert given.schema.names == ["x > $p", "$p"]
     many = ", ".join(f"{number}.5" for number in range(300))
     assert rows(f"SELECT i FROM t WHERE x IN ({many}) OR x IN ({many})") == [1]
 

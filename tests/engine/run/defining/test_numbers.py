@@ -285,6 +285,20 @@ def test_a_default_is_asked_for_each_row_and_fits_its_column(session) -> None:
         session.sql("CREATE TABLE n (a BIGINT DEFAULT nextval('everybodys'))")
 
 
+def test_a_default_that_does_not_fit_takes_its_numbers_once(session) -> None:
+    """To say which of several it was, each was computed again: the numbers were taken twice."""
+    session.sql("CREATE SEQUENCE s")
+    session.sql(
+        "CREATE TABLE t (i INT, a TINYINT DEFAULT nextval('s') * 100, "
+        "b SMALLINT DEFAULT nextval('s'), u VARCHAR DEFAULT uuid())"
+    )
+    session.table("t").insert([{"i": 1}])
+    told = "^column 'a' is a int8, and its default is nextval.* 300 cannot be cast to TINYINT"
+    with pytest.raises(errors.SchemaMismatchError, match=told):
+        session.table("t").insert([{"i": 2}])
+    assert session.sql("SELECT nextval('s') AS n").to_pylist() == [{"n": 4}]
+
+
 def test_a_sequence_numbers_integers_of_any_size(session) -> None:
     session.sql("CREATE SEQUENCE s START 126")
     session.sql("CREATE TABLE t (id TINYINT DEFAULT nextval('s'), x INT)")

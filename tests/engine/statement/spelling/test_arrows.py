@@ -13,7 +13,17 @@ from affidavit.errors import SqlError
     ("given", "written"),
     [
         ("SELECT j -> 'a'", "SELECT json_get(j , 'a')"),
-        ("SELECT j->'a'->'b'->>0", "SELECT json_get_text(json_get(json_get(j,'a'),'b'),0)"),
+        ("SELECT j->'a'->'b'->>0", """SELECT json_extract_string(j, '$."a"."b"."0"')"""),
+        ("SELECT j -> 'a' -> -07 + 1", """SELECT json_extract(j , '$."a"."-7"') + 1"""),
+        (
+            "SELECT j->'it''s \\ \"x\"'->>'b'->'c'->>'d'",
+            """SELECT json_extract_string(json_extract_string(j, '$."it''s \\\\ \\"x\\""."b"'),"""
+            """ '$."c"."d"')""",
+        ),
+        ("SELECT j->$k->'b'->>'c'", """SELECT json_extract_string(json_get(j,$k), '$."b"."c"')"""),
+        ("SELECT j->'a'->>$k", "SELECT json_get_text(json_get(j,'a'),$k)"),
+        ("SELECT j->'a'->1.0->'b'", "SELECT json_get(json_get(json_get(j,'a'),1.0),'b')"),
+        ("SELECT f(j->'a'->'b')->'c'", """SELECT json_get(f(json_extract(j, '$."a"."b"')),'c')"""),
         ("SELECT t.j->>-1 || 'x'", "SELECT json_get_text(t.j,-1) || 'x'"),
         ("SELECT 'x' || j ->> 'a'", "SELECT 'x' || json_get_text(j , 'a')"),
         ("SELECT j->>'n'::INT + 1", "SELECT json_get_text(j,'n')::INT + 1"),
@@ -60,5 +70,7 @@ def test_what_has_no_operand_is_refused(text: str) -> None:
 
 
 def test_the_time_that_it_takes_is_linear() -> None:
-    text = "SELECT j" + "->'a'" * 5_000
+    text = "SELECT j" + "->$k" * 5_000
     assert arrows(text, tokenize(text)).count("json_get(") == 5_000
+    text = "SELECT j" + "->'a'" * 5_000
+    assert arrows(text, tokenize(text)).count('."a"') == 5_000
