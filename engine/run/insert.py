@@ -92,7 +92,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         given = tuple(opened.columns_of(f"{prefix} {source}", params))
     check_columns(given, opened.columns, opened.info.name)
     missing = [c for c in opened.columns if c not in given and c in opened.defaults]
-    if not clauses.prefix and not missing:
+    if planner.state.is_generic and not clauses.prefix and not missing:
         rows = literal_rows(clauses.source, given, opened.loose, asked.params)
         if rows is not None:
             opened.snapshot.query.count(rows.num_rows)

@@ -203,7 +203,7 @@ def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         sets: Column to expression text.
     """
     names = {column: f"__{at}" for at, column in enumerate(sets)}
-    return ", ".join(f"({value}) AS {names[column]}" for column, value in sets.items()), names
+    return ", ".join(f'({value}) AS "{names[column]}"' for column, value in sets.items()), names
 
 
 def is_default(value: str) -> bool:
