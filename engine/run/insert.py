@@ -99,7 +99,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
             return iter([rows])
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
-    source = with_defaults(source, given, opened.defaults)
+    source = with_defaults(source, given, opened.defaults, opened.floats)
     columns = f" ({', '.join(map(quoted, given))})"
     text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'
 

@@ -1,13 +1,16 @@
 """Numbers with a point are decimals, and keep their digits; those with an exponent are floats.
 
 DataFusion 54.1 makes floats of both, or decimals of both. What it divides, or takes the power
-or the average of, has four digits more than a decimal has: there they are floats, as before.
+or the average of, has four digits more than a decimal has: there they are floats, as before. It
+makes a decimal of many digits a float that may be beside the nearest one: what is cast to a float,
+or alone is what a column of floats is given, is a float at once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.reading.places import begin_behind, end_before
 from affidavit.engine.statement.reading.walker import closing, word
 
@@ -22,6 +25,12 @@ DIGITS_MAX: Final = 38
 
 LONG_DIGITS_MAX: Final = 76
 """How many one has at most that no other is computed with: one that is stored."""
+
+EXACT_DIGITS_MAX: Final = 15
+"""A decimal of so many digits is made the nearest float; one of more may be made its neighbour."""
+
+_FLOATS: Final = frozenset({"DOUBLE", "FLOAT", "REAL", "FLOAT8", "FLOAT4"})
+_CASTS: Final = frozenset({"CAST", "TRY_CAST"})
 
 _ROUNDED: Final = frozenset({"power", "pow", "log", "avg", "mean", "median"})
 """Functions that give a decimal of a decimal, rounded."""
@@ -47,7 +56,8 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
         if not has_exponent and "." not in token.text:
             continue
         digits = sum(map(str.isdigit, token.text.lstrip("0")))
-        if has_exponent or at in lossy or digits > DIGITS_MAX:
+        is_float = at in lossy or (digits > EXACT_DIGITS_MAX and _is_cast(tokens, at))
+        if has_exponent or is_float or digits > DIGITS_MAX:
             is_whole = not has_exponent and digits <= LONG_DIGITS_MAX and _is_stored(tokens, at)
             kind = f"DECIMAL({digits}, {_scale(token.text)})" if is_whole else "DOUBLE"
             yield token.start, token.end, f"CAST('{token.text}' AS {kind})"
@@ -55,6 +65,28 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
 
 def _scale(written: str) -> int:
     return len(written) - written.index(".") - 1
+
+
+def alone(value: str) -> str:
+    """Return what a column of floats is given, as a float if it is a number of many digits."""
+    tokens = tokenize(value) if "." in value else []
+    if len(tokens) not in {1, 2} or tokens[-1].kind != "number":
+        return value
+    written = tokens[-1].text
+    is_signed = len(tokens) == 1 or tokens[0].text in {"-", "+"}
+    if not is_signed or "." not in written or "e" in written.lower():
+        return value
+    digits = sum(map(str.isdigit, written.lstrip("0.")))
+    return f"{value.rstrip()}e0" if digits > EXACT_DIGITS_MAX else value
+
+
+def _is_cast(tokens: Tokens, at: int) -> bool:
+    """Return whether a number alone is cast to a float."""
+    if word(tokens, at + 2) not in _FLOATS:
+        return False
+    first = at - (word(tokens, at - 1) in {"-", "+"})
+    is_called = word(tokens, first - 1) == "(" and word(tokens, first - 2) in _CASTS
+    return word(tokens, at + 1) == "::" or (word(tokens, at + 1) == "AS" and is_called)
 
 
 def _is_stored(tokens: Tokens, at: int) -> bool:
