@@ -39,7 +39,7 @@ from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.statement.assignments import is_default
-from affidavit.engine.statement.mended.numbers import alone
+from affidavit.engine.statement.mended.numbers import nearest
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ReadOnlyError, TableNotFoundError
 
@@ -272,7 +272,8 @@ class OpenTarget:
     @property
     def defaults(self) -> Mapping[str, str]:
         """Each column's default expression."""
-        return {} if self.dataset is not None else definition_of(self.info).defaults
+        given = {} if self.dataset is not None else definition_of(self.info).defaults
+        return nearest(given, self.schema)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -306,10 +307,10 @@ class OpenTarget:
 
         A number of many digits is a float where its column is one.
         """
-        given = {name: alone(v) if name in self.floats else v for name, v in sets.items()}
+        defaults = self.defaults
         return {
-            column: self.defaults.get(column, "NULL") if is_default(value) else value
-            for column, value in given.items()
+            column: defaults.get(column, "NULL") if is_default(value) else value
+            for column, value in nearest(sets, self.schema).items()
         }
 
     # --- read ----------------------------------------------------------------------------------

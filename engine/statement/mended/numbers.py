@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import pyarrow.types as pt
+
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.reading.places import begin_behind, end_before
 from affidavit.engine.statement.reading.walker import closing, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
 
     from affidavit.catalog.sql.lexer import Edit
     from affidavit.engine.statement.reading.walker import Tokens
@@ -31,6 +35,7 @@ EXACT_DIGITS_MAX: Final = 15
 
 _FLOATS: Final = frozenset({"DOUBLE", "FLOAT", "REAL", "FLOAT8", "FLOAT4"})
 _CASTS: Final = frozenset({"CAST", "TRY_CAST"})
+_SIGNS: Final = frozenset({"(", ")", "+", "-"})
 
 _ROUNDED: Final = frozenset({"power", "pow", "log", "avg", "mean", "median"})
 """Functions that give a decimal of a decimal, rounded."""
@@ -70,14 +75,22 @@ def _scale(written: str) -> int:
 def alone(value: str) -> str:
     """Return what a column of floats is given, as a float if it is a number of many digits."""
     tokens = tokenize(value) if "." in value else []
-    if len(tokens) not in {1, 2} or tokens[-1].kind != "number":
+    numbers = [token for token in tokens if token.kind == "number"]
+    rest = {token.text for token in tokens if token.kind != "number"}
+    if len(numbers) != 1 or not rest <= _SIGNS:
         return value
-    written = tokens[-1].text
-    is_signed = len(tokens) == 1 or tokens[0].text in {"-", "+"}
-    if not is_signed or "." not in written or "e" in written.lower():
-        return value
+    start, end, written = numbers[0].start, numbers[0].end, numbers[0].text.replace("_", "")
     digits = sum(map(str.isdigit, written.lstrip("0.")))
-    return f"{value.rstrip()}e0" if digits > EXACT_DIGITS_MAX else value
+    is_left = "." not in written or "e" in written.lower() or digits <= EXACT_DIGITS_MAX
+    return value if is_left else f"{value[:start]}CAST('{written}' AS DOUBLE){value[end:]}"
+
+
+def nearest(values: Mapping[str, str], schema: pa.Schema) -> dict[str, str]:
+    """Return what columns are given, with a float where :func:`alone` makes one for its column."""
+    return {
+        name: alone(value) if "." in value and pt.is_floating(schema.field(name).type) else value
+        for name, value in values.items()
+    }
 
 
 def _is_cast(tokens: Tokens, at: int) -> bool:

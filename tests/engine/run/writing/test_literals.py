@@ -123,3 +123,17 @@ def test_p10_a_float_is_stored_as_the_nearest_one_to_what_is_written(
     assert set(found["m"].to_pylist()) == {Decimal("1.50616424023523931")}
     cast = session.sql(f"SELECT CAST(-{texts[-1]} AS DOUBLE) AS a, {texts[-1]}::DOUBLE AS b")
     assert cast.to_pylist() == [{"a": -wanted[-1], "b": wanted[-1]}]
+
+
+def test_p10_a_default_is_the_nearest_float(session: affidavit.Session) -> None:
+    wanted = 1.5061642402352393
+    session.sql(f"CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, f DOUBLE DEFAULT {wanted})")
+    session.sql("INSERT INTO t (id) VALUES (1)")
+    session.sql("INSERT INTO t VALUES (2, DEFAULT), (3, (-(1.5061642402352393)))")
+    session.table("t").insert([{"id": 4}])
+    session.sql("INSERT INTO t VALUES (5, 0)")
+    session.sql("UPDATE t SET f = DEFAULT WHERE id = 5")
+    session.sql(f"ALTER TABLE t ADD COLUMN g DOUBLE DEFAULT {wanted}")
+    found = session.sql("SELECT f, g FROM t ORDER BY id").to_arrow()
+    assert found["f"].to_pylist() == [wanted, wanted, -wanted, wanted, wanted]
+    assert found["g"].to_pylist() == [wanted] * 5
