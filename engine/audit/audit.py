@@ -12,6 +12,7 @@ from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.values.canonical import instant_us
 from affidavit.catalog.values.python.arguments import (
+    checked_by_name,
     checked_reason,
     checked_switch,
     checked_text_or_none,
@@ -221,7 +222,7 @@ class Audit:
         query: Query | None = None,
         *,
         text: str | None = None,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Verdict:
         """Run a recorded search or read again, as it was, on what it read.
 
@@ -232,7 +233,7 @@ class Audit:
             query_id: The record: a search's ``query_id``, or a ``read_id``.
             query: The query, where a search's record does not hold it: a vector, or the text.
             text: The words of a hybrid search, or the statement of a read, likewise.
-            params: The parameters of a read, likewise.
+            params: The parameters of a read, likewise: a dict, or a list for ``$1`` or ``?``.
 
         That it was replayed is itself an entry of the ledger.
 
@@ -242,6 +243,9 @@ class Audit:
             InvalidQueryError: No query is stored or given, or another than the recorded one.
         """
         checked_text_or_none(text, "text")
+        if isinstance(params, list | tuple):
+            params = {str(at): value for at, value in enumerate(params, 1)}
+        given = None if params is None else checked_by_name(params, "params")
         with self._read() as reader:
             entry = find_read(reader, self._catalog.ledger, str(query_id))
         if entry is None:
@@ -250,7 +254,7 @@ class Audit:
             with self._read() as reader:
                 check_read(reader, self._catalog.ledger, entry)
             outcome, reason = rerun(
-                entry, self._run, text, params, partial(self._run.look, self._catalog)
+                entry, self._run, text, given, partial(self._run.look, self._catalog)
             )
             verdict = Verdict(str(query_id), Outcome(outcome), None, (), reason)
             tables = entry.fields().get("tables", ())

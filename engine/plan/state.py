@@ -81,9 +81,14 @@ class PlanState:
             if own is None:
                 self.settings = engine, pair
 
+    @property
+    def is_generic(self) -> bool:
+        """Whether texts are read as they are written: another dialect may have escapes in them."""
+        return self.dialect == GENERIC
+
     def hides(self, schema: str, name: str) -> bool:
         """Return whether a table's name may mean something else in this session."""
-        is_plain = self.settings is None and self.dialect == GENERIC
+        is_plain = self.settings is None and self.is_generic
         held = self.temporaries.find(schema, name)
         return not is_plain or (schema, name) in self.frames or held is not None
 

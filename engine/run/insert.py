@@ -91,15 +91,16 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     if clauses.by_name:
         given = tuple(opened.columns_of(f"{prefix} {source}", params))
     check_columns(given, opened.columns, opened.info.name)
-    missing = [c for c in opened.columns if c not in given and c in opened.defaults]
-    if not clauses.prefix and not missing:
+    defaults = opened.defaults
+    missing = [c for c in opened.columns if c not in given and c in defaults]
+    if planner.state.is_generic and not clauses.prefix and not missing:
         rows = literal_rows(clauses.source, given, opened.loose, asked.params)
         if rows is not None:
             opened.snapshot.query.count(rows.num_rows)
             return iter([rows])
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
-    source = with_defaults(source, given, opened.defaults)
+    source = with_defaults(source, given, defaults, opened.floats)
     columns = f" ({', '.join(map(quoted, given))})"
     text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'
 
@@ -113,15 +114,13 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         }
         if not missing and not casts:
             return frame
-        defaults = {
-            column: frame.parse_sql_expr(
-                planner.meant(bounded(opened.defaults[column]), snapshot).alone
-            )
+        filled = {
+            column: frame.parse_sql_expr(planner.meant(bounded(defaults[column]), snapshot).alone)
             .cast(opened.schema.field(column).type)
             .alias(column)
             for column in missing
         }
-        made = {**casts, **defaults}
+        made = {**casts, **filled}
         return frame.select(*[made.get(c, col(quoted(c))) for c in opened.columns])
 
     return planner.stream(plan, opened.snapshot)

@@ -18,6 +18,7 @@ from affidavit.engine.result.result import Result
 from affidavit.engine.run.telling.listing import LISTING_WORDS, offer_views
 from affidavit.engine.run.writing.fitting import cast_columns
 from affidavit.engine.scans.memory import memory_table
+from affidavit.engine.statement.mended.numbers import nearest
 from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import (
     AffidavitError,
@@ -192,7 +193,8 @@ class Scope(ABC):
     def _computed(
         self, schema: pa.Schema, expressions: Mapping[str, str], count: int
     ) -> dict[str, pa.Array]:
-        listed = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in expressions.items())
+        given = nearest(expressions, schema)
+        listed = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in given.items())
         text = f'SELECT {listed} FROM "{DML_SCHEMA}".given'
         kinds = {name: schema.field(name).type for name in expressions}
 

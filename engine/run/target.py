@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.model.definition import EXTERNAL, MUTABLE, VECTOR
 from affidavit.catalog.sql.names import TEMP_SCHEMA
@@ -38,6 +39,7 @@ from affidavit.engine.run.writing.writes import WRITING, RowWrites, VectorWrites
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.mutable import offer_target
 from affidavit.engine.statement.assignments import is_default
+from affidavit.engine.statement.mended.numbers import nearest
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 from affidavit.errors import ReadOnlyError, TableNotFoundError
 
@@ -270,7 +272,8 @@ class OpenTarget:
     @property
     def defaults(self) -> Mapping[str, str]:
         """Each column's default expression."""
-        return {} if self.dataset is not None else definition_of(self.info).defaults
+        given = {} if self.dataset is not None else definition_of(self.info).defaults
+        return nearest(given, self.schema)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -294,11 +297,20 @@ class OpenTarget:
         """No rows of the target's columns."""
         return no_rows(self.schema)
 
+    @property
+    def floats(self) -> set[str]:
+        """The columns of floats."""
+        return {each.name for each in self.schema if pt.is_floating(each.type)}
+
     def with_defaults(self, sets: Mapping[str, str]) -> dict[str, str]:
-        """Return column to expression, with the column's default for the word DEFAULT."""
+        """Return column to expression, with the column's default for the word DEFAULT.
+
+        A number of many digits is a float where its column is one.
+        """
+        defaults = self.defaults
         return {
-            column: self.defaults.get(column, "NULL") if is_default(value) else value
-            for column, value in sets.items()
+            column: defaults.get(column, "NULL") if is_default(value) else value
+            for column, value in nearest(sets, self.schema).items()
         }
 
     # --- read ----------------------------------------------------------------------------------

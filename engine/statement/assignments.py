@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +16,17 @@ from affidavit.engine.statement.grammar import (
     skip_group,
     skip_listed,
 )
+from affidavit.engine.statement.mended.numbers import alone
 from affidavit.engine.statement.queries import skip_with
 from affidavit.errors import ColumnNotFoundError, ReservedNameError, SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from affidavit.catalog.sql.lexer import Token
+
+_LONG: Final = re.compile(r"[\d._]{17}")
+"""What a number of many digits with a point has in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ def computed_values(sets: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         sets: Column to expression text.
     """
     names = {column: f"__{at}" for at, column in enumerate(sets)}
-    return ", ".join(f"({value}) AS {names[column]}" for column, value in sets.items()), names
+    return ", ".join(f'({value}) AS "{names[column]}"' for column, value in sets.items()), names
 
 
 def is_default(value: str) -> bool:
@@ -211,36 +218,53 @@ def is_default(value: str) -> bool:
     return value.strip().upper() == "DEFAULT"
 
 
-def with_defaults(source: str, columns: Sequence[str], defaults: Mapping[str, str]) -> str:
+def with_defaults(
+    source: str,
+    columns: Sequence[str],
+    defaults: Mapping[str, str],
+    floats: Collection[str] = (),
+) -> str:
     """Return what is inserted, with the default of its column for each word DEFAULT in VALUES.
+
+    A number of many digits is a float where the column is among ``floats``.
 
     Raises:
         SqlError: A row has more values than there are columns.
     """
-    if "DEFAULT" not in source.upper():
+    is_long = bool(floats) and _LONG.search(source) is not None
+    if not is_long and "DEFAULT" not in source.upper():
         return source
+    edits = list[tuple[int, int, str]]()
+    for place, given in _values(source):
+        start, end = given[0].start, given[-1].end
+        if len(given) == 1 and given[0].keyword == "DEFAULT":
+            if place >= len(columns):
+                raise SqlError(f"a row has more values than columns, {len(columns)}")
+            edits.append((start, end, f"({defaults.get(columns[place], 'NULL')})"))
+        elif is_long and place < len(columns) and columns[place] in floats:
+            edits.append((start, end, alone(source[start:end])))
+    return edited(source, edits)
+
+
+def _values(source: str) -> Iterator[tuple[int, Sequence[Token]]]:
+    """Yield each value in the rows of a VALUES, with its place in its row."""
     tokens = tokenize(source)
-    cursor, edits = Cursor(source, tokens), list[tuple[int, int, str]]()
+    cursor = Cursor(source, tokens)
     if not cursor.accept("VALUES"):
-        return source
+        return
     while not cursor.done and cursor.peek() in {"(", "ROW"}:
         cursor.accept("ROW")
-        opened = cursor.at
+        begin, place, level = cursor.at + 1, 0, tokens[cursor.at].depth + 1
         skip_group(cursor)
-        place, level = 0, tokens[opened].depth + 1
-        for at in range(opened + 1, cursor.at - 1):
-            token = tokens[at]
-            if token.depth != level:
+        for at in range(begin, cursor.at):
+            is_comma = tokens[at].text == "," and tokens[at].depth == level
+            if at < cursor.at - 1 and not is_comma:
                 continue
-            place += token.kind == "symbol" and token.text == ","
-            if token.keyword == "DEFAULT" and tokens[at + 1].text in {",", ")"}:
-                if place >= len(columns):
-                    raise SqlError(f"a row has more values than columns, {len(columns)}")
-                value = f"({defaults.get(columns[place], 'NULL')})"
-                edits.append((token.start, token.end, value))
+            if begin < at:
+                yield place, tokens[begin:at]
+            begin, place = at + 1, place + 1
         if not cursor.accept(","):
-            break
-    return edited(source, edits)
+            return
 
 
 def qualified(value: str, table: str, renamed: Mapping[str, str]) -> str:

@@ -28,6 +28,8 @@ def keyed_row(
         names: What the new values of each are called.
         opened: The target.
     """
+    if not opened.asked.scope.planner.state.is_generic:
+        return None
     key, stored = keyed_where(clauses.rest), opened.stored
     if key is None or stored is None or clauses.prefix or clauses.source or clauses.returning:
         return None

@@ -1,18 +1,25 @@
 """Numbers with a point are decimals, and keep their digits; those with an exponent are floats.
 
 DataFusion 54.1 makes floats of both, or decimals of both. What it divides, or takes the power
-or the average of, has four digits more than a decimal has: there they are floats, as before.
+or the average of, has four digits more than a decimal has: there they are floats, as before. It
+makes a decimal of many digits a float that may be beside the nearest one: what is cast to a float,
+or alone is what a column of floats is given, is a float at once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import pyarrow.types as pt
+
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.reading.places import begin_behind, end_before
 from affidavit.engine.statement.reading.walker import closing, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
 
     from affidavit.catalog.sql.lexer import Edit
     from affidavit.engine.statement.reading.walker import Tokens
@@ -22,6 +29,13 @@ DIGITS_MAX: Final = 38
 
 LONG_DIGITS_MAX: Final = 76
 """How many one has at most that no other is computed with: one that is stored."""
+
+EXACT_DIGITS_MAX: Final = 15
+"""A decimal of so many digits is made the nearest float; one of more may be made its neighbour."""
+
+_FLOATS: Final = frozenset({"DOUBLE", "FLOAT", "REAL", "FLOAT8", "FLOAT4"})
+_CASTS: Final = frozenset({"CAST", "TRY_CAST"})
+_SIGNS: Final = frozenset({"(", ")", "+", "-"})
 
 _ROUNDED: Final = frozenset({"power", "pow", "log", "avg", "mean", "median"})
 """Functions that give a decimal of a decimal, rounded."""
@@ -47,7 +61,8 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
         if not has_exponent and "." not in token.text:
             continue
         digits = sum(map(str.isdigit, token.text.lstrip("0")))
-        if has_exponent or at in lossy or digits > DIGITS_MAX:
+        is_float = at in lossy or (digits > EXACT_DIGITS_MAX and _is_cast(tokens, at))
+        if has_exponent or is_float or digits > DIGITS_MAX:
             is_whole = not has_exponent and digits <= LONG_DIGITS_MAX and _is_stored(tokens, at)
             kind = f"DECIMAL({digits}, {_scale(token.text)})" if is_whole else "DOUBLE"
             yield token.start, token.end, f"CAST('{token.text}' AS {kind})"
@@ -55,6 +70,36 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
 
 def _scale(written: str) -> int:
     return len(written) - written.index(".") - 1
+
+
+def alone(value: str) -> str:
+    """Return what a column of floats is given, as a float if it is a number of many digits."""
+    tokens = tokenize(value) if "." in value else []
+    numbers = [token for token in tokens if token.kind == "number"]
+    rest = {token.text for token in tokens if token.kind != "number"}
+    if len(numbers) != 1 or not rest <= _SIGNS:
+        return value
+    start, end, written = numbers[0].start, numbers[0].end, numbers[0].text.replace("_", "")
+    digits = sum(map(str.isdigit, written.lstrip("0.")))
+    is_left = "." not in written or "e" in written.lower() or digits <= EXACT_DIGITS_MAX
+    return value if is_left else f"{value[:start]}CAST('{written}' AS DOUBLE){value[end:]}"
+
+
+def nearest(values: Mapping[str, str], schema: pa.Schema) -> dict[str, str]:
+    """Return what columns are given, with a float where :func:`alone` makes one for its column."""
+    return {
+        name: alone(value) if "." in value and pt.is_floating(schema.field(name).type) else value
+        for name, value in values.items()
+    }
+
+
+def _is_cast(tokens: Tokens, at: int) -> bool:
+    """Return whether a number alone is cast to a float."""
+    if word(tokens, at + 2) not in _FLOATS:
+        return False
+    first = at - (word(tokens, at - 1) in {"-", "+"})
+    is_called = word(tokens, first - 1) == "(" and word(tokens, first - 2) in _CASTS
+    return word(tokens, at + 1) == "::" or (word(tokens, at + 1) == "AS" and is_called)
 
 
 def _is_stored(tokens: Tokens, at: int) -> bool:

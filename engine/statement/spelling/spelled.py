@@ -45,7 +45,11 @@ _MAY_HAVE: Final = re.compile(
     re.IGNORECASE,
 )
 _MOMENTS: Final = frozenset({"TIMESTAMP", "TIMESTAMPTZ", "TIME"})
-_FINER: Final = re.compile(r"\.\d{6}0*[1-9]")
+_FINER: Final = re.compile(
+    r"'\s*(?:16(?:7[7-9]|[89]\d)|1[7-9]\d\d|2[01]\d\d|22(?:[0-5]\d|6[0-2]))-.*\.\d{6}0*[1-9]"
+)
+"""A literal that says parts of a microsecond, of years that nanoseconds are counted in."""
+
 _UTC_NANOSECONDS: Final = 'Timestamp(Nanosecond, Some("UTC"))'
 _COMPARES: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">="})
 _ORDERS: Final = re.compile(r"\bORDER\s+BY\s+ALL\b", re.IGNORECASE)
@@ -89,7 +93,7 @@ def _types(tokens: Tokens) -> Iterator[Edit]:
 def _moments(tokens: Tokens) -> Iterator[Edit]:
     """Yield moments in microseconds, for DataFusion's nanoseconds end in 2262.
 
-    A literal that says parts of a microsecond is in nanoseconds.
+    A literal that says parts of a microsecond is in nanoseconds, in the years that have those.
 
     A literal of TIME beside a comparison becomes text, which is read as the other side's type:
     DataFusion 54.1 compares no TIME in nanoseconds with one in microseconds.

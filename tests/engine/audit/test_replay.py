@@ -423,3 +423,16 @@ def test_a_verdict_on_many_rows_takes_time_in_proportion_to_them() -> None:
     verdict = judge(record, truth, truth)
     assert time.monotonic() - began < 10
     assert (verdict.outcome, len(verdict.missed)) == (Outcome.DRIFT, 50_000)
+
+
+def test_p21_parameters_of_a_read_are_given_as_they_were(lake) -> None:
+    with affidavit.connect(lake, audit="reads") as session:
+        session.sql("CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+        text = "SELECT v FROM t WHERE id = ?"
+        session.sql(text, [1]).to_arrow()
+        read_id = session.sql("SELECT read_id FROM audit.reads").to_pylist()[0]["read_id"]
+        for params in ([1], (1,), {"1": 1}):
+            verdict = session.audit.replay(read_id, text=text, params=params)
+            assert verdict.outcome == Outcome.REPRODUCED
+        with pytest.raises(errors.InvalidQueryError, match="params must be"):
+            session.audit.replay(read_id, text=text, params=5)

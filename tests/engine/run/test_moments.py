@@ -69,3 +69,11 @@ def test_p10_a_literal_of_nanoseconds_keeps_them(session) -> None:
     found = session.sql(asked).to_arrow()
     assert found["z"].cast(pa.int64()).to_pylist() == [1_577_833_200_000_000_001]
     assert found.schema.field("u").type == pa.timestamp("us")
+
+
+def test_p10_a_literal_finer_than_microseconds_has_any_year(session) -> None:
+    """The greatest moment of other databases is written with seven digits."""
+    asked = "SELECT TIMESTAMP '9999-12-31 23:59:59.9999999' AS t, TIMESTAMPTZ '1600-01-01 00:00:00.0000019' AS z"
+    found = session.sql(asked).to_pylist()[0]
+    assert found["t"] == dt.datetime(9999, 12, 31, 23, 59, 59, 999999)
+    assert found["z"] == dt.datetime(1600, 1, 1, 0, 0, 0, 1, tzinfo=dt.UTC)

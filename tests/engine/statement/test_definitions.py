@@ -82,7 +82,7 @@ def test_an_update_and_a_delete_are_cut_into_clauses() -> None:
     sets = parse_assignments(update.sets.cursor(), ["a", "b", "c"], "t", "x")
     assert sets == {"a": "1", "b": "2", "c": "w.d"}
     assert computed_values(sets) == (
-        "(1) AS __0, (2) AS __1, (w.d) AS __2", {"a": "__0", "b": "__1", "c": "__2"},
+        '(1) AS "__0", (2) AS "__1", (w.d) AS "__2"', {"a": "__0", "b": "__1", "c": "__2"},
     )  # fmt: skip
     delete = parse_delete(at("DELETE FROM t USING u, v WHERE t.a = u.a"))
     assert (delete.source, delete.rest, delete.returning) == ("u, v", "WHERE (t.a = u.a)", "")

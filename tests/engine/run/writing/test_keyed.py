@@ -120,3 +120,18 @@ def test_p21_who_waited_for_the_writer_for_too_long_writes_nothing(lake, text: s
         ended.join()
         assert one.sql("SELECT * FROM t").to_pylist() == [{"id": 1, "n": 0}]
         assert one.ledger.size == before
+
+
+@pytest.mark.parametrize("dialect", ["ansi", "duckdb", "postgresql", "snowflake", "sqlite"])
+def test_p19_texts_are_read_in_the_dialect_of_the_session(lake, dialect: str) -> None:
+    with affidavit.connect(lake) as session:
+        session.sql("CREATE TABLE t (id VARCHAR PRIMARY KEY, s VARCHAR)")
+        session.sql(f"SET datafusion.sql_parser.dialect = '{dialect}'")
+        meant = session.sql(r"SELECT 'a\nb' AS s").to_pylist()[0]["s"]
+        assert meant == ("a\nb" if dialect == "snowflake" else r"a\nb")
+        session.sql(r"INSERT INTO t VALUES ('a\nb', 'a\nb')")
+        assert session.table("t").to_arrow().to_pylist() == [{"id": meant, "s": meant}]
+        session.sql(r"UPDATE t SET s = 'c\nd' WHERE id = 'a\nb'")
+        changed = meant.replace("a", "c").replace("b", "d")
+        assert session.table("t").to_arrow().to_pylist() == [{"id": meant, "s": changed}]
+        assert session.sql(r"DELETE FROM t WHERE id = 'a\nb'").rows_affected == 1

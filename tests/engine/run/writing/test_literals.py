@@ -103,3 +103,37 @@ def test_p21_what_is_wrong_is_told_as_before(session, text: str, told: str) -> N
         session.sql(text)
     assert told in type(raised.value).__name__
     assert session.table("t").count() == 0
+
+
+@pytest.mark.fuzz
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+@settings(max_examples=25, deadline=None)
+def test_p10_a_float_is_stored_as_the_nearest_one_to_what_is_written(
+    session: affidavit.Session, floats: list[float]
+) -> None:
+    texts = [f"{each:.17f}" for each in floats if abs(each) < 1e20] + ["1.5061642402352393"]
+    wanted = [float(each) for each in texts]
+    session.sql("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, f DOUBLE, m DECIMAL(38, 17))")
+    rows = ", ".join(f"({at}, {each}, 1)" for at, each in enumerate(texts))
+    session.sql(f"INSERT INTO t VALUES {rows}")
+    assert session.table("t").to_arrow()["f"].to_pylist() == wanted
+    session.sql(f"UPDATE t SET f = {texts[0]}, m = 1.50616424023523931")
+    found = session.sql("SELECT f, m FROM t").to_arrow()
+    assert found["f"].to_pylist() == [wanted[0]] * len(wanted)
+    assert set(found["m"].to_pylist()) == {Decimal("1.50616424023523931")}
+    cast = session.sql(f"SELECT CAST(-{texts[-1]} AS DOUBLE) AS a, {texts[-1]}::DOUBLE AS b")
+    assert cast.to_pylist() == [{"a": -wanted[-1], "b": wanted[-1]}]
+
+
+def test_p10_a_default_is_the_nearest_float(session: affidavit.Session) -> None:
+    wanted = 1.5061642402352393
+    session.sql(f"CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, f DOUBLE DEFAULT {wanted})")
+    session.sql("INSERT INTO t (id) VALUES (1)")
+    session.sql("INSERT INTO t VALUES (2, DEFAULT), (3, (-(1.5061642402352393)))")
+    session.table("t").insert([{"id": 4}])
+    session.sql("INSERT INTO t VALUES (5, 0)")
+    session.sql("UPDATE t SET f = DEFAULT WHERE id = 5")
+    session.sql(f"ALTER TABLE t ADD COLUMN g DOUBLE DEFAULT {wanted}")
+    found = session.sql("SELECT f, g FROM t ORDER BY id").to_arrow()
+    assert found["f"].to_pylist() == [wanted, wanted, -wanted, wanted, wanted]
+    assert found["g"].to_pylist() == [wanted] * 5
