@@ -37,6 +37,7 @@ def test_every_name_is_what_it_is_said_to_be() -> None:
 def test_the_engine_is_imported_when_it_is_asked_for() -> None:
     asked = (
         "import sys, affidavit; print(sorted({'pyarrow', 'datafusion', 'lance', 'numpy'} & set(sys.modules)));"
+        "affidavit.engine;"
         "from affidavit import *; print('lance' in sys.modules, connect.__name__)"
     )
     run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)

@@ -95,6 +95,8 @@ _WHERE: Final = {
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it stands for
     where = _WHERE.get(name)
+    if name in {"catalog", "engine", "triggers"}:
+        return import_module(f"{__name__}.{name}")
     if where is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

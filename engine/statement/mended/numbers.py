@@ -15,6 +15,7 @@ import pyarrow.types as pt
 from affidavit.catalog.sql.lexer import tokenize
 from affidavit.engine.statement.reading.places import begin_behind, end_before
 from affidavit.engine.statement.reading.walker import closing, word
+from affidavit.engine.statement.statement import DML_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +55,7 @@ _NO_EXPRESSIONS: Final = frozenset({"INTERVAL", "TIMESTAMP", "SAMPLE"})
 def floats(tokens: Tokens) -> Iterator[Edit]:
     """Yield the numbers that are floats, as such."""
     lossy = _in_lossy(tokens)
+    is_written = any(token.name == DML_SCHEMA for token in tokens)
     for at, token in enumerate(tokens):
         if token.kind != "number" or word(tokens, at - 1) in _NO_EXPRESSIONS:
             continue
@@ -63,7 +65,8 @@ def floats(tokens: Tokens) -> Iterator[Edit]:
         digits = sum(map(str.isdigit, token.text.lstrip("0")))
         is_float = at in lossy or (digits > EXACT_DIGITS_MAX and _is_cast(tokens, at))
         if has_exponent or is_float or digits > DIGITS_MAX:
-            is_whole = not has_exponent and digits <= LONG_DIGITS_MAX and _is_stored(tokens, at)
+            is_long = is_written and not has_exponent and digits <= LONG_DIGITS_MAX
+            is_whole = is_long and _is_stored(tokens, at)
             kind = f"DECIMAL({digits}, {_scale(token.text)})" if is_whole else "DOUBLE"
             yield token.start, token.end, f"CAST('{token.text}' AS {kind})"
 
@@ -103,7 +106,7 @@ def _is_cast(tokens: Tokens, at: int) -> bool:
 
 
 def _is_stored(tokens: Tokens, at: int) -> bool:
-    """Return whether a number alone is what a row of VALUES has, or a query lists."""
+    """Return whether a number alone is what a row is given that a statement writes."""
     first, last = at - (word(tokens, at - 1) in {"-", "+"}), at
     if word(tokens, tokens.clauses[tokens.opens[at]]) == "SELECT":
         while word(tokens, first - 1) == "(" and tokens.pairs[first - 1] == last + 1:

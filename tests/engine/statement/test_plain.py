@@ -38,6 +38,11 @@ def test_p10_a_long_number_that_is_stored_keeps_its_digits(session) -> None:
     found = session.sql("SELECT n, d FROM long ORDER BY id").to_pylist()
     assert [str(each["n"]) for each in found] == [long, f"-{long}", long]
     assert [each["d"] for each in found] == [1e55, 0.5, 1.0]
+    tenth = "0.1000000000000000055511151231257827021181583404541015625"
+    both = session.sql(
+        f"SELECT {tenth} AS x UNION ALL SELECT 1e60 ORDER BY x"
+    )  # floats, where nothing is stored
+    assert [each["x"] for each in both.to_pylist()] == [0.1, 1e60]
 
 
 def test_p19_numbers_are_numbers(session) -> None:
