@@ -603,7 +603,8 @@ PROGRAM = """
 import asyncio, sys, affidavit
 async def main():
     session = await affidavit.aconnect(sys.argv[1], durability="normal")
-    tx = await session.scope(actor="ann").transaction().__aenter__()
+    held = session.scope(actor="ann").transaction()
+    tx = await held.__aenter__()
     await tx.sql("CREATE TABLE t (a INT)")
     result = await session.sql(sys.argv[2])
     asyncio.get_running_loop().create_task(result.to_arrow())
