@@ -45,6 +45,7 @@ def pytest_collection_finish() -> None:
     Many tests collect, to see what they left open: with all libraries in view that took most of
     their time.
     """
+    assert affidavit.connect  # which imports the engine
     gc.collect()
     gc.freeze()
 

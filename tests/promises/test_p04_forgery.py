@@ -160,7 +160,7 @@ def test_p4_a_signature_written_in_another_way_is_found(small, table) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=33)
 def test_p4_any_bit_of_any_column_matters(small, data) -> None:
     table = data.draw(st.sampled_from(["ledger", "ledger_heads", "checkpoints", "search_results"]))
     columns = [row[1] for row in small.run(f"PRAGMA table_info({table})")]

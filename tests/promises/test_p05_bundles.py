@@ -180,7 +180,7 @@ def test_p5_each_flipped_byte_of_a_bundle_is_found(made, bundle, name) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_p5_any_change_of_some_bytes_of_a_bundle_is_found(made, bundle, data) -> None:
     name = data.draw(st.sampled_from(CHECKED))
     was = (made.part / name).read_bytes()

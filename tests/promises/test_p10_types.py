@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.fuzz
 @given(arrays())
-@settings(max_examples=400)
+@settings(max_examples=133)
 def test_p10_every_codec_gives_back_what_it_was_given(array: pa.Array) -> None:
     """Encoded and decoded, also as a slice: same type, same bits."""
     codec = codec_for(array.type)
@@ -37,7 +37,7 @@ def test_p10_every_codec_gives_back_what_it_was_given(array: pa.Array) -> None:
 
 
 @given(st.sampled_from([pair for pair in LEAVES if codec_for(pair[0]).ordered]), st.data())
-@settings(max_examples=300)
+@settings(max_examples=100)
 @pytest.mark.slow
 def test_p10_ordered_codecs_keep_datafusions_order(
     leaf: tuple[pa.DataType, st.SearchStrategy], data: st.DataObject

@@ -219,7 +219,7 @@ class Sessions(RuleBasedStateMachine):
         assert {row["id"]: row["n"] for row in found} == self.kept
 
 
-Sessions.TestCase.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
+Sessions.TestCase.settings = settings(max_examples=15, stateful_step_count=50, deadline=None)
 
 
 TestSessions = pytest.mark.fuzz(Sessions.TestCase)

@@ -74,7 +74,7 @@ def test_p20_a_secret_that_was_given_is_found_nowhere(
                     said.write(f"{error!r} {error}\n")
 
             @settings(
-                max_examples=150,
+                max_examples=50,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
                 database=None,

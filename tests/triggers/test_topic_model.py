@@ -327,4 +327,4 @@ class TopicModel(RuleBasedStateMachine):
 
 
 TestTopicModel = pytest.mark.fuzz(TopicModel.TestCase)
-TestTopicModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestTopicModel.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

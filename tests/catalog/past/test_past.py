@@ -171,7 +171,7 @@ class PastWithoutKey(Past):
     keyed = False
 
 
-SETTINGS = settings(max_examples=12, stateful_step_count=18, deadline=None)
+SETTINGS = settings(max_examples=6, stateful_step_count=18, deadline=None)
 Past.TestCase.settings = SETTINGS
 PastWithoutKey.TestCase.settings = SETTINGS
 TestPast = pytest.mark.fuzz(Past.TestCase)
@@ -395,7 +395,7 @@ STEPS = st.lists(
 
 @pytest.mark.fuzz
 @given(sound_arrays(max_size=3), st.lists(st.integers(0, 5), max_size=30), STEPS, st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_p10_every_type_reads_as_it_was(lasting, values, picks, steps, keyed) -> None:
     """Rows that change, go, come back and get other keys, in columns that come and go."""
     name, column, added = f"t_{uuid4().hex}", "v", 0

@@ -26,7 +26,7 @@ NAMES = TEXTS.filter(bool)
 
 
 @given(NAMES, TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=66)
 def test_the_engine_reads_a_name_and_a_text(name: str, text: str) -> None:
     found = SessionContext().sql(f"SELECT {quoted_text(text)} AS {quoted(name)}").to_arrow_table()
     assert found.schema.names == [name]
@@ -34,7 +34,7 @@ def test_the_engine_reads_a_name_and_a_text(name: str, text: str) -> None:
 
 
 @given(NAMES, TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=66)
 def test_the_store_reads_a_name_and_a_text(name: str, text: str) -> None:
     connection = sqlite3.connect(":memory:")
     try:

@@ -18,7 +18,7 @@ NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "Pc"]), min_s
 
 
 @given(JSON)
-@settings(max_examples=300)
+@settings(max_examples=100)
 @pytest.mark.slow
 def test_canonical_json_is_that_of_rfc_8785(value) -> None:
     assert canonical(value) == rfc8785.dumps(value)

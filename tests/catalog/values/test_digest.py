@@ -151,7 +151,7 @@ def columns(draw: st.DrawFn) -> tuple[pa.DataType, list[Any]]:
 
 
 @given(st.lists(columns(), max_size=3), st.binary(max_size=4), st.integers(0, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_digest_is_the_one_that_the_page_tells(drawn, salt, cut) -> None:
     """Of any types, nulls and nesting, and wherever the rows are cut."""
     rows = min((len(items) for _, items in drawn), default=0)

@@ -35,7 +35,7 @@ def same(left: pa.Array, right: pa.Array) -> bool:
 
 @pytest.mark.fuzz
 @given(arrays())
-@settings(max_examples=600)
+@settings(max_examples=200)
 def test_p10_json_texts_read_back_to_the_values(array: pa.Array) -> None:
     for part in (array, array.slice(1), array.slice(0, 0)):
         texts = json_texts(part)
@@ -49,7 +49,7 @@ def test_p10_json_texts_read_back_to_the_values(array: pa.Array) -> None:
 
 @pytest.mark.fuzz
 @given(sound_arrays())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_p10_many_values_are_written_and_read_as_few_are(array: pa.Array) -> None:
     texts = json_array(array)
     texts.validate(full=True)
@@ -73,7 +73,7 @@ def test_p10_many_values_are_written_and_read_as_few_are(array: pa.Array) -> Non
 
 @pytest.mark.fuzz
 @given(st.lists(sound_arrays(), min_size=1, max_size=3))
-@settings(max_examples=200)
+@settings(max_examples=66)
 def test_p10_objects_are_read_as_columns(columns: list[pa.Array]) -> None:
     count = min(map(len, columns))
     table = pa.table({f"c\u00fc.{at} %s": each.slice(0, count) for at, each in enumerate(columns)})

@@ -163,9 +163,9 @@ class VectorModel(TableModel):
 
 
 TestMutableModel = pytest.mark.fuzz(TableModel.TestCase)
-TestMutableModel.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestMutableModel.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestVectorModel = pytest.mark.fuzz(VectorModel.TestCase)
-TestVectorModel.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+TestVectorModel.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
 
 
 # --- the same statements against raw SQLite -------------------------------------------------------
@@ -226,7 +226,7 @@ _STATEMENT = st.one_of(
 
 @pytest.mark.fuzz
 @given(st.lists(_STATEMENT, min_size=1, max_size=6))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_p11_dml_does_what_sqlite_does(statements: list[str]) -> None:
     """The same statements, the same rows and counts, the same refusals for a taken key."""
     folder = Path(tempfile.mkdtemp())
@@ -283,7 +283,7 @@ def fuzzed(tmp_path_factory):
 
 @pytest.mark.fuzz
 @given(st.lists(_WORDS, max_size=14).map(" ".join) | st.text(max_size=40))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_p12_no_sql_text_escapes_the_error_tree(fuzzed: affidavit.Session, text: str) -> None:
     try:
         fuzzed.sql(text, {"1": 1, "x": [1.0, 2.0]}).to_arrow()
@@ -308,7 +308,7 @@ _SEEDS = [
 
 @pytest.mark.fuzz
 @given(st.sampled_from(_SEEDS), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_p12_no_damaged_statement_escapes_the_error_tree(fuzzed, seed: str, data) -> None:
     """Statements with a piece cut out, doubled or replaced."""
     words = seed.split(" ")

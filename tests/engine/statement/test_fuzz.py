@@ -21,7 +21,7 @@ from affidavit.errors import AffidavitError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COUNT = int(os.environ.get("AFFIDAVIT_FUZZ", "20000"))
+COUNT = int(os.environ.get("AFFIDAVIT_FUZZ", "6000"))
 PARTS = 4
 """How many tests the texts are spread over, for workers side by side."""
 

@@ -69,7 +69,7 @@ def test_a_querys_result_is_published(session, topics) -> None:
 
 
 @pytest.mark.fuzz
-@settings(max_examples=100)
+@settings(max_examples=33)
 @given(column=arrays())
 def test_p10_every_value_comes_out_as_it_went_in(session, column) -> None:
     """NULL, NaN, -0.0, extremes, nested: by replay and by SQL, alone and among other events."""

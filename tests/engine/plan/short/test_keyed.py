@@ -111,7 +111,7 @@ PARAMETERS = st.sampled_from([1, -2, 2**40, 2**63, 2**64 - 1, 1.0, True, None, "
 
 @pytest.mark.fuzz
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_p19_it_answers_as_a_plan_does(session: affidavit.Session, data: st.DataObject) -> None:
     draw = data.draw
     keys = draw(

@@ -51,7 +51,7 @@ def outcome(session: affidavit.Session, kind: str, text: str, params: Any) -> ob
 
 @pytest.mark.fuzz
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_p19_it_does_what_a_planned_one_does(
     session: affidavit.Session, data: st.DataObject
 ) -> None:

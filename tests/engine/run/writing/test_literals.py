@@ -48,7 +48,7 @@ def outcome(session: affidavit.Session, made: str, text: str, params: Any) -> ob
 
 @pytest.mark.fuzz
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=33, deadline=None)
 def test_p10_rows_of_literals_are_what_a_plan_makes_of_them(
     session: affidavit.Session, data: st.DataObject
 ) -> None:
