@@ -18,6 +18,7 @@ from affidavit.catalog.sql.names import MAIN_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.tables import TABLES
+from affidavit.catalog.values.types import is_bytes, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,9 @@ def type_text(kind: pa.DataType) -> str:
     """Return a type as a CREATE TABLE has it; one that SQL has no word for in a comment."""
     if kind in _TYPES:
         return _TYPES[kind]
-    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+    if is_text(kind):
         return "VARCHAR"
-    if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind):
+    if is_bytes(kind):
         return "BYTEA"
     if pt.is_timestamp(kind) and kind.tz == "UTC":
         return f"{type_text(pa.timestamp(kind.unit))} WITH TIME ZONE"

@@ -65,6 +65,11 @@ def wants_rows(catalog: Catalog, info: TableInfo) -> bool:
     return stricter(catalog.floor, info.audit) == ROWS
 
 
+def is_recorded(catalog: Catalog, info: TableInfo) -> bool:
+    """Return whether reads of a table are on record."""
+    return at_least(stricter(catalog.floor, info.audit), READS)
+
+
 def key_of(info: TableInfo) -> tuple[str, ...]:
     """Return the columns by which a table's rows are named."""
     definition = info.definition
@@ -182,8 +187,8 @@ def levels_of(catalog: Catalog, reader: Reader) -> dict[str, str | None] | None:
 
 def refuse_unseen(catalog: Catalog, info: TableInfo, door: str) -> None:
     """Raise InvalidQueryError if rows would leave by a door that keeps no record of them."""
-    level = stricter(catalog.floor, info.audit)
-    if at_least(level, READS):
+    if is_recorded(catalog, info):
+        level = stricter(catalog.floor, info.audit)
         msg = (
             f"{door} of {info.name!r} would give rows that are not on record, as its policy "
             f"{level!r} wants: read it with to_arrow() or in SQL"

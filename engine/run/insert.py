@@ -84,6 +84,9 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     """Return the rows to insert, in the table's columns, defaults filled in."""
     asked, planner = opened.asked, opened.asked.scope.planner
+    rows = _as_written(clauses, opened)
+    if rows is not None:
+        return iter([rows])
     # its columns may be NULL: NOT NULL is checked on writing, where the column is named
     opened.snapshot.virtual["into"] = Table(ArrowDataset(opened.nothing, opened.snapshot.fail))
     (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
@@ -93,11 +96,6 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     check_columns(given, opened.columns, opened.info.name)
     defaults = opened.defaults
     missing = [c for c in opened.columns if c not in given and c in defaults]
-    if planner.state.is_generic and not clauses.prefix and not missing:
-        rows = literal_rows(clauses.source, given, opened.loose, asked.params)
-        if rows is not None:
-            opened.snapshot.query.count(rows.num_rows)
-            return iter([rows])
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
     source = with_defaults(source, given, defaults, opened.floats)
@@ -124,6 +122,22 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
         return frame.select(*[made.get(c, col(quoted(c))) for c in opened.columns])
 
     return planner.stream(plan, opened.snapshot)
+
+
+def _as_written(clauses: Insert, opened: OpenTarget) -> pa.RecordBatch | None:
+    """Return rows of literals and parameters as they stand; ``None`` for what is planned."""
+    asked, given = opened.asked, clauses.columns or opened.given_columns
+    is_generic = asked.scope.planner.state.is_generic
+    if not is_generic or clauses.prefix or clauses.by_name or clauses.source.is_default:
+        return None
+    names = set(given)
+    are_columns = len(names) == len(given) and names <= set(opened.columns)
+    if not are_columns or not opened.defaults.keys() <= names:
+        return None
+    rows = literal_rows(clauses.source, given, opened.loose, asked.params)
+    if rows is not None:
+        opened.snapshot.query.count(rows.num_rows)
+    return rows
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.sql.lexer import edited, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,6 @@ def _wrapped(value: pa.Scalar) -> pa.Scalar:
 
 def _taken_out(text: str, wrapped: Mapping[str, pa.Scalar]) -> str:
     """Return a statement that takes the values out of what they are wrapped in."""
-    for token in reversed(tokenize(text)):
-        if token.kind == "placeholder" and token.text[1:] in wrapped:
-            text = f"{text[: token.end]}['{_WRAPPED}']{text[token.end :]}"
-    return text
+    found = (token for token in tokenize(text) if token.kind == "placeholder")
+    taken = f"['{_WRAPPED}']"
+    return edited(text, ((t.end, t.end, taken) for t in found if t.text[1:] in wrapped))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _are_names(names: Sequence[str]) -> bool:
 
 
 def _normalized(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    return str(tokenize(name)[0].name)
 
 
 def _value(written: str) -> int | str | Parameter:

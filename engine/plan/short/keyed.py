@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.model.definition import MUTABLE
-from affidavit.catalog.model.policy import READS, at_least, stricter
 from affidavit.catalog.model.release import Facts
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.tables.reading import wants_rows
+from affidavit.catalog.tables.reading import is_recorded, wants_rows
 from affidavit.catalog.tables.rows import definition_of
+from affidavit.catalog.values.types import is_text
 from affidavit.engine.plan.errors import engine_errors
 from affidavit.engine.plan.short.asked import Parameter
 from affidavit.engine.scans.evidence.given import given_mutable
@@ -30,7 +30,6 @@ from affidavit.errors import ExecutionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.sql.scan import ScanDataset
@@ -70,12 +69,7 @@ def _table(asked: KeyedRead, snapshot: Snapshot) -> TableInfo | None:
     info = catalog.find(snapshot.reader, asked.table, asked.schema)
     if info is None or info.kind != MUTABLE.name:
         return None
-    return None if _is_told(info, catalog) and catalog.keeps_queries else info
-
-
-def _is_told(info: TableInfo, catalog: Catalog) -> bool:
-    """Return whether a read of a table is on record."""
-    return at_least(stricter(catalog.floor, info.audit), READS)
+    return None if is_recorded(catalog, info) and catalog.keeps_queries else info
 
 
 def _noted(
@@ -85,7 +79,7 @@ def _noted(
     catalog, reading = snapshot.catalog, snapshot.reading
     told = snapshot.note_read(info, info.version)
     dataset: ScanDataset = MutableDataset(snapshot, info)
-    if not _is_told(info, catalog):
+    if not is_recorded(catalog, info):
         return dataset
     if wants_rows(catalog, info):
         dataset = given_mutable(info, dataset, told)
@@ -132,8 +126,7 @@ def _scalar(value: object, kind: pa.DataType) -> pa.Scalar | None:
         bits = kind.bit_width - pt.is_signed_integer(kind)
         lowest = -(1 << bits) if pt.is_signed_integer(kind) else 0
         return pa.scalar(value, kind) if lowest <= value < 1 << bits else None
-    is_text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
-    if not is_text or not isinstance(value, str):
+    if not is_text(kind) or not isinstance(value, str):
         return None
     return pa.scalar(value, kind) if value.isascii() or _is_unicode(value) else None
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from affidavit.catalog.model.definition import MUTABLE
-from affidavit.catalog.model.policy import READS, at_least, stricter
+from affidavit.catalog.model.policy import READS, at_least
 from affidavit.catalog.model.release import Facts, Reading, TableRead
-from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
+from affidavit.catalog.tables.reading import is_recorded, key_of, names_of, wants_rows
 from affidavit.catalog.values.digest import digest
 from affidavit.engine.result.outcome import COUNT_SCHEMA
 from affidavit.engine.statement.parameters import row_of
@@ -76,7 +76,7 @@ def note_unchanged(opened: Opened, before: pa.Table, after: pa.Table) -> None:
     NaN is the same as NaN, as it is for events.
     """
     info = opened.info
-    wants = at_least(stricter(opened.catalog.floor, info.audit), READS)
+    wants = is_recorded(opened.catalog, info)
     if not wants or info.kind != MUTABLE.name or not before.num_rows:
         return
     if before.equals(after) or digest(before) == digest(after):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.values.types import is_text
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.errors import AffidavitError
 
@@ -132,13 +133,9 @@ def _value(
         raise _PlannedError
     if pt.is_boolean(kind) and token.keyword in _TRUTHS:
         return _TRUTHS[token.keyword]
-    if token.kind == "string" and token.text[0] == "'" and _is_text(kind):
+    if token.kind == "string" and token.text[0] == "'" and is_text(kind):
         return token.text[1:-1].replace("''", "'")
     raise _PlannedError
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pt.is_string(kind) or pt.is_string_view(kind) or pt.is_large_string(kind))
 
 
 def _reader(kind: pa.DataType) -> Callable[[str], Any]:
@@ -204,7 +201,7 @@ def _parameter(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - as above
         return value
     if type(value) is bool and pt.is_boolean(kind):
         return value
-    if type(value) is str and _is_text(kind):
+    if type(value) is str and is_text(kind):
         return value
     if pt.is_temporal(kind) or pt.is_binary(kind):
         scalar = arrow_params({"value": value})["value"]

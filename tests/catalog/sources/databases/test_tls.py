@@ -7,16 +7,12 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tests.support.databases import BOUND_S, PASSWORD
+from tests.support.web_files import certificate
 
 import affidavit
 from affidavit.errors import SourceError
@@ -48,25 +44,6 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
             with suppress(OSError):
                 socket.create_connection(server.getsockname(), timeout=1).close()
             thread.join()
-
-
-def certificate(folder: Path) -> Path:
-    """Make a certificate that nobody signed but itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = folder / "server.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @pytest.mark.parametrize(
