@@ -115,7 +115,7 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
 def _values(value: object) -> list[Any] | None:
     """Return the values of a list that IN is given; ``None`` if it is none."""
     if isinstance(value, pa.ListScalar):
-        return [*value.values]
+        return [*value.values] if value.is_valid else [None]
     if isinstance(value, pa.Array | pa.ChunkedArray):
         return [*value]
     if isinstance(value, set | frozenset | list | tuple):
