@@ -1,10 +1,13 @@
-"""Arrow copies of unchanged tables, within a memory budget."""
+"""Arrow copies of tables in memory, within a budget."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
+
+from affidavit.catalog.store.protocol import ROWID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,13 +17,26 @@ if TYPE_CHECKING:
 BUDGET_BYTES: Final = 128 * 1024 * 1024
 
 
-class CachedTable:
-    """A whole table at one version, and what was built from it."""
+class TableCopy:
+    """A whole table at one version, and what was built from it.
 
-    def __init__(self, version: int, data: pa.Table) -> None:
+    Args:
+        version: The version.
+        rows: Its rows by their identity, which is the first column.
+        total: What the sum of the rows is, as it is signed; ``None`` where none is.
+    """
+
+    def __init__(self, version: int, rows: pa.Table, total: int | None = None) -> None:
         self.version = version
-        self.data = data
+        self.rows = rows
+        self.total = total
+        self.size = rows.nbytes
         self.provider: Any = None  # DataFusion's in-memory table over ``data``, once asked for
+
+    @cached_property
+    def data(self) -> pa.Table:
+        """The rows without their identities."""
+        return self.rows.drop_columns([ROWID])
 
     def build(self, make: Callable[[pa.Table], object]) -> None:
         """Have the provider made, if it is not there yet."""
@@ -37,39 +53,49 @@ class TableCache:
 
     def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
         self.budget_bytes = budget_bytes
-        self._tables: OrderedDict[str, CachedTable] = OrderedDict()
+        self._tables: OrderedDict[str, TableCopy] = OrderedDict()
         self._too_large: dict[str, int] = {}
+        self._asked: set[str] = set()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, table_id: str, version: int) -> CachedTable | None:
+    def get(self, table_id: str, version: int) -> TableCopy | None:
         """Return the copy of ``table_id`` at exactly ``version``, if it is here."""
-        with self._lock:
-            cached = self._tables.get(table_id)
-            if cached is None or cached.version != version:
-                return None
-            self._tables.move_to_end(table_id)
-            return cached
+        found = self.newest(table_id)
+        return found if found is not None and found.version == version else None
 
-    def put(self, table_id: str, version: int, data: pa.Table) -> CachedTable | None:
-        """Keep ``data`` unless it is larger than the whole budget or older than what is here."""
-        size = data.nbytes
+    def newest(self, table_id: str) -> TableCopy | None:
+        """Return the copy of ``table_id``, whichever version it is of."""
+        with self._lock:
+            found = self._tables.get(table_id)
+            if found is not None:
+                self._tables.move_to_end(table_id)
+            return found
+
+    def put(self, table_id: str, copy: TableCopy) -> TableCopy | None:
+        """Keep ``copy`` unless it is larger than the whole budget or older than what is here."""
         with self._lock:
             held = self._tables.get(table_id)
-            if held is not None and held.version >= version:
-                return held if held.version == version else None
-            if size > self.budget_bytes:
-                self._too_large[table_id] = version
+            if held is not None and held.version >= copy.version:
+                return held if held.version == copy.version else None
+            if copy.size > self.budget_bytes:
+                self._too_large[table_id] = copy.version
                 return None
-            if held is not None:
-                self._bytes -= self._tables.pop(table_id).data.nbytes
-            while self._tables and self._bytes + size > self.budget_bytes:
-                _, oldest = self._tables.popitem(last=False)
-                self._bytes -= oldest.data.nbytes
-            cached = CachedTable(version, data)
-            self._tables[table_id] = cached
-            self._bytes += size
-            return cached
+            self._forget(table_id)
+            while self._tables and self._bytes + copy.size > self.budget_bytes:
+                self._forget(next(iter(self._tables)))
+            self._tables[table_id] = copy
+            self._bytes += copy.size
+            return copy
+
+    def _forget(self, table_id: str) -> None:
+        held = self._tables.pop(table_id, None)
+        self._bytes -= 0 if held is None else held.size
+
+    def forget(self, table_id: str) -> None:
+        """Let go of the copy of ``table_id``."""
+        with self._lock:
+            self._forget(table_id)
 
     def refuse(self, table_id: str, version: int) -> None:
         """Remember that ``table_id`` at ``version`` does not fit, so that nobody tries again."""
@@ -80,3 +106,10 @@ class TableCache:
         """Return whether nobody found ``table_id`` at ``version`` too large yet."""
         with self._lock:
             return self._too_large.get(table_id) != version
+
+    def is_asked_again(self, table_id: str) -> bool:
+        """Return whether this was asked of ``table_id`` before."""
+        with self._lock:
+            was_asked = table_id in self._asked
+            self._asked.add(table_id)
+            return was_asked

@@ -60,6 +60,13 @@ LINKS: Final = _table(
 )
 """The foreign keys of mutable tables, and to which tables each refers."""
 
+CHANGED_ROWS: Final = _table(
+    "changed_rows",
+    {"table_id": _TEXT, "version": _INT, "rowids": _BLOB},
+    _unique("changed_rows_version", "table_id", "version"),
+)
+"""Which rows the last versions of mutable tables changed: ranges of 64-bit numbers."""
+
 FILES: Final = _table(
     "files",
     {"table_id": _TEXT, "path": _TEXT, "bytes": _INT, "sha256": _BLOB},
@@ -264,7 +271,7 @@ RETENTIONS: Final = _table(
 """For how long what is kept, and what the last run let go of."""
 
 STORE_TABLES: Final = (
-    LAKE, SCHEMAS, TABLES, LINKS, FILES, INTENTS, SOURCES, STATEMENTS,
+    LAKE, SCHEMAS, TABLES, LINKS, CHANGED_ROWS, FILES, INTENTS, SOURCES, STATEMENTS,
     LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS, LEDGER_SEGMENTS, LEDGER_LEAVES,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,

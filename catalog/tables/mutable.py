@@ -29,6 +29,7 @@ from affidavit.catalog.tables.constraints.rows import (
     ready,
     refuse_given,
 )
+from affidavit.catalog.tables.copies.changed import forget_changed
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
@@ -155,6 +156,7 @@ def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     catalog.forget(writer, info)
     unlink(writer, info.table_id)
     writer.drop_table(definition_of(info).store_table)
+    forget_changed(writer, info.table_id)
     catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
 
 

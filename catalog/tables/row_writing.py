@@ -26,6 +26,7 @@ from affidavit.catalog.tables.constraints.keys import (
 from affidavit.catalog.tables.constraints.references import References
 from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.catalog.tables.constraints.stored import as_stored, insert_stored
+from affidavit.catalog.tables.copies.changed import note_changed
 from affidavit.catalog.tables.rows import (
     definition_of,
     find_rows,
@@ -105,16 +106,18 @@ def _insert(
 ) -> int:
     """Insert rows, and return how many they were; ``references`` take note of them."""
     inserted, is_keyed = 0, bool(definition_of(info).primary_key)
-    first = 0
+    first = end = 0
     for batch in batches:
         if not batch.num_rows:
             continue
         rowids = None
         if not is_keyed:
             first = first or _next_rowid(writer, info)
-            rowids = range(first, first + batch.num_rows)
-            first = rowids.stop
+            end = end or first
+            rowids = range(end, end + batch.num_rows)
         insert_stored(writer, info, as_stored(info, batch, rowids))
+        end = writer.last_rowid() + 1
+        first = first or end - batch.num_rows
         inserted += batch.num_rows
         change = catalog.change(
             info, "insert", rows=batch.num_rows, after=as_table(batch), rowids=rowids or ()
@@ -123,8 +126,9 @@ def _insert(
         references.add(batch)
     if inserted:
         catalog.touch(writer, info, rows=inserted)
-    if first:
-        keep_next_rowid(writer, info, first)
+        note_changed(writer, info, range(first, end))
+        if not is_keyed:
+            keep_next_rowid(writer, info, end)
     return inserted
 
 
@@ -230,6 +234,7 @@ def _update(
         writer.update(table, names, zip(*(new[c] for c in changed), rowids, strict=True))
     if changed:
         catalog.touch(writer, info)
+        note_changed(writer, info, rowids)
     change = catalog.change(
         info, "update", rows=len(rowids), before=before, after=after, rowids=rowids
     )
@@ -290,6 +295,7 @@ def _delete(
 ) -> None:
     writer.delete(definition_of(info).store_table, rowids)
     catalog.touch(writer, info, rows=-len(rowids))
+    note_changed(writer, info, rowids)
     change = catalog.change(info, "delete", rows=len(rowids), before=before, rowids=rowids)
     catalog.announce(writer, change)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
-from datafusion import SessionContext
+from datafusion import SessionConfig, SessionContext
 
 from affidavit.catalog.sql.quoting import quoted
 
@@ -35,6 +35,9 @@ _SQL_TYPES: Final = {
 }
 
 
+_IN_ORDER: Final = SessionConfig().with_target_partitions(1)
+"""One partition: rows stay in the order in which they are given."""
+
 _PLAIN: Final = re.compile("[^A-Z.]+")
 
 
@@ -45,7 +48,7 @@ def memory_table(data: pa.Table, primary_key: Sequence[str] = ()) -> Table:
     constraints only from DDL, so it is declared wherever each type has a name in SQL; and there
     DataFusion 54.1 looks columns up in lower case, and takes a dot for one between names.
     """
-    context = SessionContext()
+    context = SessionContext(_IN_ORDER)
     batches = data.to_batches() or [pa.RecordBatch.from_pylist([], schema=data.schema)]
     context.register_record_batches("t", [batches])
     types = [_sql_type(kind) for kind in data.schema.types]

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from affidavit.catalog.lake.cache import TableCopy
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
+from affidavit.catalog.tables.copies.current import current_copy, read_copy, stated
 from affidavit.catalog.tables.reading import wants_rows
-from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows, read_table
+from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows
 from affidavit.engine.scans.evidence.given import GivenRows, given_mutable
 from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
@@ -26,7 +28,6 @@ from affidavit.engine.statement.statement import DML_SCHEMA, DML_TARGET
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from affidavit.catalog.lake.cache import CachedTable
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
     from affidavit.catalog.model.release import TableRead
     from affidavit.catalog.sql.predicate import Predicate
@@ -76,14 +77,14 @@ def offer_target(
     return target
 
 
-def _in_cache(snapshot: Snapshot, info: TableInfo) -> CachedTable | None:
+def _in_cache(snapshot: Snapshot, info: TableInfo) -> TableCopy | None:
     if not snapshot.committed:
         return None
-    cache = snapshot.catalog.lake.cache
-    cached = cache.get(info.table_id, info.version)
-    if cached is None and info.row_count <= EAGER_ROWS_MAX:
-        cached = cache.put(info.table_id, info.version, read_table(snapshot.reader, info))
-    return cached
+    lake, reader = snapshot.catalog.lake, snapshot.reader
+    copy = current_copy(lake, reader, info)
+    if copy is None and info.row_count <= EAGER_ROWS_MAX:
+        copy = lake.cache.put(info.table_id, read_copy(reader, info))
+    return copy
 
 
 class MutableDataset(ScanDataset):
@@ -101,21 +102,25 @@ class MutableDataset(ScanDataset):
         info, snapshot = self._info, self._snapshot
         if not columns and predicate is None:
             return rows_without_columns(info.row_count)
-        if not snapshot.committed or ROWID in columns or _uses_index(self._definition, predicate):
+        if not snapshot.committed or _uses_index(self._definition, predicate):
             return read_rows(snapshot.reader, info, columns, predicate)
         cache = snapshot.catalog.lake.cache
-        cached = cache.get(info.table_id, info.version)
-        if cached is not None:
-            return project(iter(cached.data.to_batches()), columns, predicate)
-        if cache.may_fit(info.table_id, info.version):
+        copy = current_copy(snapshot.catalog.lake, snapshot.reader, info)
+        if copy is not None:
+            return project(iter(copy.rows.to_batches()), columns, predicate)
+        is_target = ROWID in columns and predicate is not None
+        if cache.may_fit(info.table_id, info.version) and (
+            not is_target or cache.is_asked_again(info.table_id)
+        ):
             return self._read_and_keep(columns, predicate)
         return read_rows(snapshot.reader, info, columns, predicate)
 
     def _read_and_keep(
         self, columns: list[str], predicate: Predicate | None
     ) -> Iterator[pa.RecordBatch]:
-        info, snapshot, schema = self._info, self._snapshot, self._definition.schema
+        info, snapshot = self._info, self._snapshot
         cache = snapshot.catalog.lake.cache
+        schema = pa.schema([ROWID_FIELD, *self._definition.schema])
         source = read_rows(snapshot.reader, info, schema.names)
         batches = []
         for batch in source:
@@ -129,7 +134,8 @@ class MutableDataset(ScanDataset):
                 yield from read_rows(snapshot.reader, info, columns, predicate)
                 return
             yield from project(iter([batch]), columns, predicate)
-        cache.put(info.table_id, info.version, pa.Table.from_batches(batches, schema))
+        rows, total = pa.Table.from_batches(batches, schema), stated(snapshot.reader, info)
+        cache.put(info.table_id, TableCopy(info.version, rows, total))
 
 
 @dataclass(frozen=True, slots=True)

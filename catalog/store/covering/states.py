@@ -116,7 +116,7 @@ def add_moves(
     found = known.of(total)
     for name, move in moves.items():
         where = Compare("=", "object", name)
-        was = found[name] if name in found else _find(writer, tenant, name)
+        was = found[name] if name in found else find_state(writer, tenant, name)
         rows, kept = move.count, move.total
         if was is not None:
             total -= was.element
@@ -138,7 +138,8 @@ def add_moves(
     return total
 
 
-def _find(reader: Reader, tenant: str, name: str) -> State | None:
+def find_state(reader: Reader, tenant: str, name: str) -> State | None:
+    """Return what an object of a tenant's comes to, if it is covered."""
     rows = reader.select(STATES, _COLUMNS, own(tenant, Compare("=", "object", name)))
     return _state(*rows[0]) if rows else None
 
@@ -168,7 +169,7 @@ def counted(
 def refuse_unstated(reader: Reader, tenant: str, table: StoreTable) -> None:
     """Raise LedgerCorruptError if a small table is not what its kept sums say."""
     for name, (rows, total) in counted(reader, tenant, table).items():
-        state = _find(reader, tenant, name)
+        state = find_state(reader, tenant, name)
         if state is None or (state.rows, state.total) != (rows, total & MASK):
             msg = f"{name} was put there or changed by somebody else: nothing is done with it"
             raise LedgerCorruptError(msg)

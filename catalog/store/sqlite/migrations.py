@@ -148,6 +148,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE UNIQUE INDEX links_name ON links (table_id, name)",
         "CREATE INDEX links_refers_to ON links (refers_to)",
     ),
+    (
+        f"CREATE TABLE changed_rows ({_SYSTEM_COLUMNS}, table_id, version, rowids)",
+        "CREATE UNIQUE INDEX changed_rows_version ON changed_rows (table_id, version)",
+    ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""
 

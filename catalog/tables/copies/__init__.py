@@ -1,0 +1,1 @@
+"""Arrow copies of mutable tables, brought up to date by what changed."""
