@@ -27,7 +27,8 @@ from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.covering.multiset import as_bytes
 from affidavit.catalog.store.covering.states import counted, states
 from affidavit.catalog.store.protocol import TENANT, own
-from affidavit.catalog.store.tables import FILES, STORE_TABLES, TABLES
+from affidavit.catalog.store.tables import COPIES, FILES, STORE_TABLES, TABLES
+from affidavit.catalog.tables.copies.files import fault
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.errors import AffidavitError, StoreBusyError
 
@@ -284,6 +285,10 @@ class _Check:
             return
         if info.row_count != state.rows:
             self._note(_of_count(info, state.rows))
+        if self.asked.reads_files and not self._is_trusted(f"{COPIES.name}/{info.table_id}"):
+            wrong = fault(self.catalog.lake, self.reader, info)
+            if wrong is not None:
+                self._note(Difference(f"table {info.name!r}", wrong, table=info.name))
 
     def _check_files(self, info: TableInfo) -> None:
         name = f"{FILES.name}/{info.table_id}"

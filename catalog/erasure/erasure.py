@@ -41,6 +41,7 @@ from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.tables import ERASURES, LEDGER
 from affidavit.catalog.store.transactions import Transactions
+from affidavit.catalog.tables.copies.files import forget_copy, remove_replaced
 from affidavit.catalog.tables.row_writing import delete_rows
 from affidavit.catalog.values.canonical import canonical, from_us
 from affidavit.errors import AffidavitError, RecordNotFoundError, StoreBusyError, StoreError
@@ -176,6 +177,9 @@ class Erasure:
                 if len(rowids):
                     count = delete_rows(catalog, writer, info, rowids, before)
                     pending = pending.counted(rows=count)
+                now = catalog.by_id(writer, info.table_id)
+                if now is not None:
+                    forget_copy(catalog.lake, writer, now)
             last = catalog.ledger.last_seq(writer)
             pending = replace(pending, until=-1 if last is None else last)
             begin(writer, pending)
@@ -209,6 +213,8 @@ class Erasure:
             versions, left = rewrite(catalog, info)
             pending = pending.counted(versions=len(versions))
             pending = replace(pending, left=(*pending.left, *left))
+        if pending.chosen.table_id is not None:
+            remove_replaced(catalog.lake, catalog.tenant, pending.chosen.table_id)
         self._scrub(gone)
         return self._end(catalog, pending, versions)
 

@@ -14,23 +14,43 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from affidavit.catalog.model.definition import TableInfo
+
 BUDGET_BYTES: Final = 128 * 1024 * 1024
+
+IN_FILE_ROWS_MIN: Final = 50_000
+"""Tables of so many rows are copied to a file too."""
+
+BEHIND_MAX: Final = 256
+"""By so many versions a file may be behind before another is written."""
 
 
 class TableCopy:
     """A whole table at one version, and what was built from it.
 
     Args:
-        version: The version.
+        info: The table, at that version.
         rows: Its rows by their identity, which is the first column.
         total: What the sum of the rows is, as it is signed; ``None`` where none is.
+        in_file: Of which version there is a copy in a file, if there is one.
+        size: How many bytes of memory it takes; a file that is mapped takes none.
     """
 
-    def __init__(self, version: int, rows: pa.Table, total: int | None = None) -> None:
-        self.version = version
+    def __init__(
+        self,
+        info: TableInfo,
+        rows: pa.Table,
+        total: int | None = None,
+        *,
+        in_file: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.info = info
+        self.version = info.version
         self.rows = rows
         self.total = total
-        self.size = rows.nbytes
+        self.in_file = in_file
+        self.size = rows.nbytes if size is None else size
         self.provider: Any = None  # DataFusion's in-memory table over ``data``, once asked for
 
     @cached_property
@@ -49,10 +69,17 @@ class TableCache:
 
     Only committed versions may be put: an uncommitted version number can come back with other
     rows after a rollback.
+
+    Args:
+        budget_bytes: How much it holds.
+        on_put: Called once a copy came that a file may be made of.
     """
 
-    def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
+    def __init__(
+        self, budget_bytes: int = BUDGET_BYTES, on_put: Callable[[], object] = lambda: None
+    ) -> None:
         self.budget_bytes = budget_bytes
+        self._on_put = on_put
         self._tables: OrderedDict[str, TableCopy] = OrderedDict()
         self._too_large: dict[str, int] = {}
         self._asked: set[str] = set()
@@ -72,8 +99,9 @@ class TableCache:
                 self._tables.move_to_end(table_id)
             return found
 
-    def put(self, table_id: str, copy: TableCopy) -> TableCopy | None:
+    def put(self, copy: TableCopy) -> TableCopy | None:
         """Keep ``copy`` unless it is larger than the whole budget or older than what is here."""
+        table_id = copy.info.table_id
         with self._lock:
             held = self._tables.get(table_id)
             if held is not None and held.version >= copy.version:
@@ -86,7 +114,19 @@ class TableCache:
                 self._forget(next(iter(self._tables)))
             self._tables[table_id] = copy
             self._bytes += copy.size
-            return copy
+        if copy.in_file is None and copy.rows.num_rows >= IN_FILE_ROWS_MIN:
+            self._on_put()
+        return copy
+
+    def without_file(self) -> list[TableCopy]:
+        """Return the copies of large tables that no file has, or one of long ago."""
+        with self._lock:
+            return [
+                copy
+                for copy in self._tables.values()
+                if copy.rows.num_rows >= IN_FILE_ROWS_MIN
+                and (copy.in_file is None or copy.version - copy.in_file > BEHIND_MAX)
+            ]
 
     def _forget(self, table_id: str) -> None:
         held = self._tables.pop(table_id, None)

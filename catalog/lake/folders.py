@@ -5,6 +5,7 @@
     <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL; what folders
                                              of names are called: affidavit.catalog.sql.folder_names
     <lake>/records/<tenant>/                 sealed records, likewise
+    <lake>/copies/<tenant>/                  Arrow copies of large mutable tables, for speed alone
     <lake>/certificates/<tenant>/            a file for each erasure, which says what was erased
     <lake>/pending/                          searches in and beside open transactions, signed
     <lake>/locks/                            lock files
@@ -53,6 +54,7 @@ class Folders:
         self.records = self.path / "records"
         self.pending = self.path / "pending"
         self.certificates = self.path / "certificates"
+        self.copies = self.path / "copies"
         self.vectors = self.path / "vectors"
         self._staging = self.vectors / ".staging"
 

@@ -244,7 +244,7 @@ def _put_together(
         read_only=read_only,
         store=store,
         lake_id=identity,
-        cache=TableCache(options.cache_bytes),
+        cache=TableCache(options.cache_bytes, on_sealed),
         datasets=Datasets(folders, SignedFiles(store), read_only=read_only),
         places=places,
         ledgers=ledgers,

@@ -17,7 +17,7 @@ _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A scheme of two letters or more, since one is a drive; pathlib makes one slash of two."""
 
 OWN_FOLDERS: Final = frozenset(
-    {"certificates", "journal", "keys", "locks", "pending", "records", "vectors"}
+    {"certificates", "copies", "journal", "keys", "locks", "pending", "records", "vectors"}
 )
 OWN_PREFIXES: Final = ("catalog.db", ".")
 """What a lake that was begun has in its folder; names with a dot in front are anybody's."""

@@ -67,6 +67,17 @@ CHANGED_ROWS: Final = _table(
 )
 """Which rows the last versions of mutable tables changed: ranges of 64-bit numbers."""
 
+COPIES: Final = _table(
+    "copies",
+    {
+        "table_id": _TEXT, "version": _INT, "file": _TEXT, "bytes": _INT, "sha256": _BLOB,
+        "state": _BLOB,
+    },
+    _unique("copies_table", "table_id"),
+    cover=Cover(by="table_id"),
+)  # fmt: skip
+"""The Arrow copies of large mutable tables: of which version, and the sum of its rows."""
+
 FILES: Final = _table(
     "files",
     {"table_id": _TEXT, "path": _TEXT, "bytes": _INT, "sha256": _BLOB},
@@ -271,7 +282,7 @@ RETENTIONS: Final = _table(
 """For how long what is kept, and what the last run let go of."""
 
 STORE_TABLES: Final = (
-    LAKE, SCHEMAS, TABLES, LINKS, CHANGED_ROWS, FILES, INTENTS, SOURCES, STATEMENTS,
+    LAKE, SCHEMAS, TABLES, LINKS, CHANGED_ROWS, COPIES, FILES, INTENTS, SOURCES, STATEMENTS,
     LEDGER, NODES, HEADS, STATES, CHECKPOINTS, RESULTS, LEDGER_SEGMENTS, LEDGER_LEAVES,
     TAIL, SEGMENTS, LEAVES, PLACES,
     TOPICS, LOG, CONSUMERS, DELIVERIES, TRIGGERS,

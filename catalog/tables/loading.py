@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.catalog.journal.events import WHOLE, Batch, Event, events_of
+from affidavit.catalog.lake.cache import IN_FILE_ROWS_MIN
 from affidavit.catalog.lake.spill import spilled
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS, MUTABLE, TableInfo
@@ -34,6 +35,7 @@ from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.tables import INTENTS
 from affidavit.catalog.tables.constraints.rows import ready
 from affidavit.catalog.tables.constraints.stored import as_stored, insert_stored
+from affidavit.catalog.tables.copies.files import stated, with_rowids, written
 from affidavit.catalog.tables.intents import LOAD, Intent, abandon, declare
 from affidavit.catalog.tables.mutable import create_mutable
 from affidavit.catalog.tables.row_writing import (
@@ -114,7 +116,12 @@ def loaded(
             staged.begin()
             staged.store()
             staged.note()
-            yield staged.publish
+            if rows.num_rows < IN_FILE_ROWS_MIN:
+                yield staged.publish
+                return
+            with written(catalog.lake, info, with_rowids(rows)) as place:
+                staged.place = place
+                yield staged.publish
         finally:
             if not staged.is_published:
                 with suppress(AffidavitError):  # then who opens the lake next does it
@@ -143,6 +150,7 @@ class _Staged:
         rows: Its rows.
         intent: What says so to others.
         is_published: Whether everybody sees the table.
+        place: Puts the copy of it in its place.
     """
 
     catalog: Catalog
@@ -150,6 +158,7 @@ class _Staged:
     rows: Spilled
     intent: Intent = field(init=False)
     is_published: bool = field(init=False, default=False)
+    place: Callable[[Writer, int | None], None] = field(init=False, default=lambda *_: None)
 
     def __post_init__(self) -> None:
         self.intent = Intent(
@@ -210,6 +219,7 @@ class _Staged:
         told = {"definition": info.definition.to_json(), "sql": create_text(writer, info)}
         catalog.announce(writer, catalog.change(made, "create", **told))
         writer.delete_where(INTENTS, Compare("=", "intent_id", self.intent.intent_id))
+        self.place(writer, stated(writer, info))
         transaction = catalog.transactions.current()
         assert transaction is not None
         transaction.on_end(self._ended)

@@ -30,6 +30,7 @@ from affidavit.catalog.tables.constraints.rows import (
     refuse_given,
 )
 from affidavit.catalog.tables.copies.changed import forget_changed
+from affidavit.catalog.tables.copies.files import forget_copy
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
@@ -157,6 +158,7 @@ def drop_mutable(catalog: Catalog, writer: Writer, info: TableInfo) -> None:
     unlink(writer, info.table_id)
     writer.drop_table(definition_of(info).store_table)
     forget_changed(writer, info.table_id)
+    forget_copy(catalog.lake, writer, info)
     catalog.announce(writer, catalog.change(info, "drop", rows=info.row_count))
 
 

@@ -18,7 +18,8 @@ from affidavit.catalog.lake.cache import TableCopy
 from affidavit.catalog.sql.predicate import And, Compare, In, Or
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, project, rows_without_columns
 from affidavit.catalog.store.protocol import ROWID
-from affidavit.catalog.tables.copies.current import current_copy, read_copy, stated
+from affidavit.catalog.tables.copies.current import current_copy, read_copy
+from affidavit.catalog.tables.copies.files import stated
 from affidavit.catalog.tables.reading import wants_rows
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of, read_rows
 from affidavit.engine.scans.evidence.given import GivenRows, given_mutable
@@ -83,7 +84,7 @@ def _in_cache(snapshot: Snapshot, info: TableInfo) -> TableCopy | None:
     lake, reader = snapshot.catalog.lake, snapshot.reader
     copy = current_copy(lake, reader, info)
     if copy is None and info.row_count <= EAGER_ROWS_MAX:
-        copy = lake.cache.put(info.table_id, read_copy(reader, info))
+        copy = lake.cache.put(read_copy(reader, info))
     return copy
 
 
@@ -135,7 +136,7 @@ class MutableDataset(ScanDataset):
                 return
             yield from project(iter([batch]), columns, predicate)
         rows, total = pa.Table.from_batches(batches, schema), stated(snapshot.reader, info)
-        cache.put(info.table_id, TableCopy(info.version, rows, total))
+        cache.put(TableCopy(info, rows, total))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from affidavit.catalog.sources.reach import Reach
 from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.transactions import Transactions
+from affidavit.catalog.tables.copies.files import remove_unnamed, write_files
 from affidavit.catalog.tables.intents import settle_all
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
@@ -151,6 +152,8 @@ class Instance:
             self._merger.add(journals.seal_records)
             if journals is not self.lake.journals or not self.lake.read_only:
                 self._merger.add(journals.compact)
+        if not self.lake.read_only:
+            self._merger.add(partial(write_files, self.lake))
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""
@@ -159,6 +162,7 @@ class Instance:
             self.recorder.recover()
         if not self.lake.read_only:
             settle_all(self.lake, Transactions(self.lake.store))
+            remove_unnamed(self.lake)
             finish_all(self.lake, self.settle_records)
         warn_of_versions(Catalog(self.lake, identity, Transactions(self.lake.store)))
         self.recorder.note_if_off(identity)
@@ -243,6 +247,7 @@ class Instance:
         if self.statements is not None:
             tasks.append(self.statements.flush)
         tasks.append(partial(evict_old, self.lake.store))
+        tasks.append(partial(write_files, self.lake))
         tasks += [journal.tidy for journal in self.lake.journals.opened()]
         tasks.append(partial(self.guard.keep_checkpoints, now=True))
         with ExitStack() as stack:  # each is done, and then the last error is raised

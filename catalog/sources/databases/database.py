@@ -13,7 +13,8 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
+
+AT_ONCE_BYTES: Final = 1 << 20
+AT_ONCE_S: Final = 0.02
+"""So much, or what came in this time, is handed on at once."""
 
 
 def _nothing() -> None:
@@ -260,10 +265,10 @@ class Database:
         ):
             while True:
                 with self.errors(reading(select.table)):
-                    batch = waiting.call(partial(next, batches, None))
-                if batch is None:
+                    some = waiting.call(partial(_some, batches))
+                if not some:
                     return
-                yield batch
+                yield from some
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -323,6 +328,18 @@ class Database:
             raise
         finally:
             close(connection)
+
+
+def _some(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return the next batches: those that come at once, since asking another thread takes long."""
+    found: list[pa.RecordBatch] = []
+    until, size = monotonic() + AT_ONCE_S, 0
+    for batch in batches:
+        found.append(batch)
+        size += batch.nbytes
+        if size > AT_ONCE_BYTES or monotonic() > until:
+            break
+    return found
 
 
 def reading(table: SourceTable) -> str:

@@ -151,6 +151,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         f"CREATE TABLE changed_rows ({_SYSTEM_COLUMNS}, table_id, version, rowids)",
         "CREATE UNIQUE INDEX changed_rows_version ON changed_rows (table_id, version)",
+        f"CREATE TABLE copies ({_SYSTEM_COLUMNS}, table_id, version, file, bytes, sha256, state)",
+        "CREATE UNIQUE INDEX copies_table ON copies (table_id)",
     ),
 )
 """Each step takes format ``n`` to ``n + 1``; format 0 is an empty file."""

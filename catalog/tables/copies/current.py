@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from affidavit.catalog.lake.cache import TableCopy
+from affidavit.catalog.lake.cache import IN_FILE_ROWS_MIN, TableCopy
 from affidavit.catalog.sql.predicate import And, Compare, In
 from affidavit.catalog.store.covering.elements import object_name, rows_sum
 from affidavit.catalog.store.covering.multiset import MASK
-from affidavit.catalog.store.covering.states import find_state
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.stored import as_stored
 from affidavit.catalog.tables.copies.changed import changed_since
+from affidavit.catalog.tables.copies.files import PART_ROWS, mapped, stated
 from affidavit.catalog.tables.rows import KEYS_MAX, ROWID_FIELD, definition_of, read_table
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-PART_ROWS: Final = 32_768
-"""So many rows of a copy are one batch at most, of which a change makes a new one."""
-
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 PATCHED_SHARE: Final = 4
@@ -47,25 +44,20 @@ PATCHED_SHARE: Final = 4
 def current_copy(lake: Lake, reader: Reader, info: TableInfo) -> TableCopy | None:
     """Return the copy of a table as ``reader`` has it, if there is one that leads there."""
     held = lake.cache.newest(info.table_id)
+    if held is None and info.row_count >= IN_FILE_ROWS_MIN:
+        held = mapped(lake, reader, info)
+        if held is not None:
+            lake.cache.put(held)
     if held is None or held.version == info.version:
         return held
-    if held.version > info.version:
-        return None
-    made = _patched(held, reader, info)
-    return None if made is None else lake.cache.put(info.table_id, made)
+    made = _patched(held, reader, info) if held.version < info.version else None
+    return made and (lake.cache.put(made) or made)
 
 
 def read_copy(reader: Reader, info: TableInfo) -> TableCopy:
     """Return a copy of a table, read whole."""
     names = [ROWID, *definition_of(info).schema.names]
-    return TableCopy(info.version, read_table(reader, info, names), stated(reader, info))
-
-
-def stated(reader: Reader, info: TableInfo) -> int | None:
-    """Return the sum of a table's rows that its tenant's head states, if it states one."""
-    name = object_name(definition_of(info).store_table)
-    found = find_state(reader, info.tenant, name)
-    return None if found is None else found.total
+    return TableCopy(info, read_table(reader, info, names), stated(reader, info))
 
 
 def _patched(held: TableCopy, reader: Reader, info: TableInfo) -> TableCopy | None:
@@ -80,7 +72,8 @@ def _patched(held: TableCopy, reader: Reader, info: TableInfo) -> TableCopy | No
         return None
     now = _read(reader, info, ranges)
     went: list[pa.RecordBatch] = []
-    rows = pa.Table.from_batches(_replaced(held.rows, ranges, now, went), held.rows.schema)
+    batches = list(_replaced(held.rows, ranges, now, went))
+    rows = pa.Table.from_batches(batches, held.rows.schema)
     total = stated(reader, info)
     if (held.total is None) != (total is None) or rows.num_rows != info.row_count:
         return None
@@ -88,7 +81,8 @@ def _patched(held: TableCopy, reader: Reader, info: TableInfo) -> TableCopy | No
         gone = _sum(info, pa.Table.from_batches(went, rows.schema))
         if (held.total - gone + _sum(info, now)) & MASK != total:
             return None
-    return TableCopy(info.version, rows, total)
+    made = min(rows.nbytes, held.size + 2 * now.nbytes + PART_ROWS * 64)
+    return TableCopy(info, rows, total, in_file=held.in_file, size=made)
 
 
 def _sum(info: TableInfo, rows: pa.Table) -> int:
