@@ -30,7 +30,7 @@ from bench.records import records
 from bench.search import recall, search
 from bench.sessions import light, load, mix
 from bench.stopping import cancel
-from bench.tables import batch, change, insert, scan, select
+from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
 from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
 
@@ -73,6 +73,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "keyed": keyed,
     "batch": batch,
     "scan": scan,
+    "changed": changed,
     "stream": stream,
     "mix": mix,
     "load": load,

@@ -94,7 +94,38 @@ def federate(plan: Plan) -> Iterator[Figure]:
             f"one row of {rows:,} by key, p50", "ms", milliseconds(own), milliseconds(others),
             "the ADBC driver alone", (Bound("measured", "at most", 15),),
         )  # fmt: skip
+        yield from _firsts(session, connection, rows)
         yield _beside(session)
+
+
+def _firsts(
+    session: affidavit.Session,
+    connection: Any,  # noqa: ANN401 - an ADBC connection
+    rows: int,
+) -> Iterator[Figure]:
+    """Yield what a few rows, or none, of a large table take."""
+    for what in (
+        "SELECT id, s FROM {} LIMIT 10",
+        "SELECT count(*) AS n FROM {}",
+        "SELECT min(id) AS low, max(id) AS high FROM {}",
+        "SELECT id, s FROM {} ORDER BY x, id LIMIT 10",
+        "SELECT id, at FROM {} ORDER BY at DESC LIMIT 10",
+    ):
+
+        def asked(_: int, text: str = what) -> None:
+            session.sql(text.format("pg.public.t")).to_arrow()
+
+        def alone(_: int, text: str = what) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(text.format("t"))
+                cursor.fetch_arrow_table()
+
+        own, others = take_turns(asked, alone, rounds=9, warmup=2)
+        limit = milliseconds(others) * 2 + 3
+        yield Figure(
+            f"{what.format('t')}, {rows:,} rows of PostgreSQL", "ms", milliseconds(own),
+            milliseconds(others), "the ADBC driver alone", (Bound("measured", "at most", limit),),
+        )  # fmt: skip
 
 
 def _beside(session: affidavit.Session) -> Figure:

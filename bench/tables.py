@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
 import numpy as np
 from datafusion import SessionContext
 
@@ -146,6 +149,54 @@ def batch(plan: Plan) -> Iterator[Figure]:
                 "sqlite3 executemany of ready tuples",
                 (Bound("measured", "at least", 150_000),),
             )  # fmt: skip
+
+
+_SCANNED: Final = """
+import sys, time, affidavit
+with affidavit.connect(sys.argv[1], journal=False) as session:
+    session.sql("SELECT 1").to_arrow()
+    began = time.perf_counter()
+    session.sql(sys.argv[2]).to_arrow()
+    print(time.perf_counter() - began)
+"""
+"""A process of its own, which prints how long its first scan of a table takes, in seconds."""
+
+
+def changed(plan: Plan) -> Iterator[Figure]:
+    """Yield what an aggregate takes after one row changed, and in a new process, beside DuckDB."""
+    rows, rounds = plan.size(1_000_000), 7
+    data = eight_columns(rows)
+    query = "SELECT city, count(*) AS n, sum(price) AS total, avg(weight) AS mean FROM t GROUP BY 1"
+    lake, plain = plan.folder / "lake", duckdb.connect(plan.folder / "plain.duckdb")
+    plain.execute("CREATE TABLE t AS SELECT * FROM data")
+    plain.execute("CREATE UNIQUE INDEX by_id ON t (id)")
+    with affidavit.connect(lake, journal=False) as session:
+        table = session.create_table("t", data, primary_key="id")
+
+        def change(at: int) -> None:
+            table.update({"price": at + 0.5}, f"id = {at * 7919 % rows}")
+            plain.execute("UPDATE t SET price = ? WHERE id = ?", [at + 0.5, at * 7919 % rows])
+
+        own, others = take_turns(
+            lambda _: session.sql(query).to_arrow(), lambda _: plain.sql(query).to_arrow_table(),
+            rounds=rounds, warmup=2, before=change,
+        )  # fmt: skip
+        yield Figure(
+            f"GROUP BY over {rows:,} rows after one changed", "ms", milliseconds(own),
+            milliseconds(others), "DuckDB", (Bound("ratio", "at most", 1.5),),
+        )  # fmt: skip
+    first = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", _SCANNED, lake, query], check=True, capture_output=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    yield Figure(
+        f"the first scan of {rows:,} x 8 in a process", "ms", milliseconds(first),
+        milliseconds(others), "DuckDB", (Bound("measured", "at most", 400),),
+    )  # fmt: skip
 
 
 def scan(plan: Plan) -> Iterator[Figure]:

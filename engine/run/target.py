@@ -112,6 +112,7 @@ def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
         info = _writable(asked.scope, reader, target)
         opens = OPENS[info.kind]
         snapshot = reading.enter_context(planner.at(catalog, reader, committed=opens.uses_cache))
+        snapshot.is_target_committed = catalog.transactions.current() is None
         yield opens.at_snapshot(asked, info, snapshot, reading.close)
 
 
@@ -207,7 +208,7 @@ class Opens:
         at_snapshot: To be read at a snapshot, and written later.
         under_lock: To be read and written under the lock of its writers.
         uses_cache: Whether what the statement reads may be kept in memory. A small mutable table
-            that is named is read whole for that, and a target's copy would be of no further use.
+            that is named is read whole for that, which a statement about a few rows does not want.
     """
 
     at_snapshot: Callable[[Asked, TableInfo, Snapshot, Callable[[], None]], OpenTarget]

@@ -103,7 +103,8 @@ class MutableDataset(ScanDataset):
         info, snapshot = self._info, self._snapshot
         if not columns and predicate is None:
             return rows_without_columns(info.row_count)
-        if not snapshot.committed or _uses_index(self._definition, predicate):
+        is_committed = snapshot.committed or (ROWID in columns and snapshot.is_target_committed)
+        if not is_committed or _uses_index(self._definition, predicate):
             return read_rows(snapshot.reader, info, columns, predicate)
         cache = snapshot.catalog.lake.cache
         copy = current_copy(snapshot.catalog.lake, snapshot.reader, info)

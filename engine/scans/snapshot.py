@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
+    from affidavit.catalog.sources.databases.table import Top
     from affidavit.catalog.sources.web.copies import Copy
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader
@@ -76,6 +77,10 @@ class Snapshot:
         ahead: What may be run before the plan: its searches, as far as it reads them.
         query: The statement, as it runs.
         running: What runs for the plan, to be cancelled when the statement is given up.
+        is_target_committed: Whether the target of DML is read as it was committed.
+        has_databases: Whether planning looked up tables of databases.
+        enough: Which first rows of such a table are all that the plan needs, by source, schema and
+            name: none where it only counts them.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
         sizes: How large the values of views may become: by catalog, schema and name, and by their
@@ -125,6 +130,9 @@ class Snapshot:
         self.running = Running()
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
+        self.is_target_committed = False
+        self.has_databases = False
+        self.enough: dict[tuple[str, str, str], tuple[Top, ...]] = {}
         self.opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -330,6 +338,7 @@ class Snapshot:
         Views are forgotten, and so planned anew over what is in memory.
         """
         self._failures.forget()
+        self.enough.clear()
         self.prepared = {
             key: memory_table(
                 pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)

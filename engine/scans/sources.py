@@ -82,7 +82,9 @@ class DatabaseSource:
             snapshot.fail,
             snapshot.note_sent,
             told=told.moment_teller,
+            enough=lambda: snapshot.enough.get((self.name, schema, name)),
         )
+        snapshot.has_databases = True
         return snapshot.scan((f"{self.name}.{schema}", name), dataset)
 
     def close(self) -> None:

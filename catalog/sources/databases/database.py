@@ -22,7 +22,7 @@ from affidavit.catalog.sources.databases.driver import Insertion
 from affidavit.catalog.sources.databases.interruptible import Interruptible, call
 from affidavit.catalog.sources.databases.pool import Pool, close
 from affidavit.catalog.sources.databases.running import Running
-from affidavit.catalog.sources.databases.table import Select, SourceTable
+from affidavit.catalog.sources.databases.table import Select, SourceColumn, SourceTable
 from affidavit.catalog.sources.databases.values import BadValueError
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import columns_of as columns_in
@@ -33,9 +33,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.sources.databases.driver import Driver
+    from affidavit.catalog.sources.databases.table import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 T = TypeVar("T")
+
+SHORT_ROWS_MAX: Final = 1_000
+"""So many first rows of a table are read before any is given."""
 
 AT_ONCE_BYTES: Final = 1 << 20
 AT_ONCE_S: Final = 0.02
@@ -169,8 +173,31 @@ class Database:
         dialect = replace(self.driver.dialect, nulls=not self._bad_is_null)
         conditions = dialect.conditions(predicate, table.compared)
         return Select(
-            dialect, table, tuple(needed), tuple(conditions), bad_is_null=self._bad_is_null
-        )
+            dialect, table, tuple(needed), tuple(conditions),
+            is_exact=dialect.is_exact(predicate, table.compared), bad_is_null=self._bad_is_null,
+        )  # fmt: skip
+
+    def first(self, select: Select, tops: Sequence[Top]) -> Select | None:
+        """Return the query for those of its rows that are enough; ``None`` if all are needed."""
+        types = {
+            each.name: each.compared or each.type
+            for each in select.table.columns
+            if each.compares and not each.expression and not each.mark
+        }
+        written = [select.dialect.top(each, types) for each in tops]
+        known = tuple(each for each in written if each is not None)
+        if not select.is_exact or len(known) < len(written) or (select.marked and len(known) > 1):
+            return None
+        is_short = sum(each.rows for each in tops) <= SHORT_ROWS_MAX
+        return replace(select, tops=known, is_short=is_short)
+
+    def count(self, select: Select, running: Running) -> int:
+        """Return how many rows a query selects."""
+        column = SourceColumn("rows", pa.int64(), "", expression="count(*)")
+        table = replace(select.table, columns=(column,), identity=(), key=())
+        counting = replace(select, table=table, columns=(column.name,))
+        found = list(self.scan(counting, None, counting.columns, running))
+        return int(found[0].column(0)[0].as_py())
 
     def scan(
         self,

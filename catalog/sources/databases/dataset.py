@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.sources.databases.parts import Parts, ranges_of
-from affidavit.catalog.sql.scan import Fragment, ScanDataset
+from affidavit.catalog.sql.scan import Fragment, ScanDataset, rows_without_columns
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import SourceTable
+    from affidavit.catalog.sources.databases.table import Select, SourceTable, Top
     from affidavit.catalog.sql.predicate import Predicate
 
 
 def _nobody() -> None:
     """Return who is told of a moment."""
+
+
+def _all() -> None:
+    """Return that all rows are needed."""
 
 
 class SourceDataset(ScanDataset):
@@ -39,6 +43,8 @@ class SourceDataset(ScanDataset):
         lend: Where a range's connection comes from.
         told: Returns who wants to be told what the database calls the moment that is read, if
             anybody does.
+        enough: Returns which first rows are all that the plan needs; none where it only counts
+            them, and ``None`` where it needs all.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class SourceDataset(ScanDataset):
         condition: str = "",
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
         told: Callable[[], Callable[[str], None] | None] = _nobody,
+        enough: Callable[[], Sequence[Top] | None] = _all,
     ) -> None:
         super().__init__(table.arrow_schema, fail)
         self._database = database
@@ -61,6 +68,7 @@ class SourceDataset(ScanDataset):
         self._condition = condition
         self._lend = lend
         self._told = told
+        self._enough = enough
 
     def scanner(
         self,
@@ -71,13 +79,16 @@ class SourceDataset(ScanDataset):
         """Return what reads, and note what would be sent: planning asks too."""
         predicate = self.read_filter(filter)
         names = self.schema.names if columns is None else list(columns)
-        select = self._database.select(self._table, names, predicate)
-        self._note(self._database.name, select.where(self._condition).text())
+        select = self._select(names, predicate)
+        self._note(self._database.name, select.text("count(*)" if _is_count(names, select) else ""))
         return super().scanner(columns, filter, **rest)
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
         """Yield what is read side by side: the one table, or ranges of its key."""
         predicate = self.read_filter(filter)
+        if self._enough() is not None:
+            yield from super().get_fragments(filter)
+            return
         try:
             ranges = ranges_of(self._database, self._table, predicate, self._running())
         except (SourceError, KeyboardInterrupt) as error:
@@ -95,9 +106,25 @@ class SourceDataset(ScanDataset):
             )  # fmt: skip
             yield Fragment(part)
 
+    def _select(self, columns: list[str], predicate: Predicate | None) -> Select:
+        """Return what is sent for a scan."""
+        select = self._database.select(self._table, columns, predicate).where(self._condition)
+        tops = self._enough()
+        return (self._database.first(select, tops) if tops else None) or select
+
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
-        select = self._database.select(self._table, columns, predicate).where(self._condition)
-        return self._database.scan(
+        select = self._select(columns, predicate)
+        if _is_count(columns, select):
+            rows = self._database.count(select, self._running())
+            return rows_without_columns(rows)
+        batches = self._database.scan(
             select, predicate, columns, self._running(), self._lend, self._told()
         )
+        # all at once, so that the connection is free again before the plan leaves the scan
+        return iter(list(batches)) if select.is_short else batches
+
+
+def _is_count(columns: Sequence[str], select: Select) -> bool:
+    """Return whether rows are only counted, which the database does as well."""
+    return not columns and select.is_exact and not select.tops

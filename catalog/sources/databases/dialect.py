@@ -27,6 +27,7 @@ from affidavit.catalog.values.types import is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from affidavit.catalog.sources.databases.table import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000
@@ -64,6 +65,7 @@ class Dialect:
         text_order: What a column stands in to have it ordered by code points; empty where nothing
             does that.
         quote: What an identifier stands between.
+        null_order: Whether it has NULLS FIRST and NULLS LAST.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Dialect:
     zoned: str = "TIMESTAMP WITH TIME ZONE '{}+00'"
     text_order: str = ""
     quote: str = '"'
+    null_order: bool = True
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier."""
@@ -120,6 +123,45 @@ class Dialect:
                 text = " OR ".join(f"({each.sql})" for each in sent)
                 return Sent(text, all(each.exact for each in sent))
         return None
+
+    def is_exact(self, predicate: Predicate | None, types: Mapping[str, pa.DataType]) -> bool:
+        """Return whether all of a filter can be sent, and then selects the same rows there."""
+        if predicate is None:
+            return True
+        sent = self.condition(predicate, types)
+        return sent is not None and sent.exact
+
+    def top(self, top: Top, types: Mapping[str, pa.DataType]) -> tuple[str, str] | None:
+        """Return a condition and the SQL for the first rows; ``None`` if their order is another."""
+        keys: list[str] = []
+        for each in top.order:
+            value = self._ordered(each.column, types)
+            if value is None:
+                return None
+            way = "DESC" if each.descending else "ASC"
+            if each.column == top.present:
+                keys.append(f"{value} {way}")
+            elif not self.nulls:
+                return None
+            elif self.null_order:
+                keys.append(f"{value} {way} NULLS {'FIRST' if each.nulls_first else 'LAST'}")
+            else:
+                null = "IS NOT NULL" if each.nulls_first else "IS NULL"
+                keys += [f"{self.quoted(each.column)} {null}", f"{value} {way}"]
+        order = f"ORDER BY {', '.join(keys)} " if keys else ""
+        condition = f"{self.quoted(top.present)} IS NOT NULL" if top.present is not None else ""
+        return condition, f"{order}LIMIT {top.rows:d}"
+
+    def _ordered(self, column: str, types: Mapping[str, pa.DataType]) -> str | None:
+        """Return what orders a column there as DataFusion does here."""
+        name, kind = self.quoted(column), types.get(column)
+        if kind is None:
+            return None
+        if is_text(kind):
+            return self.text_order.format(name) if self.text_order else None
+        moments = self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind))
+        plain = pt.is_integer(kind) or (pt.is_decimal(kind) and self.decimals) or moments
+        return name if plain else None
 
     def _all(
         self, operands: tuple[Predicate, ...], types: Mapping[str, pa.DataType]

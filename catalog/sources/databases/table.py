@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from affidavit.catalog.sources.databases.dialect import Dialect
 
@@ -83,6 +83,36 @@ class SourceTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """A column that rows are ordered by.
+
+    Attributes:
+        column: Its name.
+        descending: Whether the greatest comes first.
+        nulls_first: Whether NULL comes before all values.
+    """
+
+    column: str
+    descending: bool = False
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The first rows of a table in an order, which are all that a plan needs of it.
+
+    Attributes:
+        rows: How many.
+        order: The order; any rows do where there is none.
+        present: A column that is not NULL in them.
+    """
+
+    rows: int
+    order: tuple[Order, ...] = ()
+    present: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """A query for rows of one table.
 
@@ -91,6 +121,10 @@ class Select:
         table: The table.
         columns: The columns that are asked for.
         conditions: What the rows must meet, each as SQL.
+        is_exact: Whether no other rows meet them than those that are wanted.
+        tops: What of the rows is enough: each a condition, or none, and how many come in which
+            order, as SQL.
+        is_short: Whether these are few.
         bad_is_null: Whether a value that cannot be given is NULL, and no error.
     """
 
@@ -98,6 +132,9 @@ class Select:
     table: SourceTable
     columns: tuple[str, ...]
     conditions: tuple[str, ...] = ()
+    is_exact: bool = False
+    tops: tuple[tuple[str, str], ...] = ()
+    is_short: bool = False
     bad_is_null: bool = False
 
     @property
@@ -127,6 +164,16 @@ class Select:
         columns = [each.expression or quoted(each.name) for each in chosen]
         columns += [f"({each.mark}) IS TRUE" for each in chosen if each.mark]
         text = f"SELECT {what or ', '.join(columns) or '1'} FROM {self.table.quoted(self.dialect)}"
-        if self.conditions:
-            text += f" WHERE {' AND '.join(f'({each})' for each in self.conditions)}"
-        return f"{text} {also}".rstrip()
+        tops = [
+            _where(text, (*self.conditions, *([condition] if condition else []))) + f" {first}"
+            for condition, first in self.tops or [("", also)]
+        ]
+        if len(tops) == 1:
+            return tops[0].rstrip()
+        return " UNION ALL ".join(f"SELECT * FROM ({top}) AS t{n}" for n, top in enumerate(tops))
+
+
+def _where(text: str, conditions: Sequence[str]) -> str:
+    if not conditions:
+        return text
+    return f"{text} WHERE {' AND '.join(f'({each})' for each in conditions)}"

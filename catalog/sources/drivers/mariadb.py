@@ -61,7 +61,7 @@ class MariaDb(Driver):
 
     dialect = Dialect(
         "MariaDB", booleans=False, floats="{}", nan=False, zoned="TIMESTAMP '{}'", quote="`",
-        text_order="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
+        null_order=False, text_order="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +118,8 @@ class MariaDb(Driver):
         """Yield the rows of a query; of a large one a page after the other."""
         table = select.table
         if (
-            not table.key
+            select.tops
+            or not table.key
             or (table.rows or 0) < PAGE_ROWS
             or _expected(connection, select) < PAGE_ROWS
         ):

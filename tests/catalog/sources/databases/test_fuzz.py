@@ -202,6 +202,21 @@ def conditions(draw: st.DrawFn, schema: pa.Schema, depth: int = 3) -> str:
 
 
 @st.composite
+def firsts(draw: st.DrawFn, schema: pa.Schema) -> str:
+    """Return what needs the first rows of an order alone, which says all that is selected."""
+    ordered = [each.name for each in schema if not pt.is_list(each.type)]
+    names = draw(st.lists(st.sampled_from(ordered), min_size=1, max_size=3, unique=True))
+    where = draw(st.sampled_from(["", f" WHERE {draw(conditions(schema, 1))}"]))
+    if draw(st.booleans()):
+        calls = [f"{draw(st.sampled_from(['min', 'max']))}({name})" for name in names]
+        return f"SELECT {', '.join(calls)} FROM {{}}{where}"
+    way = st.sampled_from(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
+    keys = ", ".join(f"{name}{draw(way)}" for name in names)
+    limit = f"LIMIT {draw(st.integers(1, 9))} OFFSET {draw(st.integers(0, 3))}"
+    return f"SELECT {', '.join(names)} FROM {{}}{where} ORDER BY {keys} {limit}"
+
+
+@st.composite
 def cases(draw: st.DrawFn, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
     """Return rows, and what is asked of them."""
     asked = []
@@ -209,6 +224,7 @@ def cases(draw: st.DrawFn, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
         names = draw(st.lists(st.sampled_from(schema.names), min_size=1, max_size=4, unique=True))
         what = draw(st.sampled_from([", ".join(names), "*", "count(*)"]))
         asked.append(f"SELECT {what} FROM {{}} WHERE {draw(conditions(schema))}")
+    asked += [draw(firsts(schema)) for _ in range(3)]
     return draw(tables(schema)), asked
 
 

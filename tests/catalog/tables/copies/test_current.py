@@ -139,7 +139,7 @@ def test_a_scan_after_a_change_reads_what_changed_and_no_more(
     "forged",
     ["UPDATE changed_rows SET rowids = zeroblob(0)", "DELETE FROM changed_rows"],
 )
-def test_p8_what_somebody_else_noted_of_changes_misleads_nobody(
+def test_p17_what_somebody_else_noted_of_changes_misleads_nobody(
     session: affidavit.Session, lake: Path, forged: str
 ) -> None:
     fill(session, KEYED)

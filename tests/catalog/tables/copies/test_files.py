@@ -115,7 +115,7 @@ def test_a_table_that_was_scanned_is_in_a_file_from_then_on(
         assert session.ledger.verify(data=True).ok
 
 
-def test_p8_a_file_that_is_not_what_was_written_is_not_read_and_a_check_tells_of_it(
+def test_p17_a_file_that_is_not_what_was_written_is_not_read_and_a_check_tells_of_it(
     loaded: Path,
 ) -> None:
     (path,) = copies(loaded)
@@ -129,7 +129,7 @@ def test_p8_a_file_that_is_not_what_was_written_is_not_read_and_a_check_tells_of
         assert f"its copy {path.name} is not what was written" in str(report)
 
 
-def test_p8_a_file_that_is_named_by_somebody_else_is_found(loaded: Path) -> None:
+def test_p17_a_file_that_is_named_by_somebody_else_is_found(loaded: Path) -> None:
     import hashlib
     import sqlite3
 
