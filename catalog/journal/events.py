@@ -252,8 +252,8 @@ def _update_events(change: Change) -> Events:
     rows += moved_rows
     columns += [came] * len(moved_rows)
     nothing = dict.fromkeys(moved_rows)
-    olds += [dict(zip(moved_rows, row_texts(take_rows(before, moved_rows)), strict=True)), nothing]
-    news += [nothing, dict(zip(moved_rows, row_texts(take_rows(after, moved_rows)), strict=True))]
+    olds += [_texts_at(before, moved_rows), nothing]
+    news += [nothing, _texts_at(after, moved_rows)]
     fields, actions = [*names, WHOLE, WHOLE], ["update"] * went + ["delete", "insert"]
     called = [ids] * came + [new_ids]
     return Events(
@@ -263,6 +263,13 @@ def _update_events(change: Change) -> Events:
         [olds[column][row] for row, column in zip(rows, columns, strict=True)],
         [news[column][row] for row, column in zip(rows, columns, strict=True)],
     )
+
+
+def _texts_at(rows: pa.Table, places: Sequence[int]) -> dict[int, str]:
+    """Return some rows as JSON objects, by their places."""
+    if not places:
+        return {}
+    return dict(zip(places, row_texts(take_rows(rows, places)), strict=True))
 
 
 def _differ(
