@@ -20,7 +20,7 @@ help:
 	@echo "make quick   style, types, architecture and the rooms' tests that take no server and no time"
 	@echo "make house   how large the modules are, and which way their arrows point"
 	@echo "make test    style, types, architecture and every test"
-	@echo "make bench   the figures, each against a baseline of the same run; WHAT=keyed a part"
+	@echo "make bench   the figures, each against a baseline of the same run; WHAT=keyed a part, SIZE=full larger"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,7 +56,7 @@ test: lint types house
 	$(PYTEST) --budget $(TEST_S)
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench $(WHAT)
+	$(BIN)/python -m bench $(WHAT) $(if $(filter full,$(SIZE)),--full)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info bench/out demo-lake

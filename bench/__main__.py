@@ -25,6 +25,7 @@ from bench.journal import journal, journaled, past, seal
 from bench.keyed import keyed
 from bench.ledger import prove, verify
 from bench.memory import stream
+from bench.page import PAGE, shown, write
 from bench.reads import reads
 from bench.records import records
 from bench.search import recall, search
@@ -122,30 +123,29 @@ def as_table(figures: Sequence[Figure]) -> Table:
     words = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}
     for figure in figures:
         table.add_row(
-            figure.name, _shown(figure.measured, figure.unit), _shown(figure.baseline, figure.unit),
+            figure.name, shown(figure.measured, figure.unit), shown(figure.baseline, figure.unit),
             f"{figure.ratio:.2f}x", figure.against, figure.target, words[figure.met],
         )  # fmt: skip
     return table
-
-
-def _shown(value: float, unit: str) -> str:
-    digits = 0 if value >= 1000 else 1 if value >= 100 else 3
-    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="a smoke run, a tenth of the size")
+    parser.add_argument("--full", action="store_true", help="ten times the sizes")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} of the last run")
     arguments = parser.parse_args()
+    if arguments.page:
+        write(json.loads(OUT.read_text()))
+        return
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {list(BENCHMARKS)}")
     names = list(dict.fromkeys(arguments.names)) or list(BENCHMARKS)
-    figures = run(names, quick=arguments.quick, console=Console(stderr=True))
+    figures = run(names, quick=not arguments.full, console=Console(stderr=True))
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(as_json(figures, quick=arguments.quick))
+    OUT.write_text(as_json(figures, quick=not arguments.full))
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     console.print(as_table(figures))
