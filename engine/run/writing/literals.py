@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from decimal import Decimal
 from functools import partial
@@ -32,6 +33,19 @@ DIGITS_MAX: Final = 15
 
 _WHOLE: Final = re.compile(r"\d{1,19}")
 _POINTED: Final = re.compile(r"(\d{0,15})\.(\d{0,15})")
+_NUMBER: Final = re.compile(r"\d{1,19}|(?=[\d.]{2,38}$)\d{1,19}\.\d{0,30}")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.(?:\d{3}|\d{6}))?")
+YEAR_MIN: Final = 1700
+YEAR_MAX: Final = 2200
+"""The years of which nanoseconds are counted in 64 bits."""
+
+_TYPED: Final = {
+    "DATE": pt.is_date32,
+    "TIMESTAMP": pt.is_timestamp,
+}
+"""What may stand before a text, and the columns that it is a value of as it stands."""
+
 _TRUTHS: Final = {"TRUE": True, "FALSE": False}
 
 
@@ -57,7 +71,7 @@ def literal_rows(
             name: pa.array(values, kind)
             for name, kind, values in zip(given, types, columns, strict=True)
         }
-    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, UnicodeError):
+    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
         return None
     count = len(columns[0])
     return pa.RecordBatch.from_arrays(
@@ -73,10 +87,8 @@ def literal_value(text: str, kind: pa.DataType, params: Params) -> pa.Scalar | N
         if len(tokens) != 1 + is_negative:
             return None
         values = [_value(_reader(kind), kind, params, tokens[-1], is_negative=is_negative)]
-        if pt.is_float64(kind):
-            _check_alike(values)
         return pa.array(values, kind)[0]
-    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, UnicodeError):
+    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
         return None
 
 
@@ -94,8 +106,12 @@ def _columns(
             raise _PlannedError
         at += 1
         for place, each in enumerate(read):
+            before = tokens[at].keyword if at < end else ""
             is_negative = at < end and tokens[at].text == "-"
-            at += is_negative
+            is_typed = before in _TYPED and at + 1 < end and tokens[at + 1].kind == "string"
+            if is_typed and not _TYPED[before](types[place]):
+                raise _PlannedError
+            at += is_negative or is_typed
             if at + 1 >= end or tokens[at + 1].text != (")" if place == last else ","):
                 raise _PlannedError
             columns[place].append(each(tokens[at], is_negative=is_negative))
@@ -105,9 +121,6 @@ def _columns(
         at += 1
     if at == 1:
         raise _PlannedError
-    for kind, values in zip(types, columns, strict=True):
-        if pt.is_float64(kind):
-            _check_alike(values)
     return columns
 
 
@@ -133,9 +146,11 @@ def _value(
         raise _PlannedError
     if pt.is_boolean(kind) and token.keyword in _TRUTHS:
         return _TRUTHS[token.keyword]
-    if token.kind == "string" and token.text[0] == "'" and is_text(kind):
+    if token.kind != "string" or token.text[0] != "'":
+        raise _PlannedError
+    if is_text(kind):
         return token.text[1:-1].replace("''", "'")
-    raise _PlannedError
+    return _moment(token.text[1:-1], kind)
 
 
 def _reader(kind: pa.DataType) -> Callable[[str], Any]:
@@ -159,13 +174,24 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _double(text: str) -> Decimal | int:
-    """Return a number that is a double: as it is written, for its digits count."""
-    if _WHOLE.fullmatch(text) is not None:
-        return int(text)
-    if _POINTED.fullmatch(text) is None:
+def _double(text: str) -> float:
+    """Return the double that is nearest to what is written."""
+    if _NUMBER.fullmatch(text) is None:
         raise _PlannedError
-    return Decimal(text)
+    return float(text)
+
+
+def _moment(text: str, kind: pa.DataType) -> dt.date:
+    """Return a date or time that is written as all write it, and that every unit has."""
+    if pt.is_date32(kind) and _DAY.fullmatch(text):
+        return dt.date.fromisoformat(text)
+    is_plain = pt.is_timestamp(kind) and kind.tz is None and kind.unit in {"us", "ns"}
+    if not is_plain or not (_TIME.fullmatch(text) or _DAY.fullmatch(text)):
+        raise _PlannedError
+    moment = dt.datetime.fromisoformat(text)
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
+        raise _PlannedError
+    return moment
 
 
 def _decimal(kind: pa.DataType, text: str) -> Decimal:
@@ -176,18 +202,6 @@ def _decimal(kind: pa.DataType, text: str) -> Decimal:
     if pointed is not None and len(pointed[2]) > kind.scale:
         raise _PlannedError  # which is rounded
     return Decimal(text)
-
-
-def _check_alike(values: list[Any]) -> None:
-    """Make doubles of numbers which are decimals of one scale first, where nothing is lost."""
-    scale = max(
-        (-int(each.as_tuple().exponent) for each in values if isinstance(each, Decimal)), default=0
-    )
-    for at, each in enumerate(values):
-        if isinstance(each, Decimal | int):
-            if abs(each) >= 10 ** (DIGITS_MAX - scale):
-                raise _PlannedError
-            values[at] = float(each)
 
 
 def _parameter(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - as above
