@@ -39,6 +39,10 @@ _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT", "MINUS"})
 _NO_END: Final = frozenset({"SELECT", "DISTINCT", "ALL", "AS", ",", ".", "WHERE", "AND", "OR"})
 """What no query ends with: a word behind it is a name."""
 
+_LETTERED: Final = re.compile(r"[\d.][^\W\d]")
+_SCHEMA: Final = re.compile("information_schema", re.IGNORECASE)
+_OF: Final = re.compile(r"\bof\b", re.IGNORECASE)
+
 _EXPLAINING: Final = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
 
 
@@ -49,10 +53,15 @@ def plain(text: str, tokens: Sequence[Token]) -> str:
         SqlError: A word is stuck to a number: ``12abc`` would be 12, called ``abc``; one in
             hexadecimal digits has more than 64 bits; or a table is read as of what is no literal.
     """
-    edits = [
-        *_numbers(tokens), *_from_first(text, tokens), *_constraint_tables(tokens),
-        *as_calls(text, tokens),
-    ]  # fmt: skip
+    edits: list[Edit] = []  # what a text has not in it is not looked for token by token
+    if _LETTERED.search(text) is not None:
+        edits += _numbers(tokens)
+    if any(token.keyword == "FROM" for token in tokens):
+        edits += _from_first(text, tokens)
+    if _SCHEMA.search(text) is not None:
+        edits += _constraint_tables(tokens)
+    if _OF.search(text) is not None:
+        edits += as_calls(text, tokens)
     return rewritten(text, tokens, edits)
 
 
