@@ -97,6 +97,7 @@ def run(script: str) -> None:
 def main() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    importlib.import_module("tests.support.disks").wait_for_none()
     warnings.filterwarnings("ignore", "lance is not fork-safe")  # it has not begun anything yet
     gc.collect()
     gc.freeze()
