@@ -15,6 +15,7 @@ import os
 import selectors
 import socket
 import sys
+import tempfile
 import types
 import warnings
 from contextlib import suppress
@@ -83,6 +84,7 @@ def _become(request: dict[str, Any], files: list[int], others: list[int]) -> Non
         os.close(file)
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # it may be another by that
     os.chdir(request["folder"])
     sys.argv = ["-c", *request["arguments"]]
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.support.processes import run_python
+
+ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "1"))
+"""How often a program ends in the midst of statements of each kind; a long run sets more."""
 
 OPEN = """
 import sys, threading, time, affidavit, pyarrow as pa
@@ -81,7 +86,7 @@ atexit.register(lambda: session.sql("SELECT count(*) AS n FROM t").to_pylist())
 )
 def test_p21_threads_in_the_midst_of_statements_do_not_abort_the_program(tmp_path, what) -> None:
     """Python ended them within DataFusion, which ended the process: most of the time."""
-    for at in range(3):
+    for at in range(ROUNDS):
         run_python(BUSY.format(what=what), tmp_path / f"lake{at}", anew=True)
 
 
