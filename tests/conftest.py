@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import affidavit
 from affidavit.catalog.topics import log as topic_log
-from tests.support import budget, marks
+from tests.support import budget, disks, marks
 from tests.support.lakes import Recorder, vectors
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.pg_server import PgServer
@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     budget.pytest_configure(config)
+    disks.wait_for_none()
     config.pluginmanager.register(marks)
 
 
@@ -48,6 +49,14 @@ def pytest_collection_finish() -> None:
     assert affidavit.connect  # which imports the engine
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Likewise what is left when a module's tests are done: libraries that they were first to import."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 from tests.support.lakes import vectors
+from tests.support.processes import Child
 
 import affidavit
 
@@ -54,14 +53,8 @@ def test_four_processes_of_mixed_operations_lose_nothing(lake: Path) -> None:
         session.sql("CREATE TABLE rows (id BIGINT PRIMARY KEY, worker BIGINT)")
         session.sql("CREATE TABLE counter (id INT PRIMARY KEY, n BIGINT) AS VALUES (1, 0)")
         session.create_vector_table("docs", [{"id": -1, "vector": [1.0, 2.0]}])
-    command = [sys.executable, "-c", WORKER, str(lake)]
-    workers = [
-        subprocess.Popen(
-            [*command, str(n), "500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for n in range(1, 5)
-    ]
-    finished = [worker.communicate(timeout=300) for worker in workers]
+    workers = [Child(WORKER, lake, n, 500) for n in range(1, 5)]
+    finished = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4, [err for _, err in finished]
     totals = [sum(column) for column in zip(*(json.loads(out) for out, _ in finished), strict=True)]
     inserted, deleted, bumped, added, kept = totals

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.processes import run_python
 from tests.support.sealed import connect, furnish
 
 CHILD = """
@@ -24,6 +23,7 @@ from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from tests.support.killing import Killing
+from tests.support.processes import run_python
 from tests.support.sealed import ask
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -92,13 +92,7 @@ def made(lake: Path) -> Path:
 
 def run(lake: Path, point: str, after: int, seed: int) -> list[str]:
     """Return the searches that were on record before the process was killed."""
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(lake), point, str(after), str(seed)],
-        check=False, capture_output=True, text=True, timeout=120,
-        cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    return child.stdout.split()
+    return run_python(CHILD, lake, point, after, seed, status=-signal.SIGKILL).split()
 
 
 def check(lake: Path, ids: list[str]) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests.support.processes import Child, run_python
 
 import affidavit
 
@@ -51,11 +50,7 @@ with affidavit.connect(path) as session:
 
 
 def run_and_kill(lake: Path, first: int, after_s: float) -> list[tuple[str, str]]:
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(lake), str(first)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert worker.stdout is not None
+    worker = Child(WORKER, lake, first)
     said = worker.stdout.readline().split()
     assert said == ["open"]
     time.sleep(after_s)  # where it is killed is the point, and chance
@@ -143,8 +138,7 @@ def dying(self, target):
 pathlib.Path.rename = dying
 session.create_vector_table("v", [{{"id": 1, "vector": [1.0]}}])
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False)
-    assert done.returncode == 9
+    run_python(script, status=9)
     assert (lake / "vectors" / "default" / "v.lance").exists()
     with affidavit.connect(lake) as session:
         assert session.tables().num_rows == 0
@@ -174,7 +168,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 session = affidavit.connect({str(lake)!r})
 docs = session.create_vector_table("docs", [{{"id": 1, "vector": [1.0] * 64}}])
 session.create_table("t", [{{"a": 1, "s": "x"}}], primary_key="a")
-resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
 big = pa.table({{"id": range(10, 20_010), "vector": list(np.random.rand(20_000, 64).astype("f4"))}})
 for attempt in (
     lambda: docs.insert(big),
@@ -189,11 +183,7 @@ for attempt in (
         print(type(error).__name__)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=False, capture_output=True, text=True
-    )
-    assert "no error" not in done.stderr, done.stderr
-    assert len(done.stdout.split()) == 4, done.stdout + done.stderr
+    assert len(run_python(script).split()) == 4
     with affidavit.connect(lake) as session:
         assert {row["name"] for row in session.tables()} == {"docs", "t"}
         assert session.table("docs").count() == 1
@@ -222,8 +212,7 @@ class Dying:
 store.migrate = lambda connection, path, read_only: original(Dying(connection), path, read_only=read_only)
 affidavit.connect({str(lake)!r})
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False)
-    assert done.returncode == 9
+    run_python(script, status=9)
     with affidavit.connect(lake) as session:
         session.create_table("t", [{"a": 1}])
         assert session.table("t").count() == 1

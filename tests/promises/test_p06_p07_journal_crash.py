@@ -6,12 +6,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests.support.processes import Child
 
 import affidavit
 from affidavit.catalog.model.moment import Moment
@@ -82,12 +81,8 @@ def made(lake: Path) -> Path:
 
 
 def run(lake: Path, point: str, after: int, seed: int, kill_s: float | None = None) -> int:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(lake), point, str(after), str(seed)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    child = Child(CHILD, lake, point, after, seed)
     if kill_s is not None:
-        assert child.stdout is not None
         assert child.stdout.readline() == "open\n", child.communicate()[1]
         time.sleep(kill_s)  # where it is killed is the point, and chance
         child.send_signal(signal.SIGKILL)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 
 import pyarrow as pa
 import pytest
+from tests.support.processes import Child
 from tests.support.topics import SCHEMA, ids, row
 
 import affidavit
@@ -94,10 +93,7 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 @pytest.mark.slow
 def test_p8_offsets_are_contiguous_across_threads_and_processes(lake, session, topics) -> None:
     """2 processes and 3 threads publish 30 events each and roll 6 of them back."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", PUBLISHER, str(lake), f"p{n}", "30"])
-        for n in range(2)
-    ]
+    processes = [Child(PUBLISHER, lake, f"p{n}", 30) for n in range(2)]
 
     def publish(name: str) -> None:
         for n in range(30):
@@ -114,7 +110,8 @@ def test_p8_offsets_are_contiguous_across_threads_and_processes(lake, session, t
         thread.start()
     for thread in threads:
         thread.join()
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.communicate() for process in processes] == [("", "")] * 2
+    assert [process.returncode for process in processes] == [0, 0]
     deliveries = list(topics.replay("t"))
     assert [d.offset for d in deliveries] == list(range(120))
     times = [d.produced_at for d in deliveries]

@@ -100,9 +100,9 @@ class Forker:
         self._process.stdout.close()
 
 
-@pytest.fixture
-def forker(tmp_path: Path) -> Iterator[Forker]:
-    opened = Forker(tmp_path)
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    opened = Forker(tmp_path_factory.mktemp("said"))
     yield opened
     opened.close()
 

@@ -596,7 +596,7 @@ print("interrupted")
 
 @pytest.mark.slow
 def test_p21_ctrl_c_in_a_loop_stops_the_statement_and_rolls_back(lake) -> None:
-    assert run_python(INTERRUPTED, lake, COUNTING) == "interrupted\n"
+    assert run_python(INTERRUPTED, lake, COUNTING, anew=True) == "interrupted\n"
 
 
 PROGRAM = """
@@ -616,7 +616,7 @@ asyncio.run(main())
 
 @pytest.mark.slow
 def test_p21_a_program_ends_whatever_its_tasks_left_open(lake) -> None:
-    assert run_python(PROGRAM, lake, COUNTING) == "done\n"
+    assert run_python(PROGRAM, lake, COUNTING, anew=True) == "done\n"
 
 
 FORKED = """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.processes import Child
 
 import affidavit
 
@@ -46,11 +45,8 @@ with affidavit.connect(path, durability="normal") as session:
 """
 
 
-def started(lake: Path, name: str, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(lake), name, str(THREADS), str(count)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def started(lake: Path, name: str, count: int) -> Child:
+    return Child(CHILD, lake, name, THREADS, count)
 
 
 @pytest.mark.slow
@@ -61,7 +57,6 @@ def test_p16_every_read_of_many_is_on_record_and_none_twice(lake: Path) -> None:
     readers = [started(lake, f"p{at}", READS) for at in range(PROCESSES)]
     killed = started(lake, "killed", 10_000)
     given: Counter[str] = Counter()
-    assert killed.stdout is not None
     for _ in range(THREADS * 5):
         given[killed.stdout.readline().strip()] += 1
     killed.send_signal(signal.SIGKILL)

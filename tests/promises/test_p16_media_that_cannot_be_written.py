@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.support.lakes import vectors
+from tests.support.processes import run_python
 from tests.support.records import Q8
 
 import affidavit
@@ -35,6 +36,16 @@ for capability in (1, 2):  # to write, and to read, whatever one likes
 os.execv(sys.argv[1], sys.argv[1:])
 """
 """Runs a program that may write only what its rights say, root or not."""
+
+HEEDFUL = """
+import ctypes
+libc, head, held = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert libc.capget(head, held) == 0
+for at in (0, 1):
+    held[at] &= ~0b110  # to write, and to read, whatever one likes
+assert libc.capset(head, held) == 0
+"""
+"""How a script begins that gives those rights up."""
 
 MOUNTED = """
 import ctypes, os, sys
@@ -62,10 +73,8 @@ def heeding(command: list[object], under: str = HEEDING, *first: object) -> Done
 
 
 def run(text: str, *arguments: object) -> Any:
-    """Run a program that prints one line of JSON, and return that."""
-    done = heeding([sys.executable, "-W", "ignore", "-c", text, *arguments])
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """Run a script that prints one line of JSON, and return that."""
+    return json.loads(run_python(HEEDFUL + text, *arguments))
 
 
 def closed(lake: Path) -> Path:

@@ -6,10 +6,7 @@ import datetime as dt
 import gc
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 from tests.support.lakes import vectors
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -453,9 +451,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_p16_a_process_that_is_killed_in_between_leaves_an_open_record(large, lake: Path) -> None:
-    command = [sys.executable, "-c", CHILD, str(lake)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ, check=False)
-    assert (done.stdout, done.returncode) == (b"given\n", -signal.SIGKILL)
+    assert run_python(CHILD, lake, status=-signal.SIGKILL) == "given\n"
     with affidavit.connect(lake) as session:
         assert [each["status"] for each in reads(session)] == ["open"]
         assert session.ledger.verify()

@@ -6,7 +6,6 @@ import json
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lance.file import LanceFileReader
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -337,9 +337,7 @@ def test_p18_an_erasure_that_is_killed_is_finished_by_the_next_opening(
     wanted = [*(marker(8, at) for at in range(3)), str(number(8))]
     if table == "docs":
         wanted = [marker(8, 3), marker(8, 4)]
-    command = [sys.executable, "-c", INTERRUPTED, str(lake), step, table, key]
-    root = Path(__file__).parents[2]
-    assert subprocess.run(command, check=False, timeout=120, cwd=root).returncode == -9
+    run_python(INTERRUPTED, lake, step, table, key, status=-9)
     with connect(lake) as session:
         left = found_in(lake, wanted)
         if step == "begin":  # nothing was written down: nothing happened

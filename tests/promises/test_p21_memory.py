@@ -68,7 +68,7 @@ def test_p21_a_heavy_plan_stays_within_the_limit(tmp_path, name, spills) -> None
     text, expected = HEAVY[name]
     spill = str(tmp_path / "spill") if spills else ""
     done = run_python(
-        HEAVY_SCRIPT, tmp_path / "lake", spill, text.format(series=SERIES), LIMIT_BYTES
+        HEAVY_SCRIPT, tmp_path / "lake", spill, text.format(series=SERIES), LIMIT_BYTES, anew=True
     )
     rows, peak = done.split()
     assert rows in {"refused", str(expected)}
@@ -185,7 +185,7 @@ def test_p21_what_a_crash_left_is_removed_by_who_spills_there_next(tmp_path) -> 
     (left,) = (each for each in (tmp_path / "spill").iterdir() if each.is_dir())
     affidavit.connect(tmp_path / "lake", spill_to=tmp_path / "spill").close()
     assert not left.exists()
-    run_python(crash, tmp_path / "lake", tmp_path / "spill")  # ends without closing
+    run_python(crash, tmp_path / "lake", tmp_path / "spill", anew=True)  # ends without closing
     assert list((tmp_path / "spill").iterdir()) == []
 
 

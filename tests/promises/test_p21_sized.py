@@ -192,7 +192,7 @@ assert session.sql("SELECT count(*) AS n FROM t").to_pylist() == [{"n": 3}]
 
 def test_p21_no_size_ends_the_process(tmp_path) -> None:
     """Each is refused by an own error within 6 GB, where all of them were once an abort."""
-    told = run_python(LARGE_SCRIPT, tmp_path / "lake", *LARGE.values()).splitlines()
+    told = run_python(LARGE_SCRIPT, tmp_path / "lake", *LARGE.values(), anew=True).splitlines()
     assert dict(zip(LARGE, told, strict=True)) == dict.fromkeys(LARGE, "refused")
 
 

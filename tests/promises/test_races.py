@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.lakes import Recorder, vectors
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -94,7 +93,7 @@ def dying(self, target):
 pathlib.Path.rename = dying
 session.sql("ALTER TABLE v RENAME TO w")
 """
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    run_python(script, status=9)
     assert (lake / "vectors" / "default" / "w.lance").exists()
     with affidavit.connect(lake) as session:
         session.create_vector_table("w", vectors(1))

@@ -7,8 +7,6 @@ import hmac
 import json
 import os
 import stat
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.lakes import events, vectors
+from tests.support.processes import Child, run_python
 
 import affidavit
 from affidavit import EnvKeyStore, FileKeyStore, errors
@@ -336,17 +335,8 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 
 @pytest.mark.slow
 def test_processes_that_open_a_new_lake_at_once_agree_on_its_key(lake) -> None:
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, str(lake)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for _ in range(3)
-    ]  # fmt: skip
-    said = []
-    for worker in workers:
-        assert worker.stdout is not None
-        said.append(worker.stdout.readline())
+    workers = [Child(RACE, lake) for _ in range(3)]
+    said = [worker.stdout.readline() for worker in workers]
     said += [line for worker in workers for line in worker.communicate("go\n")[0].splitlines()]
     assert {worker.returncode for worker in workers} == {0}
     assert len({line.strip() for line in said}) == 1
@@ -451,8 +441,9 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 @pytest.mark.slow
 def test_processes_rotate_and_search_at_once(lake) -> None:
     filled(lake)
-    workers = [subprocess.Popen([sys.executable, "-c", ROTATING, str(lake)]) for _ in range(2)]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    workers = [Child(ROTATING, lake) for _ in range(2)]
+    told = [worker.communicate() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], told
     with affidavit.connect(lake, durability="normal") as session:
         assert len(keys_of(session)) == 7
         assert len(session.audit.recent(100)) == 31
@@ -535,10 +526,7 @@ session.sql("BEGIN IMMEDIATE")
 session.search("docs", [1.0], k=7)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(lake), str(tmp_path / "red")], check=False
-    )
-    assert done.returncode == -9
+    run_python(script, lake, tmp_path / "red", status=-9)
     kms = Kms()
     filled(lake, key_store=kms)
     assert len(list((lake / "pending").glob("*.json"))) == 1

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support import disks
 
 import affidavit
 from affidavit import errors
@@ -29,7 +30,7 @@ from affidavit.catalog.store.protocol import (
     StoreTable,
 )
 from affidavit.catalog.store.registry import open_store
-from affidavit.catalog.store.sqlite import schema
+from affidavit.catalog.store.sqlite import connections, schema
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
 from affidavit.catalog.store.sqlite.store import SqliteStore
 from affidavit.catalog.values.types import Kind
@@ -246,7 +247,14 @@ def test_a_closed_snapshot_says_so(store) -> None:
         reader.count(T)
 
 
-def test_durability_is_what_was_asked_for(tmp_path) -> None:
+@pytest.fixture
+def synced(monkeypatch) -> None:
+    """What is written waits for the disk, as it does where it is used."""
+    for durability, level in disks.SYNCHRONOUS.items():
+        monkeypatch.setitem(connections.SYNCHRONOUS, durability, level)
+
+
+def test_durability_is_what_was_asked_for(synced, tmp_path) -> None:
     for durability, level in (("full", 2), ("normal", 1)):
         store = SqliteStore(tmp_path / f"{durability}.db", locks=tmp_path, durability=durability)
         with store.read("x") as reader:
@@ -307,7 +315,7 @@ def test_a_store_that_there_is_not_says_so(tmp_path, url) -> None:
     assert not (tmp_path / "s.db").exists()
 
 
-def test_a_store_is_opened_as_is_said(tmp_path) -> None:
+def test_a_store_is_opened_as_is_said(synced, tmp_path) -> None:
     opened = open_store(None, StoreOptions(tmp_path / "s.db", tmp_path, durability="normal"))
     assert isinstance(opened, SqliteStore)
     with opened.read("x") as reader:

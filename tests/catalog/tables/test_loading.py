@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -194,9 +192,7 @@ with affidavit.connect(path, durability="normal") as session:
 @pytest.mark.parametrize("after", [0, 1, 6, 7, 8, 15, 20])
 def test_p6_what_a_killed_load_left_is_removed(lake: Path, after: int) -> None:
     affidavit.connect(lake).close()
-    command = [sys.executable, "-c", CHILD, str(lake), str(after)]
-    child = subprocess.run(command, env=os.environ, check=False)
-    assert child.returncode == -signal.SIGKILL
+    run_python(CHILD, lake, after, status=-signal.SIGKILL)
     with affidavit.connect(lake) as session:
         assert staged(session) == (0, 0)
         actions = {each["action"] for each in session.sql(EVENTS, table="big").to_pylist()}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 from tests.support.lakes import Recorder, events, vectors
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -535,8 +534,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.crash
 def test_a_crash_loses_at_most_what_waited(lake) -> None:
-    done = subprocess.run([sys.executable, "-c", CRASHING, str(lake)], check=False)
-    assert done.returncode == -9
+    run_python(CRASHING, lake, status=-9)
     with affidavit.connect(lake, durability="normal", store_queries=True) as session:
         assert [row["text"] for row in log(session)] == ["CREATE TABLE t (a BIGINT)"]
         assert session.table("t").count() == 0

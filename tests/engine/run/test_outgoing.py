@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.outgoing import SCHEMA, TABLE, entries, make, rows
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit.errors import (
@@ -205,10 +203,7 @@ def test_a_process_that_dies_at_the_commit_leaves_the_entry(
     lake: Path, pg_server: PgServer, when: str
 ) -> None:
     url = pg_server.database("writing", TABLE["pg"])
-    ended = subprocess.run(
-        [sys.executable, "-c", CRASH, str(lake), url, when], check=False, env=dict(os.environ)
-    )
-    assert ended.returncode == 9
+    run_python(CRASH, lake, url, when, status=9)
     with affidavit.connect(lake) as session:
         count = {"before": 0, "after": 2}[when]
         assert len(rows(session, "pg.public.t")) == count

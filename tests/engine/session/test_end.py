@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.support.processes import run_python
+
+ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "1"))
+"""How often a program ends in the midst of statements of each kind; a long run sets more."""
 
 OPEN = """
 import sys, threading, time, affidavit, pyarrow as pa
@@ -44,7 +49,7 @@ ENDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ENDS)
 def test_a_program_ends_whatever_it_left_open(tmp_path, what: str) -> None:
-    assert run_python(OPEN + ENDS[what], tmp_path / "lake") == ""
+    assert run_python(OPEN + ENDS[what], tmp_path / "lake", anew=True) == ""
 
 
 BUSY = """
@@ -81,8 +86,8 @@ atexit.register(lambda: session.sql("SELECT count(*) AS n FROM t").to_pylist())
 )
 def test_p21_threads_in_the_midst_of_statements_do_not_abort_the_program(tmp_path, what) -> None:
     """Python ended them within DataFusion, which ended the process: most of the time."""
-    for at in range(3):
-        run_python(BUSY.format(what=what), tmp_path / f"lake{at}")
+    for at in range(ROUNDS):
+        run_python(BUSY.format(what=what), tmp_path / f"lake{at}", anew=True)
 
 
 INTERRUPTED = """
@@ -128,7 +133,7 @@ session.close()
 @pytest.mark.slow
 def test_an_interrupt_is_never_another_error_and_leaves_nothing_running(tmp_path) -> None:
     """Wherever it comes: planning, asking, waiting; whatever DataFusion would make of it."""
-    run_python(INTERRUPTED, tmp_path / "lake")
+    run_python(INTERRUPTED, tmp_path / "lake", anew=True)
 
 
 SOON = """
@@ -148,4 +153,4 @@ os._exit(1)
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_a_join(tmp_path) -> None:
-    run_python(SOON, tmp_path / "lake")
+    run_python(SOON, tmp_path / "lake", anew=True)

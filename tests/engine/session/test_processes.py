@@ -118,7 +118,7 @@ def test_a_process_that_is_spawned_opens_the_lake(tmp_path) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED)
     run = f"import runpy, sys; sys.argv[1:] = sys.argv[1:]; runpy.run_path({str(script)!r}, run_name='__main__')"
-    assert run_python(run, tmp_path / "lake").strip() == "[{'n': 2}]"
+    assert run_python(run, tmp_path / "lake", anew=True).strip() == "[{'n': 2}]"
 
 
 SHARED = """

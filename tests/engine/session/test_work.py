@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.processes import run_python
 from tests.support.waiting import eventually
 
 import affidavit
@@ -410,8 +410,12 @@ def test_sixty_four_threads_ask_one_session(session) -> None:
 
 def test_a_light_statement_does_not_wait_for_heavy_ones(lake: Path) -> None:
     """In a process of its own: joins that others have stopped may still hold its threads."""
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT, str(lake), JOINING],
-        check=True, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout.split() == ["0", "1", "2", "3", "4", "running", "stopped"]
+    assert run_python(LIGHT, lake, JOINING).split() == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "running",
+        "stopped",
+    ]

@@ -214,5 +214,5 @@ print("END")
 @pytest.mark.slow
 def test_p21_any_query_is_answered_or_refused_and_ends_no_process(tmp_path) -> None:
     """Queries run, with sizes of gigabytes in them, in a process that may use 8 GB."""
-    told = run_python(RUN_SCRIPT, tmp_path / "lake", COUNT // 20)
+    told = run_python(RUN_SCRIPT, tmp_path / "lake", COUNT // 20, anew=True)
     assert told.splitlines()[-1] == "END"

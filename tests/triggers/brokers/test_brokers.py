@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from tests.support.nats_server import NatsServer, free_port
+from tests.support.processes import Child
 from tests.support.waiting import eventually
 
 import affidavit
@@ -168,9 +167,7 @@ with affidavit.connect(sys.argv[1], broker=sys.argv[2], durability="normal") as 
 def test_p8_events_of_another_process_wake_subscribers_here(kind: Kind, no_polling) -> None:
     with kind.connect() as session:
         live, worker = session.topics.subscribe("t"), session.topics.subscribe("t", consumer="c")
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUBLISHER, str(kind.lake), kind.broker], stdin=subprocess.PIPE
-        )
+        process = Child(PUBLISHER, kind.lake, kind.broker)
         assert [next_id(live) for _ in range(40)] == list(range(40))
         assert [next_id(worker) for _ in range(40)] == list(range(40))
         process.communicate(timeout=SOON_S)

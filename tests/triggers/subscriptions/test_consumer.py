@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 
 import pyarrow as pa
 import pytest
+from tests.support.processes import Child
 
 import affidavit
 from affidavit import errors
@@ -357,21 +356,13 @@ with affidavit.connect(sys.argv[1], durability="normal") as session:
 @pytest.mark.crash
 def test_p8_what_a_killed_worker_had_comes_to_another(lake) -> None:
     """Three processes, one of which is killed with an event in hand: all are dealt with."""
-
-    def worker(how: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(lake), how],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
     with affidavit.connect(lake, durability="normal") as session:
         session.topics.register("t", SCHEMA)
         session.topics.subscribe("t", consumer="c", ack_wait=1).close()
         publish(session.topics, *range(100))
-        killed = worker("hang")
-        assert killed.stdout is not None
+        killed = Child(WORKER, lake, "hang")
         held = int(killed.stdout.readline().split()[0])
-        others = [worker("work") for _ in range(2)]
+        others = [Child(WORKER, lake, "work") for _ in range(2)]
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
         told = [process.communicate(timeout=60)[0].splitlines() for process in others]

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.processes import Child
 from tests.support.sealed import (
     QUERY,
     ask,
@@ -243,13 +244,7 @@ print("read")
 def test_other_processes_read_while_records_are_sealed(session, lake) -> None:
     """No snapshot of another process has a record twice, or lacks one."""
     ask(session, 8)
-    readers = [
-        subprocess.Popen(
-            [sys.executable, "-c", READER, str(lake), "8"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
+    readers = [Child(READER, lake, 8) for _ in range(2)]
     at = 8
     while any(each.poll() is None for each in readers):
         ask(session, 1, first=at)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.processes import Child
 from tests.support.waiting import eventually
 
 import affidavit
@@ -132,21 +130,13 @@ with affidavit.connect(lake) as session:
 @pytest.mark.slow
 def test_ctrl_c_stops_it(kind: str, url: str, lake: Path, request: pytest.FixtureRequest) -> None:
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C, str(lake), kind, url, SOURCES[kind]],
-        stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
+    with Child(CTRL_C, lake, kind, url, SOURCES[kind]) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         if kind in {"pg", "my"}:
             eventually(lambda: active(kind, request))
         process.send_signal(signal.SIGINT)
         told = process.communicate(timeout=BOUND_S)[0]
-    finally:
-        process.kill()
-        process.wait()
     assert told.splitlines() == ["interrupted", "[{'one': 1}]"]
     assert process.returncode == 0
     assert time.monotonic() - began < BOUND_S
@@ -190,19 +180,11 @@ def test_ctrl_c_while_inserting_keeps_nothing(
 ) -> None:
     schema = SOURCES[kind].split(".")[1]
     make_target(kind, url, request)
-    process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C_WHILE_INSERTING, str(lake), kind, url, f"{kind}.{schema}.n"],
-        stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
+    with Child(CTRL_C_WHILE_INSERTING, lake, kind, url, f"{kind}.{schema}.n") as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         told = process.communicate(timeout=BOUND_S)[0]
-    finally:
-        process.kill()
-        process.wait()
     assert told.splitlines() == ["interrupted", "[{'n': 0}]", "[]"]
     assert process.returncode == 0
 
@@ -255,19 +237,11 @@ def test_ctrl_c_stops_what_a_statement_that_writes_waits_for(
     make_target(kind, url, request)
     schema = SOURCES[kind].rpartition(".")[0]
     text = statement.format(schema=schema, slow=SOURCES[kind], path=tmp_path / "x.parquet")
-    process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C_WHILE_WAITING, str(lake), kind, url, text],
-        stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
+    with Child(CTRL_C_WHILE_WAITING, lake, kind, url, text) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         told = process.communicate(timeout=BOUND_S)[0]
-    finally:
-        process.kill()
-        process.wait()
     assert told.splitlines() == ["interrupted", "[{'one': 1}]"]
     eventually(lambda: not active(kind, request))
 
@@ -281,19 +255,11 @@ def test_ctrl_c_stops_the_planning_of_ranges(lake: Path, pg_server: PgServer) ->
         "ALTER TABLE t ADD PRIMARY KEY (x)",
         "ANALYZE t",
     )
-    process = subprocess.Popen(
-        [
-            sys.executable, "-c", CTRL_C_WHILE_WAITING.replace(
-                'print("ready"', 'session.sql("SELECT x FROM pg.public.t WHERE x = 1").to_arrow()\n'
-                '    print("ready"',
-            ).replace("    try:", "    sys.stdin.readline()\n    try:"),
-            str(lake), "pg", url, "SELECT count(*) FROM pg.public.t",
-        ],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        assert process.stdin is not None
+    script = CTRL_C_WHILE_WAITING.replace(
+        'print("ready"', 'session.sql("SELECT x FROM pg.public.t WHERE x = 1").to_arrow()\n'
+        '    print("ready"',
+    ).replace("    try:", "    sys.stdin.readline()\n    try:")  # fmt: skip
+    with Child(script, lake, "pg", url, "SELECT count(*) FROM pg.public.t") as process:
         assert process.stdout.readline() == "ready\n"
         with pg_server.connect("cancel") as holder, holder.cursor() as cursor:
             cursor.execute("BEGIN")
@@ -304,7 +270,4 @@ def test_ctrl_c_stops_the_planning_of_ranges(lake: Path, pg_server: PgServer) ->
             process.send_signal(signal.SIGINT)
             told = process.communicate(timeout=BOUND_S)[0]
             cursor.execute("ROLLBACK")
-    finally:
-        process.kill()
-        process.wait()
     assert told.splitlines() == ["interrupted", "[{'one': 1}]"]

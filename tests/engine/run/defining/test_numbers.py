@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 
 import pytest
+from tests.support.processes import run_python
 
 import affidavit
 from affidavit import errors
@@ -85,10 +84,7 @@ def test_a_killed_transactions_numbers_do_not_come_back(lake) -> None:
         session.sql("CREATE SEQUENCE s")
     seen = set[int]()
     for _ in range(2):
-        ran = subprocess.run(
-            [sys.executable, "-c", KILLED, str(lake)], capture_output=True, text=True, check=False
-        )
-        *numbers, row = map(int, ran.stdout.split())
+        *numbers, row = map(int, run_python(KILLED, lake, status=-9).split())
         assert not seen & set(numbers)
         seen |= set(numbers)
     with affidavit.connect(lake) as session:
