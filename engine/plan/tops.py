@@ -51,7 +51,8 @@ def note_tops(frame: DataFrame, snapshot: Snapshot) -> None:
         plan = frame.optimized_logical_plan()
         scans = Counter(_SCAN.findall(plan.display_indent()))
         found = list(_needed(plan))
-    snapshot.enough.update({key: tops for key, tops in found if scans[".".join(key)] == 1})
+    named = {key: tops for key, tops in found if all(key)}  # what is in memory has no catalog
+    snapshot.enough.update((k, tops) for k, tops in named.items() if scans[".".join(k)] == 1)
 
 
 def _needed(plan: LogicalPlan) -> Iterator[tuple[Key, tuple[Top, ...]]]:

@@ -290,12 +290,14 @@ class Database:
             closing(self.driver.batches(connection, select, running)) as batches,
             Interruptible(running.cancel) as waiting,
         ):
+            most = 0  # the first comes alone: somebody may wait for it
             while True:
                 with self.errors(reading(select.table)):
-                    some = waiting.call(partial(_some, batches))
+                    some = waiting.call(partial(_some, batches, most))
                 if not some:
                     return
                 yield from some
+                most = AT_ONCE_BYTES
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -357,14 +359,14 @@ class Database:
             close(connection)
 
 
-def _some(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Return the next batches: those that come at once, since asking another thread takes long."""
+def _some(batches: Iterator[pa.RecordBatch], most: int) -> list[pa.RecordBatch]:
+    """Return the next batches, up to ``most`` bytes: to ask another thread for each takes long."""
     found: list[pa.RecordBatch] = []
     until, size = monotonic() + AT_ONCE_S, 0
     for batch in batches:
         found.append(batch)
         size += batch.nbytes
-        if size > AT_ONCE_BYTES or monotonic() > until:
+        if size >= most or monotonic() > until:
             break
     return found
 
