@@ -9,10 +9,11 @@ the table has, are not again: that may compute expressions, which is no work for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.types as pt
 
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID
@@ -39,11 +40,15 @@ from affidavit.catalog.values.arrays import take_rows
 from affidavit.errors import ConstraintError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
-    from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.model.definition import MutableDefinition, TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
+
+
+PART_ROWS: Final = 32_768
+"""So many rows are changed, and told of, at a time: what is made of them takes memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class Images:
 
     rowids: Sequence[int]
     rows: pa.Table
+
+    def parts(self) -> Iterator[Images]:
+        """Yield the rows in parts that are told of together."""
+        for at in range(0, len(self.rowids), PART_ROWS):
+            yield Images(self.rowids[at : at + PART_ROWS], self.rows.slice(at, PART_ROWS))
 
 
 def as_table(rows: pa.Table | pa.RecordBatch) -> pa.Table:
@@ -192,17 +202,33 @@ def change_rows(
     for each in went:
         cascade.refuse_restricted(each)
     count = 0
-    if gone is not None and gone.rowids:
-        _delete(catalog, writer, info, gone.rowids, gone.rows)
+    if gone is not None:
+        for part in gone.parts():
+            _delete(catalog, writer, info, part.rowids, part.rows)
         count += len(gone.rowids)
     if old is not None and old.rowids:
         assert new is not None
-        references.add(new, _update(catalog, writer, info, old.rowids, old.rows, new, columns))
+        keeps_keys = _keeps_keys(definition_of(info), old.rows, new)
+        at = 0
+        for part in old.parts() if keeps_keys else [old]:
+            now = new.slice(at, len(part.rowids))
+            changed = _update(catalog, writer, info, part.rowids, part.rows, now, columns)
+            references.add(now, changed)
+            at += len(part.rowids)
         count += len(old.rowids)
     count += _insert(catalog, writer, info, fresh, references)
     cascade.run(*went)
     references.check()
     return count
+
+
+def _keeps_keys(definition: MutableDefinition, before: pa.Table, after: pa.Table) -> bool:
+    """Return whether no row has another key, so that none may have one that another had."""
+    columns = {name for key in definition.unique_keys for name in key}
+    return not any(
+        pt.is_floating(definition.types[name]) or not before[name].equals(after[name])
+        for name in columns
+    )
 
 
 def _update(
