@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.files.formats import FORMATS
 from affidavit.catalog.sources.files.headers import OPENS
+from affidavit.catalog.sources.files.listed import is_pattern
 from affidavit.catalog.sources.web.urls import name_of
 from affidavit.errors import SourceError
 
@@ -73,8 +74,7 @@ def refuse_database(copy: Copy) -> None:
 def check_there(location: str) -> None:
     """Raise SourceError if there is nothing at a local path, or of that pattern."""
     if is_local(location) and _first(location) is None:
-        is_pattern = any(each in location for each in "*?[")
-        what = "no file is called" if is_pattern else "there is no file or folder"
+        what = "no file is called" if is_pattern(location) else "there is no file or folder"
         raise SourceError(f"{what} {location!r}")
 
 

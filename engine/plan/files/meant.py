@@ -8,12 +8,15 @@ Rules:
       concluded from them of a table with floats, and a float is asked as what hides it from them.
     - A folder of a partition stands for the value that is written in its name, or for NULL.
     - Parquet files whose integers or floats differ in width are read by the widest.
+    - A pattern over several folders is a table for each, one behind the other.
     - What DataFusion says of many files is said of the one, and of the column.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -27,6 +30,7 @@ from affidavit.catalog.sources.files.listed import (
     data_files,
     folder_value,
     partition_of,
+    places_of,
 )
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.plan.errors import PREFIXES
@@ -34,8 +38,7 @@ from affidavit.engine.plan.settings import NO_STATISTICS
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from datafusion import DataFrame, Expr
 
@@ -87,8 +90,11 @@ class Meant:
         table = self._table
         bad_is_null = table.bad_is_null
         files = data_files(table.location) if self._is_local else []
+        places = places_of(table.location) if self._is_local else []
+        if places:
+            return self._of_places(places, files)
         if table.kind == "CSV":
-            headers = None if table.declares else headers_of(files, table.given)
+            headers = self._headers(files)
             if headers is not None and len(set(headers.values())) > 1:
                 return self._by_name(headers, bad_is_null=bad_is_null)
             if bad_is_null or "format.null_regex" in table.given or self._has_typed_folders(files):
@@ -106,12 +112,68 @@ class Meant:
         if found is None:
             return None
         path, line = found
-        headers = None if self._table.declares else headers_of(files, self._table.given)
+        headers = self._headers(files)
         name = f"{place + 1}" if headers is None else repr(headers[path][place])
         return (
             f"{str(path)!r} has {cell['value']!r} in column {name} of line {line}, which "
             f"is no {cell['type']}: attached with on_bad_value='null' it is read as NULL"
         )
+
+    # --- several folders -------------------------------------------------------------------------
+
+    def _of_places(self, places: Sequence[str], files: Sequence[Path]) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return the files of several folders, each read by itself, as one table.
+
+        Raises:
+            SourceError: A column is of another kind in one of them; it is named.
+        """
+        headers = self._headers(files) if self._table.kind == "CSV" else None
+        if headers is not None and len(set(headers.values())) > 1:
+            return self._by_name(headers, bad_is_null=self._table.bad_is_null)
+        parts = {
+            each: Meant(self._table.moved(each), self._make, self._frame).provider()
+            for each in places
+        }
+        types: dict[str, pa.DataType] = {}
+        for place, part in parts.items():
+            for field in part.schema:
+                kind = _wider(types.get(field.name), field.type)
+                if kind is None and headers is not None:
+                    return self._by_name(headers, bad_is_null=self._table.bad_is_null)
+                if kind is None:
+                    raise _differs(field, types[field.name], place, places[0])
+                types[field.name] = kind
+        whole: DataFrame | None = None
+        for place, part in parts.items():
+            there = set(part.schema.names)
+            columns = [
+                (col(quoted(name)) if name in there else lit(None)).cast(kind).alias(name)
+                for name, kind in types.items()
+            ]
+            columns += self._said(Path(place), types)
+            frame = self._frame(part).select(*columns)
+            whole = frame if whole is None else whole.union(frame)
+        assert whole is not None
+        return whole.into_view()
+
+    @cached_property
+    def _parted_by(self) -> set[str]:
+        """What the folders of every file say something of."""
+        location = self._table.location
+        said = [set(partition_of(path, location)) for path in data_files(location)]
+        return set.intersection(*said) if said else set()
+
+    def _said(self, path: Path, columns: Collection[str]) -> list[Expr]:
+        """Return what a file's folders say of its rows beside the columns that it has itself."""
+        said = partition_of(path, self._table.location)
+        return [
+            lit(folder_value(value)).alias(name)
+            for name, value in said.items()
+            if name not in columns and name in self._parted_by
+        ]
+
+    def _headers(self, files: Sequence[Path]) -> dict[Path, tuple[str, ...]] | None:
+        return None if self._table.declares else headers_of(files, self._table.given)
 
     # --- CSV -------------------------------------------------------------------------------------
 
@@ -126,8 +188,7 @@ class Meant:
         for path, header in headers.items():
             frame = self._frame(self._make(self._table.of(str(path), header)))
             columns = [self._value(name, types[name], bad_is_null=bad_is_null) for name in names]
-            folders = partition_of(path, self._table.location).items()
-            columns += [lit(folder_value(value)).alias(name) for name, value in folders]
+            columns += self._said(path, names)
             part = frame.select(*columns)
             whole = part if whole is None else whole.union(part)
         assert whole is not None
@@ -251,11 +312,8 @@ class Meant:
                 kind = _wider(None if known is None else known.type, field.type)
                 if kind is None:
                     assert known is not None
-                    msg = (
-                        f"column {field.name!r} is {field.type} in {str(path)!r}, and {known.type} "
-                        f"in {str(seen[field.name])!r}: the files of one table have the same types"
-                    )
-                    raise SourceError(msg) from error
+                    there = str(path), str(seen[field.name])
+                    raise _differs(field, known.type, *there) from error
                 fields[field.name] = pa.field(field.name, kind)
                 seen.setdefault(field.name, path)
         return pa.schema(list(fields.values()))
@@ -267,6 +325,13 @@ class Meant:
         context = SessionContext(SessionConfig(NO_STATISTICS))
         context.register_listing_table("t", place, folders, "", schema)
         return context.table_provider("t")
+
+
+def _differs(field: pa.Field, known: pa.DataType, place: str, first: str) -> SourceError:
+    return SourceError(
+        f"column {field.name!r} is {field.type} in {place!r}, and {known} in {first!r}: the files "
+        "of one table have the same types"
+    )
 
 
 def _unread(path: Path, error: Exception) -> SourceError:
