@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sources.buckets.location import is_local, is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
-from affidavit.catalog.sources.files.external import ON_BAD_VALUE, external_sql, parse_external
+from affidavit.catalog.sources.files.external import (
+    ON_BAD_VALUE,
+    external_sql,
+    parse_external,
+    unknown_format,
+)
+from affidavit.catalog.sources.files.formats import FORMATS
 from affidavit.catalog.sources.files.guessed import check_there, guessed
 from affidavit.catalog.sources.files.listed import places_of
 from affidavit.catalog.sources.files.whole import check_local
@@ -78,6 +84,8 @@ class ExternalTables:
             SourceError: They cannot be read.
         """
         table = parse_external(create)
+        if table.kind not in FORMATS:
+            raise unknown_format(table.kind)
         for each in (table.location, *_places(table)):
             check = partial(self._reach.check_files, each)
             check()

@@ -9,7 +9,7 @@ from affidavit.catalog.model.definition import SqlDefinition
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
-from affidavit.catalog.sources.files.formats import FORMATS
+from affidavit.catalog.sources.files.formats import FORMATS, format_named
 from affidavit.catalog.sources.files.guessed import guessed, refuse_database
 from affidavit.catalog.sources.files.library import Opening
 from affidavit.catalog.sources.web.urls import is_web
@@ -188,8 +188,11 @@ def external_sql(
     if copy is not None and "format" not in given:
         refuse_database(copy)
     detected, needed = guessed(location, copy)
-    kind = str(given.pop("format", detected)).upper()
-    if kind not in FORMATS:
+    asked = given.pop("format", None)
+    kind = detected
+    if asked is not None:
+        kind, needed = _asked(asked, detected, needed)
+    if not kind:
         media_type = "" if copy is None else copy.media_type
         said = f", which its server says is {media_type}" if media_type else ""
         msg = (
@@ -197,7 +200,7 @@ def external_sql(
         )
         raise SourceError(msg)
     if not _is_lake(kind):
-        given = {**needed, **given} if kind == detected else given
+        given = {**needed, **given}
         ours = {ON_BAD_VALUE: given.pop(ON_BAD_VALUE)} if ON_BAD_VALUE in given else {}
         theirs = {f"format.{option}": value for option, value in given.items()}
         return _create(name, location, kind, {**way, **ours, **theirs})
@@ -206,6 +209,19 @@ def external_sql(
         msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {unknown}"
         raise SourceError(msg)
     return _create(name, location, kind, {**way, **given})
+
+
+def _asked(asked: object, detected: str, needed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the format that was asked for, and the options that it needs."""
+    found = format_named(asked) if isinstance(asked, str) else None
+    if found is None:
+        raise unknown_format(asked)
+    return found[0], {**(needed if found[0] == detected else {}), **found[1]}
+
+
+def unknown_format(name: object) -> SourceError:
+    """Return the error of who names a format that is none."""
+    return SourceError(f"there is no format {name!r}: it is one of {', '.join(sorted(FORMATS))}")
 
 
 def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
