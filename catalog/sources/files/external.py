@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.model.making import named_as
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
@@ -36,6 +37,9 @@ NAMES_FILES: Final = (
 
 ON_BAD_VALUE: Final = "on_bad_value"
 """The option that says what becomes of a value which its column's type does not hold."""
+
+_STAND_IN: Final = "external_"
+"""What DataFusion is told that a table is called, which registers it by no name."""
 
 _PLAIN: Final = ("CREATE", "EXTERNAL", "TABLE")
 
@@ -104,7 +108,7 @@ class ExternalTable:
         named = ", ".join(name if name.isidentifier() else quoted(name) for name in folders)
         parted = f"PARTITIONED BY ({named}) " if folders else ""  # it takes quotes for the name's
         place = f"STORED AS {self.kind} {parted}LOCATION {quoted_text(location)}{self.clause}"
-        return f"CREATE EXTERNAL TABLE external_{told} {place}"
+        return f"CREATE EXTERNAL TABLE {_STAND_IN}{told} {place}"
 
     def at(self, moment: Moment | None, name: str) -> ExternalTable:
         """Return the table at the version that a moment says, if it says one of ``name``."""
@@ -245,6 +249,7 @@ def parse_external(sql: str) -> ExternalTable:
     tokens = list(tokenize(sql))
     if not any(token.keyword == "EXTERNAL" for token in tokens[:4]):
         return ExternalTable("", "", {}, sql)
+    tokens = list(tokenize(named_as(sql, _STAND_IN)))
     kind = location = ""
     options: list[tuple[str, list[Token]]] = []
     rest: list[Token] = []
