@@ -59,6 +59,10 @@ _CELL: Final = re.compile(
     r"at line \d+"
 )
 
+_FIELDS: Final = re.compile(
+    r"incorrect number of fields for line \d+, expected (?P<expected>\d+) got (?P<got>\d+)"
+)
+
 
 class Meant:
     """One table of files.
@@ -104,11 +108,27 @@ class Meant:
 
     def told(self, text: str) -> str | None:
         """Return what went wrong with a file, by its name, if a message is about one of these."""
-        cell = _CELL.search(text)
-        if cell is None or self._table.kind != "CSV" or not self._is_local:
+        if self._table.kind != "CSV" or not self._is_local:
             return None
+        cell, fields = _CELL.search(text), _FIELDS.search(text)
+        if fields is not None:
+            return self._told_of_fields(int(fields["expected"]), int(fields["got"]))
+        return None if cell is None else self._told_of_cell(cell)
+
+    def _told_of_fields(self, expected: int, got: int) -> str | None:
+        files = data_files(self._table.location)
+        found = where_stands(files, self._table.given, lambda row: len(row) == got)
+        if found is None:
+            return None
+        return f"{str(found[0])!r} has {got} fields in line {found[1]}, and {expected} columns"
+
+    def _told_of_cell(self, cell: re.Match[str]) -> str | None:
         files, place = data_files(self._table.location), int(cell["at"])
-        found = where_stands(files, self._table.given, place, cell["value"])
+        found = where_stands(
+            files,
+            self._table.given,
+            lambda row: len(row) > place and row[place] == cell["value"],
+        )
         if found is None:
             return None
         path, line = found
