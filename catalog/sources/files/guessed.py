@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.files.formats import FORMATS, format_named
 from affidavit.catalog.sources.files.headers import OPENS
-from affidavit.catalog.sources.files.listed import is_pattern
+from affidavit.catalog.sources.files.listed import data_files, is_pattern
 from affidavit.catalog.sources.web.urls import name_of
 from affidavit.errors import SourceError
 
@@ -94,11 +94,16 @@ def guessed(location: str, copy: Copy | None = None) -> tuple[str, dict[str, str
             if each.detect(place):
                 return each.name, {}
         place = _first(place) or place
+        if Path(place).is_dir():  # by what is in it, where all of that ends alike
+            inside = [each for each in data_files(place) if each.name[0] not in "._"]
+            if len({_named(each.name) for each in inside}) != 1:
+                return "", {}
+            place = str(inside[0])
         held = _first_bytes(place)
         for beginning, kind in BEGINNINGS.items():
             if held.startswith(beginning):
                 return kind, {}
-    ending, packed = _named(location) if copy is None else _told_by(copy)
+    ending, packed = _named(place) if copy is None else _told_by(copy)
     packed = next((told for mark, told in PACKED.items() if held.startswith(mark)), packed)
     options = {"compression": COMPRESSIONS[packed]} if packed else {}
     for each in FORMATS.values():

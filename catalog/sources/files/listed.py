@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from glob import escape, glob, iglob
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+import pyarrow as pa
+
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 NULL_FOLDER: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of the rows whose partition is NULL."""
@@ -18,6 +22,7 @@ NULL_FOLDER: Final = "__HIVE_DEFAULT_PARTITION__"
 PLACES_MAX: Final = 1_000
 """How many folders, or files beside partitions, one pattern may lead to."""
 
+_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _SPECIAL: Final = frozenset("*?[")
 
 
@@ -110,3 +115,21 @@ def partition_of(path: Path, location: str) -> dict[str, str]:
 def folder_value(written: str) -> str | None:
     """Return the value that a folder of a partition stands for: its name may have escapes."""
     return None if written == NULL_FOLDER else unquote(written)
+
+
+def folder_type(written: Iterable[str]) -> pa.DataType:
+    """Return the type of what folders say: of whole numbers, of dates, or of texts.
+
+    A number is one as it would be written: ``01`` is a text.
+    """
+    values = [value for each in written if (value := folder_value(each)) is not None]
+    if values and all(map(_NUMBER.fullmatch, values)):
+        return pa.int64()
+    return pa.date32() if values and all(map(_is_date, values)) else pa.string()
+
+
+def _is_date(value: str) -> bool:
+    try:
+        return date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False

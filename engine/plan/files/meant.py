@@ -27,13 +27,16 @@ from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.headers import headers_of, where_stands
 from affidavit.catalog.sources.files.listed import (
     NULL_FOLDER,
+    PLACES_MAX,
     data_files,
+    folder_type,
     folder_value,
     partition_of,
     places_of,
 )
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.plan.errors import PREFIXES
+from affidavit.engine.plan.files.widths import common, has_floats, wider
 from affidavit.engine.plan.settings import NO_STATISTICS
 from affidavit.errors import SourceError
 
@@ -95,6 +98,8 @@ class Meant:
         bad_is_null = table.bad_is_null
         files = data_files(table.location) if self._is_local else []
         places = places_of(table.location) if self._is_local else []
+        if not places and self._is_told_twice(files):
+            places = [str(path) for path in files]
         if places:
             return self._of_places(places, files)
         if table.kind == "CSV":
@@ -157,7 +162,7 @@ class Meant:
         types: dict[str, pa.DataType] = {}
         for place, part in parts.items():
             for field in part.schema:
-                kind = _wider(types.get(field.name), field.type)
+                kind = wider(types.get(field.name), field.type)
                 if kind is None and headers is not None:
                     return self._by_name(headers, bad_is_null=self._table.bad_is_null)
                 if kind is None:
@@ -176,18 +181,27 @@ class Meant:
         assert whole is not None
         return whole.into_view()
 
+    def _is_told_twice(self, files: Sequence[Path]) -> bool:
+        """Whether files have a column that their folders say too: it is theirs."""
+        is_said = self._table.parted or self._table.declares
+        if not self._parted_by or is_said or len(files) > PLACES_MAX:
+            return False
+        own = self._make(self._table.of(str(files[0]))).schema.names
+        return not self._parted_by.keys().isdisjoint(own)
+
     @cached_property
-    def _parted_by(self) -> set[str]:
-        """What the folders of every file say something of."""
+    def _parted_by(self) -> dict[str, pa.DataType]:
+        """What the folders of every file say something of, and its type."""
         location = self._table.location
-        said = [set(partition_of(path, location)) for path in data_files(location)]
-        return set.intersection(*said) if said else set()
+        said = [partition_of(path, location) for path in data_files(location)]
+        names = [each for each in (said[0] if said else ()) if all(each in told for told in said)]
+        return {name: folder_type(told[name] for told in said) for name in names}
 
     def _said(self, path: Path, columns: Collection[str]) -> list[Expr]:
         """Return what a file's folders say of its rows beside the columns that it has itself."""
         said = partition_of(path, self._table.location)
         return [
-            lit(folder_value(value)).alias(name)
+            lit(folder_value(value)).cast(self._parted_by[name]).alias(name)
             for name, value in said.items()
             if name not in columns and name in self._parted_by
         ]
@@ -202,7 +216,7 @@ class Meant:
         types: dict[str, pa.DataType] = {}
         for path in headers:
             for field in self._make(self._table.of(str(path))).schema:
-                types[field.name] = _common(types.get(field.name), field.type)
+                types[field.name] = common(types.get(field.name), field.type)
         names = next(iter(headers.values()))
         whole: DataFrame | None = None
         for path, header in headers.items():
@@ -226,7 +240,7 @@ class Meant:
         text = self._table.of(self._table.location, [each.name for each in plain], folders)
         columns = [self._value(each.name, each.type, bad_is_null=bad_is_null) for each in plain]
         columns += [
-            self._folder(name, written.get(name, set()), made.schema.field(name).type)
+            self._folder(name, written.get(name, set()), self._told_type(made.schema.field(name)))
             for name in folders
         ]
         return self._frame(self._make(text)).select(*columns).into_view()
@@ -276,8 +290,16 @@ class Meant:
         column = col(quoted(field.name))
         if pt.is_floating(field.type) and self._table.kind == "PARQUET":
             return functions.nanvl(column, column).alias(field.name)
-        values = written.get(field.name, set()) if self._is_local else {NULL_FOLDER}
-        return self._folder(field.name, values) if field.type == _FOLDER and values else None
+        if field.type != _FOLDER:
+            return None
+        if not self._is_local:
+            return self._folder(field.name, {NULL_FOLDER})
+        values, kind = written.get(field.name, set()), self._parted_by.get(field.name, _TEXT)
+        return self._folder(field.name, values, kind) if values or kind != _TEXT else None
+
+    def _told_type(self, field: pa.Field) -> pa.DataType:
+        """Return the type of a partition's column: as it was declared, or what its folders say."""
+        return self._parted_by.get(field.name, _TEXT) if field.type == _FOLDER else field.type
 
     def _has_typed_folders(self, files: Sequence[Path]) -> bool:
         """Whether a partition's column is no text, and a folder is not called as its value is."""
@@ -301,7 +323,7 @@ class Meant:
         """Return what DataFusion makes; where it fails, of files that differ only in width."""
         try:
             made = self._make(self._table.sql)
-            if self._table.kind == "PARQUET" and any(map(_has_floats, made.schema.types)):
+            if self._table.kind == "PARQUET" and any(map(has_floats, made.schema.types)):
                 made = self._make(self._table.sql, statistics=False)
             return made
         except Exception as error:
@@ -329,7 +351,7 @@ class Meant:
                 raise _unread(path, broken) from error
             for field in schema:
                 known = fields.get(field.name)
-                kind = _wider(None if known is None else known.type, field.type)
+                kind = wider(None if known is None else known.type, field.type)
                 if kind is None:
                     assert known is not None
                     there = str(path), str(seen[field.name])
@@ -357,37 +379,3 @@ def _differs(field: pa.Field, known: pa.DataType, place: str, first: str) -> Sou
 def _unread(path: Path, error: Exception) -> SourceError:
     told = PREFIXES.sub("", str(error))
     return SourceError(f"{str(path)!r} cannot be read: {told}")
-
-
-def _common(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column of CSV files that was guessed of each: numbers, or text."""
-    both = _wider(known, kind)
-    if both is not None:
-        return both
-    numbers = {known, kind} <= {pa.int64(), pa.float64()}
-    return pa.float64() if numbers else pa.string()
-
-
-def _has_floats(kind: pa.DataType) -> bool:
-    inner = [kind.field(at).type for at in range(kind.num_fields)]
-    return bool(pt.is_floating(kind)) or any(map(_has_floats, inner))
-
-
-def _wider(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds both; ``None`` if there is none."""
-    if known is None or known == kind:
-        return kind
-    narrow, wide = sorted((known, kind), key=_width)
-    if pt.is_integer(narrow) and pt.is_integer(wide):
-        holds = pt.is_signed_integer(wide) or pt.is_unsigned_integer(narrow)
-        return wide if holds and _width(narrow) < _width(wide) else None
-    if pt.is_decimal(narrow) and pt.is_decimal(wide):
-        return wide if narrow.scale == wide.scale else None
-    return wide if pt.is_floating(narrow) and pt.is_floating(wide) else None
-
-
-def _width(kind: pa.DataType) -> int:
-    """Return what of two types of one family the wider has more of."""
-    if pt.is_decimal(kind):
-        return int(kind.precision)
-    return int(kind.bit_width) if pt.is_primitive(kind) else 0

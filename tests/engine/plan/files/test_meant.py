@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -298,7 +299,7 @@ def tree(tmp_path: Path) -> Path:
         ("p/k=*/*.csv", [(1, "x"), (2, "y")]),
         ("q/**/*.csv", [("x",), ("y",), ("z",)]),
         ("q/*.csv", [("z",)]),
-        ("q/*/*/*.csv", [("y", "2", "3")]),
+        ("q/*/*/*.csv", [("y", 2, 3)]),
     ],
 )
 def test_a_pattern_is_of_the_files_that_it_names_in_whichever_folders(
@@ -334,7 +335,7 @@ def test_patterns_over_folders_of_parquet_take_what_their_folders_say(
         (tmp_path / name).mkdir()
         pq.write_table(table, tmp_path / name / "a.parquet")
     found = rows(session, f"SELECT n, more, k FROM '{tmp_path}/**/*.parquet' ORDER BY n")
-    assert found == [(1, None, "1"), (2, "x", "2")]
+    assert found == [(1, None, 1), (2, "x", 2)]
 
 
 def test_no_pattern_over_folders_leads_a_restricted_session_out(
@@ -355,3 +356,36 @@ def test_no_pattern_over_folders_leads_a_restricted_session_out(
         for pattern in ("f/**/*.csv", "f/z/*/*.csv", "f/z*/*/*.csv"):
             with pytest.raises(PathNotAllowedError):
                 limited.attach("other", str(folder / pattern))
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_a_folder_says_its_format_and_the_types_of_its_partitions(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    """Whole numbers and dates came as texts, and a format had to be given."""
+    folder = tmp_path / "years"
+    for n, day in enumerate(("2024-02-29", "__HIVE_DEFAULT_PARTITION__")):
+        inner = folder / f"year={2023 + n}" / f"m=0{n}" / f"d={day}"
+        inner.mkdir(parents=True)
+        pq.write_table(pa.table({"n": [n]}), inner / "a.parquet")
+    session.attach("t", folder)
+    found = session.sql(f"SELECT n, year, d, m || '' AS m FROM '{folder}' ORDER BY n").to_arrow()
+    assert [*found.schema.types[:3]] == [pa.int64(), pa.int64(), pa.date32()]
+    expected = [(0, 2023, date(2024, 2, 29), "00"), (1, 2024, None, "01")]
+    assert [tuple(each.values()) for each in found.to_pylist()] == expected
+    assert rows(session, "SELECT n FROM t WHERE year = 2024 AND d IS NULL") == [(1,)]
+    plan = session.explain("SELECT n FROM t WHERE year = 2024")
+    assert "year=2024" in plan
+    assert "year=2023" not in plan
+    (folder / "year=2024" / "b.csv").write_text("n\n1\n")
+    with pytest.raises(SourceError, match="cannot tell the format"):
+        session.attach("u", folder)
+
+
+def test_a_column_that_files_have_as_their_folders_do_is_theirs(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    session.attach("t", tree(tmp_path) / "p", format="csv")
+    assert rows(session, "SELECT * FROM t ORDER BY k") == [(1, "x"), (2, "y")]
