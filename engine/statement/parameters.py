@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from affidavit.catalog.sql.binding import columns_before, listed_values, no_list, nothing
 from affidavit.catalog.sql.lexer import remembered
 from affidavit.catalog.values.python.rows import plain
 from affidavit.catalog.values.python.rows import row_of as fields_of
@@ -22,16 +23,10 @@ from affidavit.errors import InvalidQueryError, SqlError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from affidavit.catalog.sql.lexer import Token
     from affidavit.engine.statement.statement import Part, Statement
 
 _UNBOUND: Final = frozenset({Kind.PREPARE, Kind.CREATE, Kind.EXPLAIN})
 """Statements that may be told without values for their parameters, or refuse them themselves."""
-
-_BEFORE_ROWS: Final = frozenset(
-    {"WHERE", "AND", "OR", "NOT", "ON", "HAVING", "WHEN", "SELECT", "ROW"}
-)
-"""Words before a bracket that are no function's name."""
 
 _OF_LIST: Final = re.compile(r"^affidavit_(\w+?)(?:_\d+){1,2}$")
 """What a value of a list that IN is given is called."""
@@ -117,12 +112,12 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
         is_bracketed = around == ["(", ")"] and at > 1 and tokens[at - 2].keyword == "IN"
         if not is_bare and not is_bracketed:
             continue
-        values = _values(given[name]) if name in given else None
+        values = listed_values(given[name]) if name in given else None
         if values is None:
             if is_bare:
                 _refuse_bare(statement, name, given)
             continue
-        columns = _columns_before(tokens, at - 1 if is_bare else at - 2)
+        columns = columns_before(tokens, at - 1 if is_bare else at - 2)
         listed, named = _as_listed(name, values, columns)
         found |= named
         edits.append((token.start, token.end, f"({listed})" if is_bare else listed))
@@ -135,24 +130,10 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
 
 def _refuse_bare(statement: Statement, name: str, given: Mapping[str, Any]) -> None:
     if name in given:
-        what = "None" if given[name] is None else f"of type {type(given[name]).__name__}"
-        raise SqlError(f"IN takes a list, and ${name} is {what}: pass a list, or write = ${name}")
+        raise SqlError(no_list(name, given[name]))
     if statement.kind is Kind.PREPARE:
         msg = f"a prepared IN ${name} does not say how many values it has: write = ANY(${name})"
         raise SqlError(msg)
-
-
-def _columns_before(tokens: Sequence[Token], at: int) -> int:
-    """Return how many columns stand in brackets before the IN at a place; 1 without brackets."""
-    at -= 1 + (tokens[at - 1].keyword == "NOT")
-    if at < 0 or tokens[at].text != ")":
-        return 1
-    depth, columns = tokens[at].depth, 1
-    while (tokens[at - 1].text, tokens[at - 1].depth) != ("(", depth):
-        at -= 1
-        columns += tokens[at].text == "," and tokens[at].depth == depth + 1
-    is_call = at > 1 and tokens[at - 2].kind in {"word", "quoted"}
-    return 1 if is_call and tokens[at - 2].keyword not in _BEFORE_ROWS else columns
 
 
 def _as_listed(name: str, values: Sequence[Any], columns: int) -> tuple[str, dict[str, Any]]:
@@ -162,14 +143,13 @@ def _as_listed(name: str, values: Sequence[Any], columns: int) -> tuple[str, dic
         SqlError: A value is of another number of columns.
     """
     if not values:
-        nothing = ", ".join(f"NULL AS nothing{each}" for each in range(columns))
-        return f"SELECT {nothing} WHERE FALSE", {}
+        return nothing(columns), {}
     if columns == 1:
         names = [f"affidavit_{name}_{each}" for each in range(len(values))]
         return ", ".join(f"${each}" for each in names), dict(zip(names, values, strict=True))
     rows, found = [], dict[str, Any]()
     for row, value in enumerate(values):
-        inner = _values(value)
+        inner = listed_values(value)
         if inner is None or len(inner) != columns:
             msg = (
                 f"(...) IN ${name} compares {columns} columns: each value of the list is a tuple "
@@ -180,17 +160,6 @@ def _as_listed(name: str, values: Sequence[Any], columns: int) -> tuple[str, dic
         rows.append(f"({', '.join(f'${each}' for each in named)})")
         found |= named
     return ", ".join(rows), found
-
-
-def _values(value: object) -> list[Any] | None:
-    """Return the values of a list that IN is given; ``None`` if it is none."""
-    if isinstance(value, pa.ListScalar):
-        return [*value.values] if value.is_valid else [None]
-    if isinstance(value, pa.Array | pa.ChunkedArray):
-        return [*value]
-    if isinstance(value, set | frozenset | list | tuple):
-        return [*value]
-    return [*value.tolist()] if getattr(value, "ndim", 0) == 1 else None  # type: ignore[attr-defined]
 
 
 def named_only(text: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,6 +246,8 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         check_nesting(value)
         return pa.scalar(plain(value) if _is_object(value) else value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        if _is_of_tuples(value):
+            return _scalar(name, [dict(zip(map(str, count()), row)) for row in value])  # noqa: B905 - as long as the row
         shown = _OF_LIST.sub(r"\1", name)
         msg = f"parameter ${shown} cannot be passed: {type(value).__name__}: {error}"
         raise InvalidQueryError(msg) from error
@@ -290,6 +261,11 @@ def _big(name: str, value: int) -> pa.Scalar:
         msg = f"parameter ${name} cannot be passed: a number has at most {DIGITS_MAX} digits"
         raise InvalidQueryError(msg)
     return pa.scalar(Decimal(value))
+
+
+def _is_of_tuples(value: object) -> bool:
+    """Return whether a value is a list of tuples, whose values may be of several types."""
+    return isinstance(value, list | tuple) and all(isinstance(row, tuple) for row in value)
 
 
 def _is_object(value: object) -> bool:
