@@ -31,6 +31,7 @@ from affidavit.engine.run.writing.literals import literal_rows
 from affidavit.engine.run.writing.returning import returned_of
 from affidavit.engine.statement.assignments import check_columns, with_defaults
 from affidavit.engine.statement.clauses import parse_insert
+from affidavit.engine.statement.names import by_name
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import SqlError
@@ -92,7 +93,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
     given = clauses.columns or tuple(opened.given_columns)
     if clauses.by_name:
-        given = tuple(opened.columns_of(f"{prefix} {source}", params))
+        given = by_name(opened.columns_of(f"{prefix} {source}", params), opened.columns)
     check_columns(given, opened.columns, opened.info.name)
     defaults = opened.defaults
     missing = [c for c in opened.columns if c not in given and c in defaults]

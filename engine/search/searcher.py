@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,7 +18,6 @@ from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.lake.vectors.text_indexes import TEXT_INDEX
 from affidavit.catalog.model import clock
 from affidavit.catalog.sql.quoting import lance_name
-from affidavit.catalog.store.forks import apart
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.among import ROW_ID
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
@@ -133,12 +131,12 @@ class Searcher:
     def attempt(self, request: SearchRequest) -> CompletedSearch | FailedSearch:
         """Run one search whose rows may not be released before it is settled.
 
-        What it asks of Lance happens on the thread that calls it, which may be any, and what it
-        asks of the model and the hooks' ``before`` apart from it. It never waits for the store.
+        What it asks of the model, the hooks' ``before`` and Lance happens on the thread that calls
+        it, which may be any. It never waits for the store.
         """
         try:
-            request = apart(partial(with_vector, request, self._models))
-            apart(partial(self._ask, request))
+            request = with_vector(request, self._models)
+            self._ask(request)
             return complete(request)
         except BaseException as error:  # noqa: BLE001 - whoever settles it tells the hooks
             return FailedSearch(request, error)

@@ -70,8 +70,9 @@ def test_names_of_columns_are_found_without_case(filled) -> None:
     Path("y.csv").write_text("Id,id\n7,6\n")
     filled.sql("COPY t FROM 'x.csv'")
     filled.sql("COPY t (id) FROM 'y.csv'")
+    filled.sql('INSERT INTO t BY NAME SELECT 8 AS "ID", \'b\' AS "ZIP"')
     assert filled.sql("SELECT id, zip FROM t WHERE id > 4 ORDER BY id").to_pylist() == [
-        {"id": 5, "zip": "a"}, {"id": 6, "zip": None},
+        {"id": 5, "zip": "a"}, {"id": 6, "zip": None}, {"id": 8, "zip": "b"},
     ]  # fmt: skip
 
 
