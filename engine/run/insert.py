@@ -25,6 +25,7 @@ from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import OpenTarget, changed
+from affidavit.engine.run.telling.objects import refuse_new_objects
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.conflicts import resolve
 from affidavit.engine.run.writing.literals import literal_rows
@@ -95,6 +96,7 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     if clauses.by_name:
         given = by_name(opened.columns_of(f"{prefix} {source}", params), opened.columns)
     check_columns(given, opened.columns, opened.info.name)
+    refuse_new_objects(opened, given, clauses.source)
     defaults = opened.defaults
     missing = [c for c in opened.columns if c not in given and c in defaults]
     if clauses.source.is_default:
