@@ -142,6 +142,15 @@ def test_a_format_that_is_not_written_is_refused_with_those_that_are(
     assert not list(tmp_path.glob("a*"))
 
 
+def test_a_path_in_double_quotes_and_another_scheme_are_told_what_to_write(session) -> None:
+    for text, why in {
+        'SELECT * FROM "https://x/y.csv"': "single quotes",
+        "SELECT * FROM 'ftp://x/y.csv'": "s3://, gs://, az://, or https:// to read",
+    }.items():
+        with pytest.raises(errors.AffidavitError, match=why):
+            session.sql(text)
+
+
 def test_a_format_that_is_none_is_refused_with_those_that_are(session, tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv")
     session.sql("CREATE TABLE kept (a BIGINT, b VARCHAR)")
