@@ -243,6 +243,8 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
         computed = [opened.with_defaults(each) for each in values]
+        for each in computed:
+            refuse_set_objects(opened, each)
         text = clauses.query(computed, condition, opened.columns, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)

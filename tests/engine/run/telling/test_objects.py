@@ -20,6 +20,14 @@ def test_lists_and_dicts_are_refused_for_json(session: affidavit.Session, value:
         lambda: session.sql("INSERT INTO t (j, id) VALUES ($j, 5)", j=value),
         lambda: session.sql("INSERT INTO t VALUES (?, ?, NULL)", [6, value]),
         lambda: session.sql("UPDATE t SET l = NULL, j = $j WHERE id = 1", j=value),
+        lambda: session.sql(
+            "INSERT INTO t VALUES (1, '1', NULL) ON CONFLICT (id) DO UPDATE SET j = $j", j=value
+        ),
+        lambda: session.sql(
+            "MERGE INTO t USING (SELECT 1 AS i) s ON id = i WHEN MATCHED THEN UPDATE SET j = $j "
+            "WHEN NOT MATCHED THEN INSERT (id, j) VALUES (9, $j)",
+            j=value,
+        ),
         lambda: session.table("t").update({"j": value}, "id = 1"),
         lambda: session.table("t").insert([{"id": 7, "j": value}]),
     ):
