@@ -95,7 +95,7 @@ def guessed(location: str, copy: Copy | None = None) -> tuple[str, dict[str, str
                 return each.name, {}
         place = _first(place) or place
         if Path(place).is_dir():  # by what is in it, where all of that ends alike
-            inside = [each for each in data_files(place) if each.name[0] not in "._"]
+            inside = data_files(place)
             if len({_named(each.name) for each in inside}) != 1:
                 return "", {}
             place = str(inside[0])

@@ -74,15 +74,27 @@ def _places_in(folder: str, name: str) -> list[str]:
     return files if has_parts else [f"{folder}{name}"]
 
 
+def is_mark(path: Path) -> bool:
+    """Return whether a file is a mark of who wrote a folder, as ``_SUCCESS`` and ``.x.crc`` are."""
+    return path.name[0] == "." or (path.name[0] == "_" and not path.suffix)
+
+
+def has_marks(location: str) -> bool:
+    """Return whether a local folder has such marks beside the files of a table."""
+    root = Path(location.removeprefix("file://"))
+    return root.is_dir() and any(map(is_mark, _below(root)))
+
+
 def data_files(location: str) -> list[Path]:
     """Return the files that have something in them: of a path, a pattern, or a folder.
 
-    Of a folder those in it and in its partitions, ``name=value``.
+    Of a folder those in it and in its partitions, ``name=value``, but for marks.
     """
     place = location.removeprefix("file://")
     found = glob(place, recursive=True) if is_pattern(place) else [place]  # noqa: PTH207 - as above
     several = (_below(Path(each)) for each in sorted(found))
-    return [path for paths in several for path in paths if path.stat().st_size]
+    paths, named = (path for paths in several for path in paths), {*map(Path, found)}
+    return [each for each in paths if each.stat().st_size and (each in named or not is_mark(each))]
 
 
 def _below(path: Path) -> Iterator[Path]:

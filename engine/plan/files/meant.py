@@ -8,7 +8,8 @@ Rules:
       concluded from them of a table with floats, and a float is asked as what hides it from them.
     - A folder of a partition stands for the value that is written in its name, or for NULL.
     - Parquet files whose integers or floats differ in width are read by the widest.
-    - A pattern over several folders is a table for each, one behind the other.
+    - A pattern over several folders is a table for each, one behind the other; a folder with marks
+      of who wrote it is one for each file.
     - What DataFusion says of many files is said of the one, and of the column.
 """
 
@@ -31,6 +32,7 @@ from affidavit.catalog.sources.files.listed import (
     data_files,
     folder_type,
     folder_value,
+    has_marks,
     partition_of,
     places_of,
 )
@@ -98,7 +100,8 @@ class Meant:
         bad_is_null = table.bad_is_null
         files = data_files(table.location) if self._is_local else []
         places = places_of(table.location) if self._is_local else []
-        if not places and self._is_told_twice(files):
+        is_odd = self._is_local and (has_marks(table.location) or self._is_told_twice(files))
+        if not places and is_odd and len(files) <= PLACES_MAX:
             places = [str(path) for path in files]
         if places:
             return self._of_places(places, files)
@@ -184,7 +187,7 @@ class Meant:
     def _is_told_twice(self, files: Sequence[Path]) -> bool:
         """Whether files have a column that their folders say too: it is theirs."""
         is_said = self._table.parted or self._table.declares
-        if not self._parted_by or is_said or len(files) > PLACES_MAX:
+        if not self._parted_by or is_said:
             return False
         own = self._make(self._table.of(str(files[0]))).schema.names
         return not self._parted_by.keys().isdisjoint(own)

@@ -370,6 +370,8 @@ def test_a_folder_says_its_format_and_the_types_of_its_partitions(
         inner = folder / f"year={2023 + n}" / f"m=0{n}" / f"d={day}"
         inner.mkdir(parents=True)
         pq.write_table(pa.table({"n": [n]}), inner / "a.parquet")
+    (folder / "_SUCCESS").touch()
+    (folder / "year=2023" / ".a.parquet.crc").write_bytes(b"crc")
     session.attach("t", folder)
     found = session.sql(f"SELECT n, year, d, m || '' AS m FROM '{folder}' ORDER BY n").to_arrow()
     assert [*found.schema.types[:3]] == [pa.int64(), pa.int64(), pa.date32()]
