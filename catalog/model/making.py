@@ -14,6 +14,7 @@ from affidavit.catalog.model.definition import (
     VectorDefinition,
 )
 from affidavit.catalog.model.rules import NO_ACTION, OF_TABLE
+from affidavit.catalog.sql.lexer import tokenize
 from affidavit.catalog.sql.names import MAIN_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.quoting import quoted, quoted_text
@@ -71,12 +72,12 @@ def create_text(reader: Reader, info: TableInfo, schema: pa.Schema | None = None
         info: The table.
         schema: The columns of a vector table, whose definition does not have them.
     """
-    names = [info.name] if info.schema == MAIN_SCHEMA else [info.schema, info.name]
-    name = ".".join(map(quoted, names))
+    name = name_text(info.schema, info.name)
     definition = info.definition
     if isinstance(definition, SqlDefinition):
-        external = definition.paths and definition.sql
-        return external or f"CREATE VIEW {name} AS {definition.sql}"
+        if definition.paths:
+            return named_as(definition.sql, name)
+        return f"CREATE VIEW {name} AS {definition.sql}"
     if isinstance(definition, SequenceDefinition):
         return f"CREATE SEQUENCE {name} {_counter(definition.counter)}"
     if isinstance(definition, VectorDefinition):
@@ -87,6 +88,21 @@ def create_text(reader: Reader, info: TableInfo, schema: pa.Schema | None = None
     told = "" if comment is None else f" COMMENT {quoted_text(comment)}"
     word = "TEMP TABLE" if info.schema == TEMP_SCHEMA else "TABLE"
     return f"CREATE {word} {name} (\n  {(',' + chr(10) + '  ').join(lines)}\n){told}"
+
+
+def name_text(schema: str, name: str) -> str:
+    """Return a table's name as statements write it."""
+    return quoted(name) if schema == MAIN_SCHEMA else f"{quoted(schema)}.{quoted(name)}"
+
+
+def named_as(create: str, name: str) -> str:
+    """Return a CREATE ... TABLE of another name, which is written as SQL."""
+    tokens = tokenize(create)
+    at = next(at for at, token in enumerate(tokens) if token.keyword == "TABLE") + 1
+    last = at
+    while last + 2 < len(tokens) and tokens[last + 1].text == ".":
+        last += 2
+    return f"{create[: tokens[at].start]}{name}{create[tokens[last].end :]}".strip()
 
 
 def _vector_table(schema: pa.Schema, definition: VectorDefinition, name: str) -> str:

@@ -70,7 +70,8 @@ def _files(root: str, pattern: str | None, *, strict: bool) -> Iterator[Found | 
 
 
 def _matches(pattern: str, path: str) -> bool:
-    return fnmatchcase(path, pattern)  # a * goes over slashes, as DataFusion's may
+    """Return whether a pattern may lead to a path: its * goes over slashes, ** over none too."""
+    return fnmatchcase(path, pattern.replace("**/", "*"))
 
 
 def _walk(
@@ -113,7 +114,7 @@ def holds_own(folder: Path, location: str, own: tuple[str, ...]) -> bool:
     below = [Path(each) for each in own if Path(each).is_relative_to(folder)]
     if not _PATTERN & set(location):
         return any(each.exists() for each in below)
-    return any(each.is_file() and fnmatchcase(str(each), location) for each in below)
+    return any(each.is_file() and _matches(location, str(each)) for each in below)
 
 
 def is_own(real: Path, own: tuple[str, ...], *, is_store: bool = True) -> bool:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections import deque
+from contextvars import copy_context
+from queue import SimpleQueue
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from affidavit.errors import ClosedError, ForkedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class Process:
@@ -101,6 +106,11 @@ class Working:
         """Let no thread but this one begin anything from now on."""
         self._ends_in = threading.get_ident()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the program is at its end."""
+        return self._ends_in is not None
+
     def wait(self, timeout_s: float, others: Callable[[], bool]) -> None:
         """Wait until nothing is done, and ``others`` says so too, but no longer than that."""
         until = monotonic() + timeout_s
@@ -109,3 +119,79 @@ class Working:
 
 
 WORKING: Final = Working()
+
+
+# --- calls of others' code ------------------------------------------------------------------------
+
+
+class _Call(Generic[T]):
+    """A call that one thread makes and another waits for."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._context = make, copy_context()
+        self._answered = threading.Lock()
+        self._answered.acquire()
+        self._given: T | None = None
+        self._error: BaseException | None = None
+
+    def make(self) -> bool:
+        """Make it, and return whether it was answered: not one that the program's end came upon."""
+        was_ending = WORKING.is_ending
+        try:
+            self._given = self._context.run(self._make)
+        except BaseException as error:  # noqa: BLE001 - it is raised to who waits
+            self._error = error
+        if WORKING.is_ending and not was_ending:
+            return False
+        self._answered.release()
+        return True
+
+    def wait(self) -> T:
+        """Return what it gave, or raise what it raised."""
+        with self._answered:
+            pass
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._given)
+
+
+class _Caller:
+    """A thread that makes calls, one at a time."""
+
+    def __init__(self) -> None:
+        self._calls = SimpleQueue[_Call[Any]]()
+        threading.Thread(target=self._work, name="affidavit-apart", daemon=True).start()
+
+    def _work(self) -> None:
+        while self._calls.get().make():
+            pass
+
+    def wait(self, call: _Call[T]) -> T:
+        """Have a call made, and return what it gave."""
+        self._calls.put(call)
+        return call.wait()
+
+
+_IDLE: Final[deque[_Caller]] = deque()
+"""As many as were ever needed at once: no more than threads that plans run on."""
+
+
+def apart(make: Callable[[], T]) -> T:
+    """Have a thread of Python's make a call of somebody's own code, and return what it gave.
+
+    For threads of a library of another language. Python ends a thread that asks for its lock when
+    the program is at its end, and where one has a function of Rust's below it that aborts the
+    process. So such a thread does not ask: it waits here, if need be for ever, and the one that
+    ends is Python's. The main thread, which ends the program, makes the call itself.
+    """
+    if threading.get_ident() == threading.main_thread().ident:
+        return make()
+    try:
+        caller = _IDLE.pop()
+    except IndexError:
+        caller = _Caller()
+    call = _Call(make)
+    try:
+        return caller.wait(call)
+    finally:
+        _IDLE.append(caller)

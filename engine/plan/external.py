@@ -11,10 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.model.release import TableRead
-from affidavit.catalog.sources.buckets.location import is_remote
+from affidavit.catalog.sources.buckets.location import is_local, is_remote
 from affidavit.catalog.sources.files.evidence import files_evidence
-from affidavit.catalog.sources.files.external import ON_BAD_VALUE, external_sql, parse_external
+from affidavit.catalog.sources.files.external import (
+    ON_BAD_VALUE,
+    external_sql,
+    parse_external,
+    unknown_format,
+)
+from affidavit.catalog.sources.files.formats import FORMATS
 from affidavit.catalog.sources.files.guessed import check_there, guessed
+from affidavit.catalog.sources.files.listed import places_of
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.names import MAIN_SCHEMA
@@ -77,9 +84,12 @@ class ExternalTables:
             SourceError: They cannot be read.
         """
         table = parse_external(create)
-        check = partial(self._reach.check_files, table.location)
-        check()
-        snapshot.looks.append(check)
+        if table.kind not in FORMATS:
+            raise unknown_format(table.kind)
+        for each in (table.location, *_places(table)):
+            check = partial(self._reach.check_files, each)
+            check()
+            snapshot.looks.append(check)
         name = named or ".".join(key)
         if is_web(table.location):
             return self._of_web(table, snapshot, key, name)
@@ -213,3 +223,8 @@ class ExternalTables:
             msg = f"the statement made no table: {create}"
             raise SqlError(msg)
         return made[0]
+
+
+def _places(table: ExternalTable) -> list[str]:
+    """Return the patterns and files that a table's pattern stands for, if it is of several."""
+    return [] if table.is_lake or not is_local(table.location) else places_of(table.location)

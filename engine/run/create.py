@@ -19,7 +19,7 @@ from affidavit.catalog.model.definition import (
     SqlDefinition,
     VectorDefinition,
 )
-from affidavit.catalog.model.making import create_text
+from affidavit.catalog.model.making import create_text, name_text
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.indexes import add_index
@@ -153,7 +153,8 @@ def _external(new: New, *, kind: str = "EXTERNAL") -> int:
     location = scope.reach.files(plain_location(cursor.token))
     scope.reach.check_files(location)
     before, after = cursor.spaced(body, cursor.at), cursor.spaced(cursor.at + 1)
-    sql = f"CREATE {kind} TABLE external_ {before} {quoted_text(location)} {after}"
+    own = name_text(name.schema, name.table)
+    sql = f"CREATE {kind} TABLE {own} {before} {quoted_text(location)} {after}".strip()
     if scope.reach.limited and parse_external(sql).is_lake:
         msg = f"{location!r} cannot be attached by this session: {NAMES_FILES}"
         raise SourceError(msg)

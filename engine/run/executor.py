@@ -23,6 +23,7 @@ from affidavit.engine.run.outgoing import copy
 from affidavit.engine.run.prepared import deallocate, execute, prepare
 from affidavit.engine.run.scope import Params, Scope
 from affidavit.engine.run.telling.explain import explain
+from affidavit.engine.run.telling.located import casts_by_line
 from affidavit.engine.run.telling.making import show_create
 from affidavit.engine.run.telling.pragma import pragma
 from affidavit.engine.run.telling.summarize import summarize
@@ -95,8 +96,10 @@ def _defining(run: Run) -> Run:
 
 
 def _copy(scope: Scope, statement: Statement, params: Params) -> Result:
-    run = _writing(copy_from) if is_copy_from(statement.cursor()) else copy
-    return run(scope, statement, params)
+    if not is_copy_from(statement.cursor()):
+        return copy(scope, statement, params)
+    with casts_by_line(scope, statement):
+        return _writing(copy_from)(scope, statement, params)
 
 
 RUNS: Final[Mapping[Kind, Run]] = {

@@ -25,12 +25,14 @@ from affidavit.catalog.sql.sized import bounded
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import OpenTarget, changed
+from affidavit.engine.run.telling.objects import refuse_new_objects, refuse_set_objects
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.conflicts import resolve
 from affidavit.engine.run.writing.literals import literal_rows
 from affidavit.engine.run.writing.returning import returned_of
-from affidavit.engine.statement.assignments import check_columns, with_defaults
+from affidavit.engine.statement.assignments import check_columns, parse_assignments, with_defaults
 from affidavit.engine.statement.clauses import parse_insert
+from affidavit.engine.statement.names import by_name
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import SqlError
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.assignments import Target
-    from affidavit.engine.statement.clauses import Insert
+    from affidavit.engine.statement.clauses import Conflict, Insert
     from affidavit.engine.statement.statement import Statement
 
 
@@ -72,6 +74,7 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
                 return counted(opened.writes.insert(rows))
             written, write = rows.table, partial(opened.writes.insert, rows)
             if clauses.conflict is not None:
+                _check_sets(clauses.conflict, target, opened)
                 written, write = resolve(clauses.conflict, target.alias, written, opened)
             returned = returned_of(opened, clauses.returning, written, target.alias)
             write()
@@ -79,6 +82,13 @@ def insert(scope: Scope, statement: Statement, params: Params) -> Result:
 
     every = clauses.conflict is not None
     return changed(Asked(scope, statement, params, every=every), target, change)
+
+
+def _check_sets(conflict: Conflict, target: Target, opened: OpenTarget) -> None:
+    if conflict.sets is not None:
+        cursor = conflict.sets.cursor()
+        sets = parse_assignments(cursor, opened.columns, opened.info.name, target.alias)
+        refuse_set_objects(opened, sets)
 
 
 def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
@@ -92,8 +102,9 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     (prefix, source), params = numbered([clauses.prefix, clauses.source], asked.params)
     given = clauses.columns or tuple(opened.given_columns)
     if clauses.by_name:
-        given = tuple(opened.columns_of(f"{prefix} {source}", params))
+        given = by_name(opened.columns_of(f"{prefix} {source}", params), opened.columns)
     check_columns(given, opened.columns, opened.info.name)
+    refuse_new_objects(opened, given, clauses.source)
     defaults = opened.defaults
     missing = [c for c in opened.columns if c not in given and c in defaults]
     if clauses.source.is_default:

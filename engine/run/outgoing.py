@@ -18,6 +18,7 @@ import pyarrow as pa
 from datafusion.catalog import Table
 
 from affidavit.catalog.journal.note import note
+from affidavit.catalog.sources.files.guessed import to_write
 from affidavit.catalog.sources.kinds import check_reach, parse_url
 from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.scan import ArrowDataset
@@ -175,6 +176,7 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
         msg = "COPY TO https:// is not supported: write to a path, or to an object store's URL"
         raise SqlError(msg)
     location = scope.reach.location(asked.location)
+    way = to_write(asked.location, asked.options.format, asked.options.options)
     scope.reach.check_files(location)  # a folder's, where parts may be written through links
     planner, stores = scope.planner, scope.planner.stores
     with (
@@ -182,7 +184,7 @@ def copy(scope: Scope, statement: Statement, params: Params) -> Result:
         stores.errors("", location),
         stores.reach(location, scope.reach),
     ):
-        plan = partial(planner.plan, asked.to(location), params, names=statement.names)
+        plan = partial(planner.plan, asked.to(location, *way), params, names=statement.names)
         written = str(plan(snapshot).logical_plan().to_variant().output_url())
         if written != location:
             raise SqlError(f"COPY names {location!r} and would write {written!r}")

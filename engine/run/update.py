@@ -28,6 +28,7 @@ from affidavit.catalog.tables.row_writing import Images
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import OpenTarget, changed
+from affidavit.engine.run.telling.objects import refuse_set_objects
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.keyed import keyed_row
@@ -61,6 +62,7 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
         meant = opened.with_defaults(sets)
+        refuse_set_objects(opened, meant)
         computed, names = computed_values(meant)
         rows, beside = _joined(clauses, f", {computed}", meant, names, opened)
         before, after = opened.images(rows, names, sets)
@@ -241,6 +243,8 @@ def merge(scope: Scope, statement: Statement, params: Params) -> Result:
         beside = Beside({source: given}) if clauses.returning else Beside()
         condition = clauses.joined(given, opened.columns)
         computed = [opened.with_defaults(each) for each in values]
+        for each in computed:
+            refuse_set_objects(opened, each)
         text = clauses.query(computed, condition, opened.columns, beside.selected())
         rows = opened.cast_rows(text, casts)
         return _apply(clauses, values, rows, beside, opened)

@@ -25,6 +25,7 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 from affidavit.catalog.sql.predicate import columns_of
 from affidavit.catalog.sql.scan import ScanDataset
+from affidavit.catalog.store.forks import apart
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.scans.calls.arguments import UNBOUND, asked_options, value_of, values_of
@@ -230,7 +231,8 @@ class SearchDataset(ScanDataset):
         self._reading.begin()
         needed = self._needed or ()
         select = tuple(name for name in self._request.select if name in needed)
-        done = self._searcher.attempt(replace(self._request, select=select))
+        request = replace(self._request, select=select)
+        done = apart(partial(self._searcher.attempt, request))  # it calls hooks, and a model
         self._reading.queue(done)
         if isinstance(done, FailedSearch):
             raise done.error

@@ -263,10 +263,8 @@ def _end() -> None:
     keep the program from its end. And a thread that is in the midst of a statement when Python ends
     would take the process with it.
     """
-    here = [each for each in list(_OPEN) if each.is_here]
-    if not here:
-        return
     WORKING.refuse_more()
+    here = [each for each in list(_OPEN) if each.is_here]
     for instance in here:
         if not instance.closed:
             instance.lake.queries.close(closed)

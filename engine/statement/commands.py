@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sql.quoting import quoted_text
@@ -17,7 +17,7 @@ from affidavit.engine.statement.statement import Statement, parse_statement
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from affidavit.catalog.sql.lexer import Cursor
 
@@ -96,15 +96,25 @@ def _listed(cursor: Cursor, skip: Callable[[Cursor], None]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """COPY: where to, and the statement before and after that, without comments."""
+    """COPY: where to, and the statement before and after that, without comments.
+
+    Attributes:
+        before: What stands before the location.
+        location: Where to.
+        options: What is said of the files; of DataFusion's own clauses the format alone.
+        after: These clauses.
+    """
 
     before: str
     location: str
-    after: str
+    options: CopyOptions
+    after: str = ""
 
-    def to(self, location: str) -> str:
-        """Return the statement with another location."""
-        return f"{self.before} {quoted_text(location)} {self.after}"
+    def to(self, location: str, kind: str, options: Mapping[str, str]) -> str:
+        """Return the statement with another location, a format, and its options."""
+        given = {} if "OPTIONS" in self.after.upper().split() else dict(options)
+        told = replace(self.options, format=kind, options=given).text
+        return " ".join(filter(None, (self.before, quoted_text(location), told, self.after)))
 
 
 def parse_copy(cursor: Cursor) -> Copy:
@@ -118,11 +128,17 @@ def parse_copy(cursor: Cursor) -> Copy:
             cursor.name("a table")
     cursor.expect("TO")
     before, location = cursor.spaced(0, cursor.at), cursor.literal("COPY ... TO 'path'")
-    after = cursor.spaced(cursor.at)
     if cursor.peek() in {"(", "WITH"} and (cursor.peek() == "(" or cursor.peek(1) == "("):
-        after = parse_options(cursor).text
+        options = parse_options(cursor)
         expect_end(cursor, "COPY")
-    return Copy(before, location, after)
+        return Copy(before, location, options)
+    start = at = cursor.at
+    while at < len(cursor.tokens) and cursor.tokens[at].keyword != "STORED":
+        at += 1
+    cursor.move(at)
+    stored = cursor.name("a format") if cursor.accept("STORED", "AS") else ""
+    after = f"{cursor.spaced(start, at)} {cursor.spaced(cursor.at)}".strip()
+    return Copy(before, location, CopyOptions(stored.upper()), after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ differs in case alone, that is meant; two of those are ambiguous. In quotes a na
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from affidavit.catalog.sql.quoting import quoted
@@ -78,3 +79,17 @@ def _is_alias(tokens: Sequence[Token], at: int) -> bool:
     after = tokens[at + 1].text if at + 1 < len(tokens) else ""
     is_type = after in {")", "(", "["}
     return (before == "AS" and not is_type) or after == ":"
+
+
+def by_name(found: Sequence[str], columns: Collection[str]) -> tuple[str, ...]:
+    """Return the columns that those of a query mean: of the same name, or of one but for case.
+
+    Where several may be meant, and where none is, the name stays as it is.
+    """
+    left = [each for each in columns if each not in found]
+    others = Counter(each.casefold() for each in found if each not in columns)
+    alike: dict[str, list[str]] = {}
+    for each in left:
+        alike.setdefault(each.casefold(), []).append(each)
+    meant = {key: named[0] for key, named in alike.items() if len(named) == others[key] == 1}
+    return tuple(each if each in columns else meant.get(each.casefold(), each) for each in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from affidavit.catalog.sql.binding import columns_before, listed_values, no_list, nothing
 from affidavit.catalog.sql.lexer import remembered
 from affidavit.catalog.values.python.rows import plain
 from affidavit.catalog.values.python.rows import row_of as fields_of
@@ -25,9 +28,15 @@ if TYPE_CHECKING:
 _UNBOUND: Final = frozenset({Kind.PREPARE, Kind.CREATE, Kind.EXPLAIN})
 """Statements that may be told without values for their parameters, or refuse them themselves."""
 
+_OF_LIST: Final = re.compile(r"^affidavit_(\w+?)(?:_\d+){1,2}$")
+"""What a value of a list that IN is given is called."""
+
 _SIMPLE: Final = {int, float, str, bool, type(None)}
 """What Arrow makes a list of at once."""
 
+
+DIGITS_MAX: Final = 76
+"""How many digits the widest DECIMAL has."""
 
 PARAMETERS_MAX: Final = 10_000
 """How many parameters a statement may have: lists hold more."""
@@ -66,13 +75,13 @@ def bound(statement: Statement, params: Mapping[str, Any]) -> tuple[Statement, d
     known = set(named)
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise SqlError(_unnamed(unknown[0], named, len(given)))
+        raise SqlError(_unnamed(unknown[0], named, len(given)) + _hint(statement.text, unknown[0]))
     statement, given = _listed(statement, given)
     named = statement.placeholders
     missing = [name for name in named if name not in given]
     if missing and statement.kind not in _UNBOUND:
-        msg = f"parameter ${missing[0]} has no value: {_told(named)}"
-        raise SqlError(msg)
+        came = f"values came for {_dollars(given)}" if given else "none came"
+        raise SqlError(f"parameter ${missing[0]} has no value: {came}")
     return statement, given
 
 
@@ -85,26 +94,33 @@ def _counted(text: str) -> str:
 
 
 def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dict[str, Any]]:
-    """Return a statement with a parameter for each value of a list behind IN, and those."""
+    """Return a statement with a parameter for each value of a list behind IN, and those.
+
+    Raises:
+        SqlError: What stands behind IN without brackets is no list, or has none yet.
+    """
     if "in" not in statement.names:
         return statement, given
     tokens, edits = statement.tokens, list[tuple[int, int, str]]()
     found = dict[str, Any]()
     for at, token in enumerate(tokens):
         name = token.text[1:]
-        if token.kind != "placeholder" or name not in given or not at:
+        if token.kind != "placeholder" or not at:
             continue
         is_bare = tokens[at - 1].keyword == "IN"
         around = [each.text for each in (*tokens[at - 1 : at], *tokens[at + 1 : at + 2])]
         is_bracketed = around == ["(", ")"] and at > 1 and tokens[at - 2].keyword == "IN"
-        values = _values(given[name]) if is_bare or is_bracketed else None
-        if values is None:
+        if not is_bare and not is_bracketed:
             continue
-        names = [f"affidavit_{name}_{each}" for each in range(len(values))]
-        found |= dict(zip(names, values, strict=True))
-        listed = ", ".join(f"${each}" for each in names) or "SELECT NULL AS nothing WHERE FALSE"
-        start, end = token.start, token.end
-        edits.append((start, end, f"({listed})" if is_bare else listed))
+        values = listed_values(given[name]) if name in given else None
+        if values is None:
+            if is_bare:
+                _refuse_bare(statement, name, given)
+            continue
+        columns = columns_before(tokens, at - 1 if is_bare else at - 2)
+        listed, named = _as_listed(name, values, columns)
+        found |= named
+        edits.append((token.start, token.end, f"({listed})" if is_bare else listed))
     if not edits:
         return statement, given
     made = parse_statement(rewritten(statement.text, tokens, edits))
@@ -112,15 +128,38 @@ def _listed(statement: Statement, given: dict[str, Any]) -> tuple[Statement, dic
     return made, left | found
 
 
-def _values(value: object) -> list[Any] | None:
-    """Return the values of a list that IN is given; ``None`` if it is none."""
-    if isinstance(value, pa.ListScalar):
-        return [*value.values] if value.is_valid else [None]
-    if isinstance(value, pa.Array | pa.ChunkedArray):
-        return [*value]
-    if isinstance(value, set | frozenset | list | tuple):
-        return [*value]
-    return [*value.tolist()] if getattr(value, "ndim", 0) == 1 else None  # type: ignore[attr-defined]
+def _refuse_bare(statement: Statement, name: str, given: Mapping[str, Any]) -> None:
+    if name in given:
+        raise SqlError(no_list(name, given[name]))
+    if statement.kind is Kind.PREPARE:
+        msg = f"a prepared IN ${name} does not say how many values it has: write = ANY(${name})"
+        raise SqlError(msg)
+
+
+def _as_listed(name: str, values: Sequence[Any], columns: int) -> tuple[str, dict[str, Any]]:
+    """Return a list of parameters for values, each of so many columns, and the parameters.
+
+    Raises:
+        SqlError: A value is of another number of columns.
+    """
+    if not values:
+        return nothing(columns), {}
+    if columns == 1:
+        names = [f"affidavit_{name}_{each}" for each in range(len(values))]
+        return ", ".join(f"${each}" for each in names), dict(zip(names, values, strict=True))
+    rows, found = [], dict[str, Any]()
+    for row, value in enumerate(values):
+        inner = listed_values(value)
+        if inner is None or len(inner) != columns:
+            msg = (
+                f"(...) IN ${name} compares {columns} columns: each value of the list is a tuple "
+                f"of {columns}"
+            )
+            raise SqlError(msg)
+        named = {f"affidavit_{name}_{row}_{at}": each for at, each in enumerate(inner)}
+        rows.append(f"({', '.join(f'${each}' for each in named)})")
+        found |= named
+    return ", ".join(rows), found
 
 
 def named_only(text: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,8 +176,19 @@ def _unnamed(name: str, named: Sequence[str], count: int) -> str:
 
 
 def _told(named: Collection[str]) -> str:
-    listed = ", ".join(f"${name}" for name in named)
-    return f"it has {listed}" if named else "it has none"
+    return f"it has {_dollars(named)}" if named else "it has none"
+
+
+def _dollars(names: Collection[str]) -> str:
+    return ", ".join(f"${name}" for name in names)
+
+
+def _hint(text: str, name: str) -> str:
+    """Return what is to be written where a parameter is written as others do."""
+    for other, ours in ((f":{name}", f"${name}"), (f"%({name})s", f"${name}"), ("%s", "? or $1")):
+        if re.search(rf"{re.escape(other)}\b", text):
+            return f"; write {ours}, not {other}"
+    return ""
 
 
 def numbered(parts: Sequence[Part], params: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -190,16 +240,32 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         value = value.to_pylist()
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1:
         value = list(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**63:
-        value = pa.scalar(value, pa.uint64()) if value < 2**64 else value
-        if isinstance(value, pa.Scalar):
-            return value
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return _big(name, value)
     try:
         check_nesting(value)
         return pa.scalar(plain(value) if _is_object(value) else value)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        msg = f"parameter ${name} cannot be passed: {type(value).__name__}: {error}"
+        if _is_of_tuples(value):
+            return _scalar(name, [dict(zip(map(str, count()), row)) for row in value])  # noqa: B905 - as long as the row
+        shown = _OF_LIST.sub(r"\1", name)
+        msg = f"parameter ${shown} cannot be passed: {type(value).__name__}: {error}"
         raise InvalidQueryError(msg) from error
+
+
+def _big(name: str, value: int) -> pa.Scalar:
+    """Return a number that no BIGINT holds."""
+    if 0 < value < 2**64:
+        return pa.scalar(value, pa.uint64())
+    if abs(value) >= 10**DIGITS_MAX:
+        msg = f"parameter ${name} cannot be passed: a number has at most {DIGITS_MAX} digits"
+        raise InvalidQueryError(msg)
+    return pa.scalar(Decimal(value))
+
+
+def _is_of_tuples(value: object) -> bool:
+    """Return whether a value is a list of tuples, whose values may be of several types."""
+    return isinstance(value, list | tuple) and all(isinstance(row, tuple) for row in value)
 
 
 def _is_object(value: object) -> bool:

@@ -120,7 +120,8 @@ class TableNotFoundError(AffidavitError):
 
     def __init__(self, name: str, *, known: Iterable[str] = ()) -> None:
         self.name, self.known = name, tuple(known)
-        super().__init__(f"no table {name!r}; this session sees {listed(self.known)}")
+        hint = "; a file's path or URL stands in single quotes" if "/" in str(name) else ""
+        super().__init__(f"no table {name!r}; this session sees {listed(self.known)}{hint}")
 
 
 class TableExistsError(AffidavitError):

@@ -10,8 +10,10 @@ from uuid import uuid4
 from affidavit.catalog.journal.note import note
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS, MutableDefinition
+from affidavit.catalog.model.making import name_text
 from affidavit.catalog.sql.names import MAIN_SCHEMA, check_name
 from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import TRIGGERS
 from affidavit.catalog.topics.consumer import forget_consumers
@@ -94,6 +96,18 @@ class Trigger:
         """Return whether ``other`` would do the same."""
         own = {"trigger_id": "", "topic_id": "", "table": ""}
         return replace(self, **own) == replace(other, **own)  # type: ignore[arg-type]  # fields
+
+    def sql(self, table: str) -> str | None:
+        """Return the statement that makes such another on a table; ``None`` if none does."""
+        if self.callback or self.kind == NEAR:
+            return None
+        actions = " OR ".join(self.actions).upper()
+        end = "\n" if "--" in (self.where or "") else ""  # a comment may stand last
+        when = "" if self.where is None else f" WHEN ({self.where}{end})"
+        return (
+            f"CREATE TRIGGER {quoted(self.name)} AFTER {actions} ON {table}{when} PUBLISH "
+            f"{quoted_text(self.topic)}"
+        )
 
 
 def table_schema(catalog: Catalog, info: TableInfo) -> pa.Schema:
@@ -179,6 +193,9 @@ def keep_trigger(catalog: Catalog, wanted: Trigger, schema: pa.Schema) -> Trigge
         )  # fmt: skip
         writer.insert(TRIGGERS, _COLUMNS, [row])
         shown = {key: told[key] for key in ("table", "actions", "where", "topic", "within")}
+        on = next(each for each in catalog.tables(writer) if each.table_id == trigger.table_id)
+        sql = trigger.sql(name_text(on.schema, on.name))
+        shown |= {} if sql is None else {"sql": sql}
         note(catalog, writer, "trigger", trigger.name, "create", shown)
     return trigger
 

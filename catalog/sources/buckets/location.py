@@ -38,8 +38,8 @@ def checked_location(location: str) -> str:
     if scheme == "file":
         return location
     if scheme not in SERVICES:
-        known = [f"{each}://" for each in SERVICES]
-        msg = f"{scheme}:// is not read: expected a path, or a URL of one of {known}"
+        known = ", ".join(f"{each}://" for each in SERVICES)
+        msg = f"{scheme}:// is not read: expected a path, or a URL of {known}, or https:// to read"
         raise SourceError(msg)
     if not bucket or "@" in bucket or ":" in bucket:
         msg = f"expected {scheme}://bucket/path, without credentials"

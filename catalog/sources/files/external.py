@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.model.definition import SqlDefinition
+from affidavit.catalog.model.making import named_as
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.buckets.options import refuse_secrets
 from affidavit.catalog.sources.buckets.services import PREFIXES
-from affidavit.catalog.sources.files.formats import FORMATS
+from affidavit.catalog.sources.files.formats import FORMATS, format_named
 from affidavit.catalog.sources.files.guessed import guessed, refuse_database
 from affidavit.catalog.sources.files.library import Opening
 from affidavit.catalog.sources.web.urls import is_web
@@ -36,6 +37,9 @@ NAMES_FILES: Final = (
 
 ON_BAD_VALUE: Final = "on_bad_value"
 """The option that says what becomes of a value which its column's type does not hold."""
+
+_STAND_IN: Final = "external_"
+"""What DataFusion is told that a table is called, which registers it by no name."""
 
 _PLAIN: Final = ("CREATE", "EXTERNAL", "TABLE")
 
@@ -104,7 +108,7 @@ class ExternalTable:
         named = ", ".join(name if name.isidentifier() else quoted(name) for name in folders)
         parted = f"PARTITIONED BY ({named}) " if folders else ""  # it takes quotes for the name's
         place = f"STORED AS {self.kind} {parted}LOCATION {quoted_text(location)}{self.clause}"
-        return f"CREATE EXTERNAL TABLE external_{told} {place}"
+        return f"CREATE EXTERNAL TABLE {_STAND_IN}{told} {place}"
 
     def at(self, moment: Moment | None, name: str) -> ExternalTable:
         """Return the table at the version that a moment says, if it says one of ``name``."""
@@ -188,8 +192,11 @@ def external_sql(
     if copy is not None and "format" not in given:
         refuse_database(copy)
     detected, needed = guessed(location, copy)
-    kind = str(given.pop("format", detected)).upper()
-    if kind not in FORMATS:
+    asked = given.pop("format", None)
+    kind = detected
+    if asked is not None:
+        kind, needed = _asked(asked, detected, needed)
+    if not kind:
         media_type = "" if copy is None else copy.media_type
         said = f", which its server says is {media_type}" if media_type else ""
         msg = (
@@ -197,7 +204,7 @@ def external_sql(
         )
         raise SourceError(msg)
     if not _is_lake(kind):
-        given = {**needed, **given} if kind == detected else given
+        given = {**needed, **given}
         ours = {ON_BAD_VALUE: given.pop(ON_BAD_VALUE)} if ON_BAD_VALUE in given else {}
         theirs = {f"format.{option}": value for option, value in given.items()}
         return _create(name, location, kind, {**way, **ours, **theirs})
@@ -206,6 +213,19 @@ def external_sql(
         msg = f"{kind} takes the options {list(FORMATS[kind].options)}, not {unknown}"
         raise SourceError(msg)
     return _create(name, location, kind, {**way, **given})
+
+
+def _asked(asked: object, detected: str, needed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the format that was asked for, and the options that it needs."""
+    found = format_named(asked) if isinstance(asked, str) else None
+    if found is None:
+        raise unknown_format(asked)
+    return found[0], {**(needed if found[0] == detected else {}), **found[1]}
+
+
+def unknown_format(name: object) -> SourceError:
+    """Return the error of who names a format that is none."""
+    return SourceError(f"there is no format {name!r}: it is one of {', '.join(sorted(FORMATS))}")
 
 
 def _create(name: str, location: str, kind: str, options: Mapping[str, object]) -> str:
@@ -229,6 +249,7 @@ def parse_external(sql: str) -> ExternalTable:
     tokens = list(tokenize(sql))
     if not any(token.keyword == "EXTERNAL" for token in tokens[:4]):
         return ExternalTable("", "", {}, sql)
+    tokens = list(tokenize(named_as(sql, _STAND_IN)))
     kind = location = ""
     options: list[tuple[str, list[Token]]] = []
     rest: list[Token] = []

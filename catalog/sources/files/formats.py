@@ -34,6 +34,7 @@ class Format:
         options: Those that it takes, where a library reads it; DataFusion knows its own.
         detect: Returns whether a local path is a table of it.
         open: Opens a table; ``None`` where DataFusion reads it.
+        is_written: Whether COPY writes it.
     """
 
     name: str
@@ -41,17 +42,26 @@ class Format:
     options: tuple[str, ...] = ()
     detect: Callable[[str], bool] = _holds_none
     open: Callable[[Opening], LibraryDataset] | None = None
+    is_written: bool = False
 
 
 FORMATS: Final = {
     each.name: each
     for each in (
-        Format("PARQUET", {"parquet": {}}),
-        Format("CSV", {"csv": {}, "tsv": {"delimiter": "\t"}}),
-        Format("JSON", {"json": {}, "ndjson": {}, "jsonl": {}}),
-        Format("ARROW", {"arrow": {}, "feather": {}, "ipc": {}}),
+        Format("PARQUET", {"parquet": {}}, is_written=True),
+        Format("CSV", {"csv": {}, "tsv": {"delimiter": "\t"}}, is_written=True),
+        Format("JSON", {"json": {}, "ndjson": {}, "jsonl": {}}, is_written=True),
+        Format("ARROW", {"arrow": {}, "feather": {}, "ipc": {}}, is_written=True),
         Format("AVRO", {"avro": {}}),
         Format("DELTA", options=("version",), detect=is_delta, open=open_delta),
         Format("ICEBERG", options=("snapshot_id",), detect=is_iceberg, open=open_iceberg),
     )
 }
+
+
+def format_named(name: str) -> tuple[str, Mapping[str, str]] | None:
+    """Return the format that is called so, or whose files end so, and the options that it needs."""
+    if name.upper() in FORMATS:
+        return name.upper(), {}
+    found = (each for each in FORMATS.values() if name.lower() in each.endings)
+    return next(((each.name, each.endings[name.lower()]) for each in found), None)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.buckets.location import is_local
-from affidavit.catalog.sources.files.formats import FORMATS
+from affidavit.catalog.sources.files.formats import FORMATS, format_named
 from affidavit.catalog.sources.files.headers import OPENS
+from affidavit.catalog.sources.files.listed import data_files, is_pattern
 from affidavit.catalog.sources.web.urls import name_of
 from affidavit.errors import SourceError
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 COMPRESSIONS: Final[Mapping[str, str]] = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
 """How a compressed file ends, and what DataFusion calls that."""
+
+_LEVELS: Final = {"zstd": "zstd(3)", "gzip": "gzip(6)", "brotli": "brotli(1)"}
+"""What Parquet is compressed by, and how much where nobody says: as DataFusion does by itself."""
 
 BEGINNINGS: Final[Mapping[bytes, str]] = {
     b"PAR1": "PARQUET", b"ARROW1": "ARROW", b"Obj\x01": "AVRO",
@@ -73,8 +77,7 @@ def refuse_database(copy: Copy) -> None:
 def check_there(location: str) -> None:
     """Raise SourceError if there is nothing at a local path, or of that pattern."""
     if is_local(location) and _first(location) is None:
-        is_pattern = any(each in location for each in "*?[")
-        what = "no file is called" if is_pattern else "there is no file or folder"
+        what = "no file is called" if is_pattern(location) else "there is no file or folder"
         raise SourceError(f"{what} {location!r}")
 
 
@@ -91,11 +94,16 @@ def guessed(location: str, copy: Copy | None = None) -> tuple[str, dict[str, str
             if each.detect(place):
                 return each.name, {}
         place = _first(place) or place
+        if Path(place).is_dir():  # by what is in it, where all of that ends alike
+            inside = data_files(place)
+            if len({_named(each.name) for each in inside}) != 1:
+                return "", {}
+            place = str(inside[0])
         held = _first_bytes(place)
         for beginning, kind in BEGINNINGS.items():
             if held.startswith(beginning):
                 return kind, {}
-    ending, packed = _named(location) if copy is None else _told_by(copy)
+    ending, packed = _named(place) if copy is None else _told_by(copy)
     packed = next((told for mark, told in PACKED.items() if held.startswith(mark)), packed)
     options = {"compression": COMPRESSIONS[packed]} if packed else {}
     for each in FORMATS.values():
@@ -104,6 +112,35 @@ def guessed(location: str, copy: Copy | None = None) -> tuple[str, dict[str, str
                 options["newline_delimited"] = "false"
             return each.name, {**each.endings[ending], **options}
     return "", {}
+
+
+def to_write(location: str, named: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the format in which files are to be written, and its options.
+
+    Args:
+        location: Where to, whose ending says what is not said.
+        named: The format, if it is said.
+        given: The options that are.
+
+    Raises:
+        SourceError: It is none that is written.
+    """
+    ending, packed = _named(location)
+    found = format_named(named or ending)
+    if found is None or not FORMATS[found[0]].is_written:
+        written = ", ".join(each for each in sorted(FORMATS) if FORMATS[each].is_written)
+        what = f"{named} is not written" if named else f"{location!r} does not say its format"
+        raise SourceError(f"COPY TO: {what}: write (FORMAT ...), one of {written}")
+    kind, needed = found[0], dict(found[1])
+    if not named or named.upper() == kind:
+        needed |= FORMATS[kind].endings.get(ending, {})
+    if packed and kind in {"CSV", "JSON"}:
+        needed["compression"] = COMPRESSIONS[packed]
+    options = {**needed, **given}
+    if kind == "PARQUET" and "compression" in options:
+        packed = options["compression"].lower()
+        options["compression"] = _LEVELS.get(packed, packed)
+    return kind, options
 
 
 def _named(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import csv
 import gzip
 import lzma
 from collections import Counter
+from contextlib import contextmanager
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO, Any
 
 
@@ -33,6 +34,11 @@ OPENS: Final[Mapping[str, Callable[[str], Any]]] = {
     "": _plain, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open,
 }  # fmt: skip
 """How a file is read that is compressed as DataFusion calls it, where Python can."""
+
+_UNREAD: Final = (
+    OSError, EOFError, UnicodeDecodeError, csv.Error, TypeError, KeyError, lzma.LZMAError,
+)  # fmt: skip
+"""What is raised of a file that cannot be read here."""
 
 _ENDINGS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 
@@ -107,39 +113,41 @@ def _head(
     path: str, options: tuple[tuple[str, str], ...], _size: int, _mtime_ns: int, _inode: int
 ) -> tuple[tuple[str, ...], bool] | None:
     """Return the first line of a file and whether there is another; read once while it stays so."""
-    given = dict(options)
-    packed = given.get("format.compression", _ENDINGS.get(Path(path).suffix, "")).lower()
-    opened = OPENS.get({"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed))
-    if opened is None:
-        return None
-    comment = given.get("format.comment", "")
     try:
-        with opened(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
-            lines = (line for line in text if not comment or not line.startswith(comment))
-            reader = csv.reader(
-                lines,
-                delimiter=given.get("format.delimiter", ","),
-                quotechar=given.get("format.quote", '"'),
-                escapechar=given.get("format.escape") or None,
-            )
+        with _opened(path, dict(options)) as reader:
             rows = (row for row in reader if row)
             return tuple(next(rows, ())), next(rows, None) is not None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, TypeError, lzma.LZMAError):
+    except _UNREAD:
         return None
+
+
+@contextmanager
+def _opened(path: str, given: Mapping[str, str]) -> Iterator[Any]:
+    """Yield what reads a file's rows; KeyError if it is compressed otherwise than Python knows."""
+    packed = given.get("format.compression", _ENDINGS.get(Path(path).suffix, "")).lower()
+    opened = OPENS[{"gz": "gzip", "bz2": "bzip2", "uncompressed": ""}.get(packed, packed)]
+    comment = given.get("format.comment", "")
+    with opened(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        yield csv.reader(
+            (line for line in text if not comment or not line.startswith(comment)),
+            delimiter=given.get("format.delimiter", ","),
+            quotechar=given.get("format.quote", '"'),
+            escapechar=given.get("format.escape") or None,
+        )
 
 
 def where_stands(
-    files: Sequence[Path], options: Mapping[str, str], place: int, value: str
+    files: Sequence[Path], options: Mapping[str, str], is_meant: Callable[[Sequence[str]], bool]
 ) -> tuple[Path, int] | None:
-    """Return the first file, and its line, that has a value in a column; it is looked for."""
-    delimiter, quote = options.get("format.delimiter", ","), options.get("format.quote", '"')
+    """Return the file, and the line at which it begins, of the first row that is meant."""
     for path in files:
+        before = 0
         try:
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                reader = csv.reader(text, delimiter=delimiter, quotechar=quote)
+            with _opened(str(path), options) as reader:
                 for row in reader:
-                    if len(row) > place and row[place] == value:
-                        return path, reader.line_num
-        except (OSError, UnicodeDecodeError, csv.Error):
+                    if is_meant(row):
+                        return path, before + 1
+                    before = reader.line_num
+        except _UNREAD:
             continue
     return None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.buckets.location import is_local
 from affidavit.catalog.sources.files.iceberg_metadata import METADATA_ENDING
+from affidavit.catalog.sources.files.listed import is_pattern
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def _is_readable(path: Path) -> bool:
 
 def local_files(location: str) -> Iterator[Path]:
     """Yield the files that may be read of a path, a folder or a pattern."""
-    is_pattern = any(each in location for each in "*?[")
-    for found in glob(location) if is_pattern else [location]:  # noqa: PTH207 - as it is written
+    found_of = glob(location, recursive=True) if is_pattern(location) else [location]  # noqa: PTH207 - as it is written
+    for found in found_of:
         path = Path(found)
         if path.is_dir():
             yield from (each for each in path.rglob("*") if each.is_file())

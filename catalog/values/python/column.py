@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.values.python.rows import ARRAY_DIMENSIONS_MAX, plain
-from affidavit.catalog.values.types import check_nesting
+from affidavit.catalog.values.types import check_nesting, is_text
 from affidavit.errors import SchemaMismatchError
 
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -39,13 +39,23 @@ def column_of(name: object, values: Any, kind: pa.DataType | None = None) -> pa.
         array = _array(values, kind)
     except _REFUSED as error:
         wanted = f" of type {kind}" if kind is not None else ""
-        msg = f"column {name!r}{wanted} cannot take these values: {error}"
+        msg = f"column {name!r}{wanted} cannot take these values: {_plainer(error, values, kind)}"
         raise SchemaMismatchError(msg) from error
     except SchemaMismatchError as error:
         msg = f"column {name!r}: {error}"
         raise SchemaMismatchError(msg) from error
     refuse_mixed_zones(name, values, array.type)
     return array
+
+
+def _plainer(error: BaseException, values: object, kind: pa.DataType | None) -> str:
+    """Return what is told of an error: what to give a column of texts in place of lists."""
+    if kind is None or not is_text(kind) or not isinstance(values, list | tuple):
+        return str(error)
+    objects = [each for each in values if isinstance(each, list | tuple | dict)]
+    if not objects:
+        return str(error)
+    return f"it takes text, not a {type(objects[0]).__name__}: pass json.dumps(...) of it"
 
 
 def _array(values: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - as above

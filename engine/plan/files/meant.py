@@ -8,12 +8,16 @@ Rules:
       concluded from them of a table with floats, and a float is asked as what hides it from them.
     - A folder of a partition stands for the value that is written in its name, or for NULL.
     - Parquet files whose integers or floats differ in width are read by the widest.
+    - A pattern over several folders is a table for each, one behind the other; a folder with marks
+      of who wrote it is one for each file.
     - What DataFusion says of many files is said of the one, and of the column.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -24,18 +28,22 @@ from affidavit.catalog.sources.buckets.location import is_remote
 from affidavit.catalog.sources.files.headers import headers_of, where_stands
 from affidavit.catalog.sources.files.listed import (
     NULL_FOLDER,
+    PLACES_MAX,
     data_files,
+    folder_type,
     folder_value,
+    has_marks,
     partition_of,
+    places_of,
 )
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.engine.plan.errors import PREFIXES
+from affidavit.engine.plan.files.widths import common, has_floats, wider
 from affidavit.engine.plan.settings import NO_STATISTICS
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from datafusion import DataFrame, Expr
 
@@ -54,6 +62,10 @@ _DIFFER: Final = "Fail to merge schema field"
 _CELL: Final = re.compile(
     r"Error while parsing value '(?P<value>.*)' as type '(?P<type>\w+).*' for column (?P<at>\d+) "
     r"at line \d+"
+)
+
+_FIELDS: Final = re.compile(
+    r"incorrect number of fields for line \d+, expected (?P<expected>\d+) got (?P<got>\d+)"
 )
 
 
@@ -87,8 +99,14 @@ class Meant:
         table = self._table
         bad_is_null = table.bad_is_null
         files = data_files(table.location) if self._is_local else []
+        places = places_of(table.location) if self._is_local else []
+        is_odd = self._is_local and (has_marks(table.location) or self._is_told_twice(files))
+        if not places and is_odd and len(files) <= PLACES_MAX:
+            places = [str(path) for path in files]
+        if places:
+            return self._of_places(places, files)
         if table.kind == "CSV":
-            headers = None if table.declares else headers_of(files, table.given)
+            headers = self._headers(files)
             if headers is not None and len(set(headers.values())) > 1:
                 return self._by_name(headers, bad_is_null=bad_is_null)
             if bad_is_null or "format.null_regex" in table.given or self._has_typed_folders(files):
@@ -98,20 +116,101 @@ class Meant:
 
     def told(self, text: str) -> str | None:
         """Return what went wrong with a file, by its name, if a message is about one of these."""
-        cell = _CELL.search(text)
-        if cell is None or self._table.kind != "CSV" or not self._is_local:
+        if self._table.kind != "CSV" or not self._is_local:
             return None
+        cell, fields = _CELL.search(text), _FIELDS.search(text)
+        if fields is not None:
+            return self._told_of_fields(int(fields["expected"]), int(fields["got"]))
+        return None if cell is None else self._told_of_cell(cell)
+
+    def _told_of_fields(self, expected: int, got: int) -> str | None:
+        files = data_files(self._table.location)
+        found = where_stands(files, self._table.given, lambda row: len(row) == got)
+        if found is None:
+            return None
+        return f"{str(found[0])!r} has {got} fields in line {found[1]}, and {expected} columns"
+
+    def _told_of_cell(self, cell: re.Match[str]) -> str | None:
         files, place = data_files(self._table.location), int(cell["at"])
-        found = where_stands(files, self._table.given, place, cell["value"])
+        found = where_stands(
+            files,
+            self._table.given,
+            lambda row: len(row) > place and row[place] == cell["value"],
+        )
         if found is None:
             return None
         path, line = found
-        headers = None if self._table.declares else headers_of(files, self._table.given)
+        headers = self._headers(files)
         name = f"{place + 1}" if headers is None else repr(headers[path][place])
         return (
             f"{str(path)!r} has {cell['value']!r} in column {name} of line {line}, which "
             f"is no {cell['type']}: attached with on_bad_value='null' it is read as NULL"
         )
+
+    # --- several folders -------------------------------------------------------------------------
+
+    def _of_places(self, places: Sequence[str], files: Sequence[Path]) -> Any:  # noqa: ANN401 - DataFusion's
+        """Return the files of several folders, each read by itself, as one table.
+
+        Raises:
+            SourceError: A column is of another kind in one of them; it is named.
+        """
+        headers = self._headers(files) if self._table.kind == "CSV" else None
+        if headers is not None and len(set(headers.values())) > 1:
+            return self._by_name(headers, bad_is_null=self._table.bad_is_null)
+        parts = {
+            each: Meant(self._table.moved(each), self._make, self._frame).provider()
+            for each in places
+        }
+        types: dict[str, pa.DataType] = {}
+        for place, part in parts.items():
+            for field in part.schema:
+                kind = wider(types.get(field.name), field.type)
+                if kind is None and headers is not None:
+                    return self._by_name(headers, bad_is_null=self._table.bad_is_null)
+                if kind is None:
+                    raise _differs(field, types[field.name], place, places[0])
+                types[field.name] = kind
+        whole: DataFrame | None = None
+        for place, part in parts.items():
+            there = set(part.schema.names)
+            columns = [
+                (col(quoted(name)) if name in there else lit(None)).cast(kind).alias(name)
+                for name, kind in types.items()
+            ]
+            columns += self._said(Path(place), types)
+            frame = self._frame(part).select(*columns)
+            whole = frame if whole is None else whole.union(frame)
+        assert whole is not None
+        return whole.into_view()
+
+    def _is_told_twice(self, files: Sequence[Path]) -> bool:
+        """Whether files have a column that their folders say too: it is theirs."""
+        is_said = self._table.parted or self._table.declares
+        if not self._parted_by or is_said:
+            return False
+        own = self._make(self._table.of(str(files[0]))).schema.names
+        return not self._parted_by.keys().isdisjoint(own)
+
+    @cached_property
+    def _parted_by(self) -> dict[str, pa.DataType]:
+        """What the folders of every file say something of, and its type."""
+        location = self._table.location
+        said = [partition_of(path, location) for path in data_files(location)]
+        names = [each for each in (said[0] if said else ()) if all(each in told for told in said)]
+        return {name: folder_type(told[name] for told in said) for name in names}
+
+    def _said(self, path: Path, columns: Collection[str]) -> list[Expr]:
+        """Return what a file's folders say of its rows beside the columns that it has itself."""
+        said = partition_of(path, self._table.location)
+        return [
+            lit(folder_value(value)).cast(self._parted_by[name]).alias(name)
+            for name, value in said.items()
+            if name not in columns and name in self._parted_by
+        ]
+
+    def _headers(self, files: Sequence[Path]) -> dict[Path, tuple[str, ...]] | None:
+        return None if self._table.declares else headers_of(files, self._table.given)
 
     # --- CSV -------------------------------------------------------------------------------------
 
@@ -120,14 +219,13 @@ class Meant:
         types: dict[str, pa.DataType] = {}
         for path in headers:
             for field in self._make(self._table.of(str(path))).schema:
-                types[field.name] = _common(types.get(field.name), field.type)
+                types[field.name] = common(types.get(field.name), field.type)
         names = next(iter(headers.values()))
         whole: DataFrame | None = None
         for path, header in headers.items():
             frame = self._frame(self._make(self._table.of(str(path), header)))
             columns = [self._value(name, types[name], bad_is_null=bad_is_null) for name in names]
-            folders = partition_of(path, self._table.location).items()
-            columns += [lit(folder_value(value)).alias(name) for name, value in folders]
+            columns += self._said(path, names)
             part = frame.select(*columns)
             whole = part if whole is None else whole.union(part)
         assert whole is not None
@@ -145,7 +243,7 @@ class Meant:
         text = self._table.of(self._table.location, [each.name for each in plain], folders)
         columns = [self._value(each.name, each.type, bad_is_null=bad_is_null) for each in plain]
         columns += [
-            self._folder(name, written.get(name, set()), made.schema.field(name).type)
+            self._folder(name, written.get(name, set()), self._told_type(made.schema.field(name)))
             for name in folders
         ]
         return self._frame(self._make(text)).select(*columns).into_view()
@@ -195,8 +293,16 @@ class Meant:
         column = col(quoted(field.name))
         if pt.is_floating(field.type) and self._table.kind == "PARQUET":
             return functions.nanvl(column, column).alias(field.name)
-        values = written.get(field.name, set()) if self._is_local else {NULL_FOLDER}
-        return self._folder(field.name, values) if field.type == _FOLDER and values else None
+        if field.type != _FOLDER:
+            return None
+        if not self._is_local:
+            return self._folder(field.name, {NULL_FOLDER})
+        values, kind = written.get(field.name, set()), self._parted_by.get(field.name, _TEXT)
+        return self._folder(field.name, values, kind) if values or kind != _TEXT else None
+
+    def _told_type(self, field: pa.Field) -> pa.DataType:
+        """Return the type of a partition's column: as it was declared, or what its folders say."""
+        return self._parted_by.get(field.name, _TEXT) if field.type == _FOLDER else field.type
 
     def _has_typed_folders(self, files: Sequence[Path]) -> bool:
         """Whether a partition's column is no text, and a folder is not called as its value is."""
@@ -220,7 +326,7 @@ class Meant:
         """Return what DataFusion makes; where it fails, of files that differ only in width."""
         try:
             made = self._make(self._table.sql)
-            if self._table.kind == "PARQUET" and any(map(_has_floats, made.schema.types)):
+            if self._table.kind == "PARQUET" and any(map(has_floats, made.schema.types)):
                 made = self._make(self._table.sql, statistics=False)
             return made
         except Exception as error:
@@ -248,14 +354,11 @@ class Meant:
                 raise _unread(path, broken) from error
             for field in schema:
                 known = fields.get(field.name)
-                kind = _wider(None if known is None else known.type, field.type)
+                kind = wider(None if known is None else known.type, field.type)
                 if kind is None:
                     assert known is not None
-                    msg = (
-                        f"column {field.name!r} is {field.type} in {str(path)!r}, and {known.type} "
-                        f"in {str(seen[field.name])!r}: the files of one table have the same types"
-                    )
-                    raise SourceError(msg) from error
+                    there = str(path), str(seen[field.name])
+                    raise _differs(field, known.type, *there) from error
                 fields[field.name] = pa.field(field.name, kind)
                 seen.setdefault(field.name, path)
         return pa.schema(list(fields.values()))
@@ -269,40 +372,13 @@ class Meant:
         return context.table_provider("t")
 
 
+def _differs(field: pa.Field, known: pa.DataType, place: str, first: str) -> SourceError:
+    return SourceError(
+        f"column {field.name!r} is {field.type} in {place!r}, and {known} in {first!r}: the files "
+        "of one table have the same types"
+    )
+
+
 def _unread(path: Path, error: Exception) -> SourceError:
     told = PREFIXES.sub("", str(error))
     return SourceError(f"{str(path)!r} cannot be read: {told}")
-
-
-def _common(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column of CSV files that was guessed of each: numbers, or text."""
-    both = _wider(known, kind)
-    if both is not None:
-        return both
-    numbers = {known, kind} <= {pa.int64(), pa.float64()}
-    return pa.float64() if numbers else pa.string()
-
-
-def _has_floats(kind: pa.DataType) -> bool:
-    inner = [kind.field(at).type for at in range(kind.num_fields)]
-    return bool(pt.is_floating(kind)) or any(map(_has_floats, inner))
-
-
-def _wider(known: pa.DataType | None, kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds both; ``None`` if there is none."""
-    if known is None or known == kind:
-        return kind
-    narrow, wide = sorted((known, kind), key=_width)
-    if pt.is_integer(narrow) and pt.is_integer(wide):
-        holds = pt.is_signed_integer(wide) or pt.is_unsigned_integer(narrow)
-        return wide if holds and _width(narrow) < _width(wide) else None
-    if pt.is_decimal(narrow) and pt.is_decimal(wide):
-        return wide if narrow.scale == wide.scale else None
-    return wide if pt.is_floating(narrow) and pt.is_floating(wide) else None
-
-
-def _width(kind: pa.DataType) -> int:
-    """Return what of two types of one family the wider has more of."""
-    if pt.is_decimal(kind):
-        return int(kind.precision)
-    return int(kind.bit_width) if pt.is_primitive(kind) else 0

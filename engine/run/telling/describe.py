@@ -30,7 +30,7 @@ from affidavit.engine.statement.clauses import (
 )
 from affidavit.engine.statement.commands import parse_execute, parse_explain
 from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
-from affidavit.engine.statement.names import with_names
+from affidavit.engine.statement.names import by_name, with_names
 from affidavit.engine.statement.parameters import numbered, renumbered
 from affidavit.engine.statement.reading.naming import named
 from affidavit.engine.statement.statement import Kind, parse_statement
@@ -204,7 +204,7 @@ def _insert(asked: _Asked) -> pa.Schema:
     source = clauses.source.text
     given = list(clauses.columns) or asked.given_columns(clauses.target, known)
     if clauses.by_name:
-        given = asked.plan(f"{clauses.prefix.text} {source}").names
+        given = list(by_name(asked.plan(f"{clauses.prefix.text} {source}").names, known))
     asked.write(clauses.target, given)
     listed = f" ({', '.join(map(quoted, given))})"
     if not clauses.source.is_default:

@@ -1,30 +1,36 @@
 """Callers' own code, while a thread of a plan calls it.
 
-Such a thread drives DataFusion's runtime, which panics where it is asked for another plan.
+Such a thread drives DataFusion's runtime, which panics where it is asked for another plan. The code
+itself runs on a thread of Python's, which may end with the program.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from affidavit.catalog.store.forks import apart
 from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 _CALLED: Final[ContextVar[str | None]] = ContextVar("called", default=None)
 
 
-@contextmanager
-def called(what: str) -> Iterator[None]:
-    """Call code of a caller's in the block: it can run no statement on this thread."""
-    outer = _CALLED.set(what)
-    try:
-        yield
-    finally:
-        _CALLED.reset(outer)
+def called(what: str, call: Callable[[], T]) -> T:
+    """Return what code of a caller's gives: it can run no statement meanwhile."""
+
+    def marked() -> T:
+        outer = _CALLED.set(what)
+        try:
+            return call()
+        finally:
+            _CALLED.reset(outer)
+
+    return apart(marked)
 
 
 def refuse_within_call() -> None:

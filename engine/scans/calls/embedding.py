@@ -100,8 +100,9 @@ class Embedding:
         if use is None or snapshot is None:
             raise SqlError(f"{EMBED}{dimension} is for plans alone: write {CALL}('model', text)")
         query, what = snapshot.query, f"embedding model {use.model!r}"
-        with query.waiting(what), called(what):
-            return self._models.vectors(use.model, texts, dimension, lambda _: query.check())
+        make = partial(self._models.vectors, use.model, texts, dimension, lambda _: query.check())
+        with query.waiting(what):
+            return called(what, make)
 
     def asked(self, expression: Any, snapshot: Snapshot) -> tuple[str, Any] | None:  # noqa: ANN401 - DataFusion's
         """Return the model that an expression asks, and what for; ``None`` if it is no call."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -85,8 +86,7 @@ class Function:
             ExecutionError: It raised, which is the cause, or gave another type or number of values.
         """
         try:
-            with called(f"function {self.name!r}"):
-                given = self.function(*arrays)
+            given = called(f"function {self.name!r}", partial(self.function, *arrays))
         except Exception as error:
             msg = f"function {self.name!r} failed: {type(error).__name__}: {error}"
             raise ExecutionError(msg) from error

@@ -1,7 +1,7 @@
 """Columns that are called alike in the list of a SELECT.
 
 Of two DataFusion 54.1 wants another name for the second: ``SELECT x, x`` gives ``x`` and ``x_1``,
-and so does ``SELECT *, x`` where the star has one.
+and so do ``SELECT x, t.x``, ``SELECT a AS x, b AS x``, and ``SELECT *, x`` where the star has one.
 """
 
 from __future__ import annotations
@@ -29,34 +29,44 @@ if TYPE_CHECKING:
 
 
 def renamed(text: str, tokens: Tokens, at: int, schema_of: SchemaOf) -> list[Edit]:
-    """Return other names for what the SELECT at a place lists twice, or beside a star that has it.
-
-    What somebody called so stays as it is.
-    """
+    """Return other names for what the SELECT at a place lists twice, or a star of it has."""
     span = listed(tokens, at)
-    items = items_of(tokens, span)
-    columns = [
-        item for item in items
-        if is_column(tokens, item) and not has_name(text, tokens, item)
-    ]  # fmt: skip
-    stars = [item for item in items if is_star(tokens, item)]
-    told = [item for item in items if _is_told(tokens, item)] if stars else []
-    starred = _starred(text, tokens, at, stars, schema_of) if stars and columns + told else set()
+    items = [item for item in items_of(tokens, span) if tokens[item[1] - 1].name is not None]
+    stars = [item for item in items_of(tokens, span) if is_star(tokens, item)]
+    named = [item for item in items if has_name(text, tokens, item)]
+    columns = [item for item in items if is_column(tokens, item) and item not in named]
+    starred = _starred(text, tokens, at, stars, schema_of) if stars and columns + named else set()
+    told = [item for item in named if _is_told(tokens, item)] if stars else []
     again = [item for item in told if {*_names(tokens, item)} & starred]
     taken = {*starred, *(tokens[end - 1].name for _, end in {*items} - {*again})}
-    return [*_columns(tokens, columns, starred, taken), *_numbered(tokens, again, starred, taken)]
+    called = sorted({*columns, *named} - {*told})
+    return [
+        *_twice(tokens, called, {*named}, starred, taken),
+        *_numbered(tokens, again, starred, taken),
+    ]
 
 
-def _columns(
-    tokens: Tokens, columns: list[Span], starred: set[str], taken: set[str | None]
+def _twice(
+    tokens: Tokens, items: list[Span], named: set[Span], starred: set[str], taken: set[str | None]
 ) -> Iterator[Edit]:
-    seen = set[tuple[str | None, ...]]()
-    for start, end in columns:
-        names = tuple(token.name for token in tokens[start:end])
-        name, place = str(names[-1]), tokens[end - 1].end
-        if name in starred or names in seen:
-            yield place, place, f" AS {quoted(_free(name, taken))}"
-        seen.add(names)
+    """Yield other names for what is called as something before it, in the order of the list.
+
+    Two columns that name their tables are two: they have one name in the result, and are both
+    there.
+    """
+    seen: dict[str, set[tuple[str | None, ...]]] = {}
+    for start, end in items:
+        token, is_named = tokens[end - 1], (start, end) in named
+        name, of = (
+            str(token.name),
+            () if is_named else tuple(t.name for t in tokens[start : end - 1]),
+        )
+        others = seen.setdefault(name, set())
+        if name in starred or of in others or (others and not of) or () in others:
+            other = quoted(_free(name, taken))
+            place = token.start if is_named else token.end
+            yield place, token.end, other if is_named else f" AS {other}"
+        others.add(of)
 
 
 def _numbered(

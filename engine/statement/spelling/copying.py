@@ -21,6 +21,7 @@ OPTIONS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """What an option is called by DataFusion, after ``format.``."""
 
+_CHARACTERS: Final = frozenset({"delimiter", "quote", "escape"})
 _TRUTHS: Final = {"TRUE": "true", "ON": "true", "1": "true", "FALSE": "false", "OFF": "false",
                   "0": "false"}  # fmt: skip
 
@@ -69,7 +70,7 @@ def parse_options(cursor: Cursor) -> CopyOptions:
         elif name in OPTIONS:
             is_alone = name == "HEADER" and cursor.peek() in {",", ")"}
             value = "true" if is_alone else _value(cursor)
-            found.options[OPTIONS[name]] = _truth(value) if name == "HEADER" else value
+            found.options[OPTIONS[name]] = _meant(name, value)
         else:
             known = ", ".join(("FORMAT", *OPTIONS, "PARTITION_BY"))
             raise SqlError(f"COPY has no option {name}: it has {known}")
@@ -99,6 +100,17 @@ def _value(cursor: Cursor) -> str:
     cursor.skip()
     is_text = token.kind in {"string", "quoted"}
     return token.text[1:-1].replace("''", "'") if is_text else token.text
+
+
+def _meant(name: str, value: str) -> str:
+    if name == "HEADER":
+        return _truth(value)
+    if OPTIONS[name] not in _CHARACTERS:
+        return value
+    told = "\t" if value == "\\t" else value
+    if len(told) != 1 or not told.isascii():
+        raise SqlError(f"{name} is one character of ASCII, got {value!r}")
+    return told
 
 
 def _truth(value: str) -> str:

@@ -6,12 +6,18 @@ import datetime as dt
 import enum
 import uuid
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import affidavit
-from affidavit.errors import ConstraintError, SqlError
+from affidavit.errors import AffidavitError, ConstraintError, SqlError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -352,3 +358,34 @@ def test_on_conflict_may_name_a_column_twice(session) -> None:
     session.sql("CREATE TABLE t (a INT, b INT, n INT, UNIQUE (a, b)) AS VALUES (1, 1, 0)")
     session.sql("INSERT INTO t VALUES (1, 1, 5) ON CONFLICT (b, a, b) DO UPDATE SET n = excluded.n")
     assert session.sql("SELECT n FROM t").to_pylist() == [{"n": 5}]
+
+
+def test_a_fraction_is_cut_off_for_a_column_of_whole_numbers(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    """Through every statement alike, and as CAST does; rows of a handle and texts are refused."""
+    session.sql("CREATE TABLE w (id BIGINT PRIMARY KEY, n INT)")
+    pq.write_table(pa.table({"id": [5], "n": [2.9]}), tmp_path / "w.parquet")
+    given = [
+        ("INSERT INTO w VALUES (1, 2.9), (2, 0), (3, 0)", {}),
+        ("UPDATE w SET n = $n WHERE id = 2", {"n": 2.9}),
+        ("MERGE INTO w USING (SELECT 3 AS id, 2.9 AS v) s ON w.id = s.id "
+         "WHEN MATCHED THEN UPDATE SET n = v", {}),
+        ("INSERT INTO w SELECT 4, CAST(2.9 AS DOUBLE)", {}),
+        (f"COPY w FROM '{tmp_path / 'w.parquet'}'", {}),
+        ("INSERT INTO w VALUES (6, 0)", {}),
+        ("INSERT INTO w VALUES (6, 1) ON CONFLICT (id) DO UPDATE SET n = 2.9", {}),
+        ("INSERT INTO w SELECT 7, CAST(2.9 AS INT)", {}),
+    ]  # fmt: skip
+    for text, params in given:
+        session.sql(text, params)
+    session.sql("INSERT INTO w VALUES (8, 0)")
+    session.table("w").update({"n": 2.9}, where="id = 8")
+    found = session.sql("SELECT id, n FROM w ORDER BY id").to_pylist()
+    assert found == [{"id": at, "n": 2} for at in range(1, 9)]
+    for refused in (
+        lambda: session.sql("INSERT INTO w VALUES (9, '2.9')"),
+        lambda: session.table("w").insert([{"id": 9, "n": 2.9}]),
+    ):
+        with pytest.raises(AffidavitError):
+            refused()

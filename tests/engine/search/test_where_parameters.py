@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import affidavit
@@ -86,6 +87,13 @@ def test_a_text_is_only_a_text(table: affidavit.Session, at: int) -> None:
         ("m = $m", {"m": Decimal("-1.50")}, [0]),
         ("c IN $c", {"c": [NASTY[0], NASTY[2]]}, [0, 2]),
         ("n IN $n", {"n": (-1, 0)}, [1, 2]),
+        ("n IN ($n)", {"n": np.array([-1, 0])}, [1, 2]),
+        ("n IN (?)", [pa.array([-1, 0])], [1, 2]),
+        ("n = ANY($n)", {"n": [-1, 0]}, [1, 2]),
+        ("n IN $n", {"n": []}, []),
+        ("n NOT IN ($n)", {"n": []}, [*range(len(NASTY))]),
+        ("(n, b) IN $n", {"n": [(0, True), (1, True)]}, [2]),
+        ("(n, b) NOT IN $n", {"n": []}, [*range(len(NASTY))]),
         ("c = $c", {"c": None}, []),
         ("n = 0", {}, [2]),
     ],
@@ -109,7 +117,8 @@ def test_values_of_every_kind_are_bound(
         ("c = $c", {"c": b"x"}, r"\$c must be text"),
         ("c = $c", {"c": "a\x00b"}, r"\$c must be text"),
         ("c = $c", {"c": float("nan")}, r"\$c must be text"),
-        ("c IN $c", {"c": []}, r"\$c is an empty list"),
+        ("c IN $c", {"c": None}, r"\$c is None: pass a list"),
+        ("c IN $c", {"c": 5}, r"of type int: pass a list, or write = \$c"),
         ("c = $c", 5, "params must be"),
         (None, {"c": 1}, "where must be text"),
     ],

@@ -52,6 +52,48 @@ def test_a_program_ends_whatever_it_left_open(tmp_path, what: str) -> None:
     assert run_python(OPEN + ENDS[what], tmp_path / "lake", anew=True) == ""
 
 
+LEFT = """
+import sys, threading, time, affidavit, pyarrow as pa
+session = affidavit.connect(sys.argv[1], durability="normal")
+session.create_vector_table("docs", [{"id": 1, "vector": [1.0, 1.0]}])
+begun, left = threading.Event(), []
+def slow(given):
+    begun.set()
+    time.sleep(left.pop() if left else 0)
+    return given
+class Slow:
+    def before(self, request):
+        slow(request)
+session.functions.register("slow", slow, [pa.int64()], pa.int64(), volatility="volatile")
+session.models.register("slow", lambda texts: slow([[1.0, 1.0] for text in texts]), dim=2)
+session.hooks.add(Slow())
+def stopped(text):
+    try:
+        session.sql(text).to_pylist()
+    except affidavit.AffidavitError:
+        pass
+left += [n * 0.04 for n in range(1, 13)]
+for _ in range(4):
+    for text in (
+        "SELECT slow(value) FROM range(3)",
+        "SELECT embed('slow', 'a ' || value) FROM range(3)",
+        "SELECT a.id FROM vector_search('docs', [1.0, 1.0], 1) a JOIN docs b ON a.id = b.id",
+    ):
+        begun.clear()
+        thread = threading.Thread(target=stopped, args=[text])
+        thread.start()
+        begun.wait()
+        session.cancel()
+        thread.join()
+session.close()
+"""
+
+
+def test_p21_a_callers_own_code_may_be_at_work_when_the_program_ends(tmp_path) -> None:
+    """One call or another came back in the midst of Python's end: the process was aborted."""
+    assert run_python(LEFT, tmp_path / "lake") == ""
+
+
 BUSY = """
 import sys, threading, time, affidavit
 threading.excepthook = lambda told: kinds.add(told.exc_type.__name__)

@@ -68,7 +68,10 @@ def test_prepare_and_execute_say_types_and_values() -> None:
 def test_copy_can_be_told_another_place() -> None:
     asked = parse_copy(at("COPY (SELECT 1) /* to */ TO 'it''s' STORED AS CSV"))
     assert asked.location == "it's"
-    assert asked.to("/a'b") == "COPY ( SELECT 1 ) TO '/a''b' STORED AS CSV"
+    assert asked.options.format == "CSV"
+    assert asked.to("/a'b", "CSV", {}) == "COPY ( SELECT 1 ) TO '/a''b' STORED AS CSV"
+    packed = asked.to("b", "CSV", {"compression": "gzip"})
+    assert packed.endswith("STORED AS CSV OPTIONS ('format.compression' 'gzip')")
 
 
 def test_an_update_and_a_delete_are_cut_into_clauses() -> None:

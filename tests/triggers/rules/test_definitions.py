@@ -32,6 +32,20 @@ def test_p12_another_trigger_of_the_name_is_refused(session, orders) -> None:
     assert session.triggers.list()[0].actions == ("delete",)
 
 
+def test_p12_the_journal_has_the_statement_that_makes_such_a_trigger(session, orders) -> None:
+    session.triggers.on("orders", "insert", call=print, name="called")
+    told = {"where": "new.total > 1 -- much", "name": "one", "publish": "seen"}
+    made = session.triggers.on("orders", ["insert", "update"], **told)
+    query = "SELECT new_value ->> 'sql' AS sql FROM journal WHERE entity_type = 'trigger'"
+    _, sql = [each["sql"] for each in session.sql(query).to_pylist()]
+    session.sql("DROP TRIGGER one")
+    session.sql(sql)
+    again = session.triggers.list()[-1]
+    assert (again.name, again.actions, again.topic) == (made.name, made.actions, made.topic)
+    assert again.where is not None
+    assert "new.total > 1" in again.where
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

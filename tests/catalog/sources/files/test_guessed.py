@@ -18,6 +18,7 @@ from pyarrow import feather
 
 import affidavit
 from affidavit import errors
+from affidavit.catalog.sources.files.guessed import guessed
 
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 TABLE = pa.Table.from_pylist(ROWS)
@@ -93,6 +94,73 @@ def test_what_cannot_be_attached_is_told(
     (tmp_path / "t.unknown").write_text("a,b")
     with pytest.raises(errors.AffidavitError, match=why):
         session.attach(name, given)
+
+
+# --- written --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.csv.gz", ""), ("a.csv.gz", "(FORMAT csv)"), ("a.tsv", ""), ("a.tsv", "STORED AS CSV"),
+        ("a.ndjson", ""), ("a.jsonl.gz", ""), ("a.feather", ""), ("a.ipc", "(FORMAT ipc)"),
+        ("a.txt", "(FORMAT csv, DELIMITER '\\t')"), ("a.parquet", "(COMPRESSION zstd)"),
+        ("a.parquet", "(FORMAT parquet, COMPRESSION 'zstd(9)')"), ("a.bin", "(FORMAT tsv)"),
+    ],
+)  # fmt: skip
+def test_what_copy_writes_is_what_its_name_and_its_options_say(
+    session, tmp_path: Path, name: str, options: str
+) -> None:
+    path = tmp_path / name
+    session.sql(f"COPY (SELECT 1 AS a, 'x' AS b) TO '{path}' {options}")
+    if name == "a.bin":
+        assert path.read_text() == "a\tb\n1\tx\n"
+        return
+    told = {"format": "tsv"} if name == "a.txt" else {}
+    session.attach("t", path, **told)
+    assert session.sql("SELECT a, b FROM t").to_pylist() == [{"a": 1, "b": "x"}]
+    assert guessed(str(path))[1].get("compression") == ("gzip" if name.endswith("gz") else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("a.csv", "(FORMAT exl)", "EXL is not written: .* ARROW, CSV, JSON, PARQUET"),
+        ("a.csv", "STORED AS orc", "ORC is not written"),
+        ("a.avro", "", "does not say its format: write .FORMAT"),
+        ("a", "", "does not say its format: write .FORMAT"),
+        ("a.csv", "(DELIMITER 'ab')", "DELIMITER is one character of ASCII, got 'ab'"),
+        ("a.csv", "(QUOTE '')", "QUOTE is one character of ASCII"),
+    ],
+)
+def test_a_format_that_is_not_written_is_refused_with_those_that_are(
+    session, tmp_path: Path, name: str, options: str, why: str
+) -> None:
+    """One that nobody knows was left out, and a file called t.csv written as CSV."""
+    with pytest.raises(errors.AffidavitError, match=why):
+        session.sql(f"COPY (SELECT 1 AS a) TO '{tmp_path / name}' {options}")
+    assert not list(tmp_path.glob("a*"))
+
+
+def test_a_path_in_double_quotes_and_another_scheme_are_told_what_to_write(session) -> None:
+    for text, why in {
+        'SELECT * FROM "https://x/y.csv"': "single quotes",
+        "SELECT * FROM 'ftp://x/y.csv'": "s3://, gs://, az://, or https:// to read",
+    }.items():
+        with pytest.raises(errors.AffidavitError, match=why):
+            session.sql(text)
+
+
+def test_a_format_that_is_none_is_refused_with_those_that_are(session, tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv")
+    session.sql("CREATE TABLE kept (a BIGINT, b VARCHAR)")
+    for ask in (
+        lambda: session.attach("t", path, format="exl"),
+        lambda: session.sql(f"CREATE EXTERNAL TABLE t STORED AS exl LOCATION '{path}'"),
+        lambda: session.sql(f"COPY kept FROM '{path}' (FORMAT exl)"),
+    ):
+        with pytest.raises(errors.SourceError, match="(?i)no format 'exl'.* CSV, DELTA,.* PARQUET"):
+            ask()
 
 
 # --- in queries -----------------------------------------------------------------------------------

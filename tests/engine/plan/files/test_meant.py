@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affidavit.errors import AffidavitError, SourceError
+from affidavit.catalog.sources.files.evidence import files_evidence
+from affidavit.errors import AffidavitError, PathNotAllowedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -261,3 +263,131 @@ def test_a_setting_of_the_session_stays_where_a_file_has_floats(session, tmp_pat
     found = session.sql(f"SELECT x FROM '{tmp_path}/f.parquet' WHERE x > 1").to_pylist()
     assert len(found) == 1
     assert session.sql(asked).to_pylist() == [{"value": "false"}]
+
+
+# --- patterns over folders ------------------------------------------------------------------------
+
+
+def tree(tmp_path: Path) -> Path:
+    return written(
+        tmp_path,
+        {
+            "f/1.csv": "id,v\n1,top\n",
+            "f/a/2.csv": "v,id\nx,2\n",
+            "f/a/deep/3.csv": "id,v\n007,y\n",
+            "f/b/4.csv": "id,v\nfour,z\n",
+            "f/b/no.txt": "other\n",
+            "p/k=1/a.csv": "k,v\n1,x\n",
+            "p/k=2/a.csv": "k,v\n2,y\n",
+            "q/k=1/a.csv": "v\nx\n",
+            "q/k=2/j=3/a.csv": "v\ny\n",
+            "q/a.csv": "v\nz\n",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("f/*/*.csv", [("2", "x"), ("four", "z")]),
+        ("f/[a]/*.csv", [(2, "x")]),
+        ("f/?/*/*.csv", [(7, "y")]),
+        ("f/**/*.csv", [("007", "y"), ("1", "top"), ("2", "x"), ("four", "z")]),
+        ("f/**/deep/*.csv", [(7, "y")]),
+        ("p/*/*.csv", [(1, "x"), (2, "y")]),
+        ("p/**/*.csv", [(1, "x"), (2, "y")]),
+        ("p/k=*/*.csv", [(1, "x"), (2, "y")]),
+        ("q/**/*.csv", [("x",), ("y",), ("z",)]),
+        ("q/*.csv", [("z",)]),
+        ("q/*/*/*.csv", [("y", 2, 3)]),
+    ],
+)
+def test_a_pattern_is_of_the_files_that_it_names_in_whichever_folders(
+    session: affidavit.Session, tmp_path: Path, pattern: str, expected: list[tuple[Any, ...]]
+) -> None:
+    """DataFusion asks it of one name below its folder, and found none, or others besides."""
+    place = str(tree(tmp_path) / pattern)
+    select = "SELECT {} FROM {} ORDER BY 1, 2" if len(expected[0]) > 1 else "SELECT * FROM {1}"
+    columns = "id, v" if pattern[0] == "f" else "*"
+    assert sorted(rows(session, select.format(columns, f"'{place}'"))) == expected
+    session.attach("t", place)
+    assert sorted(rows(session, select.format(columns, "t"))) == expected
+    session.sql(f"CREATE EXTERNAL TABLE u STORED AS CSV LOCATION '{place}'")
+    assert sorted(rows(session, select.format(columns, "u"))) == expected
+    session.sql("CREATE TABLE c AS SELECT * FROM t WHERE FALSE")
+    session.sql(f"COPY c FROM '{place}'")
+    assert len(rows(session, "SELECT * FROM c")) == len(expected)
+
+
+def test_all_files_of_a_pattern_over_folders_are_evidence(tmp_path: Path) -> None:
+    evidence = files_evidence(str(tree(tmp_path) / "f" / "**" / "*.csv"))
+    assert evidence is not None
+    assert evidence["files"] == 4
+
+
+def test_patterns_over_folders_of_parquet_take_what_their_folders_say(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    for name, table in {
+        "k=1": pa.table({"n": pa.array([1], pa.int32())}),
+        "k=2": pa.table({"n": pa.array([2], pa.int64()), "more": ["x"]}),
+    }.items():
+        (tmp_path / name).mkdir()
+        pq.write_table(table, tmp_path / name / "a.parquet")
+    found = rows(session, f"SELECT n, more, k FROM '{tmp_path}/**/*.parquet' ORDER BY n")
+    assert found == [(1, None, 1), (2, "x", 2)]
+
+
+def test_no_pattern_over_folders_leads_a_restricted_session_out(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    """A link to what another folder is already was not looked into, by the name that was asked."""
+    folder = tree(tmp_path / "in")
+    written(tmp_path / "out", {"secret.csv": "id,v\n9,secret\n"})
+    with session.scope(allowed_paths=[str(folder)]) as limited:
+        limited.attach("t", str(folder / "f" / "*" / "*.csv"))
+        assert len(rows(limited, "SELECT * FROM t")) == 2
+        (folder / "f" / "b" / "5.csv").symlink_to(tmp_path / "out" / "secret.csv")
+        with pytest.raises(PathNotAllowedError):
+            rows(limited, "SELECT * FROM t")
+        (folder / "f" / "b" / "5.csv").unlink()
+        (folder / "f" / "a" / "o").symlink_to(tmp_path / "out")
+        (folder / "f" / "z").symlink_to(folder / "f" / "a")
+        for pattern in ("f/**/*.csv", "f/z/*/*.csv", "f/z*/*/*.csv"):
+            with pytest.raises(PathNotAllowedError):
+                limited.attach("other", str(folder / pattern))
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_a_folder_says_its_format_and_the_types_of_its_partitions(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    """Whole numbers and dates came as texts, and a format had to be given."""
+    folder = tmp_path / "years"
+    for n, day in enumerate(("2024-02-29", "__HIVE_DEFAULT_PARTITION__")):
+        inner = folder / f"year={2023 + n}" / f"m=0{n}" / f"d={day}"
+        inner.mkdir(parents=True)
+        pq.write_table(pa.table({"n": [n]}), inner / "a.parquet")
+    (folder / "_SUCCESS").touch()
+    (folder / "year=2023" / ".a.parquet.crc").write_bytes(b"crc")
+    session.attach("t", folder)
+    found = session.sql(f"SELECT n, year, d, m || '' AS m FROM '{folder}' ORDER BY n").to_arrow()
+    assert [*found.schema.types[:3]] == [pa.int64(), pa.int64(), pa.date32()]
+    expected = [(0, 2023, date(2024, 2, 29), "00"), (1, 2024, None, "01")]
+    assert [tuple(each.values()) for each in found.to_pylist()] == expected
+    assert rows(session, "SELECT n FROM t WHERE year = 2024 AND d IS NULL") == [(1,)]
+    plan = session.explain("SELECT n FROM t WHERE year = 2024")
+    assert "year=2024" in plan
+    assert "year=2023" not in plan
+    (folder / "year=2024" / "b.csv").write_text("n\n1\n")
+    with pytest.raises(SourceError, match="cannot tell the format"):
+        session.attach("u", folder)
+
+
+def test_a_column_that_files_have_as_their_folders_do_is_theirs(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    session.attach("t", tree(tmp_path) / "p", format="csv")
+    assert rows(session, "SELECT * FROM t ORDER BY k") == [(1, "x"), (2, "y")]

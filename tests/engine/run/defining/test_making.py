@@ -156,3 +156,23 @@ def test_the_journal_says_in_sql_what_was_created(session) -> None:
     assert [each["entity_id"] for each in told] == ["t", "u", "w", "d", "v", "q"]
     for each in told:
         assert each["made"] == made(session, each["entity_id"])
+
+
+def test_a_table_of_files_is_called_by_its_own_name(session, tmp_path) -> None:
+    """SHOW CREATE and the journal had a name that stands for any, whatever it was renamed to."""
+    (tmp_path / "t.csv").write_text("id\n1\n")
+    place = f"STORED AS CSV LOCATION '{tmp_path / 't.csv'}'"
+    session.attach("a", tmp_path / "t.csv")
+    session.sql("CREATE SCHEMA s")
+    session.sql(f'CREATE EXTERNAL TABLE s."B b" {place}')
+    journal = "SELECT new_value ->> 'sql' AS made FROM journal WHERE entity_id IN ('a', 'B b')"
+    made = {each["made"] for each in session.sql(journal).to_pylist()} - {None}
+    assert made == {
+        f'CREATE EXTERNAL TABLE "a" {place}', f'CREATE EXTERNAL TABLE "s"."B b" {place}',
+    }  # fmt: skip
+    session.sql("ALTER TABLE a RENAME TO c")
+    shown = session.sql("SHOW CREATE TABLE c").to_pylist()[0]["definition"]
+    assert shown == f'CREATE EXTERNAL TABLE "c" {place}'
+    session.sql("DROP TABLE c")
+    session.sql(shown)
+    assert session.sql("SELECT id FROM c").to_pylist() == [{"id": 1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +65,17 @@ def test_names_say_which_column_and_others_have_their_defaults(filled) -> None:
     assert filled.sql("SELECT zip FROM t WHERE id = 6").to_pylist() == [{"zip": "00456"}]
 
 
+def test_names_of_columns_are_found_without_case(filled) -> None:
+    Path("x.csv").write_text("ID,Zip\n5,a\n")
+    Path("y.csv").write_text("Id,id\n7,6\n")
+    filled.sql("COPY t FROM 'x.csv'")
+    filled.sql("COPY t (id) FROM 'y.csv'")
+    filled.sql('INSERT INTO t BY NAME SELECT 8 AS "ID", \'b\' AS "ZIP"')
+    assert filled.sql("SELECT id, zip FROM t WHERE id > 4 ORDER BY id").to_pylist() == [
+        {"id": 5, "zip": "a"}, {"id": 6, "zip": None}, {"id": 8, "zip": "b"},
+    ]  # fmt: skip
+
+
 def test_other_formats_are_read_by_names(filled) -> None:
     pq.write_table(pa.table({"zip": ["9"], "id": [9]}), "x.parquet")
     Path("x.json").write_text('[{"id": 10, "zip": "10"}]')
@@ -78,7 +90,12 @@ def test_other_formats_are_read_by_names(filled) -> None:
     ("text", "why"),
     [
         ("COPY t FROM 'none.csv'", "there is no file or folder"),
-        ("COPY t FROM 'bad.csv'", "'x' cannot be cast to BIGINT"),
+        ("COPY t FROM 'bad.csv'", "bad.csv', line 4, column 'id': 'x' cannot be cast to BIGINT"),
+        ("COPY t (zip, id) FROM 'bad.csv'", "bad.csv', line 4, column 'id': 'x'"),
+        ("COPY t (zip, id) FROM 'none*.tsv' (HEADER false)", "none.tsv', line 2, column 'id': 'y'"),
+        ("COPY t FROM 'days.csv.gz'", "days.csv.gz', line 3, column 'D': '2026-13-01'"),
+        ("COPY t FROM 'few.csv'", "few.csv' has 1 fields in line 2, and 2 columns"),
+        ("COPY t FROM 'cases.csv'", "'t' has no column 'ID'|no column 'ID'"),
         ("COPY t FROM 'more.csv'", "'t' has no column 'more'|no column 'more'"),
         ("COPY t (zip, none) FROM 'more.csv'", r"has no columns \['none'\]"),
         ("COPY t FROM 'more.csv' (OIDS)", "COPY has no option OIDS: it has FORMAT, HEADER"),
@@ -90,7 +107,11 @@ def test_other_formats_are_read_by_names(filled) -> None:
     ],
 )
 def test_what_cannot_be_copied_changes_nothing(filled, text: str, why: str) -> None:
-    Path("bad.csv").write_text("id,zip\n8,ok\nx,not\n")
+    Path("bad.csv").write_text('id,zip\n8,"o\nk"\nx,not\n')
+    Path("none.tsv").write_text("a\t1\ny\ty\n")
+    Path("days.csv.gz").write_bytes(gzip.compress(b"ID,D\n8,2026-12-01\n9,2026-13-01\n"))
+    Path("few.csv").write_text("id,zip\n8\n")
+    Path("cases.csv").write_text("ID,Id,zip\n8,9,x\n")
     Path("more.csv").write_text("id,zip,more\n8,ok,1\n")
     Path("same.csv").write_text("id,zip\n8,ok\n1,not\n")
     with pytest.raises(errors.AffidavitError, match=why):

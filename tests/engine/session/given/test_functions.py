@@ -73,6 +73,17 @@ def test_nulls_come_and_go_as_arrows(session: Session) -> None:
     assert seen == [1]
 
 
+def test_arguments_are_cast_where_nothing_can_be_lost(session: Session) -> None:
+    _say(session, "told", pc.utf8_upper)
+    found = _rows(session, "SELECT doubled(CAST(2 AS SMALLINT)) AS a, told(id) AS b FROM t")
+    assert {each["a"] for each in found} == {4}
+    assert {each["b"] for each in found} == {"1", "2"}
+    for text in ("'4'", "2.5", "TRUE"):
+        with pytest.raises(SqlError, match="explicit type casts"):
+            session.sql(f"SELECT doubled({text})")
+        assert session.sql(f"SELECT doubled(CAST({text} AS BIGINT))").num_rows == 1
+
+
 @pytest.mark.parametrize("volatility", ["immutable", "stable", "volatile"])
 def test_a_vector_tables_rows_are_given_to_the_function_itself(tmp_path, volatility) -> None:
     """Lance was handed the condition, and called a copy of the function, or failed."""

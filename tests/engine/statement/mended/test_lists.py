@@ -29,6 +29,31 @@ def test_what_a_star_has_as_well_is_numbered(session, text: str, names: list[str
 @pytest.mark.parametrize(
     ("listed", "found"),
     [
+        ("a, t.a, T.A", {"a": 1, "a_1": 1, "a_2": 1}),
+        ("a AS x, b AS x, b x", {"x": 1, "x_1": 2, "x_2": 2}),
+        ('a, b AS a, 3 AS "A"', {"a": 1, "a_1": 2, "A": 3}),
+        ("b AS a, t.a", {"a": 2, "a_1": 1}),
+        ("a AS x, b AS x, 7 AS x_1", {"x": 1, "x_2": 2, "x_1": 7}),
+        ("*, b + 1 AS a, t.b", {"a": 1, "b": 2, "a_1": 3, "b_1": 2}),
+        ("a, max(b) AS a", {"a": 1, "a_1": 2}),
+    ],
+)
+def test_what_is_called_alike_is_numbered(session, listed: str, found) -> None:
+    """DataFusion 54.1 refuses a list in which a name stands twice."""
+    session.sql("CREATE TABLE t (a INT, b INT) AS VALUES (1, 2)")
+    text = f"SELECT {listed} FROM t {'GROUP BY a' if 'max' in listed else 'ORDER BY 1'}"
+    assert session.sql(text).to_pylist() == [found]
+    session.sql(f"CREATE TABLE u AS {text}")
+    session.sql(f"CREATE VIEW v AS {text}")
+    assert session.sql("SELECT * FROM u").to_pylist() == [found]
+    assert session.sql("SELECT * FROM v").to_pylist() == [found]
+    both = session.sql("SELECT t.a, x.a FROM t JOIN t AS x ON t.a = x.a").to_arrow()
+    assert both.column_names == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
         ("a, a::VARCHAR", {"a": 1, "a::varchar": "1"}),
         ("a, a::INT AS x, a + 1", {"a": 1, "x": 1, "a + 1": 2}),
     ],
