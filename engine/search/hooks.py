@@ -4,8 +4,8 @@ A hook is any object with some of :class:`SearchHook`'s methods. Hooks run in th
 they were added; ``after`` runs before the first row is released, so a hook that raises there
 leaves the caller with an error and no rows.
 
-In SQL, ``before`` runs on the thread that runs the plan, one of DataFusion's as a rule: it must not
-run SQL, or wait for who does. ``after`` and ``failed`` run on the caller's thread.
+In SQL, ``before`` runs on a thread of its own, for which the one that runs the plan waits: it must
+not run SQL, or wait for who does. ``after`` and ``failed`` run on the caller's thread.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.running import Running
-    from affidavit.catalog.sources.databases.table import Select, SourceTable, Top
+    from affidavit.catalog.sources.databases.table import Select, SourceTable
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 
