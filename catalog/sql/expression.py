@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from affidavit.catalog.sql.quoting import quoted
@@ -56,17 +57,22 @@ class Statements(Protocol):
 
 
 def update_text(
-    schema: str, table: str, values: Mapping[str, object], where: str
+    schema: str,
+    table: str,
+    values: Mapping[str, object],
+    where: str,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple[str, dict[str, object]]:
-    """Return an UPDATE statement and its parameters, one a value that is no expression."""
-    params: dict[str, object] = {}
-    sets = []
+    """Return an UPDATE statement and its parameters: those ``given``, and one for each value."""
+    params, prefix, sets = dict(given), "set_", []
+    while any(name.startswith(prefix) for name in given):
+        prefix += "_"
     for at, (column, value) in enumerate(values.items()):
         if isinstance(value, Expression):
             sets.append(f"{quoted(column)} = ({value.sql})")
         else:
-            params[f"set_{at}"] = value
-            sets.append(f"{quoted(column)} = $set_{at}")
+            params[f"{prefix}{at}"] = value
+            sets.append(f"{quoted(column)} = ${prefix}{at}")
     name = f"{quoted(schema)}.{quoted(table)}"
     return f"UPDATE {name} SET {', '.join(sets)} WHERE {where}", params
 

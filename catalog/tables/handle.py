@@ -56,33 +56,50 @@ class TableHandle(ABC):
     def count(self) -> int:
         """Return how many rows there are."""
 
-    def update(self, set: Mapping[str, object], where: str) -> int:  # noqa: A002 - SQL's word
+    def update(
+        self,
+        set: Mapping[str, object],  # noqa: A002 - SQL's word
+        where: str,
+        *,
+        params: Mapping[str, object] | None = None,
+    ) -> int:
         """Set columns of the matching rows, and return how many there were.
 
         Args:
             set: Column to value; ``affidavit.expr("n + 1")`` for an SQL expression.
             where: An SQL predicate; ``"true"`` for every row.
+            params: The values of the parameters that it names, as ``$name``.
         """
         if not checked_by_name(set, "set"):
             msg = "update needs at least one column to set"
             raise InvalidQueryError(msg)
-        text, params = update_text(self._schema, self.name, set, _checked_where(where))
-        return self._statements.run(text, params)
+        given = checked_by_name(params or {}, "params")
+        text, values = update_text(self._schema, self.name, set, _checked_where(where), given)
+        return self._statements.run(text, values)
 
-    def delete(self, where: str | None = None, *, keys: object = None) -> int:
+    def delete(
+        self,
+        where: str | None = None,
+        *,
+        keys: object = None,
+        params: Mapping[str, object] | None = None,
+    ) -> int:
         """Delete rows, and return how many there were.
 
         Args:
             where: Those that match an SQL predicate.
             keys: Or those of these keys: one, or a list; of a key of several columns tuples, or
                 dicts. A key that no row has is passed over.
+            params: The values of the parameters that ``where`` names, as ``$name``.
         """
         if (where is None) == (keys is None):
             msg = "delete takes where= or keys=: one of them"
             raise InvalidQueryError(msg)
         if keys is None:
             text = delete_text(self._schema, self.name, _checked_where(where))
-            return self._statements.run(text, {})
+            return self._statements.run(text, dict(checked_by_name(params or {}, "params")))
+        if params is not None:
+            raise InvalidQueryError("params= are of where=: keys= are values themselves")
         named = self._of_keys(keys)
         if named is None:
             return 0

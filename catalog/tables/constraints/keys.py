@@ -25,6 +25,9 @@ def check_not_null(
             array = rows[column]
             at = array.is_null().index(value=True).as_py()
             msg = f"column {column!r} of table {table!r} is NOT NULL, and row {at} has NULL"
+            key = [name for name in definition.primary_key if name in rows.schema.names]
+            if key and not any(rows[name].null_count for name in key):
+                msg += f": the one with {shown_key(key, rows, at)}"
             raise ConstraintError(msg)
 
 
