@@ -26,7 +26,7 @@ from affidavit.catalog.lake.numbers import Numbers
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
 from affidavit.catalog.lake.vectors.datasets import Datasets
-from affidavit.catalog.lake.vectors.made import TextIndexes
+from affidavit.catalog.lake.vectors.made import MetIndexes
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
@@ -150,7 +150,7 @@ class Lake:
     models: Embedder | None = None
     queries: Queries = field(default_factory=Queries)
     memory: Memory = field(default_factory=Memory)
-    texts: TextIndexes = field(default_factory=TextIndexes)
+    indexes: MetIndexes = field(default_factory=MetIndexes)
 
     @property
     def path(self) -> Path:
@@ -208,7 +208,7 @@ def open_lake(
         memory = Memory(limit_of(options.memory_limit, options.spill_to), options.spill_to)
         opened.callback(memory.close)
         lake = _put_together(folders, store, options, given, keys, on_sealed)
-        lake = replace(lake, memory=memory, texts=TextIndexes(memory.limit))
+        lake = replace(lake, memory=memory, indexes=MetIndexes(memory.limit))
         if not options.read_only:
             folders.remove_abandoned()
         opened.pop_all()
