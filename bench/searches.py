@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import lancedb
@@ -38,6 +38,8 @@ LADDER: Final = ((20, 1), (20, 10), (20, 30), (40, 60), (80, 100), (160, 200), (
 THREADS: Final = ((1, 1.1), (4, 1.2), (16, 1.0))
 COLUMNS: Final = 2000
 MANY: Final = 20_000
+SETTLED_S: Final = 2.0
+"""How long what is done in the background is given."""
 
 
 def searches(plan: Plan) -> Iterator[Figure]:
@@ -46,6 +48,7 @@ def searches(plan: Plan) -> Iterator[Figure]:
         if rows <= ROWS_MAX:
             yield from _defaults(plan, plan.size(rows))
     yield from _one_table(plan)
+    yield from _small_writes(plan)
     yield _wide(plan)
     yield _replay(plan)
 
@@ -239,6 +242,52 @@ def _threads(
         yield Figure(
             f"searches by {threads} threads, on record", "/s", per_second(count, own),
             per_second(count, others), "lancedb", (Bound("ratio", "at least", limit),),
+        )  # fmt: skip
+
+
+# --- after small writes ---------------------------------------------------------------------------
+
+
+def _small_writes(plan: Plan) -> Iterator[Figure]:
+    """Yield what searches and writes take after many one-row inserts, beside what they took."""
+    rows, writes = plan.size(100_000), plan.size(1000, least=100)
+    vectors, queries = clustered(rows, 64, 2 * writes + 100)
+    data = vector_rows(["" for _ in queries], queries)
+    moved = pa.array(range(rows, rows + len(queries)), pa.int64())
+    data = data.set_column(0, "id", moved)
+    with affidavit.connect(plan.folder / "written") as session:
+        create_clustered(session, vectors)
+        table = session.table("clustered")
+        theirs = lancedb.connect(plan.folder / "theirs")
+        other = theirs.create_table("t", session.table("clustered").to_arrow())
+
+        def search(at: int) -> object:
+            return ask(session, queries[at])
+
+        table.insert(data.slice(0, 1))
+        [before] = take_turns(search, rounds=100, warmup=20)
+        for at in range(1, writes):
+            table.insert(data.slice(at, 1))
+            other.add(data.slice(at, 1))
+        sleep(SETTLED_S)
+        [after] = take_turns(search, rounds=100, warmup=20)
+        inserted = take_turns(
+            lambda at: table.insert(data.slice(writes + at, 1)),
+            lambda at: other.add(data.slice(writes + at, 1)), rounds=20, warmup=3,
+        )  # fmt: skip
+        deleted = take_turns(
+            lambda at: table.delete(keys=[rows + 2 * at]),
+            lambda at: other.delete(f"id = {rows + 2 * at}"), rounds=20, warmup=3,
+        )  # fmt: skip
+    yield Figure(
+        f"search p50 after {writes:,} one-row inserts, {rows:,} x 64", "ms", milliseconds(after),
+        milliseconds(before), "after one", (Bound("ratio", "at most", 1.3),),
+    )  # fmt: skip
+    for name, (own, others), limit in (("insert", inserted, 10), ("delete", deleted, 40)):
+        yield Figure(
+            f"one-row {name} after {writes:,} inserts", "ms", milliseconds(own),
+            milliseconds(others), "lancedb, which looks for no equal key and signs nothing",
+            (Bound("measured", "at most", limit),),
         )  # fmt: skip
 
 

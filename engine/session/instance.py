@@ -24,6 +24,7 @@ from affidavit.catalog.sources.registry import remembered
 from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.intents import settle_all
+from affidavit.catalog.tables.upkeep.gathering import gather_due
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
@@ -151,6 +152,9 @@ class Instance:
             self._merger.add(journals.seal_records)
             if journals is not self.lake.journals or not self.lake.read_only:
                 self._merger.add(journals.compact)
+
+        if not self.lake.read_only:
+            self._merger.add(partial(gather_due, self.lake))
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""
