@@ -9,9 +9,9 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,6 +35,7 @@ COLUMNS_MAX: Final = 64
 """Rows with more columns are found by their ids first: to plan 2,000 takes Lance 0.5 s."""
 
 BATCH_THREADS_MAX: Final = 8
+QUERIES_MAX: Final = 64
 DISTANCE: Final = "_distance"
 QUERY: Final = "query_index"
 """What says in a scan of many queries which of them a row was found for."""
@@ -155,13 +156,17 @@ def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
 def nearest_of_all(requests: Sequence[SearchRequest]) -> list[Nearest]:
     """Return what each of the requests finds, which are alike but for their vectors.
 
-    Lance works a scan's queries off one after another, so they are as many scans as there are
-    processors.
+    Lance works a scan's queries off one after another, so as many scans as there are processors
+    run at once, of :data:`QUERIES_MAX` queries at most.
     """
-    parts = min(len(requests), BATCH_THREADS_MAX, os.cpu_count() or 1)
-    bounds = [len(requests) * at // parts for at in range(parts + 1)]
-    shares = [requests[start:end] for start, end in pairwise(bounds)]
-    return [each for share in at_once(_share, shares) for each in share]
+    scans = min(BATCH_THREADS_MAX, os.cpu_count() or 1)
+    size = min(QUERIES_MAX, math.ceil(len(requests) / scans))
+    shares = [requests[at : at + size] for at in range(0, len(requests), size)]
+    found: list[Nearest] = []
+    for at in range(0, len(shares), scans):
+        for share in at_once(_share, shares[at : at + scans]):
+            found += share
+    return found
 
 
 def _share(requests: Sequence[SearchRequest]) -> list[Nearest]:

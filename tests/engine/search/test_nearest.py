@@ -59,6 +59,12 @@ def test_a_batch_finds_what_its_queries_find_one_by_one(docs, options) -> None:
     assert len(ids) == len(QUERIES)
 
 
+def test_a_large_batch_is_several_scans(docs, monkeypatch) -> None:
+    whole = [each.to_arrow() for each in docs.search_batch("docs", QUERIES)]
+    monkeypatch.setattr(nearest, "QUERIES_MAX", 2)
+    assert [each.to_arrow() for each in docs.search_batch("docs", QUERIES)] == whole
+
+
 def test_a_batch_with_a_bad_query_releases_nothing(docs) -> None:
     with pytest.raises(errors.InvalidQueryError, match="dimension 16"):
         docs.search_batch("docs", [QUERIES[0], [1.0]])
