@@ -85,7 +85,7 @@ def _nearest(request: SearchRequest, k: int, columns: Sequence[str] | None) -> N
             index = None if rows.num_rows < reachable else index
     if index is None:
         return Nearest(_scan(request, k, columns), None, exact=True)
-    return Nearest(rows, index.described, exact=False)
+    return Nearest(rows, dict(index.described), exact=False)
 
 
 def _reachable(request: SearchRequest, k: int) -> int:
@@ -104,7 +104,7 @@ def _reachable(request: SearchRequest, k: int) -> int:
 
 def _is_chosen_later(request: SearchRequest) -> bool:
     """Return whether rows are too many to be named to Lance, and are told apart once found."""
-    return request.among is not None and request.among.condition() is None
+    return request.among is not None and not request.among.are_listed
 
 
 def _scan(
@@ -177,13 +177,11 @@ def _share(requests: Sequence[SearchRequest]) -> list[Nearest]:
     found = _asked(first, queries, first.k, columns, nprobes)
     counts = np.bincount(found[QUERY].to_numpy(), minlength=len(requests))
     starts = np.concatenate([[0], np.cumsum(counts)])
-    rows = found.drop_columns([QUERY])
+    rows, used = found.drop_columns([QUERY]), {} if index is None else index.described
     return [
         nearest(request)
-        if count < request.k
-        else Nearest(
-            rows.slice(start, count), None if index is None else index.described, index is None
-        )
+        if index is not None and count < request.k
+        else Nearest(rows.slice(start, count), dict(used) or None, index is None)
         for request, start, count in zip(requests, starts, counts, strict=False)
     ]
 
