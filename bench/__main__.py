@@ -29,6 +29,7 @@ from bench.page import PAGE, shown, write
 from bench.reads import reads
 from bench.records import records
 from bench.search import recall, search
+from bench.searches import searches
 from bench.sessions import light, load, mix
 from bench.stopping import cancel
 from bench.tables import batch, change, changed, insert, scan, select
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "search": search,
     "recall": recall,
+    "searches": searches,
     "audit": audit,
     "threads": threads,
     "statements": statements,

@@ -55,7 +55,7 @@ def search(plan: Plan) -> Iterator[Figure]:
         for label, own, limit in (("without audit", plain, 0.8), ("with audit", audited, 1.0)):
             same = [a["id"] == b["id"] for a, b in zip(found[label], expected, strict=True)]
             yield Figure(
-                f"search p50 {label}, {rows:,} x {DIMENSION}, IVF_PQ, k={K}", "ms",
+                f"search p50 {label}, {rows:,} x {DIMENSION}, k={K}", "ms",
                 milliseconds(own), milliseconds(others), "lancedb's Table.search",
                 (Bound("ratio", "at most", limit),),
                 {"same_ids": sum(same) / len(same), "p99_ms": float(np.percentile(own, 99)) * 1000,

@@ -26,7 +26,8 @@ from affidavit.catalog.lake.numbers import Numbers
 from affidavit.catalog.lake.queries import Queries
 from affidavit.catalog.lake.vectors.dataset_files import SignedFiles
 from affidavit.catalog.lake.vectors.datasets import Datasets
-from affidavit.catalog.lake.vectors.made import TextIndexes
+from affidavit.catalog.lake.vectors.made import MetIndexes
+from affidavit.catalog.lake.vectors.writes import SmallWrites
 from affidavit.catalog.ledger.keys import open_keys
 from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
@@ -130,7 +131,8 @@ class Lake:
         models: What makes vectors of texts; likewise.
         queries: What runs on it in this process.
         memory: How much that may hold.
-        texts: The full-text indexes of its vector tables, as far as searches have met them.
+        writes: The small writes of its vector tables, which are put together in the background.
+        indexes: The indexes of its vector tables, as far as searches have met them.
     """
 
     folders: Folders
@@ -150,7 +152,8 @@ class Lake:
     models: Embedder | None = None
     queries: Queries = field(default_factory=Queries)
     memory: Memory = field(default_factory=Memory)
-    texts: TextIndexes = field(default_factory=TextIndexes)
+    writes: SmallWrites = field(default_factory=SmallWrites)
+    indexes: MetIndexes = field(default_factory=MetIndexes)
 
     @property
     def path(self) -> Path:
@@ -179,7 +182,8 @@ def open_lake(
         path: The lake's folder.
         options: How it is opened.
         keys: Where the master key is; without one, nothing can be signed.
-        on_sealed: Called when there may be segments to merge, or records to seal.
+        on_sealed: Called when there may be segments to merge, records to seal, or small writes to
+            put together.
 
     Raises:
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
@@ -208,7 +212,7 @@ def open_lake(
         memory = Memory(limit_of(options.memory_limit, options.spill_to), options.spill_to)
         opened.callback(memory.close)
         lake = _put_together(folders, store, options, given, keys, on_sealed)
-        lake = replace(lake, memory=memory, texts=TextIndexes(memory.limit))
+        lake = replace(lake, memory=memory, indexes=MetIndexes(memory.limit))
         if not options.read_only:
             folders.remove_abandoned()
         opened.pop_all()
@@ -249,6 +253,7 @@ def _put_together(
         places=places,
         ledgers=ledgers,
         numbers=Numbers(store),
+        writes=SmallWrites(on_sealed),
         journals=Journals(archive, ledgers.of, begins=begins, on_sealed=on_sealed),
     )
 

@@ -13,6 +13,7 @@ import lance
 import pyarrow as pa
 from lance.fragment import write_fragments
 
+from affidavit.catalog.lake.vectors.dataset_files import manifest_of
 from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.sql.quoting import lance_in
 
@@ -31,6 +32,20 @@ class Staged:
     def version_after(self) -> int:
         """The version that a commit will make; the table's lock keeps others from taking it."""
         return int(self.dataset.version) + 1
+
+    @property
+    def written(self) -> list[str]:
+        """The files that hold the change, by their paths in the dataset."""
+        operation = self._transaction.operation
+        changed = getattr(operation, "updated_fragments", ())
+        deletions = (each.deletion_file.path(each.id) for each in changed if each.deletion_file)
+        return [*(f"data/{name}" for name in self._data_files()), *deletions]
+
+    @property
+    def committed(self) -> list[str]:
+        """And those that a commit adds to them."""
+        told = f"_transactions/{self._transaction.read_version}-{self._transaction.uuid}.txn"
+        return [told, manifest_of(self.version_after)]
 
     def commit(self, properties: dict[str, str]) -> lance.LanceDataset:
         """Make the change visible.
@@ -55,11 +70,13 @@ class Staged:
 
     def discard(self) -> None:
         """Remove the files that were written."""
+        for name in self._data_files():
+            (Path(self.dataset.uri) / "data" / name).unlink(missing_ok=True)
+
+    def _data_files(self) -> list[str]:
         operation = self._transaction.operation
         fragments = getattr(operation, "fragments", None) or getattr(operation, "new_fragments", [])
-        for fragment in fragments:
-            for file in fragment.files:
-                (Path(self.dataset.uri) / "data" / file.path).unlink(missing_ok=True)
+        return [file.path for fragment in fragments for file in fragment.files]
 
 
 def stage_append(dataset: lance.LanceDataset, rows: pa.RecordBatchReader) -> Staged:

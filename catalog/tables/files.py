@@ -70,6 +70,11 @@ def paths(reader: Reader, info: TableInfo) -> set[str]:
     return {str(path) for (path,) in reader.select(FILES, ("path",), of_table(info))}
 
 
+def _listed_of(reader: Reader, info: TableInfo, wanted: Sequence[str]) -> set[str]:
+    where = And((of_table(info), In("path", tuple(wanted))))
+    return {str(path) for (path,) in reader.select(FILES, ("path",), where)}
+
+
 def hashed(home: Path, known: Container[str] = ()) -> dict[str, tuple[int, bytes]]:
     """Return the size and SHA-256 of the files of the dataset at ``home`` that are not known."""
     found = {}
@@ -92,11 +97,32 @@ class Before:
     hashed: Hashes
 
 
-def hashed_before(catalog: Catalog, info: TableInfo) -> Before:
-    """Return what is listed of a table, and hash what is not."""
+def hashed_before(
+    catalog: Catalog, info: TableInfo, written: Sequence[str] | None = None
+) -> Before:
+    """Return what is listed of a table, and hash what is not.
+
+    ``written`` are the paths that are to be looked at, where they are known: to look for what is
+    not listed takes longer the more versions there are. The first time all is looked at.
+    """
+    home = catalog.lake.datasets.path(info)
+    if written is not None and len(written) < PATHS_MAX:
+        with catalog.read() as reader:
+            known = _listed_of(reader, info, [FIRST, *written])
+        found = _hashed_files(home, [path for path in written if path not in known])
+        if FIRST in known and found is not None:
+            return Before(known, found)
     with catalog.read() as reader:
         known = paths(reader, info)
-    return Before(known, hashed(catalog.lake.datasets.path(info), known))
+    return Before(known, hashed(home, known))
+
+
+def _hashed_files(home: Path, wanted: Sequence[str]) -> dict[str, tuple[int, bytes]] | None:
+    """Return the size and SHA-256 of files; ``None`` if Lance calls one by another name."""
+    try:
+        return {path: ((home / path).stat().st_size, sha256_of(home / path)) for path in wanted}
+    except OSError:
+        return None
 
 
 def list_files(
@@ -105,15 +131,20 @@ def list_files(
     info: TableInfo,
     versions: range,
     before: Before | None = None,
+    committed: Sequence[str] | None = None,
 ) -> None:
     """List the files that a table has since its writer made ``versions`` of it.
 
     ``before`` is what was found already. The first time, tags that there are are listed
-    too; later ones are by :func:`list_tag`.
+    too; later ones are by :func:`list_tag`. ``committed`` are the paths of what came since,
+    where ``before`` is of known paths.
     """
-    before = before or Before(paths(writer, info), {})
-    home, known = catalog.lake.datasets.path(info), before.known
-    found = {**before.hashed, **hashed(home, known | before.hashed.keys())}
+    home = catalog.lake.datasets.path(info)
+    since = None if before is None else _since(home, before, committed)
+    if before is None or since is None:
+        before = Before(paths(writer, info), {})
+        since = hashed(home, before.known)
+    known, found = before.known, {**before.hashed, **since}
     is_first = FIRST not in known
     rows: list[tuple[StoreValue, ...]] = [
         (info.table_id, path, size, sha256)
@@ -123,6 +154,15 @@ def list_files(
     if is_first:
         rows.append((info.table_id, FIRST, versions.start, None))
     writer.insert(FILES, columns_of(FILES), rows)
+
+
+def _since(
+    home: Path, before: Before, committed: Sequence[str] | None
+) -> dict[str, tuple[int, bytes]] | None:
+    """Return what came since ``before``; ``None`` if that has other names than were told."""
+    if committed is None or FIRST not in before.known:
+        return hashed(home, before.known | before.hashed.keys())
+    return _hashed_files(home, committed)
 
 
 def list_tag(catalog: Catalog, writer: Writer, info: TableInfo, name: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow.types as pt
 from tqdm.auto import tqdm
 
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import lance
+    import numpy.typing as npt
     import pyarrow as pa
+
+    Matrix: TypeAlias = npt.NDArray[np.float32]
+
+IVF: Final = "IVF"
+"""The kind of index of vectors that suits them."""
 
 PQ_ROWS_MIN: Final = 256
 """Product quantization trains 256 centroids, so it needs as many rows."""
 
 PARTITION_ROWS: Final = 4096
+
+CODES_BYTES_MAX: Final = 4 * 1024**3
+"""What codes of a byte a dimension may take; more would not stay in Lance's cache, of 6 GiB."""
+
+SAMPLED_ROWS: Final = 4096
+CODE_STEPS: Final = 256
+STEPS_MIN: Final = 8
+"""How many of the 256 steps of such a code the values of a dimension have to spread over: a few
+vectors that are far longer than all others leave the others too few."""
+
 PROGRESS_DELAY_S: Final = 2.0
 
 
@@ -117,8 +134,45 @@ def _build_scalar(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> Non
     dataset.create_scalar_index(wanted.column, kind, **wanted.common(), **wanted.options)
 
 
+def _suited(dataset: lance.LanceDataset, wanted: Wanted) -> str:
+    """Return the kind of index that suits a column of vectors.
+
+    ``IVF_SQ``, a byte a dimension, orders rows almost as their vectors do and is built in seconds.
+    ``IVF_PQ``, a byte for several, is for what is too large for that, or has values of very
+    different size; or where its own options are given. Few rows are compared as they are.
+    """
+    rows = int(dataset.count_rows())
+    if wanted.options.get("num_sub_vectors") is not None:
+        return "IVF_PQ"
+    if rows < PQ_ROWS_MIN:
+        return "IVF_FLAT"
+    if rows * dataset.schema.field(wanted.column).type.list_size > CODES_BYTES_MAX:
+        return "IVF_PQ"
+    vectors = _sampled(dataset, wanted.column, rows)
+    return "IVF_SQ" if _has_steps(vectors, wanted.metric) else "IVF_PQ"
+
+
+def _sampled(dataset: lance.LanceDataset, column: str, rows: int) -> Matrix:
+    """Return some of the vectors, from all over the table."""
+    at = np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).astype(np.int64)
+    found = dataset.take(at.tolist(), columns=[column])[column].combine_chunks().drop_null()
+    return np.asarray(found.flatten(), dtype=np.float32).reshape(len(found), -1)
+
+
+def _has_steps(vectors: Matrix, metric: str) -> bool:
+    """Return whether the values of a dimension spread over enough of the range of all."""
+    if not vectors.size:
+        return True
+    if metric == "cosine":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    spread = float(np.median(vectors.std(axis=0)))
+    return spread * CODE_STEPS >= STEPS_MIN * float(np.ptp(vectors))
+
+
 def _build_vector(dataset: lance.LanceDataset, kind: str, wanted: Wanted) -> None:
     """Build flat where there are so few rows that product quantization cannot be trained."""
+    if kind == IVF:
+        kind = _suited(dataset, wanted)
     options = dict(wanted.options)
     rows = dataset.count_rows()
     dimension = dataset.schema.field(wanted.column).type.list_size
@@ -142,6 +196,7 @@ _TEXT: Final = IndexKind(is_text, "a text column", _build_text)
 _SCALAR: Final = IndexKind(_is_any, "a column", _build_scalar)
 
 INDEX_KINDS: Final[Mapping[str, IndexKind]] = {
+    IVF: _VECTOR,
     "IVF_PQ": _VECTOR,
     "IVF_FLAT": _VECTOR,
     "IVF_SQ": _VECTOR,

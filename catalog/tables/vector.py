@@ -18,6 +18,7 @@ from affidavit.catalog.tables.files import hashed_before, list_files, list_tag
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.indexing import (
     INDEX_KINDS,
+    IVF,
     Progress,
     Wanted,
     check_suits,
@@ -264,7 +265,7 @@ class VectorTable(TableHandle):
     def create_index(
         self,
         column: str,
-        index_type: str = "IVF_PQ",
+        index_type: str = IVF,
         num_partitions: int | None = None,
         num_sub_vectors: int | None = None,
         *,
@@ -276,11 +277,12 @@ class VectorTable(TableHandle):
         """Build an index and commit it as a new version.
 
         Args:
-            column: A vector column for ``IVF_PQ``, ``IVF_FLAT``, ``IVF_HNSW_SQ``; a text column
-                for ``FTS``; any other for ``BTREE``, ``BITMAP``, ``LABEL_LIST``.
+            column: A vector column for ``IVF``, which is what suits the vectors, ``IVF_SQ``,
+                ``IVF_PQ``, ``IVF_FLAT``, ``IVF_HNSW_SQ``; a text column for ``FTS``; any other for
+                ``BTREE``, ``BITMAP``, ``LABEL_LIST``.
             index_type: One of those, in any case.
             num_partitions: IVF cells; about one for 4,096 rows by default.
-            num_sub_vectors: Bytes a vector is quantized to; a divisor of the dimension by default.
+            num_sub_vectors: Of ``IVF_PQ``: bytes a vector; a divisor of the dimension by default.
             name: The index's name; Lance's ``<column>_idx`` by default.
             replace: Replace an index of that name.
             progress: Show a bar for long builds; by default if standard error is a terminal. Or a

@@ -149,18 +149,20 @@ def keys_digest(keys: pa.Array | pa.ChunkedArray) -> str:
 
 @contextmanager
 def locked(
-    catalog: Catalog, info: TableInfo, what: str, *, restores: bool = False
-) -> Iterator[tuple[TableInfo, lance.LanceDataset]]:
+    catalog: Catalog, info: TableInfo, what: str, *,
+    restores: bool = False, wait_s: float | None = None,
+) -> Iterator[tuple[TableInfo, lance.LanceDataset]]:  # fmt: skip
     """Hold the table's lock against every other writer; yield it as it is now, and its dataset.
 
     Raises:
+        StoreBusyError: The lock was not free for ``wait_s``, or the store's own time.
         TableNotFoundError: It was dropped since ``info`` was read.
         ForeignVersionError: Its newest version is another program's, and the block does not
             restore one of the table's own.
     """
     catalog.refuse_transaction(what)
     catalog.refuse_shared(info)
-    with catalog.lake.store.lock(info.table_id):
+    with catalog.lake.store.lock(info.table_id, timeout_s=wait_s):
         with catalog.read() as reader:
             now = catalog.by_id(reader, info.table_id)
         if now is None:
@@ -192,7 +194,7 @@ def _commit(
     """
     before, after = int(staged.dataset.version), staged.version_after
     try:
-        written = hashed_before(catalog, info)
+        written = hashed_before(catalog, info, staged.written)
         with catalog.read() as reader:
             numbered = [
                 replace(
@@ -213,8 +215,10 @@ def _commit(
             catalog.touch(writer, info, rows=added)
             catalog.show(writer, info, after)
             intent.finish(writer)
-            staged.commit({TABLE_ID: info.table_id, **intent.properties})
-            list_files(catalog, writer, info, range(after, after + 1), written)
+            made = staged.commit({TABLE_ID: info.table_id, **intent.properties})
+            list_files(catalog, writer, info, range(after, after + 1), written, staged.committed)
+        catalog.lake.datasets.hold(info, made)
+        catalog.lake.writes.wrote(info, sum(each.rows for each in changes))
     except BaseException:
         if not staged.is_committed():
             staged.discard()

@@ -23,6 +23,7 @@ from affidavit.catalog.model.making import create_text, name_text
 from affidavit.catalog.sources.files.external import NAMES_FILES, parse_external, plain_location
 from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.tables.indexes import add_index
+from affidavit.catalog.tables.indexing import IVF
 from affidavit.catalog.tables.kinds import drop_table
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.result.outcome import nothing
@@ -269,7 +270,7 @@ def _index(new: New, *, unique: bool = False) -> int:
 
 def _default_kind(schema: pa.Schema, column: str) -> str:
     if column in schema.names and pt.is_fixed_size_list(schema.field(column).type):
-        return "IVF_PQ"
+        return IVF
     return "BTREE"
 
 

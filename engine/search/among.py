@@ -85,12 +85,14 @@ class Among:
                 self._find = None  # it holds what was read
             return self._rows
 
+    @property
+    def are_listed(self) -> bool:
+        """Whether they are so few that Lance is given them."""
+        return len(self.rows()) <= LISTED_MAX
+
     def condition(self) -> str | None:
         """Return a condition for Lance that they alone meet; ``None`` if there are too many."""
-        rows = self.rows()
-        if len(rows) > LISTED_MAX:
-            return None
-        return listed(rows)
+        return listed(self.rows()) if self.are_listed else None
 
     def best(self, k: int, total: int, find: Callable[[int], pa.Table]) -> pa.Table:
         """Return the best ``k`` of these rows among ``total``, or as many as ``find`` can find.

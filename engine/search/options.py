@@ -127,8 +127,8 @@ class SearchOptions:
         metric: ``cosine``, ``l2`` or ``dot``; ``None`` for the table's own.
         mode: ``vector``, ``text`` or ``hybrid``. In SQL the function's name says it.
         exact: Whether every vector is compared.
-        nprobes: How many index partitions are searched.
-        refine_factor: How many times ``k`` candidates are compared exactly.
+        nprobes: How many index partitions are searched; ``None`` for what suits the index.
+        refine_factor: How many times ``k`` candidates are compared exactly; ``None`` likewise.
         version: A past version's number or tag, for whoever opens the table.
         lineage: The caller's own words about where the query comes from.
         model: The embedding model's name; ``None`` for the table's own.
@@ -141,8 +141,8 @@ class SearchOptions:
     metric: str | None = field(default=None, metadata=_row(_metric, replayed=True))
     mode: str = field(default="vector", metadata=_row(_mode, in_sql=False))
     exact: bool = field(default=False, metadata=_row(checked_switch, replayed=True))
-    nprobes: int = field(default=20, metadata=_row(checked_count, replayed=True))
-    refine_factor: int = field(default=30, metadata=_row(checked_count, replayed=True))
+    nprobes: int | None = field(default=None, metadata=_row(checked_count, replayed=True))
+    refine_factor: int | None = field(default=None, metadata=_row(checked_count, replayed=True))
     version: int | str | None = field(default=None, metadata=_row(checked_version))
     lineage: Lineage = field(default=None, metadata=_row(_as_given))
     model: str | None = field(default=None, metadata=_row(checked_text))

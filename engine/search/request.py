@@ -12,12 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from affidavit.catalog.lake.vectors.made import TextIndexes
+from affidavit.catalog.lake.vectors.made import MetIndexes
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.values.types import is_text
 from affidavit.catalog.values.vectors import fault_of
 from affidavit.engine.search.among import Among, read_condition
 from affidavit.engine.search.options import checked_count
+from affidavit.engine.search.vector_index import (
+    fused_candidates,
+    nprobes_for,
+    refine_factor_for,
+    serving_index,
+)
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from affidavit.engine.search.models import Models
     from affidavit.engine.search.options import Lineage, SearchOptions
     from affidavit.engine.search.record import SearchRecord
+    from affidavit.engine.search.vector_index import VectorIndex
 
 SCORES: Final = ("_distance", "_score")
 """The columns that say how well a row fits, one of which always comes back."""
@@ -54,6 +61,8 @@ class SearchRequest:
         identity: Who asks, for which tenant.
         info: The table.
         dataset: The table at the version that is searched.
+        columns_there: Its columns there. Lance makes its schema anew for each who asks, which takes
+            a millisecond for 2,000 columns.
         mode: ``vector``, ``text`` or ``hybrid``.
         vector: The query vector, float32; ``None`` for text search.
         text: The query text, where there is one.
@@ -73,12 +82,14 @@ class SearchRequest:
         model_version: The embedding model's version.
         journal_seq: The last entry of the tenant's ledger as the search began.
         transactions: Those of the session that asks: its record belongs in the one that is open.
-        texts: The full-text indexes that the lake's searches have met.
+        index: The index that serves it, unless it is exact.
+        indexes: The indexes that the lake's searches have met.
     """
 
     identity: Identity
     info: TableInfo
     dataset: lance.LanceDataset
+    columns_there: pa.Schema = field(repr=False)
     mode: str
     vector: npt.NDArray[np.float32] | None
     text: str | None
@@ -93,12 +104,13 @@ class SearchRequest:
     exact: bool
     nprobes: int
     refine_factor: int
+    index: VectorIndex | None = None
     lineage: Lineage = None
     model: str | None = None
     model_version: str | None = None
     journal_seq: int | None = None
     transactions: Transactions | None = field(default=None, repr=False, compare=False)
-    texts: TextIndexes = field(default_factory=TextIndexes, repr=False, compare=False)
+    indexes: MetIndexes = field(default_factory=MetIndexes, repr=False, compare=False)
 
     @property
     def version(self) -> int:
@@ -113,7 +125,7 @@ class SearchRequest:
     @property
     def schema(self) -> pa.Schema:
         """The columns that come back."""
-        fields = [self.dataset.schema.field(name) for name in self.select]
+        fields = [self.columns_there.field(name) for name in self.select]
         return pa.schema([*fields, pa.field(self.score_column, pa.float32())])
 
 
@@ -186,17 +198,20 @@ def build_request(
         ModelNotFoundError: The query is text and its model is not registered.
     """
     definition = vector_definition(info)
-    count = checked_count(k, "k")
-    column, columns = _searched(dataset.schema, info.name, options, definition.vector)
+    count, schema = checked_count(k, "k"), dataset.schema
+    column, columns = _searched(schema, info.name, options, definition.vector)
     text, vector = _text_and_vector(
         query if options.mode == "text" else written_vector(query), options
     )
+    index = serving_index(catalog, info, dataset, column, options)
+    candidates = fused_candidates(count) if options.mode == "hybrid" else count
     model = options.model or definition.model_at(int(dataset.version))
-    where, condition = _where(options.where, dataset.schema, info.name)
+    where, condition = _where(options.where, schema, info.name)
     request = SearchRequest(
         identity=catalog.identity,
         info=info,
         dataset=dataset,
+        columns_there=schema,
         mode=options.mode,
         vector=None,
         text=text,
@@ -204,25 +219,45 @@ def build_request(
         where=where,
         condition=condition,
         among=Among() if where is not None and condition is None else None,
-        select=_selected(dataset.schema, options.select, info.name),
+        select=_selected(schema, options.select, info.name),
         column=column,
         columns=columns,
         metric=options.metric or definition.metric,
         exact=options.exact,
-        nprobes=options.nprobes,
-        refine_factor=options.refine_factor,
+        nprobes=options.nprobes or nprobes_for(index),
+        refine_factor=options.refine_factor
+        or refine_factor_for(index, definition.metric, count, candidates),
+        index=index,
         lineage=options.lineage,
         model=model,
         model_version=models.version(model),
-        journal_seq=journal_seq,
-        transactions=catalog.transactions,
-        texts=catalog.lake.texts,
+        journal_seq=journal_seq, transactions=catalog.transactions, indexes=catalog.lake.indexes,
+    )  # fmt: skip
+    return _aimed(request, vector, models)
+
+
+def asked_anew(
+    request: SearchRequest, query: Query | None, options: SearchOptions, models: Models
+) -> SearchRequest:
+    """Return ``request``, which was built of the same options, for another query.
+
+    Raises:
+        InvalidQueryError: The query cannot be used.
+        ModelNotFoundError: The query is text and its model is not registered.
+    """
+    text, vector = _text_and_vector(
+        query if options.mode == "text" else written_vector(query), options
     )
-    if options.mode == "text":
+    return _aimed(replace(request, text=text, vector=None), vector, models)
+
+
+def _aimed(request: SearchRequest, vector: Query | None, models: Models) -> SearchRequest:
+    """Return a request for a vector, unless its text is still to be made one, or is sought."""
+    if request.mode == "text":
         return request
     if vector is not None:
         return replace(request, vector=checked_vector(vector, request))
-    _check_model(models, model, info.name, dataset.version)
+    _check_model(models, request.model, request.info.name, request.version)
     return request
 
 
@@ -331,9 +366,9 @@ def _searched(
 def _selected(schema: pa.Schema, select: Sequence[str] | None, table: str) -> tuple[str, ...]:
     if select is None:
         return tuple(schema.names)
-    names = [name for name in select if name not in SCORES]
+    names, known = [name for name in select if name not in SCORES], {*schema.names}
     for name in names:
-        if name not in schema.names:
+        if not isinstance(name, str) or name not in known:
             raise ColumnNotFoundError(name, table=table, known=schema.names)
     return tuple(dict.fromkeys(names))
 
@@ -354,7 +389,7 @@ def checked_vector(query: Query, request: SearchRequest) -> npt.NDArray[np.float
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"{where} must be a list of numbers, got {type(query).__name__}: {error}"
         raise InvalidQueryError(msg) from error
-    size = request.dataset.schema.field(request.column).type.list_size
+    size = request.columns_there.field(request.column).type.list_size
     if vector.ndim != 1 or len(vector) != size:
         msg = f"{where} must have dimension {size}, got shape {vector.shape}"
         raise InvalidQueryError(msg)

@@ -15,18 +15,24 @@ import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.lake.vectors.datasets import lance_errors
-from affidavit.catalog.lake.vectors.text_indexes import TEXT_INDEX
 from affidavit.catalog.model import clock
-from affidavit.catalog.sql.quoting import lance_name
-from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.engine.search.among import ROW_ID
+from affidavit.engine.search.helpers import at_once
+from affidavit.engine.search.nearest import (
+    BATCH_THREADS_MAX,
+    Nearest,
+    asks_once,
+    nearest,
+    nearest_ids,
+    nearest_of_all,
+    taken,
+)
 from affidavit.engine.search.request import CompletedSearch, FailedSearch, with_vector
-from affidavit.engine.search.words import best_by_words
+from affidavit.engine.search.vector_index import fused_candidates
+from affidavit.engine.search.words import SCORE, best_by_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lance.lance.indices import IndexDescription
+    from collections.abc import Callable, Mapping, Sequence
 
     from affidavit.catalog.ledger.entry import Draft, StoredEntry
     from affidavit.catalog.model.identity import Identity
@@ -36,14 +42,8 @@ if TYPE_CHECKING:
     from affidavit.engine.search.record import SearchRecord
     from affidavit.engine.search.request import SearchRequest
 
-WIDENED_NPROBES: Final = 8
-"""How many times more partitions a search looks at before it compares every vector."""
-
 RRF_K: Final = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
-
-FUSED_CANDIDATES_MIN: Final = 50
-BATCH_THREADS_MAX: Final = 8
 
 
 class Beside(Protocol):
@@ -116,7 +116,7 @@ class Searcher:
             for request in ready:  # on the caller's thread, once no hook has refused
                 if request.among is not None:
                     request.among.rows()
-            return self._put_on_record(self._complete(ready))
+            return self._put_on_record(_complete_all(ready))
         except BaseException as error:
             for request in ready:
                 self._hooks.failed(request, error)
@@ -193,149 +193,74 @@ class Searcher:
         self._hooks.after(recorded)
         return recorded
 
-    def _complete(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
-        if len(requests) == 1:
-            return [complete(requests[0])]
-        with ThreadPoolExecutor(min(BATCH_THREADS_MAX, len(requests))) as pool:
-            return list(pool.map(complete, requests))
-
 
 def complete(request: SearchRequest) -> CompletedSearch:
     """Run ``request`` in Lance, without hooks."""
     started_at_us, started = clock.now_us(), perf_counter_ns()
     with lance_errors(f"searching {request.info.name!r}"):
-        if request.mode == "text":
-            rows, index, exact = _text(request, request.k), None, True
-        elif request.mode == "vector":
-            rows, index, exact = _nearest(request, request.k)
-        else:
-            rows, index, exact = _hybrid(request)
-    duration_us = (perf_counter_ns() - started) // 1000
+        found = _FIND[request.mode](request)
+    return _completed(request, found, started_at_us, started)
+
+
+def _completed(
+    request: SearchRequest, found: Nearest, started_at_us: int, started_ns: int
+) -> CompletedSearch:
+    duration_us = (perf_counter_ns() - started_ns) // 1000
     query_id = clock.uuid7(started_at_us)
-    return CompletedSearch(request, rows, index, exact, started_at_us, duration_us, query_id)
+    return CompletedSearch(
+        request, found.rows, found.index, found.exact, started_at_us, duration_us, query_id
+    )
+
+
+def _complete_all(requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
+    """Run requests that are alike but for what they look for."""
+    if len(requests) == 1:
+        return [complete(requests[0])]
+    if not asks_once(requests):
+        with ThreadPoolExecutor(min(BATCH_THREADS_MAX, len(requests))) as pool:
+            return list(pool.map(complete, requests))
+    started_at_us, started = clock.now_us(), perf_counter_ns()
+    with lance_errors(f"searching {requests[0].info.name!r}"):
+        found = nearest_of_all(requests)
+    return [
+        _completed(request, each, started_at_us, started)
+        for request, each in zip(requests, found, strict=True)
+    ]
 
 
 def released(search: CompletedSearch) -> pa.Table:
     """Return the rows with the columns that the caller asked for."""
-    return search.rows.select(search.request.schema.names)
-
-
-def _columns(request: SearchRequest) -> list[str]:
-    key = vector_definition(request.info).key
-    return [*dict.fromkeys([key, *request.select])]
-
-
-# --- by vector -----------------------------------------------------------------------------------
-
-
-def _index_on(request: SearchRequest) -> dict[str, Any] | None:
-    """Return the vector index that serves the request, if there is one."""
-    if request.exact or request.metric != vector_definition(request.info).metric:
-        return None
-    for index in request.dataset.describe_indices():
-        if index.field_names == [request.column] and index.index_type != TEXT_INDEX:
-            return _described(index)
-    return None
-
-
-def _described(index: IndexDescription) -> dict[str, Any]:
-    """Return an index as hooks see it; of several segments the oldest stands for it."""
-    segment = index.segments[0]
-    return {
-        "name": index.name, "type": index.index_type, "uuid": segment.uuid,
-        "fields": index.field_names, "version": segment.dataset_version_at_last_update,
-        "fragment_ids": segment.fragment_ids, "base_id": segment.base_id,
-    }  # fmt: skip
-
-
-def _nearest(request: SearchRequest, k: int) -> tuple[pa.Table, dict[str, Any] | None, bool]:
-    """Return the nearest ``k`` rows, the index that found them, and whether they are the true ones.
-
-    An index may find fewer than ``k`` under a filter: then more partitions are searched, and at
-    last every vector is compared, so that ``min(k, matching)`` rows come back.
-    """
-    index = _index_on(request)
-    if index is None:
-        return _scan_nearest(request, k, use_index=False), None, True
-    rows = _scan_nearest(request, k, nprobes=request.nprobes)
-    if rows.num_rows < k and rows.num_rows < _reachable(request, k):
-        rows = _scan_nearest(request, k, nprobes=request.nprobes * WIDENED_NPROBES)
-        if rows.num_rows < _reachable(request, k):
-            return _scan_nearest(request, k, use_index=False), None, True
-    return rows, index, False
-
-
-def _reachable(request: SearchRequest, k: int) -> int:
-    """Return how many rows a search could find: those with a vector that the condition leaves."""
-    assert request.column is not None
-    present = f"{lance_name(request.column)} IS NOT NULL"
-    condition = request.condition
-    if request.among is not None:
-        condition = request.among.condition()
-        if condition is None:
-            found = request.dataset.scanner(columns=[], filter=present, with_row_id=True).to_table()
-            return min(k, len(np.intersect1d(request.among.rows(), found[ROW_ID])))
-    condition = present if condition is None else f"({condition}) AND {present}"
-    return min(k, int(request.dataset.count_rows(filter=condition)))
-
-
-def _scan_nearest(
-    request: SearchRequest, k: int, *, nprobes: int | None = None, use_index: bool = True
-) -> pa.Table:
-    """Return the nearest ``k`` rows that the condition leaves."""
-    among = request.among
-    condition = request.condition if among is None else among.condition()
-
-    def scan(count: int, columns: Sequence[str] = (), **options: Any) -> pa.Table:  # noqa: ANN401 - Lance's
-        nearest: dict[str, Any] = {
-            "column": request.column,
-            "q": request.vector,
-            "k": count,
-            "metric": request.metric,
-            "use_index": use_index,
-        }
-        if use_index:
-            nearest |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
-        return request.dataset.scanner(
-            columns=[*columns, "_distance"], nearest=nearest, **options
-        ).to_table()
-
-    if among is None or condition is not None:
-        return scan(k, _columns(request), filter=condition, prefilter=True)
-    total = int(request.dataset.count_rows())
-    best = among.best(k, total, lambda count: scan(count, with_row_id=True))
-    return taken(request, best, "_distance")
-
-
-def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
-    """Return rows, which are told by their ids, with their columns and scores, in that order."""
-    rows = request.dataset._take_rows(best[ROW_ID].to_pylist(), columns=_columns(request))  # noqa: SLF001 - Lance has no other way by row id
-    return rows.append_column(score, best[score])
+    return search.rows.select([*search.request.select, search.request.score_column])
 
 
 # --- by text -------------------------------------------------------------------------------------
 
 
-def _text(request: SearchRequest, k: int) -> pa.Table:
+def _text(request: SearchRequest) -> Nearest:
     """Return the best ``k`` rows by BM25."""
-    return taken(request, best_by_words(request, k), "_score")
+    rows = taken(request, best_by_words(request, request.k), SCORE)
+    return Nearest(rows, None, exact=True)
 
 
 # --- by both -------------------------------------------------------------------------------------
 
 
-def _hybrid(request: SearchRequest) -> tuple[pa.Table, dict[str, Any] | None, bool]:
-    """Return the best ``k`` rows by reciprocal rank fusion of both searches."""
-    candidates = max(request.k, FUSED_CANDIDATES_MIN)
-    near, index, exact = _nearest(request, candidates)
-    worded = _text(request, candidates)
-    key = vector_definition(request.info).key
-    order, scores = fuse(near[key].to_pylist(), worded[key].to_pylist())
-    rows = pa.concat_tables([near.drop_columns(["_distance"]), worded.drop_columns(["_score"])])
-    first_at = {value: at for at, value in reversed(list(enumerate(rows[key].to_pylist())))}
-    best = rows.take(pa.array([first_at[value] for value in order[: request.k]], pa.int64()))
-    column = pa.array(scores[: request.k], pa.float32())
-    return best.append_column(pa.field("_score", pa.float32()), column), index, exact
+def _hybrid(request: SearchRequest) -> Nearest:
+    """Return the best ``k`` rows by reciprocal rank fusion of both searches, which run at once."""
+    candidates = fused_candidates(request.k)
+    halves: list[Callable[[], Any]] = [
+        lambda: nearest_ids(request, candidates),
+        lambda: best_by_words(request, candidates),
+    ]
+    near, worded = at_once(lambda half: half(), halves)
+    order, scores = fuse(near.rows[ROW_ID].to_pylist(), worded[ROW_ID].to_pylist())
+    best = pa.table(
+        {
+            ROW_ID: pa.array(order[: request.k], pa.uint64()),
+            SCORE: pa.array(scores[: request.k], pa.float32()),
+        }
+    )
+    return replace(near, rows=taken(request, best, SCORE))
 
 
 def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any]]:
@@ -349,3 +274,10 @@ def fuse(*rankings: Sequence[object]) -> tuple[list[object], np.ndarray[Any, Any
             scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
     order = sorted(scores, key=lambda item: -scores[item])
     return order, np.array([scores[item] for item in order])
+
+
+_FIND: Final[Mapping[str, Callable[[SearchRequest], Nearest]]] = {
+    "vector": nearest,
+    "text": _text,
+    "hybrid": _hybrid,
+}

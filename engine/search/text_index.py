@@ -71,7 +71,7 @@ class TextIndex:
 
 def text_indexes(request: SearchRequest) -> dict[str, TextIndex]:
     """Return the full-text indexes of what is searched, by column."""
-    found: dict[str, TextIndex] = request.texts.known.get(
+    found: dict[str, TextIndex] = request.indexes.texts.get(
         (request.info.table_id, request.version), lambda: (_described(request.dataset), 1)
     )
     return found
@@ -93,7 +93,7 @@ def fresh(request: SearchRequest, index: TextIndex) -> lance.LanceDataset | None
 
     ``None`` if they are too many, or too long.
     """
-    dataset, kept = request.dataset, request.texts.fresh
+    dataset, kept = request.dataset, request.indexes.fresh
     if dataset.count_rows() > FRESH_ROWS_MAX:
         return None
     options = json.dumps(dict(index.options), sort_keys=True)

@@ -25,6 +25,7 @@ from affidavit.catalog.store.forks import WORKING
 from affidavit.catalog.store.transactions import Transactions
 from affidavit.catalog.tables.copies.files import remove_unnamed, write_files
 from affidavit.catalog.tables.intents import settle_all
+from affidavit.catalog.tables.upkeep.gathering import gather_due
 from affidavit.catalog.topics.log import evict_old
 from affidavit.engine.audit.gate import Gate
 from affidavit.engine.audit.recorder import Recorder
@@ -154,6 +155,9 @@ class Instance:
                 self._merger.add(journals.compact)
         if not self.lake.read_only:
             self._merger.add(partial(write_files, self.lake))
+
+        if not self.lake.read_only:
+            self._merger.add(partial(gather_due, self.lake))
 
     def _recover(self, identity: Identity) -> None:
         """Check the ledger, and finish what a crash left half done."""

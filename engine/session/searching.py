@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from affidavit.catalog.values.python.arguments import checked_text
 from affidavit.engine.plan.searched.rows import rows_query
 from affidavit.engine.scans.functions import refuse_elsewhere, require_vector
 from affidavit.engine.search.options import BATCH_QUERIES_MAX, options_of
-from affidavit.engine.search.request import build_request, filter_errors
+from affidavit.engine.search.request import asked_anew, build_request, filter_errors
 from affidavit.engine.session.arguments import named_parameters
 from affidavit.errors import InvalidQueryError
 
@@ -106,12 +105,12 @@ def _requests(
     require_vector(info)
     seen = catalog.ledger.last_seq(reader)
     info, dataset = dataset_of(catalog, reader, info, options.version)
-    requests = [
-        build_request(catalog, info, dataset, models, query, asked.k, options, journal_seq=seen)
-        for query in asked.queries
-    ]
-    among = requests[0].among if requests else None
-    return [replace(each, among=among) for each in requests]
+    if not asked.queries:
+        return []
+    first = build_request(
+        catalog, info, dataset, models, asked.queries[0], asked.k, options, journal_seq=seen
+    )
+    return [first, *(asked_anew(first, query, options, models) for query in asked.queries[1:])]
 
 
 def _choose(

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 
 from affidavit.catalog.sql.binding import columns_before, listed_values, no_list, nothing
@@ -22,6 +23,8 @@ from affidavit.errors import InvalidQueryError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from affidavit.engine.statement.statement import Part, Statement
 
@@ -238,6 +241,8 @@ def _scalar(name: str, value: Any) -> pa.Scalar:  # noqa: ANN401 - whatever call
         return _scalar(name, value.value)
     if isinstance(value, pa.Array | pa.ChunkedArray):
         value = value.to_pylist()
+    if isinstance(value, np.ndarray) and value.ndim == 1 and _is_numbers(value):
+        return pa.ListArray.from_arrays([0, len(value)], pa.array(value))[0]
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1:
         value = list(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
@@ -266,6 +271,11 @@ def _big(name: str, value: int) -> pa.Scalar:
 def _is_of_tuples(value: object) -> bool:
     """Return whether a value is a list of tuples, whose values may be of several types."""
     return isinstance(value, list | tuple) and all(isinstance(row, tuple) for row in value)
+
+
+def _is_numbers(value: npt.NDArray[Any]) -> bool:
+    """Return whether Arrow reads an array as it would read a list of what is in it."""
+    return value.dtype.kind in "fiu" and value.dtype.isnative and len(value) > 0
 
 
 def _is_object(value: object) -> bool:

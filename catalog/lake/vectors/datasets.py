@@ -107,6 +107,11 @@ class Datasets:
             self._latest[info.table_id] = held
         return held
 
+    def hold(self, info: TableInfo, newest: lance.LanceDataset) -> None:
+        """Keep the version that a writer just made, which nobody has to open then."""
+        with self._lock:
+            self._latest[info.table_id] = newest
+
     def _is_home(self, info: TableInfo, held: lance.LanceDataset) -> bool:
         return bool(held.uri == str(self.path(info)))
 

@@ -64,15 +64,17 @@ class Made(Generic[Value]):
                 total -= self._held.popitem(last=False)[1].size
 
 
-class TextIndexes:
-    """The full-text indexes of a lake's tables, as far as searches have met them.
+class MetIndexes:
+    """The indexes of a lake's tables, as far as searches have met them.
 
     Attributes:
-        known: Those that a version has, as they are described.
-        fresh: Those that were made in memory.
+        texts: The full-text indexes that a version has, as they are described.
+        vectors: The vector indexes likewise, and of each index how it is parted.
+        fresh: Full-text indexes that were made in memory.
     """
 
     def __init__(self, memory_limit: int | None = None) -> None:
         limit = FRESH_BYTES_MAX if memory_limit is None else memory_limit // SHARE_OF_LIMIT
-        self.known: Made[Any] = Made(KNOWN_MAX)
+        self.texts: Made[Any] = Made(KNOWN_MAX)
+        self.vectors: Made[Any] = Made(KNOWN_MAX)
         self.fresh: Made[Any] = Made(min(limit, FRESH_BYTES_MAX))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from affidavit.catalog.tables.indexing import IVF
 from affidavit.catalog.tables.mutable import MutableTable
 from affidavit.catalog.tables.vector import VectorTable
 from affidavit.engine.fronts.aio.asking import Awaited, awaited
@@ -80,7 +81,7 @@ class AsyncVectorTable(_AsyncTable[VectorTable]):
     optimize = awaited(VectorTable.optimize)
     indexes = awaited(VectorTable.indexes)
 
-    async def create_index(self, column: str, index_type: str = "IVF_PQ", **options: Any) -> None:  # noqa: ANN401
+    async def create_index(self, column: str, index_type: str = IVF, **options: Any) -> None:  # noqa: ANN401
         """Create an index; see :meth:`affidavit.VectorTable.create_index`."""
         await self._asker.ask(partial(self._of.create_index, column, index_type, **options))
 

@@ -172,6 +172,22 @@ def test_vector_indexes_are_built_with_parameters_from_the_data(session, kind: s
     assert found[0]["id"] == 5
 
 
+def test_an_index_of_vectors_is_of_the_kind_that_suits_them(session) -> None:
+    """One code of 256 steps does not tell values apart that a few of far larger ones dwarf."""
+    few, plain, parts = vectors(200, 16), vectors(600, 16), {"num_sub_vectors": 4}
+    flat = plain["vector"].combine_chunks().flatten().to_numpy().copy()
+    flat[: 3 * 16] *= 1000
+    uneven = plain.set_column(3, "vector", pa.FixedSizeListArray.from_arrays(pa.array(flat), 16))
+    for data, metric, options, kind in (
+        (few, "l2", {}, "IVF_FLAT"), (plain, "l2", {}, "IVF_SQ"), (plain, "l2", parts, "IVF_PQ"),
+        (uneven, "l2", {}, "IVF_PQ"), (uneven, "cosine", {}, "IVF_SQ"),
+    ):  # fmt: skip
+        table = session.create_vector_table("suited", data, metric=metric)
+        table.create_index("vector", **options)
+        assert [index["type"] for index in table.indexes()] == [kind]
+        session.drop_table("suited")
+
+
 def test_scalar_and_text_indexes(session, docs) -> None:
     docs.create_index("bucket", "bitmap")
     docs.create_index("id", "BTREE", name="by_id")

@@ -124,8 +124,8 @@ def test_an_index_in_memory_is_made_once_for_a_version(lake, monkeypatch) -> Non
         with pytest.raises(errors.InvalidQueryError, match="with_position=True"):
             session.search("docs", '"w19 all"', mode="text")
         assert len(made) == 3
-        texts = session.search("docs", "all", 1, mode="text").request.texts
-        assert texts is session.search("docs", [1.0, 1.0], 1).request.texts
+        texts = session.search("docs", "all", 1, mode="text").request.indexes
+        assert texts is session.search("docs", [1.0, 1.0], 1).request.indexes
         assert texts.fresh.size_max == 4 * 2**20
 
 

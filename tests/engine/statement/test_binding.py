@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 import affidavit
+from affidavit.engine.statement.parameters import arrow_params
 from affidavit.errors import SqlError
 
 
@@ -106,3 +108,14 @@ def test_a_value_that_is_left_over_beside_a_list_is_refused(
 ) -> None:
     with pytest.raises(SqlError, match=r"names no parameter \$b: it has \$a"):
         session.sql(text, a=[1, 2], b=3)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i4", "i8", "u2", "u8", ">f4", "?"])
+def test_a_vector_is_bound_as_the_list_of_what_is_in_it(kind: str) -> None:
+    whole = np.array([1, 0, 3, 1, 2], kind)
+    for given in (whole, whole[::2], whole[:0]):
+        values = arrow_params({"v": given, "w": list(given)})
+        assert values["v"] == values["w"]
+        assert values["v"].type == values["w"].type
+    nothing = arrow_params({"v": np.array([np.nan, np.inf], "f8")})["v"]
+    assert str(nothing.as_py()) == "[nan, inf]"

@@ -1,0 +1,1 @@
+"""What is done for vector tables in the background."""
