@@ -51,6 +51,14 @@ class SealedEntries:
         """Return the number and leaf of those ``[first, end)`` that are not sealed yet."""
         raise NotImplementedError
 
+    def look(self, reader: Reader) -> None:
+        """Make sure that the files are there in which entries are sealed.
+
+        Raises:
+            LedgerCorruptError: One is missing, or is not as long as it should be.
+        """
+        self._kept.look(self._kept.all_segments(reader))
+
     # --- leaves ----------------------------------------------------------------------------------
 
     def sealed_leaves(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:

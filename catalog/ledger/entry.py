@@ -116,6 +116,9 @@ class EntryKeeper(Protocol):
     def count(self, reader: Reader) -> int:
         """Return how many entries it has."""
 
+    def look(self, reader: Reader) -> None:
+        """Raise LedgerCorruptError unless the files are there that it has entries in."""
+
     def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
         """Yield what is wrong that no entry's own leaf tells: first entry, last one, and what."""
 
@@ -131,6 +134,12 @@ class RecordKeeper(EntryKeeper, Protocol):
         limit: int | None = None,
     ) -> list[StoredEntry]:
         """Return those of its entries that match, in order, and that were not let go."""
+
+    def count_of(self, reader: Reader, *conditions: Predicate) -> int:
+        """Return how many entries :meth:`matching` returns."""
+
+    def seqs(self, reader: Reader, *conditions: Predicate) -> list[int]:
+        """Return the numbers of its entries that match, also of those that were let go."""
 
     def giving(
         self, reader: Reader, rows: Sequence[str] | None, *conditions: Predicate

@@ -62,10 +62,18 @@ class KeptEntries:
         found = self._tail(reader, *conditions, descending=descending, limit=limit)
         if self._sealed is None:
             return found
+        if descending and limit is not None and len(found) == limit:  # older ones are not wanted
+            conditions = (*conditions, Compare(">", "seq", found[-1].seq))
         sealed = self._sealed.matching(reader, *conditions, descending=descending, limit=limit)
         if not sealed:
             return found
         return sorted([*sealed, *found], key=_seq_of, reverse=descending)[:limit]
+
+    def count_of(self, reader: Reader, *conditions: Predicate) -> int:
+        """Return how many entries :meth:`entries` returns."""
+        here = reader.count(LEDGER, own(self.tenant, *conditions))
+        sealed = 0 if self._sealed is None else self._sealed.count_of(reader, *conditions)
+        return here + sealed
 
     def _tail(
         self,
@@ -138,6 +146,12 @@ class KeptEntries:
             missing = [each for each in entry_ids if each not in found]
             found |= self._sealed.numbers(reader, missing) if missing else {}
         return found
+
+    def seqs(self, reader: Reader, *conditions: Predicate) -> list[int]:
+        """Return the numbers of matching entries that are no events, wherever they are kept."""
+        rows = reader.select(LEDGER, ("seq",), own(self.tenant, *conditions))
+        found = [seq for (seq,) in rows if isinstance(seq, int)]
+        return found if self._sealed is None else found + self._sealed.seqs(reader, *conditions)
 
     def count(self, reader: Reader) -> int:
         """Return how many entries are kept, wherever that is."""

@@ -17,6 +17,7 @@ from affidavit.catalog.sources.files.external import parse_external
 from affidavit.catalog.sources.files.whole import check_local
 from affidavit.catalog.sources.reach import ANYTHING
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.ends import ended
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
@@ -316,7 +317,7 @@ class Planner:
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
-        planned = Planned.at(snapshot, plan)
+        planned = ended(Planned.at(snapshot, plan))
         level = snapshot.catalog.level_of(snapshot.reading)
         if at_least(level, READS) and reads_rows(planned.text):
             schema = partial(self.schema_of, planned.frame, snapshot)

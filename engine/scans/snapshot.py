@@ -330,6 +330,8 @@ class Snapshot:
         Views are forgotten, and so planned anew over what is in memory.
         """
         self._failures.forget()
+        for dataset in self.scans.values():
+            dataset.want(None)
         self.prepared = {
             key: memory_table(
                 pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)
