@@ -87,6 +87,8 @@ class StoredEntry(Entry):
         gone: What of it was let go, if anything was.
         opened: What its commitments are of, as far as that is still there.
         is_sealed: Whether it stands in a segment.
+        is_rebuilt: Whether its body was put together of the columns that it is kept in, and so
+            says what they say.
     """
 
     kind: str = ""
@@ -97,6 +99,7 @@ class StoredEntry(Entry):
     gone: str = ""
     opened: bytes | None = None
     is_sealed: bool = False
+    is_rebuilt: bool = False
 
 
 ERASED: Final = "erased"
@@ -118,6 +121,14 @@ class EntryKeeper(Protocol):
 
     def look(self, reader: Reader) -> None:
         """Raise LedgerCorruptError unless the files are there that it has entries in."""
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
+        """Return the leaves of ``[first, end)`` if all of these are its own, and as they must be.
+
+        They are hashed anew, of bodies that are put together of what is kept. ``None`` where one
+        is missing or another, something of it is gone, or its body is kept as it is:
+        :meth:`entries` tells more.
+        """
 
     def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
         """Yield what is wrong that no entry's own leaf tells: first entry, last one, and what."""

@@ -48,6 +48,7 @@ class KeptEntries:
         self.tenant = tenant
         self.origin = origin
         self.keepers: Sequence[EntryKeeper] = keepers if sealed is None else (*keepers, sealed)
+        self._rebuilding = keepers
         self._sealed = sealed
         self._chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = ((), ())
 
@@ -104,6 +105,13 @@ class KeptEntries:
         for keeper in self.keepers:
             found += keeper.entries(reader, first, end)
         return sorted(found, key=_seq_of) if self.keepers else found
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
+        """Return the leaves of ``[first, end)`` where one keeper rebuilds them all, and right."""
+        where = Compare(">=", "seq", first), Compare("<", "seq", end)
+        if len(self._rebuilding) != 1 or self.seqs(reader, *where):
+            return None
+        return self._rebuilding[0].rebuilt_leaves(reader, first, end)
 
     def giving(
         self,
