@@ -108,10 +108,11 @@ class KeptEntries:
 
     def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
         """Return the leaves of ``[first, end)`` where one keeper rebuilds them all, and right."""
-        where = Compare(">=", "seq", first), Compare("<", "seq", end)
-        if len(self._rebuilding) != 1 or self.seqs(reader, *where):
+        if len(self._rebuilding) != 1:
             return None
-        return self._rebuilding[0].rebuilt_leaves(reader, first, end)
+        found = self._rebuilding[0].rebuilt_leaves(reader, first, end)
+        where = Compare(">=", "seq", first), Compare("<", "seq", end)
+        return None if found is None or self.seqs(reader, *where) else found
 
     def giving(
         self,
