@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,13 +49,19 @@ class EventReader:
 
         for segment in self._segments(reader, span):
             yield from self._kept.read(segment, span, read)
-        tail = span.kept(self._kept.tail(reader, *span.bounds()))
+        tail = table_of_blocks(self._blocks(reader, span))
+        if span is not EVERYTHING:
+            tail = span.kept(tail)
         if tail.num_rows:
             yield (tail if filters is None else tail.filter(filters)).select(names)
 
     def _segments(self, reader: Reader, span: Span) -> list[Segment]:
         """Return the segments that may have events of a stretch, oldest first."""
         return [each for each in self._kept.segments(reader) if span.has(each)]
+
+    def _blocks(self, reader: Reader, span: Span) -> list[tuple[Any, ...]]:
+        """Return the blocks that may have events of a stretch; of all, also one with no place."""
+        return self._kept.blocks(reader, *(() if span is EVERYTHING else span.bounds()))
 
     def scan_back(
         self, reader: Reader, columns: Sequence[str], filters: pc.Expression | None
@@ -135,7 +141,7 @@ class EventReader:
         written = [canonical(each) for each in entities]
         blocks = [
             block
-            for block in self._kept.blocks(reader, *span.bounds())
+            for block in self._blocks(reader, span)
             if not block[4].startswith(b"[")
             or b"\\u" in block[4]
             or any(each in block[4] for each in written)
