@@ -20,6 +20,7 @@ from bench.data import data
 from bench.digest import digest
 from bench.erasure import erasure
 from bench.federation import aggregate, federate, tpch
+from bench.found import ends, lately, listing, slope
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
 from bench.keyed import keyed
@@ -61,6 +62,10 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "seal": seal,
     "journal": journal,
     "past": past,
+    "ends": ends,
+    "lately": lately,
+    "slope": slope,
+    "listing": listing,
     "publish": publish,
     "replay": replay,
     "deliver": deliver,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -13,15 +14,27 @@ from affidavit.catalog.journal.signing import (
     body_template,
     context_digest,
     context_salt,
+    digests_of,
     event_id,
     value_digest,
+    words_of,
 )
 from affidavit.catalog.ledger.commitments import CONTEXT
 from affidavit.catalog.ledger.entry import DROPPED, ERASED, StoredEntry
-from affidavit.catalog.values.canonical import canonical
+from affidavit.catalog.ledger.verifier import leaf_hash
+from affidavit.catalog.values.canonical import canonical, canonical_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_SHARED: Final = (
+    "entity_type", "table_id", "actor", "source", "workspace_id", "reason", "tx_id",
+)  # fmt: skip
+"""The columns that say the same of events that happened together, with their time."""
+
+_ALWAYS: Final = ("seq", "action", "entity_id", "field", "salt", "timestamp")
+_DIGESTS: Final = ("old_digest", "new_digest", "context_digest")
+"""The columns that have a value in an event of which nothing is gone, and those that have none."""
 
 
 def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
@@ -36,12 +49,7 @@ def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
                 seq, b"", None, KIND, "", times[at], columns["leaf_hash"][at], gone=DROPPED
             )
             continue
-        told = tuple(
-            columns[name][at]
-            for name in (
-                "entity_type", "table_id", "actor", "source", "workspace_id", "reason", "tx_id",
-            )
-        )  # fmt: skip
+        told = tuple(columns[name][at] for name in _SHARED)
         context = _context(columns, at)
         key = (*told, times[at], context is None)
         if key != together:
@@ -71,8 +79,59 @@ def entries_of(events: pa.Table, tenant: str | None) -> Iterator[StoredEntry]:
         yield StoredEntry(
             seq, body.encode(), None, KIND, event_id(times[at], seq), times[at],
             columns["leaf_hash"][at], gone=ERASED if _is_erased(columns, at) else "",
-            opened=_opened(columns["salt"][at], columns[CONTEXT][at]),
+            opened=_opened(columns["salt"][at], columns[CONTEXT][at]), is_rebuilt=True,
         )  # fmt: skip
+
+
+def leaves_of(events: pa.Table, tenant: str | None) -> list[bytes] | None:
+    """Return the leaves that events must have; ``None`` if something of one of them is gone.
+
+    They are those of the bodies that :func:`entries_of` puts together, many at a time.
+    """
+    if any(events[name].null_count for name in _ALWAYS):
+        return None
+    if any(events[name].null_count < events.num_rows for name in _DIGESTS):
+        return None
+    shared = [events[name].to_pylist() for name in _SHARED]
+    times = events["timestamp"].cast(pa.int64()).to_pylist()
+    contexts = [each is not None for each in events[CONTEXT].to_pylist()]
+    found: list[bytes] = []
+    for told, run in groupby(zip(*shared, times, contexts, strict=True)):
+        count = sum(1 for _ in run)
+        found += _leaves(events[len(found) : len(found) + count], tenant, *told)
+    return found
+
+
+def _leaves(
+    events: pa.Table,
+    tenant: str | None,
+    entity_type: str,
+    table_id: str | None,
+    actor: str,
+    source: str,
+    workspace: str,
+    reason: str,
+    tx_id: str,
+    at_us: int,
+    has_context: bool,  # noqa: FBT001 - as above
+) -> list[bytes]:
+    """Return the leaves of events that happened together."""
+    template = body_template(
+        entity_type=entity_type, table_id=table_id, tenant=tenant, actor=actor, source=source,
+        workspace=workspace, reason=reason, tx_id=tx_id, at_us=at_us, has_context=has_context,
+    )  # fmt: skip
+    names = ("seq", "salt", "action", "entity_id", "field", "new_value", "old_value", CONTEXT)
+    seqs, salts, actions, ids, fields, news, olds, contexts = (
+        events[name].to_pylist() for name in names
+    )
+    words = [words_of(actions, "action"), canonical_texts(ids, "entity_id")]
+    if has_context:
+        words.insert(1, [str(context_digest(*each)) for each in zip(salts, contexts, strict=True)])
+    bodies = zip(
+        *words, seqs, words_of(fields, "field"), digests_of(salts, NEW, news),
+        digests_of(salts, OLD, olds), seqs, strict=True,
+    )  # fmt: skip
+    return [leaf_hash((template % body).encode()) for body in bodies]
 
 
 def _is_erased(columns: dict[str, list[Any]], at: int) -> bool:

@@ -6,13 +6,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.journal.blocks import HASH_BYTES, table_of_blocks
-from affidavit.catalog.journal.entries import entries_of
+from affidavit.catalog.journal.entries import entries_of, leaves_of
 from affidavit.catalog.journal.segments.checking import fault
 from affidavit.catalog.journal.span import Span
 from affidavit.catalog.ledger.merkle import TILE_LEAVES
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.sql.predicate import Compare
-from affidavit.errors import LedgerCorruptError
+from affidavit.errors import InvalidQueryError, LedgerCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,6 +50,14 @@ class SealedEntries:
     def unsealed(self, reader: Reader, first: int, end: int) -> list[tuple[int, bytes]]:
         """Return the number and leaf of those ``[first, end)`` that are not sealed yet."""
         raise NotImplementedError
+
+    def look(self, reader: Reader) -> None:
+        """Make sure that the files are there in which entries are sealed.
+
+        Raises:
+            LedgerCorruptError: One is missing, or is not as long as it should be.
+        """
+        self._kept.look(self._kept.all_segments(reader))
 
     # --- leaves ----------------------------------------------------------------------------------
 
@@ -111,6 +119,10 @@ class SealedEntries:
         ]
         self._check_kept(reader, span, found)
         return found
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:  # noqa: ARG002 - for who overrides it
+        """Return nothing: what is kept is checked as entries."""
+        return None
 
     def _check_kept(self, reader: Reader, span: Span, found: Iterable[StoredEntry]) -> None:
         kept = dict(self._kept_leaves(reader, span)[1])
@@ -199,8 +211,34 @@ class EventEntries(SealedEntries):
 
     def entries_of(self, rows: pa.Table) -> Iterable[StoredEntry]:
         """Return events as entries."""
-        tenant = self._kept.tenant
-        return entries_of(rows, None if tenant == SHARED else tenant)
+        return entries_of(rows, self._shown_tenant)
+
+    @property
+    def _shown_tenant(self) -> str | None:
+        return None if self._kept.tenant == SHARED else self._kept.tenant
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
+        """Return the leaves of ``[first, end)`` if these are all events, as they must be."""
+        found: list[bytes] = []
+        try:
+            for part in self._parts(reader, Span(first, end)):
+                leaves, low = leaves_of(part, self._shown_tenant), first + len(found)
+                if leaves is None or part["leaf_hash"].to_pylist() != leaves:
+                    return None
+                if part["seq"].to_pylist() != list(range(low, low + len(leaves))):
+                    return None
+                found += leaves
+            kept = self._kept_leaves(reader, Span(first, end))[1]
+        except (LedgerCorruptError, InvalidQueryError, ValueError, TypeError, OverflowError):
+            return None  # which entries() tells
+        is_whole = len(found) == end - first
+        return found if is_whole and all(found[seq - first] == leaf for seq, leaf in kept) else None
+
+    def _parts(self, reader: Reader, span: Span) -> Iterator[pa.Table]:
+        """Yield the events of a stretch as they are kept, oldest first."""
+        for segment in self._kept.all_segments(reader, *span.bounds()):
+            yield from self._between(segment, span, self._kept.form.schema.names)
+        yield span.kept(self._kept.tail(reader, *span.bounds()))
 
     def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
         """Yield what is wrong with how events are kept, in segments and in the tail's blocks."""

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 TAIL_COLUMNS: Final = columns_of(TAIL)
 
+BLOCKS_AT_FIRST: Final = 16
+BLOCKS_GROWTH: Final = 4
+"""How many blocks are read first from the newest on, and how many times more each time after."""
+
 EVENTS: Final = Form(
     whose="the journal",
     rows="events",
@@ -74,13 +78,27 @@ class Kept(Keeping):
         )
         return list(map(checked_block, rows))
 
-    def newest_blocks(self, reader: Reader, limit: int) -> list[tuple[Any, ...]]:
-        """Return the rows of the newest ``limit`` blocks, oldest first."""
+    def newest_blocks(
+        self, reader: Reader, limit: int, *conditions: Compare
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of the newest ``limit`` blocks that match, oldest first."""
         rows = reader.select(
-            TAIL, (ROWID, *TAIL_COLUMNS), own(self.tenant), order_by=("first_seq",),
+            TAIL, (ROWID, *TAIL_COLUMNS), own(self.tenant, *conditions), order_by=("first_seq",),
             descending=True, limit=limit,
         )  # fmt: skip
-        return list(reversed(rows))
+        return list(map(checked_block, reversed(rows)))
+
+    def blocks_back(self, reader: Reader) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of all blocks, the newest first: some at a time, those oldest first."""
+        limit, before = BLOCKS_AT_FIRST, Compare(">=", "first_seq", 0)
+        while True:
+            blocks = self.newest_blocks(reader, limit, before)
+            if blocks:
+                yield blocks
+            if len(blocks) < limit:
+                return
+            limit *= BLOCKS_GROWTH
+            before = Compare("<", "first_seq", blocks[0][1])
 
     def tail(self, reader: Reader, *conditions: Compare) -> pa.Table:
         """Return the events of the matching blocks, oldest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.protocol import Reader
 
 
+EVERYTHING: Final = Span()
+
+
 class EventReader:
     """Reads the events of one tenant, wherever they are kept.
 
@@ -32,19 +35,59 @@ class EventReader:
         self._once: dict[tuple[bytes, str], list[pa.Table]] = {}
 
     def scan(
-        self, reader: Reader, columns: Sequence[str], filters: pc.Expression | None
+        self,
+        reader: Reader,
+        columns: Sequence[str],
+        filters: pc.Expression | None,
+        span: Span = EVERYTHING,
     ) -> Iterator[pa.Table]:
-        """Yield ``columns`` of every event that ``filters`` keeps, oldest first, some at a time."""
+        """Yield ``columns`` of every event of a stretch that ``filters`` keeps, oldest first."""
         names = list(columns)
 
         def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
             return self._kept.files.scan(segment, names, within.narrowed(segment, filters))
 
-        for segment in self._kept.segments(reader):
-            yield from self._kept.read(segment, Span(), read)
-        tail = self._kept.tail(reader)
+        for segment in self._segments(reader, span):
+            yield from self._kept.read(segment, span, read)
+        tail = table_of_blocks(self._blocks(reader, span))
+        if span is not EVERYTHING:
+            tail = span.kept(tail)
         if tail.num_rows:
             yield (tail if filters is None else tail.filter(filters)).select(names)
+
+    def _segments(self, reader: Reader, span: Span) -> list[Segment]:
+        """Return the segments that may have events of a stretch, oldest first."""
+        return [each for each in self._kept.segments(reader) if span.has(each)]
+
+    def _blocks(self, reader: Reader, span: Span) -> list[tuple[Any, ...]]:
+        """Return the blocks that may have events of a stretch; of all, also one with no place."""
+        return self._kept.blocks(reader, *(() if span is EVERYTHING else span.bounds()))
+
+    def scan_back(
+        self, reader: Reader, columns: Sequence[str], filters: pc.Expression | None
+    ) -> Iterator[pa.Table]:
+        """Do what :meth:`scan` does from the newest event on; in each table they are in order."""
+        names = list(columns)
+
+        def read(segment: Segment, within: Span) -> Iterator[pa.Table]:
+            narrowed = within.narrowed(segment, filters)
+            return self._kept.files.scan_few(segment, names, narrowed, descending=True)
+
+        for blocks in self._kept.blocks_back(reader):
+            tail = table_of_blocks(blocks)
+            yield (tail if filters is None else tail.filter(filters)).select(names)
+        for segment in reversed(self._kept.segments(reader)):
+            yield from self._kept.read(segment, Span(), read, descending=True)
+
+    def count(self, reader: Reader) -> int:
+        """Return how many events :meth:`scan` yields without a filter.
+
+        Raises:
+            LedgerCorruptError: A segment is missing, or not as long as it should be.
+        """
+        segments = self._kept.segments(reader)
+        self._kept.look(segments)
+        return self._kept.tail_events(reader) + sum(each.events for each in segments)
 
     def scan_again(
         self, reader: Reader, columns: Sequence[str], filters: pc.Expression
@@ -69,9 +112,16 @@ class EventReader:
             yield tail.filter(filters).select(names)
 
     def of_entities(
-        self, reader: Reader, entities: Sequence[str], columns: Sequence[str]
+        self,
+        reader: Reader,
+        entities: Sequence[str],
+        columns: Sequence[str],
+        span: Span = EVERYTHING,
     ) -> Iterator[pa.Table]:
-        """Yield the events of some entities, oldest first, without reading those of others."""
+        """Yield the events of some entities in a stretch, without reading those of others.
+
+        They come oldest first.
+        """
         names = list(dict.fromkeys([*columns, "entity_id", "seq"]))
         wanted = pa.array(entities, pa.string())
         about = pc.field("entity_id").isin(wanted)
@@ -85,18 +135,18 @@ class EventReader:
             for part in files.at(segment, rows, names):
                 yield within.kept(part.filter(about))
 
-        for segment in self._kept.segments(reader):
-            for part in self._kept.read(segment, Span(), read):
+        for segment in self._segments(reader, span):
+            for part in self._kept.read(segment, span, read):
                 yield part.select(list(columns))
         written = [canonical(each) for each in entities]
         blocks = [
             block
-            for block in self._kept.blocks(reader)
+            for block in self._blocks(reader, span)
             if not block[4].startswith(b"[")
             or b"\\u" in block[4]
             or any(each in block[4] for each in written)
         ]
-        tail = table_of_blocks(blocks)
+        tail = span.kept(table_of_blocks(blocks))
         yield tail.filter(pc.is_in(tail["entity_id"], wanted)).select(list(columns))
 
     def newest(self, reader: Reader, limit: int, columns: Sequence[str]) -> pa.Table:

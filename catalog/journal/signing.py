@@ -159,8 +159,8 @@ def hashed(batch: Batch) -> Hashed:
     drawn = os.urandom(SALT_BYTES * len(ids))
     salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
     words = (
-        _words(actions, "action"), canonical_texts(ids, "entity_id"), _words(fields, "field"),
-        _digests(salts, NEW, news), _digests(salts, OLD, olds),
+        words_of(actions, "action"), canonical_texts(ids, "entity_id"), words_of(fields, "field"),
+        digests_of(salts, NEW, news), digests_of(salts, OLD, olds),
     )  # fmt: skip
     contexts = [context_digest(salt, who.context) or "" for salt in salts] if who.context else ()
     return Hashed(batch, salts, template, words, contexts)
@@ -176,13 +176,13 @@ def _check_sizes(entity_type: str, ids: Sequence[str], values: Sequence[str | No
             raise InvalidQueryError(msg)
 
 
-def _words(words: Sequence[str], what: str) -> list[str]:
+def words_of(words: Sequence[str], what: str) -> list[str]:
     """Return texts, most of them the same, in canonical JSON."""
     known = {word: canonical(word, what).decode() for word in set(words)}
     return [known[word] for word in words]
 
 
-def _digests(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) -> list[str]:
+def digests_of(salts: Sequence[bytes], side: bytes, values: Sequence[str | None]) -> list[str]:
     """Return :func:`value_digest` of each value in canonical JSON."""
     sha256 = hashlib.sha256
     return [

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.merkle import Frontier
@@ -24,6 +25,7 @@ from affidavit.errors import InvalidQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 VERSION: Final = 2
 """What the member ``v`` of a body with commitments says."""
@@ -43,6 +45,10 @@ COMMITTED: Final = frozenset(
 )  # fmt: skip
 """The members that are commitments in a body of that version. Any other is in the clear, even one
 that somebody made look like one, as an actor can be called anything."""
+
+
+_SALT: Final = re.compile(rb'":\["([0-9a-f]{32})",')
+"""What stands between the name of a member beside a body and its value: its salt."""
 
 
 class Commitments:
@@ -115,11 +121,46 @@ def without(opened: bytes | None, members: frozenset[str]) -> bytes | None:
     return canonical(kept) if kept else None
 
 
-def check_opened(fields: Mapping[str, Any], opened: object) -> None:
-    """Raise LedgerProblem unless what stands beside a body is what it commits to."""
-    for name, (salt, value) in written_members(opened).items():
+def check_opened(fields: Mapping[str, Any], opened: object) -> AbstractSet[str]:
+    """Return the members that can still be read, if each is what a body commits to.
+
+    Raises:
+        LedgerProblem: One is not, or it is not what affidavit wrote.
+    """
+    quickly = _opened_as_written(fields, opened)
+    if quickly is not None:
+        return quickly
+    members = written_members(opened)
+    for name, (salt, value) in members.items():
         if fields.get(name) != commitment(salt, name, value):
             raise LedgerProblem(f"its {name} is not what was signed")
+    return members.keys()
+
+
+def _opened_as_written(fields: Mapping[str, Any], opened: object) -> AbstractSet[str] | None:
+    """Return its members if it is, byte for byte, what a body commits to; else ``None``.
+
+    It is cut where salts seem to stand, which may be within a value. That a piece is the value
+    that was signed, and so JSON, its hash says: then it is cut where a reader of JSON cuts it.
+    """
+    if not isinstance(opened, bytes) or not opened.startswith(b'{"') or opened[-2:] != b"]}":
+        return None
+    begun, *parts = _SALT.split(opened)
+    if not parts:
+        return None
+    name = begun[2:]
+    names = set[str]()
+    for salt, rest in zip(parts[::2], parts[1::2], strict=True):
+        value, _, following = rest.rpartition(b'],"')
+        if len(names) == len(parts) // 2 - 1:
+            value, following = rest[:-2], b""
+        found = hashlib.sha256(b"%b\x02%b\x00%b" % (bytes.fromhex(salt.decode()), name, value))
+        told = name.decode(errors="replace")
+        if fields.get(told) != f"c:{found.hexdigest()}" or told in names:
+            return None
+        names.add(told)
+        name = following
+    return names
 
 
 def ids_root(salt: bytes, ids: list[str]) -> str:

@@ -87,6 +87,8 @@ class StoredEntry(Entry):
         gone: What of it was let go, if anything was.
         opened: What its commitments are of, as far as that is still there.
         is_sealed: Whether it stands in a segment.
+        is_rebuilt: Whether its body was put together of the columns that it is kept in, and so
+            says what they say.
     """
 
     kind: str = ""
@@ -97,6 +99,7 @@ class StoredEntry(Entry):
     gone: str = ""
     opened: bytes | None = None
     is_sealed: bool = False
+    is_rebuilt: bool = False
 
 
 ERASED: Final = "erased"
@@ -116,6 +119,17 @@ class EntryKeeper(Protocol):
     def count(self, reader: Reader) -> int:
         """Return how many entries it has."""
 
+    def look(self, reader: Reader) -> None:
+        """Raise LedgerCorruptError unless the files are there that it has entries in."""
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
+        """Return the leaves of ``[first, end)`` if all of these are its own, and as they must be.
+
+        They are hashed anew, of bodies that are put together of what is kept. ``None`` where one
+        is missing or another, something of it is gone, or its body is kept as it is:
+        :meth:`entries` tells more.
+        """
+
     def faults(self, reader: Reader) -> Iterator[tuple[int, int, str]]:
         """Yield what is wrong that no entry's own leaf tells: first entry, last one, and what."""
 
@@ -131,6 +145,12 @@ class RecordKeeper(EntryKeeper, Protocol):
         limit: int | None = None,
     ) -> list[StoredEntry]:
         """Return those of its entries that match, in order, and that were not let go."""
+
+    def count_of(self, reader: Reader, *conditions: Predicate) -> int:
+        """Return how many entries :meth:`matching` returns."""
+
+    def seqs(self, reader: Reader, *conditions: Predicate) -> list[int]:
+        """Return the numbers of its entries that match, also of those that were let go."""
 
     def giving(
         self, reader: Reader, rows: Sequence[str] | None, *conditions: Predicate

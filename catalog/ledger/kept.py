@@ -48,6 +48,7 @@ class KeptEntries:
         self.tenant = tenant
         self.origin = origin
         self.keepers: Sequence[EntryKeeper] = keepers if sealed is None else (*keepers, sealed)
+        self._rebuilding = keepers
         self._sealed = sealed
         self._chain: tuple[Sequence[StoredEntry], Sequence[PublicKey]] = ((), ())
 
@@ -62,10 +63,18 @@ class KeptEntries:
         found = self._tail(reader, *conditions, descending=descending, limit=limit)
         if self._sealed is None:
             return found
+        if descending and limit is not None and len(found) == limit:  # older ones are not wanted
+            conditions = (*conditions, Compare(">", "seq", found[-1].seq))
         sealed = self._sealed.matching(reader, *conditions, descending=descending, limit=limit)
         if not sealed:
             return found
         return sorted([*sealed, *found], key=_seq_of, reverse=descending)[:limit]
+
+    def count_of(self, reader: Reader, *conditions: Predicate) -> int:
+        """Return how many entries :meth:`entries` returns."""
+        here = reader.count(LEDGER, own(self.tenant, *conditions))
+        sealed = 0 if self._sealed is None else self._sealed.count_of(reader, *conditions)
+        return here + sealed
 
     def _tail(
         self,
@@ -96,6 +105,14 @@ class KeptEntries:
         for keeper in self.keepers:
             found += keeper.entries(reader, first, end)
         return sorted(found, key=_seq_of) if self.keepers else found
+
+    def rebuilt_leaves(self, reader: Reader, first: int, end: int) -> list[bytes] | None:
+        """Return the leaves of ``[first, end)`` where one keeper rebuilds them all, and right."""
+        if len(self._rebuilding) != 1:
+            return None
+        found = self._rebuilding[0].rebuilt_leaves(reader, first, end)
+        where = Compare(">=", "seq", first), Compare("<", "seq", end)
+        return None if found is None or self.seqs(reader, *where) else found
 
     def giving(
         self,
@@ -138,6 +155,12 @@ class KeptEntries:
             missing = [each for each in entry_ids if each not in found]
             found |= self._sealed.numbers(reader, missing) if missing else {}
         return found
+
+    def seqs(self, reader: Reader, *conditions: Predicate) -> list[int]:
+        """Return the numbers of matching entries that are no events, wherever they are kept."""
+        rows = reader.select(LEDGER, ("seq",), own(self.tenant, *conditions))
+        found = [seq for (seq,) in rows if isinstance(seq, int)]
+        return found if self._sealed is None else found + self._sealed.seqs(reader, *conditions)
 
     def count(self, reader: Reader) -> int:
         """Return how many entries are kept, wherever that is."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import row_texts
+from affidavit.catalog.journal.span import Span
 from affidavit.catalog.model.moment import Moment
 from affidavit.catalog.past.redo import row_of, table_of, value_of
 from affidavit.catalog.past.table import PastTable
@@ -70,7 +71,7 @@ def _mutable_changes(table: PastTable, end: PastTable, first: int, last: int) ->
     definition = end.definition()
     eras = end.eras()
     names = ["seq", "timestamp", "entity_id", "field", "action", "old_value", "new_value", "tx_id"]
-    when = (pc.field("seq") >= first) & (pc.field("seq") <= last)
+    when = Span(first, last + 1)
     events = table.vantage.events(table.journal, table.table_id, names, when).to_pylist()
     rows = _states(table, {event["entity_id"] for event in events})
     out: list[tuple[dict[str, Any], str, int, Any]] = []
@@ -111,7 +112,9 @@ def _states(table: PastTable, entities: set[str]) -> dict[str, dict[str, Any]]:
         definition = table.definition()
     except TableNotFoundError:  # it was created later
         return {}
-    names, rows = table.state()
+    if not entities:
+        return {}
+    names, rows = table.state(of=sorted(entities))
     ids = names.to_pylist()
     wanted = [at for at, entity in enumerate(ids) if entity in entities]
     texts = row_texts(take_rows(rows, wanted))
@@ -142,7 +145,7 @@ def _vector_changes(
     ids = {name: at for at, name in _columns(now).items()}
     fields = {at: end.schema.field(name) for at, name in _columns(end).items()}
     key = fields[ids[table.info.definition.key]].name  # type: ignore[union-attr]  # a vector table's
-    when = (pc.field("seq") >= first) & (pc.field("seq") <= last)
+    when = Span(first, last + 1)
     names = ["seq", "timestamp", "new_value"]
     events = table.vantage.events(table.journal, table.table_id, names, when)
     done = -1

@@ -69,11 +69,10 @@ class Past:
         """Return the identity of a table of this name that was dropped after the moment."""
         journal = self._catalog.journal
         filters = (pc.field("entity_type") == name) & (pc.field("action") == "drop")
-        for part in journal.events.scan(
-            self.vantage.reader, ["seq", "timestamp", "table_id"], filters
-        ):
-            for event in part.filter(self.vantage.after(journal)).to_pylist():
-                return str(event["table_id"])
+        after = self.vantage.after(journal)
+        for part in journal.events.scan(self.vantage.reader, ["table_id"], filters, after):
+            for table_id in part["table_id"].to_pylist():
+                return str(table_id)
         return None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from affidavit.catalog.journal.events import WHOLE, entity_names
 from affidavit.catalog.journal.policies import policies_told
 from affidavit.catalog.model.definition import KINDS, MUTABLE, MutableDefinition, parse_definition
+from affidavit.catalog.past.named import named
 from affidavit.catalog.past.redo import redone, table_of
 from affidavit.catalog.past.undo import ROW_COLUMNS, Undo
 from affidavit.catalog.store.protocol import ROWID
@@ -27,11 +29,22 @@ if TYPE_CHECKING:
     from affidavit.catalog.journal.journal import Journal
     from affidavit.catalog.lake.vectors.datasets import Datasets
     from affidavit.catalog.model.definition import TableInfo
+    from affidavit.catalog.past.named import Named
     from affidavit.catalog.past.undo import Eras
     from affidavit.catalog.past.vantage import Vantage
 
 
-@dataclass(frozen=True)
+ENTITIES_MAX: Final = 100
+"""The events of so many rows are looked up by the journal's index, and those of more read."""
+
+PART_LOOKED_UP: Final = 20
+"""A part of the table's rows is looked up by key, and more than that read as a whole."""
+
+_DEFINES: Final = (pc.field("field") == WHOLE) & pc.field("action").isin(["create", "alter"])
+"""Which events define tables: few, and asked for again and again."""
+
+
+@dataclass(frozen=True)  # without slots: what was found is kept
 class PastTable:
     """A table at a moment. ``info`` is what it is now; ``None`` if it was dropped since."""
 
@@ -56,7 +69,7 @@ class PastTable:
         """
         if self.vantage.moment.version is not None:
             return self.info is not None
-        told = self._definitions()
+        told = self._definitions
         if told and "dimension" in json.loads(told[0][2]) and self.info is None:
             msg = f"vector table {self.name!r} was dropped, and its versions with it"
             raise InvalidQueryError(msg)
@@ -74,17 +87,13 @@ class PastTable:
             raise InvalidQueryError(msg)
         return True
 
+    @cached_property
     def _definitions(self) -> list[tuple[int, str, str]]:
-        """Return the number, action and text of each event that defined the table."""
-        names = ["seq", "action", "new_value"]
-        filters = (
-            (pc.field("table_id") == self.table_id)
-            & (pc.field("field") == WHOLE)
-            & pc.field("action").isin(["create", "alter"])
-        )
+        """The number, action and text of each event that defined the table."""
+        names = ["seq", "action", "new_value", "table_id"]
         found = []
-        for part in self.journal.events.scan(self.vantage.reader, names, filters):
-            for event in part.to_pylist():
+        for part in self.journal.events.scan_again(self.vantage.reader, names, _DEFINES):
+            for event in part.filter(pc.field("table_id") == self.table_id).to_pylist():
                 text = json.loads(event["new_value"] or "{}").get("definition")
                 if text is not None:
                     found.append((event["seq"], event["action"], text))
@@ -93,7 +102,7 @@ class PastTable:
     def eras(self) -> Eras:
         """Return from which event on the table had which definition."""
         eras = []
-        for seq, _, text in self._definitions():
+        for seq, _, text in self._definitions:
             definition = parse_definition(MUTABLE.name, text)
             assert isinstance(definition, MutableDefinition)
             eras.append((seq, definition))
@@ -129,7 +138,7 @@ class PastTable:
         """
         self._refuse_dropped()
         found: object = None
-        told = self._definitions()
+        told = self._definitions
         if not told and self.info is not None:
             return definition_of(self.info)
         for at, _, text in told:
@@ -168,10 +177,14 @@ class PastTable:
 
     # --- what it held ---------------------------------------------------------------------------
 
-    def state(self, columns: Sequence[str] | None = None) -> tuple[pa.Array, pa.Table]:
+    def state(
+        self, columns: Sequence[str] | None = None, *, of: Sequence[str] | None = None
+    ) -> tuple[pa.Array, pa.Table]:
         """Return the name of each row of the mutable table at the moment, and the rows.
 
-        ``columns`` leaves out others.
+        Args:
+            columns: Only these columns.
+            of: The names of the rows that are asked for; there may be others.
         """
         definition = self.definition()
         if self.info is None:
@@ -179,13 +192,23 @@ class PastTable:
             return pa.array(names, pa.string()), rows if columns is None else rows.select(columns)
         schema = nullable(definition.schema)
         wanted = [schema.field(name) for name in (schema.names if columns is None else columns)]
-        return self._undone({definition.stored[field.name]: field for field in wanted})
+        fields = {definition.stored[field.name]: field for field in wanted}
+        return self._undone(fields, self._found(of))
 
-    def _undone(self, fields: Mapping[str, pa.Field]) -> tuple[pa.Array, pa.Table]:
+    def _found(self, of: Sequence[str] | None) -> Named | None:
+        """Return rows by their names, if they can be looked up by those: few, with equal names."""
+        assert self.info is not None
+        if not of or len(of) > max(ENTITIES_MAX, self.info.row_count // PART_LOOKED_UP):
+            return None
+        return named(self.info, of, [definition for _, definition in self.eras()])
+
+    def _undone(
+        self, fields: Mapping[str, pa.Field], of: Named | None = None
+    ) -> tuple[pa.Array, pa.Table]:
         assert self.info is not None
         now, eras = definition_of(self.info), self.eras()
         called = {stored: name for name, stored in now.stored.items() if stored in fields}
-        present = self._present([*dict.fromkeys([*now.primary_key, *called.values()])])
+        present = self._present([*dict.fromkeys([*now.primary_key, *called.values()])], of)
         names = entity_names(
             now, present, present[ROWID].to_pylist() if ROWID in present.schema.names else ()
         )
@@ -197,18 +220,26 @@ class PastTable:
         }
         if len(called) < len(now.stored):
             rows &= pc.field("field").isin([WHOLE, *named])
-        when = self.vantage.after(self.journal) & rows
-        for part in self.vantage.parts(self.journal, self.table_id, ROW_COLUMNS, when):
+        entities = of.entities if of is not None and len(of.entities) <= ENTITIES_MAX else None
+        if of is not None and entities is None:
+            rows &= pc.field("entity_id").isin(of.entities)
+        for part in self.vantage.parts(
+            self.journal, self.table_id, ROW_COLUMNS, self.vantage.after(self.journal), which=rows,
+            entities=entities,
+        ):  # fmt: skip
             undo.add(part)
         current = present.select(list(called.values())).rename_columns(list(called))
         found, then = undo.rows(current)
         return found, then.rename_columns([field.name for field in fields.values()])
 
-    def _present(self, columns: Sequence[str]) -> pa.Table:
+    def _present(self, columns: Sequence[str], of: Named | None) -> pa.Table:
         """Return ``columns`` of the rows that there are now, and what names them."""
         assert self.info is not None
         if not definition_of(self.info).primary_key:
             columns = [ROWID, *columns]
+        if of is not None:
+            parts = [read_table(self.vantage.reader, self.info, columns, each) for each in of.keys]
+            return pa.concat_tables(parts)
         cached = self.vantage.cached(self.info)
         if cached is not None and ROWID not in columns:
             return cached.select(columns)

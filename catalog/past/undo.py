@@ -5,6 +5,7 @@ Rules:
       is what the moment saw. What comes after a row's first insert or delete does not count at all.
     - Rows are told apart by their names, columns by what the store calls them.
     - Parts are added oldest first; nothing is kept of an event that does not count.
+    - What it costs grows with the rows that were touched: the others are only looked through once.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ class Undo:
     """
 
     def __init__(self, names: pa.Array, fields: Mapping[str, pa.Field], eras: Eras) -> None:
-        self._present = len(names)
         self._names = names
+        self._touched = pa.array([], pa.string())
         self._fields = fields
         self._starts = np.array([first for first, _ in eras], dtype=np.int64)
         self._stored = [definition.stored for _, definition in eras]
-        self._first = np.full((len(names), len(fields)), _NONE, dtype=np.int64)
-        self._whole = np.full(len(names), _NONE, dtype=np.int64)
+        self._first = np.full((0, len(fields)), _NONE, dtype=np.int64)
+        self._whole = np.full(0, _NONE, dtype=np.int64)
         self._olds: list[pa.Array] = [pa.array([], pa.string())]
         self._eras: list[Numbers] = [np.zeros(0, dtype=np.int64)]
         self._kept = 0
@@ -89,15 +90,15 @@ class Undo:
         self._whole[rows[wholes]] = self._keep(part, wholes, eras)
 
     def _rows(self, names: pa.Array) -> Numbers:
-        """Return the row that each name stands for, a new one for a new name."""
-        found = pc.index_in(names, self._names)
+        """Return the touched row that each name stands for, a new one for a new name."""
+        found = pc.index_in(names, self._touched)
         if found.null_count:
             fresh = names.filter(found.is_null()).unique()
-            self._names = pa.concat_arrays([self._names, fresh])
+            self._touched = pa.concat_arrays([self._touched, fresh])
             more = np.full((len(fresh), len(self._fields)), _NONE, dtype=np.int64)
             self._first = np.concatenate([self._first, more])
             self._whole = np.concatenate([self._whole, np.full(len(fresh), _NONE)])
-            found = pc.index_in(names, self._names)
+            found = pc.index_in(names, self._touched)
         return _numpy(found).astype(np.int64)
 
     def _columns(self, names: pa.Array, eras: Numbers) -> Numbers:
@@ -131,26 +132,44 @@ class Undo:
                 is no more is missing.
         """
         olds = pa.concat_arrays(self._olds)
-        stayed = np.flatnonzero(self._whole[: self._present] == _NONE)
-        back, revived = self._revived(olds)
-        chosen = np.concatenate([stayed, back])
-        source = np.concatenate([stayed, self._present + np.arange(len(back))])
+        count = len(self._names)
+        places, ordered = self._places()
+        stays = np.full(count, True)
+        stays[places[(self._whole != _NONE) & (places != _NONE)]] = False
+        stayed = np.flatnonzero(stays)
+        back, revived = self._revived(olds, ordered)
+        kept = np.flatnonzero((places != _NONE) & (self._whole == _NONE))
+        source = np.concatenate([stayed, count + np.arange(len(back))])
+        chosen = np.concatenate([kept, back])  # of those that were touched
+        at_place = np.concatenate(
+            [np.searchsorted(stayed, places[kept]), len(stayed) + np.arange(len(back))]
+        )
         arrays = []
         for at, (stored, field) in enumerate(self._fields.items()):
             first = self._first[chosen, at]
             changed = np.flatnonzero(first != _NONE)
             values = read_texts(olds.take(pa.array(first[changed])), field.type)
-            places = source.copy()
-            places[changed] = self._present + len(back) + np.arange(len(changed))
+            taken = source.copy()
+            taken[at_place[changed]] = count + len(back) + np.arange(len(changed))
             known = stored in present.schema.names
-            now = whole(present[stored]) if known else pa.nulls(self._present, field.type)
-            arrays.append(_taken([now, revived[at], values], places))
+            now = whole(present[stored]) if known else pa.nulls(count, field.type)
+            arrays.append(_taken([now, revived[at], values], taken))
+        names = _taken([self._names, self._touched.take(pa.array(back))], source)
         schema = pa.schema([field.with_name(stored) for stored, field in self._fields.items()])
-        return self._names.take(pa.array(chosen)), pa.Table.from_arrays(arrays, schema=schema)
+        return names, pa.Table.from_arrays(arrays, schema=schema)
 
-    def _revived(self, olds: pa.Array) -> tuple[Numbers, list[pa.Array]]:
+    def _places(self) -> tuple[Numbers, Numbers]:
+        """Return where each touched row is now, if it is, and the touched rows in that order."""
+        found = pc.index_in(self._names, self._touched)
+        at = np.flatnonzero(_numpy(found.is_valid()))
+        places = np.full(len(self._touched), _NONE, dtype=np.int64)
+        places[_numpy(found.drop_null())] = at
+        gone = np.flatnonzero(places == _NONE)
+        return places, np.concatenate([_numpy(found.drop_null()).astype(np.int64), gone])
+
+    def _revived(self, olds: pa.Array, ordered: Numbers) -> tuple[Numbers, list[pa.Array]]:
         """Return the rows that were there before their first whole event, and what they were."""
-        touched = np.flatnonzero(self._whole != _NONE)
+        touched = ordered[self._whole[ordered] != _NONE]
         texts = olds.take(pa.array(self._whole[touched]))
         had = _numpy(texts.is_valid())  # an insert has no old row
         eras = np.concatenate(self._eras)[self._whole[touched]]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affidavit.catalog.journal.events import EVENTS_SCHEMA
+from affidavit.catalog.journal.span import Span
 from affidavit.catalog.model import clock
 from affidavit.catalog.values.canonical import from_us
 from affidavit.errors import InvalidQueryError
@@ -84,22 +85,46 @@ class Vantage:
         """Return whether an event of ``journal`` had happened by the moment."""
         return seq <= self.bound(journal)
 
-    def until(self, journal: Journal) -> pc.Expression:
-        """Return the filter for the events of ``journal`` up to the moment."""
-        return pc.field("seq") <= self.bound(journal)
+    def until(self, journal: Journal) -> Span:
+        """Return the events of ``journal`` up to the moment."""
+        return Span(end=self.bound(journal) + 1)
 
-    def after(self, journal: Journal) -> pc.Expression:
-        """Return the filter for the events of ``journal`` after the moment."""
-        return pc.field("seq") > self.bound(journal)
+    def after(self, journal: Journal) -> Span:
+        """Return the events of ``journal`` after the moment."""
+        return Span(self.bound(journal) + 1)
 
     def parts(
-        self, journal: Journal, table_id: str, columns: Sequence[str], when: pc.Expression
+        self,
+        journal: Journal,
+        table_id: str,
+        columns: Sequence[str],
+        when: Span,
+        *,
+        which: pc.Expression | None = None,
+        entities: Sequence[str] | None = None,
     ) -> Iterator[pa.Table]:
-        """Yield some of the events of a table, oldest first, many at a time."""
+        """Yield some of the events of a table, oldest first, many at a time.
+
+        Args:
+            journal: The journal that has them.
+            table_id: The table.
+            columns: What is read of them.
+            when: The stretch that they are in.
+            which: A condition on ``columns``.
+            entities: Only those of a few entities, which the journal's index finds.
+        """
         schema = pa.schema([EVENTS_SCHEMA.field(name) for name in columns])
         held: list[pa.Table] = []
-        filters = (pc.field("table_id") == table_id) & when
-        for part in journal.events.scan(self.reader, columns, filters):
+        filters = pc.field("table_id") == table_id
+        if which is not None:
+            filters &= which
+        if entities is None:
+            found = journal.events.scan(self.reader, columns, filters, when)
+        else:
+            names = [*columns, "table_id"]
+            events = journal.events.of_entities(self.reader, entities, names, when)
+            found = (part.filter(filters).select(list(columns)) for part in events)
+        for part in found:
             held.append(part.cast(schema))
             if sum(each.num_rows for each in held) >= PART_EVENTS:
                 yield pa.concat_tables(held)
@@ -108,7 +133,7 @@ class Vantage:
             yield pa.concat_tables(held)
 
     def events(
-        self, journal: Journal, table_id: str, columns: Sequence[str], when: pc.Expression
+        self, journal: Journal, table_id: str, columns: Sequence[str], when: Span
     ) -> pa.Table:
         """Return some of the events of a table, oldest first."""
         none = pa.schema([EVENTS_SCHEMA.field(name) for name in columns]).empty_table()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from affidavit.catalog.sql.predicate import Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The rows at one end of an order that a plan wants, which sorts and cuts what it is given.
+
+    Attributes:
+        rows: So many of them at least, if there are as many.
+        is_last: Whether they are the last ones.
+    """
+
+    rows: int
+    is_last: bool
 
 
 class _Scanner:
@@ -61,12 +75,18 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
 
     Attributes:
         told: What is put on record of the table, if it is.
+        ordered_by: The column in whose order its rows can be read, from either end; ``None`` if
+            there is none. Rows of one value of it come in one batch.
+        end: The matching rows that are wanted, by that order; ``None`` for all.
     """
+
+    ordered_by: str | None = None
 
     def __init__(self, schema: pa.Schema, fail: Callable[[BaseException], None]) -> None:
         self._schema_ = schema
         self._fail = fail
         self.told: Told | None = None
+        self.end: End | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -77,8 +97,12 @@ class ScanDataset(pads.Dataset):  # type: ignore[misc]  # pyarrow's classes are 
         """Take what is put on record of the table."""
         self.told = told
 
+    def want(self, end: End | None) -> None:
+        """Take which of the matching rows are wanted; more may be given."""
+        self.end = end
+
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows with exactly ``columns``."""
+        """Yield the matching rows with exactly ``columns``; of those that are wanted, at least."""
         raise NotImplementedError
 
     def asked(self, columns: list[str], predicate: Predicate | None) -> None:  # noqa: ARG002 - for who overrides it
@@ -134,6 +158,17 @@ class ArrowDataset(ScanDataset):
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         return project(iter(self._data.to_batches()), columns, predicate)
+
+
+def enough(batches: Iterator[pa.RecordBatch], end: End | None) -> Iterator[pa.RecordBatch]:
+    """Yield batches until the rows are there that are wanted; they begin at that end."""
+    left = None if end is None else end.rows
+    for batch in batches:
+        yield batch
+        if left is not None:
+            left -= batch.num_rows
+            if left <= 0:
+                return
 
 
 def rows_without_columns(rows: int) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,6 @@ from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.engine.plan.short.light import is_light
-from affidavit.engine.plan.tops import note_tops
 from affidavit.engine.result.result import Result
 from affidavit.errors import ClosedError, ExecutionError
 
@@ -51,9 +50,7 @@ class Planned:
         Raises:
             SqlError: It does not parse or plan.
         """
-        frame = plan(snapshot)
-        note_tops(frame, snapshot)
-        return cls(plan, snapshot, frame)
+        return cls(plan, snapshot, plan(snapshot))
 
     @cached_property
     def text(self) -> str:

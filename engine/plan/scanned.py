@@ -110,7 +110,7 @@ def _scan_nodes(plan: LogicalPlan) -> Iterator[LogicalPlan]:
     while left:
         node = left.pop()
         left += node.inputs()
-        if isinstance(_variant(node), TableScan):
+        if isinstance(variant(node), TableScan):
             yield node
 
 
@@ -161,7 +161,7 @@ def tells_itself(text: str, snapshot: Snapshot) -> bool:
     return len(text) <= PLAIN_LENGTH_MAX and _PLAIN.fullmatch(text) is not None
 
 
-def _variant(node: LogicalPlan | Expr) -> object:
+def variant(node: LogicalPlan | Expr) -> object:
     """Return what a node or expression is; ``None`` for one that Python has no class of."""
     try:
         found: object = node.to_variant()
@@ -172,10 +172,10 @@ def _variant(node: LogicalPlan | Expr) -> object:
 
 def is_ordered(plan: LogicalPlan) -> bool:
     """Return whether a plan says in which order its rows come."""
-    node = _variant(plan)
+    node = variant(plan)
     while isinstance(node, Limit | Projection | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = _variant(plan)
+        node = variant(plan)
     return isinstance(node, Sort)
 
 
@@ -207,25 +207,25 @@ def note_keys(frame: DataFrame, reading: Reading) -> None:
 
 def _origins(plan: LogicalPlan) -> Iterator[tuple[str, str] | None]:
     """Yield the table and column that each column of a plan's result is, as it is there."""
-    node = _variant(plan)
+    node = variant(plan)
     while isinstance(node, Sort | Limit | SubqueryAlias):
         (plan,) = plan.inputs()
-        node = _variant(plan)
+        node = variant(plan)
     if isinstance(node, Projection):
         for each in node.projections():
             yield _origin_of(each, plan.inputs()[0])
 
 
 def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
-    found = _variant(expression)
+    found = variant(expression)
     if isinstance(found, Alias):
         return _origin_of(found.expr(), plan)
-    return _origin(plan, found.relation(), found.name()) if isinstance(found, Column) else None
+    return origin(plan, found.relation(), found.name()) if isinstance(found, Column) else None
 
 
-def _origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, str] | None:
+def origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, str] | None:
     """Return the table and column that a column of a plan is, where that can be told."""
-    node = _variant(plan)
+    node = variant(plan)
     if isinstance(node, TableScan):
         _, schema, table = node.fqn()
         columns = {column for _, column in node.projection()}
@@ -234,19 +234,19 @@ def _origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, st
         return (f"{schema or MAIN_SCHEMA}.{table}", name) if has and meant else None
     if isinstance(node, SubqueryAlias):
         is_it = relation is None or relation == str(node.alias())
-        return _origin(plan.inputs()[0], None, name) if is_it else None
+        return origin(plan.inputs()[0], None, name) if is_it else None
     if isinstance(node, Projection):
         made = [each for each in node.projections() if _is_called(each, name)]
         return _origin_of(made[0], plan.inputs()[0]) if len(made) == 1 else None
     if isinstance(node, Filter | Sort | Limit | Join):
-        found = {_origin(each, relation, name) for each in plan.inputs()} - {None}
+        found = {origin(each, relation, name) for each in plan.inputs()} - {None}
         return found.pop() if len(found) == 1 else None
     return None
 
 
 def _is_called(expression: Expr, name: str) -> bool:
     """Return whether an expression makes a column of that name."""
-    found = _variant(expression)
+    found = variant(expression)
     if isinstance(found, Alias):
         return found.alias() == name
     return isinstance(found, Column) and found.name() == name

@@ -1,14 +1,15 @@
-"""Which first rows of a database's table are all that a plan needs of it.
+"""Which first rows of a table are all that a plan needs of it.
 
 ``SELECT ... ORDER BY a LIMIT 10`` needs ten rows, and ``SELECT min(a), max(a)`` two; a plan that
-only counts needs none. The database is asked for no more. The plan stays as it is: what it has to
-order, to limit and to count is that much less.
+only counts needs none. DataFusion tells a table neither order nor limit, so it is told here: a
+database is asked for these rows, and what grows by a number is read from that end. The plan stays
+as it is: what it has to order, to limit and to count is that much less.
 
 Rules:
     - What is needed is told by a node of the optimised plan and what is between it and the scan,
-      which is nothing but columns. A table that is scanned in two places is asked for all rows.
-    - Whether the database selects the same rows by the filter that it is sent, and orders them the
-      same, is for its dialect to say.
+      which is nothing but columns. A table that is scanned in two places is read whole.
+    - Whether a table has that order, and a database selects the same rows by the filter that it is
+      sent, is for them to say.
 """
 
 from __future__ import annotations
@@ -17,142 +18,144 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from datafusion.expr import Aggregate, Alias, Column, Projection, Sort, SubqueryAlias, TableScan
+from datafusion.expr import Aggregate, Column, Projection, Sort, SubqueryAlias, TableScan
 
 from affidavit.catalog.sources.databases.tops import Order, Top
+from affidavit.catalog.sql.names import CATALOG, JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
+from affidavit.catalog.sql.scan import End
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.scanned import origin, variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from datafusion import DataFrame, Expr, LogicalPlan
+    from datafusion import Expr, LogicalPlan
 
+    from affidavit.engine.plan.runner import Planned
     from affidavit.engine.scans.snapshot import Snapshot
-
-    Key = tuple[str, str, str]
-
-ROWS_MAX: Final = 100_000
-"""Of more rows than so many the order is made here."""
 
 _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
 _SCAN: Final = re.compile(r"^ *TableScan: (\S+)", re.MULTILINE)
-_FETCH: Final = re.compile(r"Sort: .*, fetch=(\d+)", re.DOTALL)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
 
-def note_tops(frame: DataFrame, snapshot: Snapshot) -> None:
-    """Have tables of databases that a plan scans asked for the rows that it needs alone."""
+def note_tops(planned: Planned) -> Planned:
+    """Tell the tables that a plan scans which rows it needs, where that is not all of them.
+
+    Returns:
+        The plan, as it was.
+    """
+    snapshot = planned.snapshot
     snapshot.enough.clear()
-    if not snapshot.has_databases:
+    can_be_cut = snapshot.has_databases or any(
+        each.ordered_by is not None for each in snapshot.scans.values()
+    )
+    # the conditions of searches are queries of their own, over the same tables
+    if can_be_cut and not snapshot.chosen and _WORTH.search(planned.text):
+        with held():
+            try:
+                plan = planned.frame.optimized_logical_plan()
+            except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
+                return planned
+            scans = Counter(_SCAN.findall(plan.display_indent()))
+            for scan, tops in _needed(plan):
+                if scans[".".join(filter(None, scan.fqn()))] == 1:
+                    _tell(snapshot, scan, tops)
+    return planned
+
+
+def _tell(snapshot: Snapshot, scan: TableScan, tops: tuple[Top, ...]) -> None:
+    """Tell a table which rows are needed of it."""
+    catalog, schema, name = scan.fqn()
+    if catalog not in {None, CATALOG}:
+        snapshot.enough[catalog, schema, name] = tops
         return
-    with held():
-        if not _WORTH.search(frame.logical_plan().display_indent()):
-            return
-        plan = frame.optimized_logical_plan()
-        scans = Counter(_SCAN.findall(plan.display_indent()))
-        found = list(_needed(plan))
-    named = {key: tops for key, tops in found if all(key)}  # what is in memory has no catalog
-    snapshot.enough.update((k, tops) for k, tops in named.items() if scans[".".join(k)] == 1)
+    key = (schema or MAIN_SCHEMA, name)
+    dataset = snapshot.scans.get((SYSTEM_SCHEMA, JOURNAL) if key == (MAIN_SCHEMA, JOURNAL) else key)
+    if dataset is not None and dataset.ordered_by is not None:
+        dataset.want(_end(tops, dataset.ordered_by))
 
 
-def _needed(plan: LogicalPlan) -> Iterator[tuple[Key, tuple[Top, ...]]]:
-    """Yield the tables of which a plan needs first rows alone, or only how many rows there are."""
-    between: list[LogicalPlan] = []
-    node = plan
-    while isinstance(node.to_variant(), Projection | SubqueryAlias):
-        between.append(node)
-        node = node.inputs()[0]
-    scan = node.to_variant()
+def _end(tops: tuple[Top, ...], ordered_by: str) -> End | None:
+    """Return the end of a table that is needed, in its own order; ``None`` for all of it."""
+    if len(tops) != 1:
+        return None
+    (top,) = tops
+    if not top.order:
+        return End(top.rows, is_last=False)
+    first = top.order[0]
+    return End(top.rows, is_last=first.descending) if first.column == ordered_by else None
+
+
+def _needed(plan: LogicalPlan) -> Iterator[tuple[TableScan, tuple[Top, ...]]]:
+    """Yield the scans of which a plan needs first rows alone, or only how many rows there are."""
+    scan = variant(plan)
     if isinstance(scan, TableScan):
-        tops = _tops_of_scan(scan)
-        if tops is not None:
-            yield _key(scan), tops
+        if scan.fetch() is not None:
+            yield scan, (Top(scan.fetch()),)
+        elif not scan.projection():
+            yield scan, ()
         return
-    for each in node.inputs():
-        below, names = _scan_below(each)
-        tops = None if below is None else _tops(node, names)
-        if below is not None and tops is not None:
-            yield _key(below), tops
-        else:
+    for each in plan.inputs():
+        below = _scan_below(each)
+        tops = None if below is None else _tops(plan, below)
+        if below is None or tops is None:
             yield from _needed(each)
+        else:
+            yield below, tops
 
 
-def _tops_of_scan(scan: TableScan) -> tuple[Top, ...] | None:
-    """Return what a plan needs of a scan that nothing but columns is made of."""
-    if scan.fetch() is not None:
-        return (Top(scan.fetch()),)
-    return None if scan.projection() else ()
-
-
-def _tops(node: LogicalPlan, between: Sequence[LogicalPlan]) -> tuple[Top, ...] | None:
+def _tops(node: LogicalPlan, scan: TableScan) -> tuple[Top, ...] | None:
     """Return what a node needs of a scan; ``None`` if that is every row, or not told."""
-    variant = node.to_variant()
-    if isinstance(variant, Sort):
-        return _of_sort(variant, node.display(), between)
-    if isinstance(variant, Aggregate) and not variant.group_by_exprs():
+    found = variant(node)
+    if isinstance(found, Sort) and found.get_fetch_val():
+        return _of_sort(found, node.inputs()[0], scan)
+    if isinstance(found, Aggregate) and not found.group_by_exprs():
         if " FILTER " in node.display():  # which no attribute tells
             return None
-        return _of_extremes(variant.aggregate_exprs(), between)
+        return _of_extremes(found.aggregate_exprs(), node.inputs()[0], scan)
     return None
 
 
-def _of_sort(sort: Sort, shown: str, between: Sequence[LogicalPlan]) -> tuple[Top, ...] | None:
-    fetch = _FETCH.fullmatch(shown)
-    if fetch is None or not 0 < int(fetch[1]) <= ROWS_MAX:
-        return None
+def _of_sort(sort: Sort, below: LogicalPlan, scan: TableScan) -> tuple[Top, ...] | None:
     order = []
     for each in sort.sort_exprs():
-        column = _origin(each.expr(), between)
+        column = _column(each.expr(), below, scan)
         if column is None:
             return None
         order.append(Order(column, not each.ascending(), each.nulls_first()))
-    return (Top(int(fetch[1]), tuple(order)),)
+    return (Top(sort.get_fetch_val(), tuple(order)),)
 
 
-def _of_extremes(calls: Sequence[Expr], between: Sequence[LogicalPlan]) -> tuple[Top, ...] | None:
+def _of_extremes(
+    calls: Sequence[Expr], below: LogicalPlan, scan: TableScan
+) -> tuple[Top, ...] | None:
     tops = []
     for call in calls:
         shown = _EXTREME.fullmatch(call.canonical_name())
         arguments = call.to_variant().args() if shown else []
-        column = _origin(arguments[0], between) if len(arguments) == 1 else None
+        column = _column(arguments[0], below, scan) if len(arguments) == 1 else None
         if shown is None or column is None:
             return None
         tops.append(Top(1, (Order(column, descending=shown[1] == "max"),), present=column))
     return tuple(tops) or None
 
 
-def _scan_below(node: LogicalPlan) -> tuple[TableScan | None, list[LogicalPlan]]:
-    """Return the scan that a node reads through columns alone, and what is between, from above."""
-    between: list[LogicalPlan] = []
-    while isinstance(node.to_variant(), Projection | SubqueryAlias):
-        between.append(node)
-        node = node.inputs()[0]
-    scan = node.to_variant()
-    return (scan if isinstance(scan, TableScan) and scan.fetch() is None else None), between
+def _scan_below(node: LogicalPlan) -> TableScan | None:
+    """Return the scan of all rows that a node reads through columns alone, if it does."""
+    found = variant(node)
+    while isinstance(found, Projection | SubqueryAlias):
+        (node,) = node.inputs()
+        found = variant(node)
+    return found if isinstance(found, TableScan) and found.fetch() is None else None
 
 
-def _origin(expr: Expr, between: Sequence[LogicalPlan]) -> str | None:
-    """Return the column of a scan that an expression is; ``None`` if it is none, or not told."""
-    column = expr.to_variant()
-    for node in between:
-        if not isinstance(column, Column):
-            return None
-        variant = node.to_variant()
-        if isinstance(variant, Projection):
-            made = [each.to_variant() for each in variant.projections()]
-            named = [each for each in made if _name(each) == column.name()]
-            if len(named) != 1:
-                return None
-            column = named[0].expr().to_variant() if isinstance(named[0], Alias) else named[0]
-    return column.name() if isinstance(column, Column) else None
-
-
-def _name(variant: object) -> str | None:
-    if isinstance(variant, Alias):
-        return str(variant.alias())
-    return str(variant.name()) if isinstance(variant, Column) else None
-
-
-def _key(scan: TableScan) -> Key:
-    key: Key = scan.fqn()
-    return key
+def _column(expression: Expr, below: LogicalPlan, scan: TableScan) -> str | None:
+    """Return the column of a scan that an expression over it is; ``None`` if it is none."""
+    found = variant(expression)
+    if not isinstance(found, Column):
+        return None
+    told = origin(below, found.relation(), found.name())
+    _, schema, table = scan.fqn()
+    is_its = told is not None and told[0] == f"{schema or MAIN_SCHEMA}.{table}"
+    return told[1] if told is not None and is_its else None

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import CHECKPOINTS, STATEMENTS
-from affidavit.engine.scans.entries import EntriesDataset
+from affidavit.engine.scans.entries import EntriesDataset, from_end
 from affidavit.engine.search.record import KIND, SEARCHES_SCHEMA, records_batch
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class SearchesDataset(EntriesDataset):
         "seq": "seq", "query_id": "entry_id", "executed_at": "created_at",
     }  # fmt: skip
     kind = KIND
+
+    def count(self, where: Sequence[Predicate]) -> int | None:
+        """Return how many searches are on record."""
+        return self._ledger.count_of(self._reader, Compare("=", "kind", KIND), *where)
 
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return the records."""
@@ -59,7 +64,7 @@ class ResultsDataset(EntriesDataset):
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match: those that returned the wanted rows."""
         found = self.giving(predicate, (KIND,))
-        yield from super().entries(predicate) if found is None else found
+        yield from super().entries(predicate) if found is None else from_end(found, self.end)
 
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return every row that the records say came back."""

@@ -14,7 +14,7 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
-from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
+from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, enough, rows_without_columns
 from affidavit.engine.scans.evidence.events import TELLING, TOLD_BY, EventRows
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ _JOURNAL_SOURCES: Final = {"event_id": ("timestamp", "seq"), "tenant": ("seq",)}
 class JournalDataset(ScanDataset):
     """``journal``: every event, oldest first, read from the segments and the store."""
 
+    ordered_by = "seq"
+
     def __init__(
         self,
         snapshot: Snapshot,
@@ -94,7 +96,10 @@ class JournalDataset(ScanDataset):
         self._rows = None if told is None else EventRows(snapshot.catalog, snapshot.reader, told)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching events."""
+        """Yield the matching events, oldest first, or from the end that is wanted on."""
+        if not columns and predicate is None and self._of is None:
+            yield from rows_without_columns(self._journal.events.count(self._reader))
+            return
         needed = [*columns]
         if predicate is not None:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
@@ -109,19 +114,25 @@ class JournalDataset(ScanDataset):
         filters = None if predicate is None else arrow_filter(predicate, set(EVENTS_SCHEMA.names))
         if self._of is not None:
             filters = self._of if filters is None else filters & self._of
-        entities = _entities(predicate)
-        if entities is None:
-            parts = self._journal.events.scan(self._reader, kept, filters)
-        else:
-            names = list(dict.fromkeys([*kept, "entity_type"]))
-            parts = self._journal.events.of_entities(self._reader, entities, names)
-        if entities is not None and self._of is not None:
-            parts = (part.filter(self._of) for part in parts)
-        for part in parts:
-            batch = keep(predicate, journal_batch(part, needed, self._tenant))
+        parts = self._parts(kept, filters, _entities(predicate))
+        found = (keep(predicate, journal_batch(part, needed, self._tenant)) for part in parts)
+        for batch in enough(found, self.end):
             if rows is not None:
                 rows.note(batch)
             yield batch.select(columns)
+
+    def _parts(
+        self, names: list[str], filters: pc.Expression | None, entities: list[str] | None
+    ) -> Iterator[pa.Table]:
+        """Return the events that may match, those of some ``entities`` alone, from the end on."""
+        events, is_last = self._journal.events, self.end is not None and self.end.is_last
+        if entities is None:
+            return (events.scan_back if is_last else events.scan)(self._reader, names, filters)
+        names = list(dict.fromkeys([*names, "entity_type"]))
+        found = list(events.of_entities(self._reader, entities, names))
+        if self._of is not None:
+            found = [part.filter(self._of) for part in found]
+        return iter(found[::-1] if is_last else found)
 
 
 def _entities(predicate: Predicate | None) -> list[str] | None:

@@ -169,7 +169,8 @@ class LakeSchema(SchemaProvider):  # type: ignore[misc]  # as above
         catalog, reader = snapshot.catalog, snapshot.reader
         if self._name == TOPICS_SCHEMA:
             return [topic.name for topic in topics(reader, catalog.tenant)]
-        every = [*catalog.tables(reader), *(each.info for each in snapshot.temporaries)]
+        known = snapshot.listed.values() or catalog.tables(reader)
+        every = [*known, *(each.info for each in snapshot.temporaries)]
         return [info.name for info in every if info.schema == self._name]
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - DataFusion takes several

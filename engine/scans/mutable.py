@@ -57,6 +57,13 @@ def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
     return cached.provider or Table(ArrowDataset(cached.data, snapshot.fail))
 
 
+def listed_table(snapshot: Snapshot, info: TableInfo) -> Table:
+    """Return a mutable table as DataFusion lists it: by its columns, and without a row."""
+    snapshot.note_read(info, info.version)
+    snapshot.note_present(info)
+    return Table(ArrowDataset(definition_of(info).schema.empty_table(), snapshot.fail))
+
+
 def prepare_mutable(snapshot: Snapshot, info: TableInfo) -> None:
     """Build DataFusion's table over the copy in memory, if there is one."""
     cached = _in_cache(snapshot, info)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from affidavit.catalog.journal.events import entity_ids
 from affidavit.catalog.model.policy import ROWS, stricter
 from affidavit.catalog.past.changes import change_rows, change_schema
 from affidavit.catalog.past.past import Past
 from affidavit.catalog.sql.evaluation import keep
-from affidavit.catalog.sql.predicate import columns_of
+from affidavit.catalog.sql.predicate import Compare, In, columns_of, conjuncts
 from affidavit.catalog.sql.scan import ScanDataset, project, rows_without_columns
 from affidavit.catalog.tables.reading import key_of, names_of
 from affidavit.catalog.values.arrays import nullable
@@ -61,12 +63,34 @@ class PastDataset(ScanDataset):
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         needed = [*columns, *sorted((columns_of(predicate) if predicate else set()) - {*columns})]
-        names, rows = self._table.state(needed)
+        names, rows = self._table.state(needed, of=self._asked_for(predicate))
         if not columns and predicate is None:
             return rows_without_columns(len(names))
         if self._told.given is not None:
             return self._noted(rows.append_column(_NAME, names), columns, predicate)
         return project(iter(rows.combine_chunks().to_batches()), columns, predicate)
+
+    def _asked_for(self, predicate: Predicate | None) -> list[str] | None:
+        """Return the names of the few rows that can match, where a condition tells their key."""
+        if self._table.info is None or predicate is None:
+            return None
+        named: dict[str, list[Any]] = {}
+        for part in conjuncts(predicate):
+            match part:
+                case Compare("=", column, pa.Scalar() as value):
+                    named[column] = [value.as_py()]
+                case In(column, values) if column not in named:
+                    named[column] = [each.as_py() for each in values if isinstance(each, pa.Scalar)]
+        definition = self._table.definition()
+        if not definition.primary_key or not named.keys() >= {*definition.primary_key}:
+            return None
+        keys = list(product(*(named[each] for each in definition.primary_key)))
+        rows = [dict(zip(definition.primary_key, key, strict=True)) for key in keys]
+        schema = pa.schema([(each, definition.types[each]) for each in definition.primary_key])
+        try:
+            return entity_ids(definition, pa.Table.from_pylist(rows, schema), ())
+        except (ValueError, TypeError, OverflowError, pa.ArrowException):
+            return None  # no key is such
 
     def _noted(
         self, rows: pa.Table, columns: list[str], predicate: Predicate | None

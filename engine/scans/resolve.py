@@ -12,7 +12,7 @@ from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA, TEM
 from affidavit.catalog.tables.reading import strictest
 from affidavit.catalog.topics.topic import TOPICS_SCHEMA, find_topic
 from affidavit.engine.scans.journal import JournalDataset
-from affidavit.engine.scans.mutable import mutable_table, prepare_mutable
+from affidavit.engine.scans.mutable import listed_table, mutable_table, prepare_mutable
 from affidavit.engine.scans.past import past_at, past_table
 from affidavit.engine.scans.system import SYSTEM_TABLES
 from affidavit.engine.scans.temporary.tables import Temporaries
@@ -101,6 +101,9 @@ def resolve(snapshot: Snapshot, schema: str, name: str, *, is_listed: bool = Fal
         snapshot.note_name(f"{TEMP_SCHEMA}.{name}")
         return held.provider
     snapshot.refuse_unplanned((schema, name))
+    info = snapshot.listed.get((schema, name)) if is_listed else None
+    if info is not None and info.kind == MUTABLE.name and snapshot.catalog.at is None:
+        return listed_table(snapshot, info)
     find = next(find for is_meant, find in RESOLVERS if is_meant(snapshot, schema, name))
     return find(snapshot, schema, name)
 

@@ -53,6 +53,7 @@ class Snapshot:
         reader: The store's snapshot, or the open transaction.
         virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
+        listed: All tables of the lake, where the statement lists them.
         temporaries: The session's temporary tables.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
         looks: What is looked at once more when the plan runs, and raises where it may not be read.
@@ -104,6 +105,7 @@ class Snapshot:
         self.query = asked(catalog)
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
+        self.listed: dict[tuple[str, str], TableInfo] = {}
         self.temporaries = Temporaries()
         self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}
@@ -339,6 +341,8 @@ class Snapshot:
         """
         self._failures.forget()
         self.enough.clear()
+        for dataset in self.scans.values():
+            dataset.want(None)
         self.prepared = {
             key: memory_table(
                 pa.Table.from_batches(dataset.scan(dataset.schema.names, None), dataset.schema)

@@ -13,7 +13,7 @@ from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import And, Compare, IsNull, Not
 from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
-from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset
+from affidavit.catalog.sql.scan import ArrowDataset, ScanDataset, enough, rows_without_columns
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import LOG, TRIGGERS
 from affidavit.catalog.topics.consumer import consumers_of, unsettled
@@ -162,21 +162,43 @@ def triggers_table(snapshot: Snapshot) -> ScanDataset:
 class TopicDataset(ScanDataset):
     """``topics."<name>"``: a topic's log, a row for each row of each event."""
 
+    ordered_by = "_offset"
+
     def __init__(self, snapshot: Snapshot, topic: Topic) -> None:
         super().__init__(pa.schema([*LOG_FIELDS, *topic.schema]), snapshot.fail)
         self._reader = snapshot.reader
         self._topic = topic
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows, in order."""
+        """Yield the matching rows, in order, or from the end that is wanted on."""
+        where = self._where(predicate)
+        if not columns and predicate is None:
+            counts = self._reader.select(LOG, ("rows",), where)
+            yield from rows_without_columns(sum(int(count or 0) for (count,) in counts))
+            return
         needed = {*columns, *(columns_in(predicate) if predicate is not None else ())}
-        pages = self._reader.rows(
-            LOG, EVENT_COLUMNS, self._where(predicate), order_by=("offset",),
-            batch_rows=FETCHED_EVENTS,
-        )  # fmt: skip
-        for events in runs(chain.from_iterable(pages)):
-            batch = self._batch(events, needed)
-            yield keep(predicate, batch).select(columns)
+        found = (keep(predicate, self._batch(events, needed)) for events in self._events(where))
+        yield from (batch.select(columns) for batch in enough(found, self.end))
+
+    def _events(self, where: And) -> Iterator[list[Sequence[Any]]]:
+        """Yield the events that may match, in runs, from the end that is wanted on."""
+        if self.end is None or not self.end.is_last:
+            pages = self._reader.rows(
+                LOG, EVENT_COLUMNS, where, order_by=("offset",), batch_rows=FETCHED_EVENTS
+            )
+            yield from runs(chain.from_iterable(pages))
+            return
+        before: tuple[Predicate, ...] = ()
+        while True:
+            events = self._reader.select(
+                LOG, EVENT_COLUMNS, And((*where.operands, *before)), order_by=("offset",),
+                descending=True, limit=FETCHED_EVENTS,
+            )  # fmt: skip
+            if events:
+                yield list(events)
+            if len(events) < FETCHED_EVENTS:
+                return
+            before = (Compare("<", "offset", events[-1][0]),)
 
     def _where(self, predicate: Predicate | None) -> And:
         own: list[Predicate] = [

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _NAMES: Final = ["seq", "entry_id"]
 
+FEW: Final = 1024
+"""Up to so many entries are read a row group at a time."""
+
 
 class RecordEntries(SealedEntries):
     """What a tenant's ledger finds of its entries in segments of records.
@@ -86,15 +89,49 @@ class RecordEntries(SealedEntries):
         segments = [each for each in self._kept.segments(reader) if asked.may_be_in(each)]
         found: list[StoredEntry] = []
         for segment in reversed(segments) if descending else segments:
-            for part in self._found(segment, asked, descending=descending):
-                entries = list(entries_of(part))
-                found += reversed(entries) if descending else entries
+            is_few = limit is not None and limit <= FEW
+            for part in self._found(segment, asked, descending=descending, is_few=is_few):
+                left = part.num_rows if limit is None else limit - len(found)
+                if descending:
+                    found += reversed(list(entries_of(part[max(part.num_rows - left, 0) :])))
+                else:
+                    found += entries_of(part[:left])
                 if limit is not None and len(found) >= limit:
-                    return found[:limit]
+                    return found
         return found
 
+    def count_of(self, reader: Reader, *conditions: Predicate) -> int:
+        """Return how many entries :meth:`matching` returns."""
+        asked = wanted(conditions)
+        if asked.is_none:
+            return 0
+        segments = [each for each in self._kept.segments(reader) if asked.may_be_in(each)]
+        count = 0
+
+        def read(each: Segment, within: Span) -> Iterator[pa.Table]:
+            nonlocal count
+            count += self._kept.files.count(each, within.narrowed(each, asked.filters))
+            yield from ()
+
+        for segment in segments:
+            list(self._kept.read(segment, asked.span, read))
+        return count
+
+    def seqs(self, reader: Reader, *conditions: Predicate) -> list[int]:
+        """Return the numbers of those that match, also of those that were let go."""
+        asked = wanted(conditions)
+        if asked.is_none:
+            return []
+
+        def read(each: Segment, within: Span) -> Iterator[pa.Table]:
+            return self._kept.files.scan(each, ["seq"], within.narrowed(each, asked.filters))
+
+        segments = [each for each in self._kept.all_segments(reader) if asked.may_be_in(each)]
+        parts = (part for each in segments for part in self._kept.read(each, asked.span, read))
+        return [seq for part in parts for seq in part["seq"].to_pylist()]
+
     def _found(
-        self, segment: Segment, asked: Wanted, *, descending: bool = False
+        self, segment: Segment, asked: Wanted, *, descending: bool = False, is_few: bool = False
     ) -> Iterator[pa.Table]:
         files, names = self._kept.files, self._kept.form.schema.names
 
@@ -104,8 +141,8 @@ class RecordEntries(SealedEntries):
                 parts = files.at(each, rows, names)
             elif asked.seqs is not None:
                 parts = files.numbered(each, asked.seqs, names)
-            elif descending and asked.filters is not None:
-                parts = files.scan_back(each, names, asked.filters)
+            elif descending or is_few:
+                parts = files.scan_few(each, names, asked.filters, descending=descending)
             else:
                 parts = files.scan(each, names, asked.filters)
             for part in parts:
@@ -114,7 +151,7 @@ class RecordEntries(SealedEntries):
                 if kept.num_rows:
                     yield kept
 
-        return self._kept.read(segment, asked.span, read)
+        return self._kept.read(segment, asked.span, read, descending=descending)
 
     def giving(
         self, reader: Reader, rows: Sequence[str] | None, *conditions: Predicate

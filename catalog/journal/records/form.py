@@ -222,6 +222,9 @@ def _text(value: bytes | None) -> str:
 
 def _wrong(records: pa.Table) -> str | None:
     """Return what is wrong with some records that neither their leaves nor the index tell."""
+    kinds = pc.unique(records["kind"]).to_pylist()
+    if kinds == [SEARCH] and records["logged_at"].null_count == records.num_rows:
+        return None  # a search says when it was executed
     times = records["logged_at"].cast(pa.int64()).to_pylist()
     for entry, stated in zip(entries_of(records), times, strict=True):
         if entry.kind in {EVENT, *STAYING}:

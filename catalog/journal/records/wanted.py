@@ -53,7 +53,7 @@ class Wanted:
 
     def may_be_in(self, segment: Segment) -> bool:
         """Return whether a segment can have some."""
-        return segment.first_seq < self.span.end and segment.last_seq >= self.span.first
+        return self.span.has(segment)
 
 
 def wanted(conditions: Sequence[Predicate]) -> Wanted:

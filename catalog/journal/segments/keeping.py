@@ -160,8 +160,22 @@ class Keeping:
         """Return which files the segments are in; another answer later says that some went."""
         return reader.select(self.form.segments, ("file", "sha256"), own(self.tenant))
 
-    def read(self, segment: Segment, within: Span, read: Read) -> Iterator[pa.Table]:
+    def look(self, segments: Iterable[Segment]) -> None:
+        """Make sure that the files of segments are there, and as long as they should be."""
+
+        def look(segment: Segment, _: Span) -> Iterator[pa.Table]:
+            self.files.look(segment)
+            yield from ()
+
+        for segment in segments:
+            list(self.read(segment, Span(), look))
+
+    def read(
+        self, segment: Segment, within: Span, read: Read, *, descending: bool = False
+    ) -> Iterator[pa.Table]:
         """Yield what ``read`` finds in a segment, or in what took its place since the snapshot.
+
+        Where that is several, the last one comes first if what is read is ``descending``.
 
         Raises:
             LedgerCorruptError: The segment, which is still named, is missing or unreadable.
@@ -183,8 +197,8 @@ class Keeping:
                 name = f"segment {segment.file} of {self.form.whose}"
                 msg = f"{name} was replaced while it was read: again"
                 raise StoreError(msg) from error
-        for heir in heirs:
-            yield from self.read(heir, inside, read)
+        for heir in reversed(heirs) if descending else heirs:
+            yield from self.read(heir, inside, read, descending=descending)
 
     # --- leaves that are kept apart --------------------------------------------------------------
 

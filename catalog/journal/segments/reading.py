@@ -44,6 +44,11 @@ class SegmentReader:
         self.form = form
         self._cache = cache
 
+    def look(self, segment: Segment) -> None:
+        """Make sure that a segment's file is there, and says that it has the rows it should."""
+        with self.translated(segment):
+            self._open(segment)[0].close()
+
     def scan(
         self, segment: Segment, columns: Sequence[str], filters: pc.Expression | None
     ) -> Iterator[pa.Table]:
@@ -57,18 +62,39 @@ class SegmentReader:
                 part = groups[at : at + SCANNED_AT_ONCE]
                 yield from self._scanned(footer, part, columns, filters)
 
-    def scan_back(
-        self, segment: Segment, columns: Sequence[str], filters: pc.Expression
+    def scan_few(
+        self,
+        segment: Segment,
+        columns: Sequence[str],
+        filters: pc.Expression | None,
+        *,
+        descending: bool,
     ) -> Iterator[pa.Table]:
-        """Do what :meth:`scan` does from the end on; within each table rows are in their order."""
+        """Do what :meth:`scan` does, a row group at a time, and no more than is asked for.
+
+        Within each table rows are in their order, also where the last one comes first.
+        """
         with self.translated(segment):
             file, footer = self._open(segment)
             file.close()
-            groups = [group.id for group in footer.fragment.subset(filters).row_groups]
-            for at in reversed(groups):
-                found = list(self._scanned(footer, [at], columns, filters))
-                if found:
-                    yield pa.concat_tables(found)
+            fragment = footer.fragment if filters is None else footer.fragment.subset(filters)
+            groups = [group.id for group in fragment.row_groups]
+            for at in reversed(groups) if descending else groups:
+                part = footer.fragment.subset(row_group_ids=[at])
+                found = part.to_table(
+                    schema=self.form.schema, columns=list(columns), filter=filters,
+                    use_threads=False,
+                )  # fmt: skip
+                if found.num_rows:
+                    yield found
+
+    def count(self, segment: Segment, filters: pc.Expression | None) -> int:
+        """Return how many rows ``filters`` keeps, told by the statistics where these do tell."""
+        with self.translated(segment):
+            file, footer = self._open(segment)
+            file.close()
+            found: int = footer.fragment.count_rows(filter=filters, use_threads=False)
+            return found
 
     def _scanned(
         self,

@@ -36,7 +36,7 @@ class KeptNodes:
 
     def check(self, completed: list[Node]) -> None:
         """Note the first of the nodes that is not as it must be."""
-        for node in completed:
+        for node in sorted(completed, key=_completed_at):
             if next(self._rows, None) != node and self.problem is None:
                 level, at, _ = node
                 self.problem = LedgerProblem(

@@ -10,17 +10,19 @@ Rules:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tqdm import tqdm
 
+from affidavit.catalog.ledger.entry import KEY
 from affidavit.catalog.ledger.head import check_head, open_kept, parse_head
 from affidavit.catalog.ledger.kept import ENTRIES_READ_AT_ONCE
-from affidavit.catalog.ledger.merkle import Frontier, frontier_at
+from affidavit.catalog.ledger.merkle import frontier_at
 from affidavit.catalog.ledger.verification.derived import Derived
 from affidavit.catalog.ledger.verification.entries import EntryChecks
 from affidavit.catalog.ledger.verification.findings import Stretch, Verification, first_of
 from affidavit.catalog.ledger.verification.gone import LETTING_GO, SaidGone
+from affidavit.catalog.ledger.verification.grown import GrownTree
 from affidavit.catalog.ledger.verification.signatures import SignatureChecks
 from affidavit.catalog.ledger.verification.statements import SignedLog, StatementRows
 from affidavit.catalog.ledger.verifier import (
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.store.protocol import Reader, StoreTable
+
+
+STRETCH_ENTRIES: Final = 16 * ENTRIES_READ_AT_ONCE
+"""So many entries at most are checked at a time by leaves that are rebuilt of what is kept."""
 
 
 def verify_ledger(
@@ -128,8 +134,7 @@ class _Check:
         self.checkpoints = 0
         self.problems: list[LedgerProblem] = []
         self.index_problems: list[LedgerProblem] = []
-        self._frontier = Frontier()
-        self._states: dict[int, tuple[bytes, PublicKey | None]] = {}
+        self._tree = GrownTree()
         self._good = first
         self.statements = StatementRows(reader, ledger.tenant, gone)
         self._logs: list[SignedLog] = []
@@ -151,8 +156,9 @@ class _Check:
             self._trust_first()
         kept = self._kept_checkpoints()
         sizes = {size for size, *_ in kept if type(size) is int} | set(map(_size_of, notes))
+        self._tree.note_at(sizes | {self._size})
         with self._noting():
-            self._walk(sizes | {self._size}, advance)
+            self._walk(advance)
         self._check_sources()
         for row in kept:
             if self._first and type(row[0]) is int and row[0] <= self._first:
@@ -199,21 +205,30 @@ class _Check:
         if not self._first:
             return
         try:
-            self._frontier = frontier_at(self._ledger.tree.fetch(self._reader), self._first)
+            frontier = frontier_at(self._ledger.tree.fetch(self._reader), self._first)
         except LedgerCorruptError as error:
             raise LedgerProblem(error.problem, seq=error.seq) from None
         for entry in self._ledger.key_entries(self._reader):
             if type(entry.seq) is int and entry.seq < self._first:
                 self.entries.keys.add(entry.fields(), entry)
-        self._states[self._first] = (self._frontier.root, self.entries.keys.newest)
+        self._tree.begin(frontier, self.entries.keys.newest)
 
-    def _walk(self, sizes: set[int], advance: Any) -> None:  # noqa: ANN401 - as above
+    def _walk(self, advance: Any) -> None:  # noqa: ANN401 - as above
         derived = Derived(None if self._first else self._reader, self._ledger.tenant)
         try:
-            for low in range(self._first, self._size, ENTRIES_READ_AT_ONCE):
-                end = min(low + ENTRIES_READ_AT_ONCE, self._size)
-                self._check_page(low, end, sizes, derived)
+            low, stretch = self._first, ENTRIES_READ_AT_ONCE
+            while low < self._size:
+                end = min(low + stretch, self._size)
+                leaves = self._ledger.rebuilt_leaves(self._reader, low, end)
+                if leaves is not None:
+                    stretch = min(2 * stretch, STRETCH_ENTRIES)
+                    self._tree.extend(leaves, self.entries.keys.newest, derived)
+                else:
+                    stretch = ENTRIES_READ_AT_ONCE
+                    end = min(low + stretch, self._size)
+                    self._check_page(low, end, derived)
                 advance(end - low)
+                low = end
                 if self._checks is not None and self._checks.first_wrong is not None:
                     return  # nothing after it can be the first
             self._check_surplus()
@@ -232,22 +247,21 @@ class _Check:
         except LedgerCorruptError as error:
             self.index_problems.append(LedgerProblem(error.problem, seq=error.seq))
 
-    def _check_page(self, low: int, end: int, sizes: set[int], derived: Derived) -> None:
+    def _check_page(self, low: int, end: int, derived: Derived) -> None:
         entries = self._page(low, end)
         # 1.5 is the place of no entry: what stands there is one too many, as the end will show
         entries = [each for each in entries if each.seq == int(each.seq)]
+        leaves: list[bytes] = []
         try:
             for seq, entry in zip(range(low, end), entries, strict=False):
+                if entry.kind == KEY:  # what is signed from here on is signed by another
+                    self._tree.extend(leaves, self.entries.keys.newest, derived)
+                    leaves = []
                 fields = self.entries.check(seq, entry)
                 derived.expect(entry, fields)
-                self._frontier, completed = self._frontier.extended([entry.leaf_hash])
-                derived.completed(completed)
-                if self._frontier.size in sizes:
-                    self._states[self._frontier.size] = (
-                        self._frontier.root,
-                        self.entries.keys.newest,
-                    )
+                leaves.append(entry.leaf_hash)
         finally:
+            self._tree.extend(leaves, self.entries.keys.newest, derived)
             derived.check()
         if len(entries) < end - low:
             raise LedgerProblem("it is missing", seq=low + len(entries))
@@ -283,13 +297,13 @@ class _Check:
     @property
     def _is_whole(self) -> bool:
         """Whether the walk came to its end; keys and states above it are unknown otherwise."""
-        return self._frontier.size == self._size
+        return self._tree.frontier.size == self._size
 
     def _check_kept(self, row: tuple[Any, ...]) -> None:
         stated, root, key_id, note, at_us = row
         if type(stated) is not int or type(at_us) is not int:
             raise LedgerProblem("its size or time is no number")
-        if stated > self._frontier.size and not self._is_whole:
+        if stated > self._tree.frontier.size and not self._is_whole:
             return
         checkpoint, key = open_kept(str(note), self.entries.keys.known.values())
         told = (checkpoint.origin, checkpoint.size, checkpoint.root, key.key_id)
@@ -302,12 +316,12 @@ class _Check:
 
     def _check_state(self, checkpoint: Checkpoint, key: PublicKey, where: str) -> None:
         """Raise unless the entries are those that ``checkpoint`` was signed for."""
-        size = self._frontier.size
+        size = self._tree.frontier.size
         if checkpoint.size > size:
             raise LedgerProblem(
                 f"{where} was signed, and the entries from here on are gone", seq=size
             )
-        root, signer = self._states.get(checkpoint.size, (EMPTY_ROOT, None))
+        root, signer = self._tree.states.get(checkpoint.size, (EMPTY_ROOT, None))
         if root != checkpoint.root:
             first, last = self._good, checkpoint.size - 1
             raise Stretch(
@@ -356,7 +370,7 @@ class _Check:
             raise LedgerProblem(
                 f"{where} was signed, and the entries from here on are gone", seq=self._size
             )
-        if size > self._frontier.size:
+        if size > self._tree.frontier.size:
             return
         checkpoint, key = open_checkpoint(note, self.entries.keys.known.values())
         if checkpoint.origin != self._ledger.origin:

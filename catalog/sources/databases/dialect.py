@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000
+ORDERED_MAX: Final = 100_000
+"""Of more rows than so many the order is made here."""
+
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIALECT_OPS: Final = {"!=": "<>"}
@@ -134,6 +137,8 @@ class Dialect:
     def top(self, top: Top, types: Mapping[str, pa.DataType]) -> tuple[str, str] | None:
         """Return a condition and the SQL for the first rows; ``None`` if their order is another."""
         keys: list[str] = []
+        if top.order and top.rows > ORDERED_MAX:
+            return None
         for each in top.order:
             value = self._ordered(each.column, types)
             if value is None:

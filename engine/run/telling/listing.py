@@ -32,12 +32,13 @@ _UNPLANNED: Final = (
 
 
 def offer_views(planner: Planner, snapshot: Snapshot) -> None:
-    """Let a statement at a snapshot list every view that the tenant sees, and read none of them.
+    """Let a statement at a snapshot list every table and view that the tenant sees, unread.
 
     A view that cannot be planned any more is left out.
     """
     for info in snapshot.catalog.tables(snapshot.reader):
         key = (info.schema, info.name)
+        snapshot.listed[key] = info
         if info.kind == VIEW.name and key not in snapshot.prepared:
             shape = _shape(planner, snapshot, info)
             if shape is not None:

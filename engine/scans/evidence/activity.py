@@ -13,7 +13,7 @@ from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.catalog.values.canonical import canonical, to_us
 from affidavit.engine.reads.record import CLOSED, KIND
 from affidavit.engine.reads.records import plain_name
-from affidavit.engine.scans.entries import EntriesDataset
+from affidavit.engine.scans.entries import EntriesDataset, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.engine.scans.snapshot import Snapshot
-
-PAGE: Final = 4096
 
 ACTIVITY_SCHEMA: Final = pa.schema(
     [
@@ -53,9 +51,8 @@ class ActivityDataset(EntriesDataset):
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match, in pages, wherever they are kept."""
         size = 1 + (self._ledger.last_seq(self._reader) or 0)
-        first, end = _bounds(predicate, size)
-        for low in range(first, end, PAGE):
-            yield self._ledger.page(self._reader, low, min(low + PAGE, end))
+        for low, high in stretches(*_bounds(predicate, size), self.end):
+            yield self._ledger.page(self._reader, low, high)
 
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return a row an entry."""

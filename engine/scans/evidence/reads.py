@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.predicate import Compare, In
-from affidavit.catalog.sql.predicate import columns_of as columns_in
 from affidavit.catalog.sql.pushdown import narrowing
 from affidavit.engine.reads.record import CLOSED, KIND, OPEN, READS_SCHEMA, read_of, reads_batch
 from affidavit.engine.reads.records import given_rows
-from affidavit.engine.scans.entries import PAGE_ENTRIES, EntriesDataset
+from affidavit.engine.scans.entries import EntriesDataset, from_end, pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.ledger.entry import StoredEntry
     from affidavit.catalog.ledger.ledger import Ledger
     from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.catalog.sql.scan import End
     from affidavit.catalog.store.protocol import Reader
     from affidavit.engine.scans.snapshot import Snapshot
 
@@ -27,19 +26,11 @@ KINDS: Final = (KIND, CLOSED)
 
 
 def read_pages(
-    reader: Reader, ledger: Ledger, *where: Predicate
+    reader: Reader, ledger: Ledger, *where: Predicate, end: End | None = None
 ) -> Iterator[Sequence[StoredEntry]]:
     """Yield the entries of reads in pages: of one that has an end, the end alone."""
-    after = -1
-    while True:
-        page = ledger.entries(
-            reader, Compare(">", "seq", after), In("kind", KINDS), *where, limit=PAGE_ENTRIES
-        )
-        if page:
-            yield _without_beginnings(reader, ledger, page)
-        if len(page) < PAGE_ENTRIES:
-            return
-        after = page[-1].seq
+    for page in pages(reader, ledger, In("kind", KINDS), *where, end=end):
+        yield _without_beginnings(reader, ledger, page)
 
 
 def _without_beginnings(
@@ -65,7 +56,16 @@ class ReadsDataset(EntriesDataset):
 
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match, in pages."""
-        yield from read_pages(self._reader, self._ledger, *narrowing(predicate, self.stored))
+        where = narrowing(predicate, self.stored)
+        yield from read_pages(self._reader, self._ledger, *where, end=self.end)
+
+    def count(self, where: Sequence[Predicate]) -> int | None:
+        """Return how many there are, unless one has a beginning and an end."""
+        told = [
+            self._ledger.count_of(self._reader, Compare("=", "kind", kind), *where)
+            for kind in KINDS
+        ]
+        return None if told[1] else told[0]
 
     def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
         """Return the records."""
@@ -98,12 +98,13 @@ class ReadRowsDataset(ReadsDataset):
     def entries(self, predicate: Predicate | None) -> Iterator[Sequence[StoredEntry]]:
         """Yield the entries that may match: those that gave the wanted rows."""
         found = self.giving(predicate, KINDS)
-        yield from super().entries(predicate) if found is None else found
+        yield from super().entries(predicate) if found is None else from_end(found, self.end)
 
-    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
-        """Yield the matching rows, oldest first."""
-        needed = [*columns, *sorted((columns_in(predicate) if predicate else set()) - {*columns})]
-        for page in self.entries(predicate):
-            rows = [row for entry in page for row in given_rows(entry)]
-            batch = pa.RecordBatch.from_pylist(rows, schema=READ_ROWS_SCHEMA).select(needed)
-            yield keep(predicate, batch).select(columns)
+    def count(self, where: Sequence[Predicate]) -> int | None:  # noqa: ARG002 - as others take it
+        """Return nothing: each read tells for itself how many rows it gave."""
+        return None
+
+    def batch(self, entries: Sequence[StoredEntry], columns: Sequence[str]) -> pa.RecordBatch:
+        """Return the rows that reads gave."""
+        rows = [row for entry in entries for row in given_rows(entry)]
+        return pa.RecordBatch.from_pylist(rows, schema=READ_ROWS_SCHEMA).select(list(columns))
