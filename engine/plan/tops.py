@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import Aggregate, Alias, Column, Projection, Sort, SubqueryAlias, TableScan
 
-from affidavit.catalog.sources.databases.table import Order, Top
+from affidavit.catalog.sources.databases.first import Order, Top
 from affidavit.catalog.store.interrupts import held
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Key = tuple[str, str, str]
 
 ROWS_MAX: Final = 100_000
-"""Of more rows than so many the order is made here."""
+"""So many first rows are asked for at most."""
 
 _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
 _SCAN: Final = re.compile(r"^ *TableScan: (\S+)", re.MULTILINE)
@@ -40,18 +40,17 @@ _FETCH: Final = re.compile(r"Sort: .*, fetch=(\d+)", re.DOTALL)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
 
-def note_tops(frame: DataFrame, snapshot: Snapshot) -> None:
-    """Have tables of databases that a plan scans asked for the rows that it needs alone."""
-    snapshot.enough.clear()
+def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
+    """Return which first rows of tables of databases are all that a plan needs of them."""
     if not snapshot.has_databases:
-        return
+        return {}
     with held():
         if not _WORTH.search(frame.logical_plan().display_indent()):
-            return
+            return {}
         plan = frame.optimized_logical_plan()
         scans = Counter(_SCAN.findall(plan.display_indent()))
         found = list(_needed(plan))
-    snapshot.enough.update({key: tops for key, tops in found if scans[".".join(key)] == 1})
+    return {key: tops for key, tops in found if scans[".".join(key)] == 1}
 
 
 def _needed(plan: LogicalPlan) -> Iterator[tuple[Key, tuple[Top, ...]]]:
@@ -78,8 +77,9 @@ def _needed(plan: LogicalPlan) -> Iterator[tuple[Key, tuple[Top, ...]]]:
 
 def _tops_of_scan(scan: TableScan) -> tuple[Top, ...] | None:
     """Return what a plan needs of a scan that nothing but columns is made of."""
-    if scan.fetch() is not None:
-        return (Top(scan.fetch()),)
+    fetch = scan.fetch()
+    if fetch is not None:
+        return (Top(fetch),) if fetch <= ROWS_MAX else None
     return None if scan.projection() else ()
 
 

@@ -207,8 +207,7 @@ class Opens:
     Attributes:
         at_snapshot: To be read at a snapshot, and written later.
         under_lock: To be read and written under the lock of its writers.
-        uses_cache: Whether what the statement reads may be kept in memory. A small mutable table
-            that is named is read whole for that, which a statement about a few rows does not want.
+        uses_cache: Whether small tables that are named are read whole and kept in memory.
     """
 
     at_snapshot: Callable[[Asked, TableInfo, Snapshot, Callable[[], None]], OpenTarget]

@@ -27,7 +27,7 @@ from affidavit.catalog.values.types import is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from affidavit.catalog.sources.databases.table import Top
+    from affidavit.catalog.sources.databases.first import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000
@@ -66,6 +66,7 @@ class Dialect:
             does that.
         quote: What an identifier stands between.
         null_order: Whether it has NULLS FIRST and NULLS LAST.
+        typed: Whether a column has values of its type alone.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dialect:
     text_order: str = ""
     quote: str = '"'
     null_order: bool = True
+    typed: bool = True
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier."""
@@ -141,8 +143,6 @@ class Dialect:
             way = "DESC" if each.descending else "ASC"
             if each.column == top.present:
                 keys.append(f"{value} {way}")
-            elif not self.nulls:
-                return None
             elif self.null_order:
                 keys.append(f"{value} {way} NULLS {'FIRST' if each.nulls_first else 'LAST'}")
             else:
