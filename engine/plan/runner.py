@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from datafusion import DataFrame, RecordBatchStream
 
     from affidavit.catalog.lake.queries import Query
-    from affidavit.catalog.sources.databases.first import Top
     from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.engine.scans.snapshot import Snapshot
 
 Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"

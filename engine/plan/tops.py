@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import Aggregate, Alias, Column, Projection, Sort, SubqueryAlias, TableScan
 
-from affidavit.catalog.sources.databases.first import Order, Top
+from affidavit.catalog.sources.databases.tops import Order, Top
 from affidavit.catalog.store.interrupts import held
 
 if TYPE_CHECKING:

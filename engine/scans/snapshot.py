@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
-    from affidavit.catalog.sources.databases.first import Top
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sources.web.copies import Copy
     from affidavit.catalog.sql.scan import ScanDataset
     from affidavit.catalog.store.protocol import Reader

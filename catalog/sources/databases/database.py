@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from affidavit.catalog.sources.databases.driver import Driver
-    from affidavit.catalog.sources.databases.first import Top
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
     Lend = Callable[[], AbstractContextManager[Any]]

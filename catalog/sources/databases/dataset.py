@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from affidavit.catalog.sources.databases.database import Database
-    from affidavit.catalog.sources.databases.first import Top
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.table import Select, SourceTable
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 

@@ -27,7 +27,7 @@ from affidavit.catalog.values.types import is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from affidavit.catalog.sources.databases.first import Top
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000

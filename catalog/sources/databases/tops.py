@@ -1,4 +1,4 @@
-"""The first rows of a table, where a plan needs no more."""
+"""The first rows of a table in an order."""
 
 from __future__ import annotations
 
