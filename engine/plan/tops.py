@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import Aggregate, Alias, Column, Projection, Sort, SubqueryAlias, TableScan
@@ -35,7 +34,6 @@ ROWS_MAX: Final = 100_000
 """So many first rows are asked for at most."""
 
 _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
-_SCAN: Final = re.compile(r"^ *TableScan: (\S+)", re.MULTILINE)
 _FETCH: Final = re.compile(r"Sort: .*, fetch=(\d+)", re.DOTALL)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
@@ -48,9 +46,14 @@ def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
         if not _WORTH.search(frame.logical_plan().display_indent()):
             return {}
         plan = frame.optimized_logical_plan()
-        scans = Counter(_SCAN.findall(plan.display_indent()))
-        found = list(_needed(plan))
-    return {key: tops for key, tops in found if scans[".".join(key)] == 1}
+        shown, found = plan.display_indent(), list(_needed(plan))
+    named = ((key, tops) for key, tops in found if all(key))  # what is in memory has no catalog
+    return {key: tops for key, tops in named if _places(key, shown) == 1}
+
+
+def _places(key: Key, shown: str) -> int:
+    """Return in how many places, at least, a plan scans a table."""
+    return len(re.findall(rf"TableScan: {re.escape('.'.join(key))}(?!\S)", shown))
 
 
 def _needed(plan: LogicalPlan) -> Iterator[tuple[Key, tuple[Top, ...]]]:

@@ -24,6 +24,7 @@ def lite(session: affidavit.Session, tmp_path: Path) -> affidavit.Session:
     store = sqlite3.connect(path)
     store.execute("CREATE TABLE t (a INT, s TEXT, f DOUBLE)")
     store.executemany("INSERT INTO t VALUES (?, ?, ?)", ROWS)
+    store.execute("CREATE TABLE 'T s' ('A b' INT)")
     store.commit()
     store.close()
     session.attach("d", f"sqlite://{path}")
@@ -102,6 +103,8 @@ def test_a_limit_alone_is_sent(lite: affidavit.Session) -> None:
     assert lite.sql("SELECT * FROM d.main.t LIMIT 2 OFFSET 1").to_arrow().num_rows == 2
     plan = str(lite.explain("SELECT * FROM d.main.t LIMIT 2 OFFSET 1"))
     assert plan.endswith("SELECT `a`, `s`, `f` FROM `main`.`t` LIMIT 3")
+    plan = str(lite.explain('SELECT * FROM d.main."T s" LIMIT 2'))
+    assert plan.endswith("SELECT `A b` FROM `main`.`T s` LIMIT 2")
 
 
 def test_what_datafusion_cannot_hand_over_is_read_whole(lite: affidavit.Session) -> None:
