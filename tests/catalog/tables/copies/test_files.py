@@ -226,6 +226,20 @@ def test_a_copy_that_cannot_be_written_keeps_nobody_from_anything(lake: Path, ho
         assert session.ledger.verify(data=True).ok
 
 
+def test_what_a_change_brings_into_memory_counts_and_what_is_mapped_does_not(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "PART_ROWS", 1)
+    with opened(loaded) as session:
+        everything(session)
+        (held,) = session._catalog().lake.cache._tables.values()
+        assert held.size == 0
+        session.sql("UPDATE t SET v = 0 WHERE id = 5")
+        everything(session)
+        (held,) = session._catalog().lake.cache._tables.values()
+        assert held.size == held.rows.nbytes, "its one batch is another"
+
+
 def test_dropping_a_table_removes_its_copy(loaded: Path) -> None:
     with opened(loaded) as session:
         everything(session)
