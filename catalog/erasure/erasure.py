@@ -177,9 +177,10 @@ class Erasure:
                 if len(rowids):
                     count = delete_rows(catalog, writer, info, rowids, before)
                     pending = pending.counted(rows=count)
-                now = catalog.by_id(writer, info.table_id)
-                if now is not None:
-                    forget_copy(catalog.lake, writer, now)
+            # also where the rows stay, or are gone: a copy may be of a version that had them
+            now = None if info is None else catalog.by_id(writer, info.table_id)
+            if now is not None:
+                forget_copy(catalog.lake, writer, now)
             last = catalog.ledger.last_seq(writer)
             pending = replace(pending, until=-1 if last is None else last)
             begin(writer, pending)

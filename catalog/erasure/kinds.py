@@ -18,6 +18,7 @@ from affidavit.catalog.ledger.entry import RETENTION
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.model.holds import Hold, holds, refuse_held
+from affidavit.catalog.tables.copies.files import forget_outdated
 from affidavit.catalog.tables.intents import cleaning
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.catalog.topics.log import (
@@ -97,6 +98,7 @@ def _journal(due: Due) -> LetGo:
 
     def note(writer: Writer, segments: Sequence[Segment]) -> None:
         refuse_newer(writer, held)
+        forget_outdated(due.catalog, writer)
         due.note(writer, "journal", **_told(segments))
 
     journal.sealing.flush()

@@ -82,6 +82,7 @@ class TableCache:
         self._on_put = on_put
         self._tables: OrderedDict[str, TableCopy] = OrderedDict()
         self._too_large: dict[str, int] = {}
+        self._least: dict[str, int] = {}
         self._asked: set[str] = set()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -106,6 +107,8 @@ class TableCache:
             held = self._tables.get(table_id)
             if held is not None and held.version >= copy.version:
                 return held if held.version == copy.version else None
+            if copy.version < self._least.get(table_id, 0):
+                return None
             if copy.size > self.budget_bytes:
                 self._too_large[table_id] = copy.version
                 return None
@@ -132,10 +135,11 @@ class TableCache:
         held = self._tables.pop(table_id, None)
         self._bytes -= 0 if held is None else held.size
 
-    def forget(self, table_id: str) -> None:
-        """Let go of the copy of ``table_id``."""
+    def forget(self, table_id: str, version: int) -> None:
+        """Let go of the copy of ``table_id``, and take none of a version before ``version``."""
         with self._lock:
             self._forget(table_id)
+            self._least[table_id] = version
 
     def refuse(self, table_id: str, version: int) -> None:
         """Remember that ``table_id`` at ``version`` does not fit, so that nobody tries again."""

@@ -265,7 +265,7 @@ class Writer(Reader, Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """Undo what the block wrote, and only that, if it raises."""
 
-    def on_commit(self, key: str, call: Callable[[], None]) -> None:
+    def on_commit(self, key: str, call: Callable[[], object]) -> None:
         """Call ``call`` once all of this is committed, before the next transaction begins.
 
         It returns at once, and neither writes nor raises. Only the first of a ``key`` is called,

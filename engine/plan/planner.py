@@ -30,7 +30,6 @@ from affidavit.engine.plan.short.asked import keyed_read
 from affidavit.engine.plan.short.keyed import keyed_rows
 from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import PlanState
-from affidavit.engine.plan.tops import note_tops
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
@@ -317,7 +316,7 @@ class Planner:
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
-        planned = note_tops(Planned.at(snapshot, plan))
+        planned = Planned.at(snapshot, plan)
         level = snapshot.catalog.level_of(snapshot.reading)
         if at_least(level, READS) and reads_rows(planned.text):
             schema = partial(self.schema_of, planned.frame, snapshot)

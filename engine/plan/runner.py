@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
+from affidavit.engine.plan.nodes.tops import tops_of
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.engine.plan.short.light import is_light
 from affidavit.engine.result.result import Result
 from affidavit.errors import ClosedError, ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     import pyarrow as pa
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.queries import Query
     from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.tops import Top
     from affidavit.engine.scans.snapshot import Snapshot
 
 Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"
@@ -37,11 +39,13 @@ class Planned:
         plan: What planned it.
         snapshot: What it reads.
         frame: Its plan.
+        enough: What of tables of databases is enough for it.
     """
 
     plan: Plan
     snapshot: Snapshot
     frame: DataFrame
+    enough: Mapping[tuple[str, str, str], Sequence[Top]]
 
     @classmethod
     def at(cls, snapshot: Snapshot, plan: Plan) -> Planned:
@@ -50,7 +54,9 @@ class Planned:
         Raises:
             SqlError: It does not parse or plan.
         """
-        return cls(plan, snapshot, plan(snapshot))
+        frame = plan(snapshot)
+        snapshot.enough = tops_of(frame, snapshot)
+        return cls(plan, snapshot, frame, snapshot.enough)
 
     @cached_property
     def text(self) -> str:
@@ -120,7 +126,7 @@ def _begun(planned: Planned) -> RecordBatchStream:
     """Return a plan's rows, none of which was computed."""
     snapshot = planned.snapshot
     try:
-        with held():
+        with held(), _asking(planned):
             return planned.frame.execute_stream()
     except Exception as error:
         if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
@@ -129,6 +135,17 @@ def _begun(planned: Planned) -> RecordBatchStream:
     frame = planned.plan(snapshot)
     with held():
         return frame.execute_stream()
+
+
+@contextmanager
+def _asking(planned: Planned) -> Iterator[None]:
+    """Have tables asked for what is enough for this plan, and not for another of the statement."""
+    snapshot = planned.snapshot
+    before, snapshot.enough = snapshot.enough, planned.enough
+    try:
+        yield
+    finally:
+        snapshot.enough = before
 
 
 def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:

@@ -14,10 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import (
-    Alias,
-    Column,
-    Filter,
-    Join,
     Limit,
     Projection,
     Sort,
@@ -27,6 +23,7 @@ from datafusion.expr import (
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.nodes.origins import variant
 from affidavit.engine.statement.parameters import row_of
 
 if TYPE_CHECKING:
@@ -161,15 +158,6 @@ def tells_itself(text: str, snapshot: Snapshot) -> bool:
     return len(text) <= PLAIN_LENGTH_MAX and _PLAIN.fullmatch(text) is not None
 
 
-def variant(node: LogicalPlan | Expr) -> object:
-    """Return what a node or expression is; ``None`` for one that Python has no class of."""
-    try:
-        found: object = node.to_variant()
-    except ValueError:
-        return None
-    return found
-
-
 def is_ordered(plan: LogicalPlan) -> bool:
     """Return whether a plan says in which order its rows come."""
     node = variant(plan)
@@ -213,40 +201,4 @@ def _origins(plan: LogicalPlan) -> Iterator[tuple[str, str] | None]:
         node = variant(plan)
     if isinstance(node, Projection):
         for each in node.projections():
-            yield _origin_of(each, plan.inputs()[0])
-
-
-def _origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
-    found = variant(expression)
-    if isinstance(found, Alias):
-        return _origin_of(found.expr(), plan)
-    return origin(plan, found.relation(), found.name()) if isinstance(found, Column) else None
-
-
-def origin(plan: LogicalPlan, relation: str | None, name: str) -> tuple[str, str] | None:
-    """Return the table and column that a column of a plan is, where that can be told."""
-    node = variant(plan)
-    if isinstance(node, TableScan):
-        _, schema, table = node.fqn()
-        columns = {column for _, column in node.projection()}
-        has = name in columns or not columns
-        meant = relation is None or relation.split(".")[-1] == table
-        return (f"{schema or MAIN_SCHEMA}.{table}", name) if has and meant else None
-    if isinstance(node, SubqueryAlias):
-        is_it = relation is None or relation == str(node.alias())
-        return origin(plan.inputs()[0], None, name) if is_it else None
-    if isinstance(node, Projection):
-        made = [each for each in node.projections() if _is_called(each, name)]
-        return _origin_of(made[0], plan.inputs()[0]) if len(made) == 1 else None
-    if isinstance(node, Filter | Sort | Limit | Join):
-        found = {origin(each, relation, name) for each in plan.inputs()} - {None}
-        return found.pop() if len(found) == 1 else None
-    return None
-
-
-def _is_called(expression: Expr, name: str) -> bool:
-    """Return whether an expression makes a column of that name."""
-    found = variant(expression)
-    if isinstance(found, Alias):
-        return found.alias() == name
-    return isinstance(found, Column) and found.name() == name
+            yield origin_of(each, plan.inputs()[0])

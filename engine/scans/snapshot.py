@@ -26,7 +26,7 @@ from affidavit.engine.scans.memory import memory_table
 from affidavit.engine.scans.temporary.tables import Temporaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
@@ -80,8 +80,8 @@ class Snapshot:
         running: What runs for the plan, to be cancelled when the statement is given up.
         is_target_committed: Whether the target of DML is read as it was committed.
         has_databases: Whether planning looked up tables of databases.
-        enough: Which first rows of such a table are all that the plan needs, by source, schema and
-            name: none where it only counts them.
+        enough: Which first rows of such a table are all that the plan needs that is about to run,
+            by source, schema and name: none where it only counts them.
         scans: The tables that running the plan will scan through this process.
         others: What is read of attached lakes.
         sizes: How large the values of views may become: by catalog, schema and name, and by their
@@ -134,7 +134,7 @@ class Snapshot:
         self.others: dict[str, Snapshot] = {}
         self.is_target_committed = False
         self.has_databases = False
-        self.enough: dict[tuple[str, str, str], tuple[Top, ...]] = {}
+        self.enough: Mapping[tuple[str, str, str], Sequence[Top]] = {}
         self.opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -340,7 +340,7 @@ class Snapshot:
         Views are forgotten, and so planned anew over what is in memory.
         """
         self._failures.forget()
-        self.enough.clear()
+        self.enough = {}
         for dataset in self.scans.values():
             dataset.want(None)
         self.prepared = {

@@ -18,6 +18,7 @@ from affidavit.catalog.ledger.entry import RETENTION
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.holds import holds
 from affidavit.catalog.model.release import TableRead
+from affidavit.catalog.tables.copies.files import forget_outdated
 from affidavit.catalog.tables.reading import released, strictest
 from affidavit.catalog.values.canonical import from_us, us_of
 from affidavit.catalog.values.python.arguments import (
@@ -218,6 +219,7 @@ class JournalHandle:
 
         def note(writer: Writer, segments: Sequence[Segment]) -> None:
             refuse_newer(writer, held)
+            forget_outdated(catalog, writer)
             catalog.ledger.note(
                 writer, RETENTION, catalog.identity, reason=why, keep=keep,
                 before=None if limit is None else from_us(limit),

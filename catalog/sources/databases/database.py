@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
+    Lend = Callable[[], AbstractContextManager[Any]]
+
 T = TypeVar("T")
 
 SHORT_ROWS_MAX: Final = 1_000
@@ -172,31 +174,36 @@ class Database:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
         dialect = replace(self.driver.dialect, nulls=not self._bad_is_null)
         conditions = dialect.conditions(predicate, table.compared)
+        is_sound = dialect.is_exact(predicate, table.sound(dialect))
+        is_exact = is_sound if self._bad_is_null else dialect.is_exact(predicate, table.compared)
         return Select(
-            dialect, table, tuple(needed), tuple(conditions),
-            is_exact=dialect.is_exact(predicate, table.compared), bad_is_null=self._bad_is_null,
+            dialect, table, tuple(needed), tuple(conditions), is_exact=is_exact,
+            is_counted=is_sound, bad_is_null=self._bad_is_null,
         )  # fmt: skip
 
     def first(self, select: Select, tops: Sequence[Top]) -> Select | None:
         """Return the query for those of its rows that are enough; ``None`` if all are needed."""
-        types = {
-            each.name: each.compared or each.type
-            for each in select.table.columns
-            if each.compares and not each.expression and not each.mark
-        }
-        written = [select.dialect.top(each, types) for each in tops]
+        table, dialect = select.table, select.dialect
+        types = table.sound(dialect) if select.bad_is_null else table.ordered
+        written = [dialect.top(each, types) for each in tops]
         known = tuple(each for each in written if each is not None)
         if not select.is_exact or len(known) < len(written) or (select.marked and len(known) > 1):
             return None
         is_short = sum(each.rows for each in tops) <= SHORT_ROWS_MAX
         return replace(select, tops=known, is_short=is_short)
 
-    def count(self, select: Select, running: Running) -> int:
-        """Return how many rows a query selects."""
+    def count(
+        self,
+        select: Select,
+        running: Running,
+        lend: Lend | None = None,
+        told: Callable[[str], None] | None = None,
+    ) -> int:
+        """Return how many rows a query selects; the arguments are those of :meth:`scan`."""
         column = SourceColumn("rows", pa.int64(), "", expression="count(*)")
         table = replace(select.table, columns=(column,), identity=(), key=())
         counting = replace(select, table=table, columns=(column.name,))
-        found = list(self.scan(counting, None, counting.columns, running))
+        found = list(self.scan(counting, None, counting.columns, running, lend, told))
         return int(found[0].column(0)[0].as_py())
 
     def scan(
@@ -205,7 +212,7 @@ class Database:
         predicate: Predicate | None,
         columns: Sequence[str],
         running: Running,
-        lend: Callable[[], AbstractContextManager[Any]] | None = None,
+        lend: Lend | None = None,
         told: Callable[[str], None] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield ``columns`` of the rows of a query that match, a batch at a time as they come.

@@ -44,8 +44,8 @@ class SourceDataset(ScanDataset):
         lend: Where a range's connection comes from.
         told: Returns who wants to be told what the database calls the moment that is read, if
             anybody does.
-        enough: Returns which first rows are all that the plan needs; none where it only counts
-            them, and ``None`` where it needs all.
+        enough: Returns which first rows are all that the plan needs that is about to run; none
+            where it only counts them, and ``None`` where it needs all.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class SourceDataset(ScanDataset):
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
         """Yield what is read side by side: the one table, or ranges of its key."""
-        predicate = self.read_filter(filter)
-        if self._enough() is not None:
-            yield from super().get_fragments(filter)
+        predicate, enough = self.read_filter(filter), self._enough()
+        if enough is not None:
+            yield self._part(enough=lambda: enough)
             return
         try:
             ranges = ranges_of(self._database, self._table, predicate, self._running())
@@ -96,16 +96,19 @@ class SourceDataset(ScanDataset):
             self._fail(error)
             raise
         if not ranges:
-            yield from super().get_fragments(filter)
+            yield self._part()
             return
         parts = Parts(self._database, self._table, len(ranges), self._running)
         for number, condition in enumerate(ranges):
-            lend = partial(parts.connection, number)
-            part = SourceDataset(
-                self._database, self._table, self._running, self._fail, self._note,
-                condition=condition, lend=lend, told=self._told,
-            )  # fmt: skip
-            yield Fragment(part)
+            yield self._part(condition=condition, lend=partial(parts.connection, number))
+
+    def _part(self, **rest: Any) -> Fragment:  # noqa: ANN401 - what this class is made of
+        """Return what is read for one plan, whatever others need of the table meanwhile."""
+        part = SourceDataset(
+            self._database, self._table, self._running, self._fail, self._note,
+            told=self._told, **rest,
+        )  # fmt: skip
+        return Fragment(part)
 
     def _select(self, columns: list[str], predicate: Predicate | None) -> Select:
         """Return what is sent for a scan."""
@@ -117,7 +120,7 @@ class SourceDataset(ScanDataset):
         """Yield the matching rows."""
         select = self._select(columns, predicate)
         if _is_count(columns, select):
-            rows = self._database.count(select, self._running())
+            rows = self._database.count(select, self._running(), self._lend, self._told())
             return rows_without_columns(rows)
         batches = self._database.scan(
             select, predicate, columns, self._running(), self._lend, self._told()
@@ -128,4 +131,4 @@ class SourceDataset(ScanDataset):
 
 def _is_count(columns: Sequence[str], select: Select) -> bool:
     """Return whether rows are only counted, which the database does as well."""
-    return not columns and select.is_exact and not select.tops
+    return not columns and select.is_counted and not select.tops

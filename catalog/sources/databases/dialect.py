@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 1000
-ORDERED_MAX: Final = 100_000
-"""Of more rows than so many the order is made here."""
-
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIALECT_OPS: Final = {"!=": "<>"}
@@ -69,6 +66,7 @@ class Dialect:
             does that.
         quote: What an identifier stands between.
         null_order: Whether it has NULLS FIRST and NULLS LAST.
+        typed: Whether a column has values of its type alone.
     """
 
     name: str
@@ -82,6 +80,7 @@ class Dialect:
     text_order: str = ""
     quote: str = '"'
     null_order: bool = True
+    typed: bool = True
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier."""
@@ -137,8 +136,6 @@ class Dialect:
     def top(self, top: Top, types: Mapping[str, pa.DataType]) -> tuple[str, str] | None:
         """Return a condition and the SQL for the first rows; ``None`` if their order is another."""
         keys: list[str] = []
-        if top.order and top.rows > ORDERED_MAX:
-            return None
         for each in top.order:
             value = self._ordered(each.column, types)
             if value is None:
@@ -146,8 +143,6 @@ class Dialect:
             way = "DESC" if each.descending else "ASC"
             if each.column == top.present:
                 keys.append(f"{value} {way}")
-            elif not self.nulls:
-                return None
             elif self.null_order:
                 keys.append(f"{value} {way} NULLS {'FIRST' if each.nulls_first else 'LAST'}")
             else:

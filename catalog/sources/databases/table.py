@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ class SourceColumn:
         compares: Whether the database compares it as its Arrow type, so that filters may be sent.
         compared: The type that it is compared as there, where that is another one.
         cast: The database's type that what is written to it is cast to, where it takes no less.
+        orders: Whether the database orders rows by all of a value, however long it is.
         mark: The condition, as SQL, that a value cannot be given; the expression is NULL then.
     """
 
@@ -35,6 +37,7 @@ class SourceColumn:
     compares: bool = True
     compared: pa.DataType | None = None
     cast: str = ""
+    orders: bool = True
     mark: str = ""
 
 
@@ -70,6 +73,22 @@ class SourceTable:
         """The types of the columns that filters may be sent for."""
         return {each.name: each.compared or each.type for each in self.columns if each.compares}
 
+    @property
+    def ordered(self) -> dict[str, pa.DataType]:
+        """The types of the columns that rows may be ordered by: of what is given as it is there."""
+        return {
+            each.name: each.type
+            for each in self.columns
+            if each.compares and each.orders and not each.expression
+        }
+
+    def sound(self, dialect: Dialect) -> dict[str, pa.DataType]:
+        """The types of those of them that have no value there that cannot be given here."""
+        if not dialect.typed:
+            return {}
+        # a decimal may be NaN, or have more digits
+        return {name: kind for name, kind in self.ordered.items() if not pt.is_decimal(kind)}
+
     def quoted(self, dialect: Dialect) -> str:
         """Return its name as SQL."""
         if self.query:
@@ -91,7 +110,9 @@ class Select:
         table: The table.
         columns: The columns that are asked for.
         conditions: What the rows must meet, each as SQL.
-        is_exact: Whether no other rows meet them than those that are wanted.
+        is_exact: Whether no other rows meet them than those that are wanted, and those that have a
+            value that cannot be given, where that is an error.
+        is_counted: Whether there are no such rows, so that the database may count them.
         tops: What of the rows is enough: each a condition, or none, and how many come in which
             order, as SQL.
         is_short: Whether these are few.
@@ -103,6 +124,7 @@ class Select:
     columns: tuple[str, ...]
     conditions: tuple[str, ...] = ()
     is_exact: bool = False
+    is_counted: bool = False
     tops: tuple[tuple[str, str], ...] = ()
     is_short: bool = False
     bad_is_null: bool = False

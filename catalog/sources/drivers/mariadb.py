@@ -22,7 +22,7 @@ from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.pool import close
 from affidavit.catalog.sources.drivers.finer import refuse_cut
-from affidavit.catalog.sources.drivers.mariadb_tables import find_tables, found_column
+from affidavit.catalog.sources.drivers.mariadb_tables import SORTED_BYTES, find_tables, found_column
 from affidavit.catalog.sources.drivers.odbc import asks_for_tls, braced, connection_string
 from affidavit.errors import SourceError
 
@@ -47,6 +47,7 @@ _SETTINGS: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",  # else there is no snapshot
     "SET time_zone = '+00:00'",
     f"SET sql_mode = '{_MODES}'",
+    f"SET max_sort_length = {SORTED_BYTES}",
 )
 
 

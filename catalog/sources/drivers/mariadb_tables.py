@@ -37,6 +37,10 @@ _SHAPES: Final = frozenset({
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
     "geometrycollection", "geomcollection",
 })  # fmt: skip
+_LENGTH: Final = re.compile(r"(?:var)?char\((\d+)\)")
+SORTED_BYTES: Final = 1024
+"""Rows are ordered by so many bytes of a text, four of which may be a character."""
+
 _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _HIDDEN: Final = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 
@@ -126,7 +130,13 @@ def _column(
         return SourceColumn(name, pa.string(), declared, f"ST_AsText({quoted})", compares=False)
     if kind not in _TYPES:  # a decimal of more digits, or what a newer server has
         return SourceColumn(name, pa.string(), declared, text, compares=False)
-    return SourceColumn(name, _TYPES[kind], declared)
+    return SourceColumn(name, _TYPES[kind], declared, orders=_orders(declared))
+
+
+def _orders(declared: str) -> bool:
+    """Return whether rows are ordered by all of a text."""
+    length = _LENGTH.match(declared)
+    return length is not None and int(length[1]) * 4 < SORTED_BYTES
 
 
 def found_column(field: pa.Field, dialect: Dialect) -> SourceColumn:

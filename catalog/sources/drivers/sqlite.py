@@ -59,7 +59,7 @@ class Sqlite(Driver):
     # A name between double quotes that no column has would be a text
     dialect = Dialect(
         "SQLite", booleans=False, dates=False, decimals=False, text_order="{} COLLATE BINARY",
-        quote="`",
+        quote="`", typed=False,
     )  # fmt: skip
     excludes_readers = True
 

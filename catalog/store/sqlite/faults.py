@@ -76,7 +76,12 @@ def _is_of_rows(kind: str, name: str, of: str, text: str, checked: set[str]) -> 
 
 
 def _plain(sql: str) -> str:
-    return _SPACES.sub("", sql)
+    text = _SPACES.sub("", sql)
+    if not _ROWS.fullmatch(text):
+        return text
+    # a column whose type was changed has come to stand behind the others
+    first, end, others = text.removesuffix(")").partition("TEXTNOTNULL")
+    return f"{first}{end}{','.join(sorted(others.split(',')))})"
 
 
 def _name_of(sql: str) -> str:

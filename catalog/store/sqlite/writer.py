@@ -36,7 +36,7 @@ class SqliteWriter(SqliteReader):
         self._tenant = tenant
         self._savepoints = 0
         self.memo: dict[object, object] = {}
-        self._committed: dict[str, Callable[[], None]] = {}
+        self._committed: dict[str, Callable[[], object]] = {}
 
     def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, translated("writing the store", self._timeout_s):
@@ -126,7 +126,7 @@ class SqliteWriter(SqliteReader):
             raise
         self._write(f"RELEASE {name}")
 
-    def on_commit(self, key: str, call: Callable[[], None]) -> None:
+    def on_commit(self, key: str, call: Callable[[], object]) -> None:
         self._committed.setdefault(key, call)
 
     def committed(self) -> None:

@@ -72,7 +72,8 @@ def _patched(held: TableCopy, reader: Reader, info: TableInfo) -> TableCopy | No
         return None
     now = _read(reader, info, ranges)
     went: list[pa.RecordBatch] = []
-    batches = list(_replaced(held.rows, ranges, now, went))
+    came: list[pa.RecordBatch] = []
+    batches = list(_replaced(held.rows, ranges, now, went, came))
     rows = pa.Table.from_batches(batches, held.rows.schema)
     total = stated(reader, info)
     if (held.total is None) != (total is None) or rows.num_rows != info.row_count:
@@ -81,8 +82,8 @@ def _patched(held: TableCopy, reader: Reader, info: TableInfo) -> TableCopy | No
         gone = _sum(info, pa.Table.from_batches(went, rows.schema))
         if (held.total - gone + _sum(info, now)) & MASK != total:
             return None
-    made = min(rows.nbytes, held.size + 2 * now.nbytes + PART_ROWS * 64)
-    return TableCopy(info, rows, total, in_file=held.in_file, size=made)
+    size = min(rows.nbytes, held.size + sum(batch.nbytes for batch in came))
+    return TableCopy(info, rows, total, in_file=held.in_file, size=size)
 
 
 def _sum(info: TableInfo, rows: pa.Table) -> int:
@@ -125,9 +126,16 @@ def _conditions(ranges: Ranges) -> Iterator[Predicate]:
 
 
 def _replaced(
-    rows: pa.Table, ranges: Ranges, now: pa.Table, went: list[pa.RecordBatch]
+    rows: pa.Table,
+    ranges: Ranges,
+    now: pa.Table,
+    went: list[pa.RecordBatch],
+    came: list[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield ``rows`` with those in ``ranges`` as they are ``now``; ``went`` gets what they were."""
+    """Yield ``rows`` with those in ``ranges`` as they are ``now``.
+
+    ``went`` gets what these were, and ``came`` the batches that are other than before.
+    """
     batches = [batch for batch in rows.to_batches() if batch.num_rows] or [_whole(rows)]
     fresh = _whole(now)
     ends = [batch.column(0)[0].as_py() for batch in batches[1:]]
@@ -138,7 +146,9 @@ def _replaced(
             continue
         pieces = list(_pieces(batch, fresh, np.clip(inside, first, end), went))
         merged = pa.Table.from_batches(pieces, rows.schema).combine_chunks()
-        yield from merged.to_batches(max_chunksize=PART_ROWS)
+        made = merged.to_batches(max_chunksize=PART_ROWS)
+        came += made
+        yield from made
 
 
 def _pieces(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -34,11 +34,13 @@ from affidavit.catalog.store.disk import sync, tenant_folder
 from affidavit.catalog.store.protocol import columns_of, own
 from affidavit.catalog.store.tables import COPIES, TABLES
 from affidavit.catalog.tables.rows import ROWID_FIELD, definition_of
+from affidavit.errors import AffidavitError, LakeError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.lake.lake import Lake
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
@@ -146,20 +148,25 @@ def written(
 
     That is given the sum of the rows, which are those of ``info``'s version.
     """
-    with lake.folders.staging() as staging:
-        aside = staging / "copy.arrow"
-        is_there = False
+    place: Callable[[Writer, int | None], None] = _place_nothing
+    with ExitStack() as stack:
         try:
+            staging = stack.enter_context(lake.folders.staging())
             staging.mkdir()
-            is_there = _write(aside, _schema(info), batches)
-            digest = _sha256(aside) if is_there else b""
-        except (OSError, pa.ArrowException) as error:
-            _log.info("no copy of table %r is kept: %s", info.name, error)
-            is_there = False
-        if is_there:
-            yield partial(_place, lake, info, aside, digest)
-        else:
-            yield lambda *_: None
+            aside = staging / "copy.arrow"
+            if _write(aside, _schema(info), batches):
+                place = partial(_place, lake, info, aside, _sha256(aside))
+        except (LakeError, OSError, pa.ArrowException) as error:
+            _tell_left_out(info, error)
+        yield place
+
+
+def _place_nothing(_writer: Writer, _total: int | None) -> None:
+    """Do without a copy."""
+
+
+def _tell_left_out(info: TableInfo, error: Exception) -> None:
+    _log.info("no copy of table %r is kept: %s", info.name, error)
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> bool:
@@ -182,12 +189,16 @@ def _place(
     if not writer.count(TABLES, is_table) or (named and named.version > info.version):
         return
     folder = _folder(lake, info.tenant)
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{info.table_id}-{uuid4().hex[:8]}.arrow"
-    aside.rename(folder / name)
-    sync(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        size = aside.stat().st_size
+        aside.rename(folder / name)
+        sync(folder)
+    except OSError as error:  # the table is no less without it
+        _tell_left_out(info, error)
+        return
     state = None if total is None else as_bytes(total)
-    size = (folder / name).stat().st_size
     _name(writer, CopyFile(info.table_id, info.version, name, size, digest, state))
     writer.on_commit(f"copy {info.table_id}", lambda: _remove(folder, info.table_id, keep=name))
 
@@ -197,11 +208,14 @@ def write_files(lake: Lake) -> bool:
     for copy in lake.cache.without_file():
         info = copy.info
         copy.in_file = copy.version  # whatever becomes of it: it is tried once
-        with (
-            written(lake, info, copy.rows.to_batches()) as place,
-            lake.store.write(info.tenant) as writer,
-        ):
-            place(writer, copy.total)
+        try:
+            with (
+                written(lake, info, copy.rows.to_batches()) as place,
+                lake.store.write(info.tenant) as writer,
+            ):
+                place(writer, copy.total)
+        except AffidavitError as error:  # such as another writer who takes long, or a full disk
+            _tell_left_out(info, error)
     return False
 
 
@@ -222,25 +236,44 @@ def forget_copy(lake: Lake, writer: Writer, info: TableInfo) -> None:
     folder = _folder(lake, info.tenant)
 
     def remove() -> None:
-        lake.cache.forget(info.table_id)
+        lake.cache.forget(info.table_id, info.version)
         _remove(folder, info.table_id)
 
     writer.on_commit(f"copy {info.table_id}", remove)
 
 
+def forget_outdated(catalog: Catalog, writer: Writer) -> None:
+    """Let go of a tenant's copies of earlier versions: they may have rows that left since."""
+    for table_id, version in writer.select(COPIES, ("table_id", "version"), own(catalog.tenant)):
+        info = catalog.by_id(writer, str(table_id))
+        if info is not None and info.version != version:
+            forget_copy(catalog.lake, writer, info)
+
+
 def remove_replaced(lake: Lake, tenant: str, table_id: str) -> None:
-    """Remove the files of a table that a transaction let go of, if a crash left them."""
+    """Remove the files of a table that a transaction let go of, if anything left them.
+
+    Raises:
+        StoreError: One cannot be removed.
+    """
     with lake.store.read(tenant) as reader:
         named = _named(reader, table_id)
-    _remove(_folder(lake, tenant), table_id, None if named is None else named.file)
+    error = _remove(_folder(lake, tenant), table_id, None if named is None else named.file)
+    if error is not None:
+        msg = f"a copy of the table cannot be removed: {error}; remove it, and erase again"
+        raise StoreError(msg)
 
 
-def _remove(folder: Path, table_id: str, keep: str | None = None) -> None:
-    """Remove the files that a table was copied to, but for one."""
+def _remove(folder: Path, table_id: str, keep: str | None = None) -> OSError | None:
+    """Remove the files that a table was copied to, but for one; return what kept one of them."""
+    kept = None
     for path in folder.glob(f"{table_id}-*.arrow"):
-        if path.name != keep:
-            with suppress(OSError):
-                path.unlink()
+        try:
+            if path.name != keep:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            kept = error
+    return kept
 
 
 def remove_unnamed(lake: Lake) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
+
+import affidavit
+from affidavit.engine.plan.nodes.tops import ROWS_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import affidavit
 
 ROWS = [(3, "c", 0.5), (1, "a", None), (2, None, 1.5), (None, "b", 2.5)]
 
@@ -22,6 +24,7 @@ def lite(session: affidavit.Session, tmp_path: Path) -> affidavit.Session:
     store = sqlite3.connect(path)
     store.execute("CREATE TABLE t (a INT, s TEXT, f DOUBLE)")
     store.executemany("INSERT INTO t VALUES (?, ?, ?)", ROWS)
+    store.execute("CREATE TABLE 'T s' ('A b' INT)")
     store.commit()
     store.close()
     session.attach("d", f"sqlite://{path}")
@@ -44,10 +47,6 @@ def sent(session: affidavit.Session, text: str) -> str:
     ("text", "expected"),
     [
         ("SELECT count(*) FROM d.main.t", "SELECT count(*) FROM `main`.`t`"),
-        (
-            "SELECT count(*) AS n FROM d.main.t WHERE a > 1",
-            "SELECT count(*) FROM `main`.`t` WHERE (`a` > 1)",
-        ),
         (
             "SELECT a, s FROM d.main.t ORDER BY a LIMIT 2",
             "SELECT `a`, `s` FROM `main`.`t` ORDER BY `a` ASC NULLS LAST LIMIT 2",
@@ -86,6 +85,7 @@ def test_a_database_is_asked_for_what_the_plan_needs(
         "SELECT a FROM d.main.t ORDER BY a + 1 LIMIT 1",
         "SELECT a FROM d.main.t WHERE s = 'a' ORDER BY a LIMIT 1",  # may select more there
         "SELECT min(a), sum(a) FROM d.main.t",
+        f"SELECT a FROM d.main.t LIMIT {ROWS_MAX + 1}",
         "SELECT min(a) FILTER (WHERE s > 'a') FROM d.main.t",
         "SELECT s, min(a) FROM d.main.t GROUP BY s",
         "SELECT DISTINCT a FROM d.main.t ORDER BY a LIMIT 2",
@@ -103,6 +103,8 @@ def test_a_limit_alone_is_sent(lite: affidavit.Session) -> None:
     assert lite.sql("SELECT * FROM d.main.t LIMIT 2 OFFSET 1").to_arrow().num_rows == 2
     plan = str(lite.explain("SELECT * FROM d.main.t LIMIT 2 OFFSET 1"))
     assert plan.endswith("SELECT `a`, `s`, `f` FROM `main`.`t` LIMIT 3")
+    plan = str(lite.explain('SELECT * FROM d.main."T s" LIMIT 2'))
+    assert plan.endswith("SELECT `A b` FROM `main`.`T s` LIMIT 2")
 
 
 def test_what_datafusion_cannot_hand_over_is_read_whole(lite: affidavit.Session) -> None:
@@ -110,3 +112,54 @@ def test_what_datafusion_cannot_hand_over_is_read_whole(lite: affidavit.Session)
     text = "SELECT a FROM d.main.t WHERE upper(s) >= 'A' ORDER BY a LIMIT 1"
     assert lite.sql(text).to_pylist() == [{"a": 1}]
     assert "LIMIT" not in sent(lite, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT count(*) AS n FROM {} WHERE a > 1",
+        "SELECT s FROM {} WHERE a > 1 ORDER BY s LIMIT 9",
+        "SELECT max(a) AS a FROM {}",
+        "SELECT a FROM {} ORDER BY a DESC NULLS LAST LIMIT 1",
+    ],
+)
+def test_what_cannot_be_given_is_neither_counted_nor_first(
+    session: affidavit.Session, tmp_path: Path, text: str
+) -> None:
+    """SQLite holds the text in a column of integers for greater than all of them."""
+    path = tmp_path / "x.db"
+    with sqlite3.connect(path) as store:
+        store.execute("CREATE TABLE t (a INT, s TEXT)")
+        store.executemany("INSERT INTO t VALUES (?, ?)", [(1, "p"), (2, "q"), ("x", "r")])
+    session.attach("bad", f"sqlite://{path}")
+    with pytest.raises(affidavit.errors.SourceError, match="column 'a' cannot"):
+        session.sql(text.format("bad.main.t")).to_arrow()
+    session.attach("null", f"sqlite://{path}", on_bad_value="null")
+    session.sql("CREATE TABLE t AS SELECT * FROM null.main.t")
+    found, own = (session.sql(text.format(at)).to_pylist() for at in ("null.main.t", "t"))
+    assert found == own
+
+
+def test_a_database_counts_what_it_selects_by_a_column_of_one_type(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "x.duckdb"
+    with duckdb.connect(str(path)) as store:
+        store.execute("CREATE TABLE t AS SELECT * FROM range(5) AS t (a)")
+    session.attach("duck", f"duckdb://{path}")
+    text = "SELECT count(*) AS n FROM duck.main.t WHERE a > 1"
+    assert session.sql(text).to_pylist() == [{"n": 3}]
+    assert str(session.explain(text)).endswith('SELECT count(*) FROM "main"."t" WHERE ("a" > 1)')
+
+
+def test_what_a_plan_needs_is_not_what_the_condition_of_its_search_needs(
+    lite: affidavit.Session,
+) -> None:
+    rows = {"id": [1, 2, 3], "vector": pa.array([[1.0, 0.0]] * 3, pa.list_(pa.float32(), 2))}
+    lite.create_vector_table("docs", pa.table(rows))
+    found = lite.sql(
+        "SELECT v.id FROM (SELECT a FROM d.main.t ORDER BY a LIMIT 1), vector_search('docs', "
+        "query => [1, 0], k => 5, where => 'id IN (SELECT a FROM d.main.t)') AS v ORDER BY v.id"
+    )
+    assert found.to_pylist() == [{"id": 1}, {"id": 2}, {"id": 3}]

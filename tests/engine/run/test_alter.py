@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affidavit import errors
+from affidavit import connect, errors
 from affidavit.catalog.tables.altering import rules
 
 
@@ -72,3 +72,13 @@ def test_what_no_row_has_to_meet_reads_no_row(session, monkeypatch) -> None:
     monkeypatch.undo()
     session.sql("INSERT INTO t VALUES (NULL)")
     assert session.ledger.verify(data=True)
+
+
+def test_p17_a_column_of_another_type_that_is_not_the_last_belongs_there(session, lake) -> None:
+    session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, a BIGINT, b BIGINT)")
+    session.sql("INSERT INTO t VALUES (1, 2, 3)")
+    session.sql("ALTER TABLE t ALTER COLUMN a TYPE VARCHAR")
+    assert session.sql("SELECT * FROM t").to_pylist() == [{"id": 1, "a": "2", "b": 3}]
+    assert session.ledger.verify(data=True).ok
+    with connect(lake, tenant="another") as other:
+        assert other.ledger.verify(data=True).ok

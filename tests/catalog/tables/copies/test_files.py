@@ -175,6 +175,71 @@ def test_p18_erasing_a_row_removes_every_copy_that_has_it(loaded: Path) -> None:
         assert b"person 41" not in path.read_bytes()
 
 
+def test_p18_what_is_told_of_a_row_that_left_its_table_is_in_no_copy_either(loaded: Path) -> None:
+    with opened(loaded) as session:
+        session.sql("DELETE FROM t WHERE id = 41")
+        session.journal.erase("41", reason="asked")
+        assert not copies(loaded)
+
+
+def test_p18_no_copy_outlives_the_past_that_it_is_of(loaded: Path) -> None:
+    with opened(loaded) as session:
+        session.journal.retain(reason="the deal")
+        assert len(copies(loaded)) == 1, "which is of the table as it is"
+        session.sql("DELETE FROM t WHERE id = 41")
+        session._catalog().journal.sealing.flush()
+        assert session.journal.retain(reason="the deal") == 1
+        assert not copies(loaded)
+
+
+def test_p18_a_copy_that_cannot_be_removed_keeps_an_erasure_from_its_end(loaded: Path) -> None:
+    (path,) = copies(loaded)
+    kept = path.with_name(f"{path.stem}x.arrow")
+    kept.mkdir()
+    with opened(loaded) as session:
+        with pytest.raises(affidavit.errors.StoreError, match="cannot be removed"):
+            session.erase("t", 41, reason="asked")
+        kept.rmdir()
+        assert session.erase("t", 41, reason="asked").certificate is not None
+
+
+def test_p18_who_read_a_table_before_an_erasure_keeps_no_copy_after_it(loaded: Path) -> None:
+    with opened(loaded) as session:
+        everything(session)
+        cached = session._catalog().lake.cache
+        (late,) = cached._tables.values()
+        session.erase("t", 41, reason="asked")
+        assert cached.put(late) is None
+        assert not cached._tables
+
+
+@pytest.mark.parametrize("how", ["load", "scan"])
+def test_a_copy_that_cannot_be_written_keeps_nobody_from_anything(lake: Path, how: str) -> None:
+    with opened(lake) as session:
+        (lake / "copies").write_text("no folder")
+        if how == "load":
+            session.create_table("t", rows(), primary_key="id")
+        else:
+            session.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR, v DOUBLE)")
+            session.table("t").insert(rows())
+        assert everything(session) == rows().to_pylist()
+        assert session.ledger.verify(data=True).ok
+
+
+def test_what_a_change_brings_into_memory_counts_and_what_is_mapped_does_not(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "PART_ROWS", 1)
+    with opened(loaded) as session:
+        everything(session)
+        (held,) = session._catalog().lake.cache._tables.values()
+        assert held.size == 0
+        session.sql("UPDATE t SET v = 0 WHERE id = 5")
+        everything(session)
+        (held,) = session._catalog().lake.cache._tables.values()
+        assert held.size == held.rows.nbytes, "its one batch is another"
+
+
 def test_dropping_a_table_removes_its_copy(loaded: Path) -> None:
     with opened(loaded) as session:
         everything(session)

@@ -83,6 +83,24 @@ def test_text_is_compared_as_it_is_whatever_the_collation(
         assert sorted(found.to_pylist()) == sorted(filter(holds, WORDS)), condition
 
 
+def test_text_is_ordered_by_all_of_it(
+    session: affidavit.Session, mariadb_server: MariaDbServer
+) -> None:
+    """MariaDB orders by the first kilobyte of a value."""
+    rows = ", ".join(
+        f"(CONCAT(REPEAT('x', 1100), '{each}'), CONCAT(REPEAT('\U0001d11e', 254), '{each}'))"
+        for each in "acb"
+    )
+    url = mariadb_server.database(
+        "longer", "CREATE TABLE t (s text, w varchar(255))", f"INSERT INTO t VALUES {rows}"
+    )
+    session.attach("my", url)
+    for name in "sw":
+        text = f"SELECT right({name}, 1) AS c FROM my.longer.t ORDER BY {name} DESC LIMIT 1"
+        assert session.sql(text).to_pylist() == [{"c": "c"}]
+        assert ("LIMIT 1" in str(session.explain(text)).partition("sent to my")[2]) == (name == "w")
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [

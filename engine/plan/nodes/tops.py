@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from datafusion.expr import Aggregate, Column, Projection, Sort, SubqueryAlias, TableScan
@@ -24,53 +23,63 @@ from affidavit.catalog.sources.databases.tops import Order, Top
 from affidavit.catalog.sql.names import CATALOG, JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
 from affidavit.catalog.sql.scan import End
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.scanned import origin, variant
+from affidavit.engine.plan.nodes.origins import origin, variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from datafusion import Expr, LogicalPlan
+    from datafusion import DataFrame, Expr, LogicalPlan
 
-    from affidavit.engine.plan.runner import Planned
     from affidavit.engine.scans.snapshot import Snapshot
 
+    Key = tuple[str, str, str]
+
+ROWS_MAX: Final = 100_000
+"""A database is asked for so many first rows at most."""
+
 _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
-_SCAN: Final = re.compile(r"^ *TableScan: (\S+)", re.MULTILINE)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
 
-def note_tops(planned: Planned) -> Planned:
-    """Tell the tables that a plan scans which rows it needs, where that is not all of them.
+def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
+    """Return which first rows of databases' tables a plan needs, where that is not all of them.
 
-    Returns:
-        The plan, as it was.
+    The lake's own tables, which have an order, are told here.
     """
-    snapshot = planned.snapshot
-    snapshot.enough.clear()
-    can_be_cut = snapshot.has_databases or any(
-        each.ordered_by is not None for each in snapshot.scans.values()
-    )
-    # the conditions of searches are queries of their own, over the same tables
-    if can_be_cut and not snapshot.chosen and _WORTH.search(planned.text):
-        with held():
-            try:
-                plan = planned.frame.optimized_logical_plan()
-            except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
-                return planned
-            scans = Counter(_SCAN.findall(plan.display_indent()))
-            for scan, tops in _needed(plan):
-                if scans[".".join(filter(None, scan.fqn()))] == 1:
-                    _tell(snapshot, scan, tops)
-    return planned
+    ends = any(each.ordered_by is not None for each in snapshot.scans.values())
+    if not snapshot.has_databases and not ends:
+        return {}
+    found: dict[Key, tuple[Top, ...]] = {}
+    with held():
+        if not _WORTH.search(frame.logical_plan().display_indent()):
+            return {}
+        try:
+            plan = frame.optimized_logical_plan()
+        except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
+            return {}
+        shown = plan.display_indent()
+        for scan, tops in _needed(plan):
+            if _places(scan, shown) != 1:
+                continue
+            catalog, schema, name = scan.fqn()
+            if catalog in {None, CATALOG}:
+                _tell(snapshot, schema or MAIN_SCHEMA, name, tops)
+            elif all(top.rows <= ROWS_MAX for top in tops):
+                found[catalog, schema, name] = tops
+    return found
 
 
-def _tell(snapshot: Snapshot, scan: TableScan, tops: tuple[Top, ...]) -> None:
-    """Tell a table which rows are needed of it."""
-    catalog, schema, name = scan.fqn()
-    if catalog not in {None, CATALOG}:
-        snapshot.enough[catalog, schema, name] = tops
+def _places(scan: TableScan, shown: str) -> int:
+    """Return in how many places, at least, a plan scans a table."""
+    name = ".".join(filter(None, scan.fqn()))
+    return len(re.findall(rf"TableScan: {re.escape(name)}(?!\S)", shown))
+
+
+def _tell(snapshot: Snapshot, schema: str, name: str, tops: tuple[Top, ...]) -> None:
+    """Tell a table of the lake which rows are needed of it."""
+    if snapshot.chosen:  # a search's condition is a query of its own, perhaps over the same table
         return
-    key = (schema or MAIN_SCHEMA, name)
+    key = (schema, name)
     dataset = snapshot.scans.get((SYSTEM_SCHEMA, JOURNAL) if key == (MAIN_SCHEMA, JOURNAL) else key)
     if dataset is not None and dataset.ordered_by is not None:
         dataset.want(_end(tops, dataset.ordered_by))
