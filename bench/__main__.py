@@ -32,7 +32,7 @@ from bench.sessions import light, load, mix
 from bench.stopping import cancel
 from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
-from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
+from bench.topics import acknowledge, deliver, predicate, publish, replay, subscribers, trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +60,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "past": past,
     "publish": publish,
     "replay": replay,
+    "acknowledge": acknowledge,
     "deliver": deliver,
     "predicate": predicate,
     "subscribers": subscribers,
