@@ -227,11 +227,11 @@ class Topics:
 
     def _target(self, writer: Writer, name: str) -> Topic:
         """Return the topic to publish to; a transaction looks it up once."""
-        check_topic_name(name)
         key = (TOPICS.name, name)
-        known = writer.memo.get(key)
+        known = writer.memo.get(key) if isinstance(name, str) else None
         if isinstance(known, Topic):
             return known
+        check_topic_name(name)
         topic = self._own(writer, name)
         writer.memo[key] = topic
         return topic
