@@ -27,7 +27,7 @@ from affidavit.triggers.predicates.predicate import compile_predicate
 from bench import plain_sqlite
 from bench.harness import Bound, Figure, milliseconds, per_second, take_turns
 from bench.memory import PeakMemory
-from bench.nats_peer import NatsConsumer
+from bench.nats_peer import NatsConsumer, NatsDelivery
 from bench.nats_server import nats_server
 from bench.samples import EIGHT_COLUMNS, SEED, one_row
 
@@ -303,6 +303,7 @@ def deliver(plan: Plan) -> Iterator[Figure]:
         with ExitStack() as stack:
             url = stack.enter_context(nats_server(folder / "nats-server"))
             plain = stack.enter_context(_commits(folder / "plain.db", durability))
+            peer = stack.enter_context(NatsDelivery(url, message(singles(1)[0])))
             near, far, nats = (
                 stack.enter_context(_way(folder / name, broker, durability, count, across=across))
                 for name, broker, across in (
@@ -310,13 +311,17 @@ def deliver(plan: Plan) -> Iterator[Figure]:
                 )
             )  # fmt: skip
             for _ in range(count):
-                for way in (plain, near, far, nats):
+                for way in (plain, near, peer, far, nats):
                     sleep(PAUSE_S)
                     way.send()
         yield Figure(
             f"publish to delivery p50, memory, {durability}", "ms", milliseconds(near.times),
             milliseconds(plain.times), "sqlite3 commits a row",
             (Bound("measured", "at most", 1),), near.details,
+        )  # fmt: skip
+        yield Figure(
+            f"the same, beside NATS, {durability}", "ms", milliseconds(near.times),
+            milliseconds(peer.times), "NATS, one process, which waits for no disk",
         )  # fmt: skip
         yield Figure(
             f"publish to delivery p50, store, two processes, {durability}", "ms",
