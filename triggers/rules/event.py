@@ -92,9 +92,10 @@ def image(rows: pa.Table | None, count: int, kind: pa.StructType) -> pa.Array:
     """Return rows as one column; the fields of one that is not there are NULL too."""
     if rows is None:
         return pa.nulls(count, kind)
+    found = dict(zip(rows.schema.names, rows.columns, strict=True))
     columns = [
-        _as_type(whole(rows[field.name]), field.type)
-        if field.name in rows.schema.names
+        _as_type(whole(found[field.name]), field.type)
+        if field.name in found
         else pa.nulls(count, field.type)
         for field in kind
     ]
