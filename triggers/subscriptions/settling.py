@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.predicate import And, Compare, In
+from affidavit.catalog.store.forks import Process
 from affidavit.catalog.store.group_commit import GroupCommit
 from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.tables import DELIVERIES
@@ -46,10 +47,16 @@ class Settling:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._process = Process("the session")
         self._groups: dict[str, GroupCommit[Step, bool]] = {}
 
     def commit(self, tenant: str, step: Step) -> None:
-        """Do ``step`` in a transaction, which is committed when this returns."""
+        """Do ``step`` in a transaction, which is committed when this returns.
+
+        Raises:
+            ForkedError: This is a fork of the process, whose threads may be committing.
+        """
+        self._process.refuse_forked()
         refuse_own_writer(self._store.holds)
         self._group(tenant).submit(step)
 
