@@ -35,7 +35,7 @@ from bench.sessions import light, load, mix
 from bench.stopping import cancel
 from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
-from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
+from bench.topics import acknowledge, deliver, predicate, publish, replay, subscribers, trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +68,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "listing": listing,
     "publish": publish,
     "replay": replay,
+    "acknowledge": acknowledge,
     "deliver": deliver,
     "predicate": predicate,
     "subscribers": subscribers,

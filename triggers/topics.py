@@ -37,7 +37,6 @@ from affidavit.catalog.topics.topic import (
 )
 from affidavit.errors import (
     ConsumerNotFoundError,
-    InvalidQueryError,
     InvalidTriggerError,
     ReadOnlyError,
 )
@@ -45,7 +44,12 @@ from affidavit.triggers.predicates.predicate import EventPredicate, compile_pred
 from affidavit.triggers.subscriptions.consumer import ConsumerFeed
 from affidavit.triggers.subscriptions.counted import Counted
 from affidavit.triggers.subscriptions.feed import LogFeed
-from affidavit.triggers.subscriptions.settings import Wanted, open_consumer, seek
+from affidavit.triggers.subscriptions.settings import (
+    Wanted,
+    checked_within,
+    open_consumer,
+    seek,
+)
 from affidavit.triggers.subscriptions.start import BEGINNING, NOW, start_offset
 from affidavit.triggers.subscriptions.subscription import Subscription
 
@@ -223,11 +227,11 @@ class Topics:
 
     def _target(self, writer: Writer, name: str) -> Topic:
         """Return the topic to publish to; a transaction looks it up once."""
-        check_topic_name(name)
         key = (TOPICS.name, name)
-        known = writer.memo.get(key)
+        known = writer.memo.get(key) if isinstance(name, str) else None
         if isinstance(known, Topic):
             return known
+        check_topic_name(name)
         topic = self._own(writer, name)
         writer.memo[key] = topic
         return topic
@@ -246,6 +250,7 @@ class Topics:
         max_deliveries: int | None = None,
         max_in_flight: int | None = None,
         dead_letter: str | None = None,
+        ack_within: float | None = None,
     ) -> Subscription:
         """Return a topic's events as an iterator and an async iterator: first those, then to come.
 
@@ -265,6 +270,8 @@ class Topics:
                 by default.
             max_in_flight: How many of a consumer's deliveries may be unsettled; 1,000 by default.
             dead_letter: The topic for dead letters; ``dead.<topic>.<consumer>`` by default.
+            ack_within: For how many seconds this worker's acknowledgements may be gathered, half of
+                ``ack_wait`` at most; by default each is committed when ``ack`` returns.
 
         Raises:
             TopicNotFoundError: There is no such topic.
@@ -273,10 +280,10 @@ class Topics:
             InvalidQueryError: The first event is beyond the topic's end, or an option is none.
             ConsumerConflictError: The consumer is there with other settings.
         """
+        within_s = checked_within(ack_within)
         wanted = Wanted(where, ack_wait, max_deliveries, max_in_flight, dead_letter)
-        if consumer is None and wanted.names() - {"where"}:
-            msg = "ack_wait, max_deliveries, max_in_flight and dead_letter are a consumer's: pass "
-            raise InvalidQueryError(f"{msg}consumer='name' too")
+        if consumer is None:
+            wanted.refuse_consumers(ack_within)
         with (self._catalog.read if consumer else self._committed)() as reader:
             topic = get_topic(reader, name, self._catalog.tenant)
             known = consumer is not None and self._consumer(reader, topic, consumer)
@@ -289,7 +296,7 @@ class Topics:
         self._compiled(where, topic)  # before the consumer is made
         opened = open_consumer(self._catalog, topic, consumer, wanted, first)
         predicate = self._compiled(opened.settings.where, topic)
-        shared = ConsumerFeed(self._catalog, self._exchange, topic, opened, predicate)
+        shared = ConsumerFeed(self._catalog, self._exchange, topic, opened, predicate, within_s)
         return Subscription(self._exchange, shared, timeout, told)
 
     def replay(

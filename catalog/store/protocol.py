@@ -243,6 +243,12 @@ class Writer(Reader, Protocol):
             ConstraintError: A unique index has the values already.
         """
 
+    def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
+        """Insert a row, with others that follow it: before whatever else is asked here, or the end.
+
+        What keeps it from being inserted is raised then.
+        """
+
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:

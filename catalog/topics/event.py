@@ -36,22 +36,28 @@ def event_rows(data: object, topic: Topic) -> pa.RecordBatch:
         SchemaMismatchError: They do not fit; the column is named.
         InvalidEventError: There are none.
     """
-    schema, name = topic.schema, topic.name
+    whole = _whole(data, topic)
+    for each in topic.schema:
+        if not each.nullable and whole.column(each.name).null_count:
+            msg = f"column {each.name!r} of topic {topic.name!r} is NOT NULL and the data has NULL"
+            raise SchemaMismatchError(msg)
+    return whole
+
+
+def _whole(data: object, topic: Topic) -> pa.RecordBatch:
+    """Return an event's rows as one batch."""
+    if isinstance(data, pa.RecordBatch) and data.num_rows and data.schema.equals(topic.schema):
+        return data
     rows = rows_in(data)
     if rows is not None:
-        batches = [schema_rows(rows, schema, table=name, optional=(), kind="topic")]
+        batches = [schema_rows(rows, topic.schema, table=topic.name, optional=(), kind="topic")]
     else:
         batches = list(_conforming(data, topic))
     batches = [batch for batch in batches if batch.num_rows]
     if not batches:
         msg = f"an event of topic {topic.name!r} needs at least one row"
         raise InvalidEventError(msg)
-    whole = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    for each in schema:
-        if not each.nullable and whole.column(each.name).null_count:
-            msg = f"column {each.name!r} of topic {topic.name!r} is NOT NULL and the data has NULL"
-            raise SchemaMismatchError(msg)
-    return whole
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _conforming(data: object, topic: Topic) -> Iterator[pa.RecordBatch]:

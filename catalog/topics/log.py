@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event, as Arrow IPC."""
 
+APPENDED_BYTES_MAX: Final = 64 * 1024
+"""An event up to this size is written together with those that follow it in its transaction."""
+
 PAGE_EVENTS: Final = 1024
 PAGE_BYTES: Final = 16 * 1024 * 1024
 """A page of the log ends after so many events, or the event that reaches so many bytes."""
@@ -103,12 +106,17 @@ def append_event(news: News, writer: Writer, topic: Topic, rows: int, data: byte
     offset, last_us = known if isinstance(known, tuple) else _next(writer, topic)
     now_us = max(clock.now_us(), last_us)  # so that times are in the order of offsets
     retained = topic.retain_events is not None or topic.retain_us is not None
-    with writer.savepoint() if retained else nullcontext():
-        writer.insert(LOG, _LOG_COLUMNS, [(topic.topic_id, offset, now_us, rows, data)])
-        if retained:
-            evict(writer, topic, offset, now_us)
+    row = (topic.topic_id, offset, now_us, rows, data)
+    if not retained and len(data) <= APPENDED_BYTES_MAX:
+        writer.append(LOG, _LOG_COLUMNS, row)
+    else:
+        with writer.savepoint() if retained else nullcontext():
+            writer.insert(LOG, _LOG_COLUMNS, [row])
+            if retained:
+                evict(writer, topic, offset, now_us)
+    if known is None:
+        writer.on_commit(topic.topic_id, lambda: news.published(topic))
     writer.memo[key] = (offset + 1, now_us)
-    writer.on_commit(topic.topic_id, lambda: news.published(topic))
     return int(offset)
 
 

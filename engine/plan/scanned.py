@@ -23,7 +23,7 @@ from datafusion.expr import (
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.origins import origin_of, variant
 from affidavit.engine.statement.parameters import row_of
 
 if TYPE_CHECKING:

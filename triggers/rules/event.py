@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from affidavit.catalog.model.change import Change
 
 CHANGE: Final = "change"
@@ -70,14 +72,18 @@ def event_schema(kind: str, schema: pa.Schema) -> pa.Schema:
 # --- the rows -------------------------------------------------------------------------------------
 
 
-def images(before: pa.Table | None, after: pa.Table | None, rows: pa.Table) -> pa.Table:
-    """Return both images side by side, as predicates read them."""
+def images(
+    before: pa.Table | None, after: pa.Table | None, rows: pa.Table, wanted: Sequence[str]
+) -> pa.Table:
+    """Return the columns ``wanted`` of both images side by side, as predicates read them."""
     names, columns = [], []
     for side, rows_then in (("new", after), ("old", before)):
-        for field in rows.schema:
-            names.append(f"{side}.{field.name}")
+        for name in wanted:
+            names.append(f"{side}.{name}")
             columns.append(
-                pa.nulls(rows.num_rows, field.type) if rows_then is None else rows_then[field.name]
+                pa.nulls(rows.num_rows, rows.schema.field(name).type)
+                if rows_then is None
+                else rows_then[name]
             )
     return pa.table(columns, names=names)
 
@@ -85,12 +91,11 @@ def images(before: pa.Table | None, after: pa.Table | None, rows: pa.Table) -> p
 def image(rows: pa.Table | None, count: int, kind: pa.StructType) -> pa.Array:
     """Return rows as one column; the fields of one that is not there are NULL too."""
     if rows is None:
-        nothing = [pa.nulls(count, field.type) for field in kind]
-        mask = pa.repeat(pa.scalar(True), count)
-        return pa.StructArray.from_arrays(nothing, fields=list(kind), mask=mask)
+        return pa.nulls(count, kind)
+    found = dict(zip(rows.schema.names, rows.columns, strict=True))
     columns = [
-        _as_type(whole(rows[field.name]), field.type)
-        if field.name in rows.schema.names
+        _as_type(whole(found[field.name]), field.type)
+        if field.name in found
         else pa.nulls(count, field.type)
         for field in kind
     ]
@@ -111,7 +116,7 @@ def event_rows(
         at_us: When, in microseconds since the epoch.
     """
     count = len(tail[-1])
-    at = pa.scalar(at_us, pa.int64()).cast(schema.field("changed_at").type)
+    at = pa.scalar(at_us, schema.field("changed_at").type)
     head = [
         pa.nulls(count, pa.string()),
         pa.nulls(count, pa.int64()),

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.change import Message
 from affidavit.catalog.model.definition import KINDS
+from affidavit.catalog.store.tables import TOPICS
 from affidavit.catalog.tables.vector_rows import vector_definition
 from affidavit.catalog.topics.log import append_event, decode_event, encode_event
 from affidavit.catalog.topics.topic import topic_by_id
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.model.change import Change
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.news import News
+    from affidavit.catalog.topics.topic import Topic
     from affidavit.triggers.rules.near import MatchRecorder
 
 EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -93,17 +95,17 @@ class TriggerOutbox:
     ) -> None:
         """Publish ``messages`` of a change, and put the finds of standing searches on record."""
         for message in messages:
-            topic = topic_by_id(writer, message.topic_id)
+            topic = _topic(writer, message.topic_id)
             if topic is None:  # dropped since the change was declared
                 continue
             rows = decode_event(topic.schema, message.data)
             part = f"-{message.part}" if message.part else ""
             event_id = None if seq is None else f"{seq}-{message.trigger}{part}"
+            columns = rows.columns
             for name, value in (("event_id", event_id), ("seq", seq)):
                 at = topic.schema.get_field_index(name)
-                field = topic.schema.field(at)
-                column = pa.array([value] * rows.num_rows, field.type)
-                rows = rows.set_column(at, field, column)
+                columns[at] = pa.array([value] * rows.num_rows, columns[at].type)
+            rows = pa.RecordBatch.from_arrays(columns, schema=topic.schema)
             append_event(self._news, writer, topic, rows.num_rows, encode_event(topic, rows))
             if message.kind == NEAR:
                 for match in matches(message, rows, version):
@@ -131,7 +133,7 @@ class _Look:
             info = catalog.by_id(reader, change.table_id)
             assert info is not None
             self._key = vector_definition(info).key
-        found = {each.trigger_id: topic_by_id(reader, each.topic_id) for each in triggers}
+        found = {each.trigger_id: _topic(reader, each.topic_id) for each in triggers}
         self._topics = {key: topic for key, topic in found.items() if topic is not None}
         self._found: dict[str, list[pa.Table]] = {}
 
@@ -179,16 +181,17 @@ class _Look:
         predicate, count = self._predicate(trigger, rows.schema), rows.num_rows
         if predicate is not None:
             try:
-                held = predicate.mask(images(before, after, rows))
+                held = predicate.mask(_asked(predicate, before, after, rows))
             except AffidavitError as error:
                 msg = f"trigger {trigger.name!r} cannot evaluate {trigger.where!r}: {error}"
                 raise ExecutionError(msg) from error
-            kept = pc.indices_nonzero(held).to_numpy()
-            count = len(kept)
+            count = held.true_count
             if not count:
                 return []
-            before = None if before is None else take_rows(before, kept)
-            after = None if after is None else take_rows(after, kept)
+            if count < rows.num_rows:
+                kept = pc.indices_nonzero(held).to_numpy()
+                before = None if before is None else take_rows(before, kept)
+                after = None if after is None else take_rows(after, kept)
         sides = (("old", before), ("new", after))
         return [image(side, count, schema.field(name).type) for name, side in sides]
 
@@ -200,9 +203,10 @@ class _Look:
             if not parts:
                 continue
             topic = self._topics[trigger.trigger_id]
-            rows = pa.concat_tables(parts).combine_chunks()
+            rows = (parts[0] if len(parts) == 1 else pa.concat_tables(parts)).combine_chunks()
             detail = detail_of(trigger, self._change, self._key) if trigger.kind == NEAR else ""
-            size = max(1, rows.num_rows * EVENT_BYTES // max(rows.nbytes, 1))
+            one = rows.num_rows == 1  # and is not measured
+            size = 1 if one else max(1, rows.num_rows * EVENT_BYTES // max(rows.nbytes, 1))
             for part, batch in enumerate(rows.to_batches(max_chunksize=size)):
                 try:
                     data = encode_event(topic, batch)
@@ -212,6 +216,29 @@ class _Look:
                 told = (topic.topic_id, trigger.name, trigger.kind, batch.num_rows)
                 made.append(Message(*told, data, self._change.identity, detail, part))
         return made
+
+
+def _topic(reader: Reader, topic_id: str) -> Topic | None:
+    """Return a topic by its identity; a transaction that writes looks it up once."""
+    memo = getattr(reader, "memo", None)
+    if memo is None:
+        return topic_by_id(reader, topic_id)
+    key = (TOPICS.name, "id", topic_id)
+    if key not in memo:
+        memo[key] = topic_by_id(reader, topic_id)
+    found: Topic | None = memo[key]
+    return found
+
+
+def _asked(
+    predicate: EventPredicate, before: pa.Table | None, after: pa.Table | None, rows: pa.Table
+) -> pa.Table:
+    """Return what a predicate reads of a change's rows; all, if it is executed or reads nothing."""
+    names = rows.schema.names
+    if predicate.is_quick and predicate.columns:
+        read = {each.partition(".")[2] for each in predicate.columns}
+        names = [name for name in names if name in read]
+    return images(before, after, rows, names)
 
 
 def _refuse_loss(reader: Reader, change: Change, triggers: Sequence[Trigger]) -> None:

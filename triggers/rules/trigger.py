@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -35,8 +36,6 @@ from affidavit.errors import (
 from affidavit.triggers.rules.event import NEAR, event_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pyarrow as pa
 
     from affidavit.catalog.lake.catalog import Catalog
@@ -130,8 +129,9 @@ _COLUMNS: Final = columns_of(TRIGGERS)
 _LEFT_OUT: Final = ("trigger_id", "name", "table_id", "kind")
 
 
-def _trigger(row: Sequence[Any]) -> Trigger:
-    """Return a trigger as the store has it.
+@lru_cache(maxsize=1024)
+def _trigger(row: tuple[Any, ...]) -> Trigger:
+    """Return a trigger as the store has it; each change of its table asks.
 
     Raises:
         StoreError: Its row is not what belongs there: somebody else wrote it.

@@ -6,6 +6,9 @@ Rules:
     - A worker leases several events at once, and as few as one where it is slow, so that others
       have something to do. A lease begins anew when its event is handed out, and only then counts
       as a delivery: no event is given up that nobody was given.
+    - A worker that gathers acknowledgements gathers first deliveries too: they count soon after
+      they are handed out. One that comes again counts before, so that an event that ends its
+      worker each time is given up all the same.
     - Events that are not committed are not handed out, not even in their own transaction.
     - Events are handed out in order. One that comes again comes before any that no worker holds.
     - An event that was delivered as often as it may be goes to the dead letters, in the transaction
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from affidavit.catalog.model import clock
-from affidavit.catalog.sql.predicate import And, Compare
+from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.protocol import ROWID, columns_of
 from affidavit.catalog.store.tables import CONSUMERS, DELIVERIES
 from affidavit.catalog.topics.consumer import Consumer, find_consumer
@@ -36,11 +39,13 @@ from affidavit.errors import (
 from affidavit.triggers.subscriptions.delivery import Delivery, Lease
 from affidavit.triggers.subscriptions.feed import read_page, select
 from affidavit.triggers.subscriptions.letters import REASON_LENGTH_MAX, write_letter
+from affidavit.triggers.subscriptions.settling import Gathered, Part, own_deliveries, write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.topics.topic import Topic
     from affidavit.catalog.values.types import StoreValue
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
 
 LEASED_AT_ONCE: Final = 64
 """How many events a worker takes in one transaction at most."""
+
+GATHERS_AT_ONCE: Final = 256
+"""The same, of a worker that gathers acknowledgements: it waits for no other commit."""
 
 QUICK_S: Final = 0.1
 """A worker that comes back for more within this time takes twice as many, and else one."""
@@ -73,12 +81,18 @@ def _waits_us(due_us: int, token: str, ack_wait_us: int) -> int:
     return max(due_us - int(since), 0) if is_put_back else ack_wait_us
 
 
-def _own(consumer: Consumer, *conditions: Compare) -> And:
-    return And((Compare("=", "consumer_id", consumer.consumer_id), *conditions))
-
-
 class ConsumerFeed:
-    """A named consumer's deliveries, as one of its workers gets them."""
+    """A named consumer's deliveries, as one of its workers gets them.
+
+    Args:
+        catalog: Whose consumer it is.
+        exchange: What wakes other workers, and commits what several settle.
+        topic: The topic.
+        consumer: The consumer.
+        predicate: Which rows are wanted.
+        ack_within_s: For how long acknowledgements may be gathered; 0 for none that is not
+            committed when it returns.
+    """
 
     def __init__(
         self,
@@ -87,6 +101,7 @@ class ConsumerFeed:
         topic: Topic,
         consumer: Consumer,
         predicate: EventPredicate | None,
+        ack_within_s: float = 0.0,
     ) -> None:
         self.topic = topic
         self.consumer = consumer
@@ -96,36 +111,68 @@ class ConsumerFeed:
         self._due_in: float | None = None
         self._many = 1
         self._came = 0.0
+        within_s = min(ack_within_s, consumer.settings.ack_wait_s / 2)  # else all came again
+        self._gathered = Gathered(within_s, self._commit)
+        self._gathers = ack_within_s > 0
+        self._most = GATHERS_AT_ONCE if self._gathers else LEASED_AT_ONCE
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether what is done here is in no transaction of the session."""
+        return self._catalog.transactions.current() is None
 
     # --- taking --------------------------------------------------------------------------------
 
     def fetch(self) -> list[Delivery] | None:
         """Lease what is due, and then what is new."""
+        if self._gathered.is_late and self._is_alone:
+            self._gathered.commit()
         with self._catalog.lake.store.read(self._catalog.tenant) as reader:
             end = end_offset(reader, self.topic)
         with self._catalog.read() as reader:
             if not self._has_work(reader, end):
                 return None
         is_quick = monotonic() - self._came < QUICK_S
-        self._many = min(2 * self._many, LEASED_AT_ONCE) if is_quick else 1
+        self._many = min(2 * self._many, self._most) if is_quick else 1
+        if not self._is_alone:
+            found = self._lease(end)
+        else:
+            with self._gathered.taken() as part:
+                found = self._lease(end, part)
+        if found:
+            self._came = monotonic()
+        return found
+
+    def _lease(self, end: int, part: Part | None = None) -> list[Delivery]:
+        """Lease events before ``end``, in the transaction that commits what was gathered."""
         with self._catalog.write() as writer:
+            if part is not None:
+                write_part(writer, self.consumer, part)
             consumer = self._current(writer)
             token = uuid4().hex
             writer.update(DELIVERIES, ("due_at",), self._astray(writer))
             due = self._due(writer)
             found = self._again(writer, due, token)
-            waiting = writer.count(DELIVERIES, _own(consumer))
+            waiting = writer.count(DELIVERIES, own_deliveries(consumer))
             room = min(self._many - len(due), consumer.settings.max_in_flight - waiting)
             if room > 0:
                 found += self._new(writer, consumer, token, room, end)
             leases = [each.lease for each in found if each.lease is not None]
+            if part is not None and self._gathers:
+                self._begin_new(leases)
             for lease in leases[:1]:
-                self._hand_out(writer, lease)
+                if lease.until is None:
+                    self._hand_out(writer, lease)
         for lease, following in pairwise(leases):
             lease.follow(following)
-        if found:
-            self._came = monotonic()
         return found
+
+    def _begin_new(self, leases: Iterable[Lease]) -> None:
+        """Let the time of what was never leased before begin: it is counted with what follows."""
+        until = monotonic() + self.consumer.settings.ack_wait_s
+        for lease in leases:
+            if not lease.is_again:
+                lease.begin(until)
 
     def _current(self, reader: Reader) -> Consumer:
         tenant = self._catalog.tenant
@@ -144,14 +191,16 @@ class ConsumerFeed:
         if not is_new and topic_by_id(reader, self.topic.topic_id) is None:
             raise TopicNotFoundError(self.topic.name)  # a shared one's drop leaves consumers
         due = reader.select(
-            DELIVERIES, ("due_at",), _own(consumer), order_by=("due_at",), limit=1
+            DELIVERIES, ("due_at",), own_deliveries(consumer), order_by=("due_at",), limit=1
         )  # fmt: skip
         self._due_in = (int(due[0][0] or 0) - clock.now_us()) / _US if due else None
         if self._due_in is not None and self._due_in <= 0:
             return True
         if self._astray(reader):
             return True
-        return is_new and reader.count(DELIVERIES, _own(consumer)) < consumer.settings.max_in_flight
+        settled = self._gathered.waiting if self._is_alone else 0
+        waiting = reader.count(DELIVERIES, own_deliveries(consumer)) - settled
+        return is_new and waiting < consumer.settings.max_in_flight
 
     def _astray(self, reader: Reader) -> list[tuple[int, int]]:
         """Return what is to wait longer than it was told to, and until when it would from now.
@@ -159,7 +208,7 @@ class ConsumerFeed:
         The clock was ahead when its time was set: by that time it could wait for years.
         """
         now_us, wait_us = clock.now_us(), int(self.consumer.settings.ack_wait_s * _US)
-        late = _own(self.consumer, Compare(">", "due_at", now_us + wait_us))
+        late = own_deliveries(self.consumer, Compare(">", "due_at", now_us + wait_us))
         found = []
         for rowid, due_at, token in reader.select(DELIVERIES, (ROWID, "due_at", "token"), late):
             waits_us = _waits_us(int(due_at or 0), str(token or ""), wait_us)
@@ -171,8 +220,8 @@ class ConsumerFeed:
         """Return what nobody settled in time, or was given back."""
         return writer.select(
             DELIVERIES, (ROWID, "offset", "attempts", "reason"),
-            _own(self.consumer, Compare("<=", "due_at", clock.now_us())), order_by=("offset",),
-            limit=self._many,
+            own_deliveries(self.consumer, Compare("<=", "due_at", clock.now_us())),
+            order_by=("offset",), limit=self._many,
         )  # fmt: skip
 
     def _again(
@@ -189,7 +238,7 @@ class ConsumerFeed:
                 why = str(reason or "it was not acknowledged in time")
                 self._bury(writer, int(offset or 0), int(attempts or 0), why)
                 continue
-            lease = Lease(self, int(offset or 0), int(attempts or 0) + 1, token)
+            lease = Lease(self, int(offset or 0), int(attempts or 0) + 1, token, is_again=True)
             writer.update(DELIVERIES, ("due_at", "token"), [(self._until(), token, rowid)])
             _, rows_ = next(
                 iter(select(self.topic, event, self._predicate)), (event[0], None)
@@ -212,7 +261,7 @@ class ConsumerFeed:
             return []
         matching = list(islice(select(self.topic, page, self._predicate), room))
         last = matching[-1][0] if len(matching) == room else page[-1]
-        writer.update_where(CONSUMERS, {"next_offset": last.offset + 1}, _own(consumer))
+        writer.update_where(CONSUMERS, {"next_offset": last.offset + 1}, own_deliveries(consumer))
         until = self._until()
         leased = [
             (consumer.consumer_id, event.offset, 0, until, token, "") for event, _ in matching
@@ -236,6 +285,8 @@ class ConsumerFeed:
         if lease.until is not None and (
             lease.until - monotonic() > self.consumer.settings.ack_wait_s / 2
         ):
+            if self._gathers and not lease.is_again:
+                self._gathered.hand_out(lease)
             return True
         with self._catalog.write() as writer:
             return self._hand_out(writer, lease)
@@ -257,6 +308,7 @@ class ConsumerFeed:
         """Let other workers have what this one never handed out, as if it had not been leased."""
         leases = [each.lease for each in deliveries if each.lease is not None]
         with suppress(AffidavitError):  # else the leases run out
+            self._gathered.close()
             if not leases:
                 return
             with self._catalog.write() as writer:
@@ -271,8 +323,8 @@ class ConsumerFeed:
 
     # --- settling ------------------------------------------------------------------------------
 
-    def _held(self, lease: Lease) -> And:
-        return _own(
+    def _held(self, lease: Lease) -> Predicate:
+        return own_deliveries(
             self.consumer, Compare("=", "offset", lease.offset), Compare("=", "token", lease.token)
         )
 
@@ -283,24 +335,45 @@ class ConsumerFeed:
             LeaseLostError: It was delivered to another worker meanwhile, and what the open
                 transaction makes of it would be done twice.
         """
-        following = lease.following
-        is_alone = self._catalog.transactions.current() is None
+        with self._catalog.transactions.turn():
+            if not self._is_alone:
+                self._settle_in_transaction(lease)
+            elif self._gathers and self._gathered.is_open:
+                self._gathered.settle(lease)
+            else:
+                self._exchange.settling.commit(
+                    self._catalog.tenant, lambda writer: self._settle(writer, lease)
+                )
+
+    def _settle_in_transaction(self, lease: Lease) -> None:
         with self._catalog.write() as writer:
-            if not is_alone and not writer.count(DELIVERIES, self._held(lease)):
+            if not writer.delete_where(DELIVERIES, self._held(lease)):
                 raise LeaseLostError(self.topic.name, lease.offset)
-            writer.delete_where(
-                DELIVERIES, _own(self.consumer, Compare("=", "offset", lease.offset))
-            )
-            if following is not None and following.until is None and is_alone:
-                self._hand_out(writer, following)  # one commit for both
+
+    def _settle(self, writer: Writer, lease: Lease) -> None:
+        """Forget an event, and hand the following one out: one commit for both."""
+        writer.delete_where(
+            DELIVERIES, own_deliveries(self.consumer, Compare("=", "offset", lease.offset))
+        )
+        following = lease.following
+        if following is not None and following.until is None:
+            self._hand_out(writer, following)
+
+    def _commit(self, part: Part) -> None:
+        self._exchange.settling.commit(
+            self._catalog.tenant, lambda writer: write_part(writer, self.consumer, part)
+        )
 
     def put_back(self, lease: Lease, delay: float, reason: str) -> None:
         """Make the event due after ``delay`` seconds, if the lease still holds."""
+        if self._gathered.has_settled(lease):
+            return
         now_us = clock.now_us()
         with self._catalog.write() as writer:
             values: dict[str, int | str] = {
                 "due_at": now_us + int(delay * _US),
                 "token": _put_back(now_us),
+                "attempts": lease.attempts,
                 "reason": reason[:REASON_LENGTH_MAX],
             }
             writer.update_where(DELIVERIES, values, self._held(lease))
@@ -308,6 +381,8 @@ class ConsumerFeed:
 
     def bury(self, lease: Lease, reason: str) -> None:
         """Send the event to the dead letters, if the lease still holds."""
+        if self._gathered.has_settled(lease):
+            return
         with self._catalog.write() as writer:
             if writer.count(DELIVERIES, self._held(lease)):
                 why = reason[:REASON_LENGTH_MAX] or "it was given up"
@@ -319,4 +394,6 @@ class ConsumerFeed:
             write_letter(
                 self._catalog, writer, self.topic, self.consumer, event[0], attempts, reason
             )
-        writer.delete_where(DELIVERIES, _own(self.consumer, Compare("=", "offset", offset)))
+        writer.delete_where(
+            DELIVERIES, own_deliveries(self.consumer, Compare("=", "offset", offset))
+        )

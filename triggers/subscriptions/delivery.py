@@ -39,20 +39,25 @@ class Lease:
         token: By what the store knows the lease.
         until: When it runs out, by the monotonic clock; ``None`` until it is handed out.
         following: The lease of the event that is handed out next.
+        is_again: Whether the event was leased before.
         is_given_back: Whether its worker asked for the event again, or gave it up.
     """
 
     __slots__ = (
-        "_settles", "attempts", "following", "is_given_back", "offset", "token", "until",
+        "_settles", "attempts", "following", "is_again", "is_given_back", "offset", "token",
+        "until",
     )  # fmt: skip
 
-    def __init__(self, settles: Settles, offset: int, attempts: int, token: str) -> None:
+    def __init__(
+        self, settles: Settles, offset: int, attempts: int, token: str, *, is_again: bool = False
+    ) -> None:
         self._settles = settles
         self.offset = offset
         self.attempts = attempts
         self.token = token
         self.until: float | None = None
         self.following: Lease | None = None
+        self.is_again = is_again
         self.is_given_back = False
 
     def begin(self, until: float | None) -> None:
@@ -144,8 +149,9 @@ class Delivery:
     def ack(self) -> None:
         """Say that it was dealt with: the consumer does not get it again.
 
-        In an open transaction of the session this is committed with it, or not at all. Without a
-        named consumer it does nothing.
+        In an open transaction of the session this is committed with it, or not at all. Outside of
+        one it is committed when this returns or, of a subscription with ``ack_within``, within
+        that time. Without a named consumer it does nothing.
         """
         if self._lease is not None:
             self._lease.ack()

@@ -11,6 +11,7 @@ from affidavit.catalog.topics.log import evict_old
 from affidavit.triggers.brokers.protocol import Channel
 from affidavit.triggers.brokers.registry import open_broker
 from affidavit.triggers.subscriptions.runners import Runners
+from affidavit.triggers.subscriptions.settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ class Exchange:
 
     Attributes:
         runners: What runs until the session ends.
+        settling: What commits what workers settle.
     """
 
     def __init__(self, lake: Lake, broker: Broker | str | None, wake: Callable[[], None]) -> None:
@@ -55,6 +57,7 @@ class Exchange:
         self._broker = open_broker(broker, lake.store)
         self._tidied = monotonic()
         self.runners = Runners()
+        self.settling = Settling(lake.store)
         self._open: WeakSet[Closes] = WeakSet()
         self._failing = False
         lake.news.listen(self.wake)

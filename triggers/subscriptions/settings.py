@@ -33,6 +33,20 @@ def check_count(what: str, value: object) -> None:
         raise InvalidQueryError(msg)
 
 
+def checked_within(given: object) -> float:
+    """Return for how many seconds a worker gathers acknowledgements; 0 for not at all.
+
+    Raises:
+        InvalidQueryError: It is no number of seconds.
+    """
+    if given is None:
+        return 0.0
+    if not is_seconds(given):
+        msg = f"ack_within must be a number of seconds from 0 to {SECONDS_MAX:,}, got {given!r}"
+        raise InvalidQueryError(msg)
+    return given
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a subscriber asks of a consumer; ``None`` where it asks nothing.
@@ -53,6 +67,15 @@ class Wanted:
     def applied(self, settings: ConsumerSettings) -> ConsumerSettings:
         """Return ``settings`` with what is asked for in place."""
         return replace(settings, **{name: getattr(self, name) for name in self.names()})
+
+    def refuse_consumers(self, ack_within: float | None) -> None:
+        """Raise InvalidQueryError if something is asked for that only a consumer has."""
+        if self.names() - {"where"} or ack_within is not None:
+            msg = (
+                "ack_wait, ack_within, max_deliveries, max_in_flight and dead_letter are a "
+                "consumer's: pass consumer='name' too"
+            )
+            raise InvalidQueryError(msg)
 
     def check(self, topic: Topic) -> None:
         """Raise unless a consumer of ``topic`` can have these settings.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.predicate import In
@@ -46,6 +46,7 @@ class CoveredWriter:
         self._moves: dict[str, Move] = {}
         self._depth = 0
         self._undone: list[tuple[str, Move | None]] = []
+        self._appended: list[tuple[StoreTable, Row]] = []
         self.memo = inner.memo
         self.select = inner.select
         self.scan = inner.scan
@@ -61,9 +62,10 @@ class CoveredWriter:
     @property
     def has_moved(self) -> bool:
         """Whether there is something to sum up."""
-        return bool(self._moves)
+        return bool(self._moves or self._appended)
 
     def moves(self) -> dict[str, Move]:
+        self._sum_up()
         found, self._moves = self._moves, {}
         if self._depth:
             self._undone += found.items()
@@ -71,12 +73,14 @@ class CoveredWriter:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
+        self._sum_up()
         self._depth += 1
         mark = len(self._undone)
         try:
             with self._inner.savepoint():
                 yield
         except BaseException:
+            self._appended.clear()
             for name, before in reversed(self._undone[mark:]):
                 if before is None:
                     self._moves.pop(name, None)
@@ -99,6 +103,7 @@ class CoveredWriter:
 
     def _move(self, table: StoreTable, rows: Sequence[Row], sign: int) -> None:
         """Note rows that came or went, with the covered columns of ``table``."""
+        self._sum_up()
         if not rows:
             return
         columns = table.covered
@@ -107,8 +112,17 @@ class CoveredWriter:
             before = self._moves.get(name, Move())
             self._set(name, before.and_rows(sign * len(members), sign * total))
 
+    def _sum_up(self) -> None:
+        """Note the rows that were appended, those of a table together."""
+        if not self._appended:
+            return
+        appended, self._appended = self._appended, []
+        for table, members in groupby(appended, lambda each: each[0]):
+            self._move(table, [row for _, row in members], 1)
+
     def _begin(self, table: StoreTable) -> None:
         """Note that nothing counts any more that a table had."""
+        self._sum_up()
         self._set(object_name(table), Move(is_anew=True))
 
     def _found(self, table: StoreTable, where: Predicate | None) -> list[Row]:
@@ -164,6 +178,15 @@ class CoveredWriter:
             rows = [tuple(None if at is None else row[at] for at in places) for row in rows]
         self._move(table, rows, 1)
 
+    def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
+        if table.cover is None:
+            self._inner.append(table, columns, row)
+        elif tuple(columns) == table.covered:
+            self._inner.append(table, columns, row)
+            self._appended.append((table, tuple(row)))
+        else:
+            self.insert(table, columns, [row])
+
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
@@ -217,11 +240,13 @@ class CoveredWriter:
 
     def drop_table(self, table: StoreTable) -> None:
         if table.cover is not None and table.cover.by is None:
+            self._sum_up()
             self._set(object_name(table), Move(is_anew=True, is_gone=True))
         self._inner.drop_table(table)
 
     def drop_column(self, table: StoreTable, column: str) -> None:
         if self._counts(table, [column]):
+            self._sum_up()
             kept = replace(table, columns=tuple(c for c in table.columns if c.name != column))
             name, before, after = object_name(table), table.covered, kept.covered
             moved = 0

@@ -171,6 +171,7 @@ class SqliteStore:
             has_begun, begun_s = True, monotonic()
             yield writer
             self._process.refuse_forked()
+            writer.finish()
             asked = True
             with translated("committing", self._timeout_s):
                 connection.execute("COMMIT")

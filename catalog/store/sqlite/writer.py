@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.failures import translated
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.values.types import StoreValue
 
 
+APPENDED_MAX: Final = 512
+"""How many rows are held back at most, to be inserted together."""
+
+
 class SqliteWriter(SqliteReader):
     """A transaction on the store's one write connection."""
 
@@ -37,6 +41,22 @@ class SqliteWriter(SqliteReader):
         self._savepoints = 0
         self.memo: dict[object, object] = {}
         self._committed: dict[str, Callable[[], object]] = {}
+        self._appended: list[Sequence[StoreValue]] = []
+        self._append_text = ""
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection, once what was held back is in it: every statement asks for it."""
+        connection = super()._opened()
+        if self._appended:
+            connection.executemany(self._append_text, self._appended)
+            self._appended = []  # only now: where some could not be written nothing is committed
+        return connection
+
+    def finish(self) -> None:
+        """Write what was held back: it is about to be committed."""
+        if self._appended:
+            with self._lock, translated("writing the store", self._timeout_s):
+                self._opened()
 
     def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, translated("writing the store", self._timeout_s):
@@ -76,6 +96,15 @@ class SqliteWriter(SqliteReader):
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
         self._write_many(insert_text(table, columns, self._tenant), rows)
+
+    def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
+        text = insert_text(table, columns, self._tenant)
+        if text != self._append_text or len(self._appended) >= APPENDED_MAX or not self._open:
+            self.finish()
+            with self._lock:
+                self._opened()
+            self._append_text = text
+        self._appended.append(row)
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]

@@ -148,6 +148,39 @@ def test_rows_are_changed_by_identity_and_by_condition(store) -> None:
     assert {r[:2] for r in rows(store)} == {(11, "one"), (-(2**63), ""), (None, "null"), (77, None)}
 
 
+def test_appended_rows_are_there_for_whatever_is_asked_next_and_at_the_end(store) -> None:
+    """As rows inserted one by one: read, undone by a savepoint, committed and rolled back."""
+    many = 1100  # more than are held back at a time
+    with store.write("acme") as writer:
+        writer.delete_where(T, None)
+        for number in range(many):
+            writer.append(T, ("i",), (number,))
+        assert writer.count(T) == many
+        with pytest.raises(ZeroDivisionError), writer.savepoint():
+            writer.append(T, ("i",), (many,))
+            raise ZeroDivisionError
+        writer.append(T, ("i", "s"), (many, "later"))
+        with writer.savepoint():
+            writer.append(T, ("i",), (many + 1,))
+    assert sorted(r[0] for r in rows(store)) == list(range(many + 2))
+    with pytest.raises(ZeroDivisionError), store.write("acme") as writer:
+        writer.append(T, ("i",), (-1,))
+        raise ZeroDivisionError
+    assert len(rows(store)) == many + 2
+
+
+def test_an_appended_row_that_cannot_be_inserted_keeps_all_from_being_committed(store) -> None:
+    before = rows(store)
+    with pytest.raises(errors.ConstraintError), store.write("acme") as writer:
+        writer.append(T, ("i",), (99,))
+        writer.append(T, ("i",), (99,))
+        with pytest.raises(errors.ConstraintError):
+            writer.count(T)
+    with pytest.raises(errors.ConstraintError), store.write("acme") as writer:
+        writer.append(T, ("i",), (1,))
+    assert rows(store) == before
+
+
 def test_tables_change_shape(store) -> None:
     with store.write("acme") as writer:
         writer.add_column(T, StoreColumn("n", Kind.INTEGER))

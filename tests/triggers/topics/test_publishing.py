@@ -57,6 +57,32 @@ def test_a_dict_is_one_row_and_a_missing_column_is_null(session, topics) -> None
     ]
 
 
+def test_p8_p17_many_events_of_a_transaction_are_read_undone_and_stated_as_one_is(
+    session, topics
+) -> None:
+    """What is written together is in the head's sums, in order, and gone where it is undone."""
+    batch = THREE.combine_chunks().to_batches()[0]
+    told = [row(1), batch.slice(0, 1), batch.slice(1, 2)]
+    for each in told:
+        topics.publish("t", each)
+    topics.register("together", SCHEMA)
+    with session.transaction():
+        for number in range(600):
+            assert topics.publish("together", told[number % 3]) == number
+            if number == 300:
+                assert len(offsets(session, "together")) == 301
+                with pytest.raises(ZeroDivisionError), session.savepoint():
+                    assert topics.publish("together", batch) == 301
+                    raise ZeroDivisionError
+    one_by_one = [each.data.to_pylist() for each in topics.replay("t")]
+    assert [each.data.to_pylist() for each in topics.replay("together")] == one_by_one * 200
+    with pytest.raises(ZeroDivisionError), session.transaction():
+        topics.publish("together", batch)
+        raise ZeroDivisionError
+    assert offsets(session, "together") == list(range(600))
+    assert session.verify_data().ok
+
+
 def test_a_querys_result_is_published(session, topics) -> None:
     topics.publish("t", session.sql("SELECT 7 AS id, 1.0 AS score, 'x' AS tag"))
     session.sql("CREATE TABLE src (id BIGINT, score DOUBLE, tag VARCHAR) AS VALUES (8, 2.0, 'y')")
