@@ -58,6 +58,10 @@ class TableCopy:
         """The rows without their identities."""
         return self.rows.drop_columns([ROWID])
 
+    def note_file(self) -> None:
+        """Note that a file has it as it is here."""
+        self.in_file = self.version
+
     def build(self, make: Callable[[pa.Table], object]) -> None:
         """Have the provider made, if it is not there yet."""
         if self.provider is None:

@@ -55,8 +55,9 @@ class Planned:
             SqlError: It does not parse or plan.
         """
         frame = plan(snapshot)
-        snapshot.enough = tops_of(frame, snapshot)
-        return cls(plan, snapshot, frame, snapshot.enough)
+        enough = tops_of(frame, snapshot)
+        snapshot.need(enough)
+        return cls(plan, snapshot, frame, enough)
 
     @cached_property
     def text(self) -> str:
@@ -140,12 +141,11 @@ def _begun(planned: Planned) -> RecordBatchStream:
 @contextmanager
 def _asking(planned: Planned) -> Iterator[None]:
     """Have tables asked for what is enough for this plan, and not for another of the statement."""
-    snapshot = planned.snapshot
-    before, snapshot.enough = snapshot.enough, planned.enough
+    before = planned.snapshot.need(planned.enough)
     try:
         yield
     finally:
-        snapshot.enough = before
+        planned.snapshot.need(before)
 
 
 def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:

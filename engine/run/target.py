@@ -112,7 +112,7 @@ def _at_snapshot(asked: Asked, target: Target) -> Iterator[OpenTarget]:
         info = _writable(asked.scope, reader, target)
         opens = OPENS[info.kind]
         snapshot = reading.enter_context(planner.at(catalog, reader, committed=opens.uses_cache))
-        snapshot.is_target_committed = catalog.transactions.current() is None
+        snapshot.say_target(committed=catalog.transactions.current() is None)
         yield opens.at_snapshot(asked, info, snapshot, reading.close)
 
 

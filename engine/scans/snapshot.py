@@ -234,6 +234,21 @@ class Snapshot:
             self.catalog.trace.read[f"{table.name}@{table.version}"] = None
         return self.reading.note(table, key)
 
+    def note_database(self) -> None:
+        """Note that planning looked up a table of a database."""
+        self.has_databases = True
+
+    def say_target(self, *, committed: bool) -> None:
+        """Say whether the target of DML is read as it was committed."""
+        self.is_target_committed = committed
+
+    def need(
+        self, enough: Mapping[tuple[str, str, str], Sequence[Top]]
+    ) -> Mapping[tuple[str, str, str], Sequence[Top]]:
+        """Let a plan need these first rows of databases' tables, and return what one did before."""
+        before, self.enough = self.enough, enough
+        return before
+
     def note_missing(self, schema: str, name: str) -> None:
         """Note that planning looked up what is not there."""
         self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")

@@ -42,6 +42,14 @@ OFFSETS_MAX: Final = 500
 _log: Final = logging.getLogger("affidavit")
 
 
+class _Timer(threading.Timer):
+    """One that keeps no program from its end."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        super().__init__(seconds, call)
+        self.daemon = True
+
+
 class Settling:
     """Commits steps in a group a tenant, for one opened lake. Safe across threads."""
 
@@ -165,8 +173,7 @@ class Gathered:
 
     def _begin(self) -> None:
         if self._timer is None:
-            self._timer = threading.Timer(self._within_s, self._commit_late)
-            self._timer.daemon = True
+            self._timer = _Timer(self._within_s, self._commit_late)
             self._timer.start()
 
     def _commit_late(self) -> None:

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader
     from affidavit.catalog.tables.copies.changed import Ranges
-
-    Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from affidavit.catalog.lake.cache import TableCopy
+from affidavit.catalog.model import clock
 from affidavit.catalog.sql.predicate import Compare
 from affidavit.catalog.store.covering.elements import object_name
 from affidavit.catalog.store.covering.multiset import as_bytes, of_bytes
@@ -207,7 +207,7 @@ def write_files(lake: Lake) -> bool:
     """Write the files that copies in memory lack; return whether to be asked again."""
     for copy in lake.cache.without_file():
         info = copy.info
-        copy.in_file = copy.version  # whatever becomes of it: it is tried once
+        copy.note_file()  # whatever becomes of it: it is tried once
         try:
             with (
                 written(lake, info, copy.rows.to_batches()) as place,
@@ -287,5 +287,5 @@ def remove_unnamed(lake: Lake) -> None:
             named |= {row[0] for row in reader.select(COPIES, ("file",), own(tenant))}
     for path in files:
         with suppress(OSError):
-            if path.name not in named and time.time() - path.stat().st_mtime > LEFT_S:
+            if path.name not in named and clock.now_us() / 1e6 - path.stat().st_mtime > LEFT_S:
                 path.unlink()
