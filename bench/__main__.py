@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
@@ -97,15 +98,24 @@ PLAIN_WIDTH: Final = 170
 LIBRARIES: Final = ("affidavit", "datafusion", "lancedb", "numpy", "pyarrow", "pylance")
 
 
-def run(names: Sequence[str], *, quick: bool, console: Console) -> list[Figure]:
-    """Run benchmarks, each in an empty folder of its own, and return their figures."""
+def run(names: Sequence[str], *, quick: bool, console: Console) -> tuple[list[Figure], list[str]]:
+    """Run benchmarks, each in an empty folder of its own.
+
+    Returns:
+        Their figures, and the names of those that failed.
+    """
     figures: list[Figure] = []
+    failed: list[str] = []
     for name in names:
         started = perf_counter()
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
-            figures += BENCHMARKS[name](Plan(Path(folder), quick=quick))
+            try:
+                figures += BENCHMARKS[name](Plan(Path(folder), quick=quick))
+            except Exception:  # noqa: BLE001 - the others are measured nevertheless
+                console.print_exception()
+                failed.append(name)
         console.print(f"{name}: {perf_counter() - started:.0f} s", style="dim")
-    return figures
+    return figures, failed
 
 
 def as_json(figures: Sequence[Figure], *, quick: bool) -> str:
@@ -151,13 +161,15 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {list(BENCHMARKS)}")
     names = list(dict.fromkeys(arguments.names)) or list(BENCHMARKS)
-    figures = run(names, quick=not arguments.full, console=Console(stderr=True))
+    figures, failed = run(names, quick=not arguments.full, console=Console(stderr=True))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(as_json(figures, quick=not arguments.full))
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     console.print(as_table(figures))
     console.print(f"written to {OUT}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def seal(plan: Plan) -> Iterator[Figure]:
     """Yield how many events a second are sealed, and how many bytes they take."""
     events, rounds = plan.size(200_000), 3
     with affidavit.connect(plan.folder / "lake") as session:
-        own = session._catalog().journal  # noqa: SLF001 - its threshold is nobody's to set
+        own = session._catalog().journal.sealing  # noqa: SLF001 - its threshold is nobody's to set
         own.flush_threshold = 10 * events  # sealed by flush() alone
         folder = plan.folder / "lake" / "journal" / "default"
 
@@ -246,7 +246,7 @@ def _scan_all(session: affidavit.Session, entity_id: str) -> int:
     catalog = session._catalog()  # noqa: SLF001 - nobody else would read them all
     filters = pc.field("entity_id") == entity_id
     with catalog.read() as reader:
-        return sum(part.num_rows for part in catalog.journal.scan(reader, SHOWN, filters))
+        return sum(part.num_rows for part in catalog.journal.events.scan(reader, SHOWN, filters))
 
 
 def _group_by_pyarrow(lake: Path) -> None:
@@ -303,7 +303,7 @@ def main(lake: str, how: str, count: str) -> None:
             for batch in batches(session, int(count)):
                 append(session, batch)
             session.journal.flush()
-            session._catalog().journal.compact()  # noqa: SLF001 - what the background has not done
+            session._catalog().journal.merging.compact()  # noqa: SLF001 - what the background has not done
         else:
             session.sql(ACTIONS).to_arrow()
             session.journal.recent(100).to_arrow()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,9 +66,9 @@ def _sealing(plan: Plan) -> Iterator[Figure]:
             with own.kept.store.read(own.kept.tenant) as reader:
                 waiting = own.kept.waiting(reader)
                 assert waiting is not None
-                tables = list(waiting.tables)
+                tables = list(waiting.tables())
                 started = perf_counter()
-                write_segment(own.kept.folder, RECORDS, tables)
+                write_segment(own.kept.folder, RECORDS, lambda: iter(tables))
                 written.append(perf_counter() - started)
 
         _, sealed = take_turns(
@@ -149,7 +150,7 @@ def _make(session: affidavit.Session, count: int) -> tuple[float, list[tuple[str
     with kept.store.read(kept.tenant) as reader:
         made = kept.waiting(reader)
         assert made is not None
-        (entry,) = pa.concat_tables(made.tables).to_pylist()
+        (entry,) = pa.concat_tables(made.tables()).to_pylist()
 
     copies = _Copies(entry)
 
@@ -161,7 +162,7 @@ def _make(session: affidavit.Session, count: int) -> tuple[float, list[tuple[str
 
     for first in range(10, count + 10, RECORDS_A_SEGMENT):
         end = min(first + RECORDS_A_SEGMENT, count + 10)
-        segment = write_segment(kept.folder, RECORDS, tables(first, end))
+        segment = write_segment(kept.folder, RECORDS, partial(tables, first, end))
         with kept.store.write(kept.tenant) as writer:
             kept.add_segment(writer, segment)
     chosen = random.permutation(len(picked))

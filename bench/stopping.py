@@ -50,7 +50,7 @@ def cancel(plan: Plan) -> Iterator[Figure]:
                 return session.sql(text).to_arrow()
 
             def theirs(text: str = text) -> object:
-                return other.execute(text).fetch_arrow_table()
+                return other.execute(text).to_arrow_table()
 
             own: list[tuple[float, float]] = []
             others: list[tuple[float, float]] = []
