@@ -25,6 +25,7 @@ from bench.found import ends, lately, listing, slope
 from bench.harness import Plan
 from bench.journal import journal, journaled, past, seal
 from bench.keyed import keyed
+from bench.large import attached, gathered, large, slopes, wide
 from bench.ledger import prove, verify
 from bench.memory import stream
 from bench.page import PAGE, shown, write
@@ -84,6 +85,11 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "batch": batch,
     "scan": scan,
     "changed": changed,
+    "large": large,
+    "gathered": gathered,
+    "wide": wide,
+    "attached": attached,
+    "slopes": slopes,
     "stream": stream,
     "mix": mix,
     "load": load,
