@@ -32,6 +32,9 @@ _SHARED: Final = (
 )  # fmt: skip
 """The columns that say the same of events that happened together, with their time."""
 
+_TOLD: Final = (*_SHARED[:4], "workspace", *_SHARED[5:], "at_us", "has_context")
+"""What a body is told of them, with their time and whether they have a context."""
+
 _ALWAYS: Final = ("seq", "action", "entity_id", "field", "salt", "timestamp")
 _DIGESTS: Final = ("old_digest", "new_digest", "context_digest")
 """The columns that have a value in an event of which nothing is gone, and those that have none."""
@@ -98,28 +101,15 @@ def leaves_of(events: pa.Table, tenant: str | None) -> list[bytes] | None:
     found: list[bytes] = []
     for told, run in groupby(zip(*shared, times, contexts, strict=True)):
         count = sum(1 for _ in run)
-        found += _leaves(events[len(found) : len(found) + count], tenant, *told)
+        named: dict[str, Any] = dict(zip(_TOLD, told, strict=True))
+        together = events[len(found) : len(found) + count]
+        template = body_template(tenant=tenant, **named)
+        found += _leaves(together, template, has_context=named["has_context"])
     return found
 
 
-def _leaves(
-    events: pa.Table,
-    tenant: str | None,
-    entity_type: str,
-    table_id: str | None,
-    actor: str,
-    source: str,
-    workspace: str,
-    reason: str,
-    tx_id: str,
-    at_us: int,
-    has_context: bool,  # noqa: FBT001 - as above
-) -> list[bytes]:
+def _leaves(events: pa.Table, template: str, *, has_context: bool) -> list[bytes]:
     """Return the leaves of events that happened together."""
-    template = body_template(
-        entity_type=entity_type, table_id=table_id, tenant=tenant, actor=actor, source=source,
-        workspace=workspace, reason=reason, tx_id=tx_id, at_us=at_us, has_context=has_context,
-    )  # fmt: skip
     names = ("seq", "salt", "action", "entity_id", "field", "new_value", "old_value", CONTEXT)
     seqs, salts, actions, ids, fields, news, olds, contexts = (
         events[name].to_pylist() for name in names

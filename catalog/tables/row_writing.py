@@ -126,7 +126,7 @@ def _insert(
             end = end or first
             rowids = range(end, end + batch.num_rows)
         insert_stored(writer, info, as_stored(info, batch, rowids))
-        end = writer.last_rowid() + 1
+        end = writer.last_rowid() + 1 if rowids is None else rowids.stop
         first = first or end - batch.num_rows
         inserted += batch.num_rows
         change = catalog.change(
