@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from bench.acknowledged import acknowledge
 from bench.audit import audit, statements, threads
 from bench.data import data
 from bench.digest import digest
@@ -37,7 +38,7 @@ from bench.sessions import light, load, mix
 from bench.stopping import cancel
 from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
-from bench.topics import acknowledge, deliver, predicate, publish, replay, subscribers, trigger
+from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
