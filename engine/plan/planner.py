@@ -316,7 +316,7 @@ class Planner:
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
-        planned = Planned.at(snapshot, plan)
+        planned = Planned.at(snapshot, plan, self.context)
         level = snapshot.catalog.level_of(snapshot.reading)
         if at_least(level, READS) and reads_rows(planned.text):
             schema = partial(self.schema_of, planned.frame, snapshot)
@@ -362,14 +362,14 @@ class Planner:
         snapshot = planned.snapshot
         with engine_errors(snapshot, ExecutionError):
             try:
-                planned.frame.execution_plan()
+                planned.cut.execution_plan()
             except Exception as error:
                 if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
                     raise
                 snapshot.read_whole()
                 snapshot.ahead.clear()
-                planned = Planned.at(snapshot, planned.plan)
-                planned.frame.execution_plan()
+                planned = Planned.at(snapshot, planned.plan, self.context)
+                planned.cut.execution_plan()
         return planned
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.cutting.cut import cut
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.nodes.tops import tops_of
 from affidavit.engine.plan.running import RunningPlan
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     import pyarrow as pa
-    from datafusion import DataFrame, RecordBatchStream
+    from datafusion import DataFrame, RecordBatchStream, SessionContext
 
     from affidavit.catalog.lake.queries import Query
     from affidavit.catalog.sources.databases.running import Running
@@ -39,25 +40,28 @@ class Planned:
         plan: What planned it.
         snapshot: What it reads.
         frame: Its plan.
+        cut: The plan that runs: sub-trees of it are answered by databases.
         enough: What of tables of databases is enough for it.
     """
 
     plan: Plan
     snapshot: Snapshot
     frame: DataFrame
+    cut: DataFrame
     enough: Mapping[tuple[str, str, str], Sequence[Top]]
 
     @classmethod
-    def at(cls, snapshot: Snapshot, plan: Plan) -> Planned:
-        """Plan a statement at a snapshot.
+    def at(cls, snapshot: Snapshot, plan: Plan, context: SessionContext | None) -> Planned:
+        """Plan a statement at a snapshot; in a context it is cut for databases.
 
         Raises:
             SqlError: It does not parse or plan.
         """
         frame = plan(snapshot)
-        enough = tops_of(frame, snapshot)
+        rest = None if context is None else cut(frame, snapshot, context)
+        enough = tops_of(frame if rest is None else rest, snapshot)
         snapshot.need(enough)
-        return cls(plan, snapshot, frame, enough)
+        return cls(plan, snapshot, frame, frame if rest is None else rest, enough)
 
     @cached_property
     def text(self) -> str:
@@ -128,7 +132,7 @@ def _begun(planned: Planned) -> RecordBatchStream:
     snapshot = planned.snapshot
     try:
         with held(), _asking(planned):
-            return planned.frame.execute_stream()
+            return planned.cut.execute_stream()
     except Exception as error:
         if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
             raise

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
+    from affidavit.catalog.sources.databases.dataset import SourceDataset
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sources.web.copies import Copy
     from affidavit.catalog.sql.scan import ScanDataset
@@ -79,7 +80,7 @@ class Snapshot:
         query: The statement, as it runs.
         running: What runs for the plan, to be cancelled when the statement is given up.
         is_target_committed: Whether the target of DML is read as it was committed.
-        has_databases: Whether planning looked up tables of databases.
+        databases: The tables of databases that planning looked up, by source, schema and name.
         enough: Which first rows of such a table are all that the plan needs that is about to run,
             by source, schema and name: none where it only counts them.
         scans: The tables that running the plan will scan through this process.
@@ -133,7 +134,7 @@ class Snapshot:
         self._failures = Failures()
         self.others: dict[str, Snapshot] = {}
         self.is_target_committed = False
-        self.has_databases = False
+        self.databases: dict[tuple[str, str, str], SourceDataset] = {}
         self.enough: Mapping[tuple[str, str, str], Sequence[Top]] = {}
         self.opened = ExitStack()
 
@@ -234,9 +235,9 @@ class Snapshot:
             self.catalog.trace.read[f"{table.name}@{table.version}"] = None
         return self.reading.note(table, key)
 
-    def note_database(self) -> None:
-        """Note that planning looked up a table of a database."""
-        self.has_databases = True
+    def note_database(self, key: tuple[str, str, str], dataset: SourceDataset) -> None:
+        """Note that planning looked up a table of a database: its source, schema and name."""
+        self.databases[key] = dataset
 
     def say_target(self, *, committed: bool) -> None:
         """Say whether the target of DML is read as it was committed."""

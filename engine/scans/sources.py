@@ -84,7 +84,7 @@ class DatabaseSource:
             told=told.moment_teller,
             enough=lambda: snapshot.enough.get((self.name, schema, name)),
         )
-        snapshot.note_database()
+        snapshot.note_database((self.name, schema, name), dataset)
         return snapshot.scan((f"{self.name}.{schema}", name), dataset)
 
     def close(self) -> None:

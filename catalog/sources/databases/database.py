@@ -80,7 +80,7 @@ class Database:
         self.pool = Pool(self._connect, driver.idle_max)
         self._hide = hide
         self._check = check
-        self._bad_is_null = bad_is_null
+        self.bad_is_null = bad_is_null
         self._tables: Mapping[tuple[str, str], SourceTable] | None = None
 
     @contextmanager
@@ -172,13 +172,14 @@ class Database:
         needed = list(columns)
         if predicate is not None:
             needed += [name for name in sorted(columns_in(predicate)) if name not in columns]
-        dialect = replace(self.driver.dialect, nulls=not self._bad_is_null)
+        dialect = replace(self.driver.dialect, nulls=not self.bad_is_null)
         conditions = dialect.conditions(predicate, table.compared)
         is_sound = dialect.is_exact(predicate, table.sound(dialect))
-        is_exact = is_sound if self._bad_is_null else dialect.is_exact(predicate, table.compared)
+        is_exact = is_sound if self.bad_is_null else dialect.is_exact(predicate, table.compared)
         return Select(
             dialect, table, tuple(needed), tuple(conditions), is_exact=is_exact,
-            is_counted=is_sound, bad_is_null=self._bad_is_null,
+            is_counted=is_sound,
+            bad_is_null=self.bad_is_null and not table.is_written,
         )  # fmt: skip
 
     def first(self, select: Select, tops: Sequence[Top]) -> Select | None:
@@ -227,7 +228,7 @@ class Database:
                 and the database calls it something.
         """
         is_held = lend is not None
-        is_new = bool(select.table.query)  # which is not asked twice
+        is_new = bool(select.table.query) and not select.table.is_written  # is not asked twice
         lend = lend or (self._own if is_new else None)
         while True:
             had_idle, is_begun = self.pool.has_idle, False

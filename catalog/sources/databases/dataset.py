@@ -46,6 +46,11 @@ class SourceDataset(ScanDataset):
             anybody does.
         enough: Returns which first rows are all that the plan needs that is about to run; none
             where it only counts them, and ``None`` where it needs all.
+
+    Attributes:
+        database: The source.
+        table: Its table.
+        moment_told: The same as ``told``.
     """
 
     def __init__(
@@ -62,13 +67,13 @@ class SourceDataset(ScanDataset):
         enough: Callable[[], Sequence[Top] | None] = _all,
     ) -> None:
         super().__init__(table.arrow_schema, fail)
-        self._database = database
-        self._table = table
+        self.database = database
+        self.table = table
         self._running = running
         self._note = note
         self._condition = condition
         self._lend = lend
-        self._told = told
+        self.moment_told = told
         self._enough = enough
 
     def scanner(
@@ -81,7 +86,7 @@ class SourceDataset(ScanDataset):
         predicate = self.read_filter(filter)
         names = self.schema.names if columns is None else list(columns)
         select = self._select(names, predicate)
-        self._note(self._database.name, select.text("count(*)" if _is_count(names, select) else ""))
+        self._note(self.database.name, select.text("count(*)" if _is_count(names, select) else ""))
         return super().scanner(columns, filter, **rest)
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
@@ -91,39 +96,39 @@ class SourceDataset(ScanDataset):
             yield self._part(enough=lambda: enough)
             return
         try:
-            ranges = ranges_of(self._database, self._table, predicate, self._running())
+            ranges = ranges_of(self.database, self.table, predicate, self._running())
         except (SourceError, KeyboardInterrupt) as error:
             self._fail(error)
             raise
         if not ranges:
             yield self._part()
             return
-        parts = Parts(self._database, self._table, len(ranges), self._running)
+        parts = Parts(self.database, self.table, len(ranges), self._running)
         for number, condition in enumerate(ranges):
             yield self._part(condition=condition, lend=partial(parts.connection, number))
 
     def _part(self, **rest: Any) -> Fragment:  # noqa: ANN401 - what this class is made of
         """Return what is read for one plan, whatever others need of the table meanwhile."""
         part = SourceDataset(
-            self._database, self._table, self._running, self._fail, self._note,
-            told=self._told, **rest,
+            self.database, self.table, self._running, self._fail, self._note,
+            told=self.moment_told, **rest,
         )  # fmt: skip
         return Fragment(part)
 
     def _select(self, columns: list[str], predicate: Predicate | None) -> Select:
         """Return what is sent for a scan."""
-        select = self._database.select(self._table, columns, predicate).where(self._condition)
+        select = self.database.select(self.table, columns, predicate).where(self._condition)
         tops = self._enough()
-        return (self._database.first(select, tops) if tops else None) or select
+        return (self.database.first(select, tops) if tops else None) or select
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         select = self._select(columns, predicate)
         if _is_count(columns, select):
-            rows = self._database.count(select, self._running(), self._lend, self._told())
+            rows = self.database.count(select, self._running(), self._lend, self.moment_told())
             return rows_without_columns(rows)
-        batches = self._database.scan(
-            select, predicate, columns, self._running(), self._lend, self._told()
+        batches = self.database.scan(
+            select, predicate, columns, self._running(), self._lend, self.moment_told()
         )
         # all at once, so that the connection is free again before the plan leaves the scan
         return iter(list(batches)) if select.is_short else batches

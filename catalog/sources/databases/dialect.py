@@ -195,7 +195,7 @@ class Dialect:
         if isinstance(plain, str) and is_text(kind):
             return self._compare_text(name, op, plain)
         if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
-            literal = self._moment(kind, plain)
+            literal = self.moment(kind, plain)
             return None if literal is None else Sent(f"{name} {sign} {literal}", exact=True)
         return None
 
@@ -222,7 +222,7 @@ class Dialect:
             return None
         return Sent(f"{self.text_order.format(name)} {op} {literal}", exact=False)
 
-    def _moment(self, kind: pa.DataType, value: object) -> str | None:
+    def moment(self, kind: pa.DataType, value: object) -> str | None:
         """Return a date or time as a literal; ``None`` outside of the years that all can write."""
         if isinstance(value, datetime) and pt.is_timestamp(kind) and kind.unit == "us":
             moment = value if kind.tz is None else value.astimezone(UTC)

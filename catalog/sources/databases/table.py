@@ -53,6 +53,7 @@ class SourceTable:
         rows: About how many rows it has; ``None`` if the database has not said.
         identity: The columns of its primary key, of whatever types: what a row is called by.
         query: What is read instead of a table, as SQL, if it is one.
+        is_written: Whether the query was written here: it changes nothing, and may be asked twice.
     """
 
     schema: str
@@ -62,6 +63,7 @@ class SourceTable:
     rows: int | None = None
     identity: tuple[str, ...] = ()
     query: str = ""
+    is_written: bool = False
 
     @property
     def arrow_schema(self) -> pa.Schema:

@@ -47,7 +47,7 @@ def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
     The lake's own tables, which have an order, are told here.
     """
     ends = any(each.ordered_by is not None for each in snapshot.scans.values())
-    if not snapshot.has_databases and not ends:
+    if not snapshot.databases and not ends:
         return {}
     found: dict[Key, tuple[Top, ...]] = {}
     with held():

@@ -1,0 +1,1 @@
+"""Sub-trees of a plan that one database answers: what they are, and their SQL."""

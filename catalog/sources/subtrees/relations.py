@@ -1,0 +1,150 @@
+"""Relations: what a sub-tree of a plan gives, of tables of one database.
+
+They say what is wanted as DataFusion means it; :mod:`written` says it in a database's SQL, where
+that means the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from affidavit.catalog.sources.databases.table import SourceTable
+    from affidavit.catalog.sources.subtrees.expressions import Expression
+
+INNER, LEFT, RIGHT, FULL, SEMI, ANTI = "inner", "left", "right", "full", "semi", "anti"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Columns of a table."""
+
+    table: SourceTable
+    columns: tuple[str, ...]
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        return tuple(self.table.arrow_schema.field(name).type for name in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The rows that meet a condition."""
+
+    input: Relation
+    condition: Expression
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        return self.input.types
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Expressions over each row."""
+
+    input: Relation
+    expressions: tuple[Expression, ...]
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        return tuple(each.type for each in self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Pairs of rows that meet a condition; of a semi and anti join, rows of the left side.
+
+    Attributes:
+        left: The left side.
+        right: The right side.
+        kind: One of ``inner``, ``left``, ``right``, ``full``, ``semi`` and ``anti``.
+        condition: What pairs meet.
+    """
+
+    left: Relation
+    right: Relation
+    kind: str
+    condition: Expression | None
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        if self.kind in {SEMI, ANTI}:
+            return self.left.types
+        return (*self.left.types, *self.right.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """An aggregate function.
+
+    Attributes:
+        name: ``count``, ``sum``, ``avg``, ``min`` or ``max``.
+        argument: What it is of; ``None`` for rows, which are counted.
+        is_distinct: Whether each value counts once.
+        type: What it gives.
+    """
+
+    name: str
+    argument: Expression | None
+    is_distinct: bool
+    type: pa.DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A row a group; one row where there are no keys."""
+
+    input: Relation
+    keys: tuple[Expression, ...]
+    aggregations: tuple[Aggregation, ...]
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns: the keys, then what is aggregated."""
+        return (*(each.type for each in self.keys), *(each.type for each in self.aggregations))
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """What rows are sorted by."""
+
+    expression: Expression
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first rows in an order; any rows do where there is none."""
+
+    input: Relation
+    rows: int
+    order: tuple[SortKey, ...] = ()
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        return self.input.types
+
+
+@dataclass(frozen=True, slots=True)
+class UnionAll:
+    """The rows of several relations."""
+
+    inputs: tuple[Relation, ...]
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types of the columns."""
+        return self.inputs[0].types
+
+
+Relation: TypeAlias = "Scan | Filter | Project | Join | Aggregate | First | UnionAll"

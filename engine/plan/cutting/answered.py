@@ -1,0 +1,93 @@
+"""What a database answers of a sub-tree, as DataFusion scans it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from affidavit.catalog.sources.databases.dataset import SourceDataset
+from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.store.forks import apart
+from affidavit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from datafusion import DataFrame
+
+    from affidavit.catalog.sources.databases.database import Database
+    from affidavit.catalog.sources.databases.table import SourceTable
+    from affidavit.catalog.sql.predicate import Predicate
+    from affidavit.engine.scans.snapshot import Snapshot
+
+_log = logging.getLogger("affidavit")
+
+
+class Answer(SourceDataset):
+    """The rows of a sub-tree, of the database, or of this process where the database fails.
+
+    Args:
+        database: What is asked.
+        table: The query.
+        schema: Its columns, as DataFusion has them, by whatever names.
+        snapshot: What the statement reads.
+        here: The sub-tree as it was.
+        told: Return who wants to be told the name of the moment that is read, a table each.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        table: SourceTable,
+        schema: pa.Schema,
+        snapshot: Snapshot,
+        here: DataFrame,
+        told: Sequence[Callable[[], Callable[[str], None] | None]],
+    ) -> None:
+        super().__init__(
+            database, table, lambda: snapshot.running, snapshot.fail, snapshot.note_sent,
+            told=partial(_all_told, told),
+        )  # fmt: skip
+        self._schema_ = pa.schema(
+            [each.with_name(f"c{at}") for at, each in enumerate(schema)]
+        )
+        self._snapshot = snapshot
+        self._here = here
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        is_begun = False
+        try:
+            for batch in super().scan(columns, predicate):
+                is_begun = True
+                yield batch
+        except SourceError as error:
+            if is_begun or self._snapshot.running.is_over:
+                raise
+            _log.info("a sub-tree is answered here: %s", error)
+            yield from self._answered_here(columns, predicate)
+
+    def _answered_here(
+        self, columns: list[str], predicate: Predicate | None
+    ) -> Iterator[pa.RecordBatch]:
+        stream = apart(lambda: iter(self._here.execute_stream()))
+        while (found := apart(lambda: next(stream, None))) is not None:
+            batch = found.to_pyarrow()
+            named = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+            yield keep(predicate, named).select(columns)
+
+
+def _all_told(
+    told: Sequence[Callable[[], Callable[[str], None] | None]],
+) -> Callable[[str], None] | None:
+    """Return what tells everybody who wants to know; ``None`` if nobody does."""
+    wants = [each for each in (ask() for ask in told) if each is not None]
+
+    def tell(name: str) -> None:
+        for each in wants:
+            each(name)
+
+    return tell if wants else None

@@ -1,0 +1,68 @@
+"""Columns of a frame, called by names that belong to relations.
+
+DataFusion's projections can call a column ``orders.id``; its Python frames cannot say so, but their
+expressions can be read from DataFusion's own bytes (``datafusion.proto``: ``AliasNode`` and
+``TableReference``), which are put together here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from datafusion import Expr, col
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datafusion import DataFrame, SessionContext
+
+    Named = tuple[tuple[str, ...], str]
+
+_DELIMITED: Final = 2
+_ALIAS: Final = 2
+_RELATION: Final = 3
+_SEVEN_BITS: Final = 0x7F
+
+
+def called(frame: DataFrame, names: Sequence[Named], context: SessionContext) -> DataFrame:
+    """Return a frame's columns ``c0``, ``c1`` and so on by other names.
+
+    Args:
+        frame: The frame.
+        names: What each belongs to, as the parts of that name, and what it is called.
+        context: What reads the expressions.
+    """
+    return frame.select(
+        *(_called(f"c{at}", relation, name, context) for at, (relation, name) in enumerate(names))
+    )
+
+
+def _called(column: str, relation: tuple[str, ...], name: str, context: SessionContext) -> Expr:
+    plain = col(column).alias(name)
+    if not relation:
+        return plain
+    alias = _body(plain.to_bytes())
+    parts = b"".join(_field(at, part.encode()) for at, part in enumerate(relation, 1))
+    reference = _field(len(relation), parts)
+    return Expr.from_bytes(_field(_ALIAS, alias + _field(_RELATION, reference)), context)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """Return a field whose length is told, as Protocol Buffers write it."""
+    return bytes([number << 3 | _DELIMITED]) + _length(len(body)) + body
+
+
+def _length(count: int) -> bytes:
+    written = bytearray()
+    while count > _SEVEN_BITS:
+        written.append(count & _SEVEN_BITS | 0x80)
+        count >>= 7
+    return bytes([*written, count])
+
+
+def _body(field: bytes) -> bytes:
+    """Return what is in the one field of a message."""
+    at = 1
+    while field[at] > _SEVEN_BITS:
+        at += 1
+    return field[at + 1 :]

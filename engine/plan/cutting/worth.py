@@ -1,0 +1,135 @@
+"""Which sub-trees are worth sending.
+
+Rules:
+    - What is sent does some work there: it joins or aggregates. Rows of one table are read by its
+      scan, which reads large ones in parts, side by side.
+    - No more rows may come than the tables have, as far as that is known: a join whose pairs are
+      not found by a key of one of its sides may multiply them.
+    - A database that compares each row with each, where it has no index, is sent no such join.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt
+from affidavit.catalog.sources.subtrees.relations import (
+    ANTI,
+    FULL,
+    SEMI,
+    Aggregate,
+    Filter,
+    First,
+    Join,
+    Project,
+    Scan,
+    UnionAll,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affidavit.catalog.sources.subtrees.expressions import Expression
+    from affidavit.catalog.sources.subtrees.relations import Relation
+
+
+def works(relation: Relation) -> bool:
+    """Return whether something is done there: rows are joined, or aggregated."""
+    if isinstance(relation, Join | Aggregate):
+        return True
+    return any(works(each) for each in inputs_of(relation))
+
+
+def may_grow(relation: Relation) -> bool:
+    """Return whether more rows may come than the largest of its tables has."""
+    match relation:
+        case Aggregate() | First():
+            return False
+        case Join(left, right, kind) if kind not in {SEMI, ANTI}:
+            if may_grow(left) or may_grow(right) or kind == FULL:
+                return True
+            return not any(_is_found_by_key(relation, side) for side in (left, right))
+    return any(may_grow(each) for each in inputs_of(relation))
+
+
+def compares_each(relation: Relation) -> bool:
+    """Return whether a join in it would compare each row with each, without a key's index."""
+    if isinstance(relation, Join) and not _has_key(relation):
+        return True
+    return any(compares_each(each) for each in inputs_of(relation))
+
+
+def inputs_of(relation: Relation) -> tuple[Relation, ...]:
+    """Return what a relation is made of."""
+    match relation:
+        case Scan():
+            return ()
+        case Join(left, right):
+            return left, right
+        case UnionAll(inputs):
+            return inputs
+        case Filter() | Project() | Aggregate() | First():
+            return (relation.input,)
+
+
+def _has_key(join: Join) -> bool:
+    sides = (join.right,) if join.kind in {SEMI, ANTI, "left"} else (join.left, join.right)
+    return any(_is_found_by_key(join, side) for side in sides)
+
+
+def _is_found_by_key(join: Join, side: Relation) -> bool:
+    """Return whether a row of the other side finds one row of this side at most."""
+    start = len(join.left.types) if side is join.right else 0
+    if join.kind in {SEMI, ANTI} and side is join.left:
+        return False
+    places = {at - start for at in _paired(join, start, len(side.types))}
+    if isinstance(side, Aggregate) and side.keys:
+        return set(range(len(side.keys))) <= places
+    columns = {column for at in places if (column := _origin(side, at)) is not None}
+    key = _key(side)
+    return bool(key) and set(key) <= columns
+
+
+def _paired(join: Join, start: int, width: int) -> Iterator[int]:
+    """Yield the places of one side's columns that are to equal something of the other's."""
+    for test in _conjuncts(join.condition):
+        if isinstance(test, Call) and test.name == "=":
+            for each, other in (test.arguments, test.arguments[::-1]):
+                is_ours = isinstance(each, ColumnAt) and start <= each.at < start + width
+                if is_ours and not _touches(other, start, width):
+                    yield each.at
+
+
+def _touches(expression: Expression, start: int, width: int) -> bool:
+    if isinstance(expression, ColumnAt):
+        return start <= expression.at < start + width
+    return isinstance(expression, Call) and any(
+        _touches(each, start, width) for each in expression.arguments
+    )
+
+
+def _conjuncts(condition: Expression | None) -> Iterator[Expression]:
+    if isinstance(condition, Call) and condition.name == "and":
+        for each in condition.arguments:
+            yield from _conjuncts(each)
+    elif condition is not None:
+        yield condition
+
+
+def _key(relation: Relation) -> tuple[str, ...]:
+    """Return the key of the one table that a relation has rows of."""
+    while isinstance(relation, Filter | Project | First):
+        relation = relation.input
+    return relation.table.identity if isinstance(relation, Scan) else ()
+
+
+def _origin(relation: Relation, at: int) -> str | None:
+    """Return which column of that table a column is."""
+    while isinstance(relation, Filter | Project | First):
+        if isinstance(relation, Project):
+            made = relation.expressions[at]
+            if not isinstance(made, ColumnAt):
+                return None
+            at = made.at
+        relation = relation.input
+    return relation.columns[at] if isinstance(relation, Scan) else None
