@@ -29,7 +29,7 @@ from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.short.asked import keyed_read
 from affidavit.engine.plan.short.keyed import keyed_rows
 from affidavit.engine.plan.sizes.growth import grows, growth
-from affidavit.engine.plan.state import PlanState
+from affidavit.engine.plan.state import OFF, PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.calls.embedding import CALL
 from affidavit.engine.scans.resolve import of_lake, prepare_tables
@@ -118,6 +118,7 @@ class Planner:
             if not self._reach.limited:
                 snapshot.lift_limits()
             snapshot.hold(self.temporaries)
+            snapshot.push(filters=self.state.pushdown != OFF)
             yield snapshot
 
     def plan(
@@ -226,7 +227,7 @@ class Planner:
 
         It asks models, sequences and its caller as plans do.
         """
-        return self.engine.written(named(text), snapshot, self.state.numbers, self._pair)
+        return self.engine.written(named(self.state.told(text)), snapshot, self.state.numbers, self._pair)
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -316,7 +317,7 @@ class Planner:
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
         """Plan a statement that is going to run, and tell its gate what there is to say of it."""
-        planned = Planned.at(snapshot, plan, self.context)
+        planned = Planned.at(snapshot, plan, self.state.cuts(self.context))
         level = snapshot.catalog.level_of(snapshot.reading)
         if at_least(level, READS) and reads_rows(planned.text):
             schema = partial(self.schema_of, planned.frame, snapshot)
@@ -368,7 +369,7 @@ class Planner:
                     raise
                 snapshot.read_whole()
                 snapshot.ahead.clear()
-                planned = Planned.at(snapshot, planned.plan, self.context)
+                planned = Planned.at(snapshot, planned.plan, self.state.cuts(self.context))
                 planned.cut.execution_plan()
         return planned
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.scans.temporary.tables import Temporaries
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from affidavit.engine.plan.tenant import Pair, TenantEngine
     from affidavit.engine.scans.calls.functions import Function
     from affidavit.engine.statement.statement import Statement
+
+PUSHDOWN: Final = "affidavit.pushdown"
+FULL: Final = "full"
+OFF: Final = "off"
+PUSHDOWNS: Final = (FULL, "filters", OFF)
+"""What databases are sent: whole sub-trees of plans, filters and first rows alone, or columns."""
+_SHOW: Final = re.compile(r"\s*SHOW\s+affidavit\s*\.\s*pushdown\s*;?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class PlanState:
         numbers: Which number each sequence gave the session last.
         functions: The Python functions that its contexts have, by name.
         setting: Held by who sets something.
+        pushdown: What databases are asked to do: one of :data:`PUSHDOWNS`.
     """
 
     frames: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -66,6 +75,7 @@ class PlanState:
     numbers: dict[str, int] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     setting: threading.Lock = field(default_factory=threading.Lock)
+    pushdown: str = FULL
 
     @contextmanager
     def changing(self, engine: TenantEngine) -> Iterator[tuple[SessionContext, SessionContext]]:
@@ -96,6 +106,20 @@ class PlanState:
         """Read statements in a dialect from now on."""
         self.dialect = dialect
 
+    def cuts(self, context: SessionContext) -> SessionContext | None:
+        """Return what cuts sub-trees out of plans for databases to answer, if they are to."""
+        return context if self.pushdown == FULL else None
+
+    def told(self, text: str) -> str:
+        """Return a SHOW of what DataFusion does not know as a query; another text as it is."""
+        if not _SHOW.fullmatch(text):
+            return text
+        return f"SELECT '{PUSHDOWN}' AS name, '{self.pushdown}' AS value"
+
+    def push(self, pushdown: str) -> None:
+        """Ask databases for this from now on."""
+        self.pushdown = pushdown
+
     def clear(self) -> None:
         """Let go of all of it."""
         self.frames.clear()
@@ -104,3 +128,4 @@ class PlanState:
         self.numbers.clear()
         self.functions.clear()
         self.settings = None
+        self.pushdown = FULL

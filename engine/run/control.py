@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
+from affidavit.engine.plan.state import FULL, PUSHDOWN, PUSHDOWNS
 from affidavit.engine.result.outcome import nothing
 from affidavit.engine.statement.honoured import DIALECTS, GENERIC
 from affidavit.engine.statement.limits import BRACKETS_MAX
@@ -190,12 +191,22 @@ def set_option(scope: Scope, statement: Statement, _: Params) -> Result:
         msg = f"{setting} is of all sessions: see memory_limit= and spill_to= of affidavit.connect"
         raise SqlError(msg)
     value = _value_of(statement)
+    if setting == PUSHDOWN:
+        return _set_pushdown(scope, value)
     _check_number(setting, value)
     if setting == "datafusion.sql_parser.dialect" and value and value not in DIALECTS:
         raise SqlError(f"dialect {value!r} is not supported: use one of {sorted(DIALECTS)}")
     scope.planner.set(statement.text)
     if setting == "datafusion.sql_parser.dialect":  # once DataFusion reads so too
         scope.planner.state.read_as(value or GENERIC)
+    return nothing()
+
+
+def _set_pushdown(scope: Scope, value: str) -> Result:
+    """Say what databases are asked to do for the session's statements."""
+    if value and value not in PUSHDOWNS:
+        raise SqlError(f"{PUSHDOWN} is one of {', '.join(PUSHDOWNS)}, got {value!r}")
+    scope.planner.state.push(value or FULL)
     return nothing()
 
 

@@ -81,6 +81,7 @@ class Snapshot:
         running: What runs for the plan, to be cancelled when the statement is given up.
         is_target_committed: Whether the target of DML is read as it was committed.
         databases: The tables of databases that planning looked up, by source, schema and name.
+        sends_filters: Whether databases are sent conditions, and asked for first rows.
         enough: Which first rows of such a table are all that the plan needs that is about to run,
             by source, schema and name: none where it only counts them.
         scans: The tables that running the plan will scan through this process.
@@ -135,6 +136,7 @@ class Snapshot:
         self.others: dict[str, Snapshot] = {}
         self.is_target_committed = False
         self.databases: dict[tuple[str, str, str], SourceDataset] = {}
+        self.sends_filters = True
         self.enough: Mapping[tuple[str, str, str], Sequence[Top]] = {}
         self.opened = ExitStack()
 
@@ -166,6 +168,10 @@ class Snapshot:
     def bind(self, parameters: Mapping[str, Any]) -> None:
         """Take the statement's parameters."""
         self.parameters = parameters
+
+    def push(self, *, filters: bool) -> None:
+        """Let databases be sent conditions, or let what they hold be filtered here."""
+        self.sends_filters = filters
 
     def leave_unbound(self) -> None:
         """Let parameters have no values: the statement is only described."""

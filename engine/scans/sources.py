@@ -83,6 +83,7 @@ class DatabaseSource:
             snapshot.note_sent,
             told=told.moment_teller,
             enough=lambda: snapshot.enough.get((self.name, schema, name)),
+            sends_filters=snapshot.sends_filters,
         )
         snapshot.note_database((self.name, schema, name), dataset)
         return snapshot.scan((f"{self.name}.{schema}", name), dataset)

@@ -46,6 +46,7 @@ class SourceDataset(ScanDataset):
             anybody does.
         enough: Returns which first rows are all that the plan needs that is about to run; none
             where it only counts them, and ``None`` where it needs all.
+        sends_filters: Whether conditions are sent.
 
     Attributes:
         database: The source.
@@ -65,6 +66,7 @@ class SourceDataset(ScanDataset):
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
         told: Callable[[], Callable[[str], None] | None] = _nobody,
         enough: Callable[[], Sequence[Top] | None] = _all,
+        sends_filters: bool = True,
     ) -> None:
         super().__init__(table.arrow_schema, fail)
         self.database = database
@@ -75,6 +77,7 @@ class SourceDataset(ScanDataset):
         self._lend = lend
         self.moment_told = told
         self._enough = enough
+        self._sends_filters = sends_filters
 
     def scanner(
         self,
@@ -111,13 +114,14 @@ class SourceDataset(ScanDataset):
         """Return what is read for one plan, whatever others need of the table meanwhile."""
         part = SourceDataset(
             self.database, self.table, self._running, self._fail, self._note,
-            told=self.moment_told, **rest,
+            told=self.moment_told, sends_filters=self._sends_filters, **rest,
         )  # fmt: skip
         return Fragment(part)
 
     def _select(self, columns: list[str], predicate: Predicate | None) -> Select:
         """Return what is sent for a scan."""
-        select = self.database.select(self.table, columns, predicate).where(self._condition)
+        select = self.database.select(self.table, columns, predicate)
+        select = (select if self._sends_filters else select.whole).where(self._condition)
         tops = self._enough()
         return (self.database.first(select, tops) if tops else None) or select
 

@@ -147,6 +147,11 @@ class Select:
         """The columns as they are to be given."""
         return pa.schema([self.table.arrow_schema.field(name) for name in self.columns])
 
+    @property
+    def whole(self) -> Select:
+        """The query for all rows: what is wanted of them is found here."""
+        return replace(self, conditions=(), is_exact=False, is_counted=False)
+
     def where(self, condition: str) -> Select:
         """Return the query for those of its rows that meet ``condition`` too."""
         return replace(self, conditions=(*self.conditions, condition)) if condition else self

@@ -47,7 +47,7 @@ def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
     The lake's own tables, which have an order, are told here.
     """
     ends = any(each.ordered_by is not None for each in snapshot.scans.values())
-    if not snapshot.databases and not ends:
+    if not (snapshot.databases and snapshot.sends_filters) and not ends:
         return {}
     found: dict[Key, tuple[Top, ...]] = {}
     with held():
@@ -64,7 +64,7 @@ def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
             catalog, schema, name = scan.fqn()
             if catalog in {None, CATALOG}:
                 _tell(snapshot, schema or MAIN_SCHEMA, name, tops)
-            elif all(top.rows <= ROWS_MAX for top in tops):
+            elif snapshot.sends_filters and all(top.rows <= ROWS_MAX for top in tops):
                 found[catalog, schema, name] = tops
     return found
 
