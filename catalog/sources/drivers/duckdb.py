@@ -7,6 +7,7 @@ database with those that a program has open already; ADBC's do not.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -34,6 +35,13 @@ WHERE table_catalog = current_database()
   AND table_schema NOT IN ('information_schema', 'pg_catalog')
 ORDER BY table_schema, table_name, ordinal_position
 """
+_COLLATED: Final = """
+SELECT schema_name, table_name FROM duckdb_tables() WHERE sql ILIKE '%collate%'
+UNION SELECT schema_name, view_name FROM duckdb_views()
+WHERE EXISTS (SELECT 1 FROM duckdb_tables() WHERE sql ILIKE '%collate%') OR sql ILIKE '%collate%'
+"""
+"""Tables and views that may have texts which are equal though their bytes are not."""
+
 _KEYS: Final = """
 SELECT schema_name, table_name, constraint_column_names FROM duckdb_constraints()
 WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'
@@ -83,8 +91,11 @@ class DuckDb(Driver):
     def tables(self, connection: Any) -> list[SourceTable]:  # noqa: ANN401 - as above
         """Return every table and view."""
         found: dict[tuple[str, str], list[SourceColumn]] = {}
+        collated = {(schema, table) for schema, table in rows_of(connection, _COLLATED)}
         for schema, table, name, declared in rows_of(connection, _COLUMNS):
             column = column_of(name, declared, self.dialect)
+            if (schema, table) in collated:
+                column = replace(column, orders=False)
             found.setdefault((schema, table), []).append(column)
         keys = {
             (schema, table): tuple(names) for schema, table, names in rows_of(connection, _KEYS)

@@ -37,7 +37,7 @@ class Speech:
         needs_key: Whether it finds rows by a key alone, and else compares each with each.
         counts_exactly: Whether an integer that is too large is an error, so that it computes them.
         averages: What an average of decimals is there, cut to its digits as here; empty if none.
-        sums_integers: Whether it sums integers of 64 bits, or says that it cannot.
+        sums_integers: Whether a sum of integers of 64 bits that is too large is an error.
         likes: Whether its LIKE heeds case, and knows ``_``.
         is_null_safe: How it says that two values are alike, NULL too.
         year: What the year of a date is there, where it is one of four digits.

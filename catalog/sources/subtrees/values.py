@@ -93,14 +93,15 @@ class Values:
         """
         return self.compared(self.value(expression))
 
-    def compared(self, value: Sql) -> Sql:
-        """Return a value as what is compared alike.
+    def compared(self, value: Sql, *, sorts: bool = True) -> Sql:
+        """Return a value as what is compared alike, and perhaps sorted.
 
         Raises:
             OtherwiseError: There is no such thing.
         """
         kind = class_of(value.type)
-        if kind not in COMPARED & self._speech.classes or not value.orders:
+        orders = value.orders or not (sorts or self._speech.text == "{}")
+        if kind not in COMPARED & self._speech.classes or not orders:
             raise OtherwiseError
         value = self.seen(value)
         if kind == "text":
@@ -194,7 +195,7 @@ class Values:
         left, right = (self.value(each) for each in call.arguments)
         if class_of(left.type) != class_of(right.type):
             raise OtherwiseError
-        a, b = self.compared(left).text, self.compared(right).text
+        a, b = (self.compared(each, sorts=False).text for each in (left, right))
         if call.name == "is not distinct from":
             return Sql(f"({self._speech.is_null_safe.format(a, b)})", call.type)
         text = f"{a} {_COMPARISONS[call.name]} {b}"
@@ -258,13 +259,13 @@ class Values:
         listed = ", ".join(self.value(each).text for each in rest)
         if any(class_of(each.type) != class_of(value.type) for each in rest):
             raise OtherwiseError
-        return Sql(f"({self.compared(value).text} IN ({listed}))", call.type)
+        return Sql(f"({self.compared(value, sorts=False).text} IN ({listed}))", call.type)
 
     def _like(self, call: Call) -> Sql:
         value, pattern = call.arguments
         if not self._speech.likes or not isinstance(pattern, Constant) or not pattern.value.is_valid:
             raise OtherwiseError
-        text = self.compared(self.value(value)).text
+        text = self.compared(self.value(value), sorts=False).text
         return Sql(f"({text} LIKE {self._constant(pattern.value)})", call.type)
 
     def _is_null(self, call: Call) -> Sql:
@@ -306,7 +307,7 @@ class Values:
             raise OtherwiseError
         if distinct:
             value = self.compared(value)
-        if kind == "integer" and not self._speech.sums_integers:
+        if kind == "integer" and not self._speech.sums_integers and not _is_small(call.argument):
             raise OtherwiseError
         text = f"sum({distinct}{value.text})"
         if self._dialect.typed and kind != "float":
@@ -333,6 +334,13 @@ _CALLS: Final = {
     "is null": Values._is_null, "is not null": Values._is_null, "year": Values._year,  # noqa: SLF001 - as above
     "substr": Values._substring, "coalesce": Values._coalesce,  # noqa: SLF001 - as above
 }  # fmt: skip
+
+
+def _is_small(expression: Expression) -> bool:
+    """Return whether an integer is such that no table has so many that their sum is too large."""
+    if not isinstance(expression, Call) or expression.name != "cast":
+        return False
+    return bool(expression.arguments[0].type.bit_width < LARGE_BITS)
 
 
 def _python(value: pa.Scalar) -> object:

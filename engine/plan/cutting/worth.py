@@ -95,9 +95,17 @@ def _paired(join: Join, start: int, width: int) -> Iterator[int]:
     for test in _conjuncts(join.condition):
         if isinstance(test, Call) and test.name == "=":
             for each, other in (test.arguments, test.arguments[::-1]):
-                is_ours = isinstance(each, ColumnAt) and start <= each.at < start + width
+                named = _widened(each)
+                is_ours = isinstance(named, ColumnAt) and start <= named.at < start + width
                 if is_ours and not _touches(other, start, width):
-                    yield each.at
+                    yield named.at
+
+
+def _widened(expression: Expression) -> Expression:
+    """Return what a value was before it was given a type that has it too."""
+    while isinstance(expression, Call) and expression.name == "cast":
+        (expression,) = expression.arguments
+    return expression
 
 
 def _touches(expression: Expression, start: int, width: int) -> bool:
