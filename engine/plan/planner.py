@@ -227,7 +227,9 @@ class Planner:
 
         It asks models, sequences and its caller as plans do.
         """
-        return self.engine.written(named(self.state.told(text)), snapshot, self.state.numbers, self._pair)
+        return self.engine.written(
+            named(self.state.told(text)), snapshot, self.state.numbers, self._pair
+        )
 
     @contextmanager
     def _planning(self, snapshot: Snapshot) -> Iterator[None]:
@@ -363,14 +365,14 @@ class Planner:
         snapshot = planned.snapshot
         with engine_errors(snapshot, ExecutionError):
             try:
-                planned.cut.execution_plan()
+                planned.runs.execution_plan()
             except Exception as error:
                 if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
                     raise
                 snapshot.read_whole()
                 snapshot.ahead.clear()
                 planned = Planned.at(snapshot, planned.plan, self.state.cuts(self.context))
-                planned.cut.execution_plan()
+                planned.runs.execution_plan()
         return planned
 
     def collect_listing(self, plan: Plan, snapshot: Snapshot) -> pa.Table:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.cutting.cut import cut
+from affidavit.engine.plan.cutting.cut import NOTHING, Cut, cut
+from affidavit.engine.plan.cutting.keys import ROWS_MAX
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
 from affidavit.engine.plan.nodes.tops import tops_of
 from affidavit.engine.plan.running import RunningPlan
@@ -40,14 +41,14 @@ class Planned:
         plan: What planned it.
         snapshot: What it reads.
         frame: Its plan.
-        cut: The plan that runs: sub-trees of it are answered by databases.
+        cut: Which of its sub-trees databases answer.
         enough: What of tables of databases is enough for it.
     """
 
     plan: Plan
     snapshot: Snapshot
     frame: DataFrame
-    cut: DataFrame
+    cut: Cut
     enough: Mapping[tuple[str, str, str], Sequence[Top]]
 
     @classmethod
@@ -58,10 +59,15 @@ class Planned:
             SqlError: It does not parse or plan.
         """
         frame = plan(snapshot)
-        rest = None if context is None else cut(frame, snapshot, context)
-        enough = tops_of(frame if rest is None else rest, snapshot)
+        found = NOTHING if context is None else cut(frame, snapshot, context)
+        enough = tops_of(frame, frame if found.frame is None else found.frame, snapshot)
         snapshot.need(enough)
-        return cls(plan, snapshot, frame, frame if rest is None else rest, enough)
+        return cls(plan, snapshot, frame, found, enough)
+
+    @property
+    def runs(self) -> DataFrame:
+        """The plan that runs."""
+        return self.frame if self.cut.frame is None else self.cut.frame
 
     @cached_property
     def text(self) -> str:
@@ -101,10 +107,13 @@ class LocalRunner:
         with _cancelling(snapshot) as running, engine_errors(snapshot, ExecutionError):
             query.check()
             with query.active():  # DataFusion makes the physical plan, and asks our tables
-                plan = None if is_light(planned.text, snapshot) else RunningPlan(_begun(planned))
-            if plan is None:
+                is_at_once = is_light(planned.text, snapshot)
+            if is_at_once:
                 yield from _at_once(planned, query)
                 return
+            frame = _keyed(planned, running)
+            with query.active():
+                plan = RunningPlan(_begun(planned, frame))
             running.hold(plan.stop)
             with query.running(running.cancel, lambda: plan.is_left):
                 while (batch := _next(plan, query)) is not None:
@@ -115,7 +124,7 @@ class LocalRunner:
 def _at_once(planned: Planned, query: Query) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan that ends at once, computed here."""
     with query.active():
-        stream = iter(_begun(planned))
+        stream = iter(_begun(planned, planned.runs))
         while True:
             query.check()
             with held():
@@ -127,12 +136,40 @@ def _at_once(planned: Planned, query: Query) -> Iterator[pa.RecordBatch]:
             yield rows
 
 
-def _begun(planned: Planned) -> RecordBatchStream:
+def _keyed(planned: Planned, running: Running) -> DataFrame:
+    """Return what runs of a plan, once small sides of its joins have run that say what is asked."""
+    keyed = planned.cut.keyed
+    found = None if keyed is None else keyed(partial(_few, planned, running))
+    return planned.runs if found is None else found
+
+
+def _few(planned: Planned, running: Running, frame: DataFrame) -> list[pa.RecordBatch] | None:
+    """Return the rows of a part of a plan; ``None`` if they are many, or it asks for tables whole."""
+    query, found, left = planned.snapshot.query, [], ROWS_MAX
+    try:
+        with query.active(), held(), _asking(planned):
+            plan = RunningPlan(frame.execute_stream())
+        running.hold(plan.stop)
+        with query.running(running.cancel, lambda: plan.is_left):
+            while (batch := _next(plan, query)) is not None:
+                found.append(batch)
+                left -= batch.num_rows
+                if left < 0:
+                    plan.stop()
+                    return None
+    except Exception as error:
+        if not asks_for_whole_tables(error, planned.snapshot.failure):
+            raise
+        return None
+    return found
+
+
+def _begun(planned: Planned, frame: DataFrame) -> RecordBatchStream:
     """Return a plan's rows, none of which was computed."""
     snapshot = planned.snapshot
     try:
         with held(), _asking(planned):
-            return planned.cut.execute_stream()
+            return frame.execute_stream()
     except Exception as error:
         if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
             raise

@@ -94,7 +94,9 @@ def works(draw: st.DrawFn, schema: pa.Schema, conditions: Conditions) -> str:
             inner = f"SELECT b.{right} FROM {some('b')}"
             return f"SELECT {calls} FROM {some('a')} WHERE a.{left} {no}IN ({inner})"
         case "union":
-            both = f"SELECT a.{left} AS k FROM {some('a')} UNION ALL SELECT b.{right} FROM {some('b')}"
+            both = (
+                f"SELECT a.{left} AS k FROM {some('a')} UNION ALL SELECT b.{right} FROM {some('b')}"
+            )
             return f"SELECT k, count(*) AS n FROM ({both}) AS u GROUP BY k"
     way = st.sampled_from(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
     order = ", ".join(f"{each}{draw(way)}" for each in keys)

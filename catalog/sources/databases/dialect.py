@@ -25,12 +25,12 @@ from affidavit.catalog.sql.quoting import quoted_text
 from affidavit.catalog.values.types import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
-IN_VALUES_MAX: Final = 1000
+IN_VALUES_MAX: Final = 5000
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIALECT_OPS: Final = {"!=": "<>"}
@@ -118,12 +118,7 @@ class Dialect:
             case p.Compare(op, column, value) if column in types:
                 return self._compare(op, column, types[column], value)
             case p.In(column, values, False) if column in types and len(values) <= IN_VALUES_MAX:
-                found = [self._compare("=", column, types[column], value) for value in values]
-                sent = [each for each in found if each is not None]
-                if len(sent) < len(found) or not sent:
-                    return None
-                text = " OR ".join(f"({each.sql})" for each in sent)
-                return Sent(text, all(each.exact for each in sent))
+                return self._in(column, types[column], values)
         return None
 
     def is_exact(self, predicate: Predicate | None, types: Mapping[str, pa.DataType]) -> bool:
@@ -172,6 +167,17 @@ class Dialect:
             return None
         whole = len(sent) == len(found) and all(each.exact for each in sent)
         return Sent(" AND ".join(f"({each.sql})" for each in sent), whole)
+
+    def _in(self, column: str, kind: pa.DataType, values: Sequence[object]) -> Sent | None:
+        found = [self._compare("=", column, kind, value) for value in values]
+        sent = [each for each in found if each is not None]
+        if len(sent) < len(found) or not sent:
+            return None
+        start, is_exact = f"{self.quoted(column)} = ", all(each.exact for each in sent)
+        if all(each.sql.startswith(start) and " OR " not in each.sql for each in sent):
+            listed = ", ".join(each.sql.removeprefix(start) for each in sent)
+            return Sent(f"{self.quoted(column)} IN ({listed})", is_exact)
+        return Sent(" OR ".join(f"({each.sql})" for each in sent), is_exact)
 
     def _compare(self, op: str, column: str, kind: pa.DataType, value: object) -> Sent | None:
         name, sign = self.quoted(column), _DIALECT_OPS.get(op, op)

@@ -35,6 +35,10 @@ WHERE table_catalog = current_database()
   AND table_schema NOT IN ('information_schema', 'pg_catalog')
 ORDER BY table_schema, table_name, ordinal_position
 """
+_SIZES: Final = """
+SELECT schema_name, table_name, estimated_size FROM duckdb_tables()
+WHERE database_name = current_database()
+"""
 _COLLATED: Final = """
 SELECT schema_name, table_name FROM duckdb_tables() WHERE sql ILIKE '%collate%'
 UNION SELECT schema_name, view_name FROM duckdb_views()
@@ -100,8 +104,9 @@ class DuckDb(Driver):
         keys = {
             (schema, table): tuple(names) for schema, table, names in rows_of(connection, _KEYS)
         }
+        sizes = {(schema, table): rows for schema, table, rows in rows_of(connection, _SIZES)}
         return [
-            SourceTable(*name, tuple(columns), identity=keys.get(name, ()))
+            SourceTable(*name, tuple(columns), rows=sizes.get(name), identity=keys.get(name, ()))
             for name, columns in found.items()
         ]
 

@@ -23,6 +23,7 @@ from affidavit.catalog.sources.databases.dialect import Dialect
 from affidavit.catalog.sources.databases.driver import Driver, Insertion
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
 from affidavit.catalog.sources.databases.values import SHOWN_MAX, check_types, refuse
+from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID
 from affidavit.errors import PathNotAllowedError, SourceError
 
@@ -135,7 +136,17 @@ def _table(connection: sqlite3.Connection, table: str) -> SourceTable:
     rows = connection.execute(_COLUMNS_OF, (table,)).fetchall()
     columns = tuple(_column(name, declared) for name, declared, _ in rows)
     key = sorted((place, name) for name, _, place in rows if place)
-    return SourceTable("main", table, columns, identity=tuple(name for _, name in key))
+    identity = tuple(name for _, name in key)
+    return SourceTable("main", table, columns, rows=_rows(connection, table), identity=identity)
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> int | None:
+    """Return about how many rows a table has, if its rows are numbered."""
+    try:
+        found = connection.execute(f"SELECT max(rowid) FROM {quoted(table)}").fetchone()[0]
+    except sqlite3.OperationalError:  # a view, or a table without such numbers
+        return None
+    return found if isinstance(found, int) else 0
 
 
 def _column(name: str, declared: str) -> SourceColumn:

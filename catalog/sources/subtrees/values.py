@@ -263,7 +263,11 @@ class Values:
 
     def _like(self, call: Call) -> Sql:
         value, pattern = call.arguments
-        if not self._speech.likes or not isinstance(pattern, Constant) or not pattern.value.is_valid:
+        if (
+            not self._speech.likes
+            or not isinstance(pattern, Constant)
+            or not pattern.value.is_valid
+        ):
             raise OtherwiseError
         text = self.compared(self.value(value), sorts=False).text
         return Sql(f"({text} LIKE {self._constant(pattern.value)})", call.type)
@@ -288,9 +292,7 @@ class Values:
             raise OtherwiseError
         text = self.value(value)
         shown = ", ".join(map(str, plain))
-        return Sql(
-            f"substr({text.text}, {shown})", call.type, text.orders, can_fail=text.can_fail
-        )
+        return Sql(f"substr({text.text}, {shown})", call.type, text.orders, can_fail=text.can_fail)
 
     def _coalesce(self, call: Call) -> Sql:
         values = [self.value(each) for each in call.arguments]

@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from affidavit.catalog.sources.databases.dataset import SourceDataset
 from affidavit.catalog.sql.evaluation import keep
+from affidavit.catalog.sql.scan import Fragment
 from affidavit.catalog.store.forks import apart
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow.compute as pc
     from datafusion import DataFrame
 
     from affidavit.catalog.sources.databases.database import Database
@@ -36,6 +38,7 @@ class Answer(SourceDataset):
         snapshot: What the statement reads.
         here: The sub-tree as it was.
         told: Return who wants to be told the name of the moment that is read, a table each.
+        condition: What of the rows is enough, as SQL.
     """
 
     def __init__(
@@ -46,16 +49,20 @@ class Answer(SourceDataset):
         snapshot: Snapshot,
         here: DataFrame,
         told: Sequence[Callable[[], Callable[[str], None] | None]],
+        *,
+        condition: str = "",
     ) -> None:
         super().__init__(
             database, table, lambda: snapshot.running, snapshot.fail, snapshot.note_sent,
-            told=partial(_all_told, told),
+            condition=condition, told=partial(_all_told, told),
         )  # fmt: skip
-        self._schema_ = pa.schema(
-            [each.with_name(f"c{at}") for at, each in enumerate(schema)]
-        )
+        self._schema_ = pa.schema([each.with_name(f"c{at}") for at, each in enumerate(schema)])
         self._snapshot = snapshot
         self._here = here
+
+    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002, ARG002 - pyarrow's signature
+        """Yield the one query."""
+        yield Fragment(self)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""

@@ -12,39 +12,50 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import pyarrow as pa
-from datafusion.catalog import Table
-from datafusion.expr import Limit, Sort, TableScan
-
-from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
-from affidavit.catalog.sources.subtrees.expressions import class_of
-from affidavit.catalog.sources.subtrees.speech import SPEECHES
-from affidavit.catalog.sources.subtrees.values import OtherwiseError
-from affidavit.catalog.sources.subtrees.written import Writer
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.cutting.answered import Answer
-from affidavit.engine.plan.cutting.naming import called
-from affidavit.engine.plan.cutting.relations import Nodes, names_of
+from affidavit.engine.plan.cutting.keys import KEYS_MAX, Keys, below, distinct, is_worth, pairs_of
+from affidavit.engine.plan.cutting.queries import Queries
 from affidavit.engine.plan.cutting.spine import with_inputs
-from affidavit.engine.plan.cutting.worth import compares_each, may_grow, works
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.cutting.tree import Node, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from datafusion import DataFrame, LogicalPlan, SessionContext
+    import pyarrow as pa
+    from datafusion import DataFrame, SessionContext
 
-    from affidavit.engine.plan.cutting.relations import Part
+    from affidavit.engine.plan.cutting.keys import Pair
     from affidavit.engine.scans.snapshot import Snapshot
+
+Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
+"""Runs a plan, and returns its rows unless they are too many."""
 
 _WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate)\b", re.MULTILINE)
 _NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
 
 
-def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> DataFrame | None:
-    """Return a plan whose sub-trees databases answer; ``None`` where there is none to be sent.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A plan whose sub-trees databases answer.
+
+    Attributes:
+        frame: What is to run; ``None`` for the plan as it was.
+        keyed: Returns what is to run instead, once small sides of joins have run; ``None`` where
+            there are none.
+    """
+
+    frame: DataFrame | None = None
+    keyed: Callable[[Few], DataFrame | None] | None = None
+
+
+NOTHING: Final = Cut()
+
+
+def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
+    """Return a plan whose sub-trees databases answer, as far as they are to.
 
     Args:
         frame: The plan.
@@ -52,114 +63,115 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> DataFr
         context: What planned it.
     """
     if not snapshot.databases:
-        return None
+        return NOTHING
     with held():
         text = frame.logical_plan().display_indent()
         if not _WORTH.search(text):
-            return None
+            return NOTHING
         try:
             plan = frame.optimized_logical_plan()
         except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
-            return None
-        return _Cutting(snapshot, context, has_anti=not _NOT_IN.search(text)).cut(plan)
-
-
-def _tables_of(plan: LogicalPlan) -> Iterator[tuple[str, str, str]]:
-    """Yield the tables of a database that a sub-tree reads."""
-    node = variant(plan)
-    if isinstance(node, TableScan):
-        yield node.fqn()
-    for each in plan.inputs():
-        yield from _tables_of(each)
-
-
-class _Node:
-    """A node of a plan, and what it is to a database."""
-
-    def __init__(self, plan: LogicalPlan, nodes: Nodes) -> None:
-        self.plan = plan
-        self.inputs = [_Node(each, nodes) for each in plan.inputs()]
-        self.part: Part | None = nodes.part(plan, [each.part for each in self.inputs])
+            return NOTHING
+        tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
+        cutting = _Cutting(tree, Queries(tree, snapshot))
+        made = cutting.made(tree.root)
+        return Cut(made, cutting.keyed if cutting.has_pairs else None)
 
 
 class _Cutting:
     """One plan that is cut."""
 
-    def __init__(self, snapshot: Snapshot, context: SessionContext, *, has_anti: bool) -> None:
-        self._snapshot = snapshot
-        self._context = context
-        self._has_anti = has_anti
-        self._nodes = Nodes(snapshot.databases, self._schema, has_anti=has_anti)
+    def __init__(self, tree: Tree, queries: Queries) -> None:
+        self._tree = tree
+        self._queries = queries
+        self._few: Few | None = None
+        self._made: dict[int, DataFrame | None] = {}
+        self._rows: dict[int, Sequence[pa.RecordBatch] | None] = {}
+        self.has_pairs = False
 
-    def cut(self, plan: LogicalPlan) -> DataFrame | None:
-        """Return a plan with sub-trees cut out; ``None`` if there are none."""
-        return self._cut(_Node(plan, self._nodes))
+    def keyed(self, few: Few) -> DataFrame | None:
+        """Return the plan with small sides of joins run, and their keys sent."""
+        self._few = few
+        self._made.clear()
+        return self.made(self._tree.root)
 
-    def _frame(self, plan: LogicalPlan) -> DataFrame:
-        return self._context.create_dataframe_from_logical_plan(plan)
+    def made(self, node: Node, keys: Sequence[Keys] = ()) -> DataFrame | None:
+        """Return a node over what databases answer of it; ``None`` where they answer nothing.
 
-    def _schema(self, plan: LogicalPlan) -> pa.Schema:
-        return self._frame(plan).schema()
+        Of its rows those alone matter that have one of ``keys``.
+        """
+        if keys:
+            return self._over(node, keys)
+        if id(node) not in self._made:
+            self._made[id(node)] = self._over(node, ())
+        return self._made[id(node)]
 
-    def _cut(self, node: _Node) -> DataFrame | None:
-        """Return a node over what databases answer of it; ``None`` where they answer nothing."""
-        part = node.part
-        if part is not None and (not part.is_ordered or isinstance(variant(node.plan), Sort)):
-            sent = self._sent(node.plan, part)
-            if sent is not None:
-                if not isinstance(variant(node.plan), Sort | Limit):
-                    return sent
-                return self._anew(node, [sent])
-        found = [self._cut(each) for each in node.inputs]
+    def _over(self, node: Node, keys: Sequence[Keys]) -> DataFrame | None:
+        sent = self._queries.sent(node, keys)
+        if sent is not None:
+            return self._anew(node, [sent]) if node.is_cut_again else sent
+        wanted = below(node.plan, keys)
+        found = self._joined(node, wanted)
+        if found is None:
+            found = [self.made(each, of) for each, of in zip(node.inputs, wanted, strict=True)]
         if all(each is None for each in found):
             return None
-        inputs = [
-            self._frame(below.plan) if each is None else each
-            for below, each in zip(node.inputs, found, strict=True)
-        ]
-        return self._anew(node, inputs)
+        return self._anew(node, [
+            self._tree.frame(of.plan) if each is None else each
+            for of, each in zip(node.inputs, found, strict=True)
+        ])  # fmt: skip
 
-    def _anew(self, node: _Node, inputs: Sequence[DataFrame]) -> DataFrame | None:
+    def _anew(self, node: Node, inputs: Sequence[DataFrame]) -> DataFrame | None:
         """Return a node over other inputs; ``None`` if that would give something else."""
         try:
-            made = with_inputs(node.plan, inputs, has_anti=self._has_anti)
+            with held():
+                made = with_inputs(node.plan, inputs, has_anti=self._tree.has_anti)
         except Exception:  # noqa: BLE001 - of many kinds: then nothing is cut below it
             return None
-        is_same = made is not None and made.schema().equals(self._schema(node.plan))
+        is_same = made is not None and made.schema().equals(node.schema)
         return made if is_same else None
 
-    def _sent(self, plan: LogicalPlan, part: Part) -> DataFrame | None:
-        """Return what a database answers of a sub-tree; ``None`` if it is not asked."""
-        database, relation = part.database, part.relation
-        dialect = database.driver.dialect
-        speech = SPEECHES[dialect.name]
-        if not works(relation) or may_grow(relation):
-            return None
-        if speech.needs_key and compares_each(relation):
-            return None
-        schema = self._schema(plan)
-        if not all(class_of(each) in speech.classes for each in schema.types):
-            return None
-        try:
-            query = Writer(dialect, bad_is_null=database.bad_is_null).query(relation)
-        except OtherwiseError:
-            return None
-        columns = [SourceColumn(f"c{at}", each.type, "") for at, each in enumerate(schema)]
-        table = SourceTable("", "sub_tree", tuple(columns), query=query, is_written=True)
-        told = [self._snapshot.databases[each].moment_told for each in _tables_of(plan)]
-        answer = Answer(database, table, schema, self._snapshot, self._frame(plan), told)
-        frame = called(
-            self._context.read_table(Table(answer)), self._named(plan, schema), self._context
-        )
-        return frame if names_of(frame.logical_plan()) == names_of(plan) else None
+    def _joined(
+        self, node: Node, wanted: Sequence[Sequence[Keys]]
+    ) -> list[DataFrame | None] | None:
+        """Return the sides of a join, of which one was run, and the other is asked for its keys."""
+        for pair in pairs_of(node.plan):
+            small, large = node.inputs[pair.small], node.inputs[pair.large]
+            is_asked = bool(wanted[pair.small])
+            if not is_worth(small.plan, large.plan, self._tree.tables, is_asked=is_asked):
+                continue
+            if not self._queries.reaches(large, pair.at):
+                continue
+            self.has_pairs = True
+            if self._few is None:
+                return None
+            found = self._run(pair, small, large, wanted)
+            if found is not None:
+                return found
+        return None
 
-    def _named(
-        self, plan: LogicalPlan, schema: pa.Schema
-    ) -> list[tuple[tuple[str, ...], str]]:
-        """Return what each column of a node belongs to, and what it is called."""
-        known = {".".join(each): each for each in self._snapshot.databases}
-        found = []
-        for full, name in zip(names_of(plan), schema.names, strict=True):
-            relation = full.removesuffix(name).removesuffix(".")
-            found.append((known.get(relation) or ((relation,) if relation else ()), name))
-        return found
+    def _run(
+        self, pair: Pair, small: Node, large: Node, wanted: Sequence[Sequence[Keys]]
+    ) -> list[DataFrame | None] | None:
+        assert self._few is not None
+        rows = self._rows_of(small, wanted[pair.small])
+        if rows is None:
+            return None
+        kept = self._queries.kept(small, rows)
+        values = distinct(self._few(kept.select(pair.key)))
+        keys = list(wanted[pair.large])
+        if values is not None and len(values) <= KEYS_MAX:
+            keys.append(Keys(pair.at, values))
+        sides: list[DataFrame | None] = [kept, kept]
+        sides[pair.large] = self.made(large, keys)
+        if sides[pair.large] is None:
+            sides[pair.large] = self._tree.frame(large.plan)
+        return sides
+
+    def _rows_of(self, node: Node, keys: Sequence[Keys]) -> Sequence[pa.RecordBatch] | None:
+        """Return the rows of a node, which runs once; ``None`` if they are too many."""
+        assert self._few is not None
+        if keys or id(node) not in self._rows:
+            made = self.made(node, keys)
+            self._rows[id(node)] = self._few(self._tree.frame(node.plan) if made is None else made)
+        return self._rows[id(node)]

@@ -147,20 +147,14 @@ class Nodes:
             relation = First(relation, scan.fetch())
         return Part(dataset.database, relation)
 
-    def _filter(
-        self, node: LogicalPlan, kind: FilterNode, inputs: Sequence[Relation]
-    ) -> Relation:
+    def _filter(self, node: LogicalPlan, kind: FilterNode, inputs: Sequence[Relation]) -> Relation:
         return Filter(inputs[0], self._over(node.inputs()[0]).read(kind.predicate()))
 
-    def _project(
-        self, node: LogicalPlan, kind: Projection, inputs: Sequence[Relation]
-    ) -> Relation:
+    def _project(self, node: LogicalPlan, kind: Projection, inputs: Sequence[Relation]) -> Relation:
         over = self._over(node.inputs()[0])
         return Project(inputs[0], tuple(map(over.read, kind.projections())))
 
-    def _alias(
-        self, _: LogicalPlan, __: SubqueryAlias, inputs: Sequence[Relation]
-    ) -> Relation:
+    def _alias(self, _: LogicalPlan, __: SubqueryAlias, inputs: Sequence[Relation]) -> Relation:
         return inputs[0]
 
     def _join(
@@ -251,7 +245,9 @@ def _scanned(scan: TableScan, table: SourceTable) -> Relation:
     tests = [reading.read(each) for each in scan.filters()]
     asked = {schema.names[at] for each in tests for at in columns_of(each)}
     names = [*wanted, *sorted(asked.difference(wanted))]
-    here = Expressions([f"{relation}.{name}" for name in names], [schema.field(n).type for n in names])
+    here = Expressions(
+        [f"{relation}.{name}" for name in names], [schema.field(n).type for n in names]
+    )
     condition = _all([here.read(each) for each in scan.filters()])
     assert condition is not None
     filtered = Filter(Scan(table, tuple(names)), condition)

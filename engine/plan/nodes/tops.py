@@ -41,10 +41,15 @@ _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
 
-def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
+def tops_of(frame: DataFrame, runs: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
     """Return which first rows of databases' tables a plan needs, where that is not all of them.
 
     The lake's own tables, which have an order, are told here.
+
+    Args:
+        frame: The plan.
+        runs: The same, or what is to run of it here.
+        snapshot: What it reads.
     """
     ends = any(each.ordered_by is not None for each in snapshot.scans.values())
     if not (snapshot.databases and snapshot.sends_filters) and not ends:
@@ -54,10 +59,11 @@ def tops_of(frame: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
         if not _WORTH.search(frame.logical_plan().display_indent()):
             return {}
         try:
-            plan = frame.optimized_logical_plan()
+            whole = frame.optimized_logical_plan()
+            plan = whole if runs is frame else runs.optimized_logical_plan()
         except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
             return {}
-        shown = plan.display_indent()
+        shown = whole.display_indent()
         for scan, tops in _needed(plan):
             if _places(scan, shown) != 1:
                 continue

@@ -1,0 +1,130 @@
+"""What databases are asked for a plan: a query a sub-tree, as a table that DataFusion scans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from datafusion.catalog import Table
+from datafusion.expr import Sort, TableScan
+
+from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
+from affidavit.catalog.sources.subtrees.expressions import class_of
+from affidavit.catalog.sources.subtrees.speech import SPEECHES
+from affidavit.catalog.sources.subtrees.values import OtherwiseError
+from affidavit.catalog.sources.subtrees.written import Writer
+from affidavit.engine.plan.cutting.answered import Answer
+from affidavit.engine.plan.cutting.keys import Keys, below
+from affidavit.engine.plan.cutting.naming import called
+from affidavit.engine.plan.cutting.relations import names_of
+from affidavit.engine.plan.cutting.worth import compares_each, may_grow, works
+from affidavit.engine.plan.nodes.origins import variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from datafusion import DataFrame, LogicalPlan
+
+    from affidavit.engine.plan.cutting.relations import Part
+    from affidavit.engine.plan.cutting.tree import Node, Tree
+    from affidavit.engine.scans.snapshot import Snapshot
+
+
+class Queries:
+    """What databases are asked for one plan.
+
+    Args:
+        tree: The plan.
+        snapshot: What it reads.
+    """
+
+    def __init__(self, tree: Tree, snapshot: Snapshot) -> None:
+        self._tree = tree
+        self._snapshot = snapshot
+
+    def sent(self, node: Node, keys: Sequence[Keys]) -> DataFrame | None:
+        """Return what a database answers of a sub-tree; ``None`` if it is not asked.
+
+        A table is asked for some of its rows where these ``keys`` alone matter.
+        """
+        part = node.part
+        if part is None or (part.is_ordered and not isinstance(variant(node.plan), Sort)):
+            return None
+        is_asked = _is_worth(part) or (keys and isinstance(variant(node.plan), TableScan))
+        query = self._query(node, part) if is_asked else None
+        if query is None:
+            return None
+        told = [self._tree.tables[each].moment_told for each in _tables_of(node.plan)]
+        answer = Answer(
+            part.database, query, node.schema, self._snapshot, self._tree.frame(node.plan), told,
+            condition=_condition(part, query, keys),
+        )  # fmt: skip
+        return self._named(self._tree.context.read_table(Table(answer)), node)
+
+    def reaches(self, node: Node, at: int) -> bool:
+        """Return whether a database can be asked for keys of a column of a node."""
+        part = node.part
+        if part is not None and (_is_worth(part) or isinstance(variant(node.plan), TableScan)):
+            return not part.is_ordered and self._query(node, part) is not None
+        places = below(node.plan, [Keys(at, pa.array([], pa.int64()))])
+        return any(
+            self.reaches(each, key.at)
+            for each, keys in zip(node.inputs, places, strict=True)
+            for key in keys
+        )
+
+    def kept(self, node: Node, rows: Sequence[pa.RecordBatch]) -> DataFrame:
+        """Return rows that a node gave as a frame of its columns."""
+        schema = pa.schema([each.with_name(f"c{at}") for at, each in enumerate(node.schema)])
+        batches = [pa.RecordBatch.from_arrays(each.columns, schema=schema) for each in rows]
+        empty = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
+        frame = self._named(self._tree.context.read_batches(batches or [empty]), node)
+        assert frame is not None
+        return frame
+
+    def _named(self, frame: DataFrame, node: Node) -> DataFrame | None:
+        """Return a frame with the columns of a node, called as there."""
+        made = called(frame, self._tree.names(node), self._tree.context)
+        return made if names_of(made.logical_plan()) == names_of(node.plan) else None
+
+    def _query(self, node: Node, part: Part) -> SourceTable | None:
+        """Return what a database is asked for a sub-tree; ``None`` if it cannot be asked."""
+        if node.is_written:
+            return node.query
+        database = part.database
+        dialect = database.driver.dialect
+        if not all(class_of(each) in SPEECHES[dialect.name].classes for each in node.schema.types):
+            return node.write(None)
+        try:
+            text = Writer(dialect, bad_is_null=database.bad_is_null).query(part.relation)
+        except OtherwiseError:
+            return node.write(None)
+        columns = tuple(SourceColumn(f"c{at}", f.type, "") for at, f in enumerate(node.schema))
+        return node.write(SourceTable("", "sub_tree", columns, query=text, is_written=True))
+
+
+def _is_worth(part: Part) -> bool:
+    relation, speech = part.relation, SPEECHES[part.database.driver.dialect.name]
+    if not works(relation) or may_grow(relation):
+        return False
+    return not (speech.needs_key and compares_each(relation))
+
+
+def _condition(part: Part, query: SourceTable, keys: Sequence[Keys]) -> str:
+    """Return the condition, as SQL, that rows have one of some keys."""
+    asked = [each.of(query.arrow_schema.field(each.at)) for each in keys]
+    dialect = part.database.driver.dialect
+    written = [
+        text for each in asked if each is not None
+        for text in dialect.conditions(each, query.compared)
+    ]  # fmt: skip
+    return " AND ".join(f"({each})" for each in written)
+
+
+def _tables_of(plan: LogicalPlan) -> Iterator[tuple[str, str, str]]:
+    """Yield the tables of a database that a sub-tree reads."""
+    node = variant(plan)
+    if isinstance(node, TableScan):
+        yield node.fqn()
+    for each in plan.inputs():
+        yield from _tables_of(each)
