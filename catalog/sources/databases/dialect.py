@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 5000
+IN_FEW: Final = 100
+"""So many values are written as a list of SQL's."""
+
+_WIDE: Final = 2**63
 _YEAR_MIN: Final = 1000  # before it strftime writes fewer digits
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIALECT_OPS: Final = {"!=": "<>"}
@@ -67,6 +71,8 @@ class Dialect:
         quote: What an identifier stands between.
         null_order: Whether it has NULLS FIRST and NULLS LAST.
         typed: Whether a column has values of its type alone.
+        listed: How a column is one of many integers, which are written behind one another: a list
+            of as many expressions takes the database longer to read than to answer.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Dialect:
     quote: str = '"'
     null_order: bool = True
     typed: bool = True
+    listed: str = ""
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier."""
@@ -117,7 +124,7 @@ class Dialect:
                 return Sent(self.quoted(column), exact=True)
             case p.Compare(op, column, value) if column in types:
                 return self._compare(op, column, types[column], value)
-            case p.In(column, values, False) if column in types and len(values) <= IN_VALUES_MAX:
+            case p.In(column, values, False) if column in types:
                 return self._in(column, types[column], values)
         return None
 
@@ -168,7 +175,22 @@ class Dialect:
         whole = len(sent) == len(found) and all(each.exact for each in sent)
         return Sent(" AND ".join(f"({each.sql})" for each in sent), whole)
 
+    def among(self, column: str, integers: Sequence[int]) -> str:
+        """Return that a column of integers is one of some, as SQL; empty if they are too many."""
+        name, shown = self.quoted(column), ",".join(map(str, integers))
+        within = bool(integers) and -_WIDE <= min(integers) and max(integers) < _WIDE
+        if self.listed and len(integers) > IN_FEW and within:
+            return self.listed.format(name, shown)
+        return f"{name} IN ({shown})" if len(integers) <= IN_VALUES_MAX else ""
+
     def _in(self, column: str, kind: pa.DataType, values: Sequence[object]) -> Sent | None:
+        if pt.is_integer(kind) and len(values) > IN_FEW:
+            plain = [_plain(each) for each in values]
+            whole = [each for each in plain if isinstance(each, int) and not isinstance(each, bool)]
+            text = self.among(column, whole) if len(whole) == len(plain) else ""
+            return Sent(text, exact=True) if text else None
+        if len(values) > IN_VALUES_MAX:
+            return None
         found = [self._compare("=", column, kind, value) for value in values]
         sent = [each for each in found if each is not None]
         if len(sent) < len(found) or not sent:

@@ -55,7 +55,10 @@ WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'
 class DuckDb(Driver):
     """A DuckDB file."""
 
-    dialect = Dialect("DuckDB", floats="'{}'::double precision")
+    dialect = Dialect(
+        "DuckDB", floats="'{}'::double precision",
+        listed="{} IN (SELECT unnest(CAST('[{}]' AS BIGINT[])))",
+    )  # fmt: skip
     excludes_readers = True
     idle_max = 0  # an open file keeps out whoever wants to write it, and is read as it was
 

@@ -57,7 +57,8 @@ class Postgres(Driver):
 
     # text is ordered by bytes in the collation "C", and in UTF-8 these are in code point order
     dialect = Dialect(
-        "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"'
+        "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"',
+        listed="{} = ANY ('{{{}}}'::bigint[])",
     )  # fmt: skip
 
     def __init__(

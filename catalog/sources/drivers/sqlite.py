@@ -60,7 +60,7 @@ class Sqlite(Driver):
     # A name between double quotes that no column has would be a text
     dialect = Dialect(
         "SQLite", booleans=False, dates=False, decimals=False, text_order="{} COLLATE BINARY",
-        quote="`", typed=False,
+        quote="`", typed=False, listed="{} IN (SELECT value FROM json_each('[{}]'))",
     )  # fmt: skip
     excludes_readers = True
 

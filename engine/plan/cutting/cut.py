@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.cutting.keys import KEYS_MAX, Keys, below, distinct, is_worth, pairs_of
+from affidavit.engine.plan.cutting.keys import INTEGERS_MAX, Keys, below, distinct, is_worth, pairs_of
 from affidavit.engine.plan.cutting.queries import Queries
+from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree
 
@@ -69,7 +70,7 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
         if not _WORTH.search(text):
             return NOTHING
         try:
-            plan = frame.optimized_logical_plan()
+            plan = joined(frame, context)
         except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
             return NOTHING
         tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
@@ -160,7 +161,7 @@ class _Cutting:
         kept = self._queries.kept(small, rows)
         values = distinct(self._few(kept.select(pair.key)))
         keys = list(wanted[pair.large])
-        if values is not None and len(values) <= KEYS_MAX:
+        if values is not None and len(values) <= INTEGERS_MAX:
             keys.append(Keys(pair.at, values))
         sides: list[DataFrame | None] = [kept, kept]
         sides[pair.large] = self.made(large, keys)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 from datafusion import Expr
 from datafusion.expr import (
@@ -43,15 +42,17 @@ if TYPE_CHECKING:
     from datafusion import LogicalPlan
 
     from affidavit.catalog.sources.databases.dataset import SourceDataset
+    from affidavit.catalog.sources.databases.table import SourceColumn
 
-LIKELY_MAX: Final = 20_000
+LIKELY_MAX: Final = 100_000
 """A side that is taken to have more rows is not run first."""
 
-ROWS_MAX: Final = 100_000
+ROWS_MAX: Final = 200_000
 """A side that turns out to have more is run again, with the rest of the plan."""
 
 KEYS_MAX: Final = 5_000
-"""A database is sent so many keys at most."""
+INTEGERS_MAX: Final = 100_000
+"""A database is sent so many keys at most: of any type, and integers."""
 
 LARGE: Final = 10_000
 """A table that has fewer rows is as well read whole."""
@@ -88,17 +89,18 @@ class Keys:
     at: int
     values: pa.Array
 
-    def of(self, column: pa.Field) -> p.In | None:
-        """Return it as a condition on a column; ``None`` if it cannot be asked of that."""
-        if class_of(column.type) != class_of(self.values.type):
+    def integers(self, kind: pa.DataType) -> list[int] | None:
+        """Return those that a column of integers can hold; ``None`` if it is of another type."""
+        if not pt.is_integer(kind) or not pt.is_integer(self.values.type):
             return None
-        if pt.is_integer(column.type):
-            least, most = _bounds(column.type)
-            kept = self.values.filter(
-                pc.and_(pc.greater_equal(self.values, least), pc.less_equal(self.values, most))
-            )
-            return p.In(column.name, tuple(kept.cast(column.type)))
-        if not pt.is_string(column.type) and column.type != self.values.type:
+        least, most = _bounds(kind)
+        return [each for each in self.values.to_pylist() if least <= each <= most]
+
+    def of(self, column: SourceColumn) -> p.In | None:
+        """Return it as a condition on a column; ``None`` if it cannot be asked of that."""
+        alike = class_of(column.type) == class_of(self.values.type)
+        same = pt.is_string(column.type) or column.type == self.values.type
+        if not alike or not same or len(self.values) > KEYS_MAX:
             return None
         return p.In(column.name, tuple(self.values))
 

@@ -112,13 +112,16 @@ def _is_worth(part: Part) -> bool:
 
 def _condition(part: Part, query: SourceTable, keys: Sequence[Keys]) -> str:
     """Return the condition, as SQL, that rows have one of some keys."""
-    asked = [each.of(query.arrow_schema.field(each.at)) for each in keys]
     dialect = part.database.driver.dialect
-    written = [
-        text for each in asked if each is not None
-        for text in dialect.conditions(each, query.compared)
-    ]  # fmt: skip
-    return " AND ".join(f"({each})" for each in written)
+    written: list[str] = []
+    for each in keys:
+        column = query.columns[each.at]
+        whole = each.integers(column.type)
+        if whole is not None:
+            written.append(dialect.among(column.name, whole))
+        elif (asked := each.of(column)) is not None:
+            written += dialect.conditions(asked, query.compared)
+    return " AND ".join(f"({each})" for each in written if each)
 
 
 def _tables_of(plan: LogicalPlan) -> Iterator[tuple[str, str, str]]:

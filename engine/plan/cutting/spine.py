@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from datafusion import Expr
+from datafusion import Expr, lit
 from datafusion.expr import (
     Aggregate,
     Filter,
@@ -91,4 +91,4 @@ def _joined(kind: Join, inputs: Sequence[DataFrame], *, has_anti: bool) -> DataF
     if kind.filter() is not None:
         tests.append(Expr(kind.filter()))
     left, right = inputs
-    return left.join_on(right, *tests, how=how) if tests else None
+    return left.join_on(right, *(tests or [lit(value=True)]), how=how)

@@ -82,12 +82,20 @@ def _is_found_by_key(join: Join, side: Relation) -> bool:
     start = len(join.left.types) if side is join.right else 0
     if join.kind in {SEMI, ANTI} and side is join.left:
         return False
+    if _is_one_row(side):
+        return True
     places = {at - start for at in _paired(join, start, len(side.types))}
     if isinstance(side, Aggregate) and side.keys:
         return set(range(len(side.keys))) <= places
     columns = {column for at in places if (column := _origin(side, at)) is not None}
     key = _key(side)
     return bool(key) and set(key) <= columns
+
+
+def _is_one_row(relation: Relation) -> bool:
+    while isinstance(relation, Filter | Project):
+        relation = relation.input
+    return isinstance(relation, Aggregate) and not relation.keys
 
 
 def _paired(join: Join, start: int, width: int) -> Iterator[int]:
