@@ -32,13 +32,13 @@ from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import OFF, PlanState
 from affidavit.engine.result.result import Result, table_of
 from affidavit.engine.scans.calls.embedding import CALL
-from affidavit.engine.scans.resolve import of_lake, prepare_tables
+from affidavit.engine.scans.resolve import names_in, of_lake, prepare_tables
 from affidavit.engine.scans.snapshot import Snapshot
 from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.statement.honoured import check_honoured
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.engine.statement.reading.naming import named
-from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
+from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.engine.statement.tables.arguments import by_place
 from affidavit.errors import AffidavitError, ExecutionError, SqlError
 
@@ -183,8 +183,7 @@ class Planner:
         DataFusion runs a CREATE as soon as it is planned, but only plans what EXPLAIN is asked of.
         """
         frame = self.plan(f"EXPLAIN {text}", params, snapshot, names=names)
-        create = frame.logical_plan().inputs()[0].to_variant()
-        made = LogicalPlan(create.input()[0])
+        made = LogicalPlan(frame.logical_plan().inputs()[0].to_variant().input()[0])
         return self.context.create_dataframe_from_logical_plan(made)
 
     def column_type(self, catalog: Catalog, column: str, sql_type: str) -> pa.Field:
@@ -255,7 +254,7 @@ class Planner:
             if isinstance(source, LakeSource) and name in names:
                 source.prepare(names, snapshot)
         texts = prepare_tables(snapshot, names)
-        inner = [_names_in(info) for info in texts]
+        inner = [names_in(info) for info in texts]
         for each in inner:  # before any of them reads a table that another calls a function with
             self.note_calls(each, snapshot)
         for info, each in zip(texts, inner, strict=True):
@@ -394,9 +393,3 @@ class Planner:
         """Return a plan as DataFusion would run it; SqlError for what is only found wrong here."""
         with engine_errors(snapshot, SqlError), held():
             return frame.optimized_logical_plan()
-
-
-def _names_in(info: TableInfo) -> Collection[str]:
-    """Return the names in the text of a view; none in that of an external table."""
-    assert isinstance(info.definition, SqlDefinition)
-    return parse_statement(info.definition.sql).names if info.kind == VIEW.name else ()

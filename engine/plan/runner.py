@@ -52,7 +52,7 @@ class Planned:
     enough: Mapping[tuple[str, str, str], Sequence[Top]]
 
     @classmethod
-    def at(cls, snapshot: Snapshot, plan: Plan, context: SessionContext | None) -> Planned:
+    def at(cls, snapshot: Snapshot, plan: Plan, context: SessionContext | None = None) -> Planned:
         """Plan a statement at a snapshot; in a context it is cut for databases.
 
         Raises:
@@ -144,7 +144,7 @@ def _keyed(planned: Planned, running: Running) -> DataFrame:
 
 
 def _few(planned: Planned, running: Running, frame: DataFrame) -> list[pa.RecordBatch] | None:
-    """Return the rows of a part of a plan; ``None`` if they are many, or it asks for tables whole."""
+    """Return the rows of a part of a plan; ``None`` if they are many, or tables are read whole."""
     query, found, left = planned.snapshot.query, [], ROWS_MAX
     try:
         with query.active(), held(), _asking(planned):

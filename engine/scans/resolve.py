@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.model.definition import EXTERNAL, KINDS, MUTABLE, SEQUENCE, VECTOR, VIEW
+from affidavit.catalog.model.definition import (
+    EXTERNAL,
+    KINDS,
+    MUTABLE,
+    SEQUENCE,
+    VECTOR,
+    VIEW,
+    SqlDefinition,
+)
 from affidavit.catalog.model.release import TableRead
 from affidavit.catalog.sql.names import JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA, TEMP_SCHEMA
 from affidavit.catalog.tables.reading import strictest
@@ -17,7 +25,7 @@ from affidavit.engine.scans.past import past_at, past_table
 from affidavit.engine.scans.system import SYSTEM_TABLES
 from affidavit.engine.scans.temporary.tables import Temporaries
 from affidavit.engine.scans.topics import TopicDataset
-from affidavit.engine.statement.statement import DML_SCHEMA
+from affidavit.engine.statement.statement import DML_SCHEMA, parse_statement
 from affidavit.errors import TableNotFoundError
 
 if TYPE_CHECKING:
@@ -178,3 +186,9 @@ RESOLVERS: Final[
     (lambda *_: True, _of_lake),
 )
 """What a name may mean, and what finds it then: the first row that is meant."""
+
+
+def names_in(info: TableInfo) -> Collection[str]:
+    """Return the names in the text of a view; none in that of an external table."""
+    assert isinstance(info.definition, SqlDefinition)
+    return parse_statement(info.definition.sql).names if info.kind == VIEW.name else ()

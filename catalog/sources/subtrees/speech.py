@@ -73,7 +73,8 @@ class Speech:
 
 
 _PLAIN_TYPES: Final = {
-    "int8": "SMALLINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "bool": "BOOLEAN",
+    "int8": "SMALLINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
+    "bool": "BOOLEAN",
     "double": "DOUBLE PRECISION", "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP",
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
 }  # fmt: skip
@@ -89,13 +90,20 @@ POSTGRESQL: Final = Speech(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
         "ELSE CAST(CAST({0} AS TEXT) AS INTEGER) END"
     ),
-    guards={"decimal": "CASE WHEN {0} = 'NaN' THEN CAST(CAST({0} AS INTEGER) AS NUMERIC) ELSE {0} END"},
+    guards={
+        "decimal": "CASE WHEN {0} = 'NaN' THEN CAST(CAST({0} AS INTEGER) AS NUMERIC) ELSE {0} END",
+    },
     nulls={"decimal": "NULLIF({0}, 'NaN')"},
 )  # fmt: skip
 DUCKDB: Final = Speech(
     classes=COMPARED | {"float"},
-    types={**_PLAIN_TYPES, "int8": "TINYINT", "string": "VARCHAR", "string_view": "VARCHAR", "decimal": "DECIMAL"},
-    averages="CAST(CAST(sum({0}) * 1{zeros} AS HUGEINT) // count({0}) AS DECIMAL(38, 0)) * 0.{less}1",
+    types={
+        **_PLAIN_TYPES, "int8": "TINYINT", "string": "VARCHAR", "string_view": "VARCHAR",
+        "decimal": "DECIMAL",
+    },
+    averages=(
+        "CAST(CAST(sum({0}) * 1{zeros} AS HUGEINT) // count({0}) AS DECIMAL(38, 0)) * 0.{less}1"
+    ),
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
         "ELSE CAST(CAST({0} AS VARCHAR) AS INTEGER) END"

@@ -287,11 +287,11 @@ class Values:
     def _substring(self, call: Call) -> Sql:
         value, *ends = call.arguments
         plain = [_python(each.value) for each in ends if isinstance(each, Constant)]
-        begins = len(plain) == len(ends) and all(isinstance(n, int) for n in plain)
-        if not begins or plain[0] < 1 or any(n < 0 for n in plain[1:]):
+        whole = [each for each in plain if isinstance(each, int) and each >= 0]
+        if len(whole) < len(ends) or whole[0] < 1:
             raise OtherwiseError
         text = self.value(value)
-        shown = ", ".join(map(str, plain))
+        shown = ", ".join(map(str, whole))
         return Sql(f"substr({text.text}, {shown})", call.type, text.orders, can_fail=text.can_fail)
 
     def _coalesce(self, call: Call) -> Sql:

@@ -200,9 +200,9 @@ class Writer:
         keys = [values.value(each) for each in aggregate.keys]
         compared = [values.compared(each) for each in keys]
         calls = [values.aggregation(each) for each in aggregate.aggregations]
-        if self._speech.text.startswith("CAST"):  # bytes: the key itself is not what is grouped
-            if any(a.text != b.text for a, b in zip(keys, compared, strict=True)):
-                raise OtherwiseError
+        is_bytes = self._speech.text.startswith("CAST")  # then a key itself is not what is grouped
+        if is_bytes and any(a.text != b.text for a, b in zip(keys, compared, strict=True)):
+            raise OtherwiseError
         columns = (*(replace(each, is_plain=False) for each in compared), *calls)
         groups = tuple(each.text for each in compared)
         return replace(block, columns=columns, groups=groups)

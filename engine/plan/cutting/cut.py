@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.cutting.keys import INTEGERS_MAX, Keys, below, distinct, is_worth, pairs_of
+from affidavit.engine.plan.cutting.keys import (
+    INTEGERS_MAX,
+    Keys,
+    below,
+    distinct,
+    is_worth,
+    pairs_of,
+)
 from affidavit.engine.plan.cutting.queries import Queries
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs

@@ -40,8 +40,9 @@ def with_inputs(
     node: LogicalPlan, inputs: Sequence[DataFrame], *, has_anti: bool
 ) -> DataFrame | None:
     """Return a node over other inputs of the same columns; ``None`` if it cannot be made anew."""
-    kind = variant(node)
-    first = inputs[0] if inputs else None
+    if not inputs:
+        return None
+    kind, first = variant(node), inputs[0]
     match kind:
         case Projection():
             return first.select(*map(Expr, kind.projections()))

@@ -82,7 +82,7 @@ class Tree:
     def names(self, node: Node) -> list[tuple[tuple[str, ...], str]]:
         """Return what each column of a node belongs to, and what it is called."""
         known = {".".join(each): each for each in self.tables}
-        found = []
+        found: list[tuple[tuple[str, ...], str]] = []
         for full, name in zip(names_of(node.plan), node.schema.names, strict=True):
             relation = full.removesuffix(name).removesuffix(".")
             found.append((known.get(relation) or ((relation,) if relation else ()), name))

@@ -104,8 +104,9 @@ def _paired(join: Join, start: int, width: int) -> Iterator[int]:
         if isinstance(test, Call) and test.name == "=":
             for each, other in (test.arguments, test.arguments[::-1]):
                 named = _widened(each)
-                is_ours = isinstance(named, ColumnAt) and start <= named.at < start + width
-                if is_ours and not _touches(other, start, width):
+                if not isinstance(named, ColumnAt) or _touches(other, start, width):
+                    continue
+                if start <= named.at < start + width:
                     yield named.at
 
 

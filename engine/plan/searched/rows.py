@@ -87,7 +87,7 @@ def plan_rows(snapshot: Snapshot, plans: Plans, params: Mapping[str, Any]) -> No
         request = snapshot.choosing.pop()
         assert request.among is not None
         with filter_errors(request.info.name, request.where):
-            planned = Planned.at(snapshot, rows_query(request, snapshot, plans, params), None)
+            planned = Planned.at(snapshot, rows_query(request, snapshot, plans, params))
         request.among.find_by(partial(_found, planned))
         snapshot.first.append(request.among.rows)
 
