@@ -26,8 +26,7 @@ from affidavit.engine.plan.scanned import describe, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
-from affidavit.engine.plan.short.asked import keyed_read
-from affidavit.engine.plan.short.keyed import keyed_rows
+from affidavit.engine.plan.short.ways import short_rows
 from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -304,14 +303,12 @@ class Planner:
         batches = released(planned, self._runner, done=stack.close)
         return rows_of(partial(self.schema_of, planned.frame, snapshot), batches, snapshot, stack)
 
-    def keyed(
+    def short(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, stack: ExitStack
     ) -> Result | None:
-        """Return what :meth:`result` does of a read by a key; ``None`` if it is to be planned."""
-        asked = keyed_read(text)
-        if asked is None or self.state.hides(asked.schema, asked.table):
-            return None
-        found = keyed_rows(asked, params, snapshot, stack.close)
+        """Return what :meth:`result` does if that needs no plan, and else ``None``."""
+        functions = self.engine.functions
+        found = short_rows(text, params, snapshot, self.state, functions, stack.close)
         return None if found is None else rows_of(*found, snapshot, stack)
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
