@@ -22,7 +22,7 @@ from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.mending.planned import planned_in
 from affidavit.engine.plan.runner import LocalRunner, Planned, rows_of
-from affidavit.engine.plan.scanned import describe, reads_rows
+from affidavit.engine.plan.scanned import describe, listing, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
@@ -374,9 +374,9 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        listing = self.engine.provider.planning.listing(snapshot)
-        with listing, engine_errors(snapshot, SqlError):
-            return self.collect(plan, snapshot)
+        place = self.engine.provider.planning.listing(snapshot)
+        with place, engine_errors(snapshot, SqlError):
+            return self.collect(partial(listing, plan), snapshot)
 
     def schema_of(self, frame: DataFrame, snapshot: Snapshot) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""
