@@ -22,12 +22,11 @@ from affidavit.engine.plan.external import ExternalTables
 from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.mending.planned import planned_in
 from affidavit.engine.plan.runner import LocalRunner, Planned, rows_of
-from affidavit.engine.plan.scanned import describe, reads_rows
+from affidavit.engine.plan.scanned import describe, listing, reads_rows
 from affidavit.engine.plan.searched.ahead import ahead, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
-from affidavit.engine.plan.short.asked import keyed_read
-from affidavit.engine.plan.short.keyed import keyed_rows
+from affidavit.engine.plan.short.ways import short_rows
 from affidavit.engine.plan.sizes.growth import grows, growth
 from affidavit.engine.plan.state import OFF, PlanState
 from affidavit.engine.result.result import Result, table_of
@@ -306,14 +305,12 @@ class Planner:
         batches = released(planned, self._runner, done=stack.close)
         return rows_of(partial(self.schema_of, planned.frame, snapshot), batches, snapshot, stack)
 
-    def keyed(
+    def short(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, stack: ExitStack
     ) -> Result | None:
-        """Return what :meth:`result` does of a read by a key; ``None`` if it is to be planned."""
-        asked = keyed_read(text)
-        if asked is None or self.state.hides(asked.schema, asked.table):
-            return None
-        found = keyed_rows(asked, params, snapshot, stack.close)
+        """Return what :meth:`result` does if that needs no plan, and else ``None``."""
+        functions = self.engine.functions
+        found = short_rows(text, params, snapshot, self.state, functions, stack.close)
         return None if found is None else rows_of(*found, snapshot, stack)
 
     def _planned(self, plan: Plan, snapshot: Snapshot, *, is_out: bool = False) -> Planned:
@@ -379,9 +376,9 @@ class Planner:
 
         DataFusion lists the catalog when the plan runs, so the snapshot stays in place until then.
         """
-        listing = self.engine.provider.planning.listing(snapshot)
-        with listing, engine_errors(snapshot, SqlError):
-            return self.collect(plan, snapshot)
+        place = self.engine.provider.planning.listing(snapshot)
+        with place, engine_errors(snapshot, SqlError):
+            return self.collect(partial(listing, plan), snapshot)
 
     def schema_of(self, frame: DataFrame, snapshot: Snapshot) -> pa.Schema:
         """Return the columns as they will come: DataFusion's own answer is from before coercion."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datafusion import DataFrame, Expr, LogicalPlan
 
     from affidavit.catalog.model.release import Facts, Reading
-    from affidavit.engine.plan.runner import Planned
+    from affidavit.engine.plan.runner import Plan, Planned
     from affidavit.engine.scans.snapshot import Snapshot
 
 
@@ -44,7 +44,18 @@ _PLAIN: Final = re.compile(
 )
 """The text of a plan that says nothing of an order, and has no query in an expression."""
 
+_LISTS_COLUMNS: Final = re.compile(r"TableScan: [^\n]*columns")
+
 PLAIN_LENGTH_MAX: Final = 4_000
+
+
+def listing(plan: Plan, snapshot: Snapshot) -> DataFrame:
+    """Plan a statement that lists the catalog, and note whether that may list columns."""
+    frame = plan(snapshot)
+    with held():
+        text = frame.logical_plan().display_indent()
+    snapshot.lists_columns = _LISTS_COLUMNS.search(text) is not None
+    return frame
 
 
 def scans_of(plan: LogicalPlan) -> dict[str, frozenset[str]]:

@@ -96,11 +96,15 @@ class PlanState:
         """Whether texts are read as they are written: another dialect may have escapes in them."""
         return self.dialect == GENERIC
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether texts mean here what they mean in every session."""
+        return self.settings is None and self.is_generic
+
     def hides(self, schema: str, name: str) -> bool:
         """Return whether a table's name may mean something else in this session."""
-        is_plain = self.settings is None and self.is_generic
         held = self.temporaries.find(schema, name)
-        return not is_plain or (schema, name) in self.frames or held is not None
+        return not self.is_plain or (schema, name) in self.frames or held is not None
 
     def read_as(self, dialect: str) -> None:
         """Read statements in a dialect from now on."""

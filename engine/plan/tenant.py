@@ -85,6 +85,7 @@ class TenantEngine:
         models: What encodes text.
         numbering: What its plans ask sequences for.
         embedding: What they ask models for.
+        functions: The table functions that they call.
         shared: The contexts of every session that has set nothing.
     """
 
@@ -106,7 +107,7 @@ class TenantEngine:
         self.embedding = Embedding(models)
         self._tenant = catalog.tenant
         self._has_passwords = False
-        self._functions = TableFunctions(
+        self.functions = TableFunctions(
             self.provider, searcher, models, self.attached, self.embedding
         )
         self._make = partial(_lake_planner, models, self.contexts, prepares)
@@ -144,7 +145,7 @@ class TenantEngine:
         context = self.contexts.runtime.context(config(settings))
         context.sql(NO_LISTS_KEPT)
         context.register_catalog_provider(CATALOG, self.provider)
-        self._functions.register(context)
+        self.functions.register(context)
         register_bounded(context)
         self.numbering.register(context)
         register_json(context)

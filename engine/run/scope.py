@@ -83,7 +83,7 @@ class Scope(ABC):
         try:
             snapshot = stack.enter_context(self.planner.snapshot(self.catalog))
             if snapshot.committed:
-                found = self.planner.keyed(statement.text, params, snapshot, stack)
+                found = self.planner.short(statement.text, params, snapshot, stack)
                 if found is not None:
                     return found
             plan = partial(

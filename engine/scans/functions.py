@@ -131,13 +131,29 @@ class TableFunctions:
         return table
 
     def _search_table(self, snapshot: Snapshot, name: str, given: tuple[Any, ...]) -> Table:
-        mode, arguments = name.removesuffix("_search"), SEARCHES[name]
+        arguments = SEARCHES[name]
         values = values_of(name, arguments, ("options", *IN_SQL), given, snapshot, self._value)
         missing = [label for label in arguments if label not in values]
         if missing:
             takes = f"({', '.join(arguments)} [, options])"
             msg = f"{name} takes {takes}, and {missing[0]} is not given"
             raise InvalidQueryError(msg)
+        request = self.request(snapshot, name, values)
+        assert self._searcher is not None
+        return Table(SearchDataset(snapshot.choose(request), self._searcher, snapshot))
+
+    def request(self, snapshot: Snapshot, name: str, values: dict[str, Any]) -> SearchRequest:
+        """Return the search that a function's arguments mean, and note what it reads.
+
+        Args:
+            snapshot: The statement's.
+            name: The function.
+            values: Its arguments, of which those that it must have are there; they are taken out.
+
+        Raises:
+            AffidavitError: It cannot be searched here, or an argument cannot be used.
+        """
+        mode = name.removesuffix("_search")
         table = values.pop("table")
         if not isinstance(table, str):
             msg = f"{name}: table must be a name in quotes, got {table!r}"
@@ -162,11 +178,16 @@ class TableFunctions:
             if mode == "hybrid" and query not in {text, None}:  # the words are others
                 query = self._models.encode(model, [query])[0]
             options = replace(options, model=model)
-        request = build_request(
+        return build_request(
             snapshot.catalog, info, dataset, self._models, query, values.pop("k"), options,
             journal_seq=snapshot.catalog.ledger.last_seq(snapshot.reader),
         )  # fmt: skip
-        return Table(SearchDataset(snapshot.choose(request), self._searcher, snapshot))
+
+    def search_here(self, snapshot: Snapshot, request: SearchRequest) -> SearchDataset | None:
+        """Return a search that is read on the thread that asks; ``None`` where hooks are asked."""
+        if self._searcher is None or self._searcher.has_hooks:
+            return None
+        return SearchDataset(request, self._searcher, snapshot, apart=False)
 
     def _value(self, function: str, label: str, expression: Any, snapshot: Snapshot) -> Any:  # noqa: ANN401 - any value
         """Return an argument's value; a query may be what a model makes of a text."""
@@ -190,10 +211,24 @@ class SearchDataset(ScanDataset):
     It runs once, however many places of the plan read it, as those that name one CTE do:
     DataFusion asks each of them for its columns before any of them runs. What it did is queued
     before the first row is handed on; a gate puts it on record before a row leaves the plan.
+
+    Args:
+        request: The search.
+        searcher: Runs it.
+        snapshot: The statement's.
+        apart: Whether the threads that read it are DataFusion's.
     """
 
-    def __init__(self, request: SearchRequest, searcher: Searcher, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        request: SearchRequest,
+        searcher: Searcher,
+        snapshot: Snapshot,
+        *,
+        apart: bool = True,
+    ) -> None:
         super().__init__(request.schema, snapshot.fail)
+        self._apart = apart
         self._request = request
         self._searcher = searcher
         self._reading = snapshot.reading
@@ -232,7 +267,8 @@ class SearchDataset(ScanDataset):
         needed = self._needed or ()
         select = tuple(name for name in self._request.select if name in needed)
         request = replace(self._request, select=select)
-        done = apart(partial(self._searcher.attempt, request))  # it calls hooks, and a model
+        search = partial(self._searcher.attempt, request)
+        done = apart(search) if self._apart else search()  # it calls hooks, and a model
         self._reading.queue(done)
         if isinstance(done, FailedSearch):
             raise done.error

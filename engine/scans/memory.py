@@ -1,8 +1,9 @@
-"""Tables in memory: DataFusion's own, over Arrow data."""
+"""Tables in memory: DataFusion's own, over Arrow data, and what is read once it is asked for."""
 
 from __future__ import annotations
 
 import re
+import threading
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -10,11 +11,14 @@ import pyarrow.types as pt
 from datafusion import SessionConfig, SessionContext
 
 from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.scan import ScanDataset, project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from datafusion.catalog import Table
+
+    from affidavit.catalog.sql.predicate import Predicate
 
 _SQL_TYPES: Final = {
     pa.int8(): "TINYINT",
@@ -68,3 +72,28 @@ def _sql_type(kind: pa.DataType) -> str | None:
     if pt.is_decimal128(kind):
         return f"DECIMAL({kind.precision}, {kind.scale})"
     return _SQL_TYPES.get(kind)
+
+
+class LaterDataset(ScanDataset):
+    """A table that is read into memory when a plan first asks for its rows.
+
+    Args:
+        schema: Its columns.
+        read: Returns it; called once, by whichever thread runs the plan.
+        fail: Told of what that raises.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, read: Callable[[], pa.Table], fail: Callable[[BaseException], None]
+    ) -> None:
+        super().__init__(schema, fail)
+        self._read = read
+        self._data: pa.Table | None = None
+        self._reading = threading.Lock()
+
+    def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows."""
+        with self._reading:
+            if self._data is None:
+                self._data = self._read()
+        return project(iter(self._data.to_batches()), columns, predicate)

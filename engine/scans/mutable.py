@@ -58,9 +58,15 @@ def mutable_table(snapshot: Snapshot, info: TableInfo) -> Table:
 
 
 def listed_table(snapshot: Snapshot, info: TableInfo) -> Table:
-    """Return a mutable table as DataFusion lists it: by its columns, and without a row."""
+    """Return a mutable table as DataFusion lists it: by its columns, and without a row.
+
+    Where no columns are listed, any table stands for all.
+    """
     snapshot.note_read(info, info.version)
     snapshot.note_present(info)
+    if not snapshot.lists_columns:
+        snapshot.any_table = snapshot.any_table or Table(ArrowDataset(pa.table({}), snapshot.fail))
+        return snapshot.any_table
     return Table(ArrowDataset(definition_of(info).schema.empty_table(), snapshot.fail))
 
 

@@ -55,6 +55,8 @@ class Snapshot:
         virtual: Tables that exist for this statement alone, under the schema of a statement's own.
         known: Tables of the lake that the statement may name, looked up beforehand.
         listed: All tables of the lake, where the statement lists them.
+        lists_columns: Whether it may list their columns too.
+        any_table: What stands for each of them where it does not.
         temporaries: The session's temporary tables.
         reads: Tables of the lake that planning looked up, as they are at this snapshot.
         looks: What is looked at once more when the plan runs, and raises where it may not be read.
@@ -108,6 +110,8 @@ class Snapshot:
         self.virtual: dict[str, Any] = {}
         self.known: dict[tuple[str, str], TableInfo] = {}
         self.listed: dict[tuple[str, str], TableInfo] = {}
+        self.lists_columns = True
+        self.any_table: Table | None = None
         self.temporaries = Temporaries()
         self.reads: dict[tuple[str, str], TableInfo] = {}
         self.scans: dict[tuple[str, str], ScanDataset] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -29,12 +30,13 @@ from affidavit.engine.scans.journal import (
     segments_table,
 )
 from affidavit.engine.scans.listing.constraints import CONSTRAINT_TABLES
+from affidavit.engine.scans.memory import LaterDataset
 from affidavit.engine.scans.topics import consumers_table, topics_table, triggers_table
 from affidavit.engine.search.record import SEARCHES_SCHEMA
 from affidavit.errors import AffidavitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.sql.predicate import Predicate
@@ -92,6 +94,11 @@ TEMPORARY: Final = "temporary"
 
 def tables_table(snapshot: Snapshot) -> ScanDataset:
     """Return ``system.tables``: every table that the tenant sees."""
+    held = [each.info for each in snapshot.temporaries]
+    return LaterDataset(_TABLES_SCHEMA, partial(_tables, snapshot, held), snapshot.fail)
+
+
+def _tables(snapshot: Snapshot, temporaries: Sequence[TableInfo]) -> pa.Table:
     rows = []
     for info in snapshot.catalog.tables(snapshot.reader):
         count, version = COUNTS[info.kind](snapshot, info)
@@ -113,9 +120,9 @@ def tables_table(snapshot: Snapshot) -> ScanDataset:
             "schema_name": info.schema, "name": info.name, "kind": TEMPORARY,
             "rows": info.row_count, "version": info.version, "tenant": info.tenant or None,
         }
-        for info in (each.info for each in snapshot.temporaries)
+        for info in temporaries
     ]  # fmt: skip
-    return ArrowDataset(pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA), snapshot.fail)
+    return pa.Table.from_pylist(rows, schema=_TABLES_SCHEMA)
 
 
 _SOURCES_SCHEMA: Final = pa.schema(

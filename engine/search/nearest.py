@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
+from lance.dataset import ScannerBuilder
 
 from affidavit.catalog.sql.quoting import lance_name
 from affidavit.catalog.tables.vector_rows import vector_definition
@@ -23,8 +25,6 @@ from affidavit.engine.search.helpers import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
 
     from affidavit.engine.search.request import SearchRequest
 
@@ -39,6 +39,14 @@ QUERIES_MAX: Final = 64
 DISTANCE: Final = "_distance"
 QUERY: Final = "query_index"
 """What says in a scan of many queries which of them a row was found for."""
+
+
+class Scan(ScannerBuilder):  # type: ignore[misc]  # Lance's classes are untyped
+    """A scan that nobody makes a frame of pandas of: for those Lance copies all that was asked."""
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]  # what Lance copies of it
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +122,24 @@ def _scan(
 
     Without ``nprobes`` every vector is compared.
     """
+    vector = pa.array(request.vector)  # which Lance makes of any other, and takes longer
     if not _is_chosen_later(request):
-        return _asked(request, request.vector, k, columns, nprobes)
+        return _asked(request, vector, k, columns, nprobes)
     among = request.among
     assert among is not None
     total = int(request.dataset.count_rows())
     whole = replace(request, among=None)
-    return among.best(k, total, lambda count: _asked(whole, request.vector, count, None, nprobes))
+    return among.best(k, total, lambda count: _asked(whole, vector, count, None, nprobes))
 
 
 def _asked(
     request: SearchRequest,
-    query: Any,  # noqa: ANN401 - one vector, or an array of many
+    query: pa.Array | list[pa.Array],
     k: int,
     columns: Sequence[str] | None,
     nprobes: int | None,
 ) -> pa.Table:
-    """Ask Lance once."""
+    """Ask Lance once, of one vector or of many."""
     wanted: dict[str, Any] = {
         "column": request.column, "q": query, "k": k, "metric": request.metric,
         "use_index": nprobes is not None,
@@ -138,10 +147,13 @@ def _asked(
     if nprobes is not None:
         wanted |= {"nprobes": nprobes, "refine_factor": request.refine_factor}
     among = request.among
-    return request.dataset.scanner(
-        columns=[*(columns or ()), DISTANCE], nearest=wanted, with_row_id=columns is None,
-        filter=request.condition if among is None else among.condition(), prefilter=True,
-    ).to_table()  # fmt: skip
+    condition = request.condition if among is None else among.condition()
+    scan = Scan(request.dataset).columns([*(columns or ()), DISTANCE]).nearest(**wanted)
+    if columns is None:
+        scan.with_row_id()
+    if condition is not None:
+        scan.filter(condition).prefilter(True)
+    return scan.to_scanner().to_table()
 
 
 def taken(request: SearchRequest, best: pa.Table, score: str) -> pa.Table:
@@ -173,7 +185,7 @@ def _share(requests: Sequence[SearchRequest]) -> list[Nearest]:
     first = requests[0]
     index = None if first.exact else first.index
     columns, nprobes = columns_of(first), None if index is None else first.nprobes
-    queries = np.stack([each.vector for each in requests if each.vector is not None])
+    queries = [pa.array(each.vector) for each in requests]
     found = _asked(first, queries, first.k, columns, nprobes)
     counts = np.bincount(found[QUERY].to_numpy(), minlength=len(requests))
     starts = np.concatenate([[0], np.cumsum(counts)])

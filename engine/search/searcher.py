@@ -101,6 +101,11 @@ class Searcher:
         self._models = models
         self._keeper = keeper
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a caller's own code may be asked of a search."""
+        return len(self._hooks) > 0
+
     def run_batch(self, requests: Sequence[SearchRequest]) -> list[CompletedSearch]:
         """Run searches; hooks see them together, and all may be released to the caller or none.
 

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 TEXT_LENGTH_MAX: Final = 1_000
 
-_NAME: Final = r'(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"]|"")+")'
+NAME: Final = r'(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"]|"")+")'
 _VALUE: Final = r"(?:\$[A-Za-z0-9_]+|-?\d{1,18}|'[^']*')"
-_EQUAL: Final = rf"{_NAME}\s*=\s*{_VALUE}"
+_EQUAL: Final = rf"{NAME}\s*=\s*{_VALUE}"
 _SHAPE: Final = re.compile(
-    rf"\s*SELECT\s+(?P<columns>\*|{_NAME}(?:\s*,\s*{_NAME})*)\s+FROM\s+(?:(?P<schema>{_NAME})\.)?"
-    rf"(?P<table>{_NAME})\s+WHERE\s+(?P<key>{_EQUAL}(?:\s+AND\s+{_EQUAL})*)\s*;?\s*",
+    rf"\s*SELECT\s+(?P<columns>\*|{NAME}(?:\s*,\s*{NAME})*)\s+FROM\s+(?:(?P<schema>{NAME})\.)?"
+    rf"(?P<table>{NAME})\s+WHERE\s+(?P<key>{_EQUAL}(?:\s+AND\s+{_EQUAL})*)\s*;?\s*",
     re.IGNORECASE | re.ASCII,
 )
 _WHERE: Final = re.compile(
     rf"\s*WHERE\s*\(\s*(?P<key>{_EQUAL}(?:\s+AND\s+{_EQUAL})*)\s*\)\s*", re.IGNORECASE | re.ASCII
 )
-_PART: Final = re.compile(rf"({_NAME})\s*=\s*({_VALUE})", re.ASCII)
+_PART: Final = re.compile(rf"({NAME})\s*=\s*({_VALUE})", re.ASCII)
 _WORDS: Final = frozenset(
     {
         "ALL", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "CURRENT_CATALOG",
@@ -76,14 +76,14 @@ def keyed_read(text: str) -> KeyedRead | None:
     if found is None:
         return None
     asked, key = found["columns"], _key(found["key"])
-    listed = [] if asked == "*" else re.findall(_NAME, asked, re.ASCII)
+    listed = [] if asked == "*" else re.findall(NAME, asked, re.ASCII)
     schema = found["schema"] or MAIN_SCHEMA
-    if not _are_names([schema, found["table"], *listed]) or key is None:
+    if not are_names([schema, found["table"], *listed]) or key is None:
         return None
-    columns = tuple(map(_normalized, listed))
+    columns = tuple(map(normalized, listed))
     if len(set(columns)) < len(columns):
         return None
-    return KeyedRead(_normalized(schema), _normalized(found["table"]), columns, key)
+    return KeyedRead(normalized(schema), normalized(found["table"]), columns, key)
 
 
 @lru_cache(maxsize=1024)
@@ -95,15 +95,17 @@ def keyed_where(rest: str) -> Mapping[str, int | str | Parameter] | None:
 
 def _key(text: str) -> dict[str, int | str | Parameter] | None:
     parts = _PART.findall(text)
-    key = {_normalized(name): _value(value) for name, value in parts}
-    return key if len(key) == len(parts) and _are_names([name for name, _ in parts]) else None
+    key = {normalized(name): _value(value) for name, value in parts}
+    return key if len(key) == len(parts) and are_names([name for name, _ in parts]) else None
 
 
-def _are_names(names: Sequence[str]) -> bool:
+def are_names(names: Sequence[str]) -> bool:
+    """Return whether each of them is a column's or table's name where it stands."""
     return _WORDS.isdisjoint(name.upper() for name in names)
 
 
-def _normalized(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return what a written name means."""
     return str(tokenize(name)[0].name)
 
 
@@ -111,3 +113,8 @@ def _value(written: str) -> int | str | Parameter:
     if written.startswith("$"):
         return Parameter(written[1:])
     return written[1:-1] if written.startswith("'") else int(written)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text is one of Unicode's: Python's may have halves of characters."""
+    return text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text)

@@ -21,7 +21,7 @@ from affidavit.catalog.tables.reading import is_recorded, wants_rows
 from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.values.types import is_text
 from affidavit.engine.plan.errors import engine_errors
-from affidavit.engine.plan.short.asked import Parameter
+from affidavit.engine.plan.short.asked import Parameter, is_unicode
 from affidavit.engine.scans.evidence.given import given_mutable
 from affidavit.engine.scans.mutable import MutableDataset
 from affidavit.engine.statement.parameters import arrow_params, row_of
@@ -128,12 +128,7 @@ def _scalar(value: object, kind: pa.DataType) -> pa.Scalar | None:
         return pa.scalar(value, kind) if lowest <= value < 1 << bits else None
     if not is_text(kind) or not isinstance(value, str):
         return None
-    return pa.scalar(value, kind) if value.isascii() or _is_unicode(value) else None
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a text is one of Unicode's: Python's may have halves of characters."""
-    return not any("\ud800" <= each <= "\udfff" for each in text)
+    return pa.scalar(value, kind) if is_unicode(value) else None
 
 
 def _counted(

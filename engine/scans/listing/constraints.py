@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from affidavit.catalog.model.definition import MutableDefinition, VectorDefinition
 from affidavit.catalog.sql.names import CATALOG
-from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.tables.constraints.names import (
     CHECK,
     FOREIGN_KEY,
@@ -21,6 +20,7 @@ from affidavit.catalog.tables.constraints.names import (
     constraints_of,
     key_name,
 )
+from affidavit.engine.scans.memory import LaterDataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -156,7 +156,10 @@ def _made(name: str) -> Callable[[Snapshot], ScanDataset]:
     )
 
     def make(snapshot: Snapshot) -> ScanDataset:
-        return ArrowDataset(pa.Table.from_pylist(list(rows(snapshot)), schema), snapshot.fail)
+        def read() -> pa.Table:
+            return pa.Table.from_pylist(list(rows(snapshot)), schema)
+
+        return LaterDataset(schema, read, snapshot.fail)
 
     return make
 
