@@ -85,6 +85,14 @@ def sets_text(table: str, columns: tuple[str, ...]) -> str:
     return f"UPDATE {quoted(table)} SET {sets}"
 
 
+@lru_cache(maxsize=1024)
+def increment_text(table: str, columns: tuple[str, ...]) -> str:
+    """Return a statement that adds to columns, with a place for its condition."""
+    names = [quoted(name).replace("%", "%%") for name in columns]
+    sets = ", ".join(f"{name} = {name} + ?" for name in names)
+    return f"UPDATE {quoted(table).replace('%', '%%')} SET {sets}%s RETURNING {', '.join(names)}"
+
+
 def update_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:
     """Return the statement that sets ``columns`` of one row of ``tenant``, by its identity."""
     sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
