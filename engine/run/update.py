@@ -32,6 +32,7 @@ from affidavit.engine.run.telling.objects import refuse_set_objects
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.keyed import keyed_row
+from affidavit.engine.run.writing.plain import delete_as_given, update_as_given
 from affidavit.engine.run.writing.returning import Beside
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
 from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
@@ -57,7 +58,9 @@ if TYPE_CHECKING:
 def update(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run an UPDATE."""
     clauses = parse_update(statement.cursor())
-    target = clauses.target
+    target, written = clauses.target, update_as_given(scope, clauses, params)
+    if written is not None:
+        return written
 
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
@@ -77,7 +80,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
 def delete(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run a DELETE."""
     clauses = parse_delete(statement.cursor())
-    target = clauses.target
+    target, written = clauses.target, delete_as_given(scope, clauses, params)
+    if written is not None:
+        return written
 
     def change(opened: OpenTarget) -> Result:
         rows, beside = _joined(clauses, "", {}, {}, opened)
