@@ -242,9 +242,7 @@ class MutableTable(TableHandle):
                 definition = definition_of(info)
                 plain = plain_rows(definition, rows) if is_new else None
                 if plain is not None:
-                    count = insert_plain(self._catalog, writer, info, rows, plain)
-                    if count is not None:
-                        return count
+                    return insert_plain(self._catalog, writer, info, rows, plain)
                 if not definition.defaults and is_quick(self._catalog, definition):  # no query
                     return write(writer, info, self._batches(info, data, rows))
         info = self._info()

@@ -32,7 +32,7 @@ from affidavit.engine.run.writing.literals import literal_rows
 from affidavit.engine.run.writing.plain import insert_as_given
 from affidavit.engine.run.writing.returning import returned_of
 from affidavit.engine.statement.assignments import check_columns, parse_assignments, with_defaults
-from affidavit.engine.statement.clauses import parse_insert
+from affidavit.engine.statement.clauses import clauses_of, parse_insert
 from affidavit.engine.statement.names import by_name
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 def insert(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run an INSERT."""
-    clauses = parse_insert(statement.cursor())
+    clauses = clauses_of(parse_insert, statement)
     target = clauses.target
     if target.source and (clauses.by_name or clauses.source.is_default):
         msg = "INSERT into another database takes columns by their places: name them in brackets"

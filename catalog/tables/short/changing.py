@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.journal.events import WHOLE, Events
-from affidavit.catalog.sql.predicate import Compare
-from affidavit.catalog.sql.pushdown import split
+from affidavit.catalog.sql.predicate import And, Compare
 from affidavit.catalog.store.protocol import ROWID, columns_of
 from affidavit.catalog.store.tables import LINKS
 from affidavit.catalog.tables.copies.changed import note_changed
-from affidavit.catalog.tables.rows import definition_of, rename_columns
+from affidavit.catalog.tables.rows import definition_of
 from affidavit.catalog.tables.short.inserting import is_watched, names_of_rows
 from affidavit.catalog.values.python.plain import NotPlainError
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
-    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.values.types import StoreValue
 
@@ -46,7 +44,7 @@ class Found:
     texts: tuple[str, ...]
 
 
-def find_plain(reader: Reader, info: TableInfo, key: Predicate) -> Found | None:
+def find_plain(reader: Reader, info: TableInfo, key: Mapping[str, int | str]) -> Found | None:
     """Return the row of a whole key; ``None`` if there is none.
 
     Raises:
@@ -54,10 +52,10 @@ def find_plain(reader: Reader, info: TableInfo, key: Predicate) -> Found | None:
     """
     definition = definition_of(info)
     plain, table = definition.plain, definition.store_table
-    pushed, left = split(key, definition.types)
-    if plain is None or pushed is None or left is not None:
+    if plain is None:
         raise NotPlainError
-    where = rename_columns(pushed, dict(definition.stored))
+    stored = ((definition.stored[name], plain.value(name, key[name])[0]) for name in key)
+    where = And(tuple(Compare("=", column, value) for column, value in stored))
     rows = reader.select(table, (ROWID, *columns_of(table)), where)
     if not rows:
         return None

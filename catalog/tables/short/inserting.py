@@ -2,13 +2,14 @@
 
 Rule:
     - Rows, errors, events and versions are those of :func:`~affidavit.catalog.tables.row_writing.
-      insert_rows`: what is not plain, or is to be shown to others, is inserted by that.
+      insert_rows`: what is not plain is inserted by that.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -18,7 +19,6 @@ from affidavit.catalog.store.protocol import columns_of
 from affidavit.catalog.tables.constraints.keys import refuse_duplicates
 from affidavit.catalog.tables.copies.changed import note_changed
 from affidavit.catalog.tables.rows import definition_of
-from affidavit.catalog.values.ingest import rows_to_batch
 from affidavit.catalog.values.python.plain import NotPlainError
 from affidavit.errors import ConstraintError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from affidavit.catalog.lake.catalog import Catalog
+    from affidavit.catalog.model.change import Change
     from affidavit.catalog.model.definition import MutableDefinition, TableInfo
     from affidavit.catalog.store.protocol import Reader, Writer
     from affidavit.catalog.values.python.plain import Row
@@ -54,8 +55,8 @@ def insert_plain(
     info: TableInfo,
     given: Sequence[Mapping[str, Any]],
     rows: Sequence[Row],
-) -> int | None:
-    """Insert rows and return how many there were; ``None`` if none was, since others see them.
+) -> int:
+    """Insert rows and return how many there were.
 
     Args:
         catalog: Who writes them.
@@ -70,24 +71,41 @@ def insert_plain(
     definition = definition_of(info)
     plain = definition.plain
     assert plain is not None
-    if is_watched(catalog, writer, info.table_id):
-        return None
     _insert(writer, info, given, rows)
     end, count = writer.last_rowid() + 1, len(rows)
     news = [plain.text(texts) for _, texts in rows]
     ids = names_of_rows(definition, [texts for _, texts in rows])
     none = [None] * count
     events = Events(ids, [WHOLE] * count, ["insert"] * count, none, news)
-    catalog.announce(writer, catalog.change(info, "insert", rows=count, events=events, messages=()))
+    change = catalog.change(info, "insert", rows=count, events=events, messages=())
+    catalog.announce(writer, _shown(catalog, writer, change, given, definition.schema))
     version = catalog.touch(writer, info, rows=count)
     note_changed(writer, info, range(end - count, end), version)
     return count
 
 
+def _shown(
+    catalog: Catalog,
+    writer: Writer,
+    change: Change,
+    given: Sequence[Mapping[str, Any]],
+    schema: pa.Schema,
+) -> Change:
+    """Return a change with its rows and what triggers send, if anybody wants to see them."""
+    look = catalog.look(writer, change)
+    if look is None and not catalog.lake.listeners.of(catalog.tenant):
+        return change
+    after = pa.Table.from_batches([whole_batch(given, schema)])
+    if look is None:
+        return replace(change, after=after)
+    look.see(None, after)
+    return replace(change, after=after, messages=look.messages())
+
+
 def whole_batch(given: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     """Return plain rows as one batch with every column."""
-    whole = [{name: row.get(name) for name in schema.names} for row in given]
-    return pa.RecordBatch.from_arrays(rows_to_batch(whole, schema).columns, schema=schema)
+    arrays = [pa.array([row.get(each.name) for row in given], each.type) for each in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def is_watched(catalog: Catalog, reader: Reader, table_id: str) -> bool:

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.model.definition import MUTABLE, MutableDefinition
 from affidavit.catalog.tables.reading import is_recorded
-from affidavit.catalog.tables.row_writing import insert_rows
 from affidavit.catalog.tables.short.changing import (
     Found,
     delete_plain,
     find_plain,
     update_plain,
 )
-from affidavit.catalog.tables.short.inserting import insert_plain, plain_rows, whole_batch
+from affidavit.catalog.tables.short.inserting import insert_plain, plain_rows
 from affidavit.catalog.values.python.plain import NotPlainError
 from affidavit.engine.plan.short.asked import keyed_where
-from affidavit.engine.plan.short.keyed import predicate_of
+from affidavit.engine.plan.short.keyed import key_values
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.writing.literals import literal_columns, plain_value
 from affidavit.engine.scans.snapshot import asked, note_target
@@ -67,10 +66,7 @@ def insert_as_given(
 
     def write(writer: Writer, now: TableInfo) -> Result:
         asked(catalog).count(len(rows))
-        if insert_plain(catalog, writer, now, rows, plain) is None:
-            batch = whole_batch(rows, definition.schema)
-            insert_rows(catalog, writer, now, [batch], are_ready=True)
-        return counted(len(rows))
+        return counted(insert_plain(catalog, writer, now, rows, plain))
 
     return _written(scope, info, write)
 
@@ -130,7 +126,7 @@ def _changed(
             info = catalog.find(reader, target.name, target.schema)
             if info is None or _plain(scope, target, info) is None:
                 return None
-            where, change = predicate_of(key, params, info), begin(info)
+            where, change = key_values(key, params, info), begin(info)
             if where is None or change is None:
                 return None
             found = find_plain(reader, info, where)

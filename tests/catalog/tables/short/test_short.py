@@ -128,6 +128,29 @@ def test_the_short_way_is_the_long_way(session, steps, inside, ends) -> None:
     assert short == long
 
 
+def test_triggers_are_told_the_same(session) -> None:
+    steps = [
+        ("insert", [{"id": 2, "x": 3, "at": datetime(2020, 1, 1)}, {"id": 3, "x": 0.5}]),
+        ("insert", [{"id": 4, "x": 2.5}]), ("values", {"id": 5, "x": 7.5, "ok": True}),
+        ("update", {"x": 9.5}, 3), ("update", {"s": "x"}, 3), ("delete", 2), ("delete", 3),
+    ]  # fmt: skip
+    found = []
+    for way in (contextlib.nullcontext, the_long_way):
+        name = f"t{next(NUMBERS)}"
+        session.create_table(name, schema=SCHEMA, primary_key="id")
+        for action in ("insert", "update", "delete"):
+            which = "old" if action == "delete" else "new"
+            session.triggers.on(name, action, f"{which}.x > 1", publish=f"{name}-{action}")
+        with way():
+            given = [told(session, name, step) for step in steps]
+        for action in ("insert", "update", "delete"):
+            events = session.sql(f'SELECT old, new, action FROM topics."{name}-{action}"')
+            given.append(events.to_arrow().to_pylist())
+        found.append([*given, *state(session, name)])
+    assert found[0] == found[1]
+    assert [len(each) for each in found[0][7:10]] == [3, 2, 2]
+
+
 def test_a_plain_statement_takes_the_short_way(session, monkeypatch) -> None:
     table = session.create_table("quick", schema=SCHEMA, primary_key="id")
     for module in ("insert", "update"):
