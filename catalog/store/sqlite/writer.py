@@ -74,7 +74,8 @@ class SqliteWriter(SqliteReader):
             self._write_held(table)
 
     def pending(self, key: str) -> object | None:
-        found = self._put_off.get(key)
+        with self._lock:  # what another thread is writing is written once this looks
+            found = self._put_off.get(key)
         return None if found is None else found.value
 
     def put_off(self, key: str, what: PutOff) -> None:
@@ -84,7 +85,9 @@ class SqliteWriter(SqliteReader):
     def _reach(self, table: str) -> None:
         """Write what a statement about ``table`` has to find there."""
         if self._put_off:
-            for key in [key for key, each in self._put_off.items() if table in each.tables]:
+            with self._lock:  # threads of a plan read too
+                wrong = [key for key, each in self._put_off.items() if table in each.tables]
+            for key in wrong:
                 self._settle(key)
         if table in self._held:
             self._write_held(table)
@@ -163,12 +166,13 @@ class SqliteWriter(SqliteReader):
 
     def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
         text = insert_text(table, columns, self._tenant)
-        held = self._held.get(table.name)
-        if held is None or held[0] != text or len(held[1]) >= APPENDED_MAX or not self._open:
-            self._reach(table.name)
-            self._opened()
-            held = self._held[table.name] = (text, [])
-        held[1].append(row)
+        with self._lock:
+            held = self._held.get(table.name)
+            if held is None or held[0] != text or len(held[1]) >= APPENDED_MAX or not self._open:
+                self._reach(table.name)
+                self._opened()
+                held = self._held[table.name] = (text, [])
+            held[1].append(row)
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
