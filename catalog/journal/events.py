@@ -159,6 +159,8 @@ def has_contexts(events: pa.Table) -> bool:
 
 def events_of(change: Change) -> Sequence[Event]:
     """Return ``change`` as events."""
+    if change.events is not None:
+        return change.events
     return EVENTS_OF[change.kind](change)
 
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.transaction import Transaction
 
 FLUSH_THRESHOLD: Final = 10_000
+APPENDED_BYTES_MAX: Final = 64 * 1024
+"""A block up to this size is written together with those that follow it in its transaction."""
+
 LARGE_FLUSHES: Final = 64
 """A segment with the events of so many flushes is large, and not merged again: a merge costs by the
 event, and retention lets go of whole segments."""
@@ -123,8 +126,12 @@ class Journal:
             for part in parts:
                 at = first + len(leaves)
                 columns, found = part.numbered(at)
-                block = (at, at + len(found) - 1, len(found), pack(columns), b"".join(found))
-                writer.insert(TAIL, TAIL_COLUMNS, [block])
+                kept = pack(columns)
+                block = (at, at + len(found) - 1, len(found), kept, b"".join(found))
+                if len(kept) <= APPENDED_BYTES_MAX:
+                    writer.append(TAIL, TAIL_COLUMNS, block)
+                else:
+                    writer.insert(TAIL, TAIL_COLUMNS, [block])
                 leaves += found
             return leaves
 

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from affidavit.catalog.journal.blocks import checked_block, table_of_blocks
+from affidavit.catalog.journal.blocks import ROW_EVENTS_MAX, checked_block, table_of_blocks
 from affidavit.catalog.journal.events import CONTEXTS, EVENTS_SCHEMA
 from affidavit.catalog.journal.records.kept import KeptRecords
 from affidavit.catalog.journal.segments.form import Form
 from affidavit.catalog.journal.segments.index import index_of
 from affidavit.catalog.journal.segments.keeping import Keeping, Waiting
 from affidavit.catalog.journal.segments.remembered import SegmentCache
-from affidavit.catalog.sql.predicate import Compare
+from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import ROWID, columns_of, own
 from affidavit.catalog.store.tables import LEAVES, SEGMENTS, TAIL
 from affidavit.errors import LedgerCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from affidavit.catalog.journal.segments.places import SegmentStore
     from affidavit.catalog.journal.segments.segment import Segment
+    from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import Reader, Store, Writer
+    from affidavit.catalog.values.types import StoreValue
 
 TAIL_COLUMNS: Final = columns_of(TAIL)
 
 BLOCKS_AT_FIRST: Final = 16
 BLOCKS_GROWTH: Final = 4
 """How many blocks are read first from the newest on, and how many times more each time after."""
+
+BLOCKS_TOGETHER: Final = 256
+"""How many small blocks are read at a time to be sealed."""
 
 EVENTS: Final = Form(
     whose="the journal",
@@ -71,7 +76,7 @@ class Kept(Keeping):
 
     # --- blocks ----------------------------------------------------------------------------------
 
-    def blocks(self, reader: Reader, *conditions: Compare) -> list[tuple[Any, ...]]:
+    def blocks(self, reader: Reader, *conditions: Predicate) -> list[tuple[Any, ...]]:
         """Return the rows of the matching blocks, oldest first: rowid, then the tail's columns."""
         rows = reader.select(
             TAIL, (ROWID, *TAIL_COLUMNS), own(self.tenant, *conditions), order_by=("first_seq",)
@@ -113,12 +118,14 @@ class Kept(Keeping):
 
     def waiting(self, reader: Reader) -> Waiting | None:
         """Return the events that the store keeps."""
-        rows = reader.select(TAIL, (ROWID,), own(self.tenant), order_by=("first_seq",))
+        rows = reader.select(
+            TAIL, (ROWID, "events"), own(self.tenant), order_by=("first_seq",)
+        )  # fmt: skip
         rowids = [int(row[0] or 0) for row in rows]
 
         def tables() -> Iterator[pa.Table]:
-            for rowid in rowids:
-                yield table_of_blocks(self.blocks(reader, Compare("=", ROWID, rowid)))
+            for few in _read_together(rows):
+                yield table_of_blocks(self.blocks(reader, In(ROWID, few)))
 
         return Waiting(tables, [rowids]) if rows else None
 
@@ -143,6 +150,28 @@ class Kept(Keeping):
             )
         ]
         return min((int(each or 0) for each in found), default=None)
+
+
+def _read_together(
+    rows: Sequence[tuple[StoreValue, ...]],
+) -> Iterator[tuple[StoreValue, ...]]:
+    """Yield the identities of blocks in groups: small ones together, since each read has its cost.
+
+    Args:
+        rows: The identity of each, and how many events it has.
+    """
+    few: list[StoreValue] = []
+    for rowid, events in rows:
+        is_small = isinstance(events, int) and events <= ROW_EVENTS_MAX
+        if few and (not is_small or len(few) == BLOCKS_TOGETHER):
+            yield tuple(few)
+            few = []
+        few.append(rowid)
+        if not is_small:
+            yield tuple(few)
+            few = []
+    if few:
+        yield tuple(few)
 
 
 class Archive:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -85,10 +86,7 @@ def body_template(
         "table_id": table_id, "tenant": tenant, "timestamp": from_us(at_us), "tx_id": tx_id,
         "workspace_id": workspace,
     }  # fmt: skip
-    c = {
-        name: canonical(value, name).decode().replace("%", "%%")
-        for name, value in constants.items()
-    }
+    c = {name: _constant(name, value) for name, value in constants.items()}
     context = f'"{CONTEXT}":"c:%s",' if has_context else ""
     version = f'"v":{VERSION},' if has_context else ""
     return (
@@ -99,6 +97,12 @@ def body_template(
         f'"table_id":{c["table_id"]},"tenant":{c["tenant"]},"timestamp":{c["timestamp"]},'
         f'"tx_id":{c["tx_id"]},{version}"workspace_id":{c["workspace_id"]}}}'
     )
+
+
+@lru_cache(maxsize=1024)
+def _constant(name: str, value: str | None) -> str:
+    """Return what stands in a template for a text, most of which come again."""
+    return canonical(value, name).decode().replace("%", "%%")
 
 
 @dataclass(frozen=True, slots=True)

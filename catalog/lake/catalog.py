@@ -305,10 +305,10 @@ class Catalog:
         self.touch(writer, info)
         return self.get(writer, name or info.name, info.schema)
 
-    def touch(self, writer: Writer, info: TableInfo, *, rows: int = 0) -> None:
-        """Give ``info`` its next version, and add ``rows`` to its count."""
+    def touch(self, writer: Writer, info: TableInfo, *, rows: int = 0) -> int:
+        """Give ``info`` its next version, which is returned, and add ``rows`` to its count."""
         by = {"version": 1, "row_count": rows} if rows else {"version": 1}
-        writer.increment(TABLES, by, Compare("=", "table_id", info.table_id))
+        return writer.increment(TABLES, by, Compare("=", "table_id", info.table_id))[0][0]
 
     def show(self, writer: Writer, info: TableInfo, version: int) -> None:
         """Let readers from this commit on see ``version`` of a vector table's rows.

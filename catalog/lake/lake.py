@@ -29,8 +29,8 @@ from affidavit.catalog.lake.vectors.datasets import Datasets
 from affidavit.catalog.lake.vectors.made import MetIndexes
 from affidavit.catalog.lake.vectors.writes import SmallWrites
 from affidavit.catalog.ledger.keys import open_keys
-from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.ledgers import Ledgers, check_limits
+from affidavit.catalog.ledger.signing.heads import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.listeners import Listeners
 from affidavit.catalog.sql.names import SHARED

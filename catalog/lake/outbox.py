@@ -28,6 +28,9 @@ class Changer(Author, Protocol):
 class Outbox(Protocol):
     """What has triggers, and sends what they publish in the transaction of the change."""
 
+    def has_triggers(self, reader: Reader, table_id: str) -> bool:
+        """Return whether a table has any."""
+
     def look(self, catalog: Changer, reader: Reader, change: Change) -> ChangeLook | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it.
 

@@ -19,6 +19,7 @@ from affidavit.catalog.store.covering.multiset import SUM_BYTES, as_bytes, diges
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from affidavit.catalog.ledger.keys import Signer
     from affidavit.catalog.ledger.verifier import PublicKey
     from affidavit.catalog.values.types import StoreValue
 
@@ -73,6 +74,29 @@ class Head:
             self.checkpoint_size, self.checkpoint_at, *log,
             None if self.data is None else as_bytes(self.data), self.logged_at,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A ledger as a transaction has left it so far, whose head is still to be signed.
+
+    Attributes:
+        frontier: The tree.
+        signer: The key that signs.
+        generation: Which of the derived keys that is.
+        log: How far the log of statements is covered; ``None`` where none of it is.
+        logged_at: When the newest entry that says so was logged, in microseconds since the epoch.
+        at_us: When it came so far, in microseconds since the epoch.
+        keeps: Whether the head is to be kept as a checkpoint, whether or not one is due.
+    """
+
+    frontier: Frontier
+    signer: Signer
+    generation: int
+    log: Log | None
+    logged_at: int
+    at_us: int = 0
+    keeps: bool = False
 
 
 def sign_note(text: str, key: PublicKey, sign: Callable[[bytes], bytes]) -> str:

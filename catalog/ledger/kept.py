@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.ledger.entry import KEY, StoredEntry
-from affidavit.catalog.ledger.head import check_head, parse_head
+from affidavit.catalog.ledger.head import Due, check_head, parse_head
 from affidavit.catalog.ledger.verifier import Keys, LedgerProblem
 from affidavit.catalog.sql.predicate import Compare, In
 from affidavit.catalog.store.protocol import columns_of, own
@@ -211,6 +211,7 @@ class KeptLedger(KeptEntries):
         self.signers = signers
         self._signer: tuple[int, Signer] | None = None
         self._intact: tuple[Sequence[StoreValue], Head] | None = None
+        self._head_key = f"{HEADS.name} {tenant}"
 
     def head(self, reader: Reader) -> Head | None:
         """Return the newest state; ``None`` if there are no entries.
@@ -245,9 +246,17 @@ class KeptLedger(KeptEntries):
 
     def last_seq(self, reader: Reader) -> int | None:
         """Return the newest entry's number; ``None`` if there is none."""
+        due = self._pending(reader)
+        if due is not None:
+            return due.frontier.size - 1
         rows = reader.select(HEADS, ("size",), own(self.tenant))
         size = rows[0][0] if rows else None
         return size - 1 if isinstance(size, int) and size > 0 else None
+
+    def _pending(self, reader: Reader) -> Due | None:
+        """Return what a transaction has appended and not signed for yet."""
+        found = reader.pending(self._head_key)
+        return found if isinstance(found, Due) else None
 
     def signer(self, generation: int) -> Signer:
         """Return the key of a generation."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S, Ledger
+from affidavit.catalog.ledger.ledger import Ledger
+from affidavit.catalog.ledger.signing.heads import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.verifier import ORIGIN_PREFIX, origin_name
 from affidavit.catalog.sql.names import SHARED
 from affidavit.errors import InvalidQueryError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.ledger.entry import EntryKeeper, RecordKeeper
     from affidavit.catalog.ledger.keys import Signers
-    from affidavit.catalog.ledger.ledger import Covers
+    from affidavit.catalog.ledger.signing.heads import Covers
 
 
 def check_limits(checkpoint_entries: object, checkpoint_interval_s: object) -> None:

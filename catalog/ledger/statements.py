@@ -112,8 +112,7 @@ def append_statements(
         LedgerCorruptError: The ledger was changed by somebody else.
         MasterKeyError: The key is missing, or not this ledger's.
     """
-    head = ledger.head(writer)
-    log = None if head is None else head.log
+    log = ledger.log_of(writer)
     if log is None:
         log = Log(first=writer.count(STATEMENTS, own(ledger.tenant)))
     kept = []

@@ -8,7 +8,7 @@ the mutation or not at all, and a listener that raises stops the mutation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,7 @@ class Change:
         loses: The columns that an ``alter`` or ``restore`` takes away, or gives another name or
             type.
         messages: What triggers send because of it; ``None`` where they were not asked yet.
+        events: What the journal says of it; ``None`` where that is still to be put together.
     """
 
     identity: Identity
@@ -68,6 +69,7 @@ class Change:
     keys_sha256: str = ""
     loses: Sequence[str] = ()
     messages: Sequence[Message] | None = None
+    events: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

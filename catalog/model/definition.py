@@ -13,6 +13,7 @@ import pyarrow as pa
 from affidavit.catalog.model.rules import NO_RULES, Counter, Rules
 from affidavit.catalog.store.protocol import Cover, StoreColumn, StoreIndex, StoreTable
 from affidavit.catalog.values.codecs import codec_for
+from affidavit.catalog.values.python.plain import Plain
 from affidavit.errors import StoreError
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class MutableDefinition:
     def codecs(self) -> dict[str, Codec]:
         """How the values of each column are kept."""
         return {name: codec_for(kind) for name, kind in self.types.items()}
+
+    @cached_property
+    def plain(self) -> Plain | None:
+        """How rows of plain values are read; ``None`` where more than keys and NOT NULL rules."""
+        is_ruled = self.defaults or self.rules.are_of_rows or self.rules.foreign_keys
+        if is_ruled or not self.primary_key:
+            return None
+        return Plain(self.schema, self.not_null)
 
     @cached_property
     def not_null(self) -> tuple[str, ...]:

@@ -149,6 +149,21 @@ def check_durability(durability: object) -> None:
         raise LakeError(msg)
 
 
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """What a transaction has yet to write.
+
+    Attributes:
+        value: What it is, which nobody changes.
+        tables: The names of the store tables that are wrong until it is written.
+        write: Writes it.
+    """
+
+    value: object
+    tables: frozenset[str]
+    write: Callable[[], None]
+
+
 class Reader(Protocol):
     """One consistent snapshot of what a tenant may see. Safe to share between threads."""
 
@@ -191,6 +206,9 @@ class Reader(Protocol):
 
     def count(self, table: StoreTable, where: Predicate | None = None) -> int:
         """Return how many rows match."""
+
+    def pending(self, key: str) -> object | None:
+        """Return what was put off as ``key`` and is not written; of a snapshot there is nothing."""
 
     def faults(self, tables: Iterable[StoreTable], *, reads: bool = True) -> list[str]:
         """Return what is wrong with how the store keeps ``tables``, and what is there besides.
@@ -244,10 +262,20 @@ class Writer(Reader, Protocol):
         """
 
     def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
-        """Insert a row, with others that follow it: before whatever else is asked here, or the end.
+        """Insert a row, with others that follow it: before the table is asked for, or the end.
 
         What keeps it from being inserted is raised then.
         """
+
+    def put_off(self, key: str, what: PutOff) -> None:
+        """Write ``what`` before its tables are read or written, or the end: once for all of a key.
+
+        What raises then keeps all of this from being committed. A savepoint that is undone brings
+        back what was put off before it.
+        """
+
+    def finish(self) -> None:
+        """Write all that was put off, and what was appended, as the end does."""
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
@@ -262,8 +290,10 @@ class Writer(Reader, Protocol):
     ) -> int:
         """Set ``values`` in every matching row and return how many there were."""
 
-    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
-        """Add to integer columns of every matching row."""
+    def increment(
+        self, table: StoreTable, by: Mapping[str, int], where: Predicate | None
+    ) -> list[tuple[int, ...]]:
+        """Add to integer columns of every matching row, and return what each has there now."""
 
     def delete_where(self, table: StoreTable, where: Predicate | None) -> int:
         """Delete every matching row and return how many there were."""

@@ -92,8 +92,12 @@ class Intent:
         writer.update_where(INTENTS, told, Compare("=", "intent_id", self.intent_id))
 
     def finish(self, writer: Writer) -> None:
-        """Remove the intent, in the transaction that says that it happened."""
+        """Remove the intent, in the transaction that says that it happened.
+
+        What that put off is written, for what refuses it to do so before Lance commits.
+        """
         writer.delete_where(INTENTS, Compare("=", "intent_id", self.intent_id))
+        writer.finish()
 
 
 @contextmanager

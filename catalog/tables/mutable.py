@@ -35,6 +35,7 @@ from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
 from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
 from affidavit.catalog.tables.rows import definition_of, read_table
+from affidavit.catalog.tables.short.inserting import insert_plain, plain_rows
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import new_rows, schema_rows
@@ -217,17 +218,21 @@ class MutableTable(TableHandle):
             SchemaMismatchError: The data does not fit; the column is named.
             ConstraintError: A key is duplicate or NULL, or a NOT NULL column is NULL.
         """
-        return self._write(data, partial(insert_rows, self._catalog, are_ready=True))
+        write = partial(insert_rows, self._catalog, are_ready=True)
+        return self._write(data, write, is_new=True)
 
     def _write(
         self,
         data: object,
         write: Callable[[Writer, TableInfo, Iterable[pa.RecordBatch]], int],
         attempts: int = 4,
+        *,
+        is_new: bool = False,
     ) -> int:
         """Convert ``data`` with no lock held, and have it written, if it fits the table still.
 
         A few plain rows are converted under the lock: looking the table up first takes longer.
+        Where they are to be inserted, ``is_new``, they may be written as they stand.
         """
         rows = rows_in(data)
         if rows is not None and len(rows) <= FEW_ROWS_MAX:
@@ -235,6 +240,9 @@ class MutableTable(TableHandle):
                 info = self._find(writer)
                 self._catalog.refuse_shared(info)
                 definition = definition_of(info)
+                plain = plain_rows(definition, rows) if is_new else None
+                if plain is not None:
+                    return insert_plain(self._catalog, writer, info, rows, plain)
                 if not definition.defaults and is_quick(self._catalog, definition):  # no query
                     return write(writer, info, self._batches(info, data, rows))
         info = self._info()

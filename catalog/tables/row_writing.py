@@ -135,8 +135,8 @@ def _insert(
         catalog.announce(writer, change)
         references.add(batch)
     if inserted:
-        catalog.touch(writer, info, rows=inserted)
-        note_changed(writer, info, range(first, end))
+        version = catalog.touch(writer, info, rows=inserted)
+        note_changed(writer, info, range(first, end), version)
         if not is_keyed:
             keep_next_rowid(writer, info, end)
     return inserted
@@ -259,8 +259,7 @@ def _update(
         names = [definition.stored[column] for column in changed]
         writer.update(table, names, zip(*(new[c] for c in changed), rowids, strict=True))
     if changed:
-        catalog.touch(writer, info)
-        note_changed(writer, info, rowids)
+        note_changed(writer, info, rowids, catalog.touch(writer, info))
     change = catalog.change(
         info, "update", rows=len(rowids), before=before, after=after, rowids=rowids
     )
@@ -320,8 +319,8 @@ def _delete(
     before: pa.Table,
 ) -> None:
     writer.delete(definition_of(info).store_table, rowids)
-    catalog.touch(writer, info, rows=-len(rowids))
-    note_changed(writer, info, rowids)
+    version = catalog.touch(writer, info, rows=-len(rowids))
+    note_changed(writer, info, rowids, version)
     change = catalog.change(info, "delete", rows=len(rowids), before=before, rowids=rowids)
     catalog.announce(writer, change)
 

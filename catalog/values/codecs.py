@@ -26,7 +26,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,11 @@ from affidavit.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
     from affidavit.catalog.values.types import StoreValue
+
+
+_DOUBLE: Final = Struct("<d")
+_LONG: Final = Struct("<q")
+_LOW: Final = 2**63 - 1
 
 
 class Codec(Protocol):
@@ -305,6 +310,18 @@ def _codec(arrow_type: pa.DataType) -> Codec:
     if is_text(arrow_type):
         return _Cast(arrow_type, Kind.TEXT)
     return _Cast(arrow_type, Kind.BLOB)
+
+
+def float_bits(value: float) -> int:
+    """Return a double as the store keeps it."""
+    bits: int = _LONG.unpack(_DOUBLE.pack(value))[0]
+    return bits ^ ((bits >> 63) & _LOW)
+
+
+def float_of_bits(kept: int) -> float:
+    """Return the inverse of :func:`float_bits`."""
+    value: float = _DOUBLE.unpack(_LONG.pack(kept ^ ((kept >> 63) & _LOW)))[0]
+    return value
 
 
 @lru_cache(maxsize=1024)

@@ -42,7 +42,8 @@ _STEPS: Final = {
 }
 """The units that Python's moments have, and how many digits Arrow prints in each."""
 
-_quote: Final = json.encoder.encode_basestring
+quoted_json: Final = json.encoder.encode_basestring
+"""Returns a text as JSON."""
 
 
 def json_texts(array: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -72,9 +73,9 @@ def _texts(array: pa.Array) -> list[str]:
     if pt.is_boolean(kind):
         return [_BOOLEANS[value] for value in array.to_pylist()]
     if pt.is_floating(kind):
-        return [NULL if value is None else _float_text(value) for value in array.to_pylist()]
+        return [NULL if value is None else float_text(value) for value in array.to_pylist()]
     if is_text(kind):
-        return [NULL if value is None else _quote(value) for value in array.to_pylist()]
+        return [NULL if value is None else quoted_json(value) for value in array.to_pylist()]
     if is_moment(kind):
         return _moments(array)
     if pt.is_decimal(kind):
@@ -91,7 +92,8 @@ def _texts(array: pa.Array) -> list[str]:
 _BOOLEANS: Final = {None: NULL, True: "true", False: "false"}
 
 
-def _float_text(value: float) -> str:
+def float_text(value: float) -> str:
+    """Return a float as JSON text."""
     written = from_float(value)
     return f'"{written}"' if isinstance(written, str) else repr(written)
 
@@ -188,7 +190,7 @@ def _written_floats(array: pa.Array) -> pa.Array:
     whole = pa.array(numbers == np.floor(numbers))
     texts = pc.if_else(whole, pc.binary_join_element_wise(texts, "0", "."), texts)
     other = pc.and_(array.is_valid(), pa.array(~alike))
-    written = [_float_text(value) for value in array.filter(other).to_pylist()]
+    written = [float_text(value) for value in array.filter(other).to_pylist()]
     return pc.replace_with_mask(texts, other, pa.array(written, pa.string()))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from affidavit.catalog.model import clock
 from affidavit.catalog.values.canonical import datetime_of, instant_us
 from affidavit.engine.audit.settings import checked_lineage
-from affidavit.engine.search.record import SearchRecord, checked_record, draft_record
+from affidavit.engine.search.record import SearchRecord, checked_record, completed, draft_record
 from affidavit.errors import AffidavitError, InvalidQueryError
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def _completed(given: object, identity: Identity, now_us: int) -> SearchRecord:
     _check_counts(record)
     moment = record.executed_at
     at_us = now_us if moment is None else instant_us(moment, "executed_at")
-    return record.replaced(
+    return completed(
+        record,
         query_id=clock.uuid7(at_us) if record.query_id is None else record.query_id,
         executed_at=datetime_of(at_us),
         actor=identity.actor if record.actor is None else record.actor,

@@ -29,9 +29,10 @@ from affidavit.engine.run.telling.objects import refuse_new_objects, refuse_set_
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.conflicts import resolve
 from affidavit.engine.run.writing.literals import literal_rows
+from affidavit.engine.run.writing.plain import insert_as_given
 from affidavit.engine.run.writing.returning import returned_of
 from affidavit.engine.statement.assignments import check_columns, parse_assignments, with_defaults
-from affidavit.engine.statement.clauses import parse_insert
+from affidavit.engine.statement.clauses import clauses_of, parse_insert
 from affidavit.engine.statement.names import by_name
 from affidavit.engine.statement.parameters import numbered
 from affidavit.engine.statement.statement import DML_SCHEMA
@@ -55,17 +56,20 @@ if TYPE_CHECKING:
 
 def insert(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run an INSERT."""
-    clauses = parse_insert(statement.cursor())
+    clauses = clauses_of(parse_insert, statement)
     target = clauses.target
     if target.source and (clauses.by_name or clauses.source.is_default):
         msg = "INSERT into another database takes columns by their places: name them in brackets"
         raise SqlError(msg)
     if target.source:
         return insert_into_source(scope, statement, clauses, params)
-    is_temporary = scope.planner.temporaries.find(target.schema, target.name) is not None
-    external = None if is_temporary else _external(scope.catalog, target)
-    if external is not None:
-        return _insert_external(scope, statement, params, external)
+    if scope.planner.temporaries.find(target.schema, target.name) is None:
+        info = _found(scope.catalog, target)
+        if info.kind == EXTERNAL.name and not is_only_read(info.definition):
+            return _insert_external(scope, statement, params, info)
+        written = insert_as_given(scope, clauses, info, params)
+        if written is not None:
+            return written
 
     def change(opened: OpenTarget) -> Result:
         source = opened.fitted_batches(_new_rows(clauses, opened))
@@ -154,10 +158,9 @@ def _as_written(clauses: Insert, opened: OpenTarget) -> pa.RecordBatch | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _external(catalog: Catalog, target: Target) -> TableInfo | None:
+def _found(catalog: Catalog, target: Target) -> TableInfo:
     with catalog.read() as reader:
-        info = catalog.get(reader, target.name, target.schema)
-    return info if info.kind == EXTERNAL.name and not is_only_read(info.definition) else None
+        return catalog.get(reader, target.name, target.schema)
 
 
 def _insert_external(scope: Scope, statement: Statement, params: Params, info: TableInfo) -> Result:

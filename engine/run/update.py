@@ -32,9 +32,15 @@ from affidavit.engine.run.telling.objects import refuse_set_objects
 from affidavit.engine.run.writing.asked import Asked
 from affidavit.engine.run.writing.counts import note_unchanged
 from affidavit.engine.run.writing.keyed import keyed_row
+from affidavit.engine.run.writing.plain import delete_as_given, update_as_given
 from affidavit.engine.run.writing.returning import Beside
 from affidavit.engine.statement.assignments import computed_values, parse_assignments
-from affidavit.engine.statement.clauses import parse_delete, parse_truncate, parse_update
+from affidavit.engine.statement.clauses import (
+    clauses_of,
+    parse_delete,
+    parse_truncate,
+    parse_update,
+)
 from affidavit.engine.statement.merge import ACTION, parse_merge, with_action
 from affidavit.engine.statement.names import with_names
 from affidavit.engine.statement.parameters import bound
@@ -56,8 +62,10 @@ if TYPE_CHECKING:
 
 def update(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run an UPDATE."""
-    clauses = parse_update(statement.cursor())
-    target = clauses.target
+    clauses = clauses_of(parse_update, statement)
+    target, written = clauses.target, update_as_given(scope, clauses, params)
+    if written is not None:
+        return written
 
     def change(opened: OpenTarget) -> Result:
         sets = parse_assignments(clauses.sets.cursor(), opened.columns, target.name, target.alias)
@@ -76,8 +84,10 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
 
 def delete(scope: Scope, statement: Statement, params: Params) -> Result:
     """Run a DELETE."""
-    clauses = parse_delete(statement.cursor())
-    target = clauses.target
+    clauses = clauses_of(parse_delete, statement)
+    target, written = clauses.target, delete_as_given(scope, clauses, params)
+    if written is not None:
+        return written
 
     def change(opened: OpenTarget) -> Result:
         rows, beside = _joined(clauses, "", {}, {}, opened)

@@ -47,6 +47,12 @@ def asked(catalog: Catalog) -> Query:
     return given or Query(catalog.lake.queries, catalog.identity)
 
 
+def note_target(query: Query, info: TableInfo) -> None:
+    """Note that a statement reads a table to change it: what fails of that is on record."""
+    shown, version = f"{info.schema}.{info.name}", info.data_version or info.version
+    query.tables.setdefault(shown, TableRead(shown, info.table_id, version, level=info.audit))
+
+
 class Snapshot:
     """What one statement reads, and what its planning found out.
 
@@ -193,9 +199,7 @@ class Snapshot:
 
     def note_target(self, info: TableInfo) -> None:
         """Note that the statement reads a table to change it: what fails of that is on record."""
-        shown, version = f"{info.schema}.{info.name}", info.data_version or info.version
-        told = TableRead(shown, info.table_id, version, level=info.audit)
-        self.query.tables.setdefault(shown, told)
+        note_target(self.query, info)
 
     def note_past(self, table: PastTable, schema: str, key: str | None = None) -> TableRead:
         """Note that the statement reads a table as it was, or what happened to it."""

@@ -128,9 +128,7 @@ class SearchRecord:
         new = object.__new__(SearchRecord)
         for put, value in zip(_SETTERS, _ALL(self), strict=True):
             put(new, value)
-        for name, value in changes.items():
-            object.__setattr__(new, name, value)
-        return new
+        return completed(new, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a dict."""
@@ -140,6 +138,13 @@ class SearchRecord:
 _NAMES: Final = tuple(each.name for each in fields(SearchRecord))
 _ALL: Final = attrgetter(*_NAMES)
 _SETTERS: Final = tuple(getattr(SearchRecord, name).__set__ for name in _NAMES)
+
+
+def completed(record: SearchRecord, **changes: Any) -> SearchRecord:  # noqa: ANN401 - as above
+    """Return a record that nobody else has yet, with some of its fields changed in place."""
+    for name, value in changes.items():
+        object.__setattr__(record, name, value)
+    return record
 
 
 def _check_lists(record: SearchRecord) -> None:
@@ -166,7 +171,7 @@ _WRITE: Final = tuple((each.name, each.form.write) for each in _GIVEN)
 
 
 def checked_record(given: object) -> SearchRecord:
-    """Return a caller's record with the types that it must have.
+    """Return a copy of a caller's record with the types that it must have.
 
     Raises:
         InvalidQueryError: ``given`` is no record, or a field has another type; it is named.

@@ -8,7 +8,7 @@ from affidavit.catalog.lake.cache import BUDGET_BYTES
 from affidavit.catalog.lake.lake import BUSY_TIMEOUT_S, LakeOptions
 from affidavit.catalog.lake.place import lake_folder
 from affidavit.catalog.ledger.keys import key_store_of
-from affidavit.catalog.ledger.ledger import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
+from affidavit.catalog.ledger.signing.heads import CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL_S
 from affidavit.catalog.ledger.witness import as_witness
 from affidavit.catalog.model.identity import Identity
 from affidavit.catalog.sources.reach import Reach

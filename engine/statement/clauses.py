@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from affidavit.catalog.sql.lexer import Cursor
 from affidavit.engine.statement.assignments import (
     Target,
     parse_name,
@@ -16,19 +18,23 @@ from affidavit.engine.statement.grammar import skip_expression, skip_items, skip
 from affidavit.engine.statement.honoured import unexpected
 from affidavit.engine.statement.queries import named_tables, skip_query, skip_tables, skip_with
 from affidavit.engine.statement.reading.naming import named
-from affidavit.engine.statement.statement import Part
+from affidavit.engine.statement.statement import REMEMBERED_LENGTH_MAX, Part
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from affidavit.catalog.sql.lexer import Cursor
+    from affidavit.catalog.sql.lexer import Token
+    from affidavit.engine.statement.statement import Statement
 
 _QUERY_WORDS: Final = frozenset(
     {"SELECT", "UNION", "EXCEPT", "INTERSECT", "GROUP", "HAVING", "OFFSET", "FETCH", "WINDOW",
      "QUALIFY", "INTO"}
 )  # fmt: skip
 """Clauses of a query that a statement which changes rows does not have."""
+
+
+Clauses = TypeVar("Clauses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,28 @@ class Delete:
     rest: str
     returning: str
     others: tuple[str, ...] = ()
+
+
+class _Told(str):
+    """A statement's text, which is what it is known by, with its tokens."""
+
+    __slots__ = ("tokens",)
+    tokens: tuple[Token, ...]
+
+
+def clauses_of(parse: Callable[[Cursor], Clauses], statement: Statement) -> Clauses:
+    """Return what ``parse`` makes of a statement; short texts that are repeated are cut once."""
+    if len(statement.text) > REMEMBERED_LENGTH_MAX:
+        return parse(statement.cursor())
+    told = _Told(statement.text)
+    told.tokens = statement.tokens
+    found: Clauses = _cut(parse, told)
+    return found
+
+
+@lru_cache(maxsize=512)
+def _cut(parse: Callable[[Cursor], Any], told: _Told) -> Any:  # noqa: ANN401 - what it makes
+    return parse(Cursor(told, told.tokens))
 
 
 def common_tables(cursor: Cursor) -> Part:

@@ -60,6 +60,10 @@ class TriggerOutbox:
         self._record = record
         self._predicates: dict[str, tuple[pa.Schema, EventPredicate]] = {}
 
+    def has_triggers(self, reader: Reader, table_id: str) -> bool:
+        """Return whether a table has any."""
+        return bool(triggers_of_table(reader, table_id))
+
     def look(self, catalog: Changer, reader: Reader, change: Change) -> _Look | None:
         """Return what looks at the rows of ``change``; ``None`` if no trigger asks for it."""
         triggers = triggers_of_table(reader, change.table_id)

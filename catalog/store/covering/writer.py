@@ -58,6 +58,9 @@ class CoveredWriter:
         self.drop_index = inner.drop_index
         self.last_rowid = inner.last_rowid
         self.on_commit = inner.on_commit
+        self.pending = inner.pending
+        self.put_off = inner.put_off
+        self.finish = inner.finish
 
     @property
     def has_moved(self) -> bool:
@@ -210,9 +213,11 @@ class CoveredWriter:
         self._changed(table, found, lambda _: values)
         return count
 
-    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
+    def increment(
+        self, table: StoreTable, by: Mapping[str, int], where: Predicate | None
+    ) -> list[tuple[int, ...]]:
         assert not self._counts(table, by)
-        self._inner.increment(table, by, where)
+        return self._inner.increment(table, by, where)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
         if table.cover is not None:

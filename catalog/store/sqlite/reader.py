@@ -47,6 +47,12 @@ class SqliteReader:
             raise ClosedError(msg)
         return self._connection
 
+    def _reach(self, table: str) -> None:
+        """Write what a statement about ``table`` has to find there: nothing, but in a writer."""
+
+    def pending(self, key: str) -> object | None:  # noqa: ARG002 - as writers take it
+        return None
+
     def _execute(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, translated("reading the store", self._timeout_s):
             return self._opened().execute(sql, values)
@@ -77,6 +83,7 @@ class SqliteReader:
         limit: int | None = None,
         descending: bool = False,
     ) -> sqlite3.Cursor:
+        self._reach(table.name)
         clause, values = where_of(self._sees, where)
         sql = f"SELECT {listed(tuple(columns))} FROM {quoted(table.name)}{clause}"
         if order_by:
@@ -131,11 +138,15 @@ class SqliteReader:
             return cursor.fetchmany(rows)
 
     def count(self, table: StoreTable, where: Predicate | None = None) -> int:
+        self._reach(table.name)
         clause, values = where_of(self._sees, where)
         cursor = self._execute(f"SELECT count(*) FROM {quoted(table.name)}{clause}", values)
         return int(cursor.fetchone()[0])
 
     def faults(self, tables: Iterable[StoreTable], *, reads: bool = True) -> list[str]:
+        tables = list(tables)
+        for table in tables:
+            self._reach(table.name)
         with self._lock, translated("checking the store", self._timeout_s):
             return list(faults(self._execute, tables, reads=reads))
 

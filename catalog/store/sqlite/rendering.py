@@ -49,7 +49,17 @@ def where_of(tenants: tuple[str, ...], where: Predicate | None) -> tuple[str, li
     clause = _of_tenants(tenants)
     if where is None:
         return clause, []
+    parts = where.operands if isinstance(where, p.And) else (where,)
+    compared = [(each.op, each.column, each.value) for each in parts if type(each) is p.Compare]
+    if len(compared) == len(parts):  # as most are, again and again
+        shape = tuple([(op, column) for op, column, _ in compared])
+        return clause + _of_comparisons(shape), [value for _, _, value in compared]  # type: ignore[misc]  # an encoded predicate holds store values
     return f"{clause} AND {render(where)}", list(bound_values(where))
+
+
+@lru_cache(maxsize=1024)
+def _of_comparisons(shape: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f" AND {quoted(column)} {op} ?" for op, column in shape)
 
 
 @lru_cache(maxsize=1024)
@@ -83,6 +93,14 @@ def sets_text(table: str, columns: tuple[str, ...]) -> str:
     """Return the beginning of a statement that sets columns of a table, and binds their values."""
     sets = ", ".join(f"{quoted(name)} = ?" for name in columns)
     return f"UPDATE {quoted(table)} SET {sets}"
+
+
+@lru_cache(maxsize=1024)
+def increment_text(table: str, columns: tuple[str, ...]) -> str:
+    """Return a statement that adds to columns, with a place for its condition."""
+    names = [quoted(name).replace("%", "%%") for name in columns]
+    sets = ", ".join(f"{name} = {name} + ?" for name in names)
+    return f"UPDATE {quoted(table).replace('%', '%%')} SET {sets}%s RETURNING {', '.join(names)}"
 
 
 def update_text(table: StoreTable, columns: Sequence[str], tenant: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.sqlite.failures import translated
@@ -11,6 +14,7 @@ from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.catalog.store.sqlite.rendering import (
     delete_range_text,
     delete_text,
+    increment_text,
     index_text,
     insert_text,
     sets_text,
@@ -24,16 +28,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from affidavit.catalog.sql.predicate import Predicate
-    from affidavit.catalog.store.protocol import Move, StoreColumn, StoreIndex, StoreTable
+    from affidavit.catalog.store.protocol import (
+        Move,
+        PutOff,
+        StoreColumn,
+        StoreIndex,
+        StoreTable,
+    )
     from affidavit.catalog.values.types import StoreValue
 
 
 APPENDED_MAX: Final = 512
-"""How many rows are held back at most, to be inserted together."""
+"""How many rows of a table are held back at most, to be inserted together."""
+
+_Held: TypeAlias = "tuple[str, list[Sequence[StoreValue]]]"
+"""The statement that inserts a table's rows, and those that are held back."""
 
 
 class SqliteWriter(SqliteReader):
-    """A transaction on the store's one write connection."""
+    """A transaction on the store's one write connection.
+
+    What is held back, and what was put off, is in no savepoint until it is written: one that is
+    undone brings back what there was when it began.
+    """
 
     def __init__(self, connection: sqlite3.Connection, tenant: str, timeout_s: float) -> None:
         super().__init__(connection, tenant, timeout_s)
@@ -41,22 +58,59 @@ class SqliteWriter(SqliteReader):
         self._savepoints = 0
         self.memo: dict[object, object] = {}
         self._committed: dict[str, Callable[[], object]] = {}
-        self._appended: list[Sequence[StoreValue]] = []
-        self._append_text = ""
+        self._held: dict[str, _Held] = {}
+        self._put_off: dict[str, PutOff] = {}
+        self._last_rowid = 0
 
-    def _opened(self) -> sqlite3.Connection:
-        """Return the connection, once what was held back is in it: every statement asks for it."""
-        connection = super()._opened()
-        if self._appended:
-            connection.executemany(self._append_text, self._appended)
-            self._appended = []  # only now: where some could not be written nothing is committed
-        return connection
+    def close(self) -> None:
+        super().close()
+        self._put_off.clear()
+        self._held.clear()
 
     def finish(self) -> None:
-        """Write what was held back: it is about to be committed."""
-        if self._appended:
-            with self._lock, translated("writing the store", self._timeout_s):
-                self._opened()
+        for key in list(self._put_off):
+            self._settle(key)
+        for table in list(self._held):
+            self._write_held(table)
+
+    def pending(self, key: str) -> object | None:
+        with self._lock:  # what another thread is writing is written once this looks
+            found = self._put_off.get(key)
+        return None if found is None else found.value
+
+    def put_off(self, key: str, what: PutOff) -> None:
+        with self._lock:
+            self._put_off[key] = what
+
+    def _reach(self, table: str) -> None:
+        """Write what a statement about ``table`` has to find there."""
+        if self._put_off:
+            with self._lock:  # threads of a plan read too
+                wrong = [key for key, each in self._put_off.items() if table in each.tables]
+            for key in wrong:
+                self._settle(key)
+        if table in self._held:
+            self._write_held(table)
+
+    def _settle(self, key: str) -> None:
+        """Write what was put off; where that fails, it fails whenever it is tried again."""
+        with self._lock:
+            each = self._put_off.pop(key, None)
+            if each is None:  # another thread was here first
+                return
+            try:
+                each.write()
+            except BaseException as error:
+                self._put_off[key] = replace(each, write=partial(_raise, error))
+                raise
+
+    def _write_held(self, table: str) -> None:
+        with self._lock:
+            text, rows = self._held.get(table, ("", ()))
+            if rows:
+                with translated("writing the store", self._timeout_s):
+                    self._opened().executemany(text, rows)
+                del self._held[table]  # only now: what cannot be written keeps all from committing
 
     def _write(self, sql: str, values: Sequence[StoreValue] = ()) -> sqlite3.Cursor:
         with self._lock, translated("writing the store", self._timeout_s):
@@ -70,23 +124,26 @@ class SqliteWriter(SqliteReader):
         return {}  # who covers rows knows of them
 
     def last_rowid(self) -> int:
-        found = self._execute("SELECT last_insert_rowid()").fetchone()
-        return int(found[0])
+        return self._last_rowid
 
     def create_table(self, table: StoreTable) -> None:
         for text in table_texts(table):
             self._write(text)
 
     def drop_table(self, table: StoreTable) -> None:
+        self._reach(table.name)
         self._write(f"DROP TABLE {quoted(table.name)}")
 
     def add_column(self, table: StoreTable, column: StoreColumn) -> None:
+        self._reach(table.name)
         self._write(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)}")
 
     def drop_column(self, table: StoreTable, column: str) -> None:
+        self._reach(table.name)
         self._write(f"ALTER TABLE {quoted(table.name)} DROP COLUMN {quoted(column)}")
 
     def create_index(self, table: StoreTable, index: StoreIndex) -> None:
+        self._reach(table.name)
         self._write(index_text(table, index))
 
     def drop_index(self, index: StoreIndex) -> None:
@@ -95,23 +152,36 @@ class SqliteWriter(SqliteReader):
     def insert(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
-        self._write_many(insert_text(table, columns, self._tenant), rows)
+        self._reach(table.name)
+        text, given = insert_text(table, columns, self._tenant), iter(rows)
+        begun = list(islice(given, 2))
+        with self._lock, translated("writing the store", self._timeout_s):
+            connection = self._opened()
+            if len(begun) == 1:
+                self._last_rowid = int(connection.execute(text, begun[0]).lastrowid or 0)
+            elif begun:
+                connection.executemany(text, chain(begun, given))
+                found = connection.execute("SELECT last_insert_rowid()").fetchone()
+                self._last_rowid = int(found[0])
 
     def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
         text = insert_text(table, columns, self._tenant)
-        if text != self._append_text or len(self._appended) >= APPENDED_MAX or not self._open:
-            self.finish()
-            with self._lock:
+        with self._lock:
+            held = self._held.get(table.name)
+            if held is None or held[0] != text or len(held[1]) >= APPENDED_MAX or not self._open:
+                self._reach(table.name)
                 self._opened()
-            self._append_text = text
-        self._appended.append(row)
+                held = self._held[table.name] = (text, [])
+            held[1].append(row)
 
     def update(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
+        self._reach(table.name)
         self._write_many(update_text(table, columns, self._tenant), rows)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
+        self._reach(table.name)
         if isinstance(rowids, range) and rowids.step == 1:
             text = delete_range_text(table, self._tenant)
             self._write(text, [rowids.start, rowids.stop])
@@ -121,16 +191,22 @@ class SqliteWriter(SqliteReader):
     def update_where(
         self, table: StoreTable, values: Mapping[str, StoreValue], where: Predicate | None
     ) -> int:
+        self._reach(table.name)
         clause, bound = where_of((self._tenant,), where)
         sql = sets_text(table.name, tuple(values)) + clause
         return self._write(sql, [*values.values(), *bound]).rowcount
 
-    def increment(self, table: StoreTable, by: Mapping[str, int], where: Predicate | None) -> None:
-        sets = ", ".join(f"{quoted(name)} = {quoted(name)} + ?" for name in by)
+    def increment(
+        self, table: StoreTable, by: Mapping[str, int], where: Predicate | None
+    ) -> list[tuple[int, ...]]:
+        self._reach(table.name)
         clause, bound = where_of((self._tenant,), where)
-        self._write(f"UPDATE {quoted(table.name)} SET {sets}{clause}", [*by.values(), *bound])
+        text = increment_text(table.name, tuple(by)) % clause
+        with self._lock, translated("writing the store", self._timeout_s):
+            return self._opened().execute(text, [*by.values(), *bound]).fetchall()
 
     def delete_where(self, table: StoreTable, where: Predicate | None) -> int:
+        self._reach(table.name)
         clause, bound = where_of((self._tenant,), where)
         return self._write(f"DELETE FROM {quoted(table.name)}{clause}", bound).rowcount
 
@@ -142,13 +218,15 @@ class SqliteWriter(SqliteReader):
     def savepoint(self) -> Iterator[None]:
         self._savepoints += 1
         name = f"s{self._savepoints}"
-        committed = dict(self._committed)
+        committed, put_off = dict(self._committed), dict(self._put_off)
+        held = [(table, *each, len(each[1])) for table, each in self._held.items()]
         self._write(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException:
             self.memo.clear()
-            self._committed = committed
+            self._committed, self._put_off = committed, put_off
+            self._held = {table: (text, rows[:count]) for table, text, rows, count in held}
             if self._open:
                 self._write(f"ROLLBACK TO {name}")
                 self._write(f"RELEASE {name}")
@@ -162,3 +240,7 @@ class SqliteWriter(SqliteReader):
         """Make the calls that were asked for."""
         for call in self._committed.values():
             call()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from affidavit.catalog.sql.predicate import And, Compare
-from affidavit.catalog.store.tables import CHANGED_ROWS, TABLES
+from affidavit.catalog.store.tables import CHANGED_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,19 +36,17 @@ ENTRIES_KEPT: Final = 1024
 _LET_GO_EVERY: Final = 64
 
 
-def note_changed(writer: Writer, info: TableInfo, rowids: Sequence[int]) -> None:
-    """Note which rows the version changed that a table has just been given."""
+def note_changed(writer: Writer, info: TableInfo, rowids: Sequence[int], version: int) -> None:
+    """Note which rows ``version`` changed, which the table has just been given."""
     if info.row_count < NOTED_ROWS_MIN:
         return
     ranges = _ranges(rowids)
     if len(ranges) > RANGES_MAX:
         return
-    is_table = Compare("=", "table_id", info.table_id)
-    version = writer.select(TABLES, ("version",), is_table)[0][0]
-    assert isinstance(version, int)
     entry = (info.table_id, version, ranges.astype("<i8").tobytes())
-    writer.insert(CHANGED_ROWS, ("table_id", "version", "rowids"), [entry])
+    writer.append(CHANGED_ROWS, ("table_id", "version", "rowids"), entry)
     if not version % _LET_GO_EVERY:
+        is_table = Compare("=", "table_id", info.table_id)
         old = And((is_table, Compare("<=", "version", version - ENTRIES_KEPT)))
         writer.delete_where(CHANGED_ROWS, old)
 

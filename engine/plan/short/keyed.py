@@ -107,28 +107,39 @@ def predicate_of(
         params: The values of its parameters.
         info: The table.
     """
-    definition = definition_of(info)
-    if set(definition.primary_key) != set(key):
+    values, types = key_values(key, params, info), definition_of(info).types
+    if values is None:
         return None
-    parts = []
-    for column, told in key.items():
-        value = params.get(told) if isinstance(told, Parameter) else told
-        scalar = _scalar(value, definition.schema.field(column).type)
-        if scalar is None:
-            return None
-        parts.append(Compare("=", column, scalar))
+    parts = [Compare("=", name, pa.scalar(value, types[name])) for name, value in values.items()]
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
-def _scalar(value: object, kind: pa.DataType) -> pa.Scalar | None:
-    """Return a value as a key's type has it, if it has just that one."""
+def key_values(
+    key: Mapping[str, int | str | Parameter], params: Mapping[str, Any], info: TableInfo
+) -> dict[str, int | str] | None:
+    """Return the values of a key likewise, whole numbers and texts."""
+    definition = definition_of(info)
+    if set(definition.primary_key) != set(key):
+        return None
+    found: dict[str, int | str] = {}
+    for column, told in key.items():
+        given = params.get(told) if isinstance(told, Parameter) else told
+        value = _of_key(definition.types[column], given)
+        if value is None:
+            return None
+        found[column] = value
+    return found
+
+
+def _of_key(kind: pa.DataType, value: object) -> int | str | None:
+    """Return a value if a key's type has just that one."""
     if pt.is_integer(kind) and type(value) is int:
         bits = kind.bit_width - pt.is_signed_integer(kind)
         lowest = -(1 << bits) if pt.is_signed_integer(kind) else 0
-        return pa.scalar(value, kind) if lowest <= value < 1 << bits else None
+        return value if lowest <= value < 1 << bits else None
     if not is_text(kind) or not isinstance(value, str):
         return None
-    return pa.scalar(value, kind) if is_unicode(value) else None
+    return value if is_unicode(value) else None
 
 
 def _counted(

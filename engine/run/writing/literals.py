@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.sql.lexer import tokenize
+from affidavit.catalog.values.python.plain import NotPlainError
 from affidavit.catalog.values.types import is_text
 from affidavit.engine.statement.parameters import arrow_params
 from affidavit.errors import AffidavitError
@@ -64,32 +65,58 @@ def literal_rows(
         schema: The table's columns, which may be NULL here.
         params: The statement's.
     """
-    types = [schema.field(name).type for name in given]
-    try:
-        columns = _columns(source.tokens, types, params)
-        arrays = {
-            name: pa.array(values, kind)
-            for name, kind, values in zip(given, types, columns, strict=True)
-        }
-    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
+    columns = literal_columns(source, given, schema, params)
+    if columns is None:
         return None
-    count = len(columns[0])
+    try:
+        arrays = {
+            name: pa.array(values, schema.field(name).type) for name, values in columns.items()
+        }
+    except (AffidavitError, pa.ArrowException, OverflowError, ValueError):
+        return None
+    count = len(columns[given[0]])
     return pa.RecordBatch.from_arrays(
         [arrays.get(each.name, pa.nulls(count, each.type)) for each in schema], schema=schema
     )
 
 
+def literal_columns(
+    source: Part, given: Sequence[str], schema: pa.Schema, params: Params
+) -> dict[str, list[Any]] | None:
+    """Return the values of a VALUES by column; ``None`` if it is to be planned."""
+    types = [schema.field(name).type for name in given]
+    try:
+        return dict(zip(given, _columns(source.tokens, types, params), strict=True))
+    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
+        return None
+
+
 def literal_value(text: str, kind: pa.DataType, params: Params) -> pa.Scalar | None:
     """Return the value for a column that an expression is as it stands; ``None`` to plan it."""
     try:
-        tokens = tokenize(text)
-        is_negative = bool(tokens) and tokens[0].text == "-"
-        if len(tokens) != 1 + is_negative:
-            return None
-        values = [_value(_reader(kind), kind, params, tokens[-1], is_negative=is_negative)]
-        return pa.array(values, kind)[0]
+        return pa.array([_alone(text, kind, params)], kind)[0]
     except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
         return None
+
+
+def plain_value(text: str, kind: pa.DataType, params: Params) -> object:
+    """Return the same as a value of Python's.
+
+    Raises:
+        NotPlainError: It is to be planned.
+    """
+    try:
+        return _alone(text, kind, params)
+    except (_PlannedError, AffidavitError, pa.ArrowException, OverflowError, ValueError):
+        raise NotPlainError from None
+
+
+def _alone(text: str, kind: pa.DataType, params: Params) -> object:
+    tokens = tokenize(text)
+    is_negative = bool(tokens) and tokens[0].text == "-"
+    if len(tokens) != 1 + is_negative:
+        raise _PlannedError
+    return _value(_reader(kind), kind, params, tokens[-1], is_negative=is_negative)
 
 
 def _columns(

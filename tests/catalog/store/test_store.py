@@ -24,6 +24,7 @@ from affidavit.catalog.sql.predicate import (
 )
 from affidavit.catalog.store.protocol import (
     ROWID,
+    PutOff,
     StoreColumn,
     StoreIndex,
     StoreOptions,
@@ -178,6 +179,71 @@ def test_an_appended_row_that_cannot_be_inserted_keeps_all_from_being_committed(
             writer.count(T)
     with pytest.raises(errors.ConstraintError), store.write("acme") as writer:
         writer.append(T, ("i",), (1,))
+    assert rows(store) == before
+
+
+def test_appended_rows_of_several_tables_wait_for_whoever_asks_for_them(store) -> None:
+    other = StoreTable("other", T.columns)
+    with store.write("acme") as writer:
+        writer.create_table(other)
+        writer.append(T, ("i",), (100,))
+        writer.append(other, ("i",), (1,))
+        with pytest.raises(ZeroDivisionError), writer.savepoint():
+            writer.append(T, ("i",), (101,))
+            assert writer.count(T) == len(ROWS) + 2
+            writer.append(other, ("i",), (2,))
+            raise ZeroDivisionError
+        assert writer.count(T) == len(ROWS) + 1
+        with writer.savepoint():
+            writer.append(other, ("i",), (3,))
+        assert [row[0] for row in writer.select(other, ("i",), order_by=("i",))] == [1, 3]
+
+
+def test_what_is_put_off_is_written_once_before_it_is_asked_for(store) -> None:
+    written: list[int] = []
+
+    def put_off(number: int) -> None:
+        def write() -> None:
+            written.append(number)
+            writer.insert(T, ("i",), [(number,)])
+
+        writer.put_off("key", PutOff(number, frozenset({"t"}), write))
+
+    with store.write("acme") as writer:
+        assert writer.pending("key") is None
+        put_off(100)
+        put_off(101)
+        assert (writer.pending("key"), written) == (101, [])
+        assert writer.count(T) == len(ROWS) + 1
+        assert (writer.pending("key"), written) == (None, [101])
+        put_off(102)
+        with pytest.raises(ZeroDivisionError), writer.savepoint():
+            put_off(103)
+            assert writer.count(T) == len(ROWS) + 2
+            raise ZeroDivisionError
+        assert (writer.pending("key"), written) == (102, [101, 103])
+        assert writer.select(T, ("i",), Compare("=", "i", 103)) == []
+        with writer.savepoint():
+            put_off(104)
+    assert written == [101, 103, 102, 104]
+    assert len(rows(store)) == len(ROWS) + 3
+
+
+def test_what_was_put_off_and_cannot_be_written_keeps_all_from_being_committed(store) -> None:
+    before = rows(store)
+
+    def fails() -> None:
+        writer.insert(T, ("i",), [(98,)])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), store.write("acme") as writer:
+        writer.put_off("key", PutOff(1, frozenset({"t"}), fails))
+        with pytest.raises(ZeroDivisionError):
+            writer.count(T)
+    assert rows(store) == before
+    with pytest.raises(ZeroDivisionError), store.write("acme") as writer:
+        writer.put_off("key", PutOff(1, frozenset({"u"}), fails))
+        writer.insert(T, ("i",), [(99,)])
     assert rows(store) == before
 
 
