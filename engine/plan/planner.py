@@ -325,6 +325,10 @@ class Planner:
             )  # fmt: skip
         return planned
 
+    def runs(self, frame: DataFrame, snapshot: Snapshot) -> DataFrame:
+        """Return what runs here of a plan: sub-trees of it are answered by databases."""
+        return Planned.at(snapshot, lambda _: frame, self.state.cuts(self.context)).runs
+
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""
         return released(self._planned(plan, snapshot), self._here)

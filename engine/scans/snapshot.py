@@ -18,6 +18,7 @@ from datafusion.catalog import Table
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.model.release import Reading, TableRead
 from affidavit.catalog.sources.databases.running import Running
+from affidavit.catalog.sources.databases.sent import SentQueries
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.tables.reading import key_of, names_of, wants_rows
 from affidavit.engine.scans.evidence.given import GivenRows, LanceRows
@@ -82,7 +83,7 @@ class Snapshot:
         tellers: Say what a message of DataFusion's is about, if it is about their files.
         passed: What queries in the SQL of sources are called, by source and text.
         is_limited: Whether whoever asks has limits; until it is said that they have none.
-        sent: The SQL that scans of sources send, with the source's name.
+        sent: What scans of databases send, and what came of it.
         reading: What the statement does that is to be on record.
         ahead: What may be run before the plan: its searches, as far as it reads them.
         query: The statement, as it runs.
@@ -133,7 +134,7 @@ class Snapshot:
         self.written: set[tuple[str, str]] = set()
         self.copies: list[Copy] = []
         self.tellers: list[Callable[[str], str | None]] = []
-        self.sent: list[tuple[str, str]] = []
+        self.sent = SentQueries()
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
         self.looks: list[Callable[[], None]] = []
@@ -267,11 +268,6 @@ class Snapshot:
     def note_missing(self, schema: str, name: str) -> None:
         """Note that planning looked up what is not there."""
         self.missing.append(name if schema == MAIN_SCHEMA else f"{schema}.{name}")
-
-    def note_sent(self, source: str, sql: str) -> None:
-        """Note what is sent to a source."""
-        if (source, sql) not in self.sent:
-            self.sent.append((source, sql))
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error that a provider raised."""

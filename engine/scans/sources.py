@@ -80,7 +80,7 @@ class DatabaseSource:
             found,
             lambda: snapshot.running,
             snapshot.fail,
-            snapshot.note_sent,
+            snapshot.sent,
             told=told.moment_teller,
             enough=lambda: snapshot.enough.get((self.name, schema, name)),
             sends_filters=snapshot.sends_filters,

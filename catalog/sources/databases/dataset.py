@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.running import Running
+    from affidavit.catalog.sources.databases.sent import SentQueries
     from affidavit.catalog.sources.databases.table import Select, SourceTable
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
@@ -39,7 +40,7 @@ class SourceDataset(ScanDataset):
         table: Its table.
         running: Returns where what the plan that runs has under way can be cancelled.
         fail: Told what a scan raises.
-        note: Told the source's name and the SQL that is sent there.
+        sent: Told what is sent, and what came.
         condition: The range, as SQL.
         lend: Where a range's connection comes from.
         told: Returns who wants to be told what the database calls the moment that is read, if
@@ -60,7 +61,7 @@ class SourceDataset(ScanDataset):
         table: SourceTable,
         running: Callable[[], Running],
         fail: Callable[[BaseException], None],
-        note: Callable[[str, str], None],
+        sent: SentQueries,
         *,
         condition: str = "",
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
@@ -72,7 +73,7 @@ class SourceDataset(ScanDataset):
         self.database = database
         self.table = table
         self._running = running
-        self._note = note
+        self._sent = sent
         self._condition = condition
         self._lend = lend
         self.moment_told = told
@@ -89,7 +90,7 @@ class SourceDataset(ScanDataset):
         predicate = self.read_filter(filter)
         names = self.schema.names if columns is None else list(columns)
         select = self._select(names, predicate)
-        self._note(self.database.name, select.text("count(*)" if _is_count(names, select) else ""))
+        self._sent.note(self.database.name, _text(names, select))
         return super().scanner(columns, filter, **rest)
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
@@ -113,7 +114,7 @@ class SourceDataset(ScanDataset):
     def _part(self, **rest: Any) -> Fragment:  # noqa: ANN401 - what this class is made of
         """Return what is read for one plan, whatever others need of the table meanwhile."""
         part = SourceDataset(
-            self.database, self.table, self._running, self._fail, self._note,
+            self.database, self.table, self._running, self._fail, self._sent,
             told=self.moment_told, sends_filters=self._sends_filters, **rest,
         )  # fmt: skip
         return Fragment(part)
@@ -128,14 +129,22 @@ class SourceDataset(ScanDataset):
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         select = self._select(columns, predicate)
+        name, text = self.database.name, _text(columns, select)
+        self._sent.count(name, text, None)
         if _is_count(columns, select):
             rows = self.database.count(select, self._running(), self._lend, self.moment_told())
             return rows_without_columns(rows)
         batches = self.database.scan(
             select, predicate, columns, self._running(), self._lend, self.moment_told()
         )
+        counted = self._sent.counted(name, text, batches)
         # all at once, so that the connection is free again before the plan leaves the scan
-        return iter(list(batches)) if select.is_short else batches
+        return iter(list(counted)) if select.is_short else counted
+
+
+def _text(columns: Sequence[str], select: Select) -> str:
+    """Return what is sent."""
+    return select.text("count(*)" if _is_count(columns, select) else "")
 
 
 def _is_count(columns: Sequence[str], select: Select) -> bool:

@@ -51,6 +51,10 @@ _FOUND: Final = {
 _PYTHON: Final[dict[pa.DataType, type]] = {
     pa.int64(): int, pa.string(): str, pa.binary(): bytes, pa.float64(): float,
 }  # fmt: skip
+_IS_NUMBERED: Final = """
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ? AND rootpage > 0
+AND NOT EXISTS (SELECT 1 FROM pragma_table_info(?) WHERE lower(name) = 'rowid')
+"""
 
 
 class Sqlite(Driver):
@@ -141,10 +145,15 @@ def _table(connection: sqlite3.Connection, table: str) -> SourceTable:
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> int | None:
-    """Return about how many rows a table has, if its rows are numbered."""
+    """Return about how many rows a table has, if its rows are numbered.
+
+    A view would be computed, and what is called as the number is may be a column.
+    """
+    if connection.execute(_IS_NUMBERED, (table, table)).fetchone() is None:
+        return None
     try:
         found = connection.execute(f"SELECT max(rowid) FROM {quoted(table)}").fetchone()[0]
-    except sqlite3.OperationalError:  # a view, or a table without such numbers
+    except sqlite3.OperationalError:  # a table WITHOUT ROWID, or of another module
         return None
     return found if isinstance(found, int) else 0
 

@@ -53,7 +53,7 @@ class Answer(SourceDataset):
         condition: str = "",
     ) -> None:
         super().__init__(
-            database, table, lambda: snapshot.running, snapshot.fail, snapshot.note_sent,
+            database, table, lambda: snapshot.running, snapshot.fail, snapshot.sent,
             condition=condition, told=partial(_all_told, told),
         )  # fmt: skip
         self._schema_ = pa.schema([each.with_name(f"c{at}") for at, each in enumerate(schema)])

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from affidavit.engine.result.result import Result
 from affidavit.engine.statement.commands import parse_explain
-from affidavit.engine.statement.statement import DML_KINDS, Kind
+from affidavit.engine.statement.statement import DML_KINDS, DML_SCHEMA, Kind
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
+    from datafusion import DataFrame
+
+    from affidavit.catalog.sources.databases.sent import Came
+    from affidavit.engine.plan.planner import Planner
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.statement import Statement
+
+_REST: Final = "rest of the plan"
 
 
 def explain(scope: Scope, statement: Statement, params: Params) -> Result:
@@ -37,22 +44,47 @@ def told(plans: Result) -> str:
 
 def _query(scope: Scope, statement: Statement, params: Params) -> Result:
     """Return the plan of a query, and what it sends to each source."""
-    planner, text, names = scope.planner, statement.text, statement.names
+    planner = scope.planner
     with planner.snapshot(scope.catalog) as snapshot:
-        plan = partial(planner.plan, text, params, names=names, read_only=True)
-        plans = planner.collect(plan, snapshot)
+        plans = planner.collect(partial(_plan, planner, statement, params), snapshot)
     if snapshot.copies:
         told = [planner.hide(text) for text in plans["plan"].to_pylist()]
         field = plans.schema.field("plan")
         at = plans.schema.get_field_index("plan")
         plans = plans.set_column(at, field, pa.array(told, field.type))
+    queries = snapshot.sent.queries
     sent = {
-        "plan_type": [f"sent to {source}" for source, _ in snapshot.sent],
-        "plan": [sql for _, sql in snapshot.sent],
+        "plan_type": [f"sent to {source}" for source, _ in queries],
+        "plan": [_shown(sql, came) for (_, sql), came in queries.items()],
     }
-    if not snapshot.sent:
+    if not queries:
         return Result.of(plans)
     return Result.of(pa.concat_tables([plans, pa.table(sent, schema=plans.schema)]))
+
+
+def _plan(planner: Planner, statement: Statement, params: Params, at: Snapshot) -> DataFrame:
+    """Return the plan of an EXPLAIN, of what runs here once sub-trees were cut out for databases.
+
+    DataFusion explains texts alone, so what runs is a table that the text reads.
+    """
+    inner = parse_explain(statement.cursor()).inner
+    names = statement.names
+    asked = planner.plan(inner.text, params, at, names=names, read_only=True)
+    runs = planner.runs(asked, at)
+    if runs is asked or not statement.text.endswith(inner.text):
+        return planner.plan(statement.text, params, at, names=names, read_only=True)
+    at.virtual[_REST] = runs.into_view()
+    explain = statement.text.removesuffix(inner.text)
+    return planner.plan(
+        f'{explain} SELECT * FROM "{DML_SCHEMA}"."{_REST}"', {}, at, names=names, read_only=True
+    )
+
+
+def _shown(sql: str, came: Came) -> str:
+    """Return a query as it was sent, with what came of it if it was run."""
+    if came.rows is None:
+        return sql
+    return f"{sql}\n-- {came.rows:,} rows, {came.bytes:,} bytes"
 
 
 def _change(scope: Scope, inner: Statement, statement: Statement, params: Params) -> Result:

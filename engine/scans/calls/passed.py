@@ -56,7 +56,7 @@ def passed_query(
     text = only_query(text)
     table = source.database.query(text)
     dataset = SourceDataset(
-        source.database, table, lambda: snapshot.running, snapshot.fail, snapshot.note_sent,
+        source.database, table, lambda: snapshot.running, snapshot.fail, snapshot.sent,
         told=_told(snapshot, name, text).moment_teller,
     )  # fmt: skip
     return snapshot.scan(("", f"{SOURCE_QUERY} {name} {text}"), dataset)
