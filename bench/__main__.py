@@ -23,6 +23,7 @@ from bench.digest import digest
 from bench.erasure import erasure
 from bench.federation import aggregate, federate, tpch
 from bench.found import ends, lately, listing, slope
+from bench.growing import growing
 from bench.harness import Plan
 from bench.jammi_peer import jammi
 from bench.journal import journal, journaled, past, seal
@@ -93,6 +94,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "attached": attached,
     "slopes": slopes,
     "jammi": jammi,
+    "growing": growing,
     "stream": stream,
     "mix": mix,
     "load": load,
