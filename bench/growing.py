@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.harness import Plan
 
 ROWS: Final = 5_000_000
+QUICK_ROWS: Final = 100_000
 BLOCK: Final = 50_000
 """How many rows a source hands over at a time: none is ever whole in memory."""
 
@@ -89,21 +90,24 @@ STEPS: Final[dict[str, Callable[[affidavit.Session, int], None]]] = {
 
 def growing(plan: Plan) -> Iterator[Figure]:
     """Yield how the resident memory of a process grows, journaled, against that of a tenth."""
-    found = [{}, {}]
-    for at, rows in enumerate((plan.size(ROWS) // 10, plan.size(ROWS))):
-        lake = str(plan.folder / f"lake-{at}")
-        for step in STEPS:
-            command = [sys.executable, "-m", "bench.growing", lake, step, str(rows)]
-            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            found[at][step] = json.loads(told)
-            print(f"growing: {rows:,} rows, {step}: {told.strip()}", file=sys.stderr)
-    tenth, whole = found
+    rows = QUICK_ROWS if plan.quick else ROWS
+    tenth, whole = _taken(plan, rows // 10), _taken(plan, rows)
     for step, told in whole.items():
         yield Figure(
-            f"peak memory growth, {step}, {plan.size(ROWS):,} rows", "MB", told["growth_mb"],
+            f"peak memory growth, {step}, {rows:,} rows", "MB", told["growth_mb"],
             tenth[step]["growth_mb"], "a tenth of the rows",
             (Bound("measured", "at most", GROWTH_MB),), {"seconds": told["seconds"]},
         )  # fmt: skip
+
+
+def _taken(plan: Plan, rows: int) -> dict[str, dict[str, float]]:
+    """Take each step with so many rows, and return what it told."""
+    found = {}
+    for step in STEPS:
+        command = [sys.executable, "-m", "bench.growing", str(plan.folder / str(rows)), step]
+        told = subprocess.run([*command, str(rows)], check=True, stdout=subprocess.PIPE, text=True)
+        found[step] = json.loads(told.stdout)
+    return found
 
 
 def _peak_mb() -> float:
