@@ -70,7 +70,7 @@ def _run(text: str) -> Callable[[affidavit.Session, int], None]:
 
 
 def _past(session: affidavit.Session, rows: int) -> None:
-    """Read the table as it was before its rows were changed for the last time."""
+    """Read the table as it was before any of its rows was changed."""
     first = "SELECT min(seq) AS seq FROM journal WHERE entity_type = 't' AND action = 'update'"
     seq = session.sql(first).to_pylist()[0]["seq"]
     _read(f"SELECT count(v) AS n FROM as_of('t', {seq - 1})")(session, rows)

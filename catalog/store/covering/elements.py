@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 MANY_ROWS: Final = 16
 """From so many rows on they are written down column by column, in a third less time."""
 
-ROWS_AT_ONCE: Final = 1024
+ROWS_AT_ONCE: Final = 128
+"""How many rows are written down together: large ones take their size again."""
+
 ROW: Final = b"\x01"
 OBJECT: Final = b"\x05"
 
