@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from binascii import unhexlify
 from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.ledger.merkle import Frontier
@@ -150,15 +149,14 @@ def _opened_as_written(fields: Mapping[str, Any], opened: object) -> AbstractSet
     if not parts:
         return None
     name = begun[2:]
-    names, last = set[str](), len(parts) - 1
-    for at in range(1, len(parts), 2):
-        if at == last:
-            value, following = parts[at][:-2], b""
-        else:
-            value, _, following = parts[at].rpartition(b'],"')
-        salted = unhexlify(parts[at - 1]) + b"\x02" + name + b"\x00" + value
+    names = set[str]()
+    for salt, rest in zip(parts[::2], parts[1::2], strict=True):
+        value, _, following = rest.rpartition(b'],"')
+        if len(names) == len(parts) // 2 - 1:
+            value, following = rest[:-2], b""
+        found = hashlib.sha256(b"%b\x02%b\x00%b" % (bytes.fromhex(salt.decode()), name, value))
         told = name.decode(errors="replace")
-        if told in names or fields.get(told) != "c:" + hashlib.sha256(salted).hexdigest():
+        if fields.get(told) != f"c:{found.hexdigest()}" or told in names:
             return None
         names.add(told)
         name = following
