@@ -23,7 +23,9 @@ from bench.digest import digest
 from bench.erasure import erasure
 from bench.federation import aggregate, federate, tpch
 from bench.found import ends, lately, listing, slope
+from bench.growing import growing
 from bench.harness import Plan
+from bench.jammi_peer import jammi
 from bench.journal import journal, journaled, past, seal
 from bench.keyed import keyed
 from bench.large import attached, gathered, large, slopes, wide
@@ -91,6 +93,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "wide": wide,
     "attached": attached,
     "slopes": slopes,
+    "jammi": jammi,
+    "growing": growing,
     "stream": stream,
     "mix": mix,
     "load": load,

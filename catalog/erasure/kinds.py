@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 from affidavit.catalog.erasure.holds import may_tell_of, names_of_held, refuse_newer
 from affidavit.catalog.erasure.statements import let_go_of_rows
 from affidavit.catalog.journal.records.form import entries_of
-from affidavit.catalog.lake.vectors.datasets import lance_errors
 from affidavit.catalog.ledger.entry import RETENTION
 from affidavit.catalog.model import clock
 from affidavit.catalog.model.definition import KINDS
 from affidavit.catalog.model.holds import Hold, holds, refuse_held
 from affidavit.catalog.tables.copies.files import forget_outdated
-from affidavit.catalog.tables.intents import cleaning
+from affidavit.catalog.tables.upkeep.letting_go import ago, let_go_of_versions
 from affidavit.catalog.tables.vector_rows import locked
 from affidavit.catalog.topics.log import (
     decode_event,
@@ -274,12 +273,7 @@ def _cleaned(due: Due, info: TableInfo) -> int:
     with locked(due.catalog, info, "deleting old versions") as (now, dataset):
         with due.catalog.read() as reader:
             refuse_held(reader, info.table_id)
-        before = {int(each["version"]) for each in dataset.versions()}
-        with cleaning(due.catalog, now), lance_errors(f"cleaning up {info.name!r}"):
-            handle = dataset.checkout_version(dataset.version)
-            handle.cleanup_old_versions(age, error_if_tagged_old_versions=False)
-        left = {int(each["version"]) for each in handle.versions()}
-        gone = sorted(before - left)
+        gone = let_go_of_versions(due.catalog, now, dataset, ago(age))
         if gone:
             with due.catalog.write() as writer:
                 told = {"table_id": info.table_id, "table": info.name, "versions": gone}

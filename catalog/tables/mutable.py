@@ -33,9 +33,10 @@ from affidavit.catalog.tables.copies.changed import forget_changed
 from affidavit.catalog.tables.copies.files import forget_copy
 from affidavit.catalog.tables.handle import TableHandle
 from affidavit.catalog.tables.reading import given
-from affidavit.catalog.tables.row_writing import insert_rows, upsert_rows
+from affidavit.catalog.tables.row_writing import insert_rows
 from affidavit.catalog.tables.rows import definition_of, read_table
 from affidavit.catalog.tables.short.inserting import insert_plain, plain_rows
+from affidavit.catalog.tables.upserts.parts import upsert_batches
 from affidavit.catalog.values.codecs import codec_for
 from affidavit.catalog.values.fit import conform
 from affidavit.catalog.values.ingest import new_rows, schema_rows
@@ -314,7 +315,7 @@ class MutableTable(TableHandle):
         parts = parts_of(data, definition.schema)
         names = not_generated(definition, definition.schema.names)
         if not definition.primary_key or not leaves_out(parts, names):
-            return self._write(as_given(data, parts), self._upsert)
+            return self._write(as_given(data, parts), partial(upsert_batches, self._catalog))
         tables = [(part.table(definition.schema), part.places) for part in parts]
         return self._upsert_some(
             [
@@ -341,10 +342,6 @@ class MutableTable(TableHandle):
         with catalog.write() as writer:
             info = self._find(writer)
             return upserted(catalog, writer, info, given, complete).write(catalog, writer, info)
-
-    def _upsert(self, writer: Writer, info: TableInfo, batches: Iterable[pa.RecordBatch]) -> int:
-        rows = pa.Table.from_batches(batches, definition_of(info).schema)
-        return upsert_rows(self._catalog, writer, info, rows, are_ready=True)
 
     def truncate(self) -> int:
         """Delete every row, and return how many there were."""

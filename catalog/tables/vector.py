@@ -24,8 +24,9 @@ from affidavit.catalog.tables.indexing import (
     check_suits,
     checked_kind,
 )
-from affidavit.catalog.tables.intents import cleaning, intended
+from affidavit.catalog.tables.intents import intended
 from affidavit.catalog.tables.reading import given, refuse_unseen
+from affidavit.catalog.tables.upkeep.letting_go import ago, let_go_of_versions
 from affidavit.catalog.tables.vector_making import restore
 from affidavit.catalog.tables.vector_rows import (
     insert_vectors,
@@ -241,8 +242,8 @@ class VectorTable(TableHandle):
         """Merge small fragments and bring the indexes up to date.
 
         Args:
-            cleanup_older_than: Also delete versions older than this. Tagged versions stay; a
-                search that read a deleted version cannot be replayed.
+            cleanup_older_than: Also delete versions that were replaced longer ago than this.
+                Tagged versions stay; a search that read a deleted one cannot be replayed.
 
         Raises:
             HoldError: Old versions are to go, and a row of the table is held.
@@ -257,10 +258,7 @@ class VectorTable(TableHandle):
             # who deletes old versions wants the rows gone that were deleted, however few
             dataset = compacted(self._catalog, info, shared, whole=cleanup_older_than is not None)
             if cleanup_older_than is not None:  # once nobody who comes is shown the old ones
-                with cleaning(self._catalog, info), lance_errors(f"cleaning up {self.name!r}"):
-                    dataset.cleanup_old_versions(
-                        cleanup_older_than, error_if_tagged_old_versions=False
-                    )
+                let_go_of_versions(self._catalog, info, dataset, ago(cleanup_older_than))
 
     def create_index(
         self,

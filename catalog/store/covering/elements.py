@@ -13,18 +13,25 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from affidavit.catalog.store.covering.multiset import MARK, element
+from affidavit.catalog.store.covering.multiset import MARK, element, elements_sum
 from affidavit.catalog.store.protocol import ROWID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from affidavit.catalog.store.protocol import StoreTable
     from affidavit.catalog.values.types import StoreValue
 
     Row = tuple[StoreValue, ...]
+
+MANY_ROWS: Final = 16
+"""From so many rows on they are written down column by column, in a third less time."""
+
+ROWS_AT_ONCE: Final = 128
+"""How many rows are written down together: large ones take their size again."""
 
 ROW: Final = b"\x01"
 OBJECT: Final = b"\x05"
@@ -105,16 +112,47 @@ def rows_sum(
     """
     start, places = _places(tuple(columns), name)
     is_ordered = table.cover is not None and table.cover.is_ordered
-    total = 0
-    for row in rows:
-        parts = [start, _WRITE[type(row[0])](row[0])] if is_ordered else [start]
-        for at, written in places:
-            value = row[at]
-            if value is not None:
-                parts.append(written)
-                parts.append(_WRITE[type(value)](value))
-        total += element(b"".join(parts))
+    total, source = 0, iter(rows)
+    while some := list(islice(source, ROWS_AT_ONCE)):
+        if len(some) >= MANY_ROWS:
+            total += elements_sum(_written(some, start, places, is_ordered=is_ordered))
+            continue
+        for row in some:
+            parts = [start, _WRITE[type(row[0])](row[0])] if is_ordered else [start]
+            for at, written in places:
+                value = row[at]
+                if value is not None:
+                    parts.append(written)
+                    parts.append(_WRITE[type(value)](value))
+            total += element(b"".join(parts))
     return total
+
+
+def _written(
+    rows: Sequence[Sequence[object]],
+    start: bytes,
+    places: Sequence[tuple[int, bytes]],
+    *,
+    is_ordered: bool,
+) -> Iterator[bytes]:
+    """Return the elements of rows, which are written down column by column."""
+    columns = list(zip(*rows, strict=True))
+    begun = _column(start, columns[0]) if is_ordered else [start] * len(rows)
+    parts = [_column(written, columns[at]) for at, written in places]
+    return map(b"".join, zip(begun, *parts, strict=True))
+
+
+def _column(written: bytes, values: Sequence[object]) -> list[bytes]:
+    """Return the values of a column, each after what it begins with; nothing for NULL."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        begun = written + b"i"
+        return [begun + int.to_bytes(each, 8, "little", signed=True) for each in values]  # type: ignore[arg-type]  # all are
+    if kinds == {str}:
+        begun = written + b"t"
+        texts = [str.encode(each, "utf-8", "surrogatepass") for each in values]  # type: ignore[arg-type]  # all are
+        return [begun + len(each).to_bytes(4, "little") + each for each in texts]
+    return [b"" if each is None else written + _WRITE[type(each)](each) for each in values]
 
 
 def object_element(name: str, version: int, count: int, sha256: bytes) -> bytes:

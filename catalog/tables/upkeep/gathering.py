@@ -3,6 +3,8 @@
 Rules:
     - Fragments of fewer than :data:`SMALL_ROWS` rows alone are written anew, once there are
       :data:`SMALL_MAX`: a write costs what a thousand rows take, however large the table is.
+    - One that was put together is written anew only with as many rows as it has: every version
+      stays, and so does what a row was in, which is six files at most and not one for each time.
     - It is a version as ``optimize()`` makes one, told to the journal and to listeners.
     - Rows that no index has yet are searched one by one, which is quick for few: an index takes
       them in once they are :data:`UNINDEXED_MAX`.
@@ -69,6 +71,23 @@ def has_small_writes(dataset: lance.LanceDataset) -> bool:
     return sum(1 for _ in small) >= SMALL_MAX
 
 
+def rows_together(dataset: lance.LanceDataset) -> int:
+    """Return of how many rows a fragment is made: smaller ones are put together.
+
+    The newest :data:`SMALL_MAX` small ones are, and each one before that is no larger than what
+    came after it: of those that stay each has more rows than all that are newer.
+    """
+    count = together = 0
+    for fragment in reversed(dataset.get_fragments()):
+        rows = fragment.physical_rows
+        if rows >= SMALL_ROWS:
+            continue
+        if count >= SMALL_MAX and rows > together:
+            break
+        count, together = count + 1, together + rows
+    return min(together, SMALL_ROWS)
+
+
 def gathered(catalog: Catalog, info: TableInfo, shared: lance.LanceDataset) -> None:
     """Put the small fragments of a table together, whose lock is held."""
     told = catalog.change(info, "optimize", version_before=shared.version)
@@ -76,7 +95,7 @@ def gathered(catalog: Catalog, info: TableInfo, shared: lance.LanceDataset) -> N
         with lance_errors(f"gathering the small writes of {info.name!r}"):
             dataset = shared.checkout_version(shared.version)
             dataset.optimize.compact_files(
-                target_rows_per_fragment=SMALL_ROWS, materialize_deletions=False
+                target_rows_per_fragment=rows_together(dataset), materialize_deletions=False
             )
             if behind := _behind(dataset):
                 dataset.optimize.optimize_indices(index_names=behind)

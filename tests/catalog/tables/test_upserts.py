@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from affidavit import errors
+from affidavit.catalog.tables.upserts import parts
 
 
 def rows(table) -> list[dict[str, object]]:
@@ -100,3 +101,44 @@ def test_a_null_that_is_given_is_named_before_anything_is_computed_of_it(session
         with pytest.raises(errors.ConstraintError, match="'x' of table 'g' is NOT NULL"):
             write()
     assert session.sql("SELECT x, y FROM g").to_pylist() == [{"x": 2, "y": 4}]
+
+
+def test_many_rows_are_upserted_in_parts_as_one_change(session, monkeypatch) -> None:
+    """All rows were looked at together: five million of them took 2.5 GB."""
+    monkeypatch.setattr(parts, "PART_ROWS", 50)
+    sizes = []
+    upsert = parts.upsert_rows
+    monkeypatch.setattr(
+        parts, "upsert_rows", lambda *a, **k: sizes.append(a[3].num_rows) or upsert(*a, **k)
+    )
+    few = session.create_table(
+        "few", pa.table({"id": range(0, 200, 2), "v": [1] * 100}), primary_key="id"
+    )
+    given = pa.table({"id": [*range(120)], "v": [2] * 120})
+    assert few.upsert(given.to_reader(30)) == 120
+    assert sizes == [50, 50, 20]
+    assert few.to_arrow().sort_by("id").to_pylist() == [
+        {"id": at, "v": 2 if at < 120 else 1} for at in range(200) if at < 120 or at % 2 == 0
+    ]
+    told = "SELECT action, count(*) AS n FROM journal WHERE entity_type = 'few' AND field IN ('v', '*') AND seq > $at GROUP BY action ORDER BY action"
+    at = session.sql("SELECT max(seq) AS n FROM journal WHERE action = 'create'").to_pylist()[0][
+        "n"
+    ]
+    assert [row["n"] for row in session.sql(told, at=at + 100)] == [60, 60]
+    twice = pa.table({"id": [*range(500, 600), 500], "v": [3] * 101})
+    with pytest.raises(errors.ConstraintError, match="id = 500"):
+        few.upsert(twice.to_reader(30))
+    assert few.count() == 160
+    assert session.ledger.verify(data=True)
+
+
+@pytest.mark.parametrize("rule", ["UNIQUE", "REFERENCES many (id)"])
+def test_rows_that_may_stand_in_each_others_way_are_upserted_together(
+    session, monkeypatch, rule
+) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    session.sql(f"CREATE TABLE many (id INT PRIMARY KEY, other INT {rule})")
+    many = session.table("many")
+    assert many.upsert(pa.table({"id": [1, 2, 3, 4], "other": [2, 3, 4, 1]}).to_reader(1)) == 4
+    assert many.upsert(pa.table({"id": [1, 2, 3, 4], "other": [4, 1, 2, 3]}).to_reader(1)) == 4
+    assert [row["other"] for row in rows(many)] == [4, 1, 2, 3]

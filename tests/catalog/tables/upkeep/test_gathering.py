@@ -76,6 +76,17 @@ def test_the_files_of_a_change_are_those_that_looking_for_them_finds(session, do
     assert {path: size for path, (size, _) in known.items() if path != FIRST} == there
 
 
+def test_what_was_put_together_is_written_anew_only_with_as_many_rows(session, docs) -> None:
+    sizes = []
+    for at in range(6000, 6004):
+        gather_due(session._instance.lake)
+        sizes.append([each.physical_rows for each in _dataset(session)[1].get_fragments()[1:]])
+        for row in range(SMALL_MAX):
+            docs.insert(vectors(1, start=at * SMALL_MAX + row))
+    assert sizes == [[16], [32], [32, 16], [64]]
+    assert docs.count() == SMALL_ROWS + 5 * SMALL_MAX
+
+
 def test_a_listener_may_refuse_it_and_writes_go_on(session, docs) -> None:
     rows, listener = docs.to_arrow(), Listener()
     listener.refuse = "optimize"

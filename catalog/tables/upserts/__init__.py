@@ -1,0 +1,1 @@
+"""Rows put in by their keys: inserted, or changed where the key is there."""
