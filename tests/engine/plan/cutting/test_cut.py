@@ -161,7 +161,7 @@ def test_keys_of_a_small_side_are_all_that_a_large_one_is_asked_for(
 ) -> None:
     text = "SELECT w.why, l.price FROM wanted w JOIN d.main.lines l ON l.order_id = w.id"
     (query,) = sent(session, text, analyze=True)
-    assert 'IN (3,77)' in query or 'IN (77,3)' in query
+    assert "IN (3,77)" in query or "IN (77,3)" in query
     assert f"-- {2 * LINES // ORDERS:,} rows" in query
     assert len(both_ways(session, text)) == 2 * LINES // ORDERS
 
@@ -212,7 +212,9 @@ def test_a_setting_says_what_databases_are_asked_to_do(session: affidavit.Sessio
 
 def test_a_read_on_record_tells_the_tables_and_columns_that_it_read(tmp_path: Path) -> None:
     run_duck(
-        tmp_path / "x.duckdb", "CREATE TABLE t (a INT, b INT, c INT)", "INSERT INTO t VALUES (1, 2, 3)"
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (a INT, b INT, c INT)",
+        "INSERT INTO t VALUES (1, 2, 3)",
     )
     told = {}
     for pushdown in ("full", "off"):
