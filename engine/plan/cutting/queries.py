@@ -18,7 +18,7 @@ from affidavit.engine.plan.cutting.answered import Answer
 from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
 from affidavit.engine.plan.cutting.relations import names_of
-from affidavit.engine.plan.cutting.worth import compares_each, may_grow, works
+from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, works
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class Queries:
 def _is_worth(part: Part) -> bool:
     relation, speech = part.relation, SPEECHES[part.database.driver.dialect.name]
     if not works(relation) or may_grow(relation):
+        return False
+    if not part.database.driver.dialect.typed and is_of_ends(relation):
         return False
     return not (speech.needs_key and compares_each(relation))
 
