@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sql.predicate import Predicate
 
+PADDED: Final = pa.large_string()
+"""What a text is compared as that trailing spaces are no part of: by ``=`` alone, which lets more
+through, since they are none of a literal either."""
+
 IN_VALUES_MAX: Final = 5000
 IN_FEW: Final = 16
 """So many values are written as a list of SQL's."""
@@ -221,7 +225,7 @@ class Dialect:
         if pt.is_decimal(kind) and isinstance(plain, Decimal) and self.decimals:
             return Sent(f"{name} {sign} {plain:f}", exact=True)
         if isinstance(plain, str) and is_text(kind):
-            return self._compare_text(name, op, plain)
+            return None if kind == PADDED and op != "=" else self._compare_text(name, op, plain)
         if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
             literal = self.moment(kind, plain)
             return None if literal is None else Sent(f"{name} {sign} {literal}", exact=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pyarrow as pa
 
 from affidavit.catalog.sources.databases.adbc import rows_of
+from affidavit.catalog.sources.databases.dialect import PADDED
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
 from affidavit.catalog.sql.quoting import quoted_text
 
@@ -162,7 +163,7 @@ def column_of(column: Declared, dialect: Dialect, numeric: pa.DataType | None) -
     name, declared = column.name, column.shown
     text = f"{dialect.quoted(name)}::text"
     if column.kind in _CHARACTERS:
-        return SourceColumn(name, pa.string(), declared, text, compares=False)
+        return SourceColumn(name, pa.string(), declared, text, compared=PADDED)
     if column.kind == "uuid":
         return SourceColumn(name, pa.string(), declared, text, compared=pa.uuid(), cast=declared)
     if column.category == "e":

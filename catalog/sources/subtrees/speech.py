@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.catalog.sources.subtrees.expressions import class_of
+from affidavit.catalog.values.types import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ class Speech:
         averages: What an average of decimals is there, cut to its digits as here; empty if none.
         sums_integers: Whether a sum of integers of 64 bits that is too large is an error.
         likes: Whether its LIKE heeds case, and knows ``_``.
+        casts: Whether it computes with the texts of what has another type there.
         is_null_safe: How it says that two values are alike, NULL too.
         year: What the year of a date is there, where it is one of four digits.
         guards: What a column of a class stands in, so that a value that cannot be given is an
@@ -55,14 +57,17 @@ class Speech:
     averages: str = ""
     sums_integers: bool = True
     likes: bool = True
+    casts: bool = True
     is_null_safe: str = "{} IS NOT DISTINCT FROM {}"
     year: str = ""
     guards: Mapping[str, str] = field(default_factory=dict)
     nulls: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, column: SourceColumn) -> bool:
-        """Return whether it computes with a column as DataFusion does."""
-        return column.compares and not column.expression and class_of(column.type) in self.classes
+        """Return whether it computes with a column, or with the text of it, as DataFusion does."""
+        is_cast = is_text(column.type) and column.expression and not column.mark and self.casts
+        plain = column.compares and not column.expression
+        return bool(plain or is_cast) and class_of(column.type) in self.classes
 
     def name_of(self, kind: pa.DataType) -> str | None:
         """Return what it calls a type."""
@@ -146,6 +151,7 @@ MARIADB: Final = Speech(
     counts_exactly=False,  # a product with an unsigned one is unsigned
     sums_integers=False,  # what is too large for an integer is cut to the largest
     likes=False,
+    casts=False,  # it sorts by some bytes of a text alone
     is_null_safe="{} <=> {}",
 )
 

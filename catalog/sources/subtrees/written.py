@@ -26,6 +26,7 @@ from affidavit.catalog.sources.subtrees.values import OtherwiseError, Sql, Value
 
 if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.dialect import Dialect
+    from affidavit.catalog.sources.databases.table import SourceColumn
     from affidavit.catalog.sources.subtrees.relations import Relation, SortKey
 
 
@@ -125,14 +126,16 @@ class Writer:
         columns = scan.table.chosen(scan.columns)
         if not all(map(self._speech.has, columns)):
             raise OtherwiseError
-        found = [
-            Sql(
-                f"{name}.{self._dialect.quoted(each.name)}", each.type, each.orders,
-                is_plain=True, can_fail=True,
-            )
-            for each in columns
-        ]  # fmt: skip
+        found = [self._column(each, name) for each in columns]
         return Block(tuple(found), f"{scan.table.quoted(self._dialect)} AS {name}")
+
+    def _column(self, column: SourceColumn, table: str) -> Sql:
+        """Return a column of a table, or its text where that is what is given of it."""
+        quoted = self._dialect.quoted(column.name)
+        full = f"{table}.{quoted}"
+        if not column.expression:
+            return Sql(full, column.type, column.orders, is_plain=True, can_fail=True)
+        return Sql(f"({column.expression.replace(quoted, full)})", column.type, column.orders)
 
     def _name(self) -> str:
         return f"t{next(self._numbers)}"

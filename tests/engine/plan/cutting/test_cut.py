@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.pg_server import PgServer
+
 ORDERS, LINES = 2_000, 20_000
 
 
@@ -230,3 +232,27 @@ def test_a_read_on_record_tells_the_tables_and_columns_that_it_read(tmp_path: Pa
             ]
     assert told["full"] == told["off"]
     assert told["full"]
+
+
+def test_columns_that_are_given_as_text_are_grouped_and_compared_as_that(
+    session: affidavit.Session, pg_server: PgServer
+) -> None:
+    url = pg_server.database(
+        "texts",
+        "CREATE TABLE t (id int PRIMARY KEY, c char(4), u uuid, n numeric(5, 2), at timestamp)",
+        "INSERT INTO t SELECT i, CASE i % 3 WHEN 0 THEN 'a' WHEN 1 THEN 'A ' END, "
+        "md5((i % 4)::text)::uuid, i, timestamp '2024-01-01' + i * interval '1 day' "
+        "FROM generate_series(1, 40) i",
+    )
+    session.attach("texts", url)
+    for text in (
+        "SELECT c, count(*) AS n FROM texts.public.t GROUP BY c",
+        "SELECT count(*) AS n, max(a.u) AS u FROM texts.public.t a JOIN texts.public.t b "
+        "ON a.u = b.u AND a.c = 'a' WHERE b.id < 9",
+        "SELECT count(DISTINCT at) AS n, min(at) AS a, avg(n) AS v FROM texts.public.t WHERE c = 'A'",
+    ):
+        assert any(" AS c0" in query for query in sent(session, text)), text
+        assert both_ways(session, text)
+    filtered = sent(session, "SELECT id FROM texts.public.t WHERE c = 'a'")
+    assert filtered == ["SELECT \"id\", \"c\"::text FROM \"public\".\"t\" WHERE (\"c\" = 'a')"]
+    session.detach("texts")
