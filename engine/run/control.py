@@ -33,7 +33,7 @@ OPEN_SETTINGS: Final = frozenset({
     "datafusion.execution.time_zone", "datafusion.explain.format",
     "datafusion.explain.logical_plan_only", "datafusion.explain.physical_plan_only",
     "datafusion.explain.show_schema", "datafusion.explain.show_statistics",
-    "datafusion.sql_parser.dialect", "timezone",
+    "datafusion.sql_parser.dialect", "timezone", PUSHDOWN,
 })  # fmt: skip
 """What a session with limits may change: how its own statements are read, run and explained."""
 
