@@ -1,0 +1,57 @@
+"""What databases answer of a statement is what this process would, errors and types too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import affidavit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TABLES = (
+    "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR, n DECIMAL(38, 0))",
+    "INSERT INTO t VALUES (1, 'ab', 99999999999999999999999999999999999999), (2, 'Ab', 1)",
+)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Session]:
+    duckdb = pytest.importorskip("duckdb")
+    folder = tmp_path_factory.mktemp("alike")
+    with duckdb.connect(str(folder / "x.duckdb")) as connection:
+        for each in TABLES:
+            connection.execute(each)
+    with affidavit.connect(folder / "lake") as opened:
+        opened.attach("d", f"duckdb://{folder / 'x.duckdb'}")
+        yield opened
+
+
+def outcome(session: affidavit.Session, text: str) -> Any:
+    try:
+        found = session.sql(text).to_arrow()
+    except affidavit.AffidavitError as error:
+        return type(error), str(error)
+    return found.schema, sorted(map(repr, found.to_pylist()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id, count(*) AS n FROM d.main.t WHERE v ILIKE 'a%' GROUP BY id",
+        "SELECT id, count(*) AS n FROM d.main.t WHERE v NOT ILIKE 'a%' GROUP BY id",
+        "SELECT id, count(*) AS n FROM d.main.t WHERE v LIKE 'a!%' ESCAPE '!' GROUP BY id",
+        "SELECT id, (SELECT count(*) FROM d.main.t) AS n FROM d.main.t",
+        "SELECT max(id) AS m FROM d.main.t WHERE n > (SELECT max(id) FROM d.main.t)",
+        "SELECT sum(n * 2) AS s FROM d.main.t",
+    ],
+)
+def test_a_database_answers_alike(session: affidavit.Session, text: str) -> None:
+    found = outcome(session, text)
+    session.sql("SET affidavit.pushdown = 'off'")
+    try:
+        assert found == outcome(session, text)
+    finally:
+        session.sql("RESET affidavit.pushdown")
