@@ -325,9 +325,13 @@ class Planner:
             )  # fmt: skip
         return planned
 
-    def runs(self, frame: DataFrame, snapshot: Snapshot) -> DataFrame:
-        """Return what runs here of a plan: sub-trees of it are answered by databases."""
-        return Planned.at(snapshot, lambda _: frame, self.state.cuts(self.context)).runs
+    def runs(self, frame: DataFrame, snapshot: Snapshot, *, begin: bool = False) -> DataFrame:
+        """Return what runs here of a plan: sub-trees of it are answered by databases.
+
+        If it is to ``begin``, small sides of joins are run, whose keys are sent.
+        """
+        planned = Planned.at(snapshot, lambda _: frame, self.state.cuts(self.context))
+        return self._here.begun(planned) if begin else planned.runs
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""

@@ -120,6 +120,15 @@ class LocalRunner:
                     query.count(batch.num_rows)
                     yield batch
 
+    @staticmethod
+    def begun(planned: Planned) -> DataFrame:
+        """Return what is to run of a plan, once small sides of its joins have run."""
+        with (
+            _cancelling(planned.snapshot) as running,
+            engine_errors(planned.snapshot, ExecutionError),
+        ):
+            return _keyed(planned, running)
+
 
 def _at_once(planned: Planned, query: Query) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a plan that ends at once, computed here."""

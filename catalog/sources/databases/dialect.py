@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sql.predicate import Predicate
 
 IN_VALUES_MAX: Final = 5000
-IN_FEW: Final = 100
+IN_FEW: Final = 16
 """So many values are written as a list of SQL's."""
 
 _WIDE: Final = 2**63

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from affidavit.catalog.sources.databases.database import reading
 from affidavit.catalog.sources.databases.interruptible import call
 from affidavit.catalog.sources.databases.pool import close
-from affidavit.catalog.sql.predicate import Compare, conjuncts
+from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.running import Running
@@ -30,7 +30,7 @@ def ranges_of(
     """Return conditions that part a large scan by the table's key; none if it is read whole."""
     if not table.key or (table.rows is not None and table.rows < PARTED_ROWS_MIN):
         return []
-    if predicate is not None and _fixes(predicate, table.key[0]):
+    if predicate is not None and _is_for_few(predicate, table.key):
         return []
     select = database.select(table, [], predicate)
 
@@ -42,10 +42,11 @@ def ranges_of(
     return database.attempt(ask)
 
 
-def _fixes(predicate: Predicate, column: str) -> bool:
-    """Return whether only one value of a column matches."""
+def _is_for_few(predicate: Predicate, key: Sequence[str]) -> bool:
+    """Return whether the rows are those of one value of a key's first column, or of some keys."""
     return any(
-        isinstance(part, Compare) and part.op == "=" and part.column == column
+        (isinstance(part, Compare) and part.op == "=" and part.column == key[0])
+        or (isinstance(part, In) and (part.column,) == tuple(key))
         for part in conjuncts(predicate)
     )
 

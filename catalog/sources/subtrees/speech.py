@@ -80,6 +80,9 @@ _PLAIN_TYPES: Final = {
 }  # fmt: skip
 _YEARS: Final = "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
 
+_BEYOND: Final = "{0} >= '294247-01-01' AND {0} < 'infinity'"
+"""A moment that Arrow cannot count in microseconds."""
+
 POSTGRESQL: Final = Speech(
     classes=COMPARED | {"float"},
     types={**_PLAIN_TYPES, "string": "TEXT", "string_view": "TEXT", "decimal": "NUMERIC"},
@@ -92,8 +95,15 @@ POSTGRESQL: Final = Speech(
     ),
     guards={
         "decimal": "CASE WHEN {0} = 'NaN' THEN CAST(CAST({0} AS INTEGER) AS NUMERIC) ELSE {0} END",
+        "moment": (  # the text of a moment is no number, which is an error
+            f"CASE WHEN {_BEYOND} THEN {{0}} + CAST(CAST({{0}} AS TEXT) AS INTEGER) * "
+            "INTERVAL '1 day' ELSE {0} END"
+        ),
     },
-    nulls={"decimal": "NULLIF({0}, 'NaN')"},
+    nulls={
+        "decimal": "NULLIF({0}, 'NaN')",
+        "moment": f"CASE WHEN {_BEYOND} THEN NULL ELSE {{0}} END",
+    },
 )  # fmt: skip
 DUCKDB: Final = Speech(
     classes=COMPARED | {"float"},

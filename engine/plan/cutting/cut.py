@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
 """Runs a plan, and returns its rows unless they are too many."""
 
-_WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate)\b", re.MULTILINE)
+_WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct)\b", re.MULTILINE)
 _NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
 
 
@@ -146,7 +146,7 @@ class _Cutting:
         for pair in pairs_of(node.plan):
             small, large = node.inputs[pair.small], node.inputs[pair.large]
             is_asked = bool(wanted[pair.small])
-            if not is_worth(small.plan, large.plan, self._tree.tables, is_asked=is_asked):
+            if not is_worth(small.plan, large.plan, self._queries.count, is_asked=is_asked):
                 continue
             if not self._queries.reaches(large, pair.at):
                 continue

@@ -37,12 +37,13 @@ from affidavit.engine.plan.cutting.relations import limit_of, names_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from datafusion import LogicalPlan
 
-    from affidavit.catalog.sources.databases.dataset import SourceDataset
     from affidavit.catalog.sources.databases.table import SourceColumn
+
+    Count = Callable[[tuple[str | None, str | None, str]], int | None]
 
 LIKELY_MAX: Final = 100_000
 """A side that is taken to have more rows is not run first."""
@@ -58,8 +59,11 @@ LARGE: Final = 10_000
 """A table that has fewer rows is as well read whole."""
 
 _LESS: Final = 4
-_UNKNOWN: Final = 1_000_000.0
-_ELSEWHERE: Final = 100_000.0
+TINY: Final = 1_000
+TINY_LESS: Final = 100
+"""A side of so few rows, so many times fewer than the other's, is run first in any case."""
+
+_UNKNOWN: Final = 100_000.0
 _KEPT: Final = 0.1
 """How much of its rows a group by keys is taken to leave, and a filter that nothing is known of."""
 
@@ -184,19 +188,21 @@ def _in_first(expression: Expr, inputs: Sequence[LogicalPlan]) -> tuple[int, int
 def is_worth(
     small: LogicalPlan,
     large: LogicalPlan,
-    tables: Mapping[tuple[str, str, str], SourceDataset],
+    count: Count,
     *,
     is_asked: bool,
 ) -> bool:
     """Return whether a side of a join is likely to be small, and the other large.
 
-    A side that has a row for every one of its tables' leaves nothing out. ``is_asked`` says that
-    the small side is asked for some keys itself.
+    A side that has a row for every one of its tables' leaves nothing out, but where it is tiny.
+    ``is_asked`` says that the small side is asked for some keys itself.
     """
-    (few, all_of_it), (many, whole) = size(small, tables), size(large, tables)
+    (few, all_of_it), (many, whole) = size(small, count), size(large, count)
     few *= _KEPT if is_asked else 1.0
-    is_large = whole >= LARGE and few * _LESS <= many
-    return is_large and few <= LIKELY_MAX and few * _LESS <= all_of_it
+    if whole < LARGE or few * _LESS > many:
+        return False
+    is_tiny = few <= TINY and few * TINY_LESS <= many
+    return is_tiny or (few <= LIKELY_MAX and few * _LESS <= all_of_it)
 
 
 def distinct(rows: Sequence[pa.RecordBatch] | None) -> pa.Array | None:
@@ -220,13 +226,11 @@ def _bounds(kind: pa.DataType) -> tuple[int, int]:
 # --- how large a node is -------------------------------------------------------------------------
 
 
-def size(
-    node: LogicalPlan, tables: Mapping[tuple[str, str, str], SourceDataset]
-) -> tuple[float, float]:
+def size(node: LogicalPlan, count: Count) -> tuple[float, float]:
     """Return how many rows a node may give, and how many if it filtered none: a guess."""
-    kind, inputs = variant(node), [size(each, tables) for each in node.inputs()]
+    kind, inputs = variant(node), [size(each, count) for each in node.inputs()]
     if isinstance(kind, TableScan):
-        return _of_scan(kind, tables)
+        return _of_scan(kind, count)
     if not inputs:
         return 1.0, 1.0
     rows, whole = inputs[0]
@@ -250,12 +254,9 @@ def size(
     return max(each[0] for each in inputs), max(each[1] for each in inputs)
 
 
-def _of_scan(
-    scan: TableScan, tables: Mapping[tuple[str, str, str], SourceDataset]
-) -> tuple[float, float]:
-    dataset = tables.get(scan.fqn())
-    known = None if dataset is None else dataset.table.rows
-    rows = float(known) if known is not None else _UNKNOWN if dataset else _ELSEWHERE
+def _of_scan(scan: TableScan, count: Count) -> tuple[float, float]:
+    known = count(scan.fqn())
+    rows = _UNKNOWN if known is None else float(known)
     if scan.table_name().endswith("()"):  # a search
         return 100.0, rows
     found = rows * _left(scan.filters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from datafusion.catalog import Table
@@ -13,11 +13,12 @@ from affidavit.catalog.sources.subtrees.expressions import class_of
 from affidavit.catalog.sources.subtrees.speech import SPEECHES
 from affidavit.catalog.sources.subtrees.values import OtherwiseError
 from affidavit.catalog.sources.subtrees.written import Writer
+from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.cutting.answered import Answer
 from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
 from affidavit.engine.plan.cutting.relations import names_of
-from affidavit.engine.plan.cutting.worth import compares_each, may_grow, works
+from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, works
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from affidavit.engine.plan.cutting.relations import Part
     from affidavit.engine.plan.cutting.tree import Node, Tree
     from affidavit.engine.scans.snapshot import Snapshot
+MANY: Final = 1_000_000
+"""So many rows a table of a database is taken to have that does not say."""
 
 
 class Queries:
@@ -41,6 +44,17 @@ class Queries:
     def __init__(self, tree: Tree, snapshot: Snapshot) -> None:
         self._tree = tree
         self._snapshot = snapshot
+
+    def count(self, name: tuple[str | None, str | None, str]) -> int | None:
+        """Return about how many rows a table has, by the parts of its name, if that is known."""
+        catalog, schema, table = name
+        if catalog in {None, CATALOG}:
+            info = self._snapshot.reads.get((schema or MAIN_SCHEMA, table))
+            return None if info is None else info.row_count
+        dataset = self._tree.tables.get((catalog or "", schema or "", table))
+        if dataset is None:
+            return None
+        return MANY if dataset.table.rows is None else dataset.table.rows
 
     def sent(self, node: Node, keys: Sequence[Keys]) -> DataFrame | None:
         """Return what a database answers of a sub-tree; ``None`` if it is not asked.
@@ -106,6 +120,8 @@ class Queries:
 def _is_worth(part: Part) -> bool:
     relation, speech = part.relation, SPEECHES[part.database.driver.dialect.name]
     if not works(relation) or may_grow(relation):
+        return False
+    if not part.database.driver.dialect.typed and is_of_ends(relation):
         return False
     return not (speech.needs_key and compares_each(relation))
 

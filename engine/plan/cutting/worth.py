@@ -35,9 +35,27 @@ if TYPE_CHECKING:
 
 def works(relation: Relation) -> bool:
     """Return whether something is done there: rows are joined, or aggregated."""
-    if isinstance(relation, Join | Aggregate):
-        return True
-    return any(works(each) for each in inputs_of(relation))
+    return any(isinstance(each, Join | Aggregate) for each in _all_of(relation))
+
+
+def is_of_ends(relation: Relation) -> bool:
+    """Return whether a table's least and greatest values are asked for, which an index has.
+
+    Where each value is looked at for its type first, no index is used; first rows are.
+    """
+    while isinstance(relation, Project | Filter):
+        relation = relation.input
+    if not isinstance(relation, Aggregate) or relation.keys:
+        return False
+    return all(each.name in {"min", "max"} for each in relation.aggregations) and not any(
+        isinstance(each, Join | Aggregate) for each in _all_of(relation.input)
+    )
+
+
+def _all_of(relation: Relation) -> Iterator[Relation]:
+    yield relation
+    for each in inputs_of(relation):
+        yield from _all_of(each)
 
 
 def may_grow(relation: Relation) -> bool:

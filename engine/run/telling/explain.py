@@ -67,12 +67,15 @@ def _plan(planner: Planner, statement: Statement, params: Params, at: Snapshot) 
 
     DataFusion explains texts alone, so what runs is a table that the text reads.
     """
-    inner = parse_explain(statement.cursor()).inner
-    names = statement.names
+    explained, names = parse_explain(statement.cursor()), statement.names
+    inner = explained.inner
+    whole = planner.plan(statement.text, params, at, names=names, read_only=True)
+    if not at.databases or not statement.text.endswith(inner.text):
+        return whole
     asked = planner.plan(inner.text, params, at, names=names, read_only=True)
-    runs = planner.runs(asked, at)
-    if runs is asked or not statement.text.endswith(inner.text):
-        return planner.plan(statement.text, params, at, names=names, read_only=True)
+    runs = planner.runs(asked, at, begin=explained.analyze)
+    if runs is asked:
+        return whole
     at.virtual[_REST] = runs.into_view()
     explain = statement.text.removesuffix(inner.text)
     return planner.plan(

@@ -28,6 +28,7 @@ def lite(session: affidavit.Session, tmp_path: Path) -> affidavit.Session:
     store.commit()
     store.close()
     session.attach("d", f"sqlite://{path}")
+    session.sql("SET affidavit.pushdown = 'filters'")  # whole sub-trees are told elsewhere
     session.sql("CREATE TABLE t AS SELECT * FROM d.main.t")
     return session
 
@@ -148,6 +149,7 @@ def test_a_database_counts_what_it_selects_by_a_column_of_one_type(
     with duckdb.connect(str(path)) as store:
         store.execute("CREATE TABLE t AS SELECT * FROM range(5) AS t (a)")
     session.attach("duck", f"duckdb://{path}")
+    session.sql("SET affidavit.pushdown = 'filters'")
     text = "SELECT count(*) AS n FROM duck.main.t WHERE a > 1"
     assert session.sql(text).to_pylist() == [{"n": 3}]
     assert str(session.explain(text)).endswith('SELECT count(*) FROM "main"."t" WHERE ("a" > 1)')
