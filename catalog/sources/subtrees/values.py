@@ -100,8 +100,8 @@ class Values:
             OtherwiseError: There is no such thing.
         """
         kind = class_of(value.type)
-        orders = value.orders or not (sorts or self._speech.text == "{}")
-        if kind not in COMPARED & self._speech.classes or not orders:
+        needs_order = kind == "text" and (sorts or self._speech.text == "{}")
+        if kind not in COMPARED & self._speech.classes or (needs_order and not value.orders):
             raise OtherwiseError
         value = self.seen(value)
         if kind == "text":

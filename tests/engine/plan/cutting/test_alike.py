@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TABLES = (
     "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR, n DECIMAL(38, 0))",
+    "CREATE TABLE loose (id BIGINT PRIMARY KEY, v VARCHAR COLLATE NOCASE)",
+    "INSERT INTO loose VALUES (1, 'x'), (2, 'X')",
     "INSERT INTO t VALUES (1, 'ab', 99999999999999999999999999999999999999), (2, 'Ab', 1)",
 )
 
@@ -46,6 +48,7 @@ def outcome(session: affidavit.Session, text: str) -> Any:
         "SELECT id, (SELECT count(*) FROM d.main.t) AS n FROM d.main.t",
         "SELECT max(id) AS m FROM d.main.t WHERE n > (SELECT max(id) FROM d.main.t)",
         "SELECT sum(n * 2) AS s FROM d.main.t",
+        "SELECT v, count(*) AS n FROM d.main.loose GROUP BY v",
     ],
 )
 def test_a_database_answers_alike(session: affidavit.Session, text: str) -> None:
@@ -55,3 +58,9 @@ def test_a_database_answers_alike(session: affidavit.Session, text: str) -> None
         assert found == outcome(session, text)
     finally:
         session.sql("RESET affidavit.pushdown")
+
+
+def test_a_collation_of_a_text_leaves_numbers_to_the_database(session: affidavit.Session) -> None:
+    asked = session.explain("SELECT id, count(*) FROM d.main.loose GROUP BY id")
+    assert "sent to d" in asked
+    assert "GROUP BY" in asked.split("sent to d")[1]
