@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import affidavit
+from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TABLES = (
     "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR, n DECIMAL(38, 0))",
@@ -64,3 +67,19 @@ def test_a_collation_of_a_text_leaves_numbers_to_the_database(session: affidavit
     asked = session.explain("SELECT id, count(*) FROM d.main.loose GROUP BY id")
     assert "sent to d" in asked
     assert "GROUP BY" in asked.split("sent to d")[1]
+
+
+def test_a_table_that_was_changed_is_not_computed_with_as_it_was(tmp_path: Path) -> None:
+    text = "SELECT a, max(i) AS m FROM l.main.t GROUP BY a"
+    connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    connection.execute("CREATE TABLE t (a TEXT, i INT)")
+    connection.execute("INSERT INTO t VALUES ('x', 9), ('x', 10)")
+    with affidavit.connect(tmp_path / "lake") as opened:
+        opened.attach("l", f"sqlite://{tmp_path / 'x.db'}")
+        assert opened.sql(text).to_pylist() == [{"a": "x", "m": 10}]
+        connection.execute("ALTER TABLE t RENAME COLUMN i TO j")
+        connection.execute("ALTER TABLE t ADD COLUMN i TEXT DEFAULT '1.5'")
+        with pytest.raises(SourceError, match="it was changed"):
+            opened.sql(text).to_arrow()
+        assert opened.sql(text).to_pylist() == [{"a": "x", "m": "1.5"}]
+    connection.close()
