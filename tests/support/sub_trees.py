@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SHAPES = (
     "group", "group", "distinct", "join", "keyed", "exists", "in", "first", "union", "having",
+    "scalar",
 )  # fmt: skip
 
 
@@ -41,7 +42,12 @@ def aggregates(draw: st.DrawFn, schema: pa.Schema, of: str, conditions: Conditio
             case "avg" if exact:
                 found.append(f"avg({of}.{draw(st.sampled_from(exact))})")
             case "case":
-                test = f"{of}.{draw(st.sampled_from(_comparable(schema)))} IS NULL"
+                texts = [each.name for each in schema if pt.is_string(each.type)]
+                like = draw(st.sampled_from(["LIKE 'a%'", "NOT LIKE 'a%'", "ILIKE 'A_'"]))
+                test = draw(st.sampled_from([
+                    f"{of}.{draw(st.sampled_from(_comparable(schema)))} IS NULL",
+                    f"{of}.{draw(st.sampled_from(texts))} {like}",
+                ]))  # fmt: skip
                 found.append(f"sum(CASE WHEN {test} THEN 1 ELSE 0 END)")
             case _:
                 found.append(f"{draw(st.sampled_from(['min', 'max']))}({draw(name)})")
@@ -93,6 +99,9 @@ def works(draw: st.DrawFn, schema: pa.Schema, conditions: Conditions) -> str:
             no = draw(st.sampled_from(["", "NOT "]))
             inner = f"SELECT b.{right} FROM {some('b')}"
             return f"SELECT {calls} FROM {some('a')} WHERE a.{left} {no}IN ({inner})"
+        case "scalar":
+            counted = f"(SELECT count(*) FROM {some('b')}) AS n"
+            return f"SELECT {shown}, {counted}, {calls} FROM {some('a')} GROUP BY {shown}"
         case "union":
             both = (
                 f"SELECT a.{left} AS k FROM {some('a')} UNION ALL SELECT b.{right} FROM {some('b')}"

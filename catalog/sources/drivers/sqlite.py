@@ -108,7 +108,10 @@ class Sqlite(Driver):
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
         schema = select.schema
-        if not select.table.query and _version(connection) != self._version:
+        is_listed = _version(connection) == self._version
+        if select.table.is_written and not is_listed:  # each table of it then says if it was
+            raise SourceError("its tables may have changed since they were listed")
+        if not select.table.query and not is_listed:
             now = {each.name: each.type for each in _table(connection, select.table.name).columns}
             check_types(pa.schema([(n, now.get(n) or pa.null()) for n in schema.names]), schema)
         with running.until_done(connection.interrupt):

@@ -100,9 +100,11 @@ class Values:
             OtherwiseError: There is no such thing.
         """
         kind = class_of(value.type)
-        orders = value.orders or not (sorts or self._speech.text == "{}")
-        if kind not in COMPARED & self._speech.classes or not orders:
+        needs_order = kind == "text" and (sorts or self._speech.text == "{}")
+        if kind not in COMPARED & self._speech.classes or (needs_order and not value.orders):
             raise OtherwiseError
+        if kind == "text" and sorts and not (self._dialect.typed or self._dialect.text_order):
+            raise OtherwiseError  # SQLite's texts in UTF-16, which its bytes order otherwise
         value = self.seen(value)
         if kind == "text":
             return Sql(self._speech.text.format(value.text), value.type)
@@ -195,7 +197,8 @@ class Values:
         left, right = (self.value(each) for each in call.arguments)
         if class_of(left.type) != class_of(right.type):
             raise OtherwiseError
-        a, b = (self.compared(each, sorts=False).text for each in (left, right))
+        sorts = not self._dialect.typed and call.name in {"<", "<=", ">", ">="}
+        a, b = (self.compared(each, sorts=sorts).text for each in (left, right))
         if call.name == "is not distinct from":
             return Sql(f"({self._speech.is_null_safe.format(a, b)})", call.type)
         text = f"{a} {_COMPARISONS[call.name]} {b}"

@@ -12,7 +12,8 @@ from affidavit.catalog.sources.databases.dataset import SourceDataset
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.scan import Fragment
 from affidavit.catalog.store.forks import apart
-from affidavit.errors import SourceError
+from affidavit.engine.plan.errors import engine_errors
+from affidavit.errors import ExecutionError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,11 +81,12 @@ class Answer(SourceDataset):
     def _answered_here(
         self, columns: list[str], predicate: Predicate | None
     ) -> Iterator[pa.RecordBatch]:
-        stream = apart(lambda: iter(self._here.execute_stream()))
-        while (found := apart(lambda: next(stream, None))) is not None:
-            batch = found.to_pyarrow()
-            named = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
-            yield keep(predicate, named).select(columns)
+        with engine_errors(self._snapshot, ExecutionError):  # in the words of the statement's own
+            stream = apart(lambda: iter(self._here.execute_stream()))
+            while (found := apart(lambda: next(stream, None))) is not None:
+                batch = found.to_pyarrow()
+                named = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+                yield keep(predicate, named).select(columns)
 
 
 def _all_told(

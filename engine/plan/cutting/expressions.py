@@ -88,7 +88,7 @@ class Expressions:
             case InList():
                 items = (found.expr(), *found.list())
                 return _unless(found.negated(), Call("in", tuple(map(self.read, items)), _TRUTH))
-            case Like() if found.escape_char() is None:
+            case Like() if _is_plain(expression, found):
                 both = (self.read(found.expr()), self.read(found.pattern()))
                 return _unless(found.negated(), Call("like", both, _TRUTH))
             case Between():
@@ -151,6 +151,13 @@ class Expressions:
 
 def _unless(negated: bool, call: Call) -> Call:  # noqa: FBT001 - as DataFusion says it
     return Call("not", (call,), _TRUTH) if negated else call
+
+
+def _is_plain(expression: Expr, like: Like) -> bool:
+    """Return whether a LIKE has no ESCAPE, and is no ILIKE, which is of the same class."""
+    value, pattern = like.expr().canonical_name(), like.pattern().canonical_name()
+    word = "NOT LIKE" if like.negated() else "LIKE"
+    return bool(expression.canonical_name() == f"{value} {word} {pattern}")
 
 
 def _is_year(value: Expression) -> bool:

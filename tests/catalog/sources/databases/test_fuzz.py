@@ -397,9 +397,9 @@ def test_postgresql_answers_as_the_rows_in_memory_do(
     check(pg_session, "pg.public.t", rows, asked)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["", "COLLATE NOCASE"])
 def duck_session(
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[affidavit.Session, Path]]:
     duckdb = pytest.importorskip("duckdb")
     folder = tmp_path_factory.mktemp("duck")
@@ -409,8 +409,7 @@ def duck_session(
         connection.execute(
             "CREATE TABLE t (b BOOLEAN, b2 BOOLEAN, i2 SMALLINT, i4 INT, i8 BIGINT, j8 BIGINT, "
             "f4 FLOAT, f8 DOUBLE, g8 DOUBLE, n DECIMAL(12, 3), d DATE, ts TIMESTAMP, "
-            "tz TIMESTAMPTZ, s VARCHAR, odd VARCHAR COLLATE NOCASE, bin BLOB, "
-            f"{TYPED_COLUMNS})"
+            f"tz TIMESTAMPTZ, s VARCHAR, odd VARCHAR {request.param}, bin BLOB, {TYPED_COLUMNS})"
         )
     with affidavit.connect(folder / "lake") as session:
         session.attach("duck", f"duckdb://{path}")
