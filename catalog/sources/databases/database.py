@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -237,6 +238,8 @@ class Database:
                     (lend or self.pool.lend)() as connection,
                     self._moment(connection, select, told, is_begun=is_held),
                 ):
+                    for each in select.table.bases:
+                        deque(self._batches(connection, each, running), maxlen=0)
                     for batch in self._batches(connection, select, running):
                         is_begun = True
                         yield keep(predicate, batch).select(list(columns))

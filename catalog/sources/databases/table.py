@@ -54,6 +54,7 @@ class SourceTable:
         identity: The columns of its primary key, of whatever types: what a row is called by.
         query: What is read instead of a table, as SQL, if it is one.
         is_written: Whether the query was written here: it changes nothing, and may be asked twice.
+        bases: What it reads, each as a query without rows: a column may have another type by now.
     """
 
     schema: str
@@ -64,6 +65,7 @@ class SourceTable:
     identity: tuple[str, ...] = ()
     query: str = ""
     is_written: bool = False
+    bases: tuple[Select, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -151,6 +153,11 @@ class Select:
     def whole(self) -> Select:
         """The query for all rows: what is wanted of them is found here."""
         return replace(self, conditions=(), is_exact=False, is_counted=False)
+
+    @property
+    def empty(self) -> Select:
+        """The query without any rows."""
+        return replace(self, conditions=(), tops=(("", "LIMIT 0"),))
 
     def where(self, condition: str) -> Select:
         """Return the query for those of its rows that meet ``condition`` too."""

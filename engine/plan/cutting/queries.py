@@ -18,7 +18,7 @@ from affidavit.engine.plan.cutting.answered import Answer
 from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
 from affidavit.engine.plan.cutting.relations import names_of
-from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, works
+from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, scans_of, works
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -114,7 +114,17 @@ class Queries:
         except OtherwiseError:
             return node.write(None)
         columns = tuple(SourceColumn(f"c{at}", f.type, "") for at, f in enumerate(node.schema))
-        return node.write(SourceTable("", "sub_tree", columns, query=text, is_written=True))
+        bases = {
+            (each.table.schema, each.table.name, each.columns): database.select(
+                each.table, each.columns, None
+            ).empty
+            for each in scans_of(part.relation)
+        }
+        return node.write(
+            SourceTable(
+                "", "sub_tree", columns, query=text, is_written=True, bases=tuple(bases.values())
+            )
+        )
 
 
 def _is_worth(part: Part) -> bool:

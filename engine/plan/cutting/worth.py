@@ -52,6 +52,13 @@ def is_of_ends(relation: Relation) -> bool:
     )
 
 
+def scans_of(relation: Relation) -> Iterator[Scan]:
+    """Yield the tables that a relation reads."""
+    for each in _all_of(relation):
+        if isinstance(each, Scan):
+            yield each
+
+
 def _all_of(relation: Relation) -> Iterator[Relation]:
     yield relation
     for each in inputs_of(relation):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.pg_server import PgServer
+
 TABLES = (
     "CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR, n DECIMAL(38, 0))",
     "CREATE TABLE loose (id BIGINT PRIMARY KEY, v VARCHAR COLLATE NOCASE)",
@@ -83,3 +85,19 @@ def test_a_table_that_was_changed_is_not_computed_with_as_it_was(tmp_path: Path)
             opened.sql(text).to_arrow()
         assert opened.sql(text).to_pylist() == [{"a": "x", "m": "1.5"}]
     connection.close()
+
+
+def test_a_column_that_has_another_type_by_now_is_the_error_that_it_is_here(
+    session: affidavit.Session, pg_server: PgServer
+) -> None:
+    url = pg_server.database(
+        "retyped", "CREATE TABLE t (k int, n int)", "INSERT INTO t VALUES (1, 2), (1, 3)"
+    )
+    session.attach("retyped", url)
+    text = "SELECT k, count(n) AS c, sum(n) AS s FROM retyped.public.t GROUP BY k"
+    assert session.sql(text).to_pylist() == [{"k": 1, "c": 2, "s": 5}]
+    with pg_server.connect("retyped") as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE t ALTER n TYPE numeric USING n + 0.4")
+    with pytest.raises(SourceError, match="was changed"):
+        session.sql(text).to_arrow()
+    session.detach("retyped")

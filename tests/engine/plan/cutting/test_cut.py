@@ -254,5 +254,5 @@ def test_columns_that_are_given_as_text_are_grouped_and_compared_as_that(
         assert any(" AS c0" in query for query in sent(session, text)), text
         assert both_ways(session, text)
     filtered = sent(session, "SELECT id FROM texts.public.t WHERE c = 'a'")
-    assert filtered == ["SELECT \"id\", \"c\"::text FROM \"public\".\"t\" WHERE (\"c\" = 'a')"]
+    assert filtered == ['SELECT "id", "c"::text FROM "public"."t" WHERE ("c" = \'a\')']
     session.detach("texts")
