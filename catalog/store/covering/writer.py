@@ -2,7 +2,8 @@
 
 Rules:
     - Rows are summed up as the store has them: what is replaced or deleted is read before.
-    - What has moved belongs to the transaction, and a savepoint that is undone brings it back.
+    - What has moved belongs to the transaction, and a savepoint that is undone brings it back. One
+      that was done stays done, whatever interrupts its release: the rows are there.
 """
 
 from __future__ import annotations
@@ -78,23 +79,29 @@ class CoveredWriter:
     def savepoint(self) -> Iterator[None]:
         self._sum_up()
         self._depth += 1
-        mark = len(self._undone)
+        mark, is_done = len(self._undone), False
         try:
             with self._inner.savepoint():
                 yield
+                is_done = True
         except BaseException:
-            self._appended.clear()
-            for name, before in reversed(self._undone[mark:]):
-                if before is None:
-                    self._moves.pop(name, None)
-                else:
-                    self._moves[name] = before
-            del self._undone[mark:]
+            if not is_done:
+                self._undo(mark)
             raise
         finally:
             self._depth -= 1
             if not self._depth:
                 self._undone.clear()
+
+    def _undo(self, mark: int) -> None:
+        """Let everything have moved as it had when ``mark`` of it was to be undone."""
+        self._appended.clear()
+        for name, before in reversed(self._undone[mark:]):
+            if before is None:
+                self._moves.pop(name, None)
+            else:
+                self._moves[name] = before
+        del self._undone[mark:]
 
     def _set(self, name: str, move: Move) -> None:
         """Let an object have moved so; a savepoint that is open knows how it had before."""

@@ -122,6 +122,10 @@ def _ends_soon(request: SearchRequest) -> bool:
 
 
 def _is_vector(value: object) -> bool:
-    """Return whether a value is a vector whose numbers Arrow would not read otherwise."""
-    is_list = isinstance(value, np.ndarray) and value.ndim == 1 and len(value) > 0
-    return is_list and np.asarray(value).dtype in (np.float32, np.float64)
+    """Return whether a value is a vector whose numbers Arrow would not read otherwise.
+
+    A masked array is none: a number that is masked is NULL to Arrow.
+    """
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        return False
+    return value.ndim == 1 and len(value) > 0 and value.dtype in (np.float32, np.float64)

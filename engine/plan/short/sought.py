@@ -26,9 +26,9 @@ from affidavit.engine.statement.reading.functions import SEARCHES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_NUMBER: Final = r"\d{1,15}(?:\.\d{1,15})?"
+_NUMBER: Final = r"(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?"
 _NUMBERS: Final = rf"\[\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\]"
-_VALUE: Final = rf"(?:\$\w+|\d{{1,18}}|'[^'\x00-\x1f]*'|TRUE|FALSE|{_NUMBERS})"
+_VALUE: Final = rf"(?:\$\w+|0|[1-9]\d{{0,17}}|'[^'\x00-\x1f]*'|TRUE|FALSE|{_NUMBERS})"
 _ARGUMENT: Final = rf"(?:[A-Za-z_]\w*\s*=>\s*)?{_VALUE}"
 _COLUMN: Final = rf"{NAME}(?:\s+AS\s+{NAME})?"
 _SHAPE: Final = re.compile(
@@ -85,6 +85,8 @@ def search_read(text: str) -> Sought | None:
     is_other = found["order"] is not None and not found["order"].lower().startswith(score)
     if given is None or columns is None or is_other or not are_names([found["alias"] or "d"]):
         return None
+    if found["order"] is not None and any(c == score != name for name, c in columns):
+        return None  # ORDER BY means what is called so in the list
     limit = None if found["limit"] is None else int(found["limit"])
     return Sought(function, given, columns, found["order"] is not None, limit)
 

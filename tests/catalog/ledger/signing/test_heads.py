@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+import affidavit
 from affidavit import errors
 from affidavit.catalog.ledger.signing.heads import SigningLedger
+from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.catalog.store.tables import HEADS
 
 
@@ -98,3 +100,22 @@ def test_a_head_that_cannot_be_signed_keeps_the_transaction_from_committing(
                 session.sql("SELECT * FROM audit.checkpoints").to_arrow()
     assert table.count() == 1
     assert session.ledger.verify(data=True).entries == before
+
+
+def test_a_statement_interrupted_once_it_was_done_is_covered(lake, monkeypatch) -> None:
+    written = SqliteWriter._write
+
+    def interrupted(self: SqliteWriter, sql: str, *values: object) -> object:
+        if sql.startswith("RELEASE"):
+            raise KeyboardInterrupt
+        return written(self, sql, *values)
+
+    with affidavit.connect(lake, durability="normal") as session:
+        table = session.create_table("t", [{"id": 1}], primary_key="id")
+        with session.transaction():
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(SqliteWriter, "_write", interrupted)
+                table.insert({"id": 2})
+            table.insert({"id": 3})
+        assert session.ledger.verify(data=True)
+        assert session.sql("SELECT id FROM t").num_rows == 3

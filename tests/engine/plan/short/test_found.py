@@ -67,15 +67,15 @@ def outcome(session: affidavit.Session, text: str, params: Any) -> object:
 
 
 COLUMNS = st.sampled_from(["*", "id", "id, text, _distance", "_distance, id", "_score", "_score AS s, id", '"Odd one" AS x', "text AS Text, vector", "nope",
-                           "id, id", "id, id AS other", "ID", "_distance AS _distance", "id AS null", "d.id", "count(*)", "vector", "upper(text)"])  # fmt: skip
+                           "id, id", "id, id AS other", "ID", "_distance AS _distance", "id AS _distance", "id AS null", "d.id", "count(*)", "vector", "upper(text)"])  # fmt: skip
 TABLES = st.sampled_from(
     ["'docs'", "'main.docs'", "'few'", "'DOCS'", "'plain'", "'nope'", "$t", "docs"]
 )
 QUERIES = st.sampled_from(
-    ["$q", "$q", "$q", "[1, 0, 0, 0.5]", "'[0, 1, 0.25, -1]'", "'words'", "[1]", "[1, 2, 3, -4]", "NULL", "'it''s'"]
+    ["$q", "$q", "$q", "[1, 0, 0, 0.5]", "'[0, 1, 0.25, -1]'", "'words'", "[1]", "[1, 2, 3, -4]", "[01, 2, 3, 4]", "NULL", "'it''s'"]
 )  # fmt: skip
 WORDS = st.sampled_from(["'number'", "'word 3'", "''", "$w", "'zebra'"])
-COUNTS = st.sampled_from(["5", "1", "300", "0", "$k", "2.0", "'3'", "-1", "k => 4", "K => 2"])
+COUNTS = st.sampled_from(["5", "1", "300", "0", "$k", "2.0", "03", "'3'", "-1", "k => 4", "K => 2"])
 MORE = st.sampled_from(["", "", ", exact => TRUE", ", nprobes => 3, refine_factor => 2", ", where => 'id < 20'", ", where => 'upper(text) = text'", ", where => 'no <'",
                         """, '{"exact": true}'""", """, '{"select": ["id"]}'""", ", metric => 'l2'", ", metric => 'x'", ", nope => 1", ", k => 2",
                         ", lineage => 'by hand'", ", model => 'm'", ", version => 1", ", version => 9", ", column => 'text'", ", 5"])  # fmt: skip
@@ -94,6 +94,7 @@ VECTORS = st.sampled_from(
         np.zeros(0, np.float32),
         np.ones((2, 2), np.float32),
         np.ones(SIZE, np.float16),
+        np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[True, False, False, False]),
         pa.array([1.0, 2.0, 3.0, 4.0]),
         pa.scalar([1.0, 2.0, 3.0, 4.0]),
         np.ones(3, np.float32),
@@ -141,7 +142,9 @@ NOT_READ = ["SELECT id FROM vector_search('docs', $q, 5), plain", "SELECT DISTIN
             "SELECT id, id FROM vector_search('docs', $q, 5)", "SELECT id FROM vector_search('docs', $q, 5) WHERE id = 1", "SELECT id FROM vector_search('docs', $q, 5) LIMIT 0",
             "SELECT id FROM vector_search('docs', $q)", "SELECT id FROM vector_search('docs', k => 5, $q)", "SELECT id FROM vector_search('docs', $q, 5, k => 5)",
             "SELECT id FROM vector_search('docs', embed('m', 'text'), 5)", "SELECT id FROM vector_search('docs', $q, 5) ORDER BY _distance DESC",
-            "SELECT id FROM as_of('docs', 5)", "SELECT id FROM vector_search('it''s', $q, 5)", "SELECT id FROM vector_search('\ud800', $q, 5)"]  # fmt: skip
+            "SELECT id FROM as_of('docs', 5)", "SELECT id FROM vector_search('it''s', $q, 5)", "SELECT id FROM vector_search('\ud800', $q, 5)",
+            "SELECT id FROM vector_search('docs', [00, 1], 5)", "SELECT id FROM vector_search('docs', $q, 05)",
+            "SELECT id AS _distance FROM vector_search('docs', $q, 5) ORDER BY _distance"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", NOT_READ)
