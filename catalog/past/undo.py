@@ -66,7 +66,8 @@ class Undo:
         self._first = np.full((0, len(fields)), _NONE, dtype=np.int32)
         self._whole = np.full(0, _NONE, dtype=np.int32)
         self._olds: list[pa.Array] = [pa.array([], pa.string())]
-        self._eras: list[Numbers] = [np.zeros(0, dtype=np.int32)]
+        self._begins = [0]
+        self._eras: list[Numbers] = [np.zeros(0, dtype=np.uint8)]
         self._kept = 0
 
     def add(self, part: pa.Table) -> None:
@@ -122,7 +123,8 @@ class Undo:
         """Keep the events ``at``, and return where."""
         if len(at):
             self._olds.append(whole(part["old_value"].take(pa.array(at))))
-            self._eras.append(eras[at].astype(np.int32))
+            self._begins.append(self._kept)
+            self._eras.append(eras[at].astype(np.min_scalar_type(len(self._starts))))
         self._kept += len(at)
         return np.arange(self._kept - len(at), self._kept, dtype=np.int32)
 
@@ -133,11 +135,12 @@ class Undo:
             present: The rows that there are now, in the order of their names; a column that there
                 is no more is missing.
         """
-        self._olds = [pa.concat_arrays(self._olds)]
         numbers = self._touched.find(self._names)
         known = numbers != UNKNOWN
         is_whole = np.full(len(numbers), False)
         is_whole[known] = self._whole[numbers[known]] != _NONE
+        if not (self._whole != _NONE).any():
+            self._touched = Touched()  # no row comes back: no name is asked for any more
         parts = [[pa.array([], field.type)] for field in self._fields.values()]
         for at in range(0, len(numbers), BLOCK_ROWS):
             these = slice(at, at + BLOCK_ROWS)
@@ -169,10 +172,21 @@ class Undo:
         is_touched = rows != UNKNOWN
         first[is_touched] = self._first[rows[is_touched], place]
         changed = np.flatnonzero(first != _NONE)
-        values = read_texts(self._olds[0].take(pa.array(first[changed])), kind)
+        values = read_texts(self._texts(first[changed]), kind)
         source = at.copy()
         source[changed] = len(now) + np.arange(len(changed))
         return _taken([now, values], source)
+
+    def _texts(self, events: Numbers) -> pa.Array:
+        """Return the old values of events that were kept, which stay where they are."""
+        parts = np.searchsorted(self._begins, events, side="right") - 1
+        found, order = [self._olds[0][:0]], np.argsort(parts, kind="stable")
+        for part in np.unique(parts):
+            places = events[parts == part] - self._begins[part]
+            found.append(self._olds[part].take(pa.array(places)))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return pa.concat_arrays(found).take(pa.array(back))
 
     def _ended(self, ended: Numbers) -> Numbers:
         """Return ``ended`` and then the rows with a whole event that are gone now."""
@@ -182,7 +196,7 @@ class Undo:
 
     def _add_revived(self, parts: Sequence[list[pa.Array]], ended: Numbers) -> Numbers:
         """Add the rows that were there before their first whole event, and return which."""
-        olds, eras = self._olds[0], np.concatenate(self._eras)[self._whole[ended]]
+        eras = np.concatenate(self._eras)[self._whole[ended]]
         back = [ended[:0]]
         for era, stored in enumerate(self._stored):
             called = {store: name for name, store in stored.items()}
@@ -192,7 +206,7 @@ class Undo:
             chosen = ended[eras == era]
             for at in range(0, len(chosen), BLOCK_ROWS):
                 rows = chosen[at : at + BLOCK_ROWS]
-                texts = olds.take(pa.array(self._whole[rows]))
+                texts = self._texts(self._whole[rows])
                 had = texts.is_valid()  # an insert has no old row
                 rows, texts = rows[_numpy(had)], texts.filter(had)
                 if len(rows):
