@@ -212,6 +212,8 @@ class PastTable:
         names = entity_names(
             now, present, present[ROWID].to_pylist() if ROWID in present.schema.names else ()
         )
+        current = present.select(list(called.values())).rename_columns(list(called))
+        del present  # what names the rows may be large
         undo = Undo(names, fields, eras)
         # a table's own events are named by the table, and so may a row be
         rows = pc.field("action").isin(["insert", "delete", "update"])
@@ -228,7 +230,6 @@ class PastTable:
             entities=entities,
         ):  # fmt: skip
             undo.add(part)
-        current = present.select(list(called.values())).rename_columns(list(called))
         found, then = undo.rows(current)
         return found, then.rename_columns([field.name for field in fields.values()])
 

@@ -4,6 +4,7 @@ Rules:
     - Of the events after a moment only the first counts for each field of each row: its old value
       is what the moment saw. What comes after a row's first insert or delete does not count at all.
     - Rows are told apart by their names, columns by what the store calls them.
+    - Rows are put together in blocks: beside the result there is little at any time.
     - Parts are added oldest first; nothing is kept of an event that does not count.
     - What it costs grows with the rows that were touched: the others are only looked through once.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affidavit.catalog.past.touched import UNKNOWN, Touched
 from affidavit.catalog.values.arrays import take, whole
 from affidavit.catalog.values.text import read_objects, read_texts
 
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from affidavit.catalog.model.definition import MutableDefinition
-
-    Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
+    from affidavit.catalog.past.touched import Numbers
 
 Eras = list[tuple[int, "MutableDefinition"]]
 """From which event on a table had which definition."""
@@ -34,6 +35,9 @@ ROW_COLUMNS: Final = ["seq", "entity_id", "field", "action", "old_value"]
 
 UPDATE: Final = "update"
 _NONE: Final = -1
+
+BLOCK_ROWS: Final = 1 << 17
+"""So many rows are put together at a time."""
 
 
 def stored_at(eras: Eras, seq: int) -> Mapping[str, str]:
@@ -55,14 +59,15 @@ class Undo:
 
     def __init__(self, names: pa.Array, fields: Mapping[str, pa.Field], eras: Eras) -> None:
         self._names = names
-        self._touched = pa.array([], pa.string())
+        self._touched = Touched()
         self._fields = fields
         self._starts = np.array([first for first, _ in eras], dtype=np.int64)
         self._stored = [definition.stored for _, definition in eras]
-        self._first = np.full((0, len(fields)), _NONE, dtype=np.int64)
-        self._whole = np.full(0, _NONE, dtype=np.int64)
+        self._first = np.full((0, len(fields)), _NONE, dtype=np.int32)
+        self._whole = np.full(0, _NONE, dtype=np.int32)
         self._olds: list[pa.Array] = [pa.array([], pa.string())]
-        self._eras: list[Numbers] = [np.zeros(0, dtype=np.int64)]
+        self._begins = [0]
+        self._eras: list[Numbers] = [np.zeros(0, dtype=np.uint8)]
         self._kept = 0
 
     def add(self, part: pa.Table) -> None:
@@ -91,15 +96,13 @@ class Undo:
 
     def _rows(self, names: pa.Array) -> Numbers:
         """Return the touched row that each name stands for, a new one for a new name."""
-        found = pc.index_in(names, self._touched)
-        if found.null_count:
-            fresh = names.filter(found.is_null()).unique()
-            self._touched = pa.concat_arrays([self._touched, fresh])
-            more = np.full((len(fresh), len(self._fields)), _NONE, dtype=np.int64)
-            self._first = np.concatenate([self._first, more])
-            self._whole = np.concatenate([self._whole, np.full(len(fresh), _NONE)])
-            found = pc.index_in(names, self._touched)
-        return _numpy(found).astype(np.int64)
+        found = self._touched.add(names)
+        more = len(self._touched) - len(self._whole)
+        if more:
+            fresh = np.full((more, len(self._fields)), _NONE, dtype=np.int32)
+            self._first = np.concatenate([self._first, fresh])
+            self._whole = np.concatenate([self._whole, np.full(more, _NONE, dtype=np.int32)])
+        return found.astype(np.int64)
 
     def _columns(self, names: pa.Array, eras: Numbers) -> Numbers:
         """Return the place of each event's column, if it is asked for."""
@@ -120,9 +123,10 @@ class Undo:
         """Keep the events ``at``, and return where."""
         if len(at):
             self._olds.append(whole(part["old_value"].take(pa.array(at))))
-            self._eras.append(eras[at])
+            self._begins.append(self._kept)
+            self._eras.append(eras[at].astype(np.min_scalar_type(len(self._starts))))
         self._kept += len(at)
-        return np.arange(self._kept - len(at), self._kept)
+        return np.arange(self._kept - len(at), self._kept, dtype=np.int32)
 
     def rows(self, present: pa.Table) -> tuple[pa.Array, pa.Table]:
         """Return the names of the rows of then, and the rows, by what the store calls the columns.
@@ -131,68 +135,103 @@ class Undo:
             present: The rows that there are now, in the order of their names; a column that there
                 is no more is missing.
         """
-        olds = pa.concat_arrays(self._olds)
-        count = len(self._names)
-        places, ordered = self._places()
-        stays = np.full(count, True)
-        stays[places[(self._whole != _NONE) & (places != _NONE)]] = False
-        stayed = np.flatnonzero(stays)
-        back, revived = self._revived(olds, ordered)
-        kept = np.flatnonzero((places != _NONE) & (self._whole == _NONE))
-        source = np.concatenate([stayed, count + np.arange(len(back))])
-        chosen = np.concatenate([kept, back])  # of those that were touched
-        at_place = np.concatenate(
-            [np.searchsorted(stayed, places[kept]), len(stayed) + np.arange(len(back))]
-        )
-        arrays = []
-        for at, (stored, field) in enumerate(self._fields.items()):
-            first = self._first[chosen, at]
-            changed = np.flatnonzero(first != _NONE)
-            values = read_texts(olds.take(pa.array(first[changed])), field.type)
-            taken = source.copy()
-            taken[at_place[changed]] = count + len(back) + np.arange(len(changed))
-            known = stored in present.schema.names
-            now = whole(present[stored]) if known else pa.nulls(count, field.type)
-            arrays.append(_taken([now, revived[at], values], taken))
-        names = _taken([self._names, self._touched.take(pa.array(back))], source)
+        numbers = self._touched.find(self._names)
+        known = numbers != UNKNOWN
+        is_whole = np.full(len(numbers), False)
+        is_whole[known] = self._whole[numbers[known]] != _NONE
+        if not (self._whole != _NONE).any():
+            self._touched = Touched()  # no row comes back: no name is asked for any more
+        parts = [[pa.array([], field.type)] for field in self._fields.values()]
+        for at in range(0, len(numbers), BLOCK_ROWS):
+            these = slice(at, at + BLOCK_ROWS)
+            self._add_stayed(parts, present[these], numbers[these], ~is_whole[these])
+        back = self._add_revived(parts, self._ended(numbers[is_whole]))
+        names = self._names
+        if is_whole.any() or len(back):
+            stayed = names.filter(pa.array(~is_whole))
+            names = pa.concat_arrays([stayed, self._touched.names(back)])
+        arrays = [_joined(column) for column in parts]
         schema = pa.schema([field.with_name(stored) for stored, field in self._fields.items()])
         return names, pa.Table.from_arrays(arrays, schema=schema)
 
-    def _places(self) -> tuple[Numbers, Numbers]:
-        """Return where each touched row is now, if it is, and the touched rows in that order."""
-        found = pc.index_in(self._names, self._touched)
-        at = np.flatnonzero(_numpy(found.is_valid()))
-        places = np.full(len(self._touched), _NONE, dtype=np.int64)
-        places[_numpy(found.drop_null())] = at
-        gone = np.flatnonzero(places == _NONE)
-        return places, np.concatenate([_numpy(found.drop_null()).astype(np.int64), gone])
+    def _add_stayed(
+        self, parts: Sequence[list[pa.Array]], present: pa.Table, rows: Numbers, stays: Numbers
+    ) -> None:
+        """Add those rows of now that were the same rows then, with the values of then."""
+        at = np.flatnonzero(stays)
+        for place, (stored, field) in enumerate(self._fields.items()):
+            known = stored in present.schema.names
+            now = whole(present[stored]) if known else pa.nulls(len(rows), field.type)
+            parts[place].append(self._values(place, field.type, now, at, rows[at]))
 
-    def _revived(self, olds: pa.Array, ordered: Numbers) -> tuple[Numbers, list[pa.Array]]:
-        """Return the rows that were there before their first whole event, and what they were."""
-        touched = ordered[self._whole[ordered] != _NONE]
-        texts = olds.take(pa.array(self._whole[touched]))
-        had = _numpy(texts.is_valid())  # an insert has no old row
-        eras = np.concatenate(self._eras)[self._whole[touched]]
-        rows = [touched[:0]]
-        columns = [[pa.array([], field.type)] for field in self._fields.values()]
+    def _values(
+        self, place: int, kind: pa.DataType, now: pa.Array, at: Numbers, rows: Numbers
+    ) -> pa.Array:
+        """Return a column's values at ``at`` of ``now``, or what the events of ``rows`` say."""
+        first = np.full(len(rows), _NONE, dtype=np.int32)
+        is_touched = rows != UNKNOWN
+        first[is_touched] = self._first[rows[is_touched], place]
+        changed = np.flatnonzero(first != _NONE)
+        values = read_texts(self._texts(first[changed]), kind)
+        source = at.copy()
+        source[changed] = len(now) + np.arange(len(changed))
+        return _taken([now, values], source)
+
+    def _texts(self, events: Numbers) -> pa.Array:
+        """Return the old values of events that were kept, which stay where they are."""
+        parts = np.searchsorted(self._begins, events, side="right") - 1
+        found, order = [self._olds[0][:0]], np.argsort(parts, kind="stable")
+        for part in np.unique(parts):
+            places = events[parts == part] - self._begins[part]
+            found.append(self._olds[part].take(pa.array(places)))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return pa.concat_arrays(found).take(pa.array(back))
+
+    def _ended(self, ended: Numbers) -> Numbers:
+        """Return ``ended`` and then the rows with a whole event that are gone now."""
+        is_gone = self._whole != _NONE
+        is_gone[ended] = False
+        return np.concatenate([ended, np.flatnonzero(is_gone)])
+
+    def _add_revived(self, parts: Sequence[list[pa.Array]], ended: Numbers) -> Numbers:
+        """Add the rows that were there before their first whole event, and return which."""
+        eras = np.concatenate(self._eras)[self._whole[ended]]
+        back = [ended[:0]]
         for era, stored in enumerate(self._stored):
-            chosen = had & (eras == era)
-            if chosen.any():
-                called = {store: name for name, store in stored.items()}
-                kinds = {  # no column has such a name as those get that were not there yet
-                    called.get(store, f"\0{store}"): each.type
-                    for store, each in self._fields.items()
-                }
-                rows.append(touched[chosen])
-                found = read_objects(texts.filter(pa.array(chosen)), kinds)
-                for column, part in zip(columns, found, strict=True):
-                    column.append(part)
-        return np.concatenate(rows), [pa.concat_arrays(column) for column in columns]
+            called = {store: name for name, store in stored.items()}
+            kinds = {  # no column has such a name as those get that were not there yet
+                called.get(store, f"\0{store}"): each.type for store, each in self._fields.items()
+            }
+            chosen = ended[eras == era]
+            for at in range(0, len(chosen), BLOCK_ROWS):
+                rows = chosen[at : at + BLOCK_ROWS]
+                texts = self._texts(self._whole[rows])
+                had = texts.is_valid()  # an insert has no old row
+                rows, texts = rows[_numpy(had)], texts.filter(had)
+                if len(rows):
+                    back.append(rows)
+                    self._add_objects(parts, read_objects(texts, kinds), rows)
+        return np.concatenate(back)
+
+    def _add_objects(
+        self, parts: Sequence[list[pa.Array]], found: Sequence[pa.Array], rows: Numbers
+    ) -> None:
+        at = np.arange(len(rows))
+        for place, (field, now) in enumerate(zip(self._fields.values(), found, strict=True)):
+            parts[place].append(self._values(place, field.type, now, at, rows))
 
 
 def _put_first(into: Numbers, places: Numbers, values: Numbers) -> None:
     """Set each place to the first value that is meant for it."""
     into[places[::-1]] = values[::-1]  # numpy lets the last one win
+
+
+def _joined(parts: list[pa.Array]) -> pa.Array:
+    """Return parts of a column in one piece; they are let go."""
+    joined = pa.concat_arrays(parts)
+    parts.clear()
+    return joined
 
 
 def _taken(parts: Sequence[pa.Array], source: Numbers) -> pa.Array:

@@ -24,7 +24,7 @@ from affidavit.catalog.sql.expression import delete_text
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.store.protocol import ROWID
 from affidavit.catalog.tables.constraints.links import links_to
-from affidavit.catalog.tables.row_writing import Images
+from affidavit.catalog.tables.row_writing import Images, identities
 from affidavit.catalog.values.arrays import take_rows
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.target import OpenTarget, changed
@@ -76,7 +76,9 @@ def update(scope: Scope, statement: Statement, params: Params) -> Result:
         before, after = opened.images(rows, names, sets)
         returned = _returned(clauses, beside, after, rows, opened)
         note_unchanged(opened, before, after)
-        count = opened.writes.update(Images(rows[ROWID].to_pylist(), before), after, sets)
+        old, new = [Images(identities(rows), before)], [after]
+        del rows, before, after  # who writes them has them alone, and lets them go
+        count = opened.writes.update(old.pop(), new.pop(), sets)
         return counted(count, returned)
 
     return changed(Asked(scope, statement, params), target, change)
@@ -93,8 +95,9 @@ def delete(scope: Scope, statement: Statement, params: Params) -> Result:
         rows, beside = _joined(clauses, "", {}, {}, opened)
         before = opened.fitted(rows)
         returned = _returned(clauses, beside, before, rows, opened)
-        count = opened.writes.delete(Images(rows[ROWID].to_pylist(), before))
-        return counted(count, returned)
+        old = [Images(identities(rows), before)]
+        del rows, before  # as in an UPDATE
+        return counted(opened.writes.delete(old.pop()), returned)
 
     return changed(Asked(scope, statement, params), target, change)
 
@@ -213,8 +216,7 @@ def rows_where(scope: Scope, schema: str, table: str, where: object, params: Par
             f'{prefix} SELECT {quoted(alias)}.* FROM "{DML_SCHEMA}".{DML_TARGET} '
             f"AS {quoted(alias)} {rest}"
         )
-        rowids = rows[ROWID].to_pylist()
-        found.append(chosen_rows(opened.info, opened.fitted(rows), rowids))
+        found.append(chosen_rows(opened.info, opened.fitted(rows), identities(rows)))
         return counted(0)
 
     def run(meant: Statement) -> Result:

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -50,8 +51,13 @@ class Written:
     def sorted_index(self) -> Postings:
         """Return the index, once all rows are noted."""
         end = [] if self.form.one_posting else [np.array([END], dtype="<u8")]
-        whole: Postings = np.concatenate([*self.index, *end])
+        parts, at = deque([*self.index, *end]), 0
         self.index.clear()
+        whole: Postings = np.empty(sum(map(len, parts)), parts[0].dtype)
+        while parts:  # each goes once it is taken: together they are as large as the whole
+            part = parts.popleft()
+            whole[at : at + len(part)] = part
+            at += len(part)
         whole.sort()
         return whole
 

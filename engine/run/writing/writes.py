@@ -117,14 +117,18 @@ class RowWrites:
         if not old.rowids:
             return 0
         with self._opened() as (writer, info):
-            return change_rows(self._catalog, writer, info, old=old, new=new, columns=columns)
+            count = change_rows(self._catalog, writer, info, old=old, new=new, columns=columns)
+            del old, new  # what is committed is sealed, which takes memory of its own
+        return count
 
     def delete(self, old: Images) -> int:
         """Delete rows."""
         if not old.rowids:
             return 0
         with self._opened() as (writer, info):
-            return change_rows(self._catalog, writer, info, gone=old)
+            count = change_rows(self._catalog, writer, info, gone=old)
+            del old
+        return count
 
     def upsert(self, old: Images, new: pa.Table, fresh: pa.Table) -> int:
         """Replace rows and insert others."""
