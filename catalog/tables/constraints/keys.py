@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 
 def check_not_null(
-    table: str, definition: MutableDefinition, rows: pa.Table | pa.RecordBatch
+    table: str, definition: MutableDefinition, rows: pa.Table | pa.RecordBatch, start: int = 0
 ) -> None:
-    """Raise ConstraintError if a NOT NULL column of ``rows`` has a NULL."""
+    """Raise ConstraintError if a NOT NULL column of ``rows`` has a NULL.
+
+    ``start`` is which of all rows the first of them is.
+    """
     for column in definition.not_null:
         if column in rows.schema.names and rows[column].null_count:
             array = rows[column]
             at = array.is_null().index(value=True).as_py()
-            msg = f"column {column!r} of table {table!r} is NOT NULL, and row {at} has NULL"
+            msg = f"column {column!r} of table {table!r} is NOT NULL, and row {start + at} has NULL"
             key = [name for name in definition.primary_key if name in rows.schema.names]
             if key and not any(rows[name].null_count for name in key):
                 msg += f": the one with {shown_key(key, rows, at)}"

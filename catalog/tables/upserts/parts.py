@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from affidavit.catalog.lake.spill import Spilled
+from affidavit.catalog.tables.constraints.keys import check_not_null
 from affidavit.catalog.tables.row_writing import PART_ROWS, as_table, upsert_rows
 from affidavit.catalog.tables.rows import definition_of, key_values
 
@@ -38,6 +39,10 @@ def upsert_batches(
     """
     definition = definition_of(info)
     if isinstance(batches, Spilled) and _goes_in_parts(definition, batches):
+        start = 0
+        for part in _parts(batches):
+            check_not_null(info.name, definition, part, start)
+            start += part.num_rows
         return sum(
             upsert_rows(catalog, writer, info, part, are_ready=True) for part in _parts(batches)
         )

@@ -142,3 +142,14 @@ def test_rows_that_may_stand_in_each_others_way_are_upserted_together(
     assert many.upsert(pa.table({"id": [1, 2, 3, 4], "other": [2, 3, 4, 1]}).to_reader(1)) == 4
     assert many.upsert(pa.table({"id": [1, 2, 3, 4], "other": [4, 1, 2, 3]}).to_reader(1)) == 4
     assert [row["other"] for row in rows(many)] == [4, 1, 2, 3]
+
+
+def test_a_null_in_a_later_part_is_named_by_its_row_among_all(session, monkeypatch) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", 50)
+    session.sql("CREATE TABLE h (id INT PRIMARY KEY, x INT NOT NULL)")
+    table = session.table("h")
+    kinds = pa.schema([("id", pa.int32()), ("x", pa.int32())])
+    given = pa.table({"id": [*range(120)], "x": [1] * 110 + [None] * 10}, kinds)
+    with pytest.raises(errors.ConstraintError, match="row 110 has NULL: the one with id = 110"):
+        table.upsert(given.to_reader(30))
+    assert table.count() == 0
