@@ -17,6 +17,7 @@ from datafusion.catalog import Table
 
 from affidavit.catalog.lake.queries import Query
 from affidavit.catalog.model.release import Reading, TableRead
+from affidavit.catalog.sources.databases.moment import Moment
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sources.databases.sent import SentQueries
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.model.definition import TableInfo
     from affidavit.catalog.past.table import PastTable
+    from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.dataset import SourceDataset
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.catalog.sources.web.copies import Copy
@@ -84,6 +86,7 @@ class Snapshot:
         passed: What queries in the SQL of sources are called, by source and text.
         is_limited: Whether whoever asks has limits; until it is said that they have none.
         sent: What scans of databases send, and what came of it.
+        moments: At which the statement reads databases, by their names.
         reading: What the statement does that is to be on record.
         ahead: What may be run before the plan: its searches, as far as it reads them.
         query: The statement, as it runs.
@@ -135,6 +138,7 @@ class Snapshot:
         self.copies: list[Copy] = []
         self.tellers: list[Callable[[str], str | None]] = []
         self.sent = SentQueries()
+        self.moments: dict[str, Moment] = {}
         self.reading = Reading(self.query, catalog.transactions)
         self.ahead: list[Callable[[], None]] = []
         self.looks: list[Callable[[], None]] = []
@@ -253,6 +257,10 @@ class Snapshot:
     def note_database(self, key: tuple[str, str, str], dataset: SourceDataset) -> None:
         """Note that planning looked up a table of a database: its source, schema and name."""
         self.databases[key] = dataset
+
+    def moment(self, database: Database) -> Moment:
+        """Return the moment at which the statement reads a database."""
+        return self.moments.setdefault(database.name, Moment(database, lambda: self.running))
 
     def say_target(self, *, committed: bool) -> None:
         """Say whether the target of DML is read as it was committed."""

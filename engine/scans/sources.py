@@ -81,6 +81,7 @@ class DatabaseSource:
             lambda: snapshot.running,
             snapshot.fail,
             snapshot.sent,
+            snapshot.moment(self.database),
             told=told.moment_teller,
             enough=lambda: snapshot.enough.get((self.name, schema, name)),
             sends_filters=snapshot.sends_filters,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from affidavit.catalog.sources.databases.database import Database
+    from affidavit.catalog.sources.databases.moment import Moment
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.sent import SentQueries
     from affidavit.catalog.sources.databases.table import Select, SourceTable
@@ -41,6 +42,7 @@ class SourceDataset(ScanDataset):
         running: Returns where what the plan that runs has under way can be cancelled.
         fail: Told what a scan raises.
         sent: Told what is sent, and what came.
+        moment: At which the statement reads the database.
         condition: The range, as SQL.
         lend: Where a range's connection comes from.
         told: Returns who wants to be told what the database calls the moment that is read, if
@@ -52,6 +54,7 @@ class SourceDataset(ScanDataset):
     Attributes:
         database: The source.
         table: Its table.
+        moment: At which the statement reads the database.
         moment_told: The same as ``told``.
     """
 
@@ -62,6 +65,7 @@ class SourceDataset(ScanDataset):
         running: Callable[[], Running],
         fail: Callable[[BaseException], None],
         sent: SentQueries,
+        moment: Moment,
         *,
         condition: str = "",
         lend: Callable[[], AbstractContextManager[Any]] | None = None,
@@ -74,6 +78,7 @@ class SourceDataset(ScanDataset):
         self.table = table
         self._running = running
         self._sent = sent
+        self.moment = moment
         self._condition = condition
         self._lend = lend
         self.moment_told = told
@@ -95,6 +100,7 @@ class SourceDataset(ScanDataset):
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
         """Yield what is read side by side: the one table, or ranges of its key."""
+        self.moment.reach(self.moment.places + 1)
         predicate, enough = self.read_filter(filter), self._enough()
         if enough is not None:
             yield self._part(enough=lambda: enough)
@@ -107,14 +113,14 @@ class SourceDataset(ScanDataset):
         if not ranges:
             yield self._part()
             return
-        parts = Parts(self.database, self.table, len(ranges), self._running)
+        parts = Parts(self.database, self.table, len(ranges), self._running, self.moment)
         for number, condition in enumerate(ranges):
             yield self._part(condition=condition, lend=partial(parts.connection, number))
 
     def _part(self, **rest: Any) -> Fragment:  # noqa: ANN401 - what this class is made of
         """Return what is read for one plan, whatever others need of the table meanwhile."""
         part = SourceDataset(
-            self.database, self.table, self._running, self._fail, self._sent,
+            self.database, self.table, self._running, self._fail, self._sent, self.moment,
             told=self.moment_told, sends_filters=self._sends_filters, **rest,
         )  # fmt: skip
         return Fragment(part)
@@ -131,11 +137,12 @@ class SourceDataset(ScanDataset):
         select = self._select(columns, predicate)
         name, text = self.database.name, _text(columns, select)
         self._sent.count(name, text, None)
+        lend = self._lend or (self.moment.connection if self.moment.is_shared else None)
         if _is_count(columns, select):
-            rows = self.database.count(select, self._running(), self._lend, self.moment_told())
+            rows = self.database.count(select, self._running(), lend, self.moment_told())
             return rows_without_columns(rows)
         batches = self.database.scan(
-            select, predicate, columns, self._running(), self._lend, self.moment_told()
+            select, predicate, columns, self._running(), lend, self.moment_told()
         )
         counted = self._sent.counted(name, text, batches)
         # all at once, so that the connection is free again before the plan leaves the scan

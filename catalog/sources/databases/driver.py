@@ -59,11 +59,13 @@ class Driver(ABC):
         dialect: Its SQL, known for certain once there was a connection.
         idle_max: How many idle connections are kept.
         excludes_readers: Whether what is being read cannot be written.
+        keeps_moments: Whether several connections can read what there was at one moment.
     """
 
     dialect: Dialect
     idle_max: ClassVar[int] = 8
     excludes_readers: ClassVar[bool] = False
+    keeps_moments: ClassVar[bool] = False
 
     @abstractmethod
     def connect(self, *, writing: bool = False) -> Any:  # noqa: ANN401 - the library's own
@@ -122,8 +124,12 @@ class Driver(ABC):
         """Return what the database calls the moment that a connection reads, if it does."""
         return None
 
-    def share_snapshot(self, connections: Sequence[Any]) -> None:
-        """Have all ``connections`` read what there is at one and the same moment."""
+    def export_snapshot(self, connection: Any) -> str:  # noqa: ANN401 - as above
+        """Have a connection read what there is at one moment, and return what joins it."""
+        raise NotImplementedError
+
+    def join_snapshot(self, connection: Any, name: str) -> None:  # noqa: ANN401 - as above
+        """Have a connection read at a moment that another one keeps meanwhile."""
         raise NotImplementedError
 
     def end_snapshot(self, connection: Any) -> None:  # noqa: ANN401 - as above

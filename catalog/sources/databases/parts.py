@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from affidavit.catalog.sources.databases.database import Database
+    from affidavit.catalog.sources.databases.moment import Moment
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.table import SourceTable
     from affidavit.catalog.sql.predicate import Predicate
@@ -61,11 +62,18 @@ class Parts:
         table: The table that is read.
         count: How many parts there are.
         running: Returns where what the plan that runs has under way can be cancelled.
+        moment: The one that the statement reads the database at.
     """
 
     def __init__(
-        self, database: Database, table: SourceTable, count: int, running: Callable[[], Running]
+        self,
+        database: Database,
+        table: SourceTable,
+        count: int,
+        running: Callable[[], Running],
+        moment: Moment,
     ) -> None:
+        self._moment = moment
         self._database = database
         self._table = table
         self._count = count
@@ -99,12 +107,22 @@ class Parts:
             while len(opened) < self._count:
                 opened.append(self._database.pool.take())
             with self._database.errors(reading(self._table)):
-                call(partial(self._database.driver.share_snapshot, opened))
+                if self._moment.is_shared:
+                    self._moment.join(opened)
+                else:
+                    self._share(opened)
         except BaseException:
             for each in opened:
                 close(each)
             raise
         return opened
+
+    def _share(self, opened: list[Any]) -> None:
+        """Have the first keep a moment, and the others read at it."""
+        driver = self._database.driver
+        name = call(partial(driver.export_snapshot, opened[0]))
+        for each in opened[1:]:
+            call(partial(driver.join_snapshot, each, name))
 
     def _close(self) -> None:
         waiting, self._waiting = self._waiting, {}

@@ -56,6 +56,7 @@ class Postgres(Driver):
     """
 
     # text is ordered by bytes in the collation "C", and in UTF-8 these are in code point order
+    keeps_moments = True
     dialect = Dialect(
         "PostgreSQL", floats="'{}'::double precision", text_order='{} COLLATE "C"',
         listed="{} = ANY ('{{{}}}'::bigint[])",
@@ -166,13 +167,16 @@ class Postgres(Driver):
         ((name,),) = rows_of(connection, "SELECT pg_current_snapshot()::text")
         return str(name)
 
-    def share_snapshot(self, connections: Sequence[Any]) -> None:
-        """Have connections read at one moment: PostgreSQL's "snapshot synchronization"."""
-        for each in connections:
-            rows_of(each, _BEGIN)
-        ((snapshot,),) = rows_of(connections[0], "SELECT pg_export_snapshot()")
-        for each in connections[1:]:
-            rows_of(each, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    def export_snapshot(self, connection: Any) -> str:  # noqa: ANN401 - as above
+        """Have a connection keep a moment: PostgreSQL's "snapshot synchronization"."""
+        rows_of(connection, _BEGIN)
+        ((name,),) = rows_of(connection, "SELECT pg_export_snapshot()")
+        return str(name)
+
+    def join_snapshot(self, connection: Any, name: str) -> None:  # noqa: ANN401 - as above
+        """Have a connection read at a moment that another one keeps."""
+        rows_of(connection, _BEGIN)
+        rows_of(connection, f"SET TRANSACTION SNAPSHOT '{name}'")
 
     def end_snapshot(self, connection: Any) -> None:  # noqa: ANN401 - as above
         """Have a connection read what there is now, again."""

@@ -55,6 +55,7 @@ class Answer(SourceDataset):
     ) -> None:
         super().__init__(
             database, table, lambda: snapshot.running, snapshot.fail, snapshot.sent,
+            snapshot.moment(database),
             condition=condition, told=partial(_all_told, told),
         )  # fmt: skip
         self._schema_ = pa.schema([each.with_name(f"c{at}") for at, each in enumerate(schema)])
@@ -63,6 +64,7 @@ class Answer(SourceDataset):
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002, ARG002 - pyarrow's signature
         """Yield the one query."""
+        self.moment.reach(self.moment.places + 1)
         yield Fragment(self)
 
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:

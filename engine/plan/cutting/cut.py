@@ -83,7 +83,10 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
         tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
         cutting = _Cutting(tree, Queries(tree, snapshot))
         made = cutting.made(tree.root)
-        return Cut(made, cutting.keyed if cutting.has_pairs else None)
+        if not cutting.has_pairs:
+            return Cut(made)
+        tree.reach_moments()  # a side that runs first knows nothing of the rest
+        return Cut(made, cutting.keyed)
 
 
 class _Cutting:

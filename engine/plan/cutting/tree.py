@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from datafusion.expr import Limit, Sort
+from datafusion.expr import Limit, Sort, TableScan
 
 from affidavit.engine.plan.cutting.relations import Nodes, names_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
     from datafusion import DataFrame, LogicalPlan, SessionContext
@@ -87,3 +88,20 @@ class Tree:
             relation = full.removesuffix(name).removesuffix(".")
             found.append((known.get(relation) or ((relation,) if relation else ()), name))
         return found
+
+    def reach_moments(self) -> None:
+        """Have each database that several nodes scan be read at one moment by all of them."""
+        scanned = Counter(scan.fqn() for scan in _scans(self.root) if scan.fqn() in self.tables)
+        places: Counter[int] = Counter()
+        for name, count in scanned.items():
+            moment = self.tables[name].moment
+            places[id(moment)] += count
+            moment.reach(places[id(moment)])
+
+
+def _scans(node: Node) -> Iterator[TableScan]:
+    found = variant(node.plan)
+    if isinstance(found, TableScan):
+        yield found
+    for each in node.inputs:
+        yield from _scans(each)

@@ -57,6 +57,7 @@ def passed_query(
     table = source.database.query(text)
     dataset = SourceDataset(
         source.database, table, lambda: snapshot.running, snapshot.fail, snapshot.sent,
+        snapshot.moment(source.database),
         told=_told(snapshot, name, text).moment_teller,
     )  # fmt: skip
     return snapshot.scan(("", f"{SOURCE_QUERY} {name} {text}"), dataset)
