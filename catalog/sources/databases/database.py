@@ -194,6 +194,11 @@ class Database:
         is_short = sum(each.rows for each in tops) <= SHORT_ROWS_MAX
         return replace(select, tops=known, is_short=is_short)
 
+    def expected(self, sql: str, running: Running) -> int | None:
+        """Return how many rows the database expects a query to give, if it says."""
+        with self.pool.lend() as connection, self.errors("explaining the query"):
+            return call(partial(self.driver.expected, connection, sql, running), running.cancel)
+
     def count(
         self,
         select: Select,

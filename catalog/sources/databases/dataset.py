@@ -95,7 +95,8 @@ class SourceDataset(ScanDataset):
         predicate = self.read_filter(filter)
         names = self.schema.names if columns is None else list(columns)
         select = self._select(names, predicate)
-        self._sent.note(self.database.name, _text(names, select))
+        text, is_sub_tree = _text(names, select), self.table.is_written
+        self._sent.note(self.database.name, text, is_sub_tree=is_sub_tree)
         return super().scanner(columns, filter, **rest)
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name

@@ -102,6 +102,15 @@ class Driver(ABC):
     def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:  # noqa: B027 - most can write what they are given
         """Raise SourceError if rows cannot be written to ``columns`` as they are."""
 
+    def expected(
+        self,
+        connection: Any,  # noqa: ANN401, ARG002 - as above
+        sql: str,  # noqa: ARG002 - as above
+        running: Running,  # noqa: ARG002 - as above
+    ) -> int | None:
+        """Return how many rows the database expects a query to give, if it says."""
+        return None
+
     # --- reading in parts ----------------------------------------------------------------------
 
     def ranges(

@@ -18,10 +18,12 @@ class Came:
     Attributes:
         rows: So many rows; ``None`` until it was run.
         bytes: So many bytes of Arrow.
+        is_sub_tree: Whether it answers a sub-tree of a plan, and not a table alone.
     """
 
     rows: int | None = None
     bytes: int = 0
+    is_sub_tree: bool = False
 
 
 class SentQueries:
@@ -34,9 +36,9 @@ class SentQueries:
     def __init__(self) -> None:
         self.queries: dict[tuple[str, str], Came] = {}
 
-    def note(self, source: str, sql: str) -> Came:
+    def note(self, source: str, sql: str, *, is_sub_tree: bool = False) -> Came:
         """Note that a query is, or is to be, sent to a source; return what came of it."""
-        return self.queries.setdefault((source, sql), Came())
+        return self.queries.setdefault((source, sql), Came(is_sub_tree=is_sub_tree))
 
     def count(self, source: str, sql: str, batch: pa.RecordBatch | None) -> None:
         """Note that rows came of a query; without a batch, that it is run."""

@@ -7,6 +7,7 @@ database with those that a program has open already; ADBC's do not.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -126,6 +127,16 @@ class DuckDb(Driver):
     ) -> Generator[pa.RecordBatch]:
         """Yield the rows of a query."""
         return batches_of(connection, select.text(), select, running)
+
+    def expected(self, connection: Any, sql: str, running: Running) -> int | None:  # noqa: ANN401 - as above
+        """Return how many rows DuckDB expects a query to give, as the first node says that does."""
+        ((_, told),) = rows_of(connection, f"EXPLAIN (FORMAT JSON) {sql}", running)
+        (node,) = json.loads(told)
+        while "Estimated Cardinality" not in node["extra_info"]:
+            if len(node["children"]) != 1:
+                return None
+            (node,) = node["children"]
+        return int(node["extra_info"]["Estimated Cardinality"])
 
     def check(self, columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> None:
         """Raise SourceError if a moment is finer than its column keeps, which would be cut."""

@@ -138,7 +138,7 @@ class Postgres(Driver):
         running: Running,
     ) -> list[str]:
         """Return ranges of the key's first column, as even as its least and greatest allow."""
-        expected = _expected(connection, select, running)
+        expected = _expected(connection, select.text(), running)
         count = min(_PARTS_MAX, os.cpu_count() or 1, expected // _PART_ROWS)
         if count <= 1:
             return []
@@ -153,6 +153,10 @@ class Postgres(Driver):
             *(f"{key} >= {a} AND {key} < {b}" for a, b in pairwise(bounds)),
             f"{key} >= {bounds[-1]}",
         ]
+
+    def expected(self, connection: Any, sql: str, running: Running) -> int | None:  # noqa: ANN401 - as above
+        """Return how many rows PostgreSQL expects a query to give."""
+        return _expected(connection, sql, running)
 
     def begin_snapshot(self, connection: Any) -> bool:  # noqa: ANN401 - as above
         """Have a connection read at one moment."""
@@ -193,11 +197,11 @@ def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return bounded(made) if pt.is_date32(kind) or pt.is_timestamp(kind) else made
 
 
-def _expected(connection: Any, select: Select, running: Running) -> int:  # noqa: ANN401 - an ADBC connection
+def _expected(connection: Any, sql: str, running: Running) -> int:  # noqa: ANN401 - an ADBC connection
     """Return how many rows PostgreSQL expects a query to give."""
     with connection.cursor() as cursor, running.until_done(cursor.adbc_cancel):
         cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})  # no query
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {select.text()}")
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
         ((plan,),) = cursor.fetchall()
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from affidavit.engine.result.result import Result
+from affidavit.engine.scans.sources import DatabaseSource
 from affidavit.engine.statement.commands import parse_explain
 from affidavit.engine.statement.statement import DML_KINDS, DML_SCHEMA, Kind
-from affidavit.errors import SqlError
+from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
     from datafusion import DataFrame
@@ -55,7 +56,12 @@ def _query(scope: Scope, statement: Statement, params: Params) -> Result:
     queries = snapshot.sent.queries
     sent = {
         "plan_type": [f"sent to {source}" for source, _ in queries],
-        "plan": [_shown(sql, came) for (_, sql), came in queries.items()],
+        "plan": [
+            _shown(
+                sql, came, _expected(planner, snapshot, source, sql) if came.is_sub_tree else None
+            )
+            for (source, sql), came in queries.items()
+        ],
     }
     if not queries:
         return Result.of(plans)
@@ -83,11 +89,23 @@ def _plan(planner: Planner, statement: Statement, params: Params, at: Snapshot) 
     )
 
 
-def _shown(sql: str, came: Came) -> str:
-    """Return a query as it was sent, with what came of it if it was run."""
-    if came.rows is None:
-        return sql
-    return f"{sql}\n-- {came.rows:,} rows, {came.bytes:,} bytes"
+def _expected(planner: Planner, at: Snapshot, source: str, sql: str) -> int | None:
+    """Return how many rows a database expects a query to give, if it says."""
+    found = planner.attached.get(source)
+    if not isinstance(found, DatabaseSource):
+        return None
+    try:
+        return found.database.expected(sql, at.begin_running())
+    except SourceError:  # it is there to be read by whoever reads the plan
+        return None
+
+
+def _shown(sql: str, came: Came, expected: int | None) -> str:
+    """Return a query as it was sent, with what is expected of it, and came of it if it was run."""
+    told = [] if expected is None else [f"about {expected:,} rows expected"]
+    if came.rows is not None:
+        told.append(f"{came.rows:,} rows, {came.bytes:,} bytes came")
+    return f"{sql}\n-- {'; '.join(told)}" if told else sql
 
 
 def _change(scope: Scope, inner: Statement, statement: Statement, params: Params) -> Result:
