@@ -181,8 +181,10 @@ class Dialect:
 
     def among(self, column: str, integers: Sequence[int]) -> str:
         """Return that a column of integers is one of some, as SQL; empty if they are too many."""
+        if not integers:
+            return "1 = 0"
         name, shown = self.quoted(column), ",".join(map(str, integers))
-        within = bool(integers) and min(integers) >= -_WIDE and max(integers) < _WIDE
+        within = -_WIDE <= min(integers) and max(integers) < _WIDE
         if self.listed and len(integers) > IN_FEW and within:
             return self.listed.format(name, shown)
         return f"{name} IN ({shown})" if len(integers) <= IN_VALUES_MAX else ""

@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import pyarrow.types as pt
+
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.cutting.keys import (
     INTEGERS_MAX,
@@ -169,7 +171,7 @@ class _Cutting:
         if rows is None:
             return None
         kept = self._queries.kept(small, rows)
-        values = distinct(self._few(kept.select(pair.key)))
+        values = self._values(pair, small, rows, kept, large.schema.field(pair.at).type)
         keys = list(wanted[pair.large])
         if values is not None and len(values) <= INTEGERS_MAX:
             keys.append(Keys(pair.at, values))
@@ -178,6 +180,22 @@ class _Cutting:
         if sides[pair.large] is None:
             sides[pair.large] = self._tree.frame(large.plan)
         return sides
+
+    def _values(
+        self,
+        pair: Pair,
+        small: Node,
+        rows: Sequence[pa.RecordBatch],
+        kept: DataFrame,
+        kind: pa.DataType,
+    ) -> pa.Array | None:
+        """Return the keys of a small side, each once; ``None`` if they cannot be asked for."""
+        at = pair.key_at
+        if at is not None and pt.is_integer(small.schema.field(at).type) and pt.is_integer(kind):
+            return distinct([each.column(at) for each in rows], kind)
+        assert self._few is not None
+        found = self._few(kept.select(pair.key))
+        return None if found is None else distinct([each.column(0) for each in found], kind)
 
     def _rows_of(self, node: Node, keys: Sequence[Keys]) -> Sequence[pa.RecordBatch] | None:
         """Return the rows of a node, which runs once; ``None`` if they are too many."""

@@ -118,12 +118,14 @@ class Pair:
         large: Which is asked for the keys.
         key: What they are of the small one.
         at: The place of the large one's column.
+        key_at: The place of the small one's column that the key is, in whichever type.
     """
 
     small: int
     large: int
     key: Expr
     at: int
+    key_at: int | None
 
 
 def pairs_of(node: LogicalPlan) -> Iterator[Pair]:
@@ -136,7 +138,8 @@ def pairs_of(node: LogicalPlan) -> Iterator[Pair]:
         for sides in join.on():
             at = _place(sides[large], inputs[large])
             if at is not None:
-                yield Pair(small, large, Expr(sides[small]), at)
+                key_at = _place(sides[small], inputs[small])
+                yield Pair(small, large, Expr(sides[small]), at, key_at)
 
 
 def _place(expression: Expr, node: LogicalPlan) -> int | None:
@@ -205,11 +208,12 @@ def is_worth(
     return is_tiny or (few <= LIKELY_MAX and few * _LESS <= all_of_it)
 
 
-def distinct(rows: Sequence[pa.RecordBatch] | None) -> pa.Array | None:
-    """Return the values of the first column of rows, each once; ``None`` if it has no keys."""
-    if not rows:
-        return None
-    values = pa.chunked_array([each.column(0) for each in rows]).drop_null()
+def distinct(columns: Sequence[pa.Array], kind: pa.DataType) -> pa.Array | None:
+    """Return the values of a column, each once; ``None`` if they cannot be asked for.
+
+    Without any, they are of the type ``kind``.
+    """
+    values = pa.chunked_array(columns, None if columns else kind).drop_null()
     if class_of(values.type) not in _ASKED:
         return None
     found = values.unique()

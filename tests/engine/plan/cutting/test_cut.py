@@ -257,3 +257,15 @@ def test_columns_that_are_given_as_text_are_grouped_and_compared_as_that(
     filtered = sent(session, "SELECT id FROM texts.public.t WHERE c = 'a'")
     assert filtered == ['SELECT "id", "c"::text FROM "public"."t" WHERE ("c" = \'a\')']
     session.detach("texts")
+
+
+def test_a_small_side_without_rows_leaves_nothing_to_be_asked_for(
+    session: affidavit.Session,
+) -> None:
+    text = (
+        "SELECT w.why, l.price FROM wanted w JOIN d.main.lines l ON l.order_id = w.id "
+        "WHERE w.why = 'none'"
+    )
+    (query,) = sent(session, text, analyze=True)
+    assert "1 = 0" in query
+    assert both_ways(session, text) == []
