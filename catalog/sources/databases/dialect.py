@@ -184,7 +184,7 @@ class Dialect:
         if not integers:
             return "1 = 0"
         name, shown = self.quoted(column), ",".join(map(str, integers))
-        within = -_WIDE <= min(integers) and max(integers) < _WIDE
+        within = min(integers) >= -_WIDE and max(integers) < _WIDE
         if self.listed and len(integers) > IN_FEW and within:
             return self.listed.format(name, shown)
         return f"{name} IN ({shown})" if len(integers) <= IN_VALUES_MAX else ""
