@@ -7,12 +7,18 @@ the time as an argument.
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from time import time_ns
 
 
 def now_us() -> int:
     """Return the time in microseconds since 1970."""
     return time_ns() // 1000
+
+
+def as_dated() -> datetime:
+    """Return the time by which libraries date what they write, in UTC."""
+    return datetime.now(UTC)
 
 
 def uuid7(at_us: int) -> str:

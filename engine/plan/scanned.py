@@ -54,7 +54,7 @@ def listing(plan: Plan, snapshot: Snapshot) -> DataFrame:
     frame = plan(snapshot)
     with held():
         text = frame.logical_plan().display_indent()
-    snapshot.lists_columns = _LISTS_COLUMNS.search(text) is not None
+    snapshot.list_columns(may=_LISTS_COLUMNS.search(text) is not None)
     return frame
 
 

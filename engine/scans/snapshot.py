@@ -258,6 +258,15 @@ class Snapshot:
         """Note that planning looked up a table of a database: its source, schema and name."""
         self.databases[key] = dataset
 
+    def list_columns(self, *, may: bool) -> None:
+        """Say whether the statement may list columns of the tables that it lists."""
+        self.lists_columns = may
+
+    def stand_in(self, make: Callable[[], Table]) -> Table:
+        """Return what stands for each table that is listed without its columns."""
+        self.any_table = self.any_table or make()
+        return self.any_table
+
     def moment(self, database: Database) -> Moment:
         """Return the moment at which the statement reads a database."""
         return self.moments.setdefault(database.name, Moment(database, lambda: self.running))

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.vectors.datasets import lance_errors
+from affidavit.catalog.model import clock
 from affidavit.catalog.tables.intents import cleaning
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def let_go_of_versions(
 def ago(age: timedelta) -> datetime:
     """Return when it was so long ago, by the clock that Lance goes by."""
     try:
-        return datetime.now(UTC) - age
+        return clock.as_dated() - age
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from affidavit.engine.plan.planner import Planner
     from affidavit.engine.run.scope import Params, Scope
     from affidavit.engine.scans.snapshot import Snapshot
+    from affidavit.engine.statement.commands import Explain
     from affidavit.engine.statement.statement import Statement
 
 _REST: Final = "rest of the plan"
@@ -29,7 +30,7 @@ def explain(scope: Scope, statement: Statement, params: Params) -> Result:
     """Return the plan of a statement; only a query can be ANALYZEd, which runs it."""
     asked = parse_explain(statement.cursor())
     if asked.inner.kind in {Kind.QUERY, Kind.EXPLAIN}:
-        return _query(scope, statement, params)
+        return _query(scope, asked, statement, params)
     if asked.analyze:
         kind = asked.inner.kind.value
         msg = f"EXPLAIN ANALYZE would run a {kind}: EXPLAIN it without ANALYZE"
@@ -43,11 +44,11 @@ def told(plans: Result) -> str:
     return "\n\n".join(f"{kind}:\n{text.rstrip()}" for kind, text in zip(kinds, texts, strict=True))
 
 
-def _query(scope: Scope, statement: Statement, params: Params) -> Result:
+def _query(scope: Scope, asked: Explain, statement: Statement, params: Params) -> Result:
     """Return the plan of a query, and what it sends to each source."""
     planner = scope.planner
     with planner.snapshot(scope.catalog) as snapshot:
-        plans = planner.collect(partial(_plan, planner, statement, params), snapshot)
+        plans = planner.collect(partial(_plan, planner, asked, statement, params), snapshot)
     if snapshot.copies:
         told = [planner.hide(text) for text in plans["plan"].to_pylist()]
         field = plans.schema.field("plan")
@@ -68,13 +69,14 @@ def _query(scope: Scope, statement: Statement, params: Params) -> Result:
     return Result.of(pa.concat_tables([plans, pa.table(sent, schema=plans.schema)]))
 
 
-def _plan(planner: Planner, statement: Statement, params: Params, at: Snapshot) -> DataFrame:
+def _plan(
+    planner: Planner, explained: Explain, statement: Statement, params: Params, at: Snapshot
+) -> DataFrame:
     """Return the plan of an EXPLAIN, of what runs here once sub-trees were cut out for databases.
 
     DataFusion explains texts alone, so what runs is a table that the text reads.
     """
-    explained, names = parse_explain(statement.cursor()), statement.names
-    inner = explained.inner
+    inner, names = explained.inner, statement.names
     whole = planner.plan(statement.text, params, at, names=names, read_only=True)
     if not at.databases or not statement.text.endswith(inner.text):
         return whole
