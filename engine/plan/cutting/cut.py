@@ -120,7 +120,8 @@ class _Cutting:
         return self._made[id(node)]
 
     def _over(self, node: Node, keys: Sequence[Keys]) -> DataFrame | None:
-        sent = self._queries.sent(node, keys)
+        with held():
+            sent = self._queries.sent(node, keys)
         if sent is not None:
             return self._anew(node, [sent]) if node.is_cut_again else sent
         wanted = below(node.plan, keys)
@@ -171,6 +172,8 @@ class _Cutting:
         if rows is None:
             return None
         kept = self._queries.kept(small, rows)
+        if kept is None:
+            return None
         values = self._values(pair, small, rows, kept, large.schema.field(pair.at).type)
         keys = list(wanted[pair.large])
         if values is not None and len(values) <= INTEGERS_MAX:

@@ -87,19 +87,21 @@ class Queries:
             for key in keys
         )
 
-    def kept(self, node: Node, rows: Sequence[pa.RecordBatch]) -> DataFrame:
-        """Return rows that a node gave as a frame of its columns."""
+    def kept(self, node: Node, rows: Sequence[pa.RecordBatch]) -> DataFrame | None:
+        """Return rows that a node gave as a frame of its columns; ``None`` if there is none."""
         schema = pa.schema([each.with_name(f"c{at}") for at, each in enumerate(node.schema)])
         batches = [pa.RecordBatch.from_arrays(each.columns, schema=schema) for each in rows]
         empty = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
-        frame = self._named(self._tree.context.read_batches(batches or [empty]), node)
-        assert frame is not None
-        return frame
+        return self._named(self._tree.context.read_batches(batches or [empty]), node)
 
     def _named(self, frame: DataFrame, node: Node) -> DataFrame | None:
-        """Return a frame with the columns of a node, called as there."""
-        made = called(frame, self._tree.names(node), self._tree.context)
-        return made if names_of(made.logical_plan()) == names_of(node.plan) else None
+        """Return a frame with the columns of a node, as it calls them, if they can be called so."""
+        try:
+            made = called(frame, self._tree.names(node), self._tree.context)
+            is_same = names_of(made.logical_plan()) == names_of(node.plan)
+        except Exception:  # noqa: BLE001 - of many kinds: then nothing is cut here
+            return None
+        return made if is_same else None
 
     def _query(self, node: Node, part: Part) -> SourceTable | None:
         """Return what a database is asked for a sub-tree; ``None`` if it cannot be asked."""
