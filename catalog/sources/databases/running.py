@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from affidavit.errors import SourceError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 AGAIN_S: Final = 0.2
 """How soon a query is cancelled once more: one that has not quite begun does not notice."""
+
+INSISTS_S: Final = 30.0
+"""How long a query is cancelled that does not end."""
 
 
 class Running:
@@ -60,7 +64,9 @@ class Running:
         """Stop all that runs, until none of it does."""
         self.finish()
         if self._cancel_once():
-            threading.Thread(target=self._insist, name="affidavit-cancel", daemon=True).start()
+            # the program's end waits for it: a thread that came back from a library later would end
+            # the process in the midst of it
+            threading.Thread(target=self._insist, name="affidavit-cancel").start()
 
     def finish(self) -> None:
         """Release what is held."""
@@ -71,8 +77,8 @@ class Running:
             each()
 
     def _insist(self) -> None:
-        done = threading.Event()
-        while not done.wait(AGAIN_S) and self._cancel_once():
+        done, until = threading.Event(), monotonic() + INSISTS_S
+        while not done.wait(AGAIN_S) and self._cancel_once() and monotonic() < until:
             pass
 
     def _cancel_once(self) -> bool:

@@ -447,7 +447,7 @@ def atoms(draw: st.DrawFn) -> str:
                 f"{name} is null",
                 f"{name} is not null",
                 f"{draw(NUMERIC_COLUMNS)} {operator} {draw(NUMERIC_COLUMNS)}",
-                f"{name} is distinct from {values[0]}",
+                f"({name} is distinct from {values[0]})",
                 f"nullif({name}, {values[0]}) is null",
                 "flag",
                 "flag is not true",
