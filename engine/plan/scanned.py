@@ -23,7 +23,7 @@ from datafusion.expr import (
 
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.nodes.origins import origin_of, variant
+from affidavit.engine.plan.nodes.origins import origin_of, scans_in, variant
 from affidavit.engine.statement.parameters import row_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _in_expressions(plan: LogicalPlan) -> Iterator[tuple[str, list[str]]]:
     if "Subquery:" not in text:
         return
     lines = Counter(line.strip() for line in text.split("\n"))
-    for scan in _scan_nodes(plan):
+    for scan in scans_in(plan):
         lines[scan.display().partition("\n")[0].strip()] -= 1
     for line in lines.elements():
         found = _SCAN.fullmatch(line)
@@ -107,19 +107,10 @@ def _full_name(table: str) -> str:
 
 def _scans(plan: LogicalPlan) -> Iterator[tuple[str | None, str, str, TableScan]]:
     """Yield catalog, schema, table and scan of every table that a plan reads."""
-    for node in _scan_nodes(plan):
+    for node in scans_in(plan):
         scan = node.to_variant()
         catalog, schema, table = scan.fqn()
         yield catalog, schema or MAIN_SCHEMA, table, scan
-
-
-def _scan_nodes(plan: LogicalPlan) -> Iterator[LogicalPlan]:
-    left = [plan]
-    while left:
-        node = left.pop()
-        left += node.inputs()
-        if isinstance(variant(node), TableScan):
-            yield node
 
 
 def reads_rows(text: str) -> bool:

@@ -40,6 +40,7 @@ class Block:
         where: Conditions.
         groups: What it is grouped by; ``None`` where it is not.
         tail: What stands behind: ORDER BY and LIMIT.
+        is_join: Whether several tables stand behind FROM.
     """
 
     columns: tuple[Sql, ...]
@@ -47,6 +48,7 @@ class Block:
     where: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     tail: str = ""
+    is_join: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -178,10 +180,11 @@ class Writer:
         right = self._side(right, may_miss=join.kind in {LEFT, FULL})
         columns = (*left.columns, *right.columns)
         on = "1 = 1" if join.condition is None else self._values(*columns).condition(join.condition)
-        source = f"{left.source} {join.kind.upper()} JOIN {_side(right.source)} ON {on}"
+        beside = f"({right.source})" if right.is_join else right.source
+        source = f"{left.source} {join.kind.upper()} JOIN {beside} ON {on}"
         if join.kind != INNER:  # columns of a side that is missed are NULL, and so no longer plain
             columns = tuple(replace(each, is_plain=False) for each in columns)
-        return Block(columns, source, (*left.where, *right.where))
+        return Block(columns, source, (*left.where, *right.where), is_join=True)
 
     def _side(self, block: Block, *, may_miss: bool) -> Block:
         """Return a side of a join, with its conditions within if it may be missed."""
@@ -226,8 +229,3 @@ class Writer:
             for at, kind in enumerate(union.types)
         )  # fmt: skip
         return Block(columns, f"({text}) AS {name}")
-
-
-def _side(source: str) -> str:
-    """Return what stands right of JOIN: in brackets if it is a join itself."""
-    return f"({source})" if " JOIN " in source and not source.startswith("(SELECT") else source

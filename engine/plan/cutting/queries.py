@@ -19,12 +19,12 @@ from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
 from affidavit.engine.plan.cutting.relations import names_of
 from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, scans_of, works
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.origins import scans_in, variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from datafusion import DataFrame, LogicalPlan
+    from datafusion import DataFrame
 
     from affidavit.engine.plan.cutting.relations import Part
     from affidavit.engine.plan.cutting.tree import Node, Tree
@@ -68,7 +68,8 @@ class Queries:
         query = self._query(node, part) if is_asked else None
         if query is None:
             return None
-        told = [self._tree.tables[each].moment_told for each in _tables_of(node.plan)]
+        tables = (self._tree.tables[scan.to_variant().fqn()] for scan in scans_in(node.plan))
+        told = [each.moment_told for each in tables]
         answer = Answer(
             part.database, query, node.schema, self._snapshot, self._tree.frame(node.plan), told,
             condition=_condition(part, query, keys),
@@ -150,12 +151,3 @@ def _condition(part: Part, query: SourceTable, keys: Sequence[Keys]) -> str:
         elif (asked := each.of(column)) is not None:
             written += dialect.conditions(asked, query.compared)
     return " AND ".join(f"({each})" for each in written if each)
-
-
-def _tables_of(plan: LogicalPlan) -> Iterator[tuple[str, str, str]]:
-    """Yield the tables of a database that a sub-tree reads."""
-    node = variant(plan)
-    if isinstance(node, TableScan):
-        yield node.fqn()
-    for each in plan.inputs():
-        yield from _tables_of(each)

@@ -50,6 +50,7 @@ from affidavit.catalog.sources.subtrees.relations import (
 )
 from affidavit.engine.plan.cutting.expressions import Expressions, UnreadError
 from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.tops import ROWS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +71,6 @@ _KINDS: Final = {
 }  # fmt: skip
 _LIMIT: Final = re.compile(r"Limit: skip=(\d+), fetch=(\d+)")
 _TRUTH: Final = pa.bool_()
-ROWS_MAX: Final = 100_000
-"""A database is asked for so many first rows at most."""
 
 
 @dataclass(frozen=True, slots=True)

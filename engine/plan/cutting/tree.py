@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from datafusion.expr import Limit, Sort, TableScan
+from datafusion.expr import Limit, Sort
 
 from affidavit.engine.plan.cutting.relations import Nodes, names_of
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.origins import scans_in, variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import pyarrow as pa
     from datafusion import DataFrame, LogicalPlan, SessionContext
@@ -91,17 +91,7 @@ class Tree:
 
     def reach_moments(self) -> None:
         """Have each database that several nodes scan be read at one moment by all of them."""
-        scanned = Counter(scan.fqn() for scan in _scans(self.root) if scan.fqn() in self.tables)
-        places: Counter[int] = Counter()
-        for name, count in scanned.items():
-            moment = self.tables[name].moment
-            places[id(moment)] += count
-            moment.reach(places[id(moment)])
-
-
-def _scans(node: Node) -> Iterator[TableScan]:
-    found = variant(node.plan)
-    if isinstance(found, TableScan):
-        yield found
-    for each in node.inputs:
-        yield from _scans(each)
+        names = (scan.to_variant().fqn() for scan in scans_in(self.root.plan))
+        places = Counter(self.tables[name].moment for name in names if name in self.tables)
+        for moment, count in places.items():
+            moment.reach(count)

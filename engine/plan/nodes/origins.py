@@ -19,6 +19,8 @@ from datafusion.expr import (
 from affidavit.catalog.sql.names import MAIN_SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from datafusion import Expr, LogicalPlan
 
 
@@ -29,6 +31,16 @@ def variant(node: LogicalPlan | Expr) -> object:
     except ValueError:
         return None
     return found
+
+
+def scans_in(plan: LogicalPlan) -> Iterator[LogicalPlan]:
+    """Yield the nodes of a plan that scan tables, but for those in queries within expressions."""
+    left = [plan]
+    while left:
+        node = left.pop()
+        left += node.inputs()
+        if isinstance(variant(node), TableScan):
+            yield node
 
 
 def origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:
