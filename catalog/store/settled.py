@@ -6,6 +6,7 @@ the frame that took it, which a traceback may keep for long.
 
 from __future__ import annotations
 
+import os
 import weakref
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
@@ -17,6 +18,7 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import _GeneratorContextManager
+    from pathlib import Path
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -126,3 +128,15 @@ class Lines:
             return self._baton.take(max(0.0, until_s - monotonic()))
         finally:
             place.give_back()
+
+
+_of_a_file: WeakValueDictionary[tuple[int, str], Lines] = WeakValueDictionary()
+
+
+def line_at(file: Path) -> Lines:
+    """Return where all of this process wait who write into ``file``, each store of it.
+
+    A file's own locks are polled: of two that want one, who comes again at once keeps the other
+    from it. A fork has lines of its own, since nobody there would give back what was taken here.
+    """
+    return _of_a_file.setdefault((os.getpid(), str(file.resolve())), Lines())

@@ -17,7 +17,7 @@ from affidavit.catalog.store.forks import Process, keep_for_ever, left_to_parent
 from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.protocol import CLOSED_TO_WRITERS, check_durability
-from affidavit.catalog.store.settled import Lines, settled
+from affidavit.catalog.store.settled import Held, Lines, line_at, settled
 from affidavit.catalog.store.sqlite.connections import Connections, wait_up_to
 from affidavit.catalog.store.sqlite.failures import translated
 from affidavit.catalog.store.sqlite.gaps import may_have
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from affidavit.catalog.store.protocol import StoreTable
-    from affidavit.catalog.store.settled import Held
 
 SCRUB_STEP_S: Final = 0.2
 """How long writers wait, and for how long not, while an older state is read: at first."""
@@ -79,6 +78,7 @@ class SqliteStore:
         self._places = SqlitePlaces(path, durability)
         self._path = path
         self._writing = Lines()
+        self._beside = line_at(path)
         self._writer: sqlite3.Connection | None = None
         self._transaction_open: SqliteWriter | None = None
         self._writer_waits_s = busy_timeout_s
@@ -124,25 +124,25 @@ class SqliteStore:
         if timeout_s is None:
             refuse_own_writer(self.holds)
         waits_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        held = self._take(tenant, waits_s)
+        held, beside = self._take(tenant, waits_s), Held()
         try:
             self.holds.begin()
             self._connections.refuse_closed()
+            beside = _taken(self._beside, "", waits_s)
             yield from self._transaction(tenant, "rw" if record else None, waits_s)
         finally:
             try:
                 self.holds.end()
+                beside.give_back()
                 held.give_back()
             except BaseException:
+                beside.give_back()
                 held.give_back()
                 raise
 
     def _take(self, tenant: str, timeout_s: float) -> Held:
-        """Return what stands for being the one who writes; nobody else in this process does."""
-        held = self._writing.take(tenant, timeout_s)
-        if held is None:
-            raise StoreBusyError("the store", timeout_s=timeout_s)
-        return held
+        """Return what stands for being the one who writes; nobody else of this store does."""
+        return _taken(self._writing, tenant, timeout_s)
 
     def _write_connection(self, mode: str | None = None) -> sqlite3.Connection:
         """Return the one connection that writes; the lock of those who write is held."""
@@ -313,3 +313,10 @@ class SqliteStore:
                 self._let_go(self._writer)
         finally:
             held.give_back()
+
+
+def _taken(line: Lines, name: str, timeout_s: float) -> Held:
+    held = line.take(name, timeout_s)
+    if held is None:
+        raise StoreBusyError("the store", timeout_s=timeout_s)
+    return held

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,14 +158,56 @@ def test_p21_an_interrupt_while_a_turn_is_taken_leaves_it_to_others(lake) -> Non
 def test_a_begin_that_failed_closes_its_connection(lake) -> None:
     with (
         affidavit.connect(lake, durability="normal", busy_timeout_s=0.1) as one,
-        affidavit.connect(lake, durability="normal") as other,
+        closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as other,
     ):
         one.sql("CREATE TABLE t (id BIGINT)")
         store = one._instance.lake.store._inner
-        with other.transaction(immediate=True):
-            with pytest.raises(affidavit.errors.StoreBusyError):
-                one.sql("INSERT INTO t VALUES (1)")
-            assert store._writer is None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(affidavit.errors.StoreBusyError):
+            one.sql("INSERT INTO t VALUES (1)")
+        assert store._writer is None
+        other.execute("ROLLBACK")
+        assert one.sql("INSERT INTO t VALUES (1)").rows_affected == 1
+
+
+def test_p15_who_writes_again_and_again_lets_another_session_in_between(lake) -> None:
+    with (
+        affidavit.connect(lake, durability="normal") as one,
+        affidavit.connect(lake, durability="normal") as other,
+    ):
+        one.sql("CREATE TABLE t (id BIGINT)")
+        busy, mine = one._instance.lake.store, other._instance.lake.store
+        taken, is_done = [0], threading.Event()
+
+        def write_on() -> None:
+            while not is_done.is_set():
+                with busy.write("default"):
+                    taken[0] += 1
+                    time.sleep(0.002)
+
+        writer = threading.Thread(target=write_on)
+        writer.start()
+        passed = []
+        try:
+            for _ in range(20):
+                time.sleep(0.005)
+                before = taken[0]
+                with mine.write("default"):
+                    passed.append(taken[0] - before)
+        finally:
+            is_done.set()
+            writer.join()
+        assert max(passed) <= 2  # the one under way, and the one whose turn it was
+
+
+def test_p15_a_session_that_waits_for_another_s_writes_gives_up_in_time(lake) -> None:
+    with (
+        affidavit.connect(lake, busy_timeout_s=0.1) as one,
+        affidavit.connect(lake) as other,
+    ):
+        other.sql("CREATE TABLE t (id BIGINT)")
+        with other.transaction(immediate=True), pytest.raises(affidavit.errors.StoreBusyError):
+            one.sql("INSERT INTO t VALUES (1)")
         assert one.sql("INSERT INTO t VALUES (1)").rows_affected == 1
 
 
