@@ -42,6 +42,7 @@ from bench.sub_trees import keys, one_server
 from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
 from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
+from bench.tpcds import tpcds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "federate": federate,
     "aggregate": aggregate,
     "tpch": tpch,
+    "tpcds": tpcds,
     "one_server": one_server,
     "keys": keys,
     "select": select,
