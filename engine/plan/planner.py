@@ -23,7 +23,7 @@ from affidavit.engine.plan.lakes import LakeSource
 from affidavit.engine.plan.mending.planned import planned_in
 from affidavit.engine.plan.runner import LocalRunner, Planned, rows_of
 from affidavit.engine.plan.scanned import describe, listing, reads_rows
-from affidavit.engine.plan.searched.ahead import ahead, released
+from affidavit.engine.plan.searched.ahead import ahead, begun, released
 from affidavit.engine.plan.searched.rows import plan_rows
 from affidavit.engine.plan.settings import QUERIES_ONLY
 from affidavit.engine.plan.short.ways import short_rows
@@ -331,7 +331,7 @@ class Planner:
         If it is to ``begin``, small sides of joins are run, whose keys are sent.
         """
         planned = Planned.at(snapshot, lambda _: frame, self.state.cuts(self.context))
-        return self._here.begun(planned) if begin else planned.runs
+        return begun(planned, self._here) if begin else planned.runs
 
     def stream(self, plan: Plan, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         """Return the batches of a plan, which is made now and runs here with the first one."""

@@ -101,7 +101,7 @@ class SourceDataset(ScanDataset):
 
     def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Fragment]:  # noqa: A002 - pyarrow's name
         """Yield what is read side by side: the one table, or ranges of its key."""
-        self.moment.reach(self.moment.places + 1)
+        self.moment.ask()
         predicate, enough = self.read_filter(filter), self._enough()
         if enough is not None:
             yield self._part(enough=lambda: enough)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,6 @@ class Moment:
         database: The database.
         running: Returns what the plan that runs has under way.
 
-    Attributes:
-        places: In how many places the statement reads the database, as far as that is known.
     """
 
     def __init__(self, database: Database, running: Callable[[], Running]) -> None:
@@ -35,16 +33,20 @@ class Moment:
         self._running = running
         self._lock = threading.Lock()
         self._kept: tuple[Running, str] | None = None
-        self.places = 0
+        self._known = self._asked = 0
 
     @property
     def is_shared(self) -> bool:
         """Whether several places are to read the database, which can have them do so."""
-        return self.places > 1 and self._database.driver.keeps_moments
+        return max(self._known, self._asked) > 1 and self._database.driver.keeps_moments
 
     def reach(self, places: int) -> None:
         """Note that the statement reads the database in so many places at least."""
-        self.places = max(self.places, places)
+        self._known = max(self._known, places)
+
+    def ask(self) -> None:
+        """Note that one place is about to read the database."""
+        self._asked += 1
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
@@ -72,8 +74,17 @@ class Moment:
                 running.refuse_over()
                 connection, name = self._database.attempt(self._begun)
                 self._kept = running, name
-                running.hold(partial(close, connection))
+                running.hold(partial(self._let_go, connection, running))
             return self._kept[1]
+
+    def _let_go(self, connection: Any, running: Running) -> None:  # noqa: ANN401 - a driver's
+        """Give back the connection that keeps the moment; it runs nothing."""
+        if not running.is_cancelled:
+            with suppress(Exception):  # such as that of a server which has gone
+                self._database.driver.end_snapshot(connection)
+                self._database.pool.give(connection)
+                return
+        close(connection)
 
     def _begun(self) -> tuple[Any, str]:
         return self._with(self._database.driver.export_snapshot)

@@ -24,10 +24,11 @@ class Running:
 
     Attributes:
         is_over: Whether its rows are no longer wanted; nothing begins any more.
+        is_cancelled: Whether it was told to stop before it was done.
     """
 
     def __init__(self) -> None:
-        self.is_over = False
+        self.is_over = self.is_cancelled = False
         self._lock = threading.Lock()
         self._cancels: list[Callable[[], object]] = []
         self._held: list[Callable[[], object]] = []
@@ -62,6 +63,7 @@ class Running:
 
     def cancel(self) -> None:
         """Stop all that runs, until none of it does."""
+        self.is_cancelled = True
         self.finish()
         if self._cancel_once():
             # the program's end waits for it: a thread that came back from a library later would end

@@ -87,12 +87,17 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
         made = cutting.made(tree.root)
         if not cutting.has_pairs:
             return Cut(made)
-        tree.reach_moments()  # a side that runs first knows nothing of the rest
+        tree.reach_moments(cutting.sent)  # a side that runs first knows nothing of the rest
         return Cut(made, cutting.keyed)
 
 
 class _Cutting:
-    """One plan that is cut."""
+    """One plan that is cut.
+
+    Attributes:
+        has_pairs: Whether a small side of a join is to run first.
+        sent: The nodes that databases are asked, by their identity.
+    """
 
     def __init__(self, tree: Tree, queries: Queries) -> None:
         self._tree = tree
@@ -101,6 +106,7 @@ class _Cutting:
         self._made: dict[int, DataFrame | None] = {}
         self._rows: dict[int, Sequence[pa.RecordBatch] | None] = {}
         self.has_pairs = False
+        self.sent: set[int] = set()
 
     def keyed(self, few: Few) -> DataFrame | None:
         """Return the plan with small sides of joins run, and their keys sent."""
@@ -123,6 +129,7 @@ class _Cutting:
         with held():
             sent = self._queries.sent(node, keys)
         if sent is not None:
+            self.sent.add(id(node))
             return self._anew(node, [sent]) if node.is_cut_again else sent
         wanted = below(node.plan, keys)
         found = self._joined(node, wanted)

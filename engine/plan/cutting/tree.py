@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from datafusion.expr import Limit, Sort
@@ -11,12 +12,13 @@ from affidavit.engine.plan.cutting.relations import Nodes, names_of
 from affidavit.engine.plan.nodes.origins import scans_in, variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     import pyarrow as pa
     from datafusion import DataFrame, LogicalPlan, SessionContext
 
     from affidavit.catalog.sources.databases.dataset import SourceDataset
+    from affidavit.catalog.sources.databases.moment import Moment
     from affidavit.catalog.sources.databases.table import SourceTable
     from affidavit.engine.plan.cutting.relations import Part
 
@@ -89,9 +91,19 @@ class Tree:
             found.append((known.get(relation) or ((relation,) if relation else ()), name))
         return found
 
-    def reach_moments(self) -> None:
-        """Have each database that several nodes scan be read at one moment by all of them."""
-        names = (scan.to_variant().fqn() for scan in scans_in(self.root.plan))
-        places = Counter(self.tables[name].moment for name in names if name in self.tables)
-        for moment, count in places.items():
+    def reach_moments(self, sent: Container[int]) -> None:
+        """Have each database that is asked in several places be read at one moment by all of them.
+
+        Args:
+            sent: The nodes that are sent as a whole, by their identity.
+        """
+        for moment, count in Counter(self._moments(self.root, sent)).items():
             moment.reach(count)
+
+    def _moments(self, node: Node, sent: Container[int]) -> Iterator[Moment]:
+        names = (scan.to_variant().fqn() for scan in scans_in(node.plan))
+        found = (self.tables[name].moment for name in names if name in self.tables)
+        if id(node) in sent or not node.inputs:
+            yield from islice(found, 1)
+        for each in () if id(node) in sent else node.inputs:
+            yield from self._moments(each, sent)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
+    from datafusion import DataFrame
 
-    from affidavit.engine.plan.runner import Planned, Runner
+    from affidavit.engine.plan.runner import LocalRunner, Planned, Runner
     from affidavit.engine.scans.snapshot import Snapshot
 
 
@@ -49,3 +50,15 @@ def ahead(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
         for each in (*snapshot.first, *snapshot.ahead):
             each()
     yield from ()
+
+
+def begun(planned: Planned, runner: LocalRunner) -> DataFrame:
+    """Return what is to run of a plan once small sides of its joins have, with their searches."""
+    snapshot, found = planned.snapshot, []
+
+    def begin() -> Iterator[pa.RecordBatch]:
+        found.append(runner.begun(planned))
+        yield from ()
+
+    list(snapshot.catalog.release(snapshot.reading, begin()))
+    return found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 import affidavit
@@ -68,3 +69,40 @@ def test_a_side_that_runs_first_sees_them_too(written: affidavit.Session) -> Non
     for _ in range(STATEMENTS):
         (row,) = written.sql(text).to_pylist()
         assert row["n"] == row["m"]
+
+
+def servers_of(server: PgServer) -> set[int]:
+    """Return the processes that serve whoever is connected to the database."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = 'moments'")
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+def test_a_moment_opens_no_connections_of_its_own(
+    pg_server: PgServer, written: affidavit.Session
+) -> None:
+    whole = "(SELECT max(f) AS m FROM pg.public.t WHERE f > -1.5e0)"
+    seen = set()
+    for _ in range(4):
+        written.sql(f"SELECT a.m, b.m AS o FROM {whole} a CROSS JOIN {whole} b").to_arrow()
+        seen |= servers_of(pg_server)
+    assert len(seen) <= 4  # who writes, who keeps the moment, and one for each of the two places
+
+
+def test_hits_of_a_search_are_joined_by_one_connection_and_told_by_explain(
+    pg_server: PgServer, written: affidavit.Session
+) -> None:
+    vectors = pa.array([[float(at), 1.0] for at in range(50)], pa.list_(pa.float32(), 2))
+    written.create_vector_table("docs", pa.table({"id": range(50), "vector": vectors}))
+    text = (
+        "SELECT h.id, t.f FROM vector_search('docs', [3.0, 1.0], 5) h "
+        "JOIN pg.public.t t ON t.id = h.id ORDER BY h.id"
+    )
+    before = servers_of(pg_server)
+    assert written.sql(text).to_arrow()["f"].to_pylist() == [2.0, 3.0, 4.0, 5.0, 6.0]
+    assert written.sql(text).to_arrow()["f"].to_pylist() == [2.0, 3.0, 4.0, 5.0, 6.0]
+    assert len(servers_of(pg_server) - before) <= 1
+    asked = "SELECT count(*) AS n FROM audit.searches"
+    (count,) = written.sql(asked).to_pylist()
+    assert "= ANY" in written.explain(text, analyze=True)
+    assert written.sql(asked).to_pylist() == [{"n": count["n"] + 1}]
