@@ -17,7 +17,7 @@ from affidavit.engine.plan.nodes.tops import tops_of
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.engine.plan.short.light import is_light
 from affidavit.engine.result.result import Result
-from affidavit.errors import ClosedError, ExecutionError
+from affidavit.errors import ClosedError, ExecutionError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ READERS_MAX: Final = 8
 """So many answers of databases are read beside one plan; others as they are wanted."""
 
 _EXPLAINED: Final = "Explain"
+_CLOSED: Final = "the result was closed before all of its rows were read: run the statement again"
 
 Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"
 """Plans one statement at a snapshot: it may be asked again, and at another one."""
@@ -234,8 +235,7 @@ def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:
         raise
     if batch is None and plan.is_stopped:
         query.check()
-        msg = "the result was closed before all of its rows were read: run the statement again"
-        raise ClosedError(msg)
+        raise ClosedError(_CLOSED)
     return batch
 
 
@@ -245,6 +245,12 @@ def _cancelling(snapshot: Snapshot) -> Iterator[Running]:
     running = snapshot.begin_running()
     try:
         yield running
+    except SourceError as error:
+        if running.is_over:  # what was cancelled may tell so before the plan does
+            snapshot.query.check()
+            raise ClosedError(_CLOSED) from error
+        running.cancel()
+        raise
     except BaseException:
         running.cancel()
         raise

@@ -126,9 +126,9 @@ class Running:
         with self._lock:
             self.is_over = True
             held, self._held = self._held, []
-        self.end_readers()
         for each in held:
             each()
+        self.end_readers()  # the plan was stopped, so that it does not tell of them
 
     def _insist(self) -> None:
         done, until = threading.Event(), monotonic() + INSISTS_S

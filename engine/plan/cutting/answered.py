@@ -12,7 +12,7 @@ from affidavit.catalog.sources.databases.dataset import SourceDataset
 from affidavit.catalog.sources.databases.running import Running
 from affidavit.catalog.sql.evaluation import keep
 from affidavit.catalog.sql.scan import Fragment, ScanDataset
-from affidavit.catalog.store.forks import apart
+from affidavit.catalog.store.forks import WORKING, apart
 from affidavit.engine.plan.cutting.beside import Beside
 from affidavit.engine.plan.errors import engine_errors
 from affidavit.errors import ExecutionError, SourceError
@@ -94,7 +94,7 @@ class Answer(SourceDataset):
                 is_begun = True
                 yield batch
         except SourceError as error:
-            if is_begun or self._running().is_over:
+            if is_begun or self._running().is_over or self._snapshot.running.is_over:
                 raise
             _log.info("a sub-tree is answered here: %s", error)
             yield from self._answered_here(columns, predicate)
@@ -135,7 +135,7 @@ class _Place(ScanDataset):
     def scan(self, columns: list[str], predicate: Predicate | None) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows."""
         if columns == self._columns and self._reader.take():
-            return self._reader.batches()
+            return WORKING.steps(self._reader.batches())
         return self._answer.scan(columns, predicate)
 
 

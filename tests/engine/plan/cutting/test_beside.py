@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from tests.catalog.sources.databases.conftest import run_duck
+from tests.support.processes import run_python
 from tests.support.waiting import eventually
 
 import affidavit
@@ -25,6 +26,7 @@ from affidavit.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     from tests.support.pg_server import PgServer
 
@@ -175,6 +177,30 @@ def test_what_fails_only_there_is_answered_here(
     assert len(wanted) == 100
     monkeypatch.setattr(SourceDataset, "scan", failing(SourceDataset.scan))
     assert session.sql(text).to_pylist() == wanted
+
+
+LEFT = """
+import sys, threading, affidavit
+session = affidavit.connect(sys.argv[1])
+session.attach("d", sys.argv[2])
+batches = session.sql(sys.argv[3]).batches()
+begun = threading.Event()
+def read():
+    next(batches)
+    begun.set()
+    for _ in batches:
+        pass
+threading.Thread(target=read, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_program_ends_in_the_midst_of_it(tmp_path: Path) -> None:
+    """Python ended threads that were in DataFusion, which took the process with it."""
+    run_duck(tmp_path / "x.duckdb", "CREATE TABLE t AS SELECT i AS id FROM range(300000) t(i)")
+    side = "(SELECT id, count(*) AS n FROM d.main.t GROUP BY id)"
+    text = f"SELECT a.id, b.n FROM {side} a JOIN {side} b ON a.id = b.id"
+    run_python(LEFT, tmp_path / "lake", f"duckdb://{tmp_path / 'x.duckdb'}", text)
 
 
 # --- one reader ----------------------------------------------------------------------------------
