@@ -38,7 +38,7 @@ from bench.search import recall, search
 from bench.searches import searches
 from bench.sessions import light, load, mix
 from bench.stopping import cancel
-from bench.sub_trees import keys, one_server
+from bench.sub_trees import beside, keys, one_server
 from bench.tables import batch, change, changed, insert, scan, select
 from bench.tenants import tenants
 from bench.topics import deliver, predicate, publish, replay, subscribers, trigger
@@ -85,6 +85,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "tpch": tpch,
     "tpcds": tpcds,
     "one_server": one_server,
+    "beside": beside,
     "keys": keys,
     "select": select,
     "change": change,

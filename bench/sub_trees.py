@@ -110,6 +110,27 @@ def one_server(plan: Plan) -> Iterator[Figure]:
     )  # fmt: skip
 
 
+def beside(plan: Plan) -> Iterator[Figure]:
+    """Yield how long a join of two databases takes, of which each computes, against one alone."""
+    with (
+        postgres(plan.folder / "postgres", 1_000) as (url, _),
+        affidavit.connect(plan.folder / "lake") as session,
+    ):
+        for name in ("one", "two"):  # one server, and pools of their own
+            session.attach(name, url)
+        side = "(SELECT id, count(slept) AS n FROM {}.public.slow GROUP BY id)"
+        both = f"SELECT a.n FROM {side.format('one')} a JOIN {side.format('two')} b ON b.id = a.id"
+        own, others = take_turns(
+            lambda _: session.sql(both).to_arrow(),
+            lambda _: session.sql(f"SELECT n FROM {side.format('one')} a").to_arrow(),
+            rounds=3, warmup=1,
+        )  # fmt: skip
+    yield Figure(
+        "a join of two databases that take a second each", "ms", milliseconds(own),
+        milliseconds(others), "one of them alone", (Bound("ratio", "at most", 1.2),),
+    )  # fmt: skip
+
+
 _KEYS: Final = {
     "orders": "o_orderkey", "customer": "c_custkey", "part": "p_partkey", "supplier": "s_suppkey",
     "nation": "n_nationkey", "region": "r_regionkey", "partsupp": "ps_partkey, ps_suppkey",

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from collections import deque
+from collections.abc import Generator
 from contextvars import copy_context
 from queue import SimpleQueue
 from time import monotonic, sleep
@@ -15,7 +16,7 @@ from weakref import WeakSet
 from affidavit.errors import ClosedError, ForkedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -101,6 +102,22 @@ class Working:
     def end(self, begun: object) -> None:
         """Note that it is done."""
         self._doing.discard(begun)
+
+    def steps(self, given: Iterator[T]) -> Generator[T]:
+        """Yield what an iterator gives, each step of which is something that is done."""
+        try:
+            while True:
+                begun = self.begin()
+                try:
+                    found = next(given)
+                except StopIteration:
+                    return
+                finally:
+                    self.end(begun)
+                yield found
+        finally:
+            if isinstance(given, Generator):
+                given.close()
 
     def refuse_more(self) -> None:
         """Let no thread but this one begin anything from now on."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from affidavit.catalog.store.interrupts import held
 from affidavit.engine.plan.cutting.cut import NOTHING, Cut, cut
 from affidavit.engine.plan.cutting.keys import ROWS_MAX
 from affidavit.engine.plan.errors import asks_for_whole_tables, engine_errors
+from affidavit.engine.plan.nodes.origins import scans_in
 from affidavit.engine.plan.nodes.tops import tops_of
 from affidavit.engine.plan.running import RunningPlan
 from affidavit.engine.plan.short.light import is_light
 from affidavit.engine.result.result import Result
-from affidavit.errors import ClosedError, ExecutionError
+from affidavit.errors import ClosedError, ExecutionError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.running import Running
     from affidavit.catalog.sources.databases.tops import Top
     from affidavit.engine.scans.snapshot import Snapshot
+
+READERS_MAX: Final = 8
+"""So many answers of databases are read beside one plan; others as they are wanted."""
+
+_EXPLAINED: Final = "Explain"
+_CLOSED: Final = "the result was closed before all of its rows were read: run the statement again"
 
 Plan: TypeAlias = "Callable[[Snapshot], DataFrame]"
 """Plans one statement at a snapshot: it may be asked again, and at another one."""
@@ -115,7 +123,7 @@ class LocalRunner:
             with query.active():
                 plan = RunningPlan(_begun(planned, frame))
             running.hold(plan.stop)
-            with query.running(running.cancel, lambda: plan.is_left):
+            with query.running(running.cancel, lambda: plan.is_left or running.is_left):
                 while (batch := _next(plan, query)) is not None:
                     query.count(batch.num_rows)
                     yield batch
@@ -156,7 +164,7 @@ def _few(planned: Planned, running: Running, frame: DataFrame) -> list[pa.Record
     """Return the rows of a part of a plan; ``None`` if they are many, or tables are read whole."""
     query, found, left = planned.snapshot.query, [], ROWS_MAX
     try:
-        with query.active(), held(), _asking(planned):
+        with query.active(), held(), _asking(planned, frame):
             plan = RunningPlan(frame.execute_stream())
         running.hold(plan.stop)
         with query.running(running.cancel, lambda: plan.is_left):
@@ -170,6 +178,8 @@ def _few(planned: Planned, running: Running, frame: DataFrame) -> list[pa.Record
         if not asks_for_whole_tables(error, planned.snapshot.failure):
             raise
         return None
+    finally:
+        running.end_readers()
     return found
 
 
@@ -177,7 +187,7 @@ def _begun(planned: Planned, frame: DataFrame) -> RecordBatchStream:
     """Return a plan's rows, none of which was computed."""
     snapshot = planned.snapshot
     try:
-        with held(), _asking(planned):
+        with held(), _asking(planned, frame):
             return frame.execute_stream()
     except Exception as error:
         if not (snapshot.is_scanned and asks_for_whole_tables(error, snapshot.failure)):
@@ -189,13 +199,26 @@ def _begun(planned: Planned, frame: DataFrame) -> RecordBatchStream:
 
 
 @contextmanager
-def _asking(planned: Planned) -> Iterator[None]:
-    """Have tables asked for what is enough for this plan, and not for another of the statement."""
-    before = planned.snapshot.need(planned.enough)
+def _asking(planned: Planned, frame: DataFrame) -> Iterator[None]:
+    """Have tables asked for what is enough for this plan, and not for another of the statement.
+
+    What databases answer of it is read from then on, side by side.
+    """
+    snapshot = planned.snapshot
+    before, running = snapshot.need(planned.enough), snapshot.running
+    running.found()  # of plans that were only made
     try:
         yield
     finally:
-        planned.snapshot.need(before)
+        snapshot.need(before)
+    readers = running.found()
+    if readers and not planned.text.startswith(_EXPLAINED) and _reads_more(frame):
+        running.begin(readers[:READERS_MAX])
+
+
+def _reads_more(frame: DataFrame) -> bool:
+    """Return whether a plan reads more than one table."""
+    return len(list(islice(scans_in(frame.logical_plan()), 2))) > 1
 
 
 def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:
@@ -212,8 +235,7 @@ def _next(plan: RunningPlan, query: Query) -> pa.RecordBatch | None:
         raise
     if batch is None and plan.is_stopped:
         query.check()
-        msg = "the result was closed before all of its rows were read: run the statement again"
-        raise ClosedError(msg)
+        raise ClosedError(_CLOSED)
     return batch
 
 
@@ -223,6 +245,12 @@ def _cancelling(snapshot: Snapshot) -> Iterator[Running]:
     running = snapshot.begin_running()
     try:
         yield running
+    except SourceError as error:
+        if running.is_over:  # what was cancelled may tell so before the plan does
+            snapshot.query.check()
+            raise ClosedError(_CLOSED) from error
+        running.cancel()
+        raise
     except BaseException:
         running.cancel()
         raise

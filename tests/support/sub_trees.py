@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow.types as pt
 from hypothesis import strategies as st
 
+from affidavit.engine.plan.cutting.faults import LOGGER
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
     Conditions = st.SearchStrategy[str]
@@ -111,3 +117,21 @@ def works(draw: st.DrawFn, schema: pa.Schema, conditions: Conditions) -> str:
     order = ", ".join(f"{each}{draw(way)}" for each in keys)
     grouped = f"SELECT {shown}, count(*) AS n FROM {some('a')} GROUP BY {shown}"
     return f"{grouped} ORDER BY {order} LIMIT {draw(st.integers(1, 9))}"
+
+
+@contextmanager
+def without_faults() -> Iterator[list[str]]:
+    """Fail where a plan runs uncut in the block because something went wrong in cutting it.
+
+    What was told of that is in the list, for who wants it so.
+    """
+    told: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # a list is all that it takes
+    log = logging.getLogger(LOGGER)
+    log.addHandler(handler)
+    try:
+        yield told
+    finally:
+        log.removeHandler(handler)
+    assert told == []

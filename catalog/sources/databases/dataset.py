@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from affidavit.catalog.sources.databases.parts import Parts, ranges_of
 from affidavit.catalog.sql.scan import Fragment, ScanDataset, rows_without_columns
+from affidavit.catalog.store.forks import WORKING
 from affidavit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class SourceDataset(ScanDataset):
         )
         counted = self._sent.counted(name, text, batches)
         # all at once, so that the connection is free again before the plan leaves the scan
-        return iter(list(counted)) if select.is_short else counted
+        return iter(list(counted)) if select.is_short else WORKING.steps(counted)
 
 
 def _text(columns: Sequence[str], select: Select) -> str:

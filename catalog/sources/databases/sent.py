@@ -31,10 +31,16 @@ class SentQueries:
 
     Attributes:
         queries: What came of each, by source and SQL, in the order in which they were planned.
+        kept: Why a sub-tree is not sent that might be, where something went wrong.
     """
 
     def __init__(self) -> None:
         self.queries: dict[tuple[str, str], Came] = {}
+        self.kept: dict[str, None] = {}
+
+    def keep(self, why: str) -> None:
+        """Note why a sub-tree is not sent."""
+        self.kept[why] = None
 
     def note(self, source: str, sql: str, *, is_sub_tree: bool = False) -> Came:
         """Note that a query is, or is to be, sent to a source; return what came of it."""

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pyarrow.types as pt
 
 from affidavit.catalog.store.interrupts import held
+from affidavit.engine.plan.cutting.faults import LOGGER, tell
 from affidavit.engine.plan.cutting.keys import (
     INTEGERS_MAX,
     Keys,
@@ -30,6 +32,7 @@ from affidavit.engine.plan.cutting.queries import Queries
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree
+from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
 """Runs a plan, and returns its rows unless they are too many."""
+
+_log = logging.getLogger(LOGGER)
 
 _WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct)\b", re.MULTILINE)
 _NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
@@ -80,10 +85,11 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
             return NOTHING
         try:
             plan = joined(frame, context)
-        except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
+        except Exception as error:  # noqa: BLE001 - of many kinds: running the plan raises it again
+            _log.info("a plan that fails is not cut: %s", type(error).__name__)
             return NOTHING
         tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
-        cutting = _Cutting(tree, Queries(tree, snapshot))
+        cutting = _Cutting(tree, Queries(tree, snapshot), snapshot)
         made = cutting.made(tree.root)
         if not cutting.has_pairs:
             return Cut(made)
@@ -99,8 +105,9 @@ class _Cutting:
         sent: The nodes that databases are asked, by their identity.
     """
 
-    def __init__(self, tree: Tree, queries: Queries) -> None:
+    def __init__(self, tree: Tree, queries: Queries, snapshot: Snapshot) -> None:
         self._tree = tree
+        self._snapshot = snapshot
         self._queries = queries
         self._few: Few | None = None
         self._made: dict[int, DataFrame | None] = {}
@@ -147,7 +154,9 @@ class _Cutting:
         try:
             with held():
                 made = with_inputs(node.plan, inputs, has_anti=self._tree.has_anti)
-        except Exception:  # noqa: BLE001 - of many kinds: then nothing is cut below it
+        except Exception as error:  # noqa: BLE001 - of many kinds: then nothing is cut below it
+            what = f"{type(variant(node.plan)).__name__} could not be made anew over answers"
+            tell(self._snapshot, what, error)
             return None
         is_same = made is not None and made.schema().equals(node.schema)
         return made if is_same else None

@@ -15,6 +15,7 @@ from affidavit.catalog.sources.subtrees.values import OtherwiseError
 from affidavit.catalog.sources.subtrees.written import Writer
 from affidavit.catalog.sql.names import CATALOG, MAIN_SCHEMA
 from affidavit.engine.plan.cutting.answered import Answer
+from affidavit.engine.plan.cutting.faults import tell
 from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
 from affidavit.engine.plan.cutting.relations import names_of
@@ -100,7 +101,8 @@ class Queries:
         try:
             made = called(frame, self._tree.names(node), self._tree.context)
             is_same = names_of(made.logical_plan()) == names_of(node.plan)
-        except Exception:  # noqa: BLE001 - of many kinds: then nothing is cut here
+        except Exception as error:  # noqa: BLE001 - of many kinds: then nothing is cut here
+            tell(self._snapshot, "columns of an answer could not be called as they were", error)
             return None
         return made if is_same else None
 

@@ -64,7 +64,10 @@ def _query(scope: Scope, asked: Explain, statement: Statement, params: Params) -
             for (source, sql), came in queries.items()
         ],
     }
-    if not queries:
+    kept = list(snapshot.sent.kept)
+    sent["plan_type"] += ["not sent"] * len(kept)
+    sent["plan"] += kept
+    if not sent["plan"]:
         return Result.of(plans)
     return Result.of(pa.concat_tables([plans, pa.table(sent, schema=plans.schema)]))
 

@@ -17,7 +17,7 @@ import pytest
 from datafusion import SessionContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.sub_trees import works
+from tests.support.sub_trees import without_faults, works
 
 import affidavit
 from affidavit.catalog.sources.drivers.duckdb import DuckDb
@@ -251,6 +251,12 @@ def outcome(session: affidavit.Session, text: str) -> tuple[pa.Schema, Counter[A
     except affidavit.AffidavitError as error:
         return type(error).__name__
     return found.schema, bits(found)
+
+
+@pytest.fixture(autouse=True)
+def no_faults() -> Iterator[None]:
+    with without_faults():
+        yield
 
 
 def check_work(session: affidavit.Session, text: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.catalog.sources.databases.conftest import run_duck
 
 import affidavit
+from affidavit.engine.plan.cutting import queries
 from affidavit.errors import SourceError, SqlError
 
 if TYPE_CHECKING:
@@ -269,3 +270,19 @@ def test_a_small_side_without_rows_leaves_nothing_to_be_asked_for(
     (query,) = sent(session, text, analyze=True)
     assert "1 = 0" in query
     assert both_ways(session, text) == []
+
+
+def test_a_fault_of_the_cutter_is_told_and_the_plan_runs_as_it_was(
+    session: affidavit.Session, faults: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a value of somebody's")
+
+    text = "SELECT customer, count(*) AS n FROM d.main.orders WHERE place <> 'x' GROUP BY customer"
+    wanted = both_ways(session, text)
+    monkeypatch.setattr(queries, "called", broken)
+    assert session.sql(text).to_arrow().num_rows == len(wanted)
+    why = "columns of an answer could not be called as they were (KeyError)"
+    assert f"not sent:\n{why}" in session.explain(text)
+    assert set(faults) == {f"a sub-tree is not sent to its database: {why}"}
+    faults.clear()
