@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -67,8 +67,9 @@ class Planned:
             SqlError: It does not parse or plan.
         """
         frame = plan(snapshot)
-        found = NOTHING if context is None else cut(frame, snapshot, context)
-        enough = tops_of(frame, frame if found.frame is None else found.frame, snapshot)
+        optimised = cache(frame.optimized_logical_plan)
+        found = NOTHING if context is None else cut(frame, optimised, snapshot, context)
+        enough = tops_of(frame, optimised, snapshot, found.frame)
         snapshot.need(enough)
         return cls(plan, snapshot, frame, found, enough)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pyarrow as pa
-    from datafusion import DataFrame, SessionContext
+    from datafusion import DataFrame, LogicalPlan, SessionContext
 
     from affidavit.engine.plan.cutting.keys import Pair
     from affidavit.engine.scans.snapshot import Snapshot
@@ -69,11 +69,17 @@ class Cut:
 NOTHING: Final = Cut()
 
 
-def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
+def cut(
+    frame: DataFrame,
+    optimised: Callable[[], LogicalPlan],
+    snapshot: Snapshot,
+    context: SessionContext,
+) -> Cut:
     """Return a plan whose sub-trees databases answer, as far as they are to.
 
     Args:
         frame: The plan.
+        optimised: Returns it as DataFusion would run it.
         snapshot: What it reads.
         context: What planned it.
     """
@@ -84,7 +90,7 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
         if not _WORTH.search(text):
             return NOTHING
         try:
-            plan = joined(frame, context)
+            plan = joined(frame, optimised(), context)
         except Exception as error:  # noqa: BLE001 - of many kinds: running the plan raises it again
             _log.info("a plan that fails is not cut: %s", type(error).__name__)
             return NOTHING

@@ -23,9 +23,8 @@ _ONE_ROW: Final = re.compile(
 )
 
 
-def joined(frame: DataFrame, context: SessionContext) -> LogicalPlan:
+def joined(frame: DataFrame, plan: LogicalPlan, context: SessionContext) -> LogicalPlan:
     """Return the optimised plan of a frame, with such queries as joins where that is the same."""
-    plan = frame.optimized_logical_plan()
     text = plan.display_indent()
     queries = len(re.findall(r"^ *Subquery:$", text, re.MULTILINE))
     if not queries or len(_ONE_ROW.findall(text)) != queries:

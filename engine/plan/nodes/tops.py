@@ -23,10 +23,10 @@ from affidavit.catalog.sources.databases.tops import Order, Top
 from affidavit.catalog.sql.names import CATALOG, JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
 from affidavit.catalog.sql.scan import End
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.nodes.origins import origin, variant
+from affidavit.engine.plan.nodes.origins import origin, scans_in, variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from datafusion import DataFrame, Expr, LogicalPlan
 
@@ -41,15 +41,21 @@ _WORTH: Final = re.compile(r"^ *(?:Limit|Aggregate): ", re.MULTILINE)
 _EXTREME: Final = re.compile(r"(min|max)\(.*\)", re.DOTALL)
 
 
-def tops_of(frame: DataFrame, runs: DataFrame, snapshot: Snapshot) -> dict[Key, tuple[Top, ...]]:
+def tops_of(
+    frame: DataFrame,
+    optimised: Callable[[], LogicalPlan],
+    snapshot: Snapshot,
+    runs: DataFrame | None = None,
+) -> dict[Key, tuple[Top, ...]]:
     """Return which first rows of databases' tables a plan needs, where that is not all of them.
 
     The lake's own tables, which have an order, are told here.
 
     Args:
         frame: The plan.
-        runs: The same, or what is to run of it here.
+        optimised: Returns it as DataFusion would run it.
         snapshot: What it reads.
+        runs: What is to run of it here, if that is another.
     """
     ends = any(each.ordered_by is not None for each in snapshot.scans.values())
     if not (snapshot.databases and snapshot.sends_filters) and not ends:
@@ -59,8 +65,11 @@ def tops_of(frame: DataFrame, runs: DataFrame, snapshot: Snapshot) -> dict[Key, 
         if not _WORTH.search(frame.logical_plan().display_indent()):
             return {}
         try:
-            whole = frame.optimized_logical_plan()
-            plan = whole if runs is frame else runs.optimized_logical_plan()
+            plan = whole = optimised()
+            if runs is not None:
+                if not any(_is_told(scan, snapshot) for scan in scans_in(runs.logical_plan())):
+                    return {}
+                plan = runs.optimized_logical_plan()
         except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
             return {}
         shown = whole.display_indent()
@@ -73,6 +82,14 @@ def tops_of(frame: DataFrame, runs: DataFrame, snapshot: Snapshot) -> dict[Key, 
             elif snapshot.sends_filters and all(top.rows <= ROWS_MAX for top in tops):
                 found[catalog, schema, name] = tops
     return found
+
+
+def _is_told(scan: LogicalPlan, snapshot: Snapshot) -> bool:
+    """Return whether a scan is of a table that is told what is needed of it."""
+    catalog, schema, name = scan.to_variant().fqn()
+    if catalog in {None, CATALOG}:
+        return (schema or MAIN_SCHEMA, name) in {*snapshot.scans, (MAIN_SCHEMA, JOURNAL)}
+    return (catalog, schema, name) in snapshot.databases
 
 
 def _places(scan: TableScan, shown: str) -> int:
