@@ -37,8 +37,12 @@ class Speech:
         joins: The kinds of joins that it is sent.
         needs_key: Whether it finds rows by a key alone, and else compares each with each.
         counts_exactly: Whether an integer that is too large is an error, so that it computes them.
-        averages: What an average of decimals is there, cut to its digits as here; empty if none.
+        averages: What an average of decimals is there, of their sum and number, cut to its digits
+            as here; empty if none.
         sums_integers: Whether a sum of integers of 64 bits that is too large is an error.
+        filters: Whether an aggregate function has FILTER.
+        shifts: The classes of types whose values window functions bring from other rows.
+        has_defaults: Whether LAG and LEAD take a value for rows that are not there.
         likes: Whether its LIKE heeds case, and knows ``_``.
         casts: Whether it computes with the texts of what has another type there.
         is_null_safe: How it says that two values are alike, NULL too.
@@ -56,6 +60,9 @@ class Speech:
     counts_exactly: bool = True
     averages: str = ""
     sums_integers: bool = True
+    filters: bool = True
+    shifts: frozenset[str] = COMPARED | {"float"}
+    has_defaults: bool = True
     likes: bool = True
     casts: bool = True
     is_null_safe: str = "{} IS NOT DISTINCT FROM {}"
@@ -93,7 +100,7 @@ POSTGRESQL: Final = Speech(
     types={**_PLAIN_TYPES, "string": "TEXT", "string_view": "TEXT", "decimal": "NUMERIC"},
     text='{} COLLATE "C"',
     # div() cuts the fraction off, exactly
-    averages="div(sum({0}) * 1{zeros}, count({0})) * 0.{less}1",
+    averages="div({sum} * 1{zeros}, {count}) * 0.{less}1",
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
         "ELSE CAST(CAST({0} AS TEXT) AS INTEGER) END"
@@ -117,7 +124,7 @@ DUCKDB: Final = Speech(
         "decimal": "DECIMAL",
     },
     averages=(
-        "CAST(CAST(sum({0}) * 1{zeros} AS HUGEINT) // count({0}) AS DECIMAL(38, 0)) * 0.{less}1"
+        "CAST(CAST({sum} * 1{zeros} AS HUGEINT) // {count} AS DECIMAL(38, 0)) * 0.{less}1"
     ),
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
@@ -150,6 +157,9 @@ MARIADB: Final = Speech(
     needs_key=True,
     counts_exactly=False,  # a product with an unsigned one is unsigned
     sums_integers=False,  # what is too large for an integer is cut to the largest
+    filters=False,
+    shifts=frozenset({"integer", "decimal"}),
+    has_defaults=False,
     likes=False,
     casts=False,  # it sorts by some bytes of a text alone
     is_null_safe="{} <=> {}",

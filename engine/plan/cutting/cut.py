@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
 """Runs a plan, and returns its rows unless they are too many."""
 
-_WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct)\b", re.MULTILINE)
+_WORTH: Final = re.compile(
+    r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct|WindowAggr)\b", re.MULTILINE
+)
 _NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
 
 

@@ -17,15 +17,6 @@ from datafusion.expr import (
     Aggregate as AggregateNode,
 )
 from datafusion.expr import (
-    AggregateFunction,
-    Alias,
-    Projection,
-    Sort,
-    SubqueryAlias,
-    TableScan,
-    Union,
-)
-from datafusion.expr import (
     Filter as FilterNode,
 )
 from datafusion.expr import (
@@ -34,28 +25,36 @@ from datafusion.expr import (
 from datafusion.expr import (
     Limit as LimitNode,
 )
+from datafusion.expr import (
+    Projection,
+    Sort,
+    SubqueryAlias,
+    TableScan,
+    Union,
+    WindowExpr,
+)
 
-from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, Constant, columns_of
+from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, columns_of
 from affidavit.catalog.sources.subtrees.relations import (
     ANTI,
     Aggregate,
-    Aggregation,
     Filter,
     First,
     Join,
     Project,
     Scan,
-    SortKey,
     UnionAll,
+    Window,
 )
 from affidavit.engine.plan.cutting.expressions import Expressions, UnreadError
+from affidavit.engine.plan.cutting.functions import aggregation_of, sort_keys, window_function_of
 from affidavit.engine.plan.nodes.origins import variant
 from affidavit.engine.plan.nodes.tops import ROWS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from datafusion import Expr, LogicalPlan
+    from datafusion import LogicalPlan
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.dataset import SourceDataset
@@ -131,7 +130,7 @@ class Nodes:
         if read is None:
             return None
         made = read(self, node, kind, relations)
-        if made is None:
+        if made is None or (isinstance(made, Window) and parts[0].is_ordered):
             return None
         keeps = isinstance(kind, Projection | SubqueryAlias | FilterNode)
         is_ordered = isinstance(kind, Sort) or (keeps and parts[0].is_ordered)
@@ -178,21 +177,25 @@ class Nodes:
         keys = tuple(map(over.read, kind.group_by_exprs()))
         types = self._schema(node).types[len(keys) :]
         calls = [
-            _aggregation(each, over, of)
+            aggregation_of(each, over, of)
             for each, of in zip(kind.aggregate_exprs(), types, strict=True)
         ]
         return Aggregate(inputs[0], keys, tuple(calls))
+
+    def _window(self, node: LogicalPlan, kind: WindowExpr, inputs: Sequence[Relation]) -> Relation:
+        over, raw = self._over(node.inputs()[0]), kind.get_window_expr()
+        types = self._schema(node).types[-len(raw) :]
+        calls = [
+            window_function_of(kind, each, over, of) for each, of in zip(raw, types, strict=True)
+        ]
+        return Window(inputs[0], tuple(calls))
 
     def _sort(self, node: LogicalPlan, kind: Sort, inputs: Sequence[Relation]) -> Relation | None:
         rows = kind.get_fetch_val()
         if rows is None or rows > ROWS_MAX:
             return None
         over = self._over(node.inputs()[0])
-        order = tuple(
-            SortKey(over.read(each.expr()), not each.ascending(), each.nulls_first())
-            for each in kind.sort_exprs()
-        )
-        return First(inputs[0], rows, order)
+        return First(inputs[0], rows, sort_keys(kind.sort_exprs(), over))
 
     def _limit(
         self, node: LogicalPlan, _: LimitNode, inputs: Sequence[Relation]
@@ -218,7 +221,7 @@ class Nodes:
 _READ: Final[Mapping[type, Callable[..., Relation | None]]] = {
     FilterNode: Nodes._filter, Projection: Nodes._project, SubqueryAlias: Nodes._alias,  # noqa: SLF001 - its own
     JoinNode: Nodes._join, AggregateNode: Nodes._aggregate, Sort: Nodes._sort,  # noqa: SLF001 - as above
-    LimitNode: Nodes._limit, Union: Nodes._union,  # noqa: SLF001 - as above
+    LimitNode: Nodes._limit, Union: Nodes._union, WindowExpr: Nodes._window,  # noqa: SLF001 - as above
 }  # fmt: skip
 
 
@@ -261,25 +264,3 @@ def _all(tests: Sequence[Expression]) -> Expression | None:
     if len(tests) < 2:  # noqa: PLR2004 - one needs no AND
         return tests[0] if tests else None
     return Call("and", tuple(tests), _TRUTH)
-
-
-def _aggregation(expression: Expr, over: Expressions, kind: pa.DataType) -> Aggregation:
-    """Return an aggregate function over the columns of a node's input.
-
-    Raises:
-        UnreadError: It has more to it than its arguments, as a FILTER.
-    """
-    found = variant(expression)
-    while isinstance(found, Alias):
-        expression = found.expr()
-        found = variant(expression)
-    if not isinstance(found, AggregateFunction) or len(found.args()) != 1:
-        raise UnreadError
-    (argument,) = found.args()
-    name, distinct = found.aggregate_type(), "DISTINCT " if found.is_distinct() else ""
-    if expression.canonical_name() != f"{name}({distinct}{argument.canonical_name()})":
-        raise UnreadError
-    read: Expression | None = over.read(argument)
-    if name == "count" and not distinct and isinstance(read, Constant) and read.value.is_valid:
-        read = None
-    return Aggregation(name, read, bool(distinct), kind)

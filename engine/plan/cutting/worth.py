@@ -24,6 +24,7 @@ from affidavit.catalog.sources.subtrees.relations import (
     Project,
     Scan,
     UnionAll,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +35,16 @@ if TYPE_CHECKING:
 
 
 def works(relation: Relation) -> bool:
-    """Return whether something is done there: rows are joined, or aggregated."""
-    return any(isinstance(each, Join | Aggregate) for each in _all_of(relation))
+    """Return whether something is done there: rows are joined, aggregated, or chosen by others."""
+    found = list(_all_of(relation))
+    is_chosen = any(isinstance(each, Filter | First) and _is_windowed(each.input) for each in found)
+    return is_chosen or any(isinstance(each, Join | Aggregate) for each in found)
+
+
+def _is_windowed(relation: Relation) -> bool:
+    while isinstance(relation, Filter | Project):
+        relation = relation.input
+    return isinstance(relation, Window)
 
 
 def is_of_ends(relation: Relation) -> bool:
@@ -93,7 +102,7 @@ def inputs_of(relation: Relation) -> tuple[Relation, ...]:
             return left, right
         case UnionAll(inputs):
             return inputs
-        case Filter() | Project() | Aggregate() | First():
+        case Filter() | Project() | Aggregate() | Window() | First():
             return (relation.input,)
 
 
@@ -160,14 +169,16 @@ def _conjuncts(condition: Expression | None) -> Iterator[Expression]:
 
 def _key(relation: Relation) -> tuple[str, ...]:
     """Return the key of the one table that a relation has rows of."""
-    while isinstance(relation, Filter | Project | First):
+    while isinstance(relation, Filter | Project | First | Window):
         relation = relation.input
     return relation.table.identity if isinstance(relation, Scan) else ()
 
 
 def _origin(relation: Relation, at: int) -> str | None:
     """Return which column of that table a column is."""
-    while isinstance(relation, Filter | Project | First):
+    while isinstance(relation, Filter | Project | First | Window):
+        if isinstance(relation, Window) and at >= len(relation.input.types):
+            return None
         if isinstance(relation, Project):
             made = relation.expressions[at]
             if not isinstance(made, ColumnAt):

@@ -1,0 +1,124 @@
+"""Window functions that attached databases answer, and those that are left to this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.engine.plan.cutting.test_cut import both_ways, sent
+from tests.support.databases import run_duck, run_lite
+
+import affidavit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.mariadb_server import MariaDbServer
+    from tests.support.pg_server import PgServer
+
+ROWS = 60
+VALUES = ", ".join(
+    f"({at}, {at % 4 if at % 9 else 'NULL'}, {at * 7 % 13}, {at}.25, 'v{at % 5}', {at}.5)"
+    for at in range(ROWS)
+)
+DATABASES = ("pg.public", "d.main", "lite.main", "my.windows")
+
+
+@pytest.fixture(scope="module")
+def session(
+    tmp_path_factory: pytest.TempPathFactory, pg_server: PgServer, mariadb_server: MariaDbServer
+) -> Iterator[affidavit.Session]:
+    folder = tmp_path_factory.mktemp("windows")
+    columns = "id BIGINT PRIMARY KEY, p INT, k INT, n DECIMAL(12, 2), v VARCHAR(9), f {}"
+    tables = [
+        (f"CREATE TABLE t ({columns.format(kind)})", f"INSERT INTO t VALUES {VALUES}")
+        for kind in ("DOUBLE PRECISION", "DOUBLE")
+    ]
+    run_duck(folder / "x.duckdb", *tables[1])
+    run_lite(folder / "x.db", *tables[1])
+    with affidavit.connect(folder / "lake") as opened:
+        opened.attach("pg", pg_server.database("windows", *tables[0]))
+        opened.attach("d", f"duckdb://{folder / 'x.duckdb'}")
+        opened.attach("lite", f"sqlite://{folder / 'x.db'}")
+        opened.attach("my", mariadb_server.database("windows", *tables[1]))
+        yield opened
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_rows_chosen_by_what_windows_give_are_chosen_there(
+    session: affidavit.Session, database: str
+) -> None:
+    for function in (
+        "row_number() OVER (PARTITION BY p ORDER BY id DESC)",
+        "rank() OVER (PARTITION BY p ORDER BY k NULLS FIRST)",
+        "dense_rank() OVER (ORDER BY p DESC NULLS LAST)",
+        "lag(k) OVER (PARTITION BY p ORDER BY id)",
+        "lead(p, 2) OVER (ORDER BY k DESC, id)",
+        "first_value(k) OVER (PARTITION BY p ORDER BY id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+        "last_value(p) OVER (ORDER BY id)",
+        "nth_value(k, 2) OVER (PARTITION BY p ORDER BY id ROWS 1 PRECEDING)",
+        "count(p) OVER (ORDER BY id ROWS BETWEEN 5 PRECEDING AND 2 PRECEDING)",
+        "min(k) OVER (PARTITION BY p)",
+        "min(k) OVER (ORDER BY p RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+    ):
+        text = f"SELECT id, w FROM (SELECT id, {function} AS w FROM {database}.t) q WHERE q.w < 6"
+        (query,) = sent(session, text)
+        assert " OVER (" in query, function
+        assert len(both_ways(session, text)) > 3
+
+
+@pytest.mark.parametrize("database", ["pg.public", "d.main"])
+def test_windows_over_decimals_and_texts_are_those_of_here(
+    session: affidavit.Session, database: str
+) -> None:
+    for text in (
+        "SELECT v, sum(n) AS s, sum(sum(n)) OVER (ORDER BY v) AS c FROM {}.t GROUP BY v",
+        "SELECT v, avg(sum(n)) OVER (ORDER BY v ROWS 1 PRECEDING) AS a FROM {}.t GROUP BY v",
+        "SELECT v, lag(v, 1, 'none') OVER (ORDER BY count(*), v) AS w, "
+        "lead(count(*), 1, 0) OVER (ORDER BY v) AS m FROM {}.t GROUP BY v",
+        "SELECT count(*) AS c, max(w) AS m FROM (SELECT a.id, rank() OVER (PARTITION BY a.v "
+        "ORDER BY b.k) AS w FROM {0}.t a JOIN {0}.t b ON b.id = a.k) q WHERE q.w <= 3",
+    ):
+        asked = text.format(database)
+        assert any(" OVER (" in query for query in sent(session, asked)), text
+        assert both_ways(session, asked)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "sum(f) OVER (ORDER BY id)",  # the order in which floats are added
+        "row_number() OVER (ORDER BY f)",  # -0.0, and NaN
+        "first_value(k) IGNORE NULLS OVER (ORDER BY id)",
+        "count(k) OVER (ORDER BY k RANGE BETWEEN 2 PRECEDING AND CURRENT ROW)",
+        "count(k) OVER (ORDER BY k GROUPS BETWEEN 2 PRECEDING AND CURRENT ROW)",
+        "count(DISTINCT k) OVER (PARTITION BY p)",
+        "lag(k, 0) OVER (ORDER BY id)",
+        "lag(k, -1) OVER (ORDER BY id)",
+        "ntile(3) OVER (ORDER BY id)",
+    ],
+)
+def test_a_window_that_may_be_another_there_is_computed_here(
+    session: affidavit.Session, function: str
+) -> None:
+    text = f"SELECT id, w FROM (SELECT id, {function} AS w FROM d.main.t) q WHERE q.w < 6"
+    assert not any(" OVER (" in query for query in sent(session, text))
+
+
+def test_the_rows_of_one_table_that_windows_add_to_are_read_by_its_scan(
+    session: affidavit.Session,
+) -> None:
+    text = "SELECT id, rank() OVER (ORDER BY k) AS w FROM pg.public.t"
+    assert not any(" OVER (" in query for query in sent(session, text))
+
+
+def test_windows_over_several_databases_are_over_what_these_answer(
+    session: affidavit.Session,
+) -> None:
+    text = (
+        "SELECT q.p, q.c, rank() OVER (PARTITION BY q.c ORDER BY b.id) AS r, "
+        "sum(b.id) OVER (ORDER BY b.id) AS s FROM (SELECT p, count(*) AS c FROM pg.public.t "
+        "GROUP BY p) q JOIN d.main.t b ON b.id = q.p"
+    )
+    assert any("GROUP BY" in query for query in sent(session, text))
+    assert len(both_ways(session, text)) == 4
