@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
+from datafusion import Expr
 from datafusion.expr import AggregateFunction, Alias
 
 from affidavit.catalog.sources.subtrees.aggregations import AGGREGATES, NTHS, RANKS, SHIFTS
@@ -23,12 +24,13 @@ from affidavit.catalog.sources.subtrees.relations import (
     WindowFunction,
 )
 from affidavit.engine.plan.cutting.expressions import UnreadError
+from affidavit.engine.plan.cutting.messages import body, fields
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from datafusion import Expr
+    from datafusion import SessionContext
     from datafusion.expr import SortExpr, WindowExpr, WindowFrame, WindowFrameBound
 
     from affidavit.catalog.sources.subtrees.expressions import Expression
@@ -37,12 +39,17 @@ if TYPE_CHECKING:
 FRAME_ROWS_MAX: Final = 1_000_000
 """A frame that reaches farther, or a row that is farther away, is not asked for."""
 
+_FILTER: Final = 3
+"""The number of the condition in an ``AggregateUDFExprNode``."""
 
-def aggregation_of(expression: Expr, over: Expressions, kind: pa.DataType) -> Aggregation:
+
+def aggregation_of(
+    expression: Expr, over: Expressions, kind: pa.DataType, context: SessionContext
+) -> Aggregation:
     """Return an aggregate function over the columns of a node's input.
 
     Raises:
-        UnreadError: It has more to it than its arguments, as an order.
+        UnreadError: It has more to it than its arguments and a FILTER, as an order.
     """
     expression = _unnamed(expression)
     found = variant(expression)
@@ -50,12 +57,30 @@ def aggregation_of(expression: Expr, over: Expressions, kind: pa.DataType) -> Ag
         raise UnreadError
     (argument,) = found.args()
     name, distinct = found.aggregate_type(), "DISTINCT " if found.is_distinct() else ""
-    if expression.canonical_name() != f"{name}({distinct}{argument.canonical_name()})":
+    called, condition = f"{name}({distinct}{argument.canonical_name()})", None
+    if expression.canonical_name().startswith(f"{called} FILTER"):
+        condition = _condition(expression, context)
+        called += f" FILTER (WHERE {condition.canonical_name()})"
+    if expression.canonical_name() != called:
         raise UnreadError
     read: Expression | None = over.read(argument)
     if not distinct and _counts_rows(name, read):
         read = None
-    return Aggregation(name, read, bool(distinct), kind)
+    chosen = None if condition is None else over.read(condition)
+    return Aggregation(name, read, bool(distinct), kind, chosen)
+
+
+def _condition(expression: Expr, context: SessionContext) -> Expr:
+    """Return the FILTER of an aggregate function.
+
+    Raises:
+        UnreadError: It cannot be told.
+    """
+    try:
+        found = dict(fields(body(Expr(expression).to_bytes())))
+        return Expr.from_bytes(found[_FILTER], context)
+    except Exception as error:  # of many kinds, where DataFusion has no bytes for it
+        raise UnreadError from error
 
 
 def sort_keys(keys: Iterable[SortExpr], over: Expressions) -> tuple[SortKey, ...]:

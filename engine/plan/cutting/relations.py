@@ -54,7 +54,7 @@ from affidavit.engine.plan.nodes.tops import ROWS_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from datafusion import LogicalPlan
+    from datafusion import LogicalPlan, SessionContext
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.dataset import SourceDataset
@@ -93,6 +93,7 @@ class Nodes:
     Args:
         tables: The tables of databases that it may read.
         schema: Returns what DataFusion says of the columns that a node gives.
+        context: What planned it.
         has_anti: Whether its anti joins are such that NULL is like no other value.
     """
 
@@ -100,11 +101,13 @@ class Nodes:
         self,
         tables: Mapping[Key, SourceDataset],
         schema: Callable[[LogicalPlan], pa.Schema],
+        context: SessionContext,
         *,
         has_anti: bool,
     ) -> None:
         self._tables = tables
         self._schema = schema
+        self._context = context
         self._has_anti = has_anti
 
     def part(self, node: LogicalPlan, inputs: Sequence[Part | None]) -> Part | None:
@@ -177,7 +180,7 @@ class Nodes:
         keys = tuple(map(over.read, kind.group_by_exprs()))
         types = self._schema(node).types[len(keys) :]
         calls = [
-            aggregation_of(each, over, of)
+            aggregation_of(each, over, of, self._context)
             for each, of in zip(kind.aggregate_exprs(), types, strict=True)
         ]
         return Aggregate(inputs[0], keys, tuple(calls))

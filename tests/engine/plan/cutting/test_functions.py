@@ -1,4 +1,4 @@
-"""Window functions that attached databases answer, and those that are left to this process."""
+"""Functions of several rows that attached databases answer, and those that are left to here."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ VALUES = ", ".join(
     f"({at}, {at % 4 if at % 9 else 'NULL'}, {at * 7 % 13}, {at}.25, 'v{at % 5}', {at}.5)"
     for at in range(ROWS)
 )
-DATABASES = ("pg.public", "d.main", "lite.main", "my.windows")
+DATABASES = ("pg.public", "d.main", "lite.main", "my.functions")
 
 
 @pytest.fixture(scope="module")
 def session(
     tmp_path_factory: pytest.TempPathFactory, pg_server: PgServer, mariadb_server: MariaDbServer
 ) -> Iterator[affidavit.Session]:
-    folder = tmp_path_factory.mktemp("windows")
+    folder = tmp_path_factory.mktemp("functions")
     columns = "id BIGINT PRIMARY KEY, p INT, k INT, n DECIMAL(12, 2), v VARCHAR(9), f {}"
     tables = [
         (f"CREATE TABLE t ({columns.format(kind)})", f"INSERT INTO t VALUES {VALUES}")
@@ -37,10 +37,10 @@ def session(
     run_duck(folder / "x.duckdb", *tables[1])
     run_lite(folder / "x.db", *tables[1])
     with affidavit.connect(folder / "lake") as opened:
-        opened.attach("pg", pg_server.database("windows", *tables[0]))
+        opened.attach("pg", pg_server.database("functions", *tables[0]))
         opened.attach("d", f"duckdb://{folder / 'x.duckdb'}")
         opened.attach("lite", f"sqlite://{folder / 'x.db'}")
-        opened.attach("my", mariadb_server.database("windows", *tables[1]))
+        opened.attach("my", mariadb_server.database("functions", *tables[1]))
         yield opened
 
 
@@ -110,6 +110,36 @@ def test_the_rows_of_one_table_that_windows_add_to_are_read_by_its_scan(
 ) -> None:
     text = "SELECT id, rank() OVER (ORDER BY k) AS w FROM pg.public.t"
     assert not any(" OVER (" in query for query in sent(session, text))
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_aggregate_of_some_rows_is_of_those_alone(
+    session: affidavit.Session, database: str
+) -> None:
+    text = (
+        "SELECT p, count(*) FILTER (WHERE k > 3 AND id < 40) AS c, max(k) FILTER (WHERE v = 'v1') "
+        "AS m, count(DISTINCT k) FILTER (WHERE id NOT IN (3, 4)) AS d, "
+        f"count(p) FILTER (WHERE p IS NULL) AS n FROM {database}.t GROUP BY p"
+    )
+    (query,) = sent(session, text)
+    assert query.count("CASE WHEN" if database.startswith("my") else "FILTER (WHERE") == 4
+    assert len(both_ways(session, text)) == 5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "max(k) FILTER (WHERE upper(v) = 'V1')",
+        "max(k) FILTER (WHERE f > 1)",
+        "array_agg(k ORDER BY id) FILTER (WHERE p = 1)",
+        "first_value(k ORDER BY id) FILTER (WHERE p = 1)",
+    ],
+)
+def test_an_aggregate_of_other_rows_there_is_computed_here(
+    session: affidavit.Session, call: str
+) -> None:
+    text = f"SELECT p, {call} AS m FROM pg.public.t GROUP BY p"
+    assert not any("GROUP BY" in query for query in sent(session, text))
 
 
 def test_windows_over_several_databases_are_over_what_these_answer(
