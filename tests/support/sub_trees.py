@@ -48,8 +48,8 @@ def aggregates(
                 found.append(f"count(DISTINCT {draw(name)})")
             case "sum" if whole:
                 found.append(f"sum({of}.{draw(st.sampled_from([*whole, *exact]))})")
-            case "avg" if exact:
-                found.append(f"avg({of}.{draw(st.sampled_from(exact))})")
+            case "avg" if whole:
+                found.append(f"avg({of}.{draw(st.sampled_from([*whole, *exact]))})")
             case "case":
                 texts = [each.name for each in schema if pt.is_string(each.type)]
                 like = draw(st.sampled_from(["LIKE 'a%'", "NOT LIKE 'a%'", "ILIKE 'A_'"]))
@@ -107,7 +107,8 @@ def windows(draw: st.DrawFn, keys: list[str], numbers: list[str], *, is_split: b
                 name = draw(st.sampled_from(["sum", "avg", "count"]))
                 found.append(f"{name}({number}) OVER ({spec}{draw(st.sampled_from(_RANGES))})")
             case "end":
-                name = draw(st.sampled_from(["min", "max", "count"]))
+                sums = ["sum", "avg"] if key in numbers else []
+                name = draw(st.sampled_from(["min", "max", "count", *sums]))
                 found.append(f"{name}({key}) OVER ({spec}{rows})")
             case _:
                 whole = f"PARTITION BY {', '.join(keys[:1])}"

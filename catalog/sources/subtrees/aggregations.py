@@ -87,7 +87,7 @@ class Aggregations:
         return f"{name}({distinct}CASE WHEN {test} THEN {text} END){over}"
 
     def _sum(self, call: Aggregation, argument: Expression, over: str) -> Sql:
-        value = self._values.value(argument)
+        value = self._values.value(_whole(argument))
         kind = class_of(value.type)
         is_exact = kind in {"integer", "decimal"}
         # floats are added in some order, and taken away again as a window moves on
@@ -95,9 +95,10 @@ class Aggregations:
             raise OtherwiseError
         if call.is_distinct:
             value = self._values.compared(value)
-        if over:
+        if over or not self._values.dialect.typed:
             value = self._values.seen(value)
-        if kind == "integer" and not self._speech.sums_integers and not _is_small(argument):
+        is_cut = class_of(call.type) == "integer" and not self._speech.sums_integers
+        if kind == "integer" and is_cut and not _is_small(argument):
             raise OtherwiseError
         text = self._said("sum", value.text, call, over)
         if self._values.dialect.typed and is_exact:
@@ -105,10 +106,12 @@ class Aggregations:
         return Sql(text, call.type, can_fail=value.can_fail)
 
     def _average(self, call: Aggregation, argument: Expression, over: str) -> Sql:
-        value = self._values.value(argument)
-        kind = class_of(value.type)
         if call.is_distinct:
             raise OtherwiseError
+        if isinstance(argument, Call) and class_of(argument.type) == "float" and not over:
+            return self._mean(call, argument)
+        value = self._values.value(argument)
+        kind = class_of(value.type)
         if kind == "float" and isinstance(argument, ColumnAt) and not over:
             return Sql(self._said("avg", value.text, call, over), call.type)
         if kind != "decimal" or not self._speech.averages:
@@ -122,6 +125,18 @@ class Aggregations:
             zeros="0" * scale, less="0" * (scale - 1),
         )  # fmt: skip
         return Sql(self._values.cast(text, call.type), call.type, can_fail=value.can_fail)
+
+    def _mean(self, call: Aggregation, argument: Call) -> Sql:
+        """Return an average of integers as floats, which hold each sum of theirs exactly."""
+        if argument.name != "cast" or not self._speech.means:
+            raise OtherwiseError
+        value = self._values.value(argument.arguments[0])
+        if class_of(value.type) != "integer":
+            raise OtherwiseError
+        size = self._said("sum", f"abs(CAST({value.text} AS BIGINT))", call, "")
+        total, count = (self._said(name, value.text, call, "") for name in ("sum", "count"))
+        text = self._speech.means.format(size=size, sum=total, count=count)
+        return Sql(f"({text})", call.type, can_fail=value.can_fail)
 
     # --- windows ---------------------------------------------------------------------------------
 
@@ -148,6 +163,15 @@ class Aggregations:
             is_typed = self._values.dialect.typed
             shown.append(self._values.cast(other.text, call.type) if is_typed else other.text)
         return Sql(f"{call.name}({', '.join(shown)}){over}", call.type, value.orders)
+
+
+def _whole(expression: Expression) -> Expression:
+    """Return an integer that is a decimal so that no sum of it is too large, as the integer."""
+    if isinstance(expression, Call) and expression.name == "cast":
+        (inner,) = expression.arguments
+        if class_of(expression.type) == "decimal" and class_of(inner.type) == "integer":
+            return inner
+    return expression
 
 
 def _is_small(expression: Expression) -> bool:

@@ -231,7 +231,8 @@ class Values:
 
     def _cast(self, call: Call) -> Sql:
         value = self.value(call.arguments[0])
-        if not _widens(value.type, call.type):
+        is_whole = self.speech.fails_beyond and _is_whole(value.type) and call.type == pa.int64()
+        if not is_whole and not _widens(value.type, call.type):
             raise OtherwiseError
         if class_of(call.type) == "text":
             return Sql(value.text, call.type, value.orders, can_fail=value.can_fail)
@@ -315,6 +316,10 @@ def _python(value: pa.Scalar) -> object:
 def _scale(operator: str, left: pa.DataType, right: pa.DataType) -> int:
     """Return the digits behind the point of what arithmetic makes of decimals."""
     return left.scale + right.scale if operator == "*" else max(left.scale, right.scale)
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return class_of(kind) == "decimal" and kind.scale == 0
 
 
 def _widens(given: pa.DataType, wanted: pa.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,9 +10,11 @@ from tests.engine.plan.cutting.test_cut import both_ways, sent
 from tests.support.databases import run_duck, run_lite
 
 import affidavit
+from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.mariadb_server import MariaDbServer
     from tests.support.pg_server import PgServer
@@ -31,7 +34,12 @@ def session(
     folder = tmp_path_factory.mktemp("functions")
     columns = "id BIGINT PRIMARY KEY, p INT, k INT, n DECIMAL(12, 2), v VARCHAR(9), f {}"
     tables = [
-        (f"CREATE TABLE t ({columns.format(kind)})", f"INSERT INTO t VALUES {VALUES}")
+        (
+            f"CREATE TABLE t ({columns.format(kind)})",
+            f"INSERT INTO t VALUES {VALUES}",
+            "CREATE TABLE big (n BIGINT)",
+            "INSERT INTO big VALUES (9007199254740991), (2)",
+        )
         for kind in ("DOUBLE PRECISION", "DOUBLE")
     ]
     run_duck(folder / "x.duckdb", *tables[1])
@@ -59,7 +67,7 @@ def test_rows_chosen_by_what_windows_give_are_chosen_there(
         "nth_value(k, 2) OVER (PARTITION BY p ORDER BY id ROWS 1 PRECEDING)",
         "count(p) OVER (ORDER BY id ROWS BETWEEN 5 PRECEDING AND 2 PRECEDING)",
         "min(k) OVER (PARTITION BY p)",
-        "min(k) OVER (ORDER BY p RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+        "first_value(p) OVER (ORDER BY p RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
     ):
         text = f"SELECT id, w FROM (SELECT id, {function} AS w FROM {database}.t) q WHERE q.w < 6"
         (query,) = sent(session, text)
@@ -95,6 +103,7 @@ def test_windows_over_decimals_and_texts_are_those_of_here(
         "count(DISTINCT k) OVER (PARTITION BY p)",
         "lag(k, 0) OVER (ORDER BY id)",
         "lag(k, -1) OVER (ORDER BY id)",
+        "min(k) OVER (ORDER BY id ROWS 1 PRECEDING)",  # a row's that has left the frame
         "ntile(3) OVER (ORDER BY id)",
     ],
 )
@@ -140,6 +149,37 @@ def test_an_aggregate_of_other_rows_there_is_computed_here(
 ) -> None:
     text = f"SELECT p, {call} AS m FROM pg.public.t GROUP BY p"
     assert not any("GROUP BY" in query for query in sent(session, text))
+
+
+@pytest.mark.parametrize("database", ["pg.public", "d.main"])
+def test_averages_of_integers_are_floats_as_here(
+    session: affidavit.Session, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="affidavit")
+    text = f"SELECT p, avg(k) AS a, avg(id) AS b FROM {database}.t GROUP BY p"
+    assert any("GROUP BY" in query for query in sent(session, text))
+    assert len(both_ways(session, text)) == 5
+    # floats hold no sum of these, so that the average depends on their order
+    assert session.sql(f"SELECT avg(n) AS a FROM {database}.big").to_pylist()
+    assert "answered here" in caplog.text
+
+
+def test_sums_of_integers_are_those_of_a_sqlite_file_or_the_error_of_here(
+    session: affidavit.Session, tmp_path: Path
+) -> None:
+    run_lite(
+        tmp_path / "y.db",
+        "CREATE TABLE t (k INT, n BIGINT)",
+        "INSERT INTO t VALUES (1, 9223372036854775806), (1, 1), (2, -5), (2, NULL), (3, NULL)",
+    )
+    session.attach("sums", f"sqlite://{tmp_path / 'y.db'}")
+    text = "SELECT k, sum(n) AS s FROM sums.main.t GROUP BY k ORDER BY s DESC LIMIT 2"
+    assert any("GROUP BY" in query for query in sent(session, text))
+    assert both_ways(session, text) == [{"k": 3, "s": None}, {"k": 1, "s": 2**63 - 1}]
+    run_lite(tmp_path / "y.db", "INSERT INTO t VALUES (1, 1)")
+    with pytest.raises(ExecutionError, match="out of range"):
+        session.sql(text).to_arrow()
+    session.detach("sums")
 
 
 def test_windows_over_several_databases_are_over_what_these_answer(
