@@ -7,7 +7,7 @@ that means the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.subtrees.expressions import Expression
 
 INNER, LEFT, RIGHT, FULL, SEMI, ANTI = "inner", "left", "right", "full", "semi", "anti"
+NOT_IN: Final = "not in"
+"""An anti join that knows NULL: nothing is left where the right side has one."""
+
+HALVES: Final = frozenset({SEMI, ANTI, NOT_IN})
+"""Joins that give rows of the left side alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,13 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Pairs of rows that meet a condition; of a semi and anti join, rows of the left side.
+    """Pairs of rows that meet a condition; of semi and anti joins, rows of the left side.
 
     Attributes:
         left: The left side.
         right: The right side.
-        kind: One of ``inner``, ``left``, ``right``, ``full``, ``semi`` and ``anti``.
-        condition: What pairs meet.
+        kind: One of ``inner``, ``left``, ``right``, ``full``, ``semi``, ``anti`` and ``not in``.
+        condition: What pairs meet; of ``not in``, that a value equals another.
     """
 
     left: Relation
@@ -76,7 +81,7 @@ class Join:
     @property
     def types(self) -> tuple[pa.DataType, ...]:
         """The types of the columns."""
-        if self.kind in {SEMI, ANTI}:
+        if self.kind in HALVES:
             return self.left.types
         return (*self.left.types, *self.right.types)
 

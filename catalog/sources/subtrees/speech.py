@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.table import SourceColumn
 
-ALL_JOINS: Final = frozenset({"inner", "left", "right", "full", "semi", "anti"})
+ALL_JOINS: Final = frozenset({"inner", "left", "right", "full", "semi", "anti", "not in"})
 COMPARED: Final = frozenset({"integer", "decimal", "text", "date", "moment", "truth"})
 """What is compared, sorted and grouped alike; floats are not: think of -0.0, and of NaN's sign."""
 

@@ -7,11 +7,13 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.sources.subtrees.aggregations import Aggregations
+from affidavit.catalog.sources.subtrees.expressions import Call
 from affidavit.catalog.sources.subtrees.relations import (
-    ANTI,
     FULL,
+    HALVES,
     INNER,
     LEFT,
+    NOT_IN,
     RIGHT,
     SEMI,
     Aggregate,
@@ -29,6 +31,7 @@ from affidavit.catalog.sources.subtrees.values import OtherwiseError, Sql, Value
 if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.dialect import Dialect
     from affidavit.catalog.sources.databases.table import SourceColumn
+    from affidavit.catalog.sources.subtrees.expressions import Expression
     from affidavit.catalog.sources.subtrees.relations import Relation, SortKey
 
 
@@ -169,8 +172,9 @@ class Writer:
         if join.kind not in self._speech.joins:
             raise OtherwiseError
         left, right = self._block(join.left), self._block(join.right)
-        if join.kind in {SEMI, ANTI}:
-            return self._exists(join, self._opened(left), self._opened(right))
+        if join.kind in HALVES:
+            write = self._not_in if join.kind == NOT_IN else self._exists
+            return write(join, self._opened(left), self._opened(right))
         left = self._side(left, may_miss=join.kind in {RIGHT, FULL})
         right = self._side(right, may_miss=join.kind in {LEFT, FULL})
         columns = (*left.columns, *right.columns)
@@ -192,6 +196,27 @@ class Writer:
         inner = replace(right, columns=(), where=tuple(tests)).text()
         word = "EXISTS" if join.kind == SEMI else "NOT EXISTS"
         return replace(left, where=(*left.where, f"{word} ({inner})"))
+
+    def _not_in(self, join: Join, left: Block, right: Block) -> Block:
+        """Return the rows of the left side of which it is known that the right one has them not.
+
+        Said as several EXISTS, since few databases look up what NOT IN lists by an index.
+        """
+        values = self._values(*left.columns, *right.columns)
+        equal = join.condition
+        assert isinstance(equal, Call)
+        mine, other = equal.arguments
+
+        def none(*tests: str) -> str:
+            inner = replace(right, columns=(), where=(*right.where, *tests))
+            return f"NOT EXISTS ({inner.text()})"
+
+        def test(name: str, value: Expression) -> str:
+            return values.condition(Call(name, (value,), equal.type))
+
+        is_known = f"({test('is not null', mine)} OR {none()})"
+        tests = (none(values.condition(equal)), none(test("is null", other)), is_known)
+        return replace(left, where=(*left.where, *tests))
 
     # --- aggregates ------------------------------------------------------------------------------
 

@@ -27,9 +27,11 @@ from affidavit.engine.plan.cutting.keys import (
     pairs_of,
 )
 from affidavit.engine.plan.cutting.queries import Queries
+from affidavit.engine.plan.cutting.relations import is_not_in
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree
+from affidavit.engine.plan.nodes.origins import nodes_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +48,8 @@ Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
 _WORTH: Final = re.compile(
     r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct|WindowAggr)\b", re.MULTILINE
 )
-_NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
+_NOT_IN: Final = " NOT IN (<subquery>)"
+_OTHER_NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ def cut(frame: DataFrame, snapshot: Snapshot, context: SessionContext) -> Cut:
             plan = joined(frame, context)
         except Exception:  # noqa: BLE001 - of many kinds: running the plan raises it again
             return NOTHING
-        tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
+        has_anti = not _OTHER_NOT_IN.search(text.replace(_NOT_IN, ""))
+        has_anti &= text.count(_NOT_IN) == sum(map(is_not_in, nodes_in(plan)))
+        tree = Tree(plan, snapshot.databases, context, has_anti=has_anti)
         cutting = _Cutting(tree, Queries(tree, snapshot))
         made = cutting.made(tree.root)
         if not cutting.has_pairs:

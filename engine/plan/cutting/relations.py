@@ -34,20 +34,24 @@ from datafusion.expr import (
     WindowExpr,
 )
 
-from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, columns_of
+from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, Constant, columns_of
 from affidavit.catalog.sources.subtrees.relations import (
     ANTI,
+    NOT_IN,
     Aggregate,
     Filter,
     First,
     Join,
+    Over,
     Project,
     Scan,
     UnionAll,
     Window,
+    WindowFunction,
 )
 from affidavit.engine.plan.cutting.expressions import Expressions, UnreadError
 from affidavit.engine.plan.cutting.functions import aggregation_of, sort_keys, window_function_of
+from affidavit.engine.plan.cutting.worth import is_repeated
 from affidavit.engine.plan.nodes.origins import variant
 from affidavit.engine.plan.nodes.tops import ROWS_MAX
 
@@ -68,6 +72,9 @@ _KINDS: Final = {
     "Inner": "inner", "Left": "left", "Right": "right", "Full": "full", "LeftSemi": "semi",
     "LeftAnti": "anti",
 }  # fmt: skip
+APART: Final = "__apart"
+"""What a list behind NOT IN is called, as statements are written before they are planned."""
+
 _LIMIT: Final = re.compile(r"Limit: skip=(\d+), fetch=(\d+)")
 _TRUTH: Final = pa.bool_()
 
@@ -153,7 +160,8 @@ class Nodes:
 
     def _project(self, node: LogicalPlan, kind: Projection, inputs: Sequence[Relation]) -> Relation:
         over = self._over(node.inputs()[0])
-        return Project(inputs[0], tuple(map(over.read, kind.projections())))
+        made = tuple(map(over.read, kind.projections()))
+        return Project(_unnumbered(inputs[0], made), made)
 
     def _alias(self, _: LogicalPlan, __: SubqueryAlias, inputs: Sequence[Relation]) -> Relation:
         return inputs[0]
@@ -164,6 +172,10 @@ class Nodes:
         name = _KINDS.get(str(kind.join_type()))
         if name is None or (name == ANTI and not self._has_anti):
             return None
+        if is_not_in(node):
+            name = NOT_IN
+            if not is_repeated(inputs[1]):
+                return None
         left, right = node.inputs()
         over = self._over(left, right)
         sign = "is not distinct from" if kind.null_equals_null() else "="
@@ -226,6 +238,30 @@ _READ: Final[Mapping[type, Callable[..., Relation | None]]] = {
     JoinNode: Nodes._join, AggregateNode: Nodes._aggregate, Sort: Nodes._sort,  # noqa: SLF001 - as above
     LimitNode: Nodes._limit, Union: Nodes._union, WindowExpr: Nodes._window,  # noqa: SLF001 - as above
 }  # fmt: skip
+
+
+def is_not_in(node: LogicalPlan) -> bool:
+    """Return whether a join is what a NOT IN became, as statements are written here."""
+    join = variant(node)
+    if not isinstance(join, JoinNode) or str(join.join_type()) != "LeftAnti":
+        return False
+    listed = node.inputs()[1]
+    if not isinstance(variant(listed), SubqueryAlias) or join.filter() is not None:
+        return False
+    (named,) = (variant(each) for each in listed.inputs())
+    return isinstance(named, SubqueryAlias) and named.alias() == APART and len(join.on()) == 1
+
+
+def _unnumbered(relation: Relation, wanted: Sequence[Expression]) -> Relation:
+    """Return the rows of a relation without numbers that all of them have, and nobody wants."""
+    match relation:
+        case Filter(
+            Window(inner, (WindowFunction("row_number", over=Over(partition=(), order=())),)),
+            Call(">", (ColumnAt(at), Constant(value))),
+        ) if at == len(inner.types) and value.as_py() == 0:
+            if not any(at in columns_of(each) for each in wanted):
+                return inner
+    return relation
 
 
 def names_of(node: LogicalPlan) -> list[str]:

@@ -22,7 +22,7 @@ from datafusion.expr import (
     WindowExpr,
 )
 
-from affidavit.engine.plan.cutting.relations import limit_of
+from affidavit.engine.plan.cutting.relations import is_not_in, limit_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def with_inputs(
         case Union():
             return _union(inputs)
         case Join():
-            return _joined(kind, inputs, has_anti=has_anti)
+            return None if is_not_in(node) else _joined(kind, inputs, has_anti=has_anti)
     return None
 
 

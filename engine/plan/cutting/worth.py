@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt
 from affidavit.catalog.sources.subtrees.relations import (
-    ANTI,
     FULL,
-    SEMI,
+    HALVES,
     Aggregate,
     Filter,
     First,
@@ -74,12 +73,17 @@ def _all_of(relation: Relation) -> Iterator[Relation]:
         yield from _all_of(each)
 
 
+def is_repeated(relation: Relation) -> bool:
+    """Return whether it gives the same rows if it is asked for twice."""
+    return not any(isinstance(each, First | Window) for each in _all_of(relation))
+
+
 def may_grow(relation: Relation) -> bool:
     """Return whether more rows may come than the largest of its tables has."""
     match relation:
         case Aggregate() | First():
             return False
-        case Join(left, right, kind) if kind not in {SEMI, ANTI}:
+        case Join(left, right, kind) if kind not in HALVES:
             if may_grow(left) or may_grow(right) or kind == FULL:
                 return True
             return not any(_is_found_by_key(relation, side) for side in (left, right))
@@ -107,14 +111,14 @@ def inputs_of(relation: Relation) -> tuple[Relation, ...]:
 
 
 def _has_key(join: Join) -> bool:
-    sides = (join.right,) if join.kind in {SEMI, ANTI, "left"} else (join.left, join.right)
+    sides = (join.right,) if join.kind in HALVES | {"left"} else (join.left, join.right)
     return any(_is_found_by_key(join, side) for side in sides)
 
 
 def _is_found_by_key(join: Join, side: Relation) -> bool:
     """Return whether a row of the other side finds one row of this side at most."""
     start = len(join.left.types) if side is join.right else 0
-    if join.kind in {SEMI, ANTI} and side is join.left:
+    if join.kind in HALVES and side is join.left:
         return False
     if _is_one_row(side):
         return True

@@ -182,6 +182,26 @@ def test_sums_of_integers_are_those_of_a_sqlite_file_or_the_error_of_here(
     session.detach("sums")
 
 
+@pytest.mark.parametrize("database", DATABASES)
+def test_what_a_list_has_not_knows_null_as_here(session: affidavit.Session, database: str) -> None:
+    for condition, rows in (
+        ("p NOT IN (SELECT id FROM {}.t WHERE id > 1)", 26),
+        ("p NOT IN (SELECT id FROM {}.t WHERE id < 0)", 60),
+        ("k NOT IN (SELECT id FROM {0}.t WHERE id < 3) AND NOT EXISTS "
+         "(SELECT 1 FROM {0}.t b WHERE b.id = t.k AND b.id > 9)", 32),
+    ):  # fmt: skip
+        text = f"SELECT count(*) AS n FROM {database}.t WHERE {condition.format(database)}"
+        (query,) = sent(session, text)
+        assert query.count("NOT EXISTS") >= 3
+        assert both_ways(session, text) == [{"n": rows}], condition
+    text = f"SELECT count(*) AS n FROM {database}.t WHERE id NOT IN (SELECT p FROM {database}.t)"
+    assert both_ways(session, text) == [{"n": 0}]
+    first = f"SELECT p FROM {database}.t ORDER BY p LIMIT 1"  # which would be asked for thrice
+    text = f"SELECT count(*) AS n FROM {database}.t WHERE id NOT IN ({first})"
+    assert not any("NOT EXISTS" in query for query in sent(session, text))
+    assert both_ways(session, text) == [{"n": ROWS - 1}]
+
+
 def test_windows_over_several_databases_are_over_what_these_answer(
     session: affidavit.Session,
 ) -> None:
