@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, class_of
 from affidavit.catalog.sources.subtrees.relations import Aggregation
-from affidavit.catalog.sources.subtrees.values import LARGE_BITS, OtherwiseError, Sql
+from affidavit.catalog.sources.subtrees.values import (
+    LARGE_BITS,
+    OtherwiseError,
+    Sql,
+    is_whole,
+    widens,
+)
 
 if TYPE_CHECKING:
     from affidavit.catalog.sources.subtrees.expressions import Expression
@@ -167,9 +173,9 @@ class Aggregations:
 
 def _whole(expression: Expression) -> Expression:
     """Return an integer that is a decimal so that no sum of it is too large, as the integer."""
-    if isinstance(expression, Call) and expression.name == "cast":
+    if isinstance(expression, Call) and expression.name == "cast" and is_whole(expression.type):
         (inner,) = expression.arguments
-        if class_of(expression.type) == "decimal" and class_of(inner.type) == "integer":
+        if class_of(inner.type) == "integer" and widens(inner.type, expression.type):
             return inner
     return expression
 

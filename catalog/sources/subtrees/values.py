@@ -231,8 +231,8 @@ class Values:
 
     def _cast(self, call: Call) -> Sql:
         value = self.value(call.arguments[0])
-        is_whole = self.speech.fails_beyond and _is_whole(value.type) and call.type == pa.int64()
-        if not is_whole and not _widens(value.type, call.type):
+        is_cut = self.speech.fails_beyond and is_whole(value.type) and call.type == pa.int64()
+        if not is_cut and not widens(value.type, call.type):
             raise OtherwiseError
         if class_of(call.type) == "text":
             return Sql(value.text, call.type, value.orders, can_fail=value.can_fail)
@@ -318,11 +318,12 @@ def _scale(operator: str, left: pa.DataType, right: pa.DataType) -> int:
     return left.scale + right.scale if operator == "*" else max(left.scale, right.scale)
 
 
-def _is_whole(kind: pa.DataType) -> bool:
+def is_whole(kind: pa.DataType) -> bool:
+    """Return whether a type is one of decimals without digits behind the point."""
     return class_of(kind) == "decimal" and kind.scale == 0
 
 
-def _widens(given: pa.DataType, wanted: pa.DataType) -> bool:
+def widens(given: pa.DataType, wanted: pa.DataType) -> bool:
     """Return whether every value of a type is, exactly, one of another."""
     kinds = (class_of(given), class_of(wanted))
     if kinds == ("text", "text"):
