@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.table import SourceColumn
 
-ALL_JOINS: Final = frozenset({"inner", "left", "right", "full", "semi", "anti"})
+ALL_JOINS: Final = frozenset({"inner", "left", "right", "full", "semi", "anti", "not in"})
 COMPARED: Final = frozenset({"integer", "decimal", "text", "date", "moment", "truth"})
 """What is compared, sorted and grouped alike; floats are not: think of -0.0, and of NaN's sign."""
 
@@ -37,8 +37,16 @@ class Speech:
         joins: The kinds of joins that it is sent.
         needs_key: Whether it finds rows by a key alone, and else compares each with each.
         counts_exactly: Whether an integer that is too large is an error, so that it computes them.
-        averages: What an average of decimals is there, cut to its digits as here; empty if none.
+        averages: What an average of decimals is there, of their sum and number, cut to its digits
+            as here; empty if none.
+        means: What an average of integers is there, of the sum of their sizes, of their sum and of
+            their number, as floats have it if they hold each sum exactly; an error if they do not.
         sums_integers: Whether a sum of integers of 64 bits that is too large is an error.
+        fails_beyond: Whether a decimal without digits behind the point that is too large for an
+            integer is an error.
+        filters: Whether an aggregate function has FILTER.
+        shifts: The classes of types whose values window functions bring from other rows.
+        has_defaults: Whether LAG and LEAD take a value for rows that are not there.
         likes: Whether its LIKE heeds case, and knows ``_``.
         casts: Whether it computes with the texts of what has another type there.
         is_null_safe: How it says that two values are alike, NULL too.
@@ -55,7 +63,12 @@ class Speech:
     needs_key: bool = False
     counts_exactly: bool = True
     averages: str = ""
+    means: str = ""
     sums_integers: bool = True
+    fails_beyond: bool = True
+    filters: bool = True
+    shifts: frozenset[str] = COMPARED | {"float"}
+    has_defaults: bool = True
     likes: bool = True
     casts: bool = True
     is_null_safe: str = "{} IS NOT DISTINCT FROM {}"
@@ -88,12 +101,19 @@ _YEARS: Final = "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
 _BEYOND: Final = "{0} >= '294247-01-01' AND {0} < 'infinity'"
 """A moment that Arrow cannot count in microseconds."""
 
+_MEANS: Final = (
+    "CASE WHEN {{size}} <= 9007199254740992 THEN "
+    "CAST(CAST({{sum}} AS BIGINT) AS DOUBLE PRECISION) / CAST({{count}} AS DOUBLE PRECISION) "
+    "ELSE CAST(CAST({{size}} AS {text}) || ' is too large' AS INTEGER) END"
+)
+
 POSTGRESQL: Final = Speech(
     classes=COMPARED | {"float"},
     types={**_PLAIN_TYPES, "string": "TEXT", "string_view": "TEXT", "decimal": "NUMERIC"},
     text='{} COLLATE "C"',
     # div() cuts the fraction off, exactly
-    averages="div(sum({0}) * 1{zeros}, count({0})) * 0.{less}1",
+    means=_MEANS.format(text="TEXT"),
+    averages="div({sum} * 1{zeros}, {count}) * 0.{less}1",
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
         "ELSE CAST(CAST({0} AS TEXT) AS INTEGER) END"
@@ -116,8 +136,9 @@ DUCKDB: Final = Speech(
         **_PLAIN_TYPES, "int8": "TINYINT", "string": "VARCHAR", "string_view": "VARCHAR",
         "decimal": "DECIMAL",
     },
+    means=_MEANS.format(text="VARCHAR"),
     averages=(
-        "CAST(CAST(sum({0}) * 1{zeros} AS HUGEINT) // count({0}) AS DECIMAL(38, 0)) * 0.{less}1"
+        "CAST(CAST({sum} * 1{zeros} AS HUGEINT) // {count} AS DECIMAL(38, 0)) * 0.{less}1"
     ),
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
@@ -150,6 +171,10 @@ MARIADB: Final = Speech(
     needs_key=True,
     counts_exactly=False,  # a product with an unsigned one is unsigned
     sums_integers=False,  # what is too large for an integer is cut to the largest
+    fails_beyond=False,
+    filters=False,
+    shifts=frozenset({"integer", "decimal"}),
+    has_defaults=False,
     likes=False,
     casts=False,  # it sorts by some bytes of a text alone
     is_null_safe="{} <=> {}",

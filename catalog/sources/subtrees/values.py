@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from affidavit.catalog.sources.databases.dialect import Dialect
     from affidavit.catalog.sources.subtrees.expressions import Expression
-    from affidavit.catalog.sources.subtrees.relations import Aggregation
+    from affidavit.catalog.sources.subtrees.relations import SortKey
     from affidavit.catalog.sources.subtrees.speech import Speech
 
 _COMPARISONS: Final = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -58,9 +58,13 @@ class Sql:
 class Values:
     """Writes expressions over columns.
 
-    Args:
+    Attributes:
         dialect: How filters are written for the database.
         speech: What it is asked beside.
+
+    Args:
+        dialect: See above.
+        speech: See above.
         columns: What the columns are there.
         bad_is_null: Whether a value that cannot be given is NULL.
     """
@@ -68,8 +72,8 @@ class Values:
     def __init__(
         self, dialect: Dialect, speech: Speech, columns: Sequence[Sql], *, bad_is_null: bool = False
     ) -> None:
-        self._dialect = dialect
-        self._speech = speech
+        self.dialect = dialect
+        self.speech = speech
         self._columns = columns
         self._guards = speech.nulls if bad_is_null else speech.guards
 
@@ -100,14 +104,14 @@ class Values:
             OtherwiseError: There is no such thing.
         """
         kind = class_of(value.type)
-        needs_order = kind == "text" and (sorts or self._speech.text == "{}")
-        if kind not in COMPARED & self._speech.classes or (needs_order and not value.orders):
+        needs_order = kind == "text" and (sorts or self.speech.text == "{}")
+        if kind not in COMPARED & self.speech.classes or (needs_order and not value.orders):
             raise OtherwiseError
-        if kind == "text" and sorts and not (self._dialect.typed or self._dialect.text_order):
+        if kind == "text" and sorts and not (self.dialect.typed or self.dialect.text_order):
             raise OtherwiseError  # SQLite's texts in UTF-16, which its bytes order otherwise
         value = self.seen(value)
         if kind == "text":
-            return Sql(self._speech.text.format(value.text), value.type)
+            return Sql(self.speech.text.format(value.text), value.type)
         return value
 
     def seen(self, value: Sql) -> Sql:
@@ -126,56 +130,48 @@ class Values:
             return f"({f' {expression.name.upper()} '.join(both)})"
         if isinstance(expression, Call) and expression.name == "not":
             return f"(NOT {self.condition(expression.arguments[0])})"
-        if isinstance(expression, Constant) and not self._dialect.booleans:
+        if isinstance(expression, Constant) and not self.dialect.booleans:
             raise OtherwiseError
         return self.value(expression).text
 
-    def aggregation(self, call: Aggregation) -> Sql:
-        """Return an aggregate function as SQL.
+    def order(self, keys: Sequence[SortKey]) -> str:
+        """Return what rows are ordered by, with where NULL stands.
 
         Raises:
-            OtherwiseError: It would not surely give the same there.
+            OtherwiseError: They would not surely be ordered alike there.
         """
-        if call.argument is None:
-            return Sql("count(*)", call.type)
-        match call.name:
-            case "count" if call.is_distinct:
-                text = f"count(DISTINCT {self.key(call.argument).text})"
-            case "count":
-                text = f"count({self.seen(self.value(call.argument)).text})"
-            case "min" | "max" if class_of(call.type) != "truth":
-                text = f"{call.name}({self.key(call.argument).text})"
-                if class_of(call.type) == "text" and self._speech.text.startswith("CAST"):
-                    raise OtherwiseError  # bytes
-            case "sum":
-                return self._sum(call)
-            case "avg":
-                return self._average(call)
-            case _:
-                raise OtherwiseError
-        return Sql(text, call.type)
+        found = []
+        for each in keys:
+            text = self.key(each.expression).text
+            way = "DESC" if each.descending else "ASC"
+            if self.dialect.null_order:
+                found.append(f"{text} {way} NULLS {'FIRST' if each.nulls_first else 'LAST'}")
+            else:
+                null = "IS NOT NULL" if each.nulls_first else "IS NULL"
+                found += [f"{text} {null}", f"{text} {way}"]
+        return ", ".join(found)
 
     # --- one kind at a time ----------------------------------------------------------------------
 
     def _constant(self, value: pa.Scalar) -> str:
         kind, plain = class_of(value.type), _python(value)
         if plain is None:
-            name = self._speech.name_of(value.type)
+            name = self.speech.name_of(value.type)
             if name is None or value.is_valid:
                 raise OtherwiseError
             return f"CAST(NULL AS {name})"
         match kind:
             case "integer":
                 return f"{plain}" if isinstance(plain, int) and plain >= 0 else f"({plain})"
-            case "decimal" if isinstance(plain, Decimal) and "decimal" in self._speech.classes:
+            case "decimal" if isinstance(plain, Decimal) and "decimal" in self.speech.classes:
                 return f"{plain:f}" if plain >= 0 else f"({plain:f})"
             case "text" if isinstance(plain, str) and "\x00" not in plain and "\\" not in plain:
                 return quoted_text(plain)
-            case "truth" if self._dialect.booleans:
+            case "truth" if self.dialect.booleans:
                 return "TRUE" if plain else "FALSE"
-            case "date" | "moment" if kind in self._speech.classes:
+            case "date" | "moment" if kind in self.speech.classes:
                 assert isinstance(plain, date | datetime)
-                literal = self._dialect.moment(value.type, plain)
+                literal = self.dialect.moment(value.type, plain)
                 if literal is not None:
                     return literal
         raise OtherwiseError
@@ -197,10 +193,10 @@ class Values:
         left, right = (self.value(each) for each in call.arguments)
         if class_of(left.type) != class_of(right.type):
             raise OtherwiseError
-        sorts = not self._dialect.typed and call.name in {"<", "<=", ">", ">="}
+        sorts = not self.dialect.typed and call.name in {"<", "<=", ">", ">="}
         a, b = (self.compared(each, sorts=sorts).text for each in (left, right))
         if call.name == "is not distinct from":
-            return Sql(f"({self._speech.is_null_safe.format(a, b)})", call.type)
+            return Sql(f"({self.speech.is_null_safe.format(a, b)})", call.type)
         text = f"{a} {_COMPARISONS[call.name]} {b}"
         if call.name == "=" and a != left.text and class_of(left.type) == "text":
             text += f" AND {left.text} = {right.text}"  # by an index too
@@ -210,8 +206,9 @@ class Values:
         left, right = (self.value(each) for each in call.arguments)
         kind = class_of(call.type)
         alike = {class_of(left.type), class_of(right.type)} == {kind}
-        whole = kind == "integer" and left.type == right.type == call.type
-        if not alike or not (whole or kind == "decimal") or not self._speech.counts_exactly:
+        is_signed = kind == "integer" and pt.is_signed_integer(call.type)
+        whole = is_signed and left.type == right.type == call.type
+        if not alike or not (whole or kind == "decimal") or not self.speech.counts_exactly:
             raise OtherwiseError
         text = f"({left.text} {call.name} {right.text})"
         if kind == "decimal":
@@ -227,18 +224,19 @@ class Values:
         Raises:
             OtherwiseError: The database has none that is the same.
         """
-        name = self._speech.name_of(kind)
+        name = self.speech.name_of(kind)
         if name is None:
             raise OtherwiseError
         return f"CAST({text} AS {name})"
 
     def _cast(self, call: Call) -> Sql:
         value = self.value(call.arguments[0])
-        if not _widens(value.type, call.type):
+        is_cut = self.speech.fails_beyond and is_whole(value.type) and call.type == pa.int64()
+        if not is_cut and not widens(value.type, call.type):
             raise OtherwiseError
         if class_of(call.type) == "text":
             return Sql(value.text, call.type, value.orders, can_fail=value.can_fail)
-        if class_of(call.type) == "integer" and not self._dialect.typed:
+        if class_of(call.type) == "integer" and not self.dialect.typed:
             return Sql(value.text, call.type, can_fail=value.can_fail)
         return Sql(self.cast(value.text, call.type), call.type, can_fail=value.can_fail)
 
@@ -266,11 +264,7 @@ class Values:
 
     def _like(self, call: Call) -> Sql:
         value, pattern = call.arguments
-        if (
-            not self._speech.likes
-            or not isinstance(pattern, Constant)
-            or not pattern.value.is_valid
-        ):
+        if not self.speech.likes or not isinstance(pattern, Constant) or not pattern.value.is_valid:
             raise OtherwiseError
         text = self.compared(self.value(value), sorts=False).text
         return Sql(f"({text} LIKE {self._constant(pattern.value)})", call.type)
@@ -280,12 +274,12 @@ class Values:
         return Sql(f"({self.seen(value).text} {call.name.upper()})", call.type)
 
     def _year(self, call: Call) -> Sql:
-        if not self._speech.year:
+        if not self.speech.year:
             raise OtherwiseError
         value = self.value(call.arguments[0])
         if class_of(value.type) != "date":
             raise OtherwiseError
-        return Sql(f"({self._speech.year.format(value.text)})", call.type)
+        return Sql(f"({self.speech.year.format(value.text)})", call.type)
 
     def _substring(self, call: Call) -> Sql:
         value, *ends = call.arguments
@@ -304,48 +298,12 @@ class Values:
             all(each.orders for each in values), can_fail=any(each.can_fail for each in values),
         )  # fmt: skip
 
-    def _sum(self, call: Aggregation) -> Sql:
-        assert call.argument is not None
-        value, distinct = self.value(call.argument), "DISTINCT " if call.is_distinct else ""
-        kind = class_of(value.type)
-        if kind not in {"integer", "decimal", "float"} or (kind == "float" and distinct):
-            raise OtherwiseError
-        if distinct:
-            value = self.compared(value)
-        if kind == "integer" and not self._speech.sums_integers and not _is_small(call.argument):
-            raise OtherwiseError
-        text = f"sum({distinct}{value.text})"
-        if self._dialect.typed and kind != "float":
-            text = self.cast(text, call.type)
-        return Sql(text, call.type, can_fail=value.can_fail)
-
-    def _average(self, call: Aggregation) -> Sql:
-        assert call.argument is not None
-        value = self.value(call.argument)
-        kind = class_of(value.type)
-        if call.is_distinct:
-            raise OtherwiseError
-        if kind == "float" and isinstance(call.argument, ColumnAt):
-            return Sql(f"avg({value.text})", call.type)
-        if kind != "decimal" or not self._speech.averages:
-            raise OtherwiseError
-        scale = call.type.scale
-        text = self._speech.averages.format(value.text, zeros="0" * scale, less="0" * (scale - 1))
-        return Sql(self.cast(text, call.type), call.type, can_fail=value.can_fail)
-
 
 _CALLS: Final = {
     "cast": Values._cast, "case": Values._case, "in": Values._in, "like": Values._like,  # noqa: SLF001 - its own
     "is null": Values._is_null, "is not null": Values._is_null, "year": Values._year,  # noqa: SLF001 - as above
     "substr": Values._substring, "coalesce": Values._coalesce,  # noqa: SLF001 - as above
 }  # fmt: skip
-
-
-def _is_small(expression: Expression) -> bool:
-    """Return whether an integer is such that no table has so many that their sum is too large."""
-    if not isinstance(expression, Call) or expression.name != "cast":
-        return False
-    return bool(expression.arguments[0].type.bit_width < LARGE_BITS)
 
 
 def _python(value: pa.Scalar) -> object:
@@ -360,7 +318,12 @@ def _scale(operator: str, left: pa.DataType, right: pa.DataType) -> int:
     return left.scale + right.scale if operator == "*" else max(left.scale, right.scale)
 
 
-def _widens(given: pa.DataType, wanted: pa.DataType) -> bool:
+def is_whole(kind: pa.DataType) -> bool:
+    """Return whether a type is one of decimals without digits behind the point."""
+    return class_of(kind) == "decimal" and kind.scale == 0
+
+
+def widens(given: pa.DataType, wanted: pa.DataType) -> bool:
     """Return whether every value of a type is, exactly, one of another."""
     kinds = (class_of(given), class_of(wanted))
     if kinds == ("text", "text"):

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
+from affidavit.catalog.sources.subtrees.aggregations import Aggregations
+from affidavit.catalog.sources.subtrees.expressions import Call
 from affidavit.catalog.sources.subtrees.relations import (
-    ANTI,
     FULL,
+    HALVES,
     INNER,
     LEFT,
+    NOT_IN,
     RIGHT,
     SEMI,
     Aggregate,
@@ -20,6 +23,7 @@ from affidavit.catalog.sources.subtrees.relations import (
     Project,
     Scan,
     UnionAll,
+    Window,
 )
 from affidavit.catalog.sources.subtrees.speech import SPEECHES
 from affidavit.catalog.sources.subtrees.values import OtherwiseError, Sql, Values
@@ -27,6 +31,7 @@ from affidavit.catalog.sources.subtrees.values import OtherwiseError, Sql, Value
 if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.dialect import Dialect
     from affidavit.catalog.sources.databases.table import SourceColumn
+    from affidavit.catalog.sources.subtrees.expressions import Expression
     from affidavit.catalog.sources.subtrees.relations import Relation, SortKey
 
 
@@ -41,6 +46,7 @@ class Block:
         groups: What it is grouped by; ``None`` where it is not.
         tail: What stands behind: ORDER BY and LIMIT.
         is_join: Whether several tables stand behind FROM.
+        is_windowed: Whether it selects what window functions give, which no condition may name.
     """
 
     columns: tuple[Sql, ...]
@@ -49,11 +55,12 @@ class Block:
     groups: tuple[str, ...] | None = None
     tail: str = ""
     is_join: bool = False
+    is_windowed: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether more can be joined to its FROM, and more conditions put behind WHERE."""
-        return self.groups is None and not self.tail
+        return self.groups is None and not self.tail and not self.is_windowed
 
     @property
     def is_bare(self) -> bool:
@@ -117,8 +124,11 @@ class Writer:
                 return self._join(relation)
             case Aggregate():
                 return self._aggregate(relation)
+            case Window():
+                return self._window(relation)
             case First(input, rows, order):
-                block = self._closed_if_ordered(self._block(input))
+                block = self._block(input)
+                block = self._closed(block) if block.tail or block.is_windowed else block
                 return replace(block, tail=f"{self._order(block, order)}LIMIT {rows:d}")
             case UnionAll(inputs):
                 return self._union(relation, inputs)
@@ -153,20 +163,8 @@ class Writer:
     def _opened(self, block: Block) -> Block:
         return block if block.is_open else self._closed(block)
 
-    def _closed_if_ordered(self, block: Block) -> Block:
-        return self._closed(block) if block.tail else block
-
     def _order(self, block: Block, order: tuple[SortKey, ...]) -> str:
-        values, keys = self._values(*block.columns), []
-        for each in order:
-            text = values.key(each.expression).text
-            way = "DESC" if each.descending else "ASC"
-            if self._dialect.null_order:
-                keys.append(f"{text} {way} NULLS {'FIRST' if each.nulls_first else 'LAST'}")
-            else:
-                null = "IS NOT NULL" if each.nulls_first else "IS NULL"
-                keys += [f"{text} {null}", f"{text} {way}"]
-        return f"ORDER BY {', '.join(keys)} " if keys else ""
+        return f"ORDER BY {self._values(*block.columns).order(order)} " if order else ""
 
     # --- joins -----------------------------------------------------------------------------------
 
@@ -174,8 +172,9 @@ class Writer:
         if join.kind not in self._speech.joins:
             raise OtherwiseError
         left, right = self._block(join.left), self._block(join.right)
-        if join.kind in {SEMI, ANTI}:
-            return self._exists(join, self._opened(left), self._opened(right))
+        if join.kind in HALVES:
+            write = self._not_in if join.kind == NOT_IN else self._exists
+            return write(join, self._opened(left), self._opened(right))
         left = self._side(left, may_miss=join.kind in {RIGHT, FULL})
         right = self._side(right, may_miss=join.kind in {LEFT, FULL})
         columns = (*left.columns, *right.columns)
@@ -198,6 +197,27 @@ class Writer:
         word = "EXISTS" if join.kind == SEMI else "NOT EXISTS"
         return replace(left, where=(*left.where, f"{word} ({inner})"))
 
+    def _not_in(self, join: Join, left: Block, right: Block) -> Block:
+        """Return the rows of the left side of which it is known that the right one has them not.
+
+        Said as several EXISTS, since few databases look up what NOT IN lists by an index.
+        """
+        values = self._values(*left.columns, *right.columns)
+        equal = join.condition
+        assert isinstance(equal, Call)
+        mine, other = equal.arguments
+
+        def none(*tests: str) -> str:
+            inner = replace(right, columns=(), where=(*right.where, *tests))
+            return f"NOT EXISTS ({inner.text()})"
+
+        def test(name: str, value: Expression) -> str:
+            return values.condition(Call(name, (value,), equal.type))
+
+        is_known = f"({test('is not null', mine)} OR {none()})"
+        tests = (none(values.condition(equal)), none(test("is null", other)), is_known)
+        return replace(left, where=(*left.where, *tests))
+
     # --- aggregates ------------------------------------------------------------------------------
 
     def _aggregate(self, aggregate: Aggregate) -> Block:
@@ -205,13 +225,18 @@ class Writer:
         values = self._values(*block.columns)
         keys = [values.value(each) for each in aggregate.keys]
         compared = [values.compared(each) for each in keys]
-        calls = [values.aggregation(each) for each in aggregate.aggregations]
+        calls = list(map(Aggregations(values).aggregation, aggregate.aggregations))
         is_bytes = self._speech.text.startswith("CAST")  # then a key itself is not what is grouped
         if is_bytes and any(a.text != b.text for a, b in zip(keys, compared, strict=True)):
             raise OtherwiseError
         columns = (*(replace(each, is_plain=False) for each in compared), *calls)
         groups = tuple(each.text for each in compared)
         return replace(block, columns=columns, groups=groups)
+
+    def _window(self, window: Window) -> Block:
+        block = self._opened(self._block(window.input))
+        calls = map(Aggregations(self._values(*block.columns)).function, window.functions)
+        return replace(block, columns=(*block.columns, *calls), is_windowed=True)
 
     def _union(self, union: UnionAll, inputs: tuple[Relation, ...]) -> Block:
         blocks = [self._block(each) for each in inputs]

@@ -29,10 +29,11 @@ from affidavit.engine.plan.cutting.keys import (
     pairs_of,
 )
 from affidavit.engine.plan.cutting.queries import Queries
+from affidavit.engine.plan.cutting.relations import is_not_in
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.origins import nodes_in, variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,8 +49,11 @@ Few: TypeAlias = "Callable[[DataFrame], Sequence[pa.RecordBatch] | None]"
 
 _log = logging.getLogger(LOGGER)
 
-_WORTH: Final = re.compile(r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct)\b", re.MULTILINE)
-_NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
+_WORTH: Final = re.compile(
+    r"^ *(?:[A-Z]\w+ )?(?:Join|Aggregate|Distinct|WindowAggr)\b", re.MULTILINE
+)
+_NOT_IN: Final = " NOT IN (<subquery>)"
+_OTHER_NOT_IN: Final = re.compile(r"\bNOT\b[^\n]*\bIN \(<subquery>\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ def cut(
         except Exception as error:  # noqa: BLE001 - of many kinds: running the plan raises it again
             _log.info("a plan that fails is not cut: %s", type(error).__name__)
             return NOTHING
-        tree = Tree(plan, snapshot.databases, context, has_anti=not _NOT_IN.search(text))
+        has_anti = not _OTHER_NOT_IN.search(text.replace(_NOT_IN, ""))
+        has_anti &= text.count(_NOT_IN) == sum(map(is_not_in, nodes_in(plan)))
+        tree = Tree(plan, snapshot.databases, context, has_anti=has_anti)
         cutting = _Cutting(tree, Queries(tree, snapshot), snapshot)
         made = cutting.made(tree.root)
         if not cutting.has_pairs:

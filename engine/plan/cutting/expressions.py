@@ -119,7 +119,7 @@ class Expressions:
             raise UnreadError
         return Call("cast", (self.read(found.expr()),), kind)
 
-    def _case(self, found: Case) -> Call:
+    def _case(self, found: Case) -> Expression:
         over = found.expr()
         parts: list[Expression] = []
         for test, value in found.when_then_expr():
@@ -129,6 +129,8 @@ class Expressions:
             parts += [read, self.read(value)]
         kind = parts[1].type
         last = found.else_expr()
+        if last is None and parts[:1] == [Call("is not null", tuple(parts[1:]), _TRUTH)]:
+            return parts[1]
         parts.append(Constant(pa.scalar(None, kind)) if last is None else self.read(last))
         if any(not _alike(each.type, kind) for each in (*parts[1::2], parts[-1])):
             raise UnreadError

@@ -33,7 +33,7 @@ from datafusion.expr import (
 
 from affidavit.catalog.sources.subtrees.expressions import class_of
 from affidavit.catalog.sql import predicate as p
-from affidavit.engine.plan.cutting.relations import limit_of, names_of
+from affidavit.engine.plan.cutting.relations import is_not_in, limit_of, names_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Pair:
 def pairs_of(node: LogicalPlan) -> Iterator[Pair]:
     """Yield what a join may send of one side to the other, the smallest side first."""
     join = variant(node)
-    if not isinstance(join, Join) or join.null_equals_null():
+    if not isinstance(join, Join) or join.null_equals_null() or is_not_in(node):
         return
     inputs = node.inputs()
     for small, large in _SIDES.get(str(join.join_type()), ()):

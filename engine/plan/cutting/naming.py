@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from datafusion import Expr, col
 
+from affidavit.engine.plan.cutting.messages import body, field
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,10 +20,8 @@ if TYPE_CHECKING:
 
     Named = tuple[tuple[str, ...], str]
 
-_DELIMITED: Final = 2
 _ALIAS: Final = 2
 _RELATION: Final = 3
-_SEVEN_BITS: Final = 0x7F
 
 
 def called(frame: DataFrame, names: Sequence[Named], context: SessionContext) -> DataFrame:
@@ -41,28 +41,7 @@ def _called(column: str, relation: tuple[str, ...], name: str, context: SessionC
     plain = col(column).alias(name)
     if not relation:
         return plain
-    alias = _body(plain.to_bytes())
-    parts = b"".join(_field(at, part.encode()) for at, part in enumerate(relation, 1))
-    reference = _field(len(relation), parts)
-    return Expr.from_bytes(_field(_ALIAS, alias + _field(_RELATION, reference)), context)
-
-
-def _field(number: int, body: bytes) -> bytes:
-    """Return a field whose length is told, as Protocol Buffers write it."""
-    return bytes([number << 3 | _DELIMITED]) + _length(len(body)) + body
-
-
-def _length(count: int) -> bytes:
-    written = bytearray()
-    while count > _SEVEN_BITS:
-        written.append(count & _SEVEN_BITS | 0x80)
-        count >>= 7
-    return bytes([*written, count])
-
-
-def _body(field: bytes) -> bytes:
-    """Return what is in the one field of a message."""
-    at = 1
-    while field[at] > _SEVEN_BITS:
-        at += 1
-    return field[at + 1 :]
+    alias = body(plain.to_bytes())
+    parts = b"".join(field(at, part.encode()) for at, part in enumerate(relation, 1))
+    reference = field(len(relation), parts)
+    return Expr.from_bytes(field(_ALIAS, alias + field(_RELATION, reference)), context)

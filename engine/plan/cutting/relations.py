@@ -17,15 +17,6 @@ from datafusion.expr import (
     Aggregate as AggregateNode,
 )
 from datafusion.expr import (
-    AggregateFunction,
-    Alias,
-    Projection,
-    Sort,
-    SubqueryAlias,
-    TableScan,
-    Union,
-)
-from datafusion.expr import (
     Filter as FilterNode,
 )
 from datafusion.expr import (
@@ -34,28 +25,40 @@ from datafusion.expr import (
 from datafusion.expr import (
     Limit as LimitNode,
 )
+from datafusion.expr import (
+    Projection,
+    Sort,
+    SubqueryAlias,
+    TableScan,
+    Union,
+    WindowExpr,
+)
 
 from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt, Constant, columns_of
 from affidavit.catalog.sources.subtrees.relations import (
     ANTI,
+    NOT_IN,
     Aggregate,
-    Aggregation,
     Filter,
     First,
     Join,
+    Over,
     Project,
     Scan,
-    SortKey,
     UnionAll,
+    Window,
+    WindowFunction,
 )
 from affidavit.engine.plan.cutting.expressions import Expressions, UnreadError
+from affidavit.engine.plan.cutting.functions import aggregation_of, sort_keys, window_function_of
+from affidavit.engine.plan.cutting.worth import is_repeated
 from affidavit.engine.plan.nodes.origins import variant
 from affidavit.engine.plan.nodes.tops import ROWS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from datafusion import Expr, LogicalPlan
+    from datafusion import LogicalPlan, SessionContext
 
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.dataset import SourceDataset
@@ -69,6 +72,9 @@ _KINDS: Final = {
     "Inner": "inner", "Left": "left", "Right": "right", "Full": "full", "LeftSemi": "semi",
     "LeftAnti": "anti",
 }  # fmt: skip
+APART: Final = "__apart"
+"""What a list behind NOT IN is called, as statements are written before they are planned."""
+
 _LIMIT: Final = re.compile(r"Limit: skip=(\d+), fetch=(\d+)")
 _TRUTH: Final = pa.bool_()
 
@@ -94,6 +100,7 @@ class Nodes:
     Args:
         tables: The tables of databases that it may read.
         schema: Returns what DataFusion says of the columns that a node gives.
+        context: What planned it.
         has_anti: Whether its anti joins are such that NULL is like no other value.
     """
 
@@ -101,11 +108,13 @@ class Nodes:
         self,
         tables: Mapping[Key, SourceDataset],
         schema: Callable[[LogicalPlan], pa.Schema],
+        context: SessionContext,
         *,
         has_anti: bool,
     ) -> None:
         self._tables = tables
         self._schema = schema
+        self._context = context
         self._has_anti = has_anti
 
     def part(self, node: LogicalPlan, inputs: Sequence[Part | None]) -> Part | None:
@@ -131,7 +140,7 @@ class Nodes:
         if read is None:
             return None
         made = read(self, node, kind, relations)
-        if made is None:
+        if made is None or (isinstance(made, Window) and parts[0].is_ordered):
             return None
         keeps = isinstance(kind, Projection | SubqueryAlias | FilterNode)
         is_ordered = isinstance(kind, Sort) or (keeps and parts[0].is_ordered)
@@ -151,7 +160,8 @@ class Nodes:
 
     def _project(self, node: LogicalPlan, kind: Projection, inputs: Sequence[Relation]) -> Relation:
         over = self._over(node.inputs()[0])
-        return Project(inputs[0], tuple(map(over.read, kind.projections())))
+        made = tuple(map(over.read, kind.projections()))
+        return Project(_unnumbered(inputs[0], made), made)
 
     def _alias(self, _: LogicalPlan, __: SubqueryAlias, inputs: Sequence[Relation]) -> Relation:
         return inputs[0]
@@ -162,6 +172,10 @@ class Nodes:
         name = _KINDS.get(str(kind.join_type()))
         if name is None or (name == ANTI and not self._has_anti):
             return None
+        if is_not_in(node):
+            name = NOT_IN
+            if not is_repeated(inputs[1]):
+                return None
         left, right = node.inputs()
         over = self._over(left, right)
         sign = "is not distinct from" if kind.null_equals_null() else "="
@@ -178,21 +192,25 @@ class Nodes:
         keys = tuple(map(over.read, kind.group_by_exprs()))
         types = self._schema(node).types[len(keys) :]
         calls = [
-            _aggregation(each, over, of)
+            aggregation_of(each, over, of, self._context)
             for each, of in zip(kind.aggregate_exprs(), types, strict=True)
         ]
         return Aggregate(inputs[0], keys, tuple(calls))
+
+    def _window(self, node: LogicalPlan, kind: WindowExpr, inputs: Sequence[Relation]) -> Relation:
+        over, raw = self._over(node.inputs()[0]), kind.get_window_expr()
+        types = self._schema(node).types[-len(raw) :]
+        calls = [
+            window_function_of(kind, each, over, of) for each, of in zip(raw, types, strict=True)
+        ]
+        return Window(inputs[0], tuple(calls))
 
     def _sort(self, node: LogicalPlan, kind: Sort, inputs: Sequence[Relation]) -> Relation | None:
         rows = kind.get_fetch_val()
         if rows is None or rows > ROWS_MAX:
             return None
         over = self._over(node.inputs()[0])
-        order = tuple(
-            SortKey(over.read(each.expr()), not each.ascending(), each.nulls_first())
-            for each in kind.sort_exprs()
-        )
-        return First(inputs[0], rows, order)
+        return First(inputs[0], rows, sort_keys(kind.sort_exprs(), over))
 
     def _limit(
         self, node: LogicalPlan, _: LimitNode, inputs: Sequence[Relation]
@@ -218,8 +236,32 @@ class Nodes:
 _READ: Final[Mapping[type, Callable[..., Relation | None]]] = {
     FilterNode: Nodes._filter, Projection: Nodes._project, SubqueryAlias: Nodes._alias,  # noqa: SLF001 - its own
     JoinNode: Nodes._join, AggregateNode: Nodes._aggregate, Sort: Nodes._sort,  # noqa: SLF001 - as above
-    LimitNode: Nodes._limit, Union: Nodes._union,  # noqa: SLF001 - as above
+    LimitNode: Nodes._limit, Union: Nodes._union, WindowExpr: Nodes._window,  # noqa: SLF001 - as above
 }  # fmt: skip
+
+
+def is_not_in(node: LogicalPlan) -> bool:
+    """Return whether a join is what a NOT IN became, as statements are written here."""
+    join = variant(node)
+    if not isinstance(join, JoinNode) or str(join.join_type()) != "LeftAnti":
+        return False
+    listed = node.inputs()[1]
+    if not isinstance(variant(listed), SubqueryAlias) or join.filter() is not None:
+        return False
+    (named,) = (variant(each) for each in listed.inputs())
+    return isinstance(named, SubqueryAlias) and named.alias() == APART and len(join.on()) == 1
+
+
+def _unnumbered(relation: Relation, wanted: Sequence[Expression]) -> Relation:
+    """Return the rows of a relation without numbers that all of them have, and nobody wants."""
+    match relation:
+        case Filter(
+            Window(inner, (WindowFunction("row_number", over=Over(partition=(), order=())),)),
+            Call(">", (ColumnAt(at), Constant(value))),
+        ) if at == len(inner.types) and value.as_py() == 0:
+            if not any(at in columns_of(each) for each in wanted):
+                return inner
+    return relation
 
 
 def names_of(node: LogicalPlan) -> list[str]:
@@ -261,25 +303,3 @@ def _all(tests: Sequence[Expression]) -> Expression | None:
     if len(tests) < 2:  # noqa: PLR2004 - one needs no AND
         return tests[0] if tests else None
     return Call("and", tuple(tests), _TRUTH)
-
-
-def _aggregation(expression: Expr, over: Expressions, kind: pa.DataType) -> Aggregation:
-    """Return an aggregate function over the columns of a node's input.
-
-    Raises:
-        UnreadError: It has more to it than its arguments, as a FILTER.
-    """
-    found = variant(expression)
-    while isinstance(found, Alias):
-        expression = found.expr()
-        found = variant(expression)
-    if not isinstance(found, AggregateFunction) or len(found.args()) != 1:
-        raise UnreadError
-    (argument,) = found.args()
-    name, distinct = found.aggregate_type(), "DISTINCT " if found.is_distinct() else ""
-    if expression.canonical_name() != f"{name}({distinct}{argument.canonical_name()})":
-        raise UnreadError
-    read: Expression | None = over.read(argument)
-    if name == "count" and not distinct and isinstance(read, Constant) and read.value.is_valid:
-        read = None
-    return Aggregation(name, read, bool(distinct), kind)

@@ -19,9 +19,10 @@ from datafusion.expr import (
     Sort,
     SubqueryAlias,
     Union,
+    WindowExpr,
 )
 
-from affidavit.engine.plan.cutting.relations import limit_of
+from affidavit.engine.plan.cutting.relations import is_not_in, limit_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ def with_inputs(
             return first.aggregate(
                 list(map(Expr, kind.group_by_exprs())), list(map(Expr, kind.aggregate_exprs()))
             )
+        case WindowExpr():
+            return _windowed(kind, first)
         case Union():
             return _union(inputs)
         case Join():
-            return _joined(kind, inputs, has_anti=has_anti)
+            return None if is_not_in(node) else _joined(kind, inputs, has_anti=has_anti)
     return None
 
 
@@ -75,6 +78,14 @@ def _sort_key(key: SortExpr) -> SortExpr:
 def _limited(node: LogicalPlan, below: DataFrame) -> DataFrame | None:
     found = limit_of(node)
     return None if found is None else below.limit(found[1], found[0])
+
+
+def _windowed(kind: WindowExpr, below: DataFrame) -> DataFrame:
+    made = below
+    for raw in kind.get_window_expr():
+        function = Expr(raw)
+        made = made.with_column(function.schema_name(), function)
+    return made
 
 
 def _union(inputs: Sequence[DataFrame]) -> DataFrame:

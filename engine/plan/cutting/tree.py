@@ -71,7 +71,7 @@ class Tree:
         self.tables = tables
         self.context = context
         self.has_anti = has_anti
-        self.nodes = Nodes(tables, self.schema, has_anti=has_anti)
+        self.nodes = Nodes(tables, self.schema, context, has_anti=has_anti)
         self.root = Node(plan, self)
 
     def frame(self, plan: LogicalPlan) -> DataFrame:

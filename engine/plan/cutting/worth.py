@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt
 from affidavit.catalog.sources.subtrees.relations import (
-    ANTI,
     FULL,
-    SEMI,
+    HALVES,
     Aggregate,
     Filter,
     First,
@@ -24,6 +23,7 @@ from affidavit.catalog.sources.subtrees.relations import (
     Project,
     Scan,
     UnionAll,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +34,16 @@ if TYPE_CHECKING:
 
 
 def works(relation: Relation) -> bool:
-    """Return whether something is done there: rows are joined, or aggregated."""
-    return any(isinstance(each, Join | Aggregate) for each in _all_of(relation))
+    """Return whether something is done there: rows are joined, aggregated, or chosen by others."""
+    found = list(_all_of(relation))
+    is_chosen = any(isinstance(each, Filter | First) and _is_windowed(each.input) for each in found)
+    return is_chosen or any(isinstance(each, Join | Aggregate) for each in found)
+
+
+def _is_windowed(relation: Relation) -> bool:
+    while isinstance(relation, Filter | Project):
+        relation = relation.input
+    return isinstance(relation, Window)
 
 
 def is_of_ends(relation: Relation) -> bool:
@@ -65,12 +73,17 @@ def _all_of(relation: Relation) -> Iterator[Relation]:
         yield from _all_of(each)
 
 
+def is_repeated(relation: Relation) -> bool:
+    """Return whether it gives the same rows if it is asked for twice."""
+    return not any(isinstance(each, First | Window) for each in _all_of(relation))
+
+
 def may_grow(relation: Relation) -> bool:
     """Return whether more rows may come than the largest of its tables has."""
     match relation:
         case Aggregate() | First():
             return False
-        case Join(left, right, kind) if kind not in {SEMI, ANTI}:
+        case Join(left, right, kind) if kind not in HALVES:
             if may_grow(left) or may_grow(right) or kind == FULL:
                 return True
             return not any(_is_found_by_key(relation, side) for side in (left, right))
@@ -93,19 +106,19 @@ def inputs_of(relation: Relation) -> tuple[Relation, ...]:
             return left, right
         case UnionAll(inputs):
             return inputs
-        case Filter() | Project() | Aggregate() | First():
+        case Filter() | Project() | Aggregate() | Window() | First():
             return (relation.input,)
 
 
 def _has_key(join: Join) -> bool:
-    sides = (join.right,) if join.kind in {SEMI, ANTI, "left"} else (join.left, join.right)
+    sides = (join.right,) if join.kind in HALVES | {"left"} else (join.left, join.right)
     return any(_is_found_by_key(join, side) for side in sides)
 
 
 def _is_found_by_key(join: Join, side: Relation) -> bool:
     """Return whether a row of the other side finds one row of this side at most."""
     start = len(join.left.types) if side is join.right else 0
-    if join.kind in {SEMI, ANTI} and side is join.left:
+    if join.kind in HALVES and side is join.left:
         return False
     if _is_one_row(side):
         return True
@@ -160,14 +173,16 @@ def _conjuncts(condition: Expression | None) -> Iterator[Expression]:
 
 def _key(relation: Relation) -> tuple[str, ...]:
     """Return the key of the one table that a relation has rows of."""
-    while isinstance(relation, Filter | Project | First):
+    while isinstance(relation, Filter | Project | First | Window):
         relation = relation.input
     return relation.table.identity if isinstance(relation, Scan) else ()
 
 
 def _origin(relation: Relation, at: int) -> str | None:
     """Return which column of that table a column is."""
-    while isinstance(relation, Filter | Project | First):
+    while isinstance(relation, Filter | Project | First | Window):
+        if isinstance(relation, Window) and at >= len(relation.input.types):
+            return None
         if isinstance(relation, Project):
             made = relation.expressions[at]
             if not isinstance(made, ColumnAt):

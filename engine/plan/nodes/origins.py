@@ -35,12 +35,16 @@ def variant(node: LogicalPlan | Expr) -> object:
 
 def scans_in(plan: LogicalPlan) -> Iterator[LogicalPlan]:
     """Yield the nodes of a plan that scan tables, but for those in queries within expressions."""
+    return (node for node in nodes_in(plan) if isinstance(variant(node), TableScan))
+
+
+def nodes_in(plan: LogicalPlan) -> Iterator[LogicalPlan]:
+    """Yield the nodes of a plan, but for those in queries within expressions."""
     left = [plan]
     while left:
         node = left.pop()
         left += node.inputs()
-        if isinstance(variant(node), TableScan):
-            yield node
+        yield node
 
 
 def origin_of(expression: Expr, plan: LogicalPlan) -> tuple[str, str] | None:

@@ -26,6 +26,7 @@ from affidavit.catalog.sources.drivers.postgres import Postgres
 from affidavit.catalog.sources.drivers.sqlite import Sqlite
 from affidavit.catalog.sql import predicate as p
 from affidavit.engine.statement.mended.mended import mended
+from affidavit.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,11 +261,15 @@ def no_faults() -> Iterator[None]:
 
 
 def check_work(session: affidavit.Session, text: str) -> None:
-    """Check that a database, and this process, answer a statement alike."""
+    """Check that a database, and this process, answer a statement alike.
+
+    What is an error here may be answered there, which leaves out groups before it computes all of
+    them.
+    """
     found = outcome(session, text)
     session.sql("SET affidavit.pushdown = 'off'")
     try:
-        assert outcome(session, text) == found, text
+        assert outcome(session, text) in (found, ExecutionError.__name__), text
     finally:
         session.sql("RESET affidavit.pushdown")
 

@@ -38,6 +38,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[affidavit.Sess
         "INSERT INTO loose VALUES ('a'), ('A')",
         "CREATE TABLE far (day DATE)",
         "INSERT INTO far VALUES ('20000-01-01'), ('2024-01-01')",
+        'CREATE TABLE "do.t" AS SELECT order_id, part FROM lines',
         'CREATE TABLE "Odd ""one" ("c0" INT, "sel ect" VARCHAR)',
         """INSERT INTO "Odd ""one" VALUES (1, 'it''s'), (2, NULL)""",
     )
@@ -195,6 +196,14 @@ def test_the_rest_of_a_plan_is_over_what_several_databases_answer(
     assert [each["n"] for each in found] == [ORDERS // 50] * 3
     assert isinstance(found[0]["s"], Decimal)
     assert any("GROUP BY" in query for query in sent(session, text))
+
+
+def test_a_dot_in_the_name_of_a_table_is_no_part_of_a_name(session: affidavit.Session) -> None:
+    text = 'SELECT "do.t".part, w.why FROM wanted w JOIN d.main."do.t" ON "do.t".order_id = w.id'
+    (query,) = sent(session, text, analyze=True)
+    assert '"main"."do.t"' in query
+    assert "IN (" in query
+    assert len(both_ways(session, text)) == 2 * LINES // ORDERS
 
 
 def test_a_setting_says_what_databases_are_asked_to_do(session: affidavit.Session) -> None:
