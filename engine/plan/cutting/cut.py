@@ -29,7 +29,7 @@ from affidavit.engine.plan.cutting.keys import (
     pairs_of,
 )
 from affidavit.engine.plan.cutting.queries import Queries
-from affidavit.engine.plan.cutting.relations import is_not_in
+from affidavit.engine.plan.cutting.reading.relations import is_not_in
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree

@@ -33,7 +33,7 @@ from datafusion.expr import (
 
 from affidavit.catalog.sources.subtrees.expressions import class_of
 from affidavit.catalog.sql import predicate as p
-from affidavit.engine.plan.cutting.relations import is_not_in, limit_of, names_of
+from affidavit.engine.plan.cutting.reading.relations import is_not_in, limit_of, names_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from datafusion import Expr, col
 
-from affidavit.engine.plan.cutting.messages import body, field
+from affidavit.engine.plan.cutting.reading.messages import body, field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

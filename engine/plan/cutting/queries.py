@@ -18,8 +18,14 @@ from affidavit.engine.plan.cutting.answered import Answer
 from affidavit.engine.plan.cutting.faults import tell
 from affidavit.engine.plan.cutting.keys import Keys, below
 from affidavit.engine.plan.cutting.naming import called
-from affidavit.engine.plan.cutting.relations import names_of
-from affidavit.engine.plan.cutting.worth import compares_each, is_of_ends, may_grow, scans_of, works
+from affidavit.engine.plan.cutting.reading.relations import names_of
+from affidavit.engine.plan.cutting.reading.worth import (
+    compares_each,
+    is_of_ends,
+    may_grow,
+    scans_of,
+    works,
+)
 from affidavit.engine.plan.nodes.origins import scans_in, variant
 
 if TYPE_CHECKING:
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame
 
-    from affidavit.engine.plan.cutting.relations import Part
+    from affidavit.engine.plan.cutting.reading.relations import Part
     from affidavit.engine.plan.cutting.tree import Node, Tree
     from affidavit.engine.scans.snapshot import Snapshot
 MANY: Final = 1_000_000

@@ -22,7 +22,7 @@ from datafusion.expr import (
     WindowExpr,
 )
 
-from affidavit.engine.plan.cutting.relations import is_not_in, limit_of
+from affidavit.engine.plan.cutting.reading.relations import is_not_in, limit_of
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:

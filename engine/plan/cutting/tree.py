@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datafusion.expr import Limit, Sort
 
-from affidavit.engine.plan.cutting.relations import Nodes, names_of
+from affidavit.engine.plan.cutting.reading.relations import Nodes, names_of
 from affidavit.engine.plan.nodes.origins import scans_in, variant
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.sources.databases.dataset import SourceDataset
     from affidavit.catalog.sources.databases.moment import Moment
     from affidavit.catalog.sources.databases.table import SourceTable
-    from affidavit.engine.plan.cutting.relations import Part
+    from affidavit.engine.plan.cutting.reading.relations import Part
 
 
 class Node:

@@ -23,8 +23,8 @@ from affidavit.catalog.sources.subtrees.relations import (
     SortKey,
     WindowFunction,
 )
-from affidavit.engine.plan.cutting.expressions import UnreadError
-from affidavit.engine.plan.cutting.messages import body, fields
+from affidavit.engine.plan.cutting.reading.expressions import UnreadError
+from affidavit.engine.plan.cutting.reading.messages import body, fields
 from affidavit.engine.plan.nodes.origins import variant
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datafusion.expr import SortExpr, WindowExpr, WindowFrame, WindowFrameBound
 
     from affidavit.catalog.sources.subtrees.expressions import Expression
-    from affidavit.engine.plan.cutting.expressions import Expressions
+    from affidavit.engine.plan.cutting.reading.expressions import Expressions
 
 FRAME_ROWS_MAX: Final = 1_000_000
 """A frame that reaches farther, or a row that is farther away, is not asked for."""

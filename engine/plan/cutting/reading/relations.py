@@ -49,9 +49,13 @@ from affidavit.catalog.sources.subtrees.relations import (
     Window,
     WindowFunction,
 )
-from affidavit.engine.plan.cutting.expressions import Expressions, UnreadError
-from affidavit.engine.plan.cutting.functions import aggregation_of, sort_keys, window_function_of
-from affidavit.engine.plan.cutting.worth import is_repeated
+from affidavit.engine.plan.cutting.reading.expressions import Expressions, UnreadError
+from affidavit.engine.plan.cutting.reading.functions import (
+    aggregation_of,
+    sort_keys,
+    window_function_of,
+)
+from affidavit.engine.plan.cutting.reading.worth import is_repeated
 from affidavit.engine.plan.nodes.origins import variant
 from affidavit.engine.plan.nodes.tops import ROWS_MAX
 

@@ -1,0 +1,1 @@
+"""What the nodes of a plan are to a database, as relations of our own."""
