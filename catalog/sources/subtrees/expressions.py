@@ -66,8 +66,12 @@ def columns_of(expression: Expression) -> Iterator[int]:
             yield from columns_of(each)
 
 
+def _is_float(kind: pa.DataType) -> bool:
+    return bool(pt.is_float32(kind) or pt.is_float64(kind))
+
+
 _CLASSES = {
-    "integer": pt.is_integer, "decimal": pt.is_decimal, "float": pt.is_float64, "text": is_text,
+    "integer": pt.is_integer, "decimal": pt.is_decimal, "float": _is_float, "text": is_text,
     "date": pt.is_date32, "moment": pt.is_timestamp, "truth": pt.is_boolean,
 }  # fmt: skip
 

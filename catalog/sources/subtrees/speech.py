@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 ALL_JOINS: Final = frozenset({"inner", "left", "right", "full", "semi", "anti", "not in"})
 COMPARED: Final = frozenset({"integer", "decimal", "text", "date", "moment", "truth"})
-"""What is compared, sorted and grouped alike; floats are not: think of -0.0, and of NaN's sign."""
+"""What is compared, sorted and grouped alike; floats are not: think of -0.0, and of NaN's sign.
+
+They are compared with a number, where NaN is an error; not for being the same as zero.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Speech:
         likes: Whether its LIKE heeds case, and knows ``_``.
         casts: Whether it computes with the texts of what has another type there.
         is_null_safe: How it says that two values are alike, NULL too.
+        is_nan: How it says that a float is none; empty if it is asked nothing of floats.
         year: What the year of a date is there, where it is one of four digits.
         guards: What a column of a class stands in, so that a value that cannot be given is an
             error; of a class that is not listed, every value can.
@@ -72,6 +76,7 @@ class Speech:
     likes: bool = True
     casts: bool = True
     is_null_safe: str = "{} IS NOT DISTINCT FROM {}"
+    is_nan: str = ""
     year: str = ""
     guards: Mapping[str, str] = field(default_factory=dict)
     nulls: Mapping[str, str] = field(default_factory=dict)
@@ -113,6 +118,7 @@ POSTGRESQL: Final = Speech(
     text='{} COLLATE "C"',
     # div() cuts the fraction off, exactly
     means=_MEANS.format(text="TEXT"),
+    is_nan="{} = 'NaN'",
     averages="div({sum} * 1{zeros}, {count}) * 0.{less}1",
     year=(
         f"CASE WHEN {_YEARS} THEN CAST(EXTRACT(YEAR FROM {{0}}) AS INTEGER) "
@@ -137,6 +143,7 @@ DUCKDB: Final = Speech(
         "decimal": "DECIMAL",
     },
     means=_MEANS.format(text="VARCHAR"),
+    is_nan="isnan({})",
     averages=(
         "CAST(CAST({sum} * 1{zeros} AS HUGEINT) // {count} AS DECIMAL(38, 0)) * 0.{less}1"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -165,6 +166,8 @@ class Values:
                 return f"{plain}" if isinstance(plain, int) and plain >= 0 else f"({plain})"
             case "decimal" if isinstance(plain, Decimal) and "decimal" in self.speech.classes:
                 return f"{plain:f}" if plain >= 0 else f"({plain:f})"
+            case "float" if isinstance(plain, float) and isfinite(plain) and str(plain) != "-0.0":
+                return self.cast(f"{plain!r}", pa.float64())
             case "text" if isinstance(plain, str) and "\x00" not in plain and "\\" not in plain:
                 return quoted_text(plain)
             case "truth" if self.dialect.booleans:
@@ -193,6 +196,8 @@ class Values:
         left, right = (self.value(each) for each in call.arguments)
         if class_of(left.type) != class_of(right.type):
             raise OtherwiseError
+        if class_of(left.type) == "float":
+            return self._of_floats(call, left, right)
         sorts = not self.dialect.typed and call.name in {"<", "<=", ">", ">="}
         a, b = (self.compared(each, sorts=sorts).text for each in (left, right))
         if call.name == "is not distinct from":
@@ -201,6 +206,28 @@ class Values:
         if call.name == "=" and a != left.text and class_of(left.type) == "text":
             text += f" AND {left.text} = {right.text}"  # by an index too
         return Sql(f"({text})", call.type)
+
+    def _of_floats(self, call: Call, left: Sql, right: Sql) -> Sql:
+        """Compare a float with a number; a NaN, whose sign DataFusion heeds, is an error.
+
+        Databases have NaN as the largest, and both zeros as the same, which is not told of a float
+        that is more than zero.
+        """
+        is_second = isinstance(call.arguments[1], Constant)
+        number = call.arguments[is_second]
+        plain = _python(number.value) if isinstance(number, Constant) else None
+        is_plain = isinstance(plain, float) and isfinite(plain) and call.name in _COMPARISONS
+        is_alike = plain or call.name in ({">", "<="} if is_second else {"<", ">="})
+        if not (is_plain and is_alike and self.speech.is_nan):
+            raise OtherwiseError
+        text = f"{left.text} {_COMPARISONS[call.name]} {right.text}"
+        if call.name in {"=", "!="}:
+            return Sql(f"({text})", call.type)
+        value = (left if is_second else right).text
+        is_nan, fails = self.speech.is_nan.format(value), f"CAST({value} AS INTEGER) = 0"
+        if call.name.startswith(">") == is_second:  # so NaN is among what is found, and else not
+            return Sql(f"({text} AND CASE WHEN {is_nan} THEN {fails} ELSE TRUE END)", call.type)
+        return Sql(f"({text} OR CASE WHEN {is_nan} THEN {fails} ELSE FALSE END)", call.type)
 
     def _arithmetic(self, call: Call) -> Sql:
         left, right = (self.value(each) for each in call.arguments)
@@ -336,6 +363,8 @@ def widens(given: pa.DataType, wanted: pa.DataType) -> bool:
     if kinds == ("decimal", "decimal"):
         whole = wanted.precision - wanted.scale >= given.precision - given.scale
         return bool(whole and wanted.scale >= given.scale)
+    if kinds == ("float", "float"):
+        return bool(given.bit_width <= wanted.bit_width)
     if kinds == ("integer", "float"):
         return bool(pt.is_signed_integer(given) and given.bit_width < LARGE_BITS)
     return False
