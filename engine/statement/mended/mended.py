@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from affidavit.catalog.sql.lexer import edited, tokenize
 from affidavit.engine.statement.limits import check_reparsed
+from affidavit.engine.statement.mended import moving
 from affidavit.engine.statement.mended.arithmetic import checked, merged
 from affidavit.engine.statement.mended.clauses import clauses, created, values
 from affidavit.engine.statement.mended.derived import named
@@ -121,6 +122,7 @@ def _mended(text: str, schema_of: SchemaOf) -> str:
     here.edit(floats(here.tokens))
     here.edit(clauses(here.text, here.tokens))
     here.edit(parted(here.text, here.tokens))
+    here.edit(moving.counted(here.text, here.tokens))
     while here.edit(swapped(here.text, here.tokens)):
         pass
     if any(token.keyword in _QUERIES for token in here.tokens):
