@@ -130,6 +130,7 @@ class StoreOptions:
             and may lose the last commits when the power goes.
         busy_timeout_s: How long a writer waits for other writers.
         read_only: Refuse to write, and never create.
+        lake_id: Which lake it is or is to be, where its folder says so.
     """
 
     path: Path
@@ -137,6 +138,7 @@ class StoreOptions:
     durability: str = "full"
     busy_timeout_s: float = 30.0
     read_only: bool = False
+    lake_id: str | None = None
 
     def __post_init__(self) -> None:
         check_durability(self.durability)
