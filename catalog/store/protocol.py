@@ -130,7 +130,7 @@ class StoreOptions:
             and may lose the last commits when the power goes.
         busy_timeout_s: How long a writer waits for other writers.
         read_only: Refuse to write, and never create.
-        lake_id: Which lake it is or is to be, where its folder says so.
+        lake_id: Which lake it is or is to be; ``was_made`` where it is there, and never made.
     """
 
     path: Path
@@ -139,6 +139,7 @@ class StoreOptions:
     busy_timeout_s: float = 30.0
     read_only: bool = False
     lake_id: str | None = None
+    was_made: bool = False
 
     def __post_init__(self) -> None:
         check_durability(self.durability)

@@ -32,6 +32,7 @@ def _open_postgres(url: str | None, options: StoreOptions) -> Store:
     opened: Store = postgres.PostgresStore(
         url,
         lake_id=options.lake_id,
+        was_made=options.was_made,
         durability=options.durability,
         busy_timeout_s=options.busy_timeout_s,
         read_only=options.read_only,

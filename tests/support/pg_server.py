@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tests.support.marks import may_start_server
+from tests.support.stores import schema_url
 
 
 def _packages() -> tuple[Any, Any]:
@@ -69,8 +69,7 @@ class PgServer:
 
     def schema(self, folder: Path) -> str:
         """Return the URL of a schema that is a folder's own, for a lake's store."""
-        name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
-        return f"{self.url()}&schema=lake_{name}"
+        return schema_url(self.url(), folder)
 
     def stop(self) -> None:
         self._server.stop()

@@ -44,7 +44,12 @@ FORMAT: Final = 1 + len(MIGRATIONS)
 
 
 def prepare(
-    connection: Connection[Any], address: Address, lake_id: str | None, *, read_only: bool
+    connection: Connection[Any],
+    address: Address,
+    lake_id: str | None,
+    *,
+    was_made: bool,
+    read_only: bool,
 ) -> None:
     """Make the schema a lake's, or see that it is: this one's, if ``lake_id`` says which.
 
@@ -60,6 +65,12 @@ def prepare(
             found = _format(connection, address)
             there = f"has format {found}: open it to write once" if found else "has no lake"
             msg = f"the schema of {address.shown} {there}, and it was opened read-only"
+            raise LakeError(msg)
+        if was_made and not _format(connection, address):
+            msg = (
+                f"the schema of {address.shown} has no lake, and this folder's lake was made: "
+                "correct ?schema=NAME, or restore the schema"
+            )
             raise LakeError(msg)
         _bring_up(connection, address, lake_id)
     if lake_id is not None:

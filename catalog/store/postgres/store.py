@@ -54,6 +54,7 @@ class PostgresStore:
     Args:
         url: The database, and the schema as ``?schema=NAME``.
         lake_id: Which lake it is or is to be; ``None`` for whichever it is.
+        was_made: Whether it is there: then it is never made.
         durability: ``"full"`` survives power loss; ``"normal"`` may lose the last commits when the
             server ends without warning.
         busy_timeout_s: How long a writer waits for other writers.
@@ -69,6 +70,7 @@ class PostgresStore:
         url: str,
         *,
         lake_id: str | None = None,
+        was_made: bool = False,
         durability: str = "full",
         busy_timeout_s: float = 30.0,
         read_only: bool = False,
@@ -90,7 +92,7 @@ class PostgresStore:
         with translated(f"opening {address.shown!r}", busy_timeout_s):
             connection = self._connections.open()
             try:
-                prepare(connection, address, lake_id, read_only=read_only)
+                prepare(connection, address, lake_id, was_made=was_made, read_only=read_only)
                 self.is_closed_to_writers = read_only and is_closed(connection)
                 if not read_only:
                     drop_forgotten(connection)
