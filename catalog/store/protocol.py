@@ -335,7 +335,7 @@ class Store(Protocol):
     is_closed_to_writers: bool
 
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
-        """Open a snapshot for ``tenant``. Readers never wait."""
+        """Open a snapshot for ``tenant``. Readers wait for no writer, but for changes of shape."""
 
     def write(
         self, tenant: str, *, record: bool = False, timeout_s: float | None = None

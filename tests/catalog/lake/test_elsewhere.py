@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,29 @@ def test_a_copy_of_the_folder_is_the_same_lake_and_another_lakes_files_are_refus
     shutil.copytree(lake, tmp_path / "copy")
     with affidavit.connect(tmp_path / "copy", store=url) as session:
         assert session.sql("SELECT * FROM t").to_pylist() == [{"id": 1}]
+
+
+GRANTS = Path(__file__).parents[3] / "docs" / "shared-lakes.md"
+
+
+def test_the_roles_of_the_page_are_enough(pg_server, lake, monkeypatch) -> None:
+    """What the page grants serves to make, write, change, erase and verify a lake, and no more."""
+    monkeypatch.setenv("AFFIDAVIT_MASTER_KEY", KEY)
+    script = GRANTS.read_text(encoding="utf-8").partition("```sql\n")[2].partition("```")[0]
+    base = pg_server.database("prod")
+    roles = "DROP ROLE IF EXISTS lake_app", "DROP ROLE IF EXISTS lake_reader"
+    pg_server.run(*roles, *filter(None, map(str.strip, script.split(";"))), database="prod")
+    url = base.replace("postgres@", "lake_app@") + "&schema=claims"
+    with affidavit.connect(lake, store=url) as session:
+        session.create_table("t", [{"id": 1, "v": "a"}], primary_key="id")
+        session.sql("ALTER TABLE t ADD COLUMN w INT")
+        assert session.erase("t", 1, reason="asked")
+        session.sql("DROP TABLE t")
+    reader = url.replace("lake_app@", "lake_reader@")
+    with affidavit.connect(lake, store=reader, read_only=True, audit="off") as session:
+        assert session.ledger.verify(data=True)
+    with pytest.raises(errors.LakeError, match="takes no writes"):
+        affidavit.connect(lake, store=reader)
+    with pytest.raises(errors.LakeError, match="may not make the schema"):
+        affidavit.connect(f"{lake}2", store=url.replace("claims", "another"))
+    pg_server.run("DROP DATABASE prod WITH (FORCE)", *roles)
