@@ -229,20 +229,38 @@ class PostgresStore:
             self._refuse_read_only()
         self._connections.refuse_closed()
         waits_s = self._timeout_s if timeout_s is None else timeout_s
-        key = lock_key(self._schema, "lock", name)
-        try:
-            with translated("locking", waits_s):
-                connection = self._connections.begun(
-                    f"SET lock_timeout = {wait_ms(waits_s)}; SELECT pg_advisory_lock({key}); "
-                    "SET lock_timeout = 0"
-                )
-        except StoreBusyError as error:
-            raise StoreBusyError("a table's lock", timeout_s=waits_s) from error
+        connection = self._locked(lock_key(self._schema, "lock", name), waits_s)
         try:
             yield
         finally:
-            with suppress(Error):  # a connection that is gone holds nothing
-                connection.execute(f"SELECT pg_advisory_unlock({key})")
+            self._unlock(connection)
+
+    def _locked(self, key: int, waits_s: float) -> Connection[Any]:
+        """Return a connection that holds a lock.
+
+        Where it was not granted in time the connection goes: it may have been, just then.
+        """
+        with translated("locking", waits_s):
+            connection = self._connections.begun("SELECT 1")
+        try:
+            with translated("locking", waits_s):
+                connection.execute(f"SET lock_timeout = {wait_ms(waits_s)}")
+                connection.execute(f"SELECT pg_advisory_lock({key})")
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, StoreBusyError):
+                raise StoreBusyError("a table's lock", timeout_s=waits_s) from error
+            raise
+        return connection
+
+    def _unlock(self, connection: Connection[Any]) -> None:
+        try:
+            connection.execute("SELECT pg_advisory_unlock_all(); SET lock_timeout = 0")
+        except BaseException as error:
+            connection.close()  # one that is gone holds nothing
+            if not isinstance(error, Error):
+                raise
+        else:
             self._connections.give_back(connection)
 
     def take_places(self, counter: str, count: int, least: int = 0) -> int:

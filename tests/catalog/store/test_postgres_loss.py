@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -214,3 +215,20 @@ def test_what_a_schema_says_of_passwords_is_nothing(pg_server, lake, monkeypatch
             assert b"geheim" not in repr(rows).encode()
     for path in lake.rglob("*"):
         assert not path.is_file() or b"geheim" not in path.read_bytes()
+
+
+def test_a_lock_that_many_want_is_free_afterwards(store) -> None:
+    """One that was granted just as its time was over was once held for good by a kept connection."""
+
+    def take(timeout_s: float | None) -> None:
+        for _ in range(100):
+            with suppress(errors.StoreBusyError), store.lock("x", timeout_s=timeout_s):
+                pass
+
+    threads = [threading.Thread(target=take, args=(each,)) for each in (0, 0, None, None)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    with store.lock("x", timeout_s=0.1):
+        pass
