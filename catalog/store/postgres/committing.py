@@ -30,7 +30,7 @@ END_MS: Final = 2000
 """How long a backend has to end."""
 
 _WHO: Final = """
-    SELECT pg_current_xact_id()::text, pg_backend_pid(),
+    SELECT pg_current_xact_id_if_assigned()::text, pg_backend_pid(),
            (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid())"""
 _END: Final = f"""
     SELECT pg_terminate_backend(pid, {END_MS}) FROM pg_stat_activity
@@ -68,10 +68,10 @@ def commit(
         StoreError: Nothing was written.
         OutcomeUnknownError: Nobody can tell whether it was.
     """
-    if connection.execute("SELECT pg_current_xact_id_if_assigned() IS NULL").fetchone()[0]:
-        connection.execute("COMMIT")  # nothing was written
-        return
     xid, pid, since = connection.execute(_WHO).fetchone()
+    if xid is None:  # nothing was written
+        connection.execute("COMMIT")
+        return
     try:
         said = connection.execute(f"NOTIFY {channel}; COMMIT")
         while said.nextset():

@@ -99,7 +99,7 @@ class Connections:
     def __init__(self, address: Address, durability: str, timeout_s: float) -> None:
         self._address = address
         self._begin = (
-            f"SET search_path = {quoted(address.schema)}; SET enable_indexonlyscan = on; "
+            f"SET search_path = {quoted(address.schema)}; "
             f"SET idle_in_transaction_session_timeout = 0; {_SYNCHRONOUS[durability]}"
         )
         self._timeout_s = timeout_s

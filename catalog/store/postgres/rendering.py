@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql import predicate as p
-from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.postgres.keys import digest_of, short_name
 from affidavit.catalog.store.protocol import ROWID, TENANT
 from affidavit.catalog.values.types import Kind
@@ -99,7 +99,7 @@ def where_of(
 
 
 def _literal(text: str) -> str:
-    return f"'\\x{text.encode().hex()}'::bytea"
+    return f"{quoted_text(chr(92) + 'x' + text.encode().hex())}::bytea"
 
 
 def listed(columns: Sequence[str]) -> str:
@@ -132,8 +132,9 @@ def copy_text(table: StoreTable, columns: Sequence[str]) -> str:
 def beyond_text(table: StoreTable) -> str:
     """Return the statement that has the next identities be beyond one that was given."""
     name = ids_of(table)
-    text = "'" + quoted(name).replace("'", "''") + "'"
-    return f"SELECT setval({text}, $1) FROM {quoted(name)} WHERE last_value < $1"
+    return (
+        f"SELECT setval({quoted_text(quoted(name))}, $1) FROM {quoted(name)} WHERE last_value < $1"
+    )
 
 
 def ids_of(table: StoreTable) -> str:

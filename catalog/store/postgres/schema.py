@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from affidavit.catalog.store.postgres.address import Address
 
 FORMAT_TABLE: Final = "store_format"
-"""One row: the format of the schema, and when nobody may write it any more."""
+"""One row: the format of the schema, and whose it is."""
 PLACES_TABLE: Final = "store_places"
 """The counters whose places are given once."""
 DROPPED_TABLE: Final = "store_dropped"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from psycopg import Error
 from psycopg.errors import LockNotAvailable
 
-from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.sql.quoting import quoted, quoted_text
 from affidavit.catalog.store.postgres.failures import translated
 from affidavit.catalog.store.postgres.keys import short_name
 from affidavit.catalog.store.postgres.reader import PostgresReader
@@ -220,8 +220,8 @@ class PostgresWriter(PostgresReader):
             return self._last
         if self._last is None:
             return 0
-        name = quoted(ids_of(self._last)).replace("'", "''")
-        return int(self._execute(f"SELECT currval('{name}')").fetchone()[0])
+        name = quoted_text(quoted(ids_of(self._last)))
+        return int(self._execute(f"SELECT currval({name})").fetchone()[0])
 
     def insert(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
