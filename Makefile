@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 # What a run of the tests may take, in seconds; 0 is no limit.
 QUICK_S ?= 120
+# Where the tests' lakes have their stores: nothing for their folders, or postgres.
+STORE ?=
 TEST_S ?= 1500
 PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -rs
 
@@ -19,7 +21,7 @@ help:
 	@echo "make demo    index the standard library's docstrings, ask them questions, check the record"
 	@echo "make quick   style, types, architecture and the rooms' tests that take no server and no time"
 	@echo "make house   how large the modules are, and which way their arrows point"
-	@echo "make test    style, types, architecture and every test"
+	@echo "make test    style, types, architecture and every test; STORE=postgres with lakes in PostgreSQL"
 	@echo "make bench   the figures, each against a baseline of the same run; WHAT=keyed a part, SIZE=full larger"
 
 $(BIN)/python:
@@ -53,7 +55,7 @@ quick: lint types house
 		--budget $(QUICK_S)
 
 test: lint types house
-	$(PYTEST) --budget $(TEST_S)
+	AFFIDAVIT_TEST_STORE=$(STORE) $(PYTEST) --budget $(TEST_S)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(WHAT) $(if $(filter full,$(SIZE)),--full)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import affidavit
 from affidavit.catalog.topics import log as topic_log
-from tests.support import budget, disks, marks
+from tests.support import budget, disks, marks, stores
 from tests.support.lakes import Recorder, vectors
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.pg_server import PgServer
@@ -38,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     budget.pytest_configure(config)
     disks.wait_for_none()
     config.pluginmanager.register(marks)
+    config.pluginmanager.register(stores)
+    stores.start()
 
 
 def pytest_collection_finish() -> None:

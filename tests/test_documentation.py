@@ -96,7 +96,8 @@ def test_arguments_errors_commands_and_system_tables_are_documented() -> None:
     commands = section("## The command line")
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"`affidavit {command.callback.__name__} " in commands, command
+        name = command.name or command.callback.__name__
+        assert f"`affidavit {name} " in commands, command
     kept = "".join(
         map(section, ("### What the engine keeps", "### `SearchRecord`", "### `ReadRecord`"))
     )

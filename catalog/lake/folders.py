@@ -1,6 +1,7 @@
 """The folders of a lake.
 
     <lake>/catalog.db                        definitions and mutable tables
+    <lake>/catalog.db.elsewhere              instead of it, where they lie in PostgreSQL
     <lake>/vectors/<tenant>/<table>.lance    vector tables; ``_shared`` holds the shared scope's
     <lake>/journal/<tenant>/                 sealed segments, unless they lie at a URL; what folders
                                              of names are called: affidavit.catalog.sql.folder_names
@@ -25,6 +26,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from affidavit.catalog.lake.elsewhere.said import ELSEWHERE_FILE
 from affidavit.catalog.lake.place import OWN_FOLDERS, lake_folder, refuse_others
 from affidavit.catalog.store.disk import folder_in, tenant_folder
 from affidavit.errors import LakeError
@@ -64,6 +66,11 @@ class Folders:
         root = self.path.resolve()
         return tuple(str(root / name) for name in sorted(OWN_FOLDERS))
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a lake, with its store here or elsewhere."""
+        return self.catalog.is_file() or (self.path / ELSEWHERE_FILE).is_file()
+
     def make(self) -> None:
         """Make what is not there yet.
 
@@ -72,7 +79,7 @@ class Folders:
         """
         doing = f"create a lake at {str(self.path)!r}"
         try:
-            if self.catalog.is_file():
+            if self.is_there:
                 doing = f"write the lake at {str(self.path)!r}"
             else:
                 refuse_others(self.path)
@@ -86,7 +93,7 @@ class Folders:
     def check_there(self) -> None:
         """Raise LakeError unless there is a lake, which is to be read only."""
         try:
-            found = self.catalog.is_file()
+            found = self.is_there
         except OSError as error:
             msg = f"cannot create a lake at {str(self.path)!r}: {error}"
             raise LakeError(msg) from error

@@ -20,6 +20,7 @@ from affidavit.catalog.journal.records.entries import RecordEntries
 from affidavit.catalog.journal.segments.places import SegmentStore, parse_place, place_of
 from affidavit.catalog.lake.cache import BUDGET_BYTES, TableCache
 from affidavit.catalog.lake.covered import covered_tables
+from affidavit.catalog.lake.elsewhere.said import Claim, refuse_local_keys, store_of
 from affidavit.catalog.lake.folders import Folders
 from affidavit.catalog.lake.memory import Memory, limit_of
 from affidavit.catalog.lake.numbers import Numbers
@@ -80,7 +81,7 @@ class LakeOptions:
         checkpoint_interval_s: And at least every so many seconds.
     """
 
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # it may have a password
     durability: str = "full"
     busy_timeout_s: float = BUSY_TIMEOUT_S
     cache_bytes: int = BUDGET_BYTES
@@ -189,7 +190,8 @@ def open_lake(
         LakeError: The path is a file, cannot be written, or is no lake; or its segments lie
             elsewhere than ``journal_url`` says; or ``spill_to`` cannot be written.
         StoreError: The place that ``journal_url`` names cannot be written.
-        MasterKeyError: The master key is missing, or another lake's.
+        MasterKeyError: The master key is missing, or another lake's; or it lies in the folder of a
+            lake whose store does not.
         LakeVersionError: A newer affidavit wrote it.
     """
     url = options.journal_url
@@ -199,14 +201,7 @@ def open_lake(
         folders.check_there()
     else:
         folders.make()
-    how = StoreOptions(
-        path=folders.catalog,
-        locks=folders.locks,
-        durability=options.durability,
-        busy_timeout_s=options.busy_timeout_s,
-        read_only=options.read_only,
-    )
-    store = open_store(options.store, how)
+    store = _open_store(folders, options, keys)
     with ExitStack() as opened:
         opened.callback(store.close)
         memory = Memory(limit_of(options.memory_limit, options.spill_to), options.spill_to)
@@ -217,6 +212,39 @@ def open_lake(
             folders.remove_abandoned()
         opened.pop_all()
     return lake
+
+
+def _open_store(folders: Folders, options: LakeOptions, keys: KeyStore | None) -> Store:
+    """Open a lake's store, in its folder or elsewhere.
+
+    Raises:
+        LakeError: The folder and the store are not of one lake.
+        MasterKeyError: The master key lies in the folder, and the store elsewhere.
+    """
+    read_only = options.read_only
+    url = store_of(folders.path, options.store, read_only=read_only)
+    how = StoreOptions(
+        path=folders.catalog,
+        locks=folders.locks,
+        durability=options.durability,
+        busy_timeout_s=options.busy_timeout_s,
+        read_only=read_only,
+    )
+    if url is None:
+        return open_store(None, how)
+    refuse_local_keys(keys, folders.path, read_only=read_only)
+    claim = Claim(folders.path, folders.catalog, read_only=read_only)
+    said = claim.found
+    if said is not None:
+        how = replace(how, lake_id=said.lake_id, was_made=said.was_made)
+    try:
+        store = open_store(url, how)
+    except BaseException:
+        claim.withdraw()
+        raise
+    if not read_only:
+        claim.confirm()
+    return store
 
 
 def _put_together(

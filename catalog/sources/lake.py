@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.elsewhere.said import ELSEWHERE_FILE
 from affidavit.catalog.lake.folders import CATALOG_FILE
 from affidavit.catalog.lake.lake import LakeOptions, open_lake
 from affidavit.catalog.model.identity import Identity
@@ -54,7 +55,7 @@ class AttachedLake:
         with self._lock, self.errors():
             held = self._opened
             try:
-                found = (self.folder / CATALOG_FILE).stat().st_ino
+                found = _said_by(self.folder).stat().st_ino
             except OSError as error:
                 msg = f"source {self.name!r}: there is no lake at {str(self.folder)!r}"
                 raise SourceError(msg) from error
@@ -74,3 +75,9 @@ class AttachedLake:
             held, self._opened = self._opened, None
         if held is not None:
             held[1].lake.close()
+
+
+def _said_by(folder: Path) -> Path:
+    """Return the file of a lake's folder that is another one where another lake is."""
+    elsewhere = folder / ELSEWHERE_FILE
+    return elsewhere if elsewhere.is_file() else folder / CATALOG_FILE

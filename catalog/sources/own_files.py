@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from affidavit.catalog.lake.elsewhere.said import ELSEWHERE_FILE
 from affidavit.catalog.lake.folders import CATALOG_FILE
 from affidavit.catalog.lake.place import is_own_name
 from affidavit.catalog.store.sqlite.schema import may_be_store
@@ -168,7 +169,7 @@ def _is_of(path: Path, lake: Path) -> bool:
 
 
 def _is_lake(folder: Path) -> bool:
-    return _is_store(folder / CATALOG_FILE)
+    return _is_store(folder / CATALOG_FILE) or os.path.isfile(folder / ELSEWHERE_FILE)  # noqa: PTH113
 
 
 def _is_store(path: Path) -> bool:

@@ -130,6 +130,7 @@ class StoreOptions:
             and may lose the last commits when the power goes.
         busy_timeout_s: How long a writer waits for other writers.
         read_only: Refuse to write, and never create.
+        lake_id: Which lake it is or is to be; ``was_made`` where it is there, and never made.
     """
 
     path: Path
@@ -137,6 +138,8 @@ class StoreOptions:
     durability: str = "full"
     busy_timeout_s: float = 30.0
     read_only: bool = False
+    lake_id: str | None = None
+    was_made: bool = False
 
     def __post_init__(self) -> None:
         check_durability(self.durability)
@@ -332,7 +335,7 @@ class Store(Protocol):
     is_closed_to_writers: bool
 
     def read(self, tenant: str) -> AbstractContextManager[Reader]:
-        """Open a snapshot for ``tenant``. Readers never wait."""
+        """Open a snapshot for ``tenant``. Readers wait for no writer, but for changes of shape."""
 
     def write(
         self, tenant: str, *, record: bool = False, timeout_s: float | None = None

@@ -43,7 +43,12 @@ from affidavit.catalog.values.python.arguments import (
     checked_version,
 )
 from affidavit.catalog.values.vectors import checked_on_bad
-from affidavit.errors import AffidavitError, InvalidQueryError, TableNotFoundError
+from affidavit.errors import (
+    AffidavitError,
+    InvalidQueryError,
+    OutcomeUnknownError,
+    TableNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -346,13 +351,9 @@ def compacted(
 
 
 def note_rewritten(
-    catalog: Catalog,
-    info: TableInfo,
-    told: Change,
-    was: lance.LanceDataset,
-    after: int,
+    catalog: Catalog, info: TableInfo, told: Change, was: lance.LanceDataset, after: int,
     intent: Intent,
-) -> None:
+) -> None:  # fmt: skip
     """Announce what Lance did by itself; take it back if a listener refuses."""
     first = int(was.version) + 1
     try:
@@ -363,6 +364,8 @@ def note_rewritten(
             catalog.show(writer, info, after)
             list_files(catalog, writer, info, range(first, after + 1), written)
             intent.finish(writer)
+    except OutcomeUnknownError:  # the intent is settled once the store can be asked
+        raise
     except BaseException:
         was.checkout_version(was.version).restore()
         newest = int(catalog.lake.datasets.latest(info).version)

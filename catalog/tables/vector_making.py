@@ -43,6 +43,7 @@ from affidavit.catalog.values.vectors import (
 from affidavit.errors import (
     ColumnNotFoundError,
     InvalidQueryError,
+    OutcomeUnknownError,
     SchemaMismatchError,
     TableExistsError,
     TableNotFoundError,
@@ -232,6 +233,8 @@ def _install(
                 staged.rename(home)
                 moved = True
                 list_files(catalog, writer, info, range(1, 2), written)
+        except OutcomeUnknownError:  # if nothing names it, whoever takes the place clears it
+            raise
         except BaseException:
             if moved:
                 catalog.lake.folders.discard(home)

@@ -11,6 +11,7 @@ import typer
 from affidavit.catalog.checking.data import Asked
 from affidavit.catalog.checking.verifying import Wanted, verified
 from affidavit.catalog.lake.catalog import Catalog
+from affidavit.catalog.lake.elsewhere.moving import move_store
 from affidavit.catalog.lake.lake import Lake, LakeOptions, open_lake
 from affidavit.catalog.ledger.bundle import export_bundle
 from affidavit.catalog.ledger.verifier import (
@@ -203,6 +204,36 @@ def export(
             opened.close()
     except AffidavitError as error:
         raise _fail(error) from None
+
+
+@app.command("migrate-store")
+def migrate_store(
+    lake: LakePath,
+    store: Annotated[str, typer.Argument(help="postgresql://user@host/database?schema=name")],
+) -> None:
+    """Move a lake's store to PostgreSQL; every ledger and its data is verified before and after."""
+    try:
+        before = _whole(lake, None)
+        rows = move_store(lake, store)
+        if _whole(lake, store) != before:
+            raise _fail("the ledgers are not what they were: drop the schema and restore the lake")
+    except AffidavitError as error:
+        raise _fail(error) from None
+    typer.echo(f"moved {rows:,} rows of {len(before)} ledgers; every one verifies as before")
+    typer.echo("open the lake with store= from now on, and its master key in the environment")
+
+
+def _whole(lake: Path, store: str | None) -> list[str]:
+    """Return what is to be said of each ledger; exit where one is not what was signed."""
+    opened = open_lake(lake, LakeOptions(read_only=True, store=store))
+    try:
+        said = list(_verdicts(opened, None, None, Wanted(data=Asked())))
+    finally:
+        opened.close()
+    wrong = [each.text for each in said if not each.ok]
+    if wrong:
+        raise _fail(wrong[0])
+    return [each.text for each in said]
 
 
 @app.command()

@@ -65,7 +65,7 @@ def connect(
         actor: Who acts, as changes and searches write it down.
         source: Through what, likewise.
         workspace: Where, likewise.
-        store: ``None`` for SQLite in the lake's folder, the one store there is yet.
+        store: ``"postgresql://..."`` for a lake of many hosts; ``None`` for SQLite in its folder.
         key_store: Where the master key is, a :class:`~affidavit.catalog.ledger.keys.KeyStore`; by
             default the environment's ``AFFIDAVIT_MASTER_KEY``, else a file that the lake makes.
         broker: What tells subscribers of new events: ``"memory"`` (the default) those in this

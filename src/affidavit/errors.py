@@ -1,8 +1,7 @@
 """Every error that affidavit raises, in one tree under :class:`AffidavitError`.
 
-Classes are split by what the caller can do about them. The message says what was expected and
-what came; the object carries the fields. Whatever DataFusion, Lance, SQLite or Arrow raised is
-chained as the cause and never escapes by itself.
+Classes are split by what the caller can do. The message says what was expected and what came, the
+object carries the fields. What DataFusion, Lance, Arrow or a store's driver raised is the cause.
 """
 
 from __future__ import annotations
@@ -51,6 +50,10 @@ class StoreBusyError(StoreError):
             "busy_timeout_s="
         )
         self.timeout_s = timeout_s
+
+
+class OutcomeUnknownError(StoreError):
+    """Nobody can tell whether a COMMIT that lost its connection was done: look before a retry."""
 
 
 class BrokerError(AffidavitError):

@@ -12,6 +12,7 @@ from tests.support.faults import Faulty
 from tests.support.forging import Store, attack, make_big, make_small
 from tests.support.lakes import vectors
 from tests.support.records import Q8
+from tests.support.stores import only_sqlite
 
 import affidavit
 from affidavit.engine.session.housekeeping import Housekeeper
@@ -20,6 +21,7 @@ from affidavit.engine.session.housekeeping import Housekeeper
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch, lake: Path) -> Iterator[affidavit.Session]:
     """A session whose store can be made to fail, and nothing but the test calls it."""
+    only_sqlite("its calls are made to fail")
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **kw: connect(*a, factory=Faulty, **kw))
     monkeypatch.setattr(Housekeeper, "wake", lambda _: None)

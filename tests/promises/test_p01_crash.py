@@ -16,13 +16,13 @@ import affidavit
 from affidavit import SearchRecord, errors
 
 CRASHING = """
-import os, signal, sqlite3, sys
+import os, signal, sys
 import affidavit
 from affidavit.catalog.ledger.ledger import Ledger
-from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.engine.audit import carried
 from affidavit.catalog.store.group_commit import ITEMS_MAX, GroupCommit, _Ticket
 from affidavit.engine.session.housekeeping import Housekeeper
+from tests.support.stores import around_commits, writer_class
 
 path, step = sys.argv[1:]
 armed = False
@@ -31,17 +31,7 @@ def at(here):
     if armed and step == here:
         os.kill(os.getpid(), signal.SIGKILL)
 
-class Dying(sqlite3.Connection):
-    def execute(self, sql, *values):
-        if sql == "COMMIT":
-            at("before commit")
-        done = super().execute(sql, *values)
-        if sql == "COMMIT":
-            at("after commit")
-        return done
-
-connect = sqlite3.connect
-sqlite3.connect = lambda *a, **kw: connect(*a, factory=Dying, **kw)
+around_commits(lambda: at("before commit"), lambda: at("after commit"))
 append = Ledger.append
 
 def dying_append(self, *a, **kw):

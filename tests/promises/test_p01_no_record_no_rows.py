@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 
 import pytest
 import rfc8785
@@ -13,6 +12,7 @@ from tests.support.faults import Faulty
 from tests.support.lakes import events, vectors
 from tests.support.processes import run_python
 from tests.support.records import ASKS, Q8, Listener, Refusing, everything, pending, recorded
+from tests.support.stores import tamper
 
 import affidavit
 from affidavit import errors
@@ -81,14 +81,10 @@ def test_p1_a_listener_that_raises_keeps_rows_and_records_back(session, docs, na
 @pytest.mark.parametrize("name", ["search", "batch", "sql"])
 def test_p1_a_corrupt_ledger_gives_no_rows(session, docs, lake, name) -> None:
     session.search("docs", Q8)
-    with sqlite3.connect(lake / "catalog.db") as db:
-        db.execute("UPDATE ledger_heads SET size = size + 1")
-    db.close()
+    tamper(lake, "UPDATE ledger_heads SET size = size + 1")
     with pytest.raises(errors.LedgerCorruptError, match="head"):
         ASKS[name](session)
-    with sqlite3.connect(lake / "catalog.db") as db:
-        db.execute("UPDATE ledger_heads SET size = size - 1")
-    db.close()
+    tamper(lake, "UPDATE ledger_heads SET size = size - 1")
     assert len(everything(session)) == 1
     assert ASKS[name](session) == 3
     assert session.ledger.verify()
@@ -190,6 +186,7 @@ os._exit(0)
 
 
 @pytest.mark.slow
+@pytest.mark.sqlite("its log fills the disk")
 def test_p1_a_full_disk_gives_no_rows(lake) -> None:
     """A limit on file size stands in for the disk's end, in a process of its own."""
     with affidavit.connect(lake, durability="normal") as session:
@@ -217,6 +214,7 @@ def test_p1_a_search_beside_anothers_transaction_is_on_record_whatever_becomes_o
         assert red.ledger.size == size + 1
 
 
+@pytest.mark.sqlite("its file is made read-only")
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes whatever it likes")
 def test_p1_where_the_store_cannot_be_written_a_reader_gets_no_rows(lake) -> None:
     with affidavit.connect(lake, durability="normal") as session:

@@ -203,6 +203,7 @@ class Elsewhere:
         return next((n for n in reversed(self.notes) if n.startswith(f"{origin}\n")), None)
 
 
+@pytest.mark.sqlite("its file is put back")
 @pytest.mark.parametrize("kind", ["a file", "a function"])
 def test_p4_yesterdays_copy_of_the_whole_lake_is_refused_by_a_witness(lake, tmp_path, kind) -> None:
     witness: object = Elsewhere() if kind == "a function" else tmp_path / "witness"

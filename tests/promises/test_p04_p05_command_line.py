@@ -269,6 +269,7 @@ def test_p4_a_table_that_is_gone_is_no_crash(folder, store, table, harm) -> None
         assert re.search(r"no such table|CORRUPT", text)
 
 
+@pytest.mark.sqlite("its file is damaged")
 def test_p4_a_file_that_is_damaged_or_no_lake_is_no_crash(folder) -> None:
     path = folder / "lake" / "catalog.db"
     whole = path.read_bytes()

@@ -21,7 +21,7 @@ from affidavit.catalog.journal.segments.keeping import Keeping
 from affidavit.catalog.ledger.commitments import without
 from affidavit.catalog.ledger.entry import draft
 from affidavit.catalog.model import clock
-from affidavit.catalog.store.sqlite.writer import SqliteWriter
+from tests.support.stores import writer_class
 from tests.support.killing import Killing
 from tests.support.processes import run_python
 from tests.support.sealed import ask
@@ -32,8 +32,8 @@ killing.counting = False
 around = killing.around
 for module in (sealing, merging, erasing, record_erasing):
     around(module, "write_segment", "segment")
-around(SqliteWriter, "delete", "delete")
-around(SqliteWriter, "delete_where", "delete where")
+around(writer_class(), "delete", "delete")
+around(writer_class(), "delete_where", "delete where")
 around(KeptRecords, "leave", "leave")
 around(Keeping, "add_segment", "name")
 around(Keeping, "keep_leaves", "leaves")

@@ -236,6 +236,7 @@ def test_p4_a_log_of_a_ledger_that_is_gone_tells_so(store) -> None:
     assert "has a digest: no head covers it" in found_in(store, 0)
 
 
+@pytest.mark.sqlite("its file is put back")
 def test_p4_a_log_older_than_its_witness_is_found_and_not_opened(lake, tmp_path) -> None:
     """A head that somebody kept is put back, and with it the log of then: the witness knows more."""
     witness = tmp_path / "witness.txt"

@@ -158,6 +158,7 @@ def test_a_strangers_dataset_is_never_removed(lake: Path) -> None:
         assert lancedb.connect(lake / "vectors" / "default").open_table("v").count_rows() == 1
 
 
+@pytest.mark.sqlite("its pages are counted")
 @pytest.mark.slow
 def test_p12_a_full_disk_leaves_tables_as_they_were(lake: Path) -> None:
     """A limit on file size stands in for the disk's end, in a process of its own."""
@@ -192,6 +193,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
         assert not (lake / "vectors" / "default" / "more.lance").exists()
 
 
+@pytest.mark.sqlite("its file is cut short")
 @pytest.mark.parametrize("at", range(1, 9))
 @pytest.mark.slow
 def test_p12_a_half_written_lake_is_finished_by_the_next_open(lake: Path, at: int) -> None:

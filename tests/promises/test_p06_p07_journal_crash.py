@@ -27,14 +27,14 @@ from affidavit.catalog.journal import erasing, merging, sealing
 from affidavit.catalog.journal.segments import places
 from affidavit.catalog.lake import staged
 from affidavit.catalog.tables import intents
-from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from tests.support.killing import Killing
+from tests.support.stores import writer_class
 
 path, point, after, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 killing = Killing(point, after)
 around = killing.around
-around(SqliteWriter, "insert", "insert")
-around(SqliteWriter, "delete_where", "delete")
+around(writer_class(), "insert", "insert")
+around(writer_class(), "delete_where", "delete")
 around(staged.Staged, "commit", "lance commit")
 for module in (sealing, merging, erasing):
     around(module, "write_segment", "segment")

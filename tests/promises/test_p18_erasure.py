@@ -292,8 +292,8 @@ import affidavit
 from affidavit.catalog.erasure import erasure, vectors
 from affidavit.catalog.erasure.records import Records
 from affidavit.catalog.journal.erasing import Erasing
-from affidavit.catalog.store.sqlite.store import SqliteStore
 from tests.support.killing import Killing
+from tests.support.stores import store_class
 
 path, step, table, key = sys.argv[1:]
 
@@ -308,8 +308,8 @@ steps = {
     "rewrite": (erasure, "rewrite", "before"),
     "compacted": (vectors, "compacted", "after"),
     "cleaned": (erasure, "rewrite", "after"),
-    "scrub": (SqliteStore, "scrub", "before"),
-    "scrubbed": (SqliteStore, "scrub", "after"),
+    "scrub": (store_class(), "scrub", "before"),
+    "scrubbed": (store_class(), "scrub", "after"),
     "certify": (erasure, "certify", "after"),
     "certificate": (erasure, "certificate_of", "before"),
     "end": (erasure, "end", "after"),

@@ -26,6 +26,7 @@ from affidavit.catalog.ledger.verifier import Checkpoint, PublicKey, leaf_hash
 from affidavit.catalog.store.sqlite.reader import SqliteReader
 from affidavit.errors import LedgerCorruptError
 from tests.support.lakes import vectors
+from tests.support.stores import only_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,7 @@ class Store:
     """A closed lake's store in an attacker's hands."""
 
     def __init__(self, lake: Path, tenant: str = "default") -> None:
+        only_sqlite("its file is forged")
         self.connection = sqlite3.connect(lake / "catalog.db", isolation_level=None)
         self.tenant = tenant
         self.lake = lake

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from affidavit.catalog.store.sqlite.store import SqliteStore
+from tests.support.stores import store_class
 
 
 class Killing:
@@ -44,10 +44,11 @@ class Killing:
 
     def commits(self) -> None:
         """Be at ``after commit`` after each commit of the store."""
-        original = SqliteStore._transaction
+        kind = store_class()
+        original = kind._transaction
 
-        def transaction(store: SqliteStore, *given: Any) -> Iterator[Any]:
+        def transaction(store: object, *given: Any) -> Iterator[Any]:
             yield from original(store, *given)
             self.hit("after commit")
 
-        SqliteStore._transaction = transaction  # type: ignore[method-assign]
+        kind._transaction = transaction

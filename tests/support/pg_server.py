@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tests.support.marks import may_start_server
+from tests.support.stores import schema_url
 
 
 def _packages() -> tuple[Any, Any]:
@@ -41,6 +42,8 @@ class PgServer:
         package, self._driver = _packages()
         self._server = package.get_server(Path(self._folder.name) / "data")
         self.data = Path(self._server.pgdata)
+        # no test takes the power away: what is written need not wait for the disk
+        self.run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         host = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
@@ -63,6 +66,10 @@ class PgServer:
         self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"')
         self.run(*statements, database=name)
         return self.url(name)
+
+    def schema(self, folder: Path) -> str:
+        """Return the URL of a schema that is a folder's own, for a lake's store."""
+        return schema_url(self.url(), folder)
 
     def stop(self) -> None:
         self._server.stop()

@@ -10,6 +10,7 @@ from pathlib import Path
 import affidavit
 from affidavit.errors import AffidavitError
 from tests.support.lakes import vectors
+from tests.support.stores import only_sqlite
 
 UNSIGNED = frozenset({"consumers", "deliveries", "journal_leaves", "ledger_leaves"})
 """Store tables that show nobody any data: who has read how far, and what can be told anew."""
@@ -53,6 +54,7 @@ class Intruder:
     """Does one thing, drawn by a seed, to the files of a lake that nobody has open."""
 
     def __init__(self, lake: Path, seed: int) -> None:
+        only_sqlite("its file is forged")
         self._lake = lake
         self._random = random.Random(seed)
 

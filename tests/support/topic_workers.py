@@ -14,10 +14,9 @@ import time
 
 import affidavit
 from affidavit.catalog.lake import staged
-from affidavit.catalog.store.sqlite.store import SqliteStore
-from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.catalog.tables import intents
 from affidavit.triggers.rules import outbox
+from tests.support.stores import store_class, writer_class
 
 QUERY = [1.0, 2.0, 3.0, 4.0]
 ACK_WAIT_S = 1.0
@@ -92,18 +91,19 @@ class Steps:
         self.at = at
         self.label = label
         for name in ("insert", "update", "update_where", "increment", "delete", "delete_where"):
-            self.around(SqliteWriter, name)
+            self.around(writer_class(), name)
         self.around(staged.Staged, "commit")
         self.around(intents.Intent, "finish")
         self.around(outbox, "append_event")
         self.around(outbox.TriggerOutbox, "send")
-        original = SqliteStore._transaction
+        kind = store_class()
+        original = kind._transaction
 
         def transaction(store: object, *given: object) -> object:
             yield from original(store, *given)
             self.hit("after the store's commit")
 
-        SqliteStore._transaction = transaction
+        kind._transaction = transaction
 
     def around(self, owner: object, name: str) -> None:
         original = getattr(owner, name)

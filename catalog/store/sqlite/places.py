@@ -47,6 +47,11 @@ class SqlitePlaces:
         ((after,),) = self._run(_TAKE, given, timeout_s)
         return int(after) - count
 
+    def taken(self, timeout_s: float) -> dict[str, int]:
+        """Return the next place of each counter."""
+        found = self._run("SELECT counter, next FROM places", {}, timeout_s)
+        return {str(counter): int(following) for counter, following in found}
+
     def give_back(self, counter: str, first: int, end: int, timeout_s: float) -> None:
         """Let the places from ``first`` on be taken again, if ``end`` is the next one still."""
         self._run(_GIVE_BACK, {"counter": counter, "first": first, "end": end}, timeout_s)

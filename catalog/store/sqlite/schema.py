@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sql.names import SHARED
 from affidavit.catalog.store.identity import new_lake_id
 from affidavit.catalog.store.sqlite.media import closed_media
 from affidavit.catalog.store.sqlite.migrations import APPLICATION_ID, FORMAT, MIGRATIONS
 from affidavit.catalog.store.sqlite.rendering import insert_text, table_texts
-from affidavit.catalog.store.tables import LAKE, STORE_TABLES
+from affidavit.catalog.store.tables import HEADS, LAKE, STORE_TABLES
 from affidavit.errors import LakeError, LakeVersionError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_MOVED: Final = "this lake was moved to another store: open it with store="
+
+MOVED_TEXTS: Final = {
+    f"moved_{verb.lower()}": f'CREATE TRIGGER "moved_{verb.lower()}" BEFORE {verb} ON {HEADS.name}'
+    f" BEGIN SELECT RAISE(ABORT, '{_MOVED}'); END"
+    for verb in ("INSERT", "UPDATE", "DELETE")
+}
+"""The triggers of a store whose lake was moved, by their names.
+
+Whoever has it open still, of whatever version, meets them at the next commit: each signs a head.
+"""
+
+
+def close_moved(connection: sqlite3.Connection) -> None:
+    """Let nobody sign for anything in this store any more; part of an open transaction."""
+    for text in MOVED_TEXTS.values():
+        connection.execute(text)
+
+
+def is_moved(connection: sqlite3.Connection) -> bool:
+    """Return whether a store's lake was moved to another one."""
+    text = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = 'moved_insert'"
+    return bool(connection.execute(text).fetchone()[0])
 
 
 def migrate(connection: sqlite3.Connection, path: str, *, read_only: bool) -> None:

@@ -9,6 +9,7 @@ pages that the other is reading. See docs/adr/0002.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
@@ -25,14 +26,14 @@ from affidavit.catalog.store.sqlite.locks import held
 from affidavit.catalog.store.sqlite.media import closed_media
 from affidavit.catalog.store.sqlite.places import SqlitePlaces
 from affidavit.catalog.store.sqlite.reader import SqliteReader
-from affidavit.catalog.store.sqlite.schema import migrate
+from affidavit.catalog.store.sqlite.schema import close_moved, is_moved, migrate
 from affidavit.catalog.store.sqlite.watch import SqliteWatch
 from affidavit.catalog.store.sqlite.writer import SqliteWriter
 from affidavit.errors import ReadOnlyError, StoreBusyError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from affidavit.catalog.store.protocol import StoreTable
@@ -86,6 +87,7 @@ class SqliteStore:
             connection = self._connections.open(busy_timeout_s)
             try:
                 migrate(connection, str(path), read_only=read_only)
+                self.is_closed_to_writers |= read_only and is_moved(connection)
             except BaseException:
                 self._connections.let_go(connection)
                 self._connections.close()
@@ -264,6 +266,19 @@ class SqliteStore:
         self._timeout_s = min(timeout_s, self._timeout_s)
         if self._writer is not None:
             self._let_writer_wait(self._writer, self._timeout_s)
+
+    # --- being moved ---------------------------------------------------------------------------
+
+    def places(self) -> dict[str, int]:
+        """Return the next place of each counter."""
+        return self._places.taken(self._timeout_s)
+
+    @contextmanager
+    def moving(self) -> Iterator[tuple[SqliteWriter, Callable[[], None]]]:
+        """Keep everybody from writing; what is called in the block keeps them from it for good."""
+        with self.write(SHARED) as writer:
+            connection = self._write_connection()
+            yield writer, partial(close_moved, connection)
 
     # --- erasing -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from affidavit.catalog.sql.names import check_table_name
 from affidavit.catalog.tables.altering.redefine import current, redefine
 from affidavit.catalog.tables.constraints.sequences import refuse_asked
 from affidavit.catalog.tables.vector_rows import locked
-from affidavit.errors import TableExistsError
+from affidavit.errors import OutcomeUnknownError, TableExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +53,8 @@ def _rename_dataset(catalog: Catalog, info: TableInfo, new: str, detail: str) ->
                 _refuse_folder(new_home)
                 old_home.rename(new_home)
                 moved = True
+        except OutcomeUnknownError:  # it may be called so by now
+            raise
         except BaseException:
             if moved:
                 new_home.rename(old_home)

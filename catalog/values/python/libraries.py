@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def require(library: str, *, what: str) -> ModuleType:
-    """Return a library, which affidavit has an extra of that name for.
+def require(library: str, *, what: str, extra: str | None = None) -> ModuleType:
+    """Return a library, which affidavit has an extra of that name for, or of ``extra``.
 
     Raises:
         MissingLibraryError: It is not installed.
@@ -22,5 +22,5 @@ def require(library: str, *, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        msg = f"{what} needs {library}: pip install 'affidavit[{library}]'"
+        msg = f"{what} needs {library}: pip install 'affidavit[{extra or library}]'"
         raise MissingLibraryError(msg) from error

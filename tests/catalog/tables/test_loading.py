@@ -169,11 +169,12 @@ CHILD = """
 import os, signal, sys
 import pyarrow as pa
 import affidavit
-from affidavit.catalog.store.sqlite.store import SqliteStore
+from tests.support.stores import store_class
 
 path, after = sys.argv[1], int(sys.argv[2])
 hits = 0
-original = SqliteStore._transaction
+kind = store_class()
+original = kind._transaction
 
 def transaction(self, *given):
     global hits
@@ -184,7 +185,7 @@ def transaction(self, *given):
 
 with affidavit.connect(path, durability="normal") as session:
     session.attach("src", pa.table({"id": range(25_000), "text": ["x"] * 25_000}))
-    SqliteStore._transaction = transaction
+    kind._transaction = transaction
     session.sql("CREATE TABLE big AS SELECT * FROM src")
 """
 

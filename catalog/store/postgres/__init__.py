@@ -1,0 +1,1 @@
+"""The store on PostgreSQL: one schema a lake, any number of hosts."""

@@ -1,0 +1,114 @@
+"""Committing where the answer may be lost: what a broken connection left undecided is asked for.
+
+Rules:
+    - Before COMMIT it is known which transaction it is, and which backend has it.
+    - Where the answer is lost, exactly that backend is ended first: a COMMIT that still travels can
+      no longer take effect. Then the server says what became of the transaction.
+    - Who cannot be told raises OutcomeUnknownError, and nobody takes that for *not written*.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from affidavit.catalog.store.postgres.failures import LOST, ours
+from affidavit.errors import OutcomeUnknownError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ASKED_MIN_S: Final = 10.0
+"""For how long it is asked at least what became of a transaction."""
+
+AGAIN_S: Final = 0.05
+END_MS: Final = 2000
+"""How long a backend has to end."""
+
+_WHO: Final = """
+    SELECT pg_current_xact_id_if_assigned()::text, pg_backend_pid(),
+           (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid())"""
+_END: Final = f"""
+    SELECT pg_terminate_backend(pid, {END_MS}) FROM pg_stat_activity
+     WHERE pid = $1 AND backend_start::text = convert_from($2, 'UTF8')"""
+_STILL: Final = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE pid = $1 AND backend_start::text = convert_from($2, 'UTF8')"""
+_STATUS: Final = "SELECT pg_xact_status(convert_from($1, 'UTF8')::xid8)"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A transaction whose COMMIT was sent.
+
+    Attributes:
+        xid: Its number.
+        pid: The backend that has it,
+        since: and when that began, since numbers of processes come again.
+    """
+
+    xid: str
+    pid: int
+    since: str
+
+
+def commit(
+    connection: psycopg.Connection[Any],
+    channel: str,
+    connect: Callable[[], psycopg.Connection[Any]],
+    timeout_s: float,
+) -> None:
+    """Commit what is open on a connection, and have others told.
+
+    Raises:
+        StoreError: Nothing was written.
+        OutcomeUnknownError: Nobody can tell whether it was.
+    """
+    xid, pid, since = connection.execute(_WHO).fetchone()
+    if xid is None:  # nothing was written
+        connection.execute("COMMIT")
+        return
+    try:
+        said = connection.execute(f"NOTIFY {channel}; COMMIT")
+        while said.nextset():
+            pass
+        if said.statusmessage != "COMMIT":
+            msg = "committing: an earlier statement failed, so nothing was written"
+            raise StoreError(msg)
+    except LOST as error:
+        if not _is_lost(connection):
+            raise
+        if not _took_effect(Doubt(xid, pid, since), connect, max(timeout_s, ASKED_MIN_S)):
+            said_so = ours(error, "committing: nothing was written", timeout_s)
+            raise StoreError(str(said_so)) from error
+
+
+def _is_lost(connection: psycopg.Connection[Any]) -> bool:
+    return bool(connection.closed or connection.broken)
+
+
+def _took_effect(
+    doubt: Doubt, connect: Callable[[], psycopg.Connection[Any]], timeout_s: float
+) -> bool:
+    """Return whether a transaction was committed; nothing can commit it afterwards."""
+    until = monotonic() + timeout_s
+    while True:
+        with suppress(StoreError, psycopg.Error), closing(connect()) as asked:
+            who = [doubt.pid, doubt.since]
+            asked.execute(_END, who)
+            is_ended = asked.execute(_STILL, who).fetchone() == (0,)
+            status = asked.execute(_STATUS, [doubt.xid]).fetchone()[0]
+            if is_ended and status in {"committed", "aborted"}:
+                return bool(status == "committed")
+        if monotonic() >= until:
+            break
+        sleep(AGAIN_S)
+    msg = (
+        f"the connection ended while transaction {doubt.xid} was committed, and the server does "
+        "not say whether it was: look whether what you wrote is there before you write it again"
+    )
+    raise OutcomeUnknownError(msg)
