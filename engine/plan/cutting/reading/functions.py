@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 FRAME_ROWS_MAX: Final = 1_000_000
 """A frame that reaches farther, or a row that is farther away, is not asked for."""
 
-_ENDS: Final = frozenset({"min", "max"})
-"""DataFusion keeps the least of rows that have left a frame of which all others are NULL."""
-
 _FILTER: Final = 3
 """The number of the condition in an ``AggregateUDFExprNode``."""
 
@@ -119,8 +116,6 @@ def window_function_of(
     arguments = tuple(map(over.read, args))
     if name in AGGREGATES | NTHS:
         if "RANGE" in frame and not window.order:
-            raise UnreadError
-        if name in _ENDS and "UNBOUNDED PRECEDING" not in frame:
             raise UnreadError
         window = Over(window.partition, window.order, frame)
     elif name not in RANKS | SHIFTS or not (window.order or name == "row_number"):
