@@ -38,6 +38,7 @@ class Speech:
         types: What it calls a type, in a CAST.
         text: What a text stands in to be compared by its code points.
         joins: The kinds of joins that it is sent.
+        is_by_rows: Whether it works row by row, by one thread.
         needs_key: Whether it finds rows by a key alone, and else compares each with each.
         counts_exactly: Whether an integer that is too large is an error, so that it computes them.
         averages: What an average of decimals is there, of their sum and number, cut to its digits
@@ -64,6 +65,7 @@ class Speech:
     types: Mapping[str, str]
     text: str = "{}"
     joins: frozenset[str] = ALL_JOINS
+    is_by_rows: bool = False
     needs_key: bool = False
     counts_exactly: bool = True
     averages: str = ""
@@ -116,6 +118,7 @@ POSTGRESQL: Final = Speech(
     classes=COMPARED | {"float"},
     types={**_PLAIN_TYPES, "string": "TEXT", "string_view": "TEXT", "decimal": "NUMERIC"},
     text='{} COLLATE "C"',
+    is_by_rows=True,
     # div() cuts the fraction off, exactly
     means=_MEANS.format(text="TEXT"),
     is_nan="{} = 'NaN'",

@@ -22,6 +22,7 @@ from affidavit.engine.plan.cutting.reading.relations import names_of
 from affidavit.engine.plan.cutting.reading.worth import (
     compares_each,
     is_of_ends,
+    keeps_many,
     may_grow,
     scans_of,
     works,
@@ -143,6 +144,8 @@ def _is_worth(part: Part) -> bool:
     if not works(relation) or may_grow(relation):
         return False
     if not part.database.driver.dialect.typed and is_of_ends(relation):
+        return False
+    if speech.is_by_rows and keeps_many(relation):
         return False
     return not (speech.needs_key and compares_each(relation))
 

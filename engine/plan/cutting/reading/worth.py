@@ -6,16 +6,20 @@ Rules:
     - No more rows may come than the tables have, as far as that is known: a join whose pairs are
       not found by a key of one of its sides may multiply them.
     - A database that compares each row with each, where it has no index, is sent no such join.
+    - One that works row by row is sent no outer join that keeps all rows of a large table, each
+      as a group of its own: as many rows are read here, by several threads.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from affidavit.catalog.sources.subtrees.expressions import Call, ColumnAt
 from affidavit.catalog.sources.subtrees.relations import (
     FULL,
     HALVES,
+    LEFT,
+    RIGHT,
     Aggregate,
     Filter,
     First,
@@ -27,10 +31,14 @@ from affidavit.catalog.sources.subtrees.relations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from affidavit.catalog.sources.subtrees.expressions import Expression
     from affidavit.catalog.sources.subtrees.relations import Relation
+
+
+MANY: Final = 50_000
+"""A table of so many rows is large."""
 
 
 def works(relation: Relation) -> bool:
@@ -95,6 +103,38 @@ def compares_each(relation: Relation) -> bool:
     if isinstance(relation, Join) and not _has_key(relation):
         return True
     return any(compares_each(each) for each in inputs_of(relation))
+
+
+def keeps_many(relation: Relation) -> bool:
+    """Return whether an outer join keeps all rows of a large table, which nothing puts together."""
+    match relation:
+        case Aggregate(below, keys):
+            places = [each.at for each in keys if isinstance(each, ColumnAt)]
+            while isinstance(below, Project):
+                made = [below.expressions[at] for at in places]
+                places = [each.at for each in made if isinstance(each, ColumnAt)]
+                below = below.input
+            if isinstance(below, Aggregate):
+                return keeps_many(below)
+            return isinstance(below, Join) and _is_kept_by(below, places)
+        case Join():
+            return _is_kept_by(relation, range(len(relation.types)))
+        case Project() | First() | Window():
+            return keeps_many(relation.input)
+    return False
+
+
+def _is_kept_by(join: Join, places: Iterable[int]) -> bool:
+    """Return whether an outer join keeps a large table, whose key is among some columns."""
+    if join.kind not in {LEFT, RIGHT}:
+        return False
+    kept, start = (join.left, 0) if join.kind == LEFT else (join.right, len(join.left.types))
+    key, end = _key(kept), start + len(kept.types)
+    columns = {_origin(kept, at - start) for at in places if start <= at < end}
+    while isinstance(kept, Project):
+        kept = kept.input
+    is_large = isinstance(kept, Scan) and (kept.table.rows or 0) >= MANY
+    return is_large and bool(key) and set(key) <= columns
 
 
 def inputs_of(relation: Relation) -> tuple[Relation, ...]:
