@@ -34,6 +34,10 @@ PADDED: Final = pa.large_string()
 """What a text is compared as that trailing spaces are no part of: by ``=`` alone, which lets more
 through, since they are none of a literal either."""
 
+NARROW: Final = pa.string_view()
+"""What a text is compared as that is written in other characters than Unicode's there: a literal
+that they have not would be an error."""
+
 IN_VALUES_MAX: Final = 5000
 IN_FEW: Final = 16
 """So many values are written as a list of SQL's."""
@@ -227,6 +231,8 @@ class Dialect:
         if pt.is_decimal(kind) and isinstance(plain, Decimal) and self.decimals:
             return Sent(f"{name} {sign} {plain:f}", exact=True)
         if isinstance(plain, str) and is_text(kind):
+            if kind == NARROW and op == "=" and not plain.isascii():
+                name = self.text_order.format(name)
             return None if kind == PADDED and op != "=" else self._compare_text(name, op, plain)
         if self.dates and (pt.is_date32(kind) or pt.is_timestamp(kind)):
             literal = self.moment(kind, plain)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from affidavit.catalog.sources.databases.adbc import rows_of
+from affidavit.catalog.sources.databases.dialect import NARROW
 from affidavit.catalog.sources.databases.table import SourceColumn, SourceTable
 from affidavit.catalog.sql.quoting import quoted_text
 
@@ -41,6 +43,9 @@ _LENGTH: Final = re.compile(r"(?:var)?char\((\d+)\)")
 SORTED_BYTES: Final = 1024
 """Rows are ordered by so many bytes of a text, four of which may be a character."""
 
+_UNICODE: Final = frozenset({"utf8mb4", "utf16", "utf16le", "utf32"})
+"""The sets of characters that have all of those that a literal may have."""
+
 _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _HIDDEN: Final = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 
@@ -58,8 +63,10 @@ def find_tables(
     # a backslash is itself: NO_BACKSLASH_ESCAPES
     own = f"= {quoted_text(database)}" if database else f"NOT IN {_HIDDEN}"
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
-    for schema, table, name, kind, declared in rows_of(connection, _columns(own)):
+    for schema, table, name, kind, declared, characters in rows_of(connection, _columns(own)):
         column = _column(name, kind.lower(), declared.lower(), dialect, numeric)
+        if characters is not None and characters not in _UNICODE:
+            column = replace(column, compared=NARROW)
         columns.setdefault((schema, table), []).append(column)
     keys: dict[tuple[str, str], list[str]] = {}
     for schema, table, name in rows_of(connection, _keys(own)):
@@ -76,7 +83,8 @@ def find_tables(
 
 def _columns(own: str) -> str:
     return (
-        "SELECT table_schema, table_name, column_name, data_type, column_type "
+        "SELECT table_schema, table_name, column_name, data_type, column_type, "
+        "character_set_name "
         f"FROM information_schema.columns WHERE table_schema {own} "
         "ORDER BY table_schema, table_name, ordinal_position"
     )

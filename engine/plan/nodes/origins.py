@@ -33,6 +33,15 @@ def variant(node: LogicalPlan | Expr) -> object:
     return found
 
 
+def unnamed(expression: Expr) -> Expr:
+    """Return what an expression is of which an alias says what it is called."""
+    found = variant(expression)
+    while isinstance(found, Alias):
+        expression = found.expr()
+        found = variant(expression)
+    return expression
+
+
 def scans_in(plan: LogicalPlan) -> Iterator[LogicalPlan]:
     """Yield the nodes of a plan that scan tables, but for those in queries within expressions."""
     return (node for node in nodes_in(plan) if isinstance(variant(node), TableScan))

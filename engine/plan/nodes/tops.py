@@ -17,13 +17,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from datafusion.expr import Aggregate, Column, Projection, Sort, SubqueryAlias, TableScan
+from datafusion.expr import (
+    Aggregate,
+    AggregateFunction,
+    Column,
+    Projection,
+    Sort,
+    SubqueryAlias,
+    TableScan,
+)
 
 from affidavit.catalog.sources.databases.tops import Order, Top
 from affidavit.catalog.sql.names import CATALOG, JOURNAL, MAIN_SCHEMA, SYSTEM_SCHEMA
 from affidavit.catalog.sql.scan import End
 from affidavit.catalog.store.interrupts import held
-from affidavit.engine.plan.nodes.origins import origin, scans_in, variant
+from affidavit.engine.plan.nodes.origins import origin, scans_in, unnamed, variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -163,11 +171,13 @@ def _of_extremes(
     calls: Sequence[Expr], below: LogicalPlan, scan: TableScan
 ) -> tuple[Top, ...] | None:
     tops = []
-    for call in calls:
-        shown = _EXTREME.fullmatch(call.canonical_name())
-        arguments = call.to_variant().args() if shown else []
-        column = _column(arguments[0], below, scan) if len(arguments) == 1 else None
-        if shown is None or column is None:
+    for each in calls:
+        call = unnamed(each)
+        found, shown = variant(call), _EXTREME.fullmatch(call.canonical_name())
+        if shown is None or not isinstance(found, AggregateFunction) or len(found.args()) != 1:
+            return None
+        column = _column(found.args()[0], below, scan)
+        if column is None:
             return None
         tops.append(Top(1, (Order(column, descending=shown[1] == "max"),), present=column))
     return tuple(tops) or None

@@ -88,6 +88,7 @@ def test_a_database_is_asked_for_what_the_plan_needs(
         "SELECT min(a), sum(a) FROM d.main.t",
         f"SELECT a FROM d.main.t LIMIT {ROWS_MAX + 1}",
         "SELECT min(a) FILTER (WHERE s > 'a') FROM d.main.t",
+        "SELECT max(a + 1) AS high FROM d.main.t",
         "SELECT s, min(a) FROM d.main.t GROUP BY s",
         "SELECT DISTINCT a FROM d.main.t ORDER BY a LIMIT 2",
         "SELECT a FROM d.main.t WHERE a > (SELECT min(a) FROM d.main.t) ORDER BY a LIMIT 1",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.types as pt
 from datafusion import Expr
-from datafusion.expr import AggregateFunction, Alias
+from datafusion.expr import AggregateFunction
 
 from affidavit.catalog.sources.subtrees.aggregations import AGGREGATES, NTHS, RANKS, SHIFTS
 from affidavit.catalog.sources.subtrees.expressions import Constant
@@ -25,7 +25,7 @@ from affidavit.catalog.sources.subtrees.relations import (
 )
 from affidavit.engine.plan.cutting.reading.expressions import UnreadError
 from affidavit.engine.plan.cutting.reading.messages import body, fields
-from affidavit.engine.plan.nodes.origins import variant
+from affidavit.engine.plan.nodes.origins import unnamed, variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,7 +51,7 @@ def aggregation_of(
     Raises:
         UnreadError: It has more to it than its arguments and a FILTER, as an order.
     """
-    expression = _unnamed(expression)
+    expression = unnamed(expression)
     found = variant(expression)
     if not isinstance(found, AggregateFunction) or len(found.args()) != 1:
         raise UnreadError
@@ -102,7 +102,7 @@ def window_function_of(
     Raises:
         UnreadError: It has more to it than is read of it, as a FILTER, or no words for a database.
     """
-    raw = _unnamed(raw)
+    raw = unnamed(raw)
     name, args = node.window_func_name(raw), node.get_args(raw)
     partition, order = node.get_partition_exprs(raw), node.get_sort_exprs(raw)
     frame = _frame(node.get_frame(raw))
@@ -121,15 +121,6 @@ def window_function_of(
     elif name not in RANKS | SHIFTS or not (window.order or name == "row_number"):
         raise UnreadError
     return WindowFunction(name, _arguments(name, arguments, kind), window, kind)
-
-
-def _unnamed(expression: Expr) -> Expr:
-    """Return what an expression is of which an alias says what it is called."""
-    found = variant(expression)
-    while isinstance(found, Alias):
-        expression = found.expr()
-        found = variant(expression)
-    return expression
 
 
 def _counts_rows(name: str, argument: Expression | None) -> bool:

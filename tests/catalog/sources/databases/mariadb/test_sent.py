@@ -83,6 +83,22 @@ def test_text_is_compared_as_it_is_whatever_the_collation(
         assert sorted(found.to_pylist()) == sorted(filter(holds, WORDS)), condition
 
 
+@pytest.mark.parametrize("characters", ["latin1", "utf8mb3", "ucs2", "utf16", "utf8mb4"])
+def test_a_literal_has_characters_that_a_column_cannot_have(
+    session: affidavit.Session, mariadb_server: MariaDbServer, characters: str
+) -> None:
+    url = mariadb_server.database(
+        "characters",
+        f"CREATE TABLE t (s varchar(9) CHARACTER SET {characters})",
+        "INSERT INTO t VALUES ('é'), ('e'), (NULL)",
+    )
+    session.attach("ch", url)
+    text = "SELECT count(*) AS n FROM ch.characters.t WHERE s {}"
+    for condition, count in (("= '😀'", 0), ("IN ('é', '😀', 'x')", 1), ("= 'é'", 1), ("= 'e'", 1)):
+        assert session.sql(text.format(condition)).to_pylist() == [{"n": count}]
+    assert "`s` = 'e'" in session.explain(text.format("= 'e'"))  # by an index
+
+
 def test_text_is_ordered_by_all_of_it(
     session: affidavit.Session, mariadb_server: MariaDbServer
 ) -> None:
