@@ -33,6 +33,7 @@ from affidavit.engine.plan.cutting.reading.relations import is_not_in
 from affidavit.engine.plan.cutting.scalars import joined
 from affidavit.engine.plan.cutting.spine import with_inputs
 from affidavit.engine.plan.cutting.tree import Node, Tree
+from affidavit.engine.plan.mending.rights import is_filtered_by_name
 from affidavit.engine.plan.nodes.origins import nodes_in, variant
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def cut(
             plan = joined(frame, optimised(), context)
         except Exception as error:  # noqa: BLE001 - of many kinds: running the plan raises it again
             _log.info("a plan that fails is not cut: %s", type(error).__name__)
+            return NOTHING
+        if is_filtered_by_name(optimised(), context):  # which frames of ours would not mend
             return NOTHING
         has_anti = not _OTHER_NOT_IN.search(text.replace(_NOT_IN, ""))
         has_anti &= text.count(_NOT_IN) == sum(map(is_not_in, nodes_in(plan)))

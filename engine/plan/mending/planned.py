@@ -11,6 +11,7 @@ from affidavit.engine.plan.mending.alone import Alone, answered
 from affidavit.engine.plan.mending.parameters import asked
 from affidavit.engine.plan.mending.points import floats_met, pointed
 from affidavit.engine.plan.mending.remembered import Remembered, Written, columns_of, key_of
+from affidavit.engine.plan.mending.rights import filtered_rightly
 from affidavit.engine.statement.mended.mended import mended
 from affidavit.engine.statement.spelling.spelled import ordered, spelled
 
@@ -54,7 +55,7 @@ def planned_in(
         written, frame = planning.written()
         if planning.has_asked(written):
             remembered.keep(key, written, columns_of(frame), age)
-    return frame
+    return filtered_rightly(frame, context)
 
 
 class _Planning:
