@@ -167,13 +167,6 @@ class Planner:
             for context in contexts:
                 context.sql(text)
 
-    def plan_insert(
-        self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
-    ) -> DataFrame:
-        """Plan an INSERT and return the query for its rows, in the table's columns and types."""
-        rows = self.plan(text, params, snapshot, names=names).logical_plan().inputs()[0]
-        return self.context.create_dataframe_from_logical_plan(rows)
-
     def plan_create(
         self, text: str, params: Mapping[str, Any], snapshot: Snapshot, *, names: Collection[str]
     ) -> DataFrame:

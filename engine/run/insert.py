@@ -22,6 +22,7 @@ from affidavit.catalog.sources.files.external import is_only_read
 from affidavit.catalog.sql.quoting import quoted
 from affidavit.catalog.sql.scan import ArrowDataset
 from affidavit.catalog.sql.sized import bounded
+from affidavit.engine.plan.inserting import plan_insert
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.run.outgoing import insert_into_source, outgoing
 from affidavit.engine.run.target import OpenTarget, changed
@@ -35,7 +36,6 @@ from affidavit.engine.statement.assignments import check_columns, parse_assignme
 from affidavit.engine.statement.clauses import clauses_of, parse_insert
 from affidavit.engine.statement.names import by_name
 from affidavit.engine.statement.parameters import numbered
-from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import SqlError
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def _new_rows(clauses: Insert, opened: OpenTarget) -> Iterator[pa.RecordBatch]:
     if clauses.source.is_default:
         source = f"VALUES ({', '.join('DEFAULT' for _ in given)})"
     source = with_defaults(source, given, defaults, opened.floats)
-    columns = f" ({', '.join(map(quoted, given))})"
-    text = f'INSERT INTO "{DML_SCHEMA}"."into"{columns} {prefix} {source}'
+    columns, query = f"({', '.join(map(quoted, given))})", f"{prefix} {source}"
 
     def plan(snapshot: Snapshot) -> DataFrame:
-        frame = planner.plan_insert(text, params, snapshot, names=asked.statement.names)
+        names = asked.statement.names
+        frame = plan_insert(planner, columns, query, params, snapshot, names=names)
         found, wanted = frame.schema(), opened.schema
         casts = {
             name: col(quoted(name)).cast(wanted.field(name).type).alias(name)

@@ -22,12 +22,12 @@ from affidavit.catalog.sources.files.guessed import to_write
 from affidavit.catalog.sources.kinds import check_reach, parse_url
 from affidavit.catalog.sources.web.urls import is_web
 from affidavit.catalog.sql.scan import ArrowDataset
+from affidavit.engine.plan.inserting import plan_insert
 from affidavit.engine.result.outcome import counted
 from affidavit.engine.result.result import Result
 from affidavit.engine.scans.sources import DatabaseSource
 from affidavit.engine.statement.commands import parse_copy
 from affidavit.engine.statement.parameters import numbered
-from affidavit.engine.statement.statement import DML_SCHEMA
 from affidavit.errors import (
     AffidavitError,
     ColumnNotFoundError,
@@ -41,10 +41,13 @@ from affidavit.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from datafusion import DataFrame
+
     from affidavit.catalog.lake.catalog import Catalog
     from affidavit.catalog.sources.databases.database import Database
     from affidavit.catalog.sources.databases.table import SourceTable
     from affidavit.engine.run.scope import Params, Scope
+    from affidavit.engine.scans.snapshot import Snapshot
     from affidavit.engine.statement.clauses import Insert
     from affidavit.engine.statement.statement import Statement
 
@@ -146,8 +149,11 @@ def insert_into_source(
     ):
         snapshot.virtual["into"] = Table(ArrowDataset(schema.empty_table(), snapshot.fail))
         (prefix, source_text), given = numbered([insert.prefix, insert.source], params)
-        text = f'INSERT INTO "{DML_SCHEMA}"."into" {prefix} {source_text}'
-        plan = partial(planner.plan_insert, text, given, names=statement.names)
+        query = f"{prefix} {source_text}"
+
+        def plan(snapshot: Snapshot) -> DataFrame:
+            return plan_insert(planner, "", query, given, snapshot, names=statement.names)
+
         batches = planner.stream(plan, snapshot)
         reads_itself = any(key[0].startswith(f"{target.source}.") for key in snapshot.scans)
         if reads_itself and database.driver.excludes_readers:

@@ -71,7 +71,7 @@ def test_what_is_read_without_a_plan(session, monkeypatch) -> None:
     session.sql(
         "CREATE OR REPLACE TABLE t (i INT PRIMARY KEY, d DOUBLE, n DECIMAL(12, 3), s VARCHAR, b BOOLEAN, at TIMESTAMP)"
     )
-    monkeypatch.setattr("affidavit.engine.plan.planner.Planner.plan_insert", None)
+    monkeypatch.setattr("affidavit.engine.run.insert.plan_insert", None)
     session.sql(
         "INSERT INTO t VALUES (1, 0.1, -1.250, 'it''s', TRUE, NULL), (-2, 2, 3, '', false, $at)",
         at=dt.datetime(2020, 1, 1),
