@@ -42,7 +42,12 @@ class PgProxy:
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is not running just now
+                    _end(client)
+                    _end(server)
+                    continue
                 self._open += [client, server]
                 for ends in ((client, server), (server, client)):
                     threading.Thread(
