@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,6 +24,10 @@ from tests.support.processes import Child
 from tests.support.waiting import eventually
 
 import affidavit
+from affidavit import errors
+from affidavit.catalog.store.postgres.store import PostgresStore
+from affidavit.catalog.store.protocol import StoreColumn, StoreTable
+from affidavit.catalog.values.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +87,7 @@ with connect() as session, open(said, "a", buffering=1) as log:
             print("written", kind.__name__, key, file=log)
         key += 1
 """
+T = StoreTable("t", (StoreColumn("i", Kind.INTEGER),))
 EVENTS = "SELECT seq, entity_type, entity_id, action, new_value FROM journal ORDER BY seq"
 
 
@@ -190,6 +196,39 @@ ENDS: dict[str, Callable[[Writers, PgServer, PgProxy], object]] = {
     "server": lambda _, server, __: kill_server(server),
     "connection": lambda _, __, proxy: cut(proxy),
 }
+
+
+def test_a_number_that_a_crash_gave_to_another_transaction_is_not_taken_for_ones_own(
+    server, proxy, tmp_path
+) -> None:
+    """It was committed, said the server of another's, and an insert that was lost was confirmed."""
+    server.run("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()")
+    store = PostgresStore(f"{proxy.url}&schema=numbers", busy_timeout_s=60)
+    with store.write("acme") as writer:
+        writer.create_table(T)
+    raised: list[BaseException] = []
+
+    def insert() -> None:
+        try:
+            with store.write("acme") as writer:
+                writer.insert(T, ("i",), [(1,)])
+                proxy.cut, proxy.is_shut = "before", True
+        except errors.StoreError as error:
+            raised.append(error)
+
+    server.run("CREATE TABLE others (i int)", "CHECKPOINT")
+    inserting = threading.Thread(target=insert)
+    inserting.start()
+    eventually(lambda: proxy.is_shut and proxy.cut is None)
+    kill_server(server)
+    for _ in range(20):
+        server.run("INSERT INTO others VALUES (1)")
+    proxy.is_shut = False
+    inserting.join()
+    assert raised
+    with store.read("acme") as reader:
+        assert reader.count(T) == 0
+    store.close()
 
 
 @pytest.mark.parametrize("what", ENDS)
