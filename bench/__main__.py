@@ -37,6 +37,7 @@ from bench.records import records
 from bench.search import recall, search
 from bench.searches import searches
 from bench.sessions import light, load, mix
+from bench.shared import shared
 from bench.stopping import cancel
 from bench.sub_trees import beside, keys, one_server
 from bench.tables import batch, change, changed, insert, scan, select
@@ -107,6 +108,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "light": light,
     "cancel": cancel,
     "tenants": tenants,
+    "shared": shared,
 }
 OUT: Final = Path(__file__).parent / "out" / "bench.json"
 PLAIN_WIDTH: Final = 170

@@ -30,6 +30,7 @@ class PgProxy:
         self.cut: str | None = None
         self.is_shut = False
         self._open: list[socket.socket] = []
+        self._unheard: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
         port = self._listening.getsockname()[1]
         self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
@@ -42,7 +43,12 @@ class PgProxy:
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is not running just now
+                    _end(client)
+                    _end(server)
+                    continue
                 self._open += [client, server]
                 for ends in ((client, server), (server, client)):
                     threading.Thread(
@@ -55,6 +61,8 @@ class PgProxy:
                 if source is client and COMMIT in data and self.cut is not None:
                     self._cut(data, client, target)
                     return
+                if source in self._unheard:
+                    break
                 target.sendall(data)
         for each in (source, target):
             _end(each)
@@ -62,7 +70,7 @@ class PgProxy:
     def _cut(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
         where, self.cut = self.cut, None
         if where == "after":
-            _end(client)
+            self._unheard.add(server)
             server.sendall(data)
             return
         if where == "in":

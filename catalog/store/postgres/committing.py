@@ -1,9 +1,11 @@
 """Committing where the answer may be lost: what a broken connection left undecided is asked for.
 
 Rules:
-    - Before COMMIT it is known which transaction it is, and which backend has it.
+    - Before COMMIT it is known which transaction it is, which backend has it, and in which life.
     - Where the answer is lost, exactly that backend is ended first: a COMMIT that still travels can
       no longer take effect. Then the server says what became of the transaction.
+    - A server that crashed gives numbers again that it had not yet written down: that one was
+      committed tells nothing then; that it was not is so.
     - Who cannot be told raises OutcomeUnknownError, and nobody takes that for *not written*.
 """
 
@@ -22,6 +24,8 @@ from affidavit.errors import OutcomeUnknownError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from affidavit.catalog.store.postgres.connections import StoreConnection
+
 ASKED_MIN_S: Final = 10.0
 """For how long it is asked at least what became of a transaction."""
 
@@ -29,9 +33,9 @@ AGAIN_S: Final = 0.05
 END_MS: Final = 2000
 """How long a backend has to end."""
 
-_WHO: Final = """
-    SELECT pg_current_xact_id_if_assigned()::text, pg_backend_pid(),
-           (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid())"""
+XID: Final = "SELECT pg_current_xact_id_if_assigned()::text"
+"""Which transaction it is, if it has written anything."""
+
 _END: Final = f"""
     SELECT pg_terminate_backend(pid, {END_MS}) FROM pg_stat_activity
      WHERE pid = $1 AND backend_start::text = convert_from($2, 'UTF8')"""
@@ -49,29 +53,33 @@ class Doubt:
         xid: Its number.
         pid: The backend that has it,
         since: and when that began, since numbers of processes come again.
+        life: The server's life that they are of, since numbers of transactions come again after a
+            crash: those that it had not yet written down.
     """
 
     xid: str
     pid: int
     since: str
+    life: str
 
 
 def commit(
-    connection: psycopg.Connection[Any],
+    connection: StoreConnection,
+    xid: str | None,
     channel: str,
-    connect: Callable[[], psycopg.Connection[Any]],
+    connect: Callable[[], StoreConnection],
     timeout_s: float,
 ) -> None:
-    """Commit what is open on a connection, and have others told.
+    """Commit transaction ``xid``, which is open on a connection, and have others told.
 
     Raises:
         StoreError: Nothing was written.
         OutcomeUnknownError: Nobody can tell whether it was.
     """
-    xid, pid, since = connection.execute(_WHO).fetchone()
     if xid is None:  # nothing was written
         connection.execute("COMMIT")
         return
+    doubt = Doubt(xid, connection.info.backend_pid, connection.since, connection.life)
     try:
         said = connection.execute(f"NOTIFY {channel}; COMMIT")
         while said.nextset():
@@ -82,7 +90,7 @@ def commit(
     except LOST as error:
         if not _is_lost(connection):
             raise
-        if not _took_effect(Doubt(xid, pid, since), connect, max(timeout_s, ASKED_MIN_S)):
+        if not _took_effect(doubt, connect, max(timeout_s, ASKED_MIN_S)):
             said_so = ours(error, "committing: nothing was written", timeout_s)
             raise StoreError(str(said_so)) from error
 
@@ -91,9 +99,7 @@ def _is_lost(connection: psycopg.Connection[Any]) -> bool:
     return bool(connection.closed or connection.broken)
 
 
-def _took_effect(
-    doubt: Doubt, connect: Callable[[], psycopg.Connection[Any]], timeout_s: float
-) -> bool:
+def _took_effect(doubt: Doubt, connect: Callable[[], StoreConnection], timeout_s: float) -> bool:
     """Return whether a transaction was committed; nothing can commit it afterwards."""
     until = monotonic() + timeout_s
     while True:
@@ -102,6 +108,8 @@ def _took_effect(
             asked.execute(_END, who)
             is_ended = asked.execute(_STILL, who).fetchone() == (0,)
             status = asked.execute(_STATUS, [doubt.xid]).fetchone()[0]
+            if is_ended and status == "committed" and asked.life != doubt.life:
+                break  # it, or one that has its number now
             if is_ended and status in {"committed", "aborted"}:
                 return bool(status == "committed")
         if monotonic() >= until:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import RawCursor
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import ConnStatus, Format, TransactionStatus
+from psycopg.pq import ConnStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import BytesBinaryDumper
 
@@ -27,6 +27,8 @@ from affidavit.errors import ClosedError, LakeError
 from affidavit.screen import MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from affidavit.catalog.store.postgres.address import Address
     from affidavit.errors import AffidavitError
 
@@ -51,6 +53,9 @@ _DURABLE: Final = (
     "SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') = 'off'"
 )
+_LIFE: Final = """
+    SELECT backend_start::text, (SELECT stats_reset::text FROM pg_stat_bgwriter)
+      FROM pg_stat_activity WHERE pid = pg_backend_pid()"""
 _SYNCHRONOUS: Final = {"full": _DURABLE, "normal": "SET synchronous_commit = off"}
 
 
@@ -87,6 +92,18 @@ def _adapters() -> AdaptersMap:
 _ADAPTERS: Final = _adapters()
 
 
+class StoreConnection(psycopg.Connection[Any]):  # type: ignore[misc]  # as above
+    """A connection to a schema.
+
+    Attributes:
+        since: When its backend began, as the server writes it.
+        life: Which life of the server's it is of: since when it counts, which a crash ends.
+    """
+
+    since = ""
+    life = ""
+
+
 class Connections:
     """Opens connections, and keeps some that nobody uses; safe to share between threads.
 
@@ -103,11 +120,11 @@ class Connections:
             f"SET idle_in_transaction_session_timeout = 0; {_SYNCHRONOUS[durability]}"
         )
         self._timeout_s = timeout_s
-        self._idle: list[psycopg.Connection[Any]] = []
+        self._idle: list[StoreConnection] = []
         self._changing = threading.Lock()
         self._closed = False
 
-    def open(self) -> psycopg.Connection[Any]:
+    def open(self) -> StoreConnection:
         """Open a connection.
 
         Raises:
@@ -115,7 +132,7 @@ class Connections:
             StoreError: It cannot be reached, or refuses.
         """
         try:
-            made = psycopg.connect(
+            made = StoreConnection.connect(
                 self._address.conninfo,
                 autocommit=True,
                 cursor_factory=RawCursor,
@@ -137,7 +154,10 @@ class Connections:
                     "lake needs 14 or later"
                 )
                 raise LakeError(msg)
-            made.execute(self._begin)
+            begun = made.execute(f"{self._begin}; {_LIFE}")
+            while begun.nextset():
+                pass
+            made.since, made.life = begun.fetchone()
         except BaseException:
             made.close()
             raise
@@ -167,7 +187,7 @@ class Connections:
             msg = "the session is closed: connect again"
             raise ClosedError(msg)
 
-    def take(self) -> psycopg.Connection[Any] | None:
+    def take(self) -> StoreConnection | None:
         """Return a connection that nobody uses and that is open, if there is one."""
         while True:
             with self._changing:
@@ -179,7 +199,7 @@ class Connections:
                 return connection
             connection.close()
 
-    def begun(self, *texts: str) -> psycopg.Connection[Any]:
+    def begun(self, *texts: str) -> StoreConnection:
         """Return a connection on which ``texts`` were said, which begin a transaction.
 
         One that was kept may have ended without a word: then another is taken, since nothing was
@@ -199,7 +219,7 @@ class Connections:
                 raise
             return connection
 
-    def give_back(self, connection: psycopg.Connection[Any]) -> None:
+    def give_back(self, connection: StoreConnection) -> None:
         """Keep a connection for whoever is next, or close it; what is open on it is undone."""
         with suppress(psycopg.Error):
             if connection.info.transaction_status != TransactionStatus.IDLE:
@@ -219,11 +239,35 @@ class Connections:
             connection.close()
 
 
-def is_open(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether a connection is open, as far as the server has said."""
-    if connection.closed:
+def is_open(connection: StoreConnection) -> bool:
+    """Return whether a connection is open, as far as the server has said, and of further use.
+
+    One that an interrupt left in the midst of a pipeline is of none.
+    """
+    if connection.closed or connection.pgconn.pipeline_status != PipelineStatus.OFF:
         return False
     with suppress(psycopg.Error):
         connection.pgconn.consume_input()
         return bool(connection.pgconn.status == ConnStatus.OK)
     return False
+
+
+def wait_ms(timeout_s: float) -> int:
+    """Return a time to wait as PostgreSQL has it, for which 0 is for ever."""
+    return min(max(int(timeout_s * 1000), 1), 2**31 - 1)
+
+
+def copied(
+    connection: psycopg.Connection[Any],
+    text: str,
+    rows: Iterable[Sequence[object]],
+    at: int | None,
+) -> int:
+    """Copy rows, and return the highest number that they have ``at`` a place; 0 if nowhere."""
+    highest = 0
+    with connection.cursor().copy(text) as copying:
+        for row in rows:
+            if at is not None:
+                highest = max(highest, int(row[at] or 0))  # type: ignore[call-overload]
+            copying.write_row(row)
+    return highest

@@ -117,10 +117,14 @@ def ordered(columns: Sequence[str], *, descending: bool = False) -> str:
 
 
 def insert_text(table: StoreTable, columns: Sequence[str]) -> str:
-    """Return the statement that inserts a row, and binds its tenant and each of its values."""
+    """Return the statement that inserts a row, and binds its tenant and each of its values.
+
+    It returns which identity the row was given, where it has none of its own.
+    """
     names = ", ".join([TENANT, *map(quoted, columns)])
     places = ", ".join(f"${at + 1}" for at in range(len(columns) + 1))
-    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})"
+    told = "" if ROWID in columns else f" RETURNING {ROWID}"
+    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places}){told}"
 
 
 def copy_text(table: StoreTable, columns: Sequence[str]) -> str:
@@ -135,6 +139,11 @@ def beyond_text(table: StoreTable) -> str:
     return (
         f"SELECT setval({quoted_text(quoted(name))}, $1) FROM {quoted(name)} WHERE last_value < $1"
     )
+
+
+def last_text(table: StoreTable) -> str:
+    """Return the query for the last identity that a table has given in this transaction."""
+    return f"SELECT currval({quoted_text(quoted(ids_of(table)))})"
 
 
 def ids_of(table: StoreTable) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from psycopg import Error
@@ -23,7 +23,7 @@ from affidavit.catalog.store.holds import Holds
 from affidavit.catalog.store.loops import refuse_own_writer
 from affidavit.catalog.store.postgres.address import parse_address
 from affidavit.catalog.store.postgres.committing import commit
-from affidavit.catalog.store.postgres.connections import Connections
+from affidavit.catalog.store.postgres.connections import Connections, wait_ms
 from affidavit.catalog.store.postgres.failures import translated
 from affidavit.catalog.store.postgres.keys import channel_of, lock_key
 from affidavit.catalog.store.postgres.leftovers import drop_forgotten, scrub
@@ -31,7 +31,7 @@ from affidavit.catalog.store.postgres.places import PostgresPlaces
 from affidavit.catalog.store.postgres.reader import PostgresReader
 from affidavit.catalog.store.postgres.schema import is_closed, prepare
 from affidavit.catalog.store.postgres.watch import PostgresWatch
-from affidavit.catalog.store.postgres.writer import PostgresWriter, wait_ms
+from affidavit.catalog.store.postgres.writer import PostgresWriter
 from affidavit.catalog.store.protocol import CLOSED_TO_WRITERS, check_durability
 from affidavit.catalog.store.settled import Baton, settled
 from affidavit.errors import ReadOnlyError, StoreBusyError, StoreError
@@ -39,8 +39,7 @@ from affidavit.errors import ReadOnlyError, StoreBusyError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from psycopg import Connection
-
+    from affidavit.catalog.store.postgres.connections import StoreConnection
     from affidavit.catalog.store.protocol import StoreTable
     from affidavit.catalog.store.settled import Held
 
@@ -159,7 +158,7 @@ class PostgresStore:
             return f"SELECT pg_advisory_xact_lock({lake})"
         return f"SELECT pg_advisory_xact_lock_shared({lake}); SELECT pg_advisory_xact_lock({own})"
 
-    def _begun(self, tenant: str, left_s: float, waits_s: float) -> Connection[Any]:
+    def _begun(self, tenant: str, left_s: float, waits_s: float) -> StoreConnection:
         """Return a connection in a transaction that holds the locks of a tenant's writer."""
         steps = (
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -181,7 +180,9 @@ class PostgresStore:
             writer.finish()
             writer.close()  # from now on no other thread writes through it
             with translated("committing", self._timeout_s):
-                commit(connection, self._channel, self._connections.open, self._timeout_s)
+                commit(
+                    connection, writer.xid, self._channel, self._connections.open, self._timeout_s
+                )
         finally:
             if self._process.is_here:  # what is open is the other's
                 writer.close()
@@ -235,7 +236,7 @@ class PostgresStore:
         finally:
             self._unlock(connection)
 
-    def _locked(self, key: int, waits_s: float) -> Connection[Any]:
+    def _locked(self, key: int, waits_s: float) -> StoreConnection:
         """Return a connection that holds a lock.
 
         Where it was not granted in time the connection goes: it may have been, just then.
@@ -253,7 +254,7 @@ class PostgresStore:
             raise
         return connection
 
-    def _unlock(self, connection: Connection[Any]) -> None:
+    def _unlock(self, connection: StoreConnection) -> None:
         try:
             connection.execute("SELECT pg_advisory_unlock_all(); SET lock_timeout = 0")
         except BaseException as error:

@@ -2,7 +2,8 @@
 
 Rules:
     - A statement that fails ends a transaction of PostgreSQL's: each that may fail is in a
-      savepoint of its own, in one round trip with it.
+      savepoint of its own, in one round trip with it. What is written at the end is in none, since
+      nothing is committed where one of it fails; answers to rows are awaited together.
     - What is held back, and what was put off, is in no savepoint until it is written: one that is
       undone brings back what there was when it began.
     - A table is forgotten, and dropped later: who reads the state of before reads it to the end.
@@ -16,12 +17,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from psycopg import Error
+from psycopg import Cursor, Error
 from psycopg.errors import LockNotAvailable
 
-from affidavit.catalog.sql.quoting import quoted, quoted_text
+from affidavit.catalog.sql.quoting import quoted
+from affidavit.catalog.store.postgres.committing import XID
+from affidavit.catalog.store.postgres.connections import copied, wait_ms
 from affidavit.catalog.store.postgres.failures import translated
 from affidavit.catalog.store.postgres.keys import short_name
 from affidavit.catalog.store.postgres.reader import PostgresReader
@@ -30,22 +33,22 @@ from affidavit.catalog.store.postgres.rendering import (
     column_kinds,
     column_text,
     copy_text,
-    ids_of,
     increment_text,
     index_text,
     insert_text,
+    last_text,
     sets_text,
     table_texts,
     update_text,
     where_of,
 )
 from affidavit.catalog.store.postgres.schema import DROPPED_TABLE
-from affidavit.catalog.store.protocol import ROWID, TENANT
+from affidavit.catalog.store.protocol import ROWID, TENANT, StoreTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from psycopg import Connection, Cursor
+    from psycopg import Connection
 
     from affidavit.catalog.sql.predicate import Predicate
     from affidavit.catalog.store.protocol import (
@@ -53,7 +56,6 @@ if TYPE_CHECKING:
         PutOff,
         StoreColumn,
         StoreIndex,
-        StoreTable,
     )
     from affidavit.catalog.values.types import StoreValue
 
@@ -78,6 +80,7 @@ class PostgresWriter(PostgresReader):
 
     Attributes:
         has_forgotten: Whether a table is to be dropped once nobody reads it.
+        xid: The number of the transaction, once all is written; ``None`` if nothing was.
     """
 
     def __init__(self, connection: Connection[Any], tenant: str, timeout_s: float) -> None:
@@ -88,8 +91,10 @@ class PostgresWriter(PostgresReader):
         self._committed: dict[str, Callable[[], object]] = {}
         self._held: dict[str, _Held] = {}
         self._put_off: dict[str, PutOff] = {}
-        self._last: int | StoreTable | None = None
+        self._last: int | StoreTable | Cursor[Any] | None = None
+        self._is_ending = False
         self.has_forgotten = False
+        self.xid: str | None = None
 
     def close(self) -> None:
         super().close()
@@ -99,10 +104,23 @@ class PostgresWriter(PostgresReader):
     # --- what is held back, and put off --------------------------------------------------------
 
     def finish(self) -> None:
-        for key in list(self._put_off):
-            self._settle(key)
-        for table in list(self._held):
-            self._write_held(table)
+        with self._lock, translated("writing the store", self._timeout_s):
+            self._is_ending = True
+            try:
+                with self._opened().pipeline():
+                    for key in list(self._put_off):
+                        self._settle(key)
+                    for name in [
+                        at for at, each in self._held.items() if len(each[2]) < COPIED_MIN
+                    ]:
+                        self._write_held(name)
+                    asked = self._opened().execute(XID)
+            finally:
+                self._is_ending = False
+            for name in list(self._held):
+                self._write_held(name)
+                asked = self._opened().execute(XID)
+            self.xid = asked.fetchone()[0]
 
     def pending(self, key: str) -> object | None:
         with self._lock:  # what another thread is writing is written once this looks
@@ -145,15 +163,28 @@ class PostgresWriter(PostgresReader):
     # --- one statement -------------------------------------------------------------------------
 
     def _write(self, text: str, values: Sequence[object] = ()) -> Cursor[Any]:
-        with self._lock, translated("writing the store", self._timeout_s), self._point():
-            with self._opened().pipeline():
-                self._opened().execute("SAVEPOINT here")
-                done = self._opened().execute(text, values or None, binary=True)
-                self._opened().execute("RELEASE here")
+        with self._lock, translated("writing the store", self._timeout_s):
+            with self._point() as point:
+                done = point.execute(text, values or None, binary=True)
+                if self._is_ending:
+                    with point.pipeline():  # the end of it awaits how many rows there were
+                        pass
             return done
 
     @contextmanager
-    def _point(self) -> Iterator[None]:
+    def _point(self) -> Iterator[Connection[Any]]:
+        """Yield the connection, to which the block sends what is written or fails together."""
+        connection = self._opened()
+        if self._is_ending:
+            yield connection
+            return
+        with self._undoing(), connection.pipeline():
+            connection.execute("SAVEPOINT here")
+            yield connection
+            connection.execute("RELEASE here")
+
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
         """Undo what a statement did that failed, so that the transaction goes on."""
         try:
             yield
@@ -169,7 +200,7 @@ class PostgresWriter(PostgresReader):
         with self._lock, translated("changing a table", self._timeout_s):
             while True:
                 try:
-                    with self._point():
+                    with self._undoing():
                         self._opened().execute(f"SAVEPOINT here; {step}; {text}; RELEASE here")
                 except LockNotAvailable:
                     if monotonic() >= until:
@@ -216,12 +247,12 @@ class PostgresWriter(PostgresReader):
     # --- rows ----------------------------------------------------------------------------------
 
     def last_rowid(self) -> int:
-        if isinstance(self._last, int):
-            return self._last
-        if self._last is None:
-            return 0
-        name = quoted_text(quoted(ids_of(self._last)))
-        return int(self._execute(f"SELECT currval({name})").fetchone()[0])
+        with self._lock:
+            if isinstance(self._last, StoreTable):  # many rows were copied
+                self._last = self._execute(last_text(self._last))
+            if isinstance(self._last, Cursor):
+                self._last = int(self._last.fetchone()[0])
+            return cast("int", self._last or 0)
 
     def insert(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
@@ -236,11 +267,11 @@ class PostgresWriter(PostgresReader):
         begun = list(islice(given, COPIED_MIN))
         if not begun:
             return
-        with self._lock, translated("writing the store", self._timeout_s), self._point():
-            if len(begun) < COPIED_MIN:
-                self._insert_each(table, columns, begun)
-            else:
+        with self._lock, translated("writing the store", self._timeout_s):
+            if len(begun) >= COPIED_MIN and not self._is_ending:
                 self._copy(table, columns, chain(begun, given))
+            else:
+                self._insert_each(table, columns, [*begun, *given])
 
     def _noted(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
@@ -248,45 +279,31 @@ class PostgresWriter(PostgresReader):
         """Yield rows with their tenant in front, and note which identity the last one has."""
         at = list(columns).index(ROWID) if ROWID in columns else None
         for row in rows:
-            self._last = table if at is None else row[at]  # type: ignore[assignment]  # a number
+            self._last = table if at is None else row[at]
             yield (self._tenant, *row)
 
     def _insert_each(
         self, table: StoreTable, columns: Sequence[str], rows: Sequence[Sequence[StoreValue]]
     ) -> None:
-        text, connection = insert_text(table, columns), self._opened()
-        with connection.pipeline():
-            connection.execute("SAVEPOINT here")
+        text = insert_text(table, columns)
+        with self._point() as point:
             for row in rows:
-                connection.execute(text, row)
-            self._go_beyond(table, columns, rows)
-            connection.execute("RELEASE here")
-
-    def _go_beyond(
-        self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
-    ) -> None:
-        """Have the next identities be beyond those that were given."""
-        if ROWID in columns:
-            at = list(columns).index(ROWID) + 1
-            highest = max((int(row[at] or 0) for row in rows), default=0)
-            if highest > 0:
-                self._opened().execute(beyond_text(table), [highest])
+                done = point.execute(text, row)
+            if ROWID in columns:
+                at = list(columns).index(ROWID) + 1
+                point.execute(beyond_text(table), [max(int(row[at] or 0) for row in rows)])
+            else:
+                self._last = done
 
     def _copy(
         self, table: StoreTable, columns: Sequence[str], rows: Iterable[Sequence[StoreValue]]
     ) -> None:
-        connection = self._opened()
-        connection.execute("SAVEPOINT here")
-        at = list(columns).index(ROWID) + 1 if ROWID in columns else None
-        highest = 0
-        with connection.cursor().copy(copy_text(table, columns)) as copied:
-            for row in rows:
-                if at is not None:
-                    highest = max(highest, int(row[at] or 0))
-                copied.write_row(row)
-        if highest > 0:
-            connection.execute(beyond_text(table), [highest])
-        connection.execute("RELEASE here")
+        with self._undoing():
+            self._opened().execute("SAVEPOINT here")
+            at = list(columns).index(ROWID) + 1 if ROWID in columns else None
+            highest = copied(self._opened(), copy_text(table, columns), rows, at)
+            self._opened().execute(beyond_text(table), [highest])
+            self._opened().execute("RELEASE here")
 
     def append(self, table: StoreTable, columns: Sequence[str], row: Sequence[StoreValue]) -> None:
         names = tuple(columns)
@@ -303,12 +320,8 @@ class PostgresWriter(PostgresReader):
     ) -> None:
         self._reach(table.name)
         text = update_text(table, columns, self._tenant)
-        with self._lock, translated("writing the store", self._timeout_s), self._point():
-            connection = self._opened()
-            with connection.pipeline():
-                connection.execute("SAVEPOINT here")
-                connection.cursor().executemany(text, rows)
-                connection.execute("RELEASE here")
+        with self._lock, translated("writing the store", self._timeout_s), self._point() as point:
+            point.cursor().executemany(text, rows)
 
     def delete(self, table: StoreTable, rowids: Iterable[int]) -> None:
         self._reach(table.name)
@@ -381,11 +394,6 @@ class PostgresWriter(PostgresReader):
         """Make the calls that were asked for."""
         for call in self._committed.values():
             call()
-
-
-def wait_ms(timeout_s: float) -> int:
-    """Return a time to wait as PostgreSQL has it, for which 0 is for ever."""
-    return min(max(int(timeout_s * 1000), 1), 2**31 - 1)
 
 
 def _raise(error: BaseException) -> None:
