@@ -5,6 +5,7 @@ Rules:
     - Where the answer is lost, exactly that backend is ended first: a COMMIT that still travels can
       no longer take effect. Then the server says what became of the transaction.
     - Who cannot be told raises OutcomeUnknownError, and nobody takes that for *not written*.
+    - Who is told to stop meanwhile learns what became of it too, and is interrupted all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from affidavit.catalog.store.postgres.failures import LOST, ours
 from affidavit.errors import OutcomeUnknownError, StoreError
@@ -61,8 +63,11 @@ def commit(
     channel: str,
     connect: Callable[[], psycopg.Connection[Any]],
     timeout_s: float,
+    stopped: Callable[[], object],
 ) -> None:
     """Commit what is open on a connection, and have others told.
+
+    ``stopped`` is called where the caller was told to stop, as by Ctrl-C, when it was committed.
 
     Raises:
         StoreError: Nothing was written.
@@ -72,6 +77,7 @@ def commit(
     if xid is None:  # nothing was written
         connection.execute("COMMIT")
         return
+    doubt = Doubt(xid, pid, since)
     try:
         said = connection.execute(f"NOTIFY {channel}; COMMIT")
         while said.nextset():
@@ -82,9 +88,24 @@ def commit(
     except LOST as error:
         if not _is_lost(connection):
             raise
-        if not _took_effect(Doubt(xid, pid, since), connect, max(timeout_s, ASKED_MIN_S)):
+        if not _took_effect(doubt, connect, max(timeout_s, ASKED_MIN_S)):
             said_so = ours(error, "committing: nothing was written", timeout_s)
             raise StoreError(str(said_so)) from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and _is_asked(connection):
+            connection.close()
+            with suppress(OutcomeUnknownError):
+                if _took_effect(doubt, connect, max(timeout_s, ASKED_MIN_S)):
+                    stopped()
+        raise
+
+
+def _is_asked(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether COMMIT may have been obeyed: nobody has said that more may come before it."""
+    return connection.info.transaction_status not in {
+        TransactionStatus.INTRANS,
+        TransactionStatus.INERROR,
+    }
 
 
 def _is_lost(connection: psycopg.Connection[Any]) -> bool:

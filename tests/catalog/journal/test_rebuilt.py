@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit.catalog.ledger.kept import KeptEntries
@@ -64,9 +63,8 @@ def test_what_is_found_is_the_same(
 ) -> None:
     """Whatever was done to the store, and where nothing was."""
     _copy(lake, tmp_path / "lake")
-    with closing(sqlite3.connect(tmp_path / "lake" / "catalog.db")) as store:
+    with beside(tmp_path / "lake") as store:
         store.execute(text)
-        store.commit()
     with affidavit.connect(tmp_path / "lake", read_only=True) as session:
         found = session.ledger.verify(progress=False)
         asked: list[tuple[int, int]] = []
