@@ -55,6 +55,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _copy(lake: Path, to: Path) -> None:
     shutil.copytree(lake, to)
+    with beside(to):  # a schema is copied when it is first asked for
+        pass
 
 
 @pytest.mark.parametrize("text", TAMPERED)
