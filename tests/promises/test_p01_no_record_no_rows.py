@@ -8,11 +8,11 @@ import os
 
 import pytest
 import rfc8785
+from tests.support.beside import tamper
 from tests.support.faults import Faulty
 from tests.support.lakes import events, vectors
 from tests.support.processes import run_python
 from tests.support.records import ASKS, Q8, Listener, Refusing, everything, pending, recorded
-from tests.support.stores import tamper
 
 import affidavit
 from affidavit import errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from datetime import timedelta
 
 import lance
 import pytest
+from tests.support.beside import beside
 from tests.support.lakes import vectors
 from tests.support.processes import run_python
 from tests.support.records import Q8, SEARCH, everything
@@ -199,25 +199,22 @@ def test_a_table_of_an_older_lake_is_seen_as_it_is_newest_until_it_is_written(la
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(10))
         session.table("docs").insert(vectors(5, start=10))
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         assert store.execute("UPDATE tables SET data_version = NULL").rowcount == 1
         store.execute("DELETE FROM files")  # nor were files listed then
-    store.close()
     with affidavit.connect(lake, durability="normal") as session:
         assert session.sql("SELECT count(*) AS n FROM docs").to_pylist() == [{"n": 15}]
         session.table("docs").delete("id = 0")
         assert session.table("docs").version == 3
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         assert store.execute("SELECT data_version FROM tables").fetchall() == [(3,)]
-    store.close()
 
 
 def test_a_version_that_the_catalog_names_and_lance_has_not_is_no_other(lake) -> None:
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(10))
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         store.execute("UPDATE tables SET data_version = 7")
-    store.close()
     with affidavit.connect(lake, durability="normal") as session:
         for read in (
             lambda: session.sql("SELECT count(*) FROM docs").to_arrow(),

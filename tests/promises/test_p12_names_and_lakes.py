@@ -193,6 +193,7 @@ def test_p12_proc_is_no_place_for_a_lake() -> None:
         affidavit.connect("/proc/lake")
 
 
+@pytest.mark.sqlite("its format is a number in its file")
 def test_p12_a_lake_from_a_newer_version_is_refused(lake) -> None:
     affidavit.connect(lake).close()
     store = sqlite3.connect(lake / "catalog.db")
@@ -203,6 +204,7 @@ def test_p12_a_lake_from_a_newer_version_is_refused(lake) -> None:
     assert (error.value.found, error.value.supported) == (99, FORMAT)
 
 
+@pytest.mark.sqlite("its file is somebody else's")
 def test_p12_somebody_elses_database_is_left_alone(lake) -> None:
     lake.mkdir()
     other = sqlite3.connect(lake / "catalog.db")
@@ -214,6 +216,7 @@ def test_p12_somebody_elses_database_is_left_alone(lake) -> None:
     assert (lake / "catalog.db").read_bytes() == before
 
 
+@pytest.mark.sqlite("its file is damaged")
 @pytest.mark.parametrize("junk", [b"not a database at all" * 300, os.urandom(8192)])
 def test_p12_a_damaged_catalog_is_an_error_of_ours(lake, junk) -> None:
     lake.mkdir()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import lance
 import lancedb
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 from tests.support.lakes import vectors
 from tests.support.tampering import Intruder, found, furnish, signed_files
 
@@ -41,14 +40,14 @@ def copied(furnished: Path, tmp_path: Path) -> Path:
 
 def edit(lake: Path, *statements: str) -> None:
     """Run statements in the store, as any program may."""
-    with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+    with beside(lake) as store:
         for each in statements:
             store.execute(each)
 
 
 def rows_of(lake: Path, table: str) -> str:
     """Return what the store calls a mutable table."""
-    with closing(sqlite3.connect(lake / "catalog.db")) as store:
+    with beside(lake) as store:
         query = "SELECT table_id FROM tables WHERE name = ?"
         return f"data_{store.execute(query, (table,)).fetchone()[0]}"
 
@@ -199,7 +198,7 @@ def test_p17_sums_that_are_forged_along_with_a_row_are_found(copied) -> None:
         with catalog.read() as reader:
             [table] = [t for t in covered_tables(reader, catalog.tenant) if t.name == name]
             _, total = counted(reader, catalog.tenant, table)[name]
-    with closing(sqlite3.connect(copied / "catalog.db", isolation_level=None)) as store:
+    with beside(copied) as store:
         store.execute("UPDATE states SET state = ? WHERE object = ?", (as_bytes(total), name))
     said = found(copied)
     assert said is not None
@@ -326,6 +325,7 @@ def test_p17_older_vectors_beside_a_newer_store_are_refused(copied, tmp_path, ca
             session.sql("SELECT count(*) FROM docs").to_arrow()
 
 
+@pytest.mark.sqlite("its file is put back")
 def test_p17_an_older_store_beside_newer_vectors_shows_what_it_signed(
     copied, tmp_path, caplog
 ) -> None:
@@ -342,6 +342,7 @@ def test_p17_an_older_store_beside_newer_vectors_shows_what_it_signed(
         assert not session.ledger.verify()
 
 
+@pytest.mark.sqlite("its file is put back")
 def test_p17_an_older_store_beside_a_newer_journal_is_told_as_it_is_opened(
     copied, tmp_path, caplog
 ) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lance.file import LanceFileReader
+from tests.support.beside import beside
 from tests.support.processes import run_python
 
 import affidavit
@@ -351,7 +350,7 @@ def test_p18_an_erasure_that_is_killed_is_finished_by_the_next_opening(
         ).to_pylist()
         assert done == [{"n": 1}]
         assert session.erase(table, key, reason="asked").erased == 0
-    with closing(sqlite3.connect(lake / "catalog.db")) as store:
+    with beside(lake) as store:
         assert store.execute("SELECT count(*) FROM erasures").fetchone() == (0,)
 
 
@@ -381,7 +380,7 @@ def test_p18_texts_that_are_gone_without_an_entry_are_found(lake: Path) -> None:
     with connect(lake) as session:
         session.erase("people", "KEY020", reason="asked")
         assert session.ledger.verify()
-    with closing(sqlite3.connect(lake / "catalog.db")) as store, store:
+    with beside(lake) as store:
         rowid, committed = store.execute(
             "SELECT _rowid, committed FROM statements WHERE committed LIKE 'c:%'"
         ).fetchone()
@@ -389,7 +388,7 @@ def test_p18_texts_that_are_gone_without_an_entry_are_found(lake: Path) -> None:
         store.execute("UPDATE statements SET text = 'SELECT 1' WHERE _rowid = ?", (rowid,))
     with connect(lake) as session:
         assert "the commitment of one that was let go" in str(session.ledger.verify())
-    with closing(sqlite3.connect(lake / "catalog.db")) as store, store:
+    with beside(lake) as store:
         store.execute("UPDATE statements SET text = NULL WHERE _rowid = ?", (rowid,))
         store.execute(
             "UPDATE statements SET text = NULL, salt = NULL, committed = 'c:00' "

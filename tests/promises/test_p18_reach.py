@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit import errors
@@ -292,6 +292,7 @@ def test_p18_an_erasure_that_is_refused_leaves_nothing_behind(tmp_path: Path) ->
         assert session.ledger.verify(data=True)
 
 
+@pytest.mark.sqlite("its rows are written as they were read")
 def test_p18_one_that_was_written_into_the_file_is_not_obeyed(tmp_path: Path) -> None:
     """Whoever can write the store cannot have the engine erase, and sign, what they like."""
     lake = tmp_path / "lake"
@@ -302,7 +303,7 @@ def test_p18_one_that_was_written_into_the_file_is_not_obeyed(tmp_path: Path) ->
 
         def read_next(erasure: Erasure, *args: object, **more: object) -> object:
             pending = begun(erasure, *args, **more)  # type: ignore[arg-type]  # as they came
-            with sqlite3.connect(lake / "catalog.db") as store:
+            with beside(lake) as store:
                 kept.extend(store.execute("SELECT * FROM erasures"))
             return pending
 
@@ -312,7 +313,7 @@ def test_p18_one_that_was_written_into_the_file_is_not_obeyed(tmp_path: Path) ->
     [row] = kept
     forged = [each.replace('"ids": ["1"]', '"ids": ["2"]') if isinstance(each, str) else each
               for each in row]  # fmt: skip
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         store.execute(f"INSERT INTO erasures VALUES ({', '.join('?' * len(row))})", forged)
     with connect(lake) as session:
         assert session.journal.history(2).to_pylist()
@@ -329,7 +330,7 @@ def test_p18_a_record_that_was_changed_is_named_and_keeps_no_other(tmp_path: Pat
         read = session.sql("SELECT * FROM people WHERE name = 'Ann Somebody'")
         read.to_arrow()
         session.sql("SELECT count(*) FROM people WHERE name = 'Ann Somebody'").to_arrow()
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         store.execute("UPDATE ledger SET opened = x'7b' WHERE seq = ?", (read.receipt.seq,))
     with connect(lake) as session:
         report = session.erase("people", 1, reason="asked")
@@ -343,7 +344,7 @@ def test_p18_what_an_erasure_names_is_one_of_its_commitments(tmp_path: Path) -> 
         session.create_table("people", [{"id": 1, "name": "Ann Somebody"}], primary_key="id")
         seq = session.erase("people", 1, reason="asked").certificate.seq - 1
         assert session.ledger.verify(data=True)
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         changed = store.execute("UPDATE ledger SET opened = NULL WHERE seq = ?", (seq,)).rowcount
         assert changed == 1
     with connect(lake) as session:

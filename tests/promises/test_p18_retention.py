@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit import errors
@@ -208,13 +209,11 @@ def test_p18_a_record_that_names_no_rows_stays_where_every_row_is_held(
 def test_p18_rows_of_the_log_that_are_taken_away_are_missed(
     session: affidavit.Session, tmp_path: Path
 ) -> None:
-    import sqlite3
-    from contextlib import closing
 
     session.retention.set("statements", keep="15d")
     session.retention.run()
     session.close()
-    with closing(sqlite3.connect(tmp_path / "lake" / "catalog.db")) as store, store:
+    with beside(tmp_path / "lake") as store:
         store.execute("DELETE FROM statements WHERE _rowid = (SELECT min(_rowid) FROM statements)")
     with connect(tmp_path / "lake") as opened:
         assert "of the log of statements" in str(opened.ledger.verify())

@@ -15,7 +15,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -193,22 +192,6 @@ def around_commits(before: Callable[[], None], after: Callable[[], None]) -> Non
 
     connect: Any = sqlite3.connect
     sqlite3.connect = lambda *a, **kw: connect(*a, factory=Between, **kw)  # type: ignore[assignment]
-
-
-def tamper(lake: Path, text: str) -> None:
-    """Run a statement on a lake's store beside affidavit."""
-    if is_postgres():
-        import psycopg
-
-        from affidavit.catalog.store.postgres.address import parse_address
-
-        address = parse_address(schema_url(os.environ[URL], lake))
-        with psycopg.connect(address.conninfo) as connection:
-            connection.execute(f"SET search_path = {address.schema}")
-            connection.execute(text)
-        return
-    with closing(sqlite3.connect(lake / "catalog.db")) as store, store:
-        store.execute(text)
 
 
 def only_sqlite(why: str) -> None:

@@ -7,6 +7,7 @@ Rules:
     - A server that crashed gives numbers again that it had not yet written down: that one was
       committed tells nothing then; that it was not is so.
     - Who cannot be told raises OutcomeUnknownError, and nobody takes that for *not written*.
+    - Who is told to stop meanwhile learns what became of it too, and is interrupted all the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from affidavit.catalog.store.postgres.failures import LOST, ours
 from affidavit.errors import OutcomeUnknownError, StoreError
@@ -69,8 +71,11 @@ def commit(
     channel: str,
     connect: Callable[[], StoreConnection],
     timeout_s: float,
+    stopped: Callable[[], object],
 ) -> None:
     """Commit transaction ``xid``, which is open on a connection, and have others told.
+
+    ``stopped`` is called where the caller was told to stop, as by Ctrl-C, when it was committed.
 
     Raises:
         StoreError: Nothing was written.
@@ -93,6 +98,21 @@ def commit(
         if not _took_effect(doubt, connect, max(timeout_s, ASKED_MIN_S)):
             said_so = ours(error, "committing: nothing was written", timeout_s)
             raise StoreError(str(said_so)) from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and _is_asked(connection):
+            connection.close()
+            with suppress(OutcomeUnknownError):
+                if _took_effect(doubt, connect, max(timeout_s, ASKED_MIN_S)):
+                    stopped()
+        raise
+
+
+def _is_asked(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether COMMIT may have been obeyed: nobody has said that more may come before it."""
+    return connection.info.transaction_status not in {
+        TransactionStatus.INTRANS,
+        TransactionStatus.INERROR,
+    }
 
 
 def _is_lost(connection: psycopg.Connection[Any]) -> bool:

@@ -181,8 +181,9 @@ class PostgresStore:
             writer.close()  # from now on no other thread writes through it
             with translated("committing", self._timeout_s):
                 commit(
-                    connection, writer.xid, self._channel, self._connections.open, self._timeout_s
-                )
+                    connection, writer.xid, self._channel, self._connections.open,
+                    self._timeout_s, writer.committed,
+                )  # fmt: skip
         finally:
             if self._process.is_here:  # what is open is the other's
                 writer.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.journals import fill
 
 from affidavit.catalog.journal.events import PLAIN_SCHEMA
@@ -63,11 +63,10 @@ def test_p4_events_say_in_which_context_they_were_written(session, notes, lake, 
 def test_events_without_a_context_are_kept_as_before(session, notes, lake) -> None:
     fill(session, 3)
     fill(session, 100, start=3)
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         few, many = store.execute(
             "SELECT data FROM journal_tail ORDER BY first_seq LIMIT 2 OFFSET 1"
         ).fetchall()
-    store.close()
     assert {len(each) for each in json.loads(few[0])} == {len(PLAIN_SCHEMA) - 1}
     with pa.ipc.open_stream(many[0]) as reader:
         assert reader.schema.names == PLAIN_SCHEMA.names[:-1]

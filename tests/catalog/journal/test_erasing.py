@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.journals import fill
 
 from affidavit import errors
@@ -39,9 +39,8 @@ def test_erased_values_are_gone_and_every_proof_holds(session, lake) -> None:
     session.journal.flush()
     assert session.ledger.verify(progress=False)
     stored = b"".join(path.read_bytes() for path in (lake / "journal").rglob("*.parquet"))
-    tables = sqlite3.connect(lake / "catalog.db")
-    kept = b"".join(row[0] for row in tables.execute("SELECT data FROM journal_tail"))
-    tables.close()
+    with beside(lake) as store:
+        kept = b"".join(data for (data,) in store.execute("SELECT data FROM journal_tail"))
     assert b"secret" not in stored + kept
     with pytest.raises(errors.RecordNotFoundError, match="nobody"):
         session.journal.erase("nobody", "x")

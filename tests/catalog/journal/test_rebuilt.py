@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit.catalog.ledger.kept import KeptEntries
@@ -56,6 +55,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _copy(lake: Path, to: Path) -> None:
     shutil.copytree(lake, to)
+    with beside(to):  # a schema is copied when it is first asked for
+        pass
 
 
 @pytest.mark.parametrize("text", TAMPERED)
@@ -64,9 +65,8 @@ def test_what_is_found_is_the_same(
 ) -> None:
     """Whatever was done to the store, and where nothing was."""
     _copy(lake, tmp_path / "lake")
-    with closing(sqlite3.connect(tmp_path / "lake" / "catalog.db")) as store:
+    with beside(tmp_path / "lake") as store:
         store.execute(text)
-        store.commit()
     with affidavit.connect(tmp_path / "lake", read_only=True) as session:
         found = session.ledger.verify(progress=False)
         asked: list[tuple[int, int]] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.journals import fill
 
 import affidavit
@@ -154,15 +154,13 @@ def test_p4_an_edited_segment_is_found_and_the_event_named(session, notes, lake)
 )
 def test_p4_an_edited_tail_is_found(session, notes, lake, column, old, new) -> None:
     fill(session, 3)
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         where = "WHERE first_seq = 2"
         (found,) = store.execute(f"SELECT {column} FROM journal_tail {where}").fetchone()
         changed = found.replace(old, new) if old else found[:32] + bytes(32) + found[64:]
         assert changed != found
         store.execute(f"UPDATE journal_tail SET {column} = ? {where}", (changed,))
-        store.commit()
         verdict = session.ledger.verify(progress=False)
         assert (verdict.ok, verdict.seq) == (False, 3)
         store.execute(f"UPDATE journal_tail SET {column} = ? {where}", (found,))
-    store.close()
     assert session.ledger.verify(progress=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.beside import beside
 
 import affidavit
 from affidavit.catalog.ledger import commitments
@@ -42,9 +42,8 @@ def test_every_member_that_a_record_commits_to_is_known_to_the_check(tmp_path: P
         session.sql("CREATE TABLE t (id INT PRIMARY KEY)")
         with session.scope(context={"purpose": "audit"}) as scoped:
             scoped.sql("SELECT id FROM t WHERE id < $n", {"n": 3}).to_arrow()
-    with sqlite3.connect(tmp_path / "lake" / "catalog.db") as store:
+    with beside(tmp_path / "lake") as store:
         body = store.execute("SELECT body FROM ledger WHERE kind = 'read'").fetchone()[0]
-    store.close()
     looks = {name for name, value in json.loads(body).items() if str(value).startswith("c:")}
     assert "context" in looks
     assert looks <= COMMITTED

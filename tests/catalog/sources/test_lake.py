@@ -284,6 +284,7 @@ def test_a_session_of_some_folders_attaches_none_and_reads_what_is_attached(
         assert rows(session, "SELECT * FROM archive.main.file") == [{"a": 1, "b": 2}]
 
 
+@pytest.mark.sqlite("its file is attached")
 def test_a_lakes_store_is_no_database_to_attach(lake: Path, archive: Path, tmp_path: Path) -> None:
     """Every tenant's rows are in it."""
     shutil.copy(archive / "catalog.db", tmp_path / "copy.db")
@@ -348,6 +349,7 @@ def test_a_vector_table_that_is_dropped_while_it_is_read_names_its_lake(
         begun.to_arrow()
 
 
+@pytest.mark.sqlite("its file is torn, and of a newer version")
 def test_what_is_no_lake_is_told_and_not_made(
     session: affidavit.Session, lake: Path, archive: Path, tmp_path: Path
 ) -> None:
@@ -376,6 +378,7 @@ def test_what_is_no_lake_is_told_and_not_made(
     assert rows(session, "SELECT count(*) AS n FROM x.main.notes") == [{"n": 2}]
 
 
+@pytest.mark.sqlite("it goes with its folder, as a schema does not")
 def test_a_lake_that_went_away_is_named_and_comes_back(
     lake: Path, archive: Path, tmp_path: Path
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,6 +25,7 @@ from affidavit.catalog.values.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 pytestmark = pytest.mark.server
 
@@ -232,3 +236,46 @@ def test_a_lock_that_many_want_is_free_afterwards(store) -> None:
         each.join()
     with store.lock("x", timeout_s=0.1):
         pass
+
+
+class Stopper:
+    """Raises KeyboardInterrupt at one of the calls that a commit makes, in the driver or around it."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+        self._is_on = False
+        self.came = False
+
+    def __call__(self, frame: FrameType, event: str, _called: object) -> None:
+        if frame.f_code is committing.commit.__code__:
+            self._is_on = event != "return"
+        if (
+            not self._is_on
+            or event not in {"call", "c_return"}
+            or frame.f_code.co_name == "__del__"
+        ):
+            return
+        self._left -= 1
+        if self._left == 0:
+            sys.setprofile(None)
+            self.came = True
+            raise KeyboardInterrupt
+
+
+def test_who_is_told_to_stop_in_a_commit_has_done_what_waited_for_it_if_it_is_written(
+    store,
+) -> None:
+    written = []
+    for at in itertools.count(1, 4):
+        told: list[int] = []
+        stopper = Stopper(at)
+        with suppress(KeyboardInterrupt), store.write("acme") as writer:
+            writer.insert(T, ("i",), [(at,)])
+            writer.on_commit("told", partial(told.append, at))
+            sys.setprofile(stopper)
+        sys.setprofile(None)
+        assert found(store) == [*written, *told], f"at call {at}"
+        written += told
+        if not stopper.came:
+            break
+    assert 1 < len(written) < at // 4

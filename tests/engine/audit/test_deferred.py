@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from tests.support.beside import beside
 from tests.support.lakes import vectors
 from tests.support.processes import run_python
 from tests.support.records import ASKS, Q8, SEARCH, Listener, everything, pending, recorded
@@ -201,27 +201,27 @@ def test_p2_what_was_deferred_is_on_record_after_kill_9(session, lake) -> None:
 def test_p2_a_session_that_closes_while_another_process_writes_leaves_its_records(lake) -> None:
     session = affidavit.connect(lake, durability="normal", busy_timeout_s=1)
     session.create_vector_table("docs", vectors(20))
-    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    assert session.search("docs", Q8, k=2).num_rows == 2
-    session.close()
-    assert len(list((lake / "pending").glob("*.json"))) == 1
-    other.execute("ROLLBACK")
-    other.close()
+    with beside(lake) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert session.search("docs", Q8, k=2).num_rows == 2
+        session.close()
+        assert len(list((lake / "pending").glob("*.json"))) == 1
+        other.execute("ROLLBACK")
     with affidavit.connect(lake, durability="normal") as opened:
         assert [each.k_requested for each in everything(opened)] == [2]
         assert pending(opened) == []
 
 
 ABANDONED = """
-import os, signal, sqlite3, sys
+import os, pathlib, signal, sys
 import affidavit
+from tests.support.beside import beside
 
 session = affidavit.connect(sys.argv[1], durability="normal")
-other = sqlite3.connect(sys.argv[1] + "/catalog.db", isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
-print(session.search("docs", [1.0] * 8, k=2).query_id, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+with beside(pathlib.Path(sys.argv[1])) as other:
+    other.execute("BEGIN IMMEDIATE")
+    print(session.search("docs", [1.0] * 8, k=2).query_id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -230,9 +230,12 @@ def test_p15_a_lake_opens_while_another_writer_keeps_a_dead_process_records_wait
     with affidavit.connect(lake, durability="normal") as session:
         session.create_vector_table("docs", vectors(20))
     query_id = run_python(ABANDONED, lake, status=-9).strip()
-    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with affidavit.connect(lake, durability="normal", busy_timeout_s=60) as opened:
+    with ExitStack() as stack:
+        other = stack.enter_context(beside(lake))
+        other.execute("BEGIN IMMEDIATE")
+        opened = stack.enter_context(
+            affidavit.connect(lake, durability="normal", busy_timeout_s=60)
+        )
         opened.audit.add_listener(Listener(refused_k=2))  # whose rows are out
         assert opened.search("docs", Q8, k=1).num_rows == 1
         assert everything(opened) == []
@@ -241,7 +244,6 @@ def test_p15_a_lake_opens_while_another_writer_keeps_a_dead_process_records_wait
         assert sorted(each.k_requested for each in everything(opened)) == [1, 2]
         assert opened.audit.verify(opened.audit.get(query_id))
         assert opened.ledger.verify()
-    other.close()
 
 
 def test_p1_what_waits_while_the_ledger_gets_another_master_key_is_recorded(lake, tmp_path) -> None:

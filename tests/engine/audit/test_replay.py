@@ -14,6 +14,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 from tests.support.lakes import events, vectors
 
 import affidavit
@@ -372,15 +373,13 @@ def test_another_query_is_refused_and_leaves_no_entry(indexed) -> None:
 
 
 def test_a_record_that_was_changed_is_not_replayed(session, docs, lake) -> None:
-    import sqlite3
 
     record = session.search("docs", Q8, k=3).audit
-    with sqlite3.connect(lake / "catalog.db") as db:
+    with beside(lake) as db:
         [body] = db.execute("SELECT body FROM ledger WHERE seq = ?", (record.seq,)).fetchone()
         changed = body.replace(b'"k_requested":3', b'"k_requested":4')
         assert changed != body
         db.execute("UPDATE ledger SET body = ? WHERE seq = ?", (changed, record.seq))
-    db.close()
     with pytest.raises(errors.SignatureMismatchError, match=record.query_id):
         session.audit.replay(record.query_id, Q8)
 

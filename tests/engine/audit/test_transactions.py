@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.support.beside import beside
 from tests.support.lakes import events, vectors
 from tests.support.records import Q8, SEARCH, Listener, everything, pending, recorded
 from tests.support.waiting import eventually
@@ -186,22 +186,20 @@ def test_p2_an_end_that_another_writer_follows_is_told_as_it_was(
     query_id = session.search("docs", Q8, k=1).query_id
     session.sql("ROLLBACK TO s")
     session.sql("INSERT INTO t VALUES (2)")
-    other = sqlite3.connect(lake / "catalog.db", isolation_level=None)
-
     missing = Appender.missing
+    with beside(lake) as other:
 
-    def found_while_another_writes(*given):
-        found = missing(*given)
-        other.execute("BEGIN IMMEDIATE")
-        return found
+        def found_while_another_writes(*given):
+            found = missing(*given)
+            other.execute("BEGIN IMMEDIATE")
+            return found
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Appender, "missing", found_while_another_writes)
-        session.sql(end)
-    assert len(pending(session)) == 2, "a file and its lock"
-    assert everything(session) == []
-    other.execute("ROLLBACK")
-    other.close()
+        with monkeypatch.context() as patched:
+            patched.setattr(Appender, "missing", found_while_another_writes)
+            session.sql(end)
+        assert len(pending(session)) == 2, "a file and its lock"
+        assert everything(session) == []
+        other.execute("ROLLBACK")
     eventually(lambda: pending(session) == [])
     assert session.audit.verify(session.audit.get(query_id))
     assert session.table("t").count() == (1 if end == "COMMIT" else 0)

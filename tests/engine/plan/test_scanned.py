@@ -84,6 +84,7 @@ def test_records_with_queries_have_the_conditions(tmp_path) -> None:
     assert table["filter"] == "t.id = Int64(7)"
 
 
+@pytest.mark.sqlite("its log is measured")
 def test_the_stores_log_does_not_grow_with_reads_on_record(session, tmp_path) -> None:
     """A record waited for the writer while its statement still read: the log never began anew."""
     log = tmp_path / "lake" / "catalog.db-wal"

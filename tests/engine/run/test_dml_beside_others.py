@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.beside import BUSY, beside
 from tests.support.lakes import vectors
 
 import affidavit
@@ -26,16 +27,13 @@ from affidavit.engine.run.writing.writes import RowWrites, VectorWrites
 
 def _is_free(lake: Path) -> bool:
     """Return whether anybody may write."""
-    beside = sqlite3.connect(lake / "catalog.db", timeout=0, isolation_level=None)
-    try:
-        beside.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:
-        return False
-    else:
-        beside.execute("ROLLBACK")
+    with beside(lake, timeout_s=0) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except BUSY:
+            return False
+        other.execute("ROLLBACK")
         return True
-    finally:
-        beside.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pytest
 from tests.support.places import ACCESS_KEY, SECRET_KEY, connect, fill, seqs
+from tests.support.stores import is_postgres
 
 import affidavit
 from affidavit import errors
@@ -46,7 +47,8 @@ def test_a_result_that_is_read_goes_on_while_its_segments_are_merged_and_erased(
             session.journal.erase("40", "asked")
         found += reading
         assert session.journal.erase("40", "asked") == 0
-        assert b'"b0"' not in (lake / "catalog.db-wal").read_bytes()
+        if not is_postgres():  # whose log nobody reaches
+            assert b'"b0"' not in (lake / "catalog.db-wal").read_bytes()
     table = pa.concat_tables(found)
     assert table["seq"].to_pylist() == list(range(1, 47))
     assert table["new_value"].null_count == 1

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.places import Place, connect, fill, index_of_nobody, seqs, verdict
 
 from affidavit import errors
+
+ANY_TYPE = pytest.mark.sqlite("its columns take any type")
 
 
 def edited(data: bytes) -> bytes:
@@ -61,7 +64,7 @@ def test_p4_a_segment_that_is_not_what_was_sealed_is_named(lake, place, how) -> 
         assert session.ledger.verify(progress=False)
 
 
-def recoded(place: Place, store: sqlite3.Connection, data: bytes) -> None:
+def recoded(place: Place, store: Any, data: bytes) -> None:
     """Put other bytes in the place of a segment, and write down their hash."""
     place.write(place.named("1-11.parquet"), data)
     store.execute(
@@ -70,20 +73,20 @@ def recoded(place: Place, store: sqlite3.Connection, data: bytes) -> None:
     )
 
 
-def statistics_of_others(place: Place, store: sqlite3.Connection) -> None:
+def statistics_of_others(place: Place, store: Any) -> None:
     data = place.read(place.named("1-11.parquet"))
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     recoded(place, store, data[:at] + data[at:].replace(b"insert", b"update"))
 
 
-def rows_in_another_order(place: Place, store: sqlite3.Connection) -> None:
+def rows_in_another_order(place: Place, store: Any) -> None:
     table = pq.read_table(pa.BufferReader(place.read(place.named("1-11.parquet"))))
     sink = pa.BufferOutputStream()
     pq.write_table(table.take([0, 2, 1, *range(3, 11)]), sink)
     recoded(place, store, sink.getvalue().to_pybytes())
 
 
-def a_block_that_nothing_counts(place: Place, store: sqlite3.Connection) -> None:
+def a_block_that_nothing_counts(place: Place, store: Any) -> None:
     (data, leaves) = store.execute("SELECT data, leaves FROM journal_tail").fetchone()
     rows = json.loads(data)
     rows[0][0] = 1000
@@ -105,13 +108,15 @@ def a_block_that_nothing_counts(place: Place, store: sqlite3.Connection) -> None
         ("UPDATE journal_segments SET last_at = 0 WHERE first_seq = 12", 12),
         ("UPDATE journal_segments SET root = sha256 WHERE first_seq = 12", 12),
         ("UPDATE journal_segments SET sha256 = root WHERE first_seq = 12", 12),
-        ("UPDATE journal_segments SET events = '11' WHERE first_seq = 1", 1),
+        pytest.param(
+            "UPDATE journal_segments SET events = '11' WHERE first_seq = 1", 1, marks=ANY_TYPE
+        ),
         ("UPDATE journal_segments SET file = '../default/' || file WHERE first_seq = 1", 1),
         ("UPDATE journal_segments SET file = NULL WHERE first_seq = 1", 1),
         ("UPDATE journal_leaves SET data = zeroblob(length(data))", 0),
         ("UPDATE journal_leaves SET end_seq = 1000", 0),
         ("UPDATE journal_tail SET last_seq = 1000", 22),
-        ("UPDATE journal_tail SET events = 'x'", 22),
+        pytest.param("UPDATE journal_tail SET events = 'x'", 22, marks=ANY_TYPE),
         ("UPDATE journal_tail SET data = NULL", 22),
         ("UPDATE journal_tail SET data = x'00'", 22),
     ],
@@ -128,7 +133,7 @@ def test_p4_whatever_readers_find_events_by_is_verified(lake, place, forge, seq)
         fill(session, 10, start=10)
         session.journal.flush()
         fill(session, 1, start=20)
-        with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+        with beside(lake) as store:
             if isinstance(forge, str):
                 store.execute(forge)
             else:
@@ -140,7 +145,7 @@ def test_p4_whatever_readers_find_events_by_is_verified(lake, place, forge, seq)
 def test_p4_events_without_their_ledger_are_found(session, lake) -> None:
     fill(session, 3)
     session._instance.statements.flush()  # what waits could not be put under a ledger that is gone
-    with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+    with beside(lake) as store:
         for table in ("ledger", "ledger_heads", "ledger_nodes", "checkpoints"):
             store.execute(f"DELETE FROM {table}")
     assert "signed head is missing" in str(verdict(lake))
@@ -172,17 +177,15 @@ def test_without_an_index_the_segment_is_read(session, place, lake, what) -> Non
 def test_p4_kept_leaves_that_are_not_the_events_are_found(session, lake, what) -> None:
     fill(session, 10)
     session.journal.flush()
-    with sqlite3.connect(lake / "catalog.db") as store:
+    with beside(lake) as store:
         (data,) = store.execute("SELECT data FROM journal_leaves").fetchone()
         wrong = data[:-1] if what == "cut short" else data[:48] + bytes(32) + data[80:]
         store.execute("UPDATE journal_leaves SET data = ?", (wrong,))
-        store.commit()
         found = session.ledger.verify(progress=False)
         assert not found
         assert "kept" in str(found)
         assert what == "cut short" or found.seq == 2
         store.execute("UPDATE journal_leaves SET data = ?", (data,))
-    store.close()
     assert session.ledger.verify(progress=False)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.sealed import ask, connect, files, furnish, segments
 
 import affidavit
@@ -47,7 +47,7 @@ def replace(path: Path, lake: Path, table: pa.Table) -> None:
     """Write another table in the place of a segment, and write down its hash."""
     pq.write_table(table, path)
     data = path.read_bytes()
-    with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+    with beside(lake) as store:
         store.execute(
             "UPDATE ledger_segments SET sha256 = ?, bytes = ? WHERE file = ?",
             (hashlib.sha256(data).digest(), len(data), path.name),
@@ -160,7 +160,7 @@ def nobody(lake: Path) -> None:
 def test_p4_whatever_readers_find_records_by_is_verified(sealed, forge, segment) -> None:
     first = None if segment is None else first_of(sealed, segment)[0]
     if isinstance(forge, str):
-        with closing(sqlite3.connect(sealed / "catalog.db", isolation_level=None)) as store:
+        with beside(sealed) as store:
             store.execute(forge)
     else:
         forge(sealed)
@@ -173,7 +173,7 @@ def test_p4_whatever_readers_find_records_by_is_verified(sealed, forge, segment)
 
 
 def test_p4_a_record_that_is_put_back_beside_its_sealed_one_is_found(sealed) -> None:
-    with closing(sqlite3.connect(sealed / "catalog.db", isolation_level=None)) as store:
+    with beside(sealed) as store:
         row = pq.read_table(files(sealed)[0]).slice(1, 1).to_pylist()[0]
         store.execute(
             "INSERT INTO ledger (_tenant, seq, kind, entry_id, created_at, leaf_hash, body,"

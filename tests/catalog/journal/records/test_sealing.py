@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.beside import beside
 from tests.support.processes import Child
 from tests.support.sealed import (
     QUERY,
@@ -278,7 +278,7 @@ def test_a_record_that_was_changed_before_is_not_sealed_over(lake) -> None:
         furnish(session)
         ids = ask(session, 2)
         seq = session.audit.get(ids[1]).seq
-        with closing(sqlite3.connect(lake / "catalog.db", isolation_level=None)) as store:
+        with beside(lake) as store:
             store.execute("UPDATE ledger SET leaf_hash = 'text' WHERE seq = ?", (seq,))
         with pytest.raises(errors.LedgerCorruptError) as told:
             session._catalog().journal.records.sealing.flush()

@@ -92,6 +92,7 @@ def test_files_lie_where_the_session_may_read(tmp_path: Path, lite: Path, duck: 
         session.attach("inside", f"sqlite://{tmp_path}/in/x.db")
 
 
+@pytest.mark.sqlite("its file is attached")
 def test_a_lakes_own_store_is_not_attached(
     session: affidavit.Session, lake: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 from tests.support.table_formats import Ice, count, rows
 
 import affidavit
@@ -107,13 +108,11 @@ def test_a_table_that_cannot_be_opened_fails_who_reads_it(
 def test_a_view_that_was_made_a_statement_runs_nothing(lake: Path, tmp_path: Path) -> None:
     with affidavit.connect(lake) as session:
         session.sql("CREATE VIEW v AS SELECT 1 AS id")
-    connection = sqlite3.connect(lake / "catalog.db")
     copy = f"COPY (SELECT 1 AS id) TO '{tmp_path / 'x.csv'}'"
-    connection.execute(
-        "UPDATE tables SET definition = replace(definition, ?, ?)", ("SELECT 1 AS id", copy)
-    )
-    connection.commit()
-    connection.close()
+    with beside(lake) as store:
+        store.execute(
+            "UPDATE tables SET definition = replace(definition, ?, ?)", ("SELECT 1 AS id", copy)
+        )
     with affidavit.connect(lake) as session, pytest.raises(SqlError):
         session.sql("SELECT * FROM v").to_arrow()
     assert not (tmp_path / "x.csv").exists()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit.catalog.store.tables import CHANGED_ROWS
@@ -145,10 +145,8 @@ def test_p17_what_somebody_else_noted_of_changes_misleads_nobody(
     fill(session, KEYED)
     keep(session)
     session.sql("UPDATE t SET v = -1 WHERE id = 7")
-    store = sqlite3.connect(lake / "catalog.db")
-    with store:
+    with beside(lake) as store:
         store.execute(forged)
-    store.close()
     assert copied(session) is None
     assert session.sql("SELECT v FROM t WHERE v < 0").to_pylist() == [{"v": -1.0}]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.support.beside import beside
 
 import affidavit
 from affidavit.catalog.lake import cache
@@ -131,7 +132,6 @@ def test_p17_a_file_that_is_not_what_was_written_is_not_read_and_a_check_tells_o
 
 def test_p17_a_file_that_is_named_by_somebody_else_is_found(loaded: Path) -> None:
     import hashlib
-    import sqlite3
 
     (path,) = copies(loaded)
     forged = rows().set_column(2, "v", pa.array([-1.0] * ROWS))
@@ -141,11 +141,9 @@ def test_p17_a_file_that_is_named_by_somebody_else_is_found(loaded: Path) -> Non
         with pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-    store = sqlite3.connect(loaded / "catalog.db")
-    with store:
+    with beside(loaded) as store:
         digest = hashlib.sha256(path.read_bytes()).digest()
         store.execute("UPDATE copies SET sha256 = ?", [digest])
-    store.close()
     with opened(loaded) as session:
         assert not session.ledger.verify(data=True).ok
 

@@ -113,6 +113,7 @@ def test_sessions_that_ask_at_once_get_different_numbers(lake) -> None:
     assert len(set(got)) == 120
 
 
+@pytest.mark.sqlite("its places lie in a file")
 def test_a_copy_without_the_file_of_places_goes_on_after_its_rows(lake) -> None:
     with affidavit.connect(lake) as session:
         session.sql(KEYED.format("BY DEFAULT"))
