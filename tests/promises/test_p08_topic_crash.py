@@ -36,6 +36,7 @@ ROUNDS = int(os.environ.get("AFFIDAVIT_CRASH_ROUNDS", "2"))
 """How many rounds are killed at random, and at how many steps; a long run sets more."""
 
 SOON_S = 60.0
+ROOT = Path(__file__).parents[2]
 EVENT = pa.schema([("run", pa.int64()), ("n", pa.int64()), ("whole", pa.int64())])
 
 
@@ -74,9 +75,8 @@ class Forker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._jobs = 0
-        script = Path(topic_workers.__file__)
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(script)],
+            [sys.executable, "-W", "ignore", "-m", topic_workers.__name__], cwd=ROOT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
 

@@ -103,6 +103,13 @@ class StoreConnection(psycopg.Connection[Any]):  # type: ignore[misc]  # as abov
     since = ""
     life = ""
 
+    def begin(self, statements: str) -> None:
+        """Run what sets a connection up, of which the last says since when it is, and its life."""
+        begun = self.execute(statements)
+        while begun.nextset():
+            pass
+        self.since, self.life = begun.fetchone()
+
 
 class Connections:
     """Opens connections, and keeps some that nobody uses; safe to share between threads.
@@ -154,10 +161,7 @@ class Connections:
                     "lake needs 14 or later"
                 )
                 raise LakeError(msg)
-            begun = made.execute(f"{self._begin}; {_LIFE}")
-            while begun.nextset():
-                pass
-            made.since, made.life = begun.fetchone()
+            made.begin(f"{self._begin}; {_LIFE}")
         except BaseException:
             made.close()
             raise
