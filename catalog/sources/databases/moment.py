@@ -52,13 +52,8 @@ class Moment:
     def connection(self) -> Iterator[Any]:
         """Lend a connection that reads at the moment."""
         connection = self._database.attempt(partial(self._joined, self._name()))
-        try:
+        with lent(self._database, connection):
             yield connection
-            call(partial(self._database.driver.end_snapshot, connection))
-        except BaseException:
-            close(connection)
-            raise
-        self._database.pool.give(connection)
 
     def join(self, connections: list[Any]) -> None:
         """Have connections read at the moment."""
@@ -102,3 +97,15 @@ class Moment:
         except BaseException:
             close(connection)
             raise
+
+
+@contextmanager
+def lent(database: Database, connection: Any) -> Iterator[None]:  # noqa: ANN401 - a driver's
+    """Give a connection that reads at a moment back to its pool; close it if its use fails."""
+    try:
+        yield
+        call(partial(database.driver.end_snapshot, connection))
+    except BaseException:
+        close(connection)
+        raise
+    database.pool.give(connection)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from affidavit.catalog.sources.databases.database import reading
 from affidavit.catalog.sources.databases.interruptible import call
+from affidavit.catalog.sources.databases.moment import lent
 from affidavit.catalog.sources.databases.pool import close
 from affidavit.catalog.sql.predicate import Compare, In, conjuncts
 
@@ -92,13 +93,8 @@ class Parts:
                 self._waiting = dict(enumerate(self._database.attempt(self._open)))
                 running.hold(self._close)
             connection = self._waiting.pop(number)
-        try:
+        with lent(self._database, connection):
             yield connection
-            call(partial(self._database.driver.end_snapshot, connection))
-        except BaseException:
-            close(connection)
-            raise
-        self._database.pool.give(connection)
 
     def _open(self) -> list[Any]:
         """Return connections that read what there is at one moment."""
